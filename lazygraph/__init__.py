@@ -1,0 +1,77 @@
+"""Crystal graphs on disk: written in parallel, read by index, shared safely.
+
+Importing lazygraph is light: torch is loaded when a name that needs it is first touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import (
+    CorruptDataset,
+    DatasetNotFound,
+    DatasetReplaced,
+    InputError,
+    LazyGraphError,
+    OutputExists,
+    RecipeError,
+    RecipeMismatch,
+    StructureError,
+)
+
+if TYPE_CHECKING:
+    from lazygraph.crystal import Crystal
+    from lazygraph.graphs.crystal_graph import CrystalGraph
+    from lazygraph.graphs.spec import GraphSpec, graph
+    from lazygraph.reading.dataset import LazyGraphDataset, collate
+    from lazygraph.writing.graph_writer import GraphWriter
+    from lazygraph.writing.write import Report, write
+
+__all__ = [
+    "CorruptDataset",
+    "Crystal",
+    "CrystalGraph",
+    "DatasetNotFound",
+    "DatasetReplaced",
+    "GraphSpec",
+    "GraphWriter",
+    "InputError",
+    "LazyGraphDataset",
+    "LazyGraphError",
+    "OutputExists",
+    "RecipeError",
+    "RecipeMismatch",
+    "Report",
+    "StructureError",
+    "collate",
+    "graph",
+    "write",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Crystal": "crystal",
+    "CrystalGraph": "graphs.crystal_graph",
+    "GraphSpec": "graphs.spec",
+    "GraphWriter": "writing.graph_writer",
+    "LazyGraphDataset": "reading.dataset",
+    "Report": "writing.write",
+    "collate": "reading.dataset",
+    "graph": "graphs.spec",
+    "write": "writing.write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module 'lazygraph' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"lazygraph.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,118 @@
+"""``lazygraph info``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.store import Store
+from lazygraph.graphs.spec import GraphSpec
+
+SUMMARY = "Say what a dataset is: recipe, fields, labels, splits, size, origin, identity."
+EXAMPLES = """\
+examples:
+  lazygraph info mp.lg
+  lazygraph info mp.lg --json
+  lazygraph info mp.lg --json | python -c 'import json, sys; print(json.load(sys.stdin)["content_id"])'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the facts; reads the manifest and the column of splits, no graph."""
+    store = Store(arguments.dataset)
+    facts = facts_of(store)
+    if arguments.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(store.manifest, facts)))
+    return 0
+
+
+def facts_of(store: Store) -> dict[str, Any]:
+    """What the manifest says, in the form of ``--json``."""
+    manifest = store.manifest
+    size = sum(file.size for file in manifest.files()) + (store.path / MANIFEST).stat().st_size
+    atoms = int(store.column("n_node").sum()) if "n_node" in manifest.columns else None
+    edges = int(store.column("n_edge").sum()) if "n_edge" in manifest.columns else None
+    return {
+        "path": str(store.path),
+        "graphs": manifest.graphs,
+        "atoms": atoms,
+        "edges": edges,
+        "quarantined": 0 if manifest.quarantine is None else manifest.quarantine.count,
+        "recipe": manifest.recipe,
+        "fields": manifest.schema.to_json()["fields"],
+        "labels": {
+            name: {"unit": c.unit, "shape": list(c.shape[1:]), **(c.statistics or {})}
+            for name, c in manifest.labels().items()
+        },
+        "splits": _splits(store),
+        "bytes": size,
+        "shards": len(manifest.shards),
+        "provenance": asdict(manifest.provenance),
+        "content_id": manifest.content_id,
+        "format": ".".join(map(str, manifest.version)),
+    }
+
+
+def _splits(store: Store) -> dict[str, int]:
+    column = store.manifest.columns.get("split")
+    if column is None:
+        return {}
+    codes = store.column("split")
+    return {name: int((codes == code).sum()) for code, name in enumerate(column.categories or ())}
+
+
+def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
+    recipe = (
+        "none: the graphs came ready-made" if manifest.recipe is None else repr(GraphSpec.from_json(manifest.recipe))
+    )
+    counted = ", ".join(f"{facts[key]:,} {key}" for key in ("graphs", "atoms", "edges") if facts[key] is not None)
+    lines = [
+        f"{facts['path']}",
+        f"  {counted}",
+        f"  recipe      {recipe}",
+        f"  on disk     {facts['bytes']:,} bytes, {facts['bytes'] / max(manifest.graphs, 1):,.0f} a graph, "
+        f"in {len(manifest.files()) + 1} files",
+    ]
+    for name, label in facts["labels"].items():
+        lines.append(f"  label       {name}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}")
+    for field in manifest.schema.fields:
+        if field.axis == "node" and field.name not in ("numbers", "frac_coords") and manifest.recipe is not None:
+            lines.append(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}")
+    if facts["splits"]:
+        lines.append("  splits      " + ", ".join(f"{name} {n:,}" for name, n in facts["splits"].items()))
+    if manifest.quarantine is not None:
+        lines.append(f"  quarantined {manifest.quarantine.count:,} inputs, listed in {manifest.quarantine.file.name}")
+    for file in manifest.provenance.inputs[:5]:
+        lines.append(f"  made from   {file['name']}, {file['size']:,} bytes, sha256 {file['sha256'][:16]}")
+    if (more := len(manifest.provenance.inputs) - 5) > 0:
+        lines.append(f"              and {more:,} more files")
+    lines.append("  made with   " + ", ".join(f"{n} {v}" for n, v in manifest.provenance.versions.items()))
+    lines.append(f"  content id  {manifest.content_id}")
+    return lines
+
+
+def _unit(unit: str | None) -> str:
+    return "" if unit is None else f" [{unit}]"
+
+
+def _shape(shape: Any) -> str:
+    return f" {tuple(shape)}" if shape else ""
+
+
+def _statistics(label: dict[str, Any]) -> str:
+    if "mean" not in label:
+        return "no value"
+    text = f"{label['mean']:.4g} ± {label['std']:.4g}, {label['min']:.4g} to {label['max']:.4g}"
+    return text + (f", {label['missing']:,} missing" if label["missing"] else "")

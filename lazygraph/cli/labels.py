@@ -1,0 +1,45 @@
+"""``lazygraph labels``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.options import add_dataset, units
+from lazygraph.sources.table import read_table
+from lazygraph.writing.edit import set_labels
+
+SUMMARY = "Add or replace labels of a dataset, without touching a graph."
+EXAMPLES = """\
+examples:
+  lazygraph labels mp.lg --from gaps.csv --unit gap_pbe=eV
+      a table with a column of ids (jid, material_id, id, ...) and columns of numbers
+  lazygraph labels mp.lg --from results.json --id-key name --label energy
+      one label of a JSON list of objects
+  lazygraph labels mp.lg --from new.csv && lazygraph gc mp.lg
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    parser.add_argument(
+        "--from", dest="file", required=True, metavar="FILE", help="CSV, JSON (a list of objects) or JSONL"
+    )
+    parser.add_argument("--id-key", metavar="KEY", help="the column with the ids (default: jid, material_id, ..., id)")
+    parser.add_argument(
+        "--label", action="append", metavar="NAME", dest="labels", help="take this column; repeat for more"
+    )
+    parser.add_argument(
+        "--unit", action="append", metavar="NAME=UNIT", dest="units", default=[], help="unit of a label"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Set the labels, and print what was set."""
+    table = read_table(arguments.file, arguments.id_key)
+    report = set_labels(arguments.dataset, table, labels=arguments.labels, units=units(arguments.units))
+    print(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
+    if report.unknown_ids:
+        shown = ", ".join(report.unknown_ids[:3])
+        print(f"{len(report.unknown_ids):,} ids of the table are not in the dataset, such as {shown}")
+    return 0

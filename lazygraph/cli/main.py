@@ -1,0 +1,89 @@
+"""The entry points: find the command, run it, turn errors into one line and an exit code.
+
+Exit codes: 0 done, 1 done with quarantined inputs or problems found, 2 wrong usage or input, 3 corrupt data,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lazygraph.cli import gc, info, labels, merge, plan, shard, show, split, stats, verify, write
+from lazygraph.errors import CorruptDataset, LazyGraphError
+
+__all__ = ["main", "main_write"]
+
+COMMANDS = {
+    "write": write,
+    "plan": plan,
+    "shard": shard,
+    "merge": merge,
+    "info": info,
+    "show": show,
+    "stats": stats,
+    "verify": verify,
+    "labels": labels,
+    "split": split,
+    "gc": gc,
+}
+WRITE_COMMANDS = ("plan", "shard", "merge")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``lazygraph COMMAND ...``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        _configure(commands.add_parser(name, help=module.SUMMARY, **_texts(module)), name)
+    return _run(parser.parse_args(arguments))
+
+
+def main_write(arguments: Sequence[str] | None = None) -> int:
+    """``lazygraph-write SOURCE... -o NAME.lg``, and ``lazygraph-write plan|shard|merge``."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = "write"
+    if arguments and arguments[0] in WRITE_COMMANDS:
+        name = arguments.pop(0)
+    program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
+    parser = argparse.ArgumentParser(prog=program, **_texts(COMMANDS[name]))
+    _configure(parser, name)
+    return _run(parser.parse_args(arguments))
+
+
+def _texts(module: object) -> dict[str, object]:
+    return {
+        "description": module.SUMMARY,  # type: ignore[attr-defined]
+        "epilog": module.EXAMPLES,  # type: ignore[attr-defined]
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
+def _configure(parser: argparse.ArgumentParser, name: str) -> None:
+    COMMANDS[name].add_arguments(parser)
+    parser.add_argument("-T", "--traceback", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=COMMANDS[name].run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("lazygraph: interrupted; what is finished is kept: run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) left: no error, and nothing more may be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (LazyGraphError, OSError) as error:
+        if arguments.traceback:
+            traceback.print_exc()
+        print(f"lazygraph: error: {error}", file=sys.stderr)
+        return 3 if isinstance(error, CorruptDataset) else 2
+    return code

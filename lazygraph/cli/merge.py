@@ -1,0 +1,30 @@
+"""``lazygraph-write merge``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.write import print_report
+from lazygraph.writing.write import finish
+
+SUMMARY = "Put the finished shards of a plan together and publish the dataset."
+EXAMPLES = """\
+examples:
+  lazygraph-write merge mp.lg
+  lazygraph-write merge mp.lg --json
+  lazygraph-write merge mp.lg || lazygraph-write shard mp.lg --task 7
+      a merge names the shards that are missing
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merge, and print what was done."""
+    print_report(finish(arguments.dataset), as_json=arguments.json)
+    return 0

@@ -1,0 +1,123 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lazygraph.errors import InputError
+from lazygraph.graphs.spec import GraphSpec, graph
+
+__all__ = ["add_dataset", "add_graph", "add_json", "add_source", "fractions", "recipe", "source_options", "units"]
+
+GRAPH_OPTIONS = ("cutoff", "max_neighbors", "tolerance", "boundary", "lattice_edges")
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """The dataset that a command works on."""
+    parser.add_argument("dataset", metavar="NAME.lg", help="the dataset directory")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Everything that says what is read."""
+    parser.add_argument(
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="files, folders, globs, or prototypes:N?seed=S; the kind is told by the content (see docs/sources.md)",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to make")
+    group = parser.add_argument_group("input")
+    group.add_argument("--format", help="the input format, instead of recognising it")
+    group.add_argument("--id-key", metavar="KEY", help="key or column with the ids (default: jid, material_id, ...)")
+    group.add_argument(
+        "--label",
+        action="append",
+        metavar="NAME",
+        dest="labels",
+        help="keep this label; repeat for more (default: all that are numeric)",
+    )
+    group.add_argument(
+        "--unit",
+        action="append",
+        metavar="NAME=UNIT",
+        dest="units",
+        default=[],
+        help="unit of a label, such as band_gap=eV; repeat for more",
+    )
+
+
+def add_graph(parser: argparse.ArgumentParser) -> None:
+    """Everything that says which edges a graph has."""
+    group = parser.add_argument_group("graph")
+    group.add_argument("--graph", metavar="PRESET", help="recipe: comformer (default), shell, radius")
+    group.add_argument("--cutoff", type=float, metavar="A", help="cutoff radius, A (comformer: 4.0)")
+    group.add_argument(
+        "--max-neighbors", type=int, metavar="K", help="neighbours up to the shell of the K-th (comformer: 25)"
+    )
+    group.add_argument(
+        "--tolerance", type=float, metavar="A", help="distances this close are one shell, A (default 1e-4)"
+    )
+    group.add_argument(
+        "--boundary", choices=("<", "<="), help="how radius compares a distance with the cutoff (default <=)"
+    )
+    group.add_argument(
+        "--no-lattice-edges",
+        dest="lattice_edges",
+        action="store_const",
+        const=False,
+        help="comformer without the edges along the lattice vectors",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+    output.add_argument("--level", type=int, default=9, help="zstd level, 1 to 22 (default %(default)s)")
+    output.add_argument("--shard-size", type=int, metavar="N", help="inputs a shard (default: from their number)")
+
+
+def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
+    """The recipe that was asked for, or None where none was."""
+    options = {name: getattr(arguments, name) for name in GRAPH_OPTIONS}
+    given = {name: value for name, value in options.items() if value is not None}
+    if arguments.graph is None and not given:
+        return None
+    return graph(arguments.graph or "comformer", **given)
+
+
+def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of ``write`` and ``plan`` that ``add_source`` and ``add_graph`` read."""
+    return {
+        "graph": recipe(arguments),
+        "overwrite": arguments.overwrite,
+        "format": arguments.format,
+        "id_key": arguments.id_key,
+        "labels": arguments.labels,
+        "units": units(arguments.units),
+        "level": arguments.level,
+        "shard_size": arguments.shard_size,
+    }
+
+
+def units(pairs: list[str]) -> dict[str, str]:
+    """``NAME=UNIT`` texts as a mapping; InputError for any other form."""
+    out = {}
+    for pair in pairs:
+        name, separator, unit = pair.partition("=")
+        if not (name and separator and unit):
+            msg = f"found --unit {pair!r}; required: NAME=UNIT, such as band_gap=eV"
+            raise InputError(msg)
+        out[name] = unit
+    return out
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """``0.8,0.1,0.1`` as numbers; InputError for any other form."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        msg = f"found the fractions {text!r}; required: train,val,test such as 0.8,0.1,0.1"
+        raise InputError(msg) from None

@@ -1,0 +1,34 @@
+"""``lazygraph-write plan``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.options import add_graph, add_source, source_options
+from lazygraph.writing.write import plan
+
+SUMMARY = "Read the source once and cut it into shards that any machine can make."
+EXAMPLES = """\
+examples:
+  lazygraph-write plan mp.json -o mp.lg
+      prints the number of shards, N; the work lies in mp.lg.partial
+  sbatch --array=0-47 --wrap 'lazygraph-write shard mp.lg --task $SLURM_ARRAY_TASK_ID'
+      one shard a task, on any machines that see the same folder
+  lazygraph-write merge mp.lg
+      once all shards are made
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_source(parser)
+    add_graph(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan, and print the number of shards."""
+    new = plan(arguments.source, arguments.output, **source_options(arguments))
+    print(f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with")
+    print(f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}")
+    print(f"and then put them together with\n  lazygraph-write merge {arguments.output}")
+    return 0

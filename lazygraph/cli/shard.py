@@ -1,0 +1,37 @@
+"""``lazygraph-write shard``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.options import add_dataset
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import shared
+from lazygraph.writing.worker import make_shard
+
+SUMMARY = "Make one shard of a plan, or several; any number of processes and machines may do so at once."
+EXAMPLES = """\
+examples:
+  lazygraph-write shard mp.lg --task 3
+  lazygraph-write shard mp.lg --task $SLURM_ARRAY_TASK_ID
+  lazygraph-write shard mp.lg --task 0 --task 1 --task 2
+      a shard that is made already is not made again
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    parser.add_argument(
+        "--task", type=int, action="append", required=True, metavar="N", help="number of the shard, from 0"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the shards."""
+    layout = Layout.of(arguments.dataset)
+    with shared(layout):
+        for task in arguments.task:
+            made = make_shard(layout.final, task)
+            print(f"shard {task}: {made.written:,} graphs, {made.quarantined:,} quarantined")
+    return 0

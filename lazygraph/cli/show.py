@@ -1,0 +1,98 @@
+"""``lazygraph show``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.crystal import SYMBOLS
+from lazygraph.errors import InputError
+from lazygraph.format.store import Store
+
+SUMMARY = "Show one graph: its fields with shapes and units, its labels, and the crystal."
+EXAMPLES = """\
+examples:
+  lazygraph show mp.lg mp-149
+  lazygraph show mp.lg --row 0
+  lazygraph show mp.lg mp-149 --json
+"""
+MAX_ATOMS = 20  # lines of atoms that are shown unless --all is given
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    parser.add_argument("id", nargs="?", metavar="ID", help="the id of the graph")
+    parser.add_argument("--row", type=int, metavar="N", help="its position instead, from 0")
+    parser.add_argument("--all", action="store_true", help=f"all atoms, not only the first {MAX_ATOMS}")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one graph."""
+    store = Store(arguments.dataset)
+    row = _row(store, arguments)
+    arrays = store.arrays(row)
+    labels = {name: store.column(name)[row] for name in store.manifest.labels()}
+    if arguments.json:
+        fields = {name: value if isinstance(value, str) else value.tolist() for name, value in arrays.items()}
+        values = {name: _plain(value) for name, value in labels.items()}
+        print(json.dumps({"id": store.graph_id(row), "row": row, "labels": values, "fields": fields}))
+        return 0
+    print(f"{store.graph_id(row)}  (row {row} of {len(store):,})")
+    for name, value in labels.items():
+        unit = store.manifest.columns[name].unit
+        print(f"  {name} = {_short(value)}{f' {unit}' if unit else ''}")
+    print("fields")
+    for field in store.manifest.schema.fields:
+        value = arrays[field.name]
+        text = repr(value) if isinstance(value, str) else f"{value.dtype} {value.shape}"
+        notes = [f"[{field.unit}]"] if field.unit else []
+        notes += [f"indices of {field.counts}s"] if field.counts else []
+        print(f"  {field.name:16} {text} {' '.join(notes)}".rstrip())
+    if store.manifest.recipe is not None:
+        _print_crystal(arrays, None if arguments.all else MAX_ATOMS)
+    return 0
+
+
+def _row(store: Store, arguments: argparse.Namespace) -> int:
+    if (arguments.id is None) == (arguments.row is None):
+        msg = "found both or neither of ID and --row; required: one of them"
+        raise InputError(msg)
+    if arguments.id is not None:
+        return store.row_of(arguments.id)
+    row = int(arguments.row)
+    if not -len(store) <= row < len(store):
+        msg = f"found --row {row}; the dataset has rows 0 to {len(store) - 1}"
+        raise InputError(msg)
+    return row % len(store)
+
+
+def _print_crystal(arrays: dict[str, Any], most: int | None) -> None:
+    print("lattice [A]")
+    for vector in arrays["lattice"].tolist():
+        print("  " + " ".join(f"{x:12.6f}" for x in vector))
+    if not arrays["pbc"].all():
+        print(f"  periodic along {arrays['pbc'].tolist()}")
+    print("atoms: symbol, fractional coordinates, edges that begin there")
+    numbers, coordinates = arrays["numbers"].tolist(), arrays["frac_coords"].tolist()
+    degrees = np.bincount(arrays["edge_index"][0], minlength=len(numbers)).tolist()
+    for z, frac, degree in list(zip(numbers, coordinates, degrees, strict=True))[:most]:
+        print(f"  {SYMBOLS[z]:2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
+    if most is not None and len(numbers) > most:
+        print(f"  and {len(numbers) - most} more atoms (--all shows them)")
+
+
+def _plain(value: Any) -> Any:
+    """A label as JSON: NaN has no form there and becomes null."""
+    if np.ndim(value):
+        return [_plain(v) for v in value]
+    return None if np.isnan(value) else float(value)
+
+
+def _short(value: Any) -> str:
+    return np.array2string(np.asarray(value), precision=6, threshold=9, separator=", ").replace("\n", "")

@@ -1,0 +1,53 @@
+"""``lazygraph split``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from lazygraph.cli.options import add_dataset, fractions
+from lazygraph.errors import InputError
+from lazygraph.writing.edit import set_splits
+
+SUMMARY = "Name the splits of a dataset; they travel with it."
+EXAMPLES = """\
+examples:
+  lazygraph split mp.lg 0.8,0.1,0.1 --seed 123
+      shuffled as the published crystal networks do; read with ds.split("train")
+  lazygraph split mp.lg 0.8,0.1,0.1 --group formula
+      crystals of one formula stay together
+  lazygraph split mp.lg --from splits.json
+      a published split: {"train": ["mp-149", ...], "val": [...], "test": [...]}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    parser.add_argument("fractions", nargs="?", metavar="TRAIN,VAL,TEST", help="fractions of the graphs")
+    parser.add_argument("--from", dest="file", metavar="FILE.json", help="split -> list of ids")
+    parser.add_argument("--seed", type=int, default=123, help="seed of the shuffle (default %(default)s)")
+    parser.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Set the splits, and print their sizes."""
+    names = None if arguments.file is None else _read(arguments.file)
+    shares = None if arguments.fractions is None else fractions(arguments.fractions)
+    sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
+    for name, size in sizes.items():
+        print(f"{name}: {size:,} graphs")
+    return 0
+
+
+def _read(path: str) -> dict[str, list[str]]:
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} is not JSON: {error}"
+        raise InputError(msg) from None
+    if not isinstance(data, dict) or not all(isinstance(ids, list) for ids in data.values()):
+        msg = f'{path} is not of the form {{"train": [id, ...], "val": [...], "test": [...]}}'
+        raise InputError(msg)
+    return {name: [str(i) for i in ids] for name, ids in data.items()}

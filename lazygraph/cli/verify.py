@@ -1,0 +1,42 @@
+"""``lazygraph verify``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.reading.verify import verify
+
+SUMMARY = "Check every byte of a dataset: files, records, indices, ids, content id."
+EXAMPLES = """\
+examples:
+  lazygraph verify mp.lg
+      exits with 0 if all is as it was written, with 3 and one line a problem if not
+  lazygraph verify mp.lg --json
+  lazygraph verify mp.lg && rsync -a mp.lg colleague:
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify, and print what was found."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" graphs", desc="verifying", disable=arguments.json or not sys.stderr.isatty()) as bar:
+        result = verify(arguments.dataset, bar.update)
+    if arguments.json:
+        print(json.dumps(asdict(result)))
+    else:
+        for problem in result.problems:
+            print(problem)
+        found = f"{len(result.problems)} problems" if result.problems else "all as written"
+        print(f"{result.graphs:,} graphs in {result.files:,} files of {result.size:,} bytes: {found}")
+    return 3 if result.problems else 0

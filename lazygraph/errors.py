@@ -1,0 +1,108 @@
+"""The exception tree; each class is also the built-in that a caller would catch.
+
+LazyGraphError
+├── InputError (ValueError)             what was given cannot be used
+│   ├── StructureError                  one crystal is not a crystal: no atoms, disorder, NaN, singular cell...
+│   ├── LabelError                      a label has the wrong type or shape, or does not exist
+│   ├── DuplicateId                     an id that the dataset holds already
+│   ├── UnreadableInput                 a file or an entry of it cannot be read or recognised
+│   ├── RecipeError                     an unknown preset or an impossible parameter
+│   └── RecipeMismatch                  a dataset holds other graphs than expected
+├── OutputExists (FileExistsError)      the output is there already, made of something else
+├── WriterBusy (BlockingIOError)        another process is writing the same dataset
+├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
+├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
+├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
+├── UnsupportedFormat (ValueError)      a format version that this release cannot read
+├── UnknownId (KeyError)                no graph has this id
+└── MissingExtra (ImportError)          an optional package is not installed
+"""  # noqa: D208 - the drawing is the docstring
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptDataset",
+    "DatasetNotFound",
+    "DatasetReplaced",
+    "DuplicateId",
+    "InputError",
+    "LabelError",
+    "LazyGraphError",
+    "MissingExtra",
+    "OutputExists",
+    "RecipeError",
+    "RecipeMismatch",
+    "StructureError",
+    "UnknownId",
+    "UnreadableInput",
+    "UnsupportedFormat",
+    "WriterBusy",
+]
+
+
+class LazyGraphError(Exception):
+    """Base of every error that lazygraph raises on purpose."""
+
+
+class InputError(LazyGraphError, ValueError):
+    """What was given cannot be used."""
+
+
+class StructureError(InputError):
+    """One structure cannot become a crystal graph."""
+
+
+class LabelError(InputError):
+    """A label has the wrong type or shape, or does not exist."""
+
+
+class DuplicateId(InputError):
+    """The id of an input is taken by an earlier one."""
+
+
+class UnreadableInput(InputError):
+    """A file, or one entry of it, cannot be read or recognised."""
+
+
+class RecipeError(InputError):
+    """An unknown preset, or a parameter that a rule cannot work with."""
+
+
+class RecipeMismatch(InputError):
+    """A dataset holds graphs of another recipe than the one expected."""
+
+
+class OutputExists(LazyGraphError, FileExistsError):
+    """The output is there already, and is something else."""
+
+
+class WriterBusy(LazyGraphError, BlockingIOError):
+    """Another process is writing the same dataset."""
+
+
+class DatasetNotFound(LazyGraphError, FileNotFoundError):
+    """There is no finished dataset at this path."""
+
+
+class DatasetReplaced(LazyGraphError, FileNotFoundError):
+    """The dataset was replaced on disk while it was open; open it again."""
+
+
+class CorruptDataset(LazyGraphError, OSError):
+    """Bytes on disk are not the bytes that were written."""
+
+
+class UnsupportedFormat(LazyGraphError, ValueError):
+    """A format version that this release of lazygraph cannot read."""
+
+
+class UnknownId(LazyGraphError, KeyError):
+    """No graph of the dataset has this id."""
+
+    def __str__(self) -> str:
+        # KeyError shows repr(message), which turns a sentence into a quoted string.
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingExtra(LazyGraphError, ImportError):
+    """An optional package is needed and not installed."""

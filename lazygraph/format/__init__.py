@@ -1,0 +1,1 @@
+"""The bytes on disk, as ``docs/format.md`` states them; knows neither crystals nor torch."""

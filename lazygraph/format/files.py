@@ -1,0 +1,86 @@
+"""Files that appear whole or not at all, named after what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lazygraph.errors import CorruptDataset
+
+__all__ = ["FileRef", "fsync_directory", "named_after_content", "sha256_of", "write_atomic"]
+
+
+class FileRef(NamedTuple):
+    """A file of a dataset as the manifest names it: path within the directory, size, sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's FILE object."""
+        return self._asdict()
+
+    def check_size(self, directory: Path) -> Path:
+        """The path of the file, after its size was compared.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            CorruptDataset: it has another size.
+        """
+        path = directory / self.name
+        size = path.stat().st_size
+        if size != self.size:
+            msg = f"{path} has {size} bytes; required: {self.size}, as the manifest says"
+            raise CorruptDataset(msg)
+        return path
+
+    def check(self, directory: Path) -> Path:
+        """The path of the file, after size and sha256 were compared."""
+        path = self.check_size(directory)
+        if (found := sha256_of(path)) != self.sha256:
+            msg = f"{path} has the sha256 {found}; required: {self.sha256}, as the manifest says"
+            raise CorruptDataset(msg)
+        return path
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put data at path so that readers and power failures see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) -> FileRef:
+    """Write data as ``STEM-<16 hex digits of its sha256>SUFFIX`` below directory, atomically; stem may hold folders."""
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{stem}-{digest[:16]}{suffix}"
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+    return FileRef(name, len(data), digest)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make names created, replaced or removed in a directory survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

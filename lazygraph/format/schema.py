@@ -1,0 +1,176 @@
+"""What a record holds: axes and fields, each with type, shape, unit and what its values count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
+
+from lazygraph.errors import CorruptDataset, InputError
+
+__all__ = ["DTYPES", "Field", "Schema"]
+
+# The types that a field may have when it is read, and the bytes of one value.
+DTYPES: dict[str, int] = {
+    "bool": 1,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "str": 1,
+}
+
+MAX_AXES = 16
+MAX_FIELDS = 256
+MAX_NAME = 255
+
+Pair = Literal["swap", "negate", "same"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One array of a record.
+
+    Args:
+        name: the key under which it is read.
+        dtype: a key of ``DTYPES``; stored narrower wherever the values allow.
+        shape: the shape without the axis, at most three dimensions.
+        axis: the axis along which it grows, or None for one value a graph.
+        axis_dim: where that axis stands in the full shape (1 for ``edge_index``, which is (2, E)).
+        unit: such as ``A`` or ``eV/A``.
+        counts: the axis that the values are indices of; batching adds its running total.
+        pair: how every second row follows from the row before it, where a record stores only the first of each two.
+        basis: the (3, 3) field in whose rows these coordinates are expressed.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    axis: str | None = None
+    axis_dim: int = 0
+    unit: str | None = None
+    counts: str | None = None
+    pair: Pair | None = None
+    basis: str | None = None
+
+    @property
+    def components(self) -> int:
+        """Values per row."""
+        n = 1
+        for size in self.shape:
+            n *= size
+        return n
+
+    def problem(self) -> str | None:
+        """What makes this field impossible, or None."""
+        if not self.name.isprintable() or not 0 < len(self.name.encode()) <= MAX_NAME:
+            return f"the name {self.name!r}; required: 1 to {MAX_NAME} printable bytes"
+        if self.dtype not in DTYPES:
+            return f"the dtype {self.dtype!r}; required: one of {', '.join(DTYPES)}"
+        if len(self.shape) > 3 or not all(isinstance(n, int) and 0 <= n < 2**20 for n in self.shape):
+            return f"the shape {self.shape}; required: at most three sizes below 2**20"
+        if self.axis_dim not in range(len(self.shape) + 1) or (self.axis is None and self.axis_dim):
+            return f"axis_dim {self.axis_dim} with the shape {self.shape}"
+        if self.dtype == "str" and (self.shape or self.axis or self.counts):
+            return "text with a shape, an axis or a count"
+        if self.counts is not None and "int" not in self.dtype:
+            return f"indices of dtype {self.dtype}; required: integers"
+        if self.pair is not None and (self.axis is None or self.pair not in ("swap", "negate", "same")):
+            return f"pair {self.pair!r} on axis {self.axis!r}"
+        if self.pair == "swap" and self.shape != (2,):
+            return f"pair 'swap' with the shape {self.shape}; required: (2,)"
+        if self.pair == "negate" and not self.dtype.startswith(("int", "float")):
+            return f"pair 'negate' with dtype {self.dtype}; required: a signed type"
+        if self.basis is not None and (self.shape != (3,) or self.dtype != "float64"):
+            return f"a basis for shape {self.shape} {self.dtype}; required: (3,) float64"
+        return None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Axes and fields of every record of a dataset, in the order in which records hold them."""
+
+    axes: tuple[str, ...]
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        if problem := self._problem():
+            msg = f"the schema has {problem}"
+            raise InputError(msg)
+
+    def _problem(self) -> str | None:
+        if len(self.axes) > MAX_AXES or len(self.fields) > MAX_FIELDS:
+            return f"{len(self.axes)} axes and {len(self.fields)} fields; required: at most {MAX_AXES} and {MAX_FIELDS}"
+        if len(set(self.axes)) < len(self.axes):
+            return f"an axis twice: {self.axes}"
+        for axis in self.axes:
+            # An axis names a column file, n_AXIS.
+            if not axis.isidentifier() or len(axis.encode()) > 64:
+                return f"the axis {axis!r}; required: an identifier of at most 64 bytes"
+        seen: dict[str, Field] = {}
+        for field in self.fields:
+            if field.name in seen:
+                return f"the field {field.name!r} twice"
+            if problem := field.problem():
+                return f"a field {field.name!r} with {problem}"
+            if not {field.axis, field.counts} - {None} <= set(self.axes):
+                return (
+                    f"a field {field.name!r} on the axis {field.axis!r}, counting {field.counts!r}, among {self.axes}"
+                )
+            if field.basis is not None:
+                basis = seen.get(field.basis)
+                if basis is None or basis.axis is not None or basis.shape != (3, 3) or basis.dtype != "float64":
+                    return f"a field {field.name!r} in the basis {field.basis!r}; required: an earlier (3, 3) float64 field"
+            seen[field.name] = field
+        return None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields, in order."""
+        return tuple(field.name for field in self.fields)
+
+    def __getitem__(self, name: str) -> Field:
+        return self.fields[self.names.index(name)]
+
+    def bound(self, counts: Iterable[int]) -> int:
+        """The greatest size of a decompressed record with these axis counts, as ``docs/format.md`` defines it.
+
+        Text and own axes are covered too: their lengths are counts.
+        """
+        rows = dict(zip(self.axes, counts, strict=True))
+        total = 64 + 16 * (len(self.axes) + len(self.fields))
+        for field in self.fields:
+            if field.dtype == "str":
+                total += MAX_TEXT
+            else:
+                total += 8 * field.components * (1 if field.axis is None else rows[field.axis])
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, every key of every field written out."""
+        return {"axes": list(self.axes), "fields": [asdict(f) | {"shape": list(f.shape)} for f in self.fields]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Schema:
+        """Read the JSON form; CorruptDataset where it is not one."""
+        keys = {f.name for f in fields(Field)}
+        try:
+            if set(data) != {"axes", "fields"} or any(set(f) != keys for f in data["fields"]):
+                msg = f"a schema or a field of it has other keys than {sorted(keys)}"
+                raise CorruptDataset(msg)
+            parsed = [Field(**{**f, "shape": tuple(f["shape"])}) for f in data["fields"]]
+            return cls(tuple(data["axes"]), tuple(parsed))
+        except (TypeError, AttributeError, KeyError, InputError) as error:
+            msg = f"the schema cannot be read: {error}"
+            raise CorruptDataset(msg) from error
+
+
+MAX_TEXT = 65536  # bytes of one text field

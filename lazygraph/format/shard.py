@@ -1,0 +1,146 @@
+"""One shard: an LMDB file that any program can open, and that this one reads by offset.
+
+The reader never walks LMDB's page tree: a flipped bit there makes liblmdb miss keys or abort the process. So the
+writer finds out where each value lies, proves it by reading the published bytes back, and records it in a column.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from lazygraph.errors import CorruptDataset, LazyGraphError
+from lazygraph.format.files import FileRef, fsync_directory, sha256_of
+
+__all__ = ["read_value", "record_dtype", "write_shard"]
+
+PAGE = max(4096, os.sysconf("SC_PAGE_SIZE"))  # LMDB takes that of the operating system
+MAP_UNIT = 2**24  # map sizes are multiples of it, so that the bytes of a shard depend on its records alone
+
+# struct MDB_page: page number u8 (8 bytes), pad u2, flags u2, then lower and upper u2 or the number of overflow pages u4.
+_HEADER = struct.Struct("<QHHHH")
+_LEAF, _OVERFLOW, _META = 0x02, 0x04, 0x08
+# struct MDB_node: size of the data (two u2, low first), flags u2, size of the key u2, key, data.
+_NODE = struct.Struct("<HHHH")
+_BIG_DATA = 0x01
+
+
+def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple[FileRef, NDArray[Any]]:
+    """Write compressed records, in order, as one shard file, and publish it under its final name.
+
+    Args:
+        directory: the dataset directory; the file goes to its folder ``shards``.
+        number: the number of the shard, the first part of its name.
+        records: the compressed records.
+
+    Returns:
+        The file, and the ``record`` column's rows (offset, length, xxh3), proven by reading the file back.
+    """
+    folder = directory / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{number:05d}.{os.getpid()}.tmp"
+    try:
+        _write_environment(temporary, records)
+        located = _locate(temporary, len(records))
+        index = np.empty(len(records), record_dtype(temporary.stat().st_size, max(map(len, records), default=0)))
+        index["offset"] = located
+        index["length"] = [len(r) for r in records]
+        index["xxh3"] = [xxhash.xxh3_64_intdigest(r) for r in records]
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+            for row, (offset, length, digest) in enumerate(index.tolist()):
+                if xxhash.xxh3_64_intdigest(os.pread(file.fileno(), length, offset)) != digest:
+                    msg = f"{temporary}: record {row} is not where LMDB was seen to put it; report this as a bug"
+                    raise LazyGraphError(msg)
+        digest = sha256_of(temporary)
+        name = f"shards/{number:05d}-{digest[:16]}.lmdb"
+        size = temporary.stat().st_size
+        temporary.replace(directory / name)
+        fsync_directory(folder)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return FileRef(name, size, digest), index
+
+
+def record_dtype(file_size: int, longest: int) -> np.dtype[Any]:
+    """The type of the ``record`` column: as narrow as a file size and a record length allow."""
+    offset = "<u4" if file_size < 2**32 else "<u8"
+    length = "<u2" if longest < 2**16 else "<u4"
+    return np.dtype([("offset", offset), ("length", length), ("xxh3", "<u8")])
+
+
+def read_value(descriptor: int, offset: int, length: int, xxh3: int) -> bytes:
+    """One compressed record by a bounded positioned read, checked. Works in threads and after a fork.
+
+    Raises:
+        CorruptDataset: the file ends before the record does, or the bytes are not those that were written.
+        OSError: the read itself failed.
+    """
+    value = os.pread(descriptor, length, offset)
+    if len(value) != length:
+        msg = f"the shard ends at byte {offset + len(value)}; required: {length} bytes from {offset} on"
+        raise CorruptDataset(msg)
+    if xxhash.xxh3_64_intdigest(value) != xxh3:
+        msg = f"the {length} bytes at {offset} do not have the checksum that was recorded when they were written"
+        raise CorruptDataset(msg)
+    return value
+
+
+def _write_environment(path: Path, records: Sequence[bytes]) -> None:
+    """An LMDB file with these values in one transaction, as long as its last page."""
+    # Values over half a page take whole pages of their own, the others share pages at least half full.
+    pages = sum(2 + 2 * len(record) // PAGE for record in records)
+    map_size = (pages * PAGE // MAP_UNIT + 1) * MAP_UNIT
+    with lmdb.open(
+        os.fspath(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
+        meminit=True, max_dbs=0,
+    ) as environment, environment.begin(write=True) as transaction:  # fmt: skip
+        for number, record in enumerate(records):
+            transaction.put(number.to_bytes(4, "big"), record, append=True)
+
+
+def _locate(path: Path, count: int) -> list[int]:
+    """The file offset of each value of a shard that this process has just written, by its pages.
+
+    Data are appended in the order of their keys, so leaf pages and overflow pages stand in key order in each node;
+    keys say which record a node belongs to.
+    """
+    data = path.read_bytes()
+    size = _page_size(data)
+    offsets = [-1] * count
+    page = 2  # 0 and 1 are meta pages
+    while page * size < len(data):
+        start = page * size
+        _, _, flags, lower, upper = _HEADER.unpack_from(data, start)
+        if flags & _OVERFLOW:
+            page += lower | upper << 16
+            continue
+        if flags & _LEAF:
+            pointers = np.frombuffer(data, "<u2", (lower - 16) // 2, start + 16)
+            for pointer in pointers.tolist():
+                node = start + pointer
+                _, _, node_flags, key_size = _NODE.unpack_from(data, node)
+                if key_size != 4:
+                    continue  # not a record: no other keys are ever written
+                value = node + _NODE.size + key_size
+                if node_flags & _BIG_DATA:
+                    (first,) = struct.unpack_from("<Q", data, value)
+                    value = first * size + 16
+                offsets[int.from_bytes(data[node + _NODE.size : node + _NODE.size + 4], "big")] = value
+        page += 1
+    return offsets
+
+
+def _page_size(data: bytes) -> int:
+    """The page size, from the first meta page (struct MDB_meta: magic u4, version u4, address u8, map size u8, pad u4)."""
+    (size,) = struct.unpack_from("<I", data, 16 + 24)
+    return int(size)

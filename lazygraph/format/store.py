@@ -1,0 +1,222 @@
+"""A finished dataset as raw records: manifest, columns and values by row, with no opinion about what a graph is."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any, NoReturn
+
+from numpy.typing import NDArray
+
+from lazygraph.errors import CorruptDataset, DatasetReplaced, UnknownId
+from lazygraph.format.columns import open_column
+from lazygraph.format.files import FileRef
+from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
+from lazygraph.format.record import Decompressor, Record, unpack
+from lazygraph.format.shard import read_value
+
+__all__ = ["Store"]
+
+MAX_OPEN = 128  # shard files held open at once; descriptors are scarcer than a reopening (10 us) is dear
+
+
+class _Descriptor:
+    """An open shard file, closed when the last thread that reads from it lets go."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class Store:
+    """Random access to the records of one dataset directory.
+
+    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and at
+    most 128 file descriptors, so its memory does not grow with the number of graphs. Takes no lock and writes nothing.
+    Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one opens its files
+    again where it is unpickled.
+
+    Args:
+        path: the dataset directory.
+
+    Raises:
+        DatasetNotFound: there is no finished dataset.
+        CorruptDataset, UnsupportedFormat: the manifest cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self.manifest = Manifest.load(self.path)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._descriptors: OrderedDict[int, _Descriptor] = OrderedDict()
+        self._lock = Lock()
+        self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
+        self._decompress: Decompressor | None = None
+        self._index: tuple[Any, ...] | None = None
+
+    def __len__(self) -> int:
+        return self.manifest.graphs
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column as a read-only memory-mapped array; checked against the manifest when first asked for.
+
+        Raises:
+            KeyError: the dataset has no such column.
+            CorruptDataset, DatasetReplaced: the file is damaged, or gone.
+        """
+        try:
+            return self._columns[name]
+        except KeyError:
+            column = self.manifest.columns[name]
+        try:
+            array = open_column(self.path, column)
+        except FileNotFoundError:
+            self._missing(column.file)
+        self._columns[name] = array
+        return array
+
+    def graph_id(self, row: int) -> str:
+        """The id of the graph in a row."""
+        raw: bytes = self.column("id")[row]
+        return raw.decode()
+
+    def row_of(self, graph_id: str) -> int:
+        """The row of an id, by binary search on disk: no table in memory, about 20 us for a million graphs.
+
+        Raises:
+            UnknownId: no graph has it.
+        """
+        ids, order = self.column("id"), self.column("id_order")
+        wanted = graph_id.encode()
+        low, high = 0, len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            if ids[order[middle]] < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(ids) and ids[order[low]] == wanted:
+            return int(order[low])
+        msg = f"no graph in {self.path} has the id {graph_id!r}; it holds {len(ids)} ids such as {self._some_ids()}"
+        raise UnknownId(msg)
+
+    def raw(self, row: int) -> bytes:
+        """The decompressed record of a row.
+
+        Raises:
+            CorruptDataset: with dataset, shard, row and id, where the bytes are not those that were written.
+            DatasetReplaced: the shard's file is gone, since the dataset was replaced.
+            OSError: the file system failed.
+        """
+        records, counts, decompress = self._index or self._open_index()
+        shard = bisect_right(self._ends, row)
+        try:
+            offset, length, digest = records[row].item()
+            descriptor = self._descriptors.get(shard)
+            if descriptor is None:
+                descriptor = self._open_shard(shard)
+            frame = read_value(descriptor.number, offset, length, digest)
+            bound = self.manifest.schema.bound([int(column[row]) for column in counts])
+            raw: bytes = decompress(frame, bound)
+        except CorruptDataset as error:
+            self.blame(row, error)
+        except OSError as error:
+            if isinstance(error, DatasetReplaced) or error.errno is None:
+                raise
+            file = self.manifest.shards[shard].file.name
+            msg = f"{self.path / file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
+            raise OSError(error.errno, msg) from error
+        return raw
+
+    def record(self, row: int) -> Record:
+        """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
+        raw = self.raw(row)
+        try:
+            return unpack(self.manifest.schema, raw)
+        except CorruptDataset as error:
+            self.blame(row, error)
+
+    def arrays(self, row: int) -> dict[str, NDArray[Any] | str]:
+        """Every field of the record of a row, decoded. Raises as ``raw`` does."""
+        record = self.record(row)
+        try:
+            return record.arrays()
+        except CorruptDataset as error:
+            self.blame(row, error)
+
+    def blame(self, row: int, error: CorruptDataset) -> NoReturn:
+        """Raise a damage found in a row again, with dataset, shard, row and id."""
+        msg = f"{self.where(row)}{error}; 'lazygraph verify' lists everything that is damaged"
+        raise CorruptDataset(msg) from error
+
+    def where(self, row: int) -> str:
+        """The beginning of a message about a row: dataset, shard, row and id."""
+        shard = self.manifest.shards[bisect_right(self._ends, row)]
+        return f"{self.path}, {shard.file.name}, row {row}, id {self.graph_id(row)!r}: "
+
+    def close(self) -> None:
+        """Close the file descriptors; the store opens them again when it is read again."""
+        with self._lock:
+            self._descriptors.clear()
+
+    def _open_index(self) -> tuple[Any, ...]:
+        counts = [self.column(f"n_{axis}") for axis in self.manifest.schema.axes]
+        dictionary = None
+        if (file := self.manifest.dictionary) is not None:
+            try:
+                dictionary = file.check(self.path).read_bytes()
+            except FileNotFoundError:
+                self._missing(file)
+        self._index = (self.column("record"), counts, Decompressor(dictionary))
+        return self._index
+
+    def _open_shard(self, shard: int) -> _Descriptor:
+        with self._lock:
+            if (descriptor := self._descriptors.get(shard)) is not None:
+                return descriptor
+            file = self.manifest.shards[shard].file
+            try:
+                descriptor = _Descriptor(file.check_size(self.path))
+            except FileNotFoundError:
+                self._missing(file)
+            if len(self._descriptors) >= MAX_OPEN:
+                self._descriptors.popitem(last=False)
+            self._descriptors[shard] = descriptor
+            return descriptor
+
+    def _missing(self, file: FileRef) -> NoReturn:
+        """Say why a file that the manifest names is not there."""
+        try:
+            current = (self.path / MANIFEST).read_bytes()
+        except OSError:
+            current = b""
+        if current == self.manifest.to_bytes():
+            msg = f"{self.path / file.name} is missing, and the manifest names it: part of the dataset was deleted"
+            raise CorruptDataset(msg)
+        msg = f"{self.path} was replaced, moved or deleted while it was open ({file.name} is gone); open it again"
+        raise DatasetReplaced(errno.ENOENT, msg)
+
+    def _some_ids(self) -> str:
+        return ", ".join(repr(self.graph_id(row)) for row in range(min(3, len(self))))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "manifest": self.manifest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path, self.manifest = state["path"], state["manifest"]
+        self._reset()
+
+    def __repr__(self) -> str:
+        return f"Store({os.fspath(self.path)!r})"

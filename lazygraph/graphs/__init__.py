@@ -1,0 +1,9 @@
+"""Crystal -> edges: which atoms are neighbours, by the rules of the published crystal networks."""
+
+from __future__ import annotations
+
+from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.presets import PRESETS
+from lazygraph.graphs.spec import GraphSpec, graph
+
+__all__ = ["PRESETS", "CrystalGraph", "GraphSpec", "graph"]

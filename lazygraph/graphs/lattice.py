@@ -1,0 +1,165 @@
+"""The three lattice vectors of ComFormer, by the published rule and its published arithmetic.
+
+Which of several equally long images comes first, and on which side of 90 degrees a right angle falls, is decided by
+the last bit in the published code. So that arithmetic is part of the rule, and is replayed here:
+
+- jarvis-tools rounds the lattice to five decimals for coordinates and angles, but not for the translations;
+- the length of image S is that of ``(S L + x_0) - x_0``, where x_0 is the position of the first atom, a matrix product
+  that BLAS rounds once per step (fused multiply-add); here the same is computed without BLAS, so that every machine
+  agrees;
+- images of equal length keep the order (S_0, S_1, S_2), from negative to positive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import StructureError
+from lazygraph.graphs.neighbors import MAX_IMAGE
+from lazygraph.graphs.vectors import components, lengths
+
+__all__ = ["comformer_images"]
+
+Triple: TypeAlias = tuple[float, float, float]
+Matrix: TypeAlias = tuple[Triple, Triple, Triple]
+
+DECIMALS = 1e5  # jarvis-tools rounds the lattice to five decimals
+PARALLEL = 1e-5  # published bound on ||cos| - 1| between images
+SLACK = 1e-3  # A; far above rounding, so that the box never cuts a candidate off
+MAX_IMAGES = 2_000_000  # about 0.2 s and 100 MB
+
+
+def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
+    """(3, 3) whole numbers: the images whose translations are ComFormer's lattice vectors lat1, lat2, lat3.
+
+    lat1 is the shortest image, lat2 the next that is not parallel to it, lat3 the next outside their plane. lat2 and
+    lat3 are turned round where they make more than 90 degrees with lat1, then all three where they are left-handed.
+
+    Raises:
+        StructureError: the crystal does not repeat in all three directions, or its cell is so far from reduced that
+            more than two million images are shorter than the longest lattice vector.
+
+    Example:
+        >>> comformer_images(Crystal(np.diag([3.0, 5.0, 4.0]), [[0, 0, 0]], [14])).tolist()
+        [[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]
+    """
+    if not all(crystal.pbc):
+        msg = f"the structure has pbc={crystal.pbc}; required for lattice vectors: a crystal that repeats three ways"
+        raise StructureError(msg)
+    rounded = _rounded(crystal.lattice)
+    images = _by_length(crystal, _position(crystal.frac_coords[0].tolist(), rounded))
+    first = next(images)
+    second = next(s for s in images if not _parallel(first, s))
+    normal = _cross(first, second)
+    third = next(s for s in images if _dot(normal, s) != 0)
+    return np.array(_turned(first, second, third, rounded))
+
+
+def _by_length(crystal: Crystal, origin: Triple) -> Iterator[Triple]:
+    """The images that are not longer than the longest lattice vector, by length, without (0, 0, 0)."""
+    a, b, c = crystal.lattice.tolist()
+    longest = math.sqrt(max(_dot(a, a), _dot(b, b), _dot(c, c))) + SLACK
+    grid, images = _grid(*_box(a, b, c, longest))
+    shift = np.array(origin)[:, None]
+    translations = components(grid, crystal.lattice)
+    translations += shift
+    translations -= shift
+    distance = lengths(translations)
+    near = (distance <= longest).nonzero()[0]
+    order = near.take(distance.take(near).argsort(kind="stable"))
+    return map(images.__getitem__, order[1:].tolist())
+
+
+def _box(a: Triple, b: Triple, c: Triple, reach: float) -> tuple[int, int, int]:
+    """How many cells each way hold every image that is no longer than ``reach`` A."""
+    u, v, w = _cross(b, c), _cross(c, a), _cross(a, b)
+    scale = reach / abs(_dot(a, u))
+    x, y, z = int(math.sqrt(_dot(u, u)) * scale), int(math.sqrt(_dot(v, v)) * scale), int(math.sqrt(_dot(w, w)) * scale)
+    if (2 * x + 1) * (2 * y + 1) * (2 * z + 1) > MAX_IMAGES or max(x, y, z) > MAX_IMAGE:
+        msg = (
+            f"the longest lattice vector, {reach:.4g} A, reaches over {x}, {y} and {z} cells; required for lattice "
+            f"vectors: at most {MAX_IMAGE:,} cells each way and {MAX_IMAGES:,} in all. Reduce the cell"
+        )
+        raise StructureError(msg)
+    return x, y, z
+
+
+@lru_cache(maxsize=64)
+def _grid(x: int, y: int, z: int) -> tuple[NDArray[np.float64], list[Triple]]:
+    """All images of a box, first axis slowest, as an array (3, M) and as tuples."""
+    steps = [[float(s) for s in range(-n, n + 1)] for n in (x, y, z)]
+    images = list(itertools.product(steps[0], steps[1], steps[2]))
+    return np.array(images).T.copy(), images
+
+
+def _rounded(lattice: NDArray[np.float64]) -> Matrix:
+    """The lattice rounded as ``numpy.around`` does it."""
+    x = [round(value * DECIMALS) / DECIMALS for value in lattice.ravel().tolist()]
+    return (x[0], x[1], x[2]), (x[3], x[4], x[5]), (x[6], x[7], x[8])
+
+
+def _position(frac: Triple, lattice: Matrix) -> Triple:
+    """``frac @ lattice`` as BLAS with fused multiply-add rounds it."""
+    (f0, f1, f2), (a, b, c) = frac, lattice
+    return (
+        _fused(f2, c[0], _fused(f1, b[0], f0 * a[0])),
+        _fused(f2, c[1], _fused(f1, b[1], f0 * a[1])),
+        _fused(f2, c[2], _fused(f1, b[2], f0 * a[2])),
+    )
+
+
+def _fused(a: float, b: float, c: float) -> float:
+    """``a * b + c``, rounded once: Dekker's exact product, then a correctly rounded sum."""
+    high = 134217729.0 * a
+    a1 = high - (high - a)
+    high = 134217729.0 * b
+    b1 = high - (high - b)
+    a2, b2, product = a - a1, b - b1, a * b
+    return math.fsum((product, ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2, c))
+
+
+def _turned(first: Triple, second: Triple, third: Triple, lattice: Matrix) -> Matrix:
+    """The three images, signs chosen by angles in the rounded lattice."""
+    x, y, z = _cartesian(first, lattice), _cartesian(second, lattice), _cartesian(third, lattice)
+    if _obtuse(x, y):
+        second, y = _minus(second), _minus(y)
+    if _obtuse(x, z):
+        third, z = _minus(third), _minus(z)
+    if _obtuse(_cross(x, y), z):
+        return _minus(first), _minus(second), _minus(third)
+    return first, second, third
+
+
+def _parallel(u: Triple, v: Triple) -> bool:
+    return abs(abs(_dot(u, v)) / math.sqrt(_dot(u, u) * _dot(v, v)) - 1) < PARALLEL
+
+
+def _obtuse(u: Triple, v: Triple) -> bool:
+    cosine = _dot(u, v) / (math.sqrt(_dot(u, u)) * math.sqrt(_dot(v, v)))
+    return math.acos(max(-1.0, min(1.0, cosine))) / math.pi * 180.0 > 90.0
+
+
+def _cartesian(s: Triple, lattice: Matrix) -> Triple:
+    (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = lattice
+    u, v, w = s
+    return u * a0 + v * b0 + w * c0, u * a1 + v * b1 + w * c1, u * a2 + v * b2 + w * c2
+
+
+def _dot(u: Triple, v: Triple) -> float:
+    return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+
+
+def _cross(u: Triple, v: Triple) -> Triple:
+    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+
+
+def _minus(u: Triple) -> Triple:
+    return 0.0 - u[0], 0.0 - u[1], 0.0 - u[2]

@@ -1,0 +1,87 @@
+"""The one expression that turns an edge into a vector: builder, single graphs, batches and kernels all use it.
+
+For an edge i -> j whose neighbour lies in the cell S, with fractional coordinates f and lattice rows L, all float64 and
+elementwise in this order (no matrix product, whose order of summation no library states)::
+
+    d   = (f_j - f_i) + S
+    v_x = ((d_0 * L_0x) + (d_1 * L_1x)) + d_2 * L_2x
+    |v| = sqrt((v_x * v_x + v_y * v_y) + v_z * v_z)
+
+Every step rounds symmetrically, so the vector of the reverse edge is exactly ``0.0 - v`` and both lengths are the same
+number. Vectors are handed out as ``float32(v) + 0.0``, which turns -0.0 into 0.0. They are written in the arithmetic
+that numpy arrays and torch tensors share, and have the same bits in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["components", "edge_distances", "edge_vectors", "lengths"]
+
+
+def components(delta: Any, lattice: Any) -> Any:
+    """Cartesian components (3, E) float64, A, of fractional differences.
+
+    Args:
+        delta: (3, E) float64 fractional differences ``(f_j - f_i) + S``.
+        lattice: (3, 3) float64, rows are the lattice vectors, A; or (E, 3, 3), one lattice per edge.
+    """
+    # Three rows as columns: (3, 1) where all edges share a lattice, (3, E) where each has its own.
+    a, b, c = lattice[:, :, None] if lattice.ndim == 2 else (lattice[:, 0].T, lattice[:, 1].T, lattice[:, 2].T)
+    out = a * delta[0]
+    out += b * delta[1]
+    out += c * delta[2]
+    return out
+
+
+def edge_vectors(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -> Any:
+    """Edge vectors (E, 3) float32, A, from row 0 to row 1 of ``edge_index``, for one crystal or a whole batch.
+
+    Args:
+        frac_coords: (N, 3) float64 fractional coordinates.
+        lattice: (3, 3) float64, rows are the lattice vectors, A. For a batch, (E, 3, 3): the lattice of each edge.
+        edge_index: (2, E) integers, atoms.
+        images: (E, 3) integers, the cell of the atom in row 1.
+
+    Returns:
+        A numpy array or a torch tensor, as the arguments are; C-contiguous, without -0.0.
+
+    Example:
+        >>> images = np.array([[1, 0, 0], [-1, 0, 0]])
+        >>> edge_vectors(np.zeros((1, 3)), np.eye(3) * 4.0, np.array([[0, 0], [0, 0]]), images)
+        array([[ 4.,  0.,  0.],
+               [-4.,  0.,  0.]], dtype=float32)
+    """
+    vectors = components(_delta(frac_coords, edge_index[0], edge_index[1], images), lattice).T
+    single = vectors.astype(np.float32, order="C") if isinstance(vectors, np.ndarray) else vectors.float().contiguous()
+    single += 0.0
+    return single
+
+
+def edge_distances(
+    frac_coords: NDArray[np.float64], lattice: NDArray[np.float64], edge_index: Any, images: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Edge lengths (E,) float64, A, numpy only; arguments as for :func:`edge_vectors`."""
+    return lengths(components(_delta(frac_coords, edge_index[0], edge_index[1], images), lattice))
+
+
+def lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lengths (E,) of vectors given as components (3, E). numpy only: torch's square root may be off by one bit."""
+    squares = vectors * vectors
+    total: NDArray[np.float64] = squares[0] + squares[1]
+    total += squares[2]
+    return np.sqrt(total, out=total)
+
+
+def _delta(frac_coords: Any, i: Any, j: Any, images: Any) -> Any:
+    """Fractional differences (3, E) of the edges i -> j."""
+    if isinstance(frac_coords, np.ndarray):  # take is three times as fast as indexing
+        delta = frac_coords.take(j, 0)
+        delta -= frac_coords.take(i, 0)
+    else:
+        delta = frac_coords.index_select(0, j) - frac_coords.index_select(0, i)
+    delta += images
+    return delta.T

@@ -1,0 +1,79 @@
+"""The columns of a dataset or of a subset of it, as users name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.errors import InputError
+from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.store import Store
+
+__all__ = ["Columns"]
+
+_ALIASES = {"n_atoms": "n_node", "n_edges": "n_edge"}
+
+
+class Columns(Mapping[str, NDArray[Any]]):
+    """Column name -> array, one row a graph: labels, ``n_atoms``, ``n_edges``, ``formula``, ``split``, ``id``.
+
+    Numbers of a whole dataset are read-only views of the memory-mapped file; those of a subset, and texts, are copies.
+    """
+
+    def __init__(self, store: Store, rows: Any = None) -> None:
+        self._store, self._rows = store, rows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array = self.raw(name)
+        if array.dtype.kind == "S":
+            return np.char.decode(array, "utf-8")
+        return array
+
+    def raw(self, name: str) -> NDArray[Any]:
+        """As ``[name]``, with texts as bytes.
+
+        Raises:
+            UnknownColumn: KeyError and InputError in one, naming the columns that exist.
+        """
+        if name not in self._names():
+            msg = f"there is no column {name!r}; the columns are {', '.join(map(repr, self._names()))}"
+            raise UnknownColumn(msg)
+        array = self._store.column(_ALIASES.get(name, name) if name not in self._store.manifest.columns else name)
+        if name == "split":
+            names = self._store.manifest.columns["split"].categories or ()
+            table = np.array([*(n.encode() for n in names), *[b""] * (NO_SPLIT + 1 - len(names))])
+            array = table[array]
+        if self._rows is None:
+            return array
+        return (
+            array[self._rows.start : self._rows.stop : self._rows.step] if _forward(self._rows) else array[self._rows]
+        )
+
+    def _names(self) -> list[str]:
+        manifest = self._store.manifest
+        index = [name for name in ("id", "formula", "split") if name in manifest.columns]
+        axes = [f"n_{axis}" for axis in manifest.schema.axes]
+        aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
+        return [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __repr__(self) -> str:
+        return f"Columns({', '.join(self)})"
+
+
+class UnknownColumn(InputError, KeyError):
+    """There is no column of this name."""
+
+    __str__ = Exception.__str__
+
+
+def _forward(rows: Any) -> bool:
+    return isinstance(rows, range) and rows.step > 0

@@ -1,0 +1,106 @@
+"""Prove that every byte of a dataset is the one that was written, or name what is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lazygraph.errors import CorruptDataset
+from lazygraph.format.manifest import content_id, graph_digest
+from lazygraph.format.record import Record, unpack
+from lazygraph.format.store import Store
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at, and one sentence for every problem found."""
+
+    graphs: int
+    files: int
+    size: int
+    problems: tuple[str, ...]
+
+
+def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Verification:
+    """Check a dataset: size and sha256 of every file, every record, every index, ids, and the content id.
+
+    Files are hashed before anything else reads them; nothing is repaired.
+
+    Args:
+        path: the dataset directory.
+        progress: called with the number of graphs looked at since it was called last.
+
+    Raises:
+        DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest itself cannot be read.
+    """
+    store = Store(path)
+    manifest = store.manifest
+    problems = list(_files(store))
+    damaged = bool(problems)
+    if not damaged:
+        problems += _index(store)
+    digests = []
+    step = 1000
+    for row in range(len(store)):
+        try:
+            raw = store.raw(row)
+            digests.append(graph_digest(store.column("id")[row], raw))
+            problems += [store.where(row) + problem for problem in _record(store, row, unpack(manifest.schema, raw))]
+        except (CorruptDataset, OSError) as error:
+            # A column that cannot be read fails for every row: say so once.
+            if not problems or problems[-1] != str(error):
+                problems.append(str(error))
+        if progress is not None and (row + 1) % step == 0:
+            progress(step)
+    if not problems and (found := content_id(manifest.recipe, manifest.schema, digests)) != manifest.content_id:
+        problems.append(
+            f"{store.path}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
+        )
+    files = manifest.files()
+    return Verification(len(store), len(files) + 1, sum(file.size for file in files), tuple(problems))
+
+
+def _files(store: Store) -> Iterator[str]:
+    for file in store.manifest.files():
+        try:
+            file.check(store.path)
+        except (CorruptDataset, OSError) as error:
+            yield str(error)
+
+
+def _index(store: Store) -> Iterator[str]:
+    """What the columns promise to one another."""
+    ids, order = store.column("id"), store.column("id_order")
+    n = len(store)
+    if not np.array_equal(np.bincount(order, minlength=n)[:n], np.ones(n)) or order.max(initial=0) >= max(n, 1):
+        yield f"{store.path}: id_order is not a permutation"
+    else:
+        ordered = ids[order]
+        if not (ordered[1:] > ordered[:-1]).all():
+            yield f"{store.path}: ids are not unique, or id_order does not sort them"
+    split = store.manifest.columns.get("split")
+    if split is not None:
+        codes = store.column("split")
+        if ((codes >= len(split.categories or ())) & (codes != 255)).any():
+            yield f"{store.path}: a split code has no name"
+
+
+def _record(store: Store, row: int, record: Record) -> Iterator[str]:
+    """What a record promises beyond its checksum: counts as in the columns, indices within what they count."""
+    schema = store.manifest.schema
+    for axis, count in zip(schema.axes, record.counts, strict=True):
+        if count != int(store.column(f"n_{axis}")[row]):
+            yield f"{count} rows along {axis!r}; the column n_{axis} says {store.column(f'n_{axis}')[row]}"
+    arrays = record.arrays()
+    rows = dict(zip(schema.axes, record.counts, strict=True))
+    for field in schema.fields:
+        value = arrays[field.name]
+        if field.counts is not None and not isinstance(value, str) and value.size:
+            low, high = int(value.min()), int(value.max())
+            if low < 0 or high >= rows[field.counts]:
+                yield f"{field.name} holds {low} to {high}; required: 0 to {rows[field.counts] - 1}"

@@ -1,0 +1,1 @@
+"""Files, databases and Python objects -> crystals with ids and labels, one module per input format."""

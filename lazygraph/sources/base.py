@@ -1,0 +1,144 @@
+"""What every source is: scanned once, then read in ranges by any number of workers.
+
+A source never stops at a bad entry: it yields one :class:`Entry` per input, in order, and an input that cannot
+become a crystal carries the reason in place of the crystal. A source that cannot be read at all raises
+:class:`~lazygraph.errors.UnreadableInput` from ``scan``, before any work begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError, LabelError, UnreadableInput
+
+__all__ = ["ID_KEYS", "MISSING", "Cut", "Entry", "InputFile", "Scan", "Source", "attempt", "default_id", "label_value"]
+
+# The keys under which the common data sets keep their ids, in the order in which they are tried.
+ID_KEYS: tuple[str, ...] = ("jid", "material_id", "mptrj_snapshot_id", "alexandria_id")
+# How the common data sets write a label that is not there (JARVIS writes "na").
+MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
+
+
+class Entry(NamedTuple):
+    """One input: its id, its crystal or the reason why there is none, and every label found beside it."""
+
+    id: str
+    crystal: Crystal | InputError
+    labels: Mapping[str, Any]
+    """Name -> raw value: a number, numeric text, None, or a (nested) list or array of numbers."""
+    split: str | None = None
+    """The split that the source puts this input in, if it has splits."""
+
+
+class InputFile(NamedTuple):
+    """One file that a data set was made of, as the manifest's provenance names it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over a source found: enough to cut it into ranges that are read independently."""
+
+    entries: int
+    """How many inputs there are, bad ones included."""
+    marks: tuple[int, ...]
+    """Where entry ``k * every`` begins (a byte offset or an ordinal: only the source knows), k = 0, 1, ..."""
+    files: tuple[InputFile, ...]
+    """The files read, by bare name."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the summary, such as structure files that no row of ``id_prop.csv`` names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A range of one source: ``count`` entries from entry ``start`` on, beginning at ``mark``."""
+
+    mark: int
+    start: int
+    count: int
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One input format. A frozen dataclass of paths and options: picklable, JSON round trip, repeatable."""
+
+    kind: ClassVar[str]
+    """The name that ``--format`` takes."""
+
+    @property
+    def name(self) -> str:
+        """Short name for ids, notes and quarantine rows: the file's name without folders and suffixes."""
+
+    def scan(self, every: int, spool: Path) -> Scan:
+        """Read the input once: count, hash and mark it.
+
+        A source whose bytes cannot be entered in the middle (zip, gzip, a Python iterator) unpacks itself into the
+        file ``spool`` here, and reads from there later. Memory stays bounded whatever the size of the input.
+
+        Raises:
+            UnreadableInput: the input as a whole cannot be read.
+        """
+
+    def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
+        """Yield exactly ``cut.count`` entries, in order; never raises for a bad entry."""
+
+
+def attempt(convert: Callable[..., Crystal], *args: Any) -> Crystal | InputError:
+    """The crystal that ``convert(*args)`` makes, or the error that says why there is none."""
+    try:
+        return convert(*args)
+    except InputError as error:
+        return error
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a parser's own failure is a reason to quarantine, whatever its class
+        return UnreadableInput(f"{type(error).__name__}: {error}")
+
+
+def default_id(name: str, position: int) -> str:
+    """The id of an entry that has none: ``NAME-0000012``."""
+    return f"{name}-{position:07d}"
+
+
+def label_value(value: Any) -> float:
+    """One scalar label as float; NaN where it is missing (``None``, NaN, an empty text, ``na``).
+
+    Raises:
+        LabelError: it is neither missing nor a number.
+
+    Example:
+        >>> label_value("1.5"), label_value(True), label_value("na")
+        (1.5, 1.0, nan)
+    """
+    if value is None:
+        return math.nan
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in MISSING:
+            return math.nan
+        try:
+            return float(text)
+        except ValueError:
+            msg = f"found the text {text[:60]!r}; required: a number, or empty, na or NaN where it is missing"
+            raise LabelError(msg) from None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
+        raise LabelError(msg) from None
+
+
+def hash_file(path: Path) -> InputFile:
+    """Name, size and sha256 of one file, read in bounded pieces."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return InputFile(path.name, file.tell(), digest.hexdigest())

@@ -1,0 +1,214 @@
+"""What the user names -> sources: the kind of each input is told by its content, never by its name alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from itertools import chain, groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError, UnreadableInput
+from lazygraph.sources import ase_db, cif, csv_cif, extxyz, jarvis, matbench, poscar, poscar_zip, pymatgen_json
+from lazygraph.sources.base import Source
+from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
+from lazygraph.sources.id_prop import TABLE, IdPropSource
+from lazygraph.sources.prototypes import PrototypesSource, is_uri
+from lazygraph.sources.python import PythonSource
+from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
+from lazygraph.sources.unpack import read_head
+
+__all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
+
+# The order matters: a CSV or a JSON may hold CIF and POSCAR texts, so the text formats of one structure come last but
+# for CIF, which only its own first words open.
+SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
+    (ase_db.sniff, ase_db.AseDbSource),
+    (cif.sniff, FilesSource),
+    (extxyz.sniff, extxyz.ExtxyzSource),
+    (poscar_zip.sniff, poscar_zip.PoscarZipSource),
+    (jarvis.sniff, jarvis.JarvisSource),
+    (matbench.sniff, matbench.MatbenchSource),
+    (pymatgen_json.sniff, pymatgen_json.PymatgenSource),
+    (csv_cif.sniff, csv_cif.CsvSource),
+    (poscar.sniff, FilesSource),
+)
+CLASSES: tuple[type[Any], ...] = (
+    *dict.fromkeys(source for _, source in SNIFFED),
+    IdPropSource,
+    PrototypesSource,
+    PythonSource,
+)
+KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
+FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
+"""The names that ``format`` takes."""
+PATH = (str, os.PathLike)
+# A pymatgen Structure, jarvis Atoms and ASE Atoms; two of them are iterables, of their sites.
+OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
+
+
+def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None = None) -> list[Source]:  # noqa: A002
+    """The sources that one input or several stand for, in their order.
+
+    A file is recognised by its content, unpacked from zip or gzip first; a folder is that of CGCNN or ALIGNN if it has
+    an ``id_prop.csv``, else all CIF and POSCAR files in it. Files of one structure that follow one another are one
+    source. Nothing but the first 64 KiB of a file is read here.
+
+    Args:
+        inputs: a path, a glob pattern, ``prototypes:N?seed=S``, or several of these; or a structure, an iterable of
+            structures, or a mapping of ids to structures (see :class:`~lazygraph.sources.python.PythonSource`).
+        format: one of ``FORMATS``, for all inputs, in place of what their content says.
+        id_key: the name under which the inputs hold their ids.
+
+    Raises:
+        UnreadableInput: nothing is there, or it is of no known kind.
+        InputError: an unknown format, or an ``id_key`` for inputs that have no keys.
+
+    Example:
+        >>> open_sources("prototypes:1000?seed=7")
+        [PrototypesSource(path='prototypes:1000?seed=7')]
+    """
+    if format is not None and format not in FORMATS:
+        msg = f"found the format {format!r}; required: one of {', '.join(FORMATS)}"
+        raise InputError(msg)
+    paths, structures = _paths_or_structures(inputs)
+    if paths is None:
+        if format is not None:
+            msg = f"found the format {format!r} for Python objects; required: none, a format is for files"
+            raise InputError(msg)
+        return [PythonSource(structures, id_key=id_key)]
+    found = [pair for path in paths for pair in _kinds(path, format)]
+    if not found:
+        raise UnreadableInput("found an empty list of inputs; required: at least one path or structure")
+    sources: list[Source] = []
+    for source, pairs in groupby(found, key=itemgetter(0)):
+        named = [path for _, path in pairs]
+        groups = [tuple(named)] if source is FilesSource else [(path,) for path in named]
+        sources += [_make(source, group, id_key) for group in groups]
+    return sources
+
+
+def source_to_json(source: Source) -> dict[str, Any]:
+    """The source as JSON: its kind and its fields; what Python objects it was made of is left out."""
+    return {"kind": source.kind} | {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in _fields(type(source))
+        if (value := getattr(source, name)) is not None
+    }
+
+
+def source_from_json(data: Mapping[str, Any]) -> Source:
+    """The source that :func:`source_to_json` described.
+
+    Raises:
+        InputError: a kind or a field that this version does not know.
+
+    Example:
+        >>> source_from_json({"kind": "extxyz", "path": "/data/mptrj.xyz"})
+        ExtxyzSource(path='/data/mptrj.xyz', id_key=None)
+    """
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    kind = options.pop("kind", None)
+    if kind not in KINDS:
+        msg = f"found a source of the kind {kind!r}; required: one of {', '.join(KINDS)}"
+        raise InputError(msg)
+    if unknown := options.keys() - _fields(KINDS[kind]):
+        msg = f"found {sorted(unknown)} in a source of the kind {kind!r}; required: {', '.join(_fields(KINDS[kind]))}"
+        raise InputError(msg)
+    source: Source = KINDS[kind](**options)
+    return source
+
+
+def _fields(source: type[Any]) -> list[str]:
+    return [field.name for field in fields(source) if field.name != "items"]
+
+
+def _paths_or_structures(inputs: Any) -> tuple[list[str] | None, Iterable[Any]]:
+    """The inputs as a list of paths, or ``None`` and an iterable of structures."""
+    if isinstance(inputs, PATH):
+        return [os.fspath(inputs)], ()
+    if isinstance(inputs, Mapping):
+        one = holds_structure(dict(inputs)) or any(key in inputs for key in STRUCTURE_KEYS)
+        return None, [inputs] if one else inputs
+    if isinstance(inputs, Crystal) or any(hasattr(inputs, name) for name in OF_ONE_STRUCTURE):
+        return None, [inputs]
+    if not isinstance(inputs, Iterable):
+        msg = f"found {type(inputs).__name__}; required: a path, structures, or an iterable of either"
+        raise InputError(msg)
+    # A generator can be asked for its first item once only.
+    iterator = iter(inputs)
+    first = list(islice(iterator, 1))
+    if first and not isinstance(first[0], PATH):
+        return None, chain(first, iterator)
+    paths = [*first, *iterator]
+    strange = next((item for item in paths if not isinstance(item, PATH)), None)
+    if strange is not None:
+        msg = f"found {type(strange).__name__} among paths; required: only paths, or only structures"
+        raise InputError(msg)
+    return [os.fspath(path) for path in paths], ()
+
+
+def _kinds(path: str, format: str | None) -> Iterator[tuple[type[Any], str]]:  # noqa: A002
+    """The class of source for one path, and the path itself; for each match of a pattern that mixes kinds."""
+    if is_uri(path):
+        yield PrototypesSource, path
+        return
+    # Stored plans are run from other folders.
+    path = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", Path.resolve follows links
+    place = Path(path)
+    if format is not None and (place.exists() or format == FilesSource.kind):
+        yield KINDS[format], path
+    elif place.is_dir():
+        yield _kind_of_folder(place), path
+    elif place.exists():
+        yield _kind_of_file(place), path
+    else:
+        matches = expand(path)
+        if format is None and all(map(is_structure_name, matches)):
+            yield FilesSource, path
+            return
+        for match in matches:
+            yield _kind_of_file(match) if format is None else KINDS[format], str(match)
+
+
+def _kind_of_folder(folder: Path) -> type[Any]:
+    if (folder / TABLE).is_file():
+        return IdPropSource
+    if next(walk(folder), None) is not None:
+        return FilesSource
+    names = sorted(path.name for path in folder.iterdir())
+    msg = (
+        f"the folder {folder} holds {', '.join(names[:5]) or 'nothing'}{', ...' if len(names) > 5 else ''}; "
+        f"required: {TABLE}, or files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*; other files are given one by one"
+    )
+    raise UnreadableInput(msg)
+
+
+def _kind_of_file(path: Path) -> type[Any]:
+    head = read_head(path)
+    for sniff, source in SNIFFED:
+        if sniff(head):
+            return source
+    if is_structure_name(path):  # broken beyond recognition, which its entry will say
+        return FilesSource
+    msg = (
+        f"{path} begins with {head[:40]!r}, which is no known kind of input; required: "
+        "CIF, POSCAR, extended XYZ, an ASE database, CSV with structures, or JSON of jarvis, matbench or pymatgen, "
+        f"or its format by name, one of {', '.join(FORMATS)}"
+    )
+    raise UnreadableInput(msg)
+
+
+def _make(source: type[Any], paths: tuple[str, ...], id_key: str | None) -> Source:
+    made: Source
+    if "id_key" in _fields(source):
+        made = source(paths[0], id_key=id_key)
+    elif id_key is None:
+        made = source(paths if source is FilesSource else paths[0])
+    else:
+        msg = f"found the id key {id_key!r} for {paths[0]}; required: none, {source.kind} inputs have no keys"
+        raise InputError(msg)
+    return made

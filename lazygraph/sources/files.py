@@ -1,0 +1,181 @@
+"""CIF and POSCAR files, one structure each, given as paths, folders and glob patterns."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import UnreadableInput
+from lazygraph.sources import cif, poscar
+from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, hash_file
+from lazygraph.sources.unpack import HEAD, Intake
+
+__all__ = [
+    "FilesSource",
+    "expand",
+    "hash_files",
+    "is_structure_name",
+    "named",
+    "read_lines",
+    "read_structure",
+    "structure_id",
+    "walk",
+    "write_lines",
+]
+
+SUFFIXES = frozenset({".cif", ".vasp", ".poscar"})
+BARE = ("POSCAR", "CONTCAR")
+NAMED = 1000  # a manifest lists at most this many files by name; more are one digest of their digests
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    """One entry per file; the id is the file's stem, or the folder's name for a bare ``POSCAR`` or ``CONTCAR``.
+
+    Holds paths only: picklable, safe in any thread or process. ``scan`` expands them once and lists the files in the
+    spool, so that all workers see the same list; it reads every file once to hash it.
+
+    Args:
+        paths: files of any name, folders (walked; files with the name of a CIF or POSCAR count) and glob patterns.
+    """
+
+    kind: ClassVar[str] = "files"
+
+    paths: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder, or the one structure, that ids and notes are named after."""
+        place = Path(self.paths[0])
+        if len(self.paths) == 1 and place.is_file():
+            return structure_id(place)
+        while not place.is_dir():
+            place = place.parent
+        return place.resolve().name
+
+    def scan(self, every: int, spool: Path) -> Scan:
+        """List the files in the spool and hash them."""
+        files = [file for path in self.paths for file in expand(path)]
+        count, marks = write_lines(spool, map(str, files), every)
+        hashed, notes = hash_files(files)
+        return Scan(count, marks, hashed, notes)
+
+    def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
+        """Yield one entry per file."""
+        for line in read_lines(spool, cut):
+            path = Path(line)
+            yield Entry(structure_id(path), attempt(read_structure, path), {})
+
+
+def read_structure(path: Path) -> Crystal:
+    """The crystal of one CIF or POSCAR file, recognised by its text.
+
+    Raises:
+        UnreadableInput: it is neither, or cannot be parsed.
+        StructureError: its structure is not a crystal without disorder.
+    """
+    data = b"".join(Intake(path))
+    head, text = data[:HEAD], data.decode("utf-8", "replace")
+    if cif.sniff(head):
+        return cif.parse_cif(text)
+    if poscar.sniff(head):
+        return poscar.parse_poscar(text)
+    msg = f"{path.name} begins with {text[:40]!r}; required: a CIF or a POSCAR"
+    raise UnreadableInput(msg)
+
+
+def is_structure_name(path: Path) -> bool:
+    """Whether a file is named as CIF and POSCAR files are, packed by gzip or not."""
+    name = _without_gz(path)
+    return name.suffix.lower() in SUFFIXES or name.name.upper().startswith(BARE)
+
+
+def structure_id(path: Path) -> str:
+    """The id of the structure in a file.
+
+    Example:
+        >>> structure_id(Path("set/POSCAR-JVASP-10.vasp")), structure_id(Path("mp-22862/POSCAR"))
+        ('POSCAR-JVASP-10', 'mp-22862')
+        >>> structure_id(Path("set/POSCAR.mp-22862")), structure_id(Path("set/1000041.cif.gz"))
+        ('POSCAR.mp-22862', '1000041')
+    """
+    path = _without_gz(path)
+    if path.stem.upper() not in BARE:
+        return path.stem
+    return path.absolute().parent.name if path.suffix.lower() in SUFFIXES | {""} else path.name
+
+
+def _without_gz(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
+
+
+def expand(path: str) -> list[Path]:
+    """The files that one path, folder or pattern stands for, sorted.
+
+    Raises:
+        UnreadableInput: there are none.
+    """
+    place = Path(path)
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        if found := sorted(walk(place)):
+            return found
+        msg = f"the folder {path} holds no CIF or POSCAR; required: files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*"
+        raise UnreadableInput(msg)
+    matches = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob refuses absolute patterns
+    if found := sorted(file for match in matches if (file := Path(match)).is_file()):
+        return found
+    msg = f"nothing is at {path}; required: a file, a folder, or a pattern that matches files"
+    raise UnreadableInput(msg)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are."""
+    return (path for path in folder.rglob("*") if is_structure_name(path) and path.is_file())
+
+
+def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str, ...]]:
+    """Name, size and sha256 of each file (beyond 1,000: one digest of all), and a note if some cannot be read."""
+    hashed, unreadable = [], []
+    for file in files:
+        try:
+            hashed.append(hash_file(file))
+        except OSError:  # the entry of this file says why, when its turn comes
+            unreadable.append(file)
+    notes = (f"{len(unreadable)} files cannot be read: {named(unreadable)}",) if unreadable else ()
+    if len(hashed) <= NAMED:
+        return tuple(hashed), notes
+    digest = hashlib.sha256("".join(f"{file.sha256} {file.name}\n" for file in hashed).encode())
+    total = sum(file.size for file in hashed)
+    return (InputFile(f"{len(hashed)} structure files", total, digest.hexdigest()),), notes
+
+
+def named(files: Sequence[Path]) -> str:
+    """The first few names of many files."""
+    return ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+
+
+def write_lines(spool: Path, items: Iterable[Any], every: int) -> tuple[int, tuple[int, ...]]:
+    """Write one JSON line per item; returns their number and the byte offset of every ``every``-th."""
+    marks, count = [], 0
+    with spool.open("wb") as file:
+        for count, item in enumerate(items, start=1):
+            if (count - 1) % every == 0:
+                marks.append(file.tell())
+            file.write(json.dumps(item).encode() + b"\n")
+    return count, tuple(marks)
+
+
+def read_lines(spool: Path, cut: Cut) -> Iterator[Any]:
+    """The items of one range of :func:`write_lines`."""
+    with spool.open("rb") as file:
+        file.seek(cut.mark)
+        yield from map(json.loads, islice(file, cut.count))

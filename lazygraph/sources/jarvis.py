@@ -1,0 +1,57 @@
+"""JARVIS JSON: a list of ``{"jid": ..., "atoms": {"lattice_mat": ..., "coords": ..., "elements": ...}, label: ...}``.
+
+The layout of the JARVIS-DFT figshare files (``jdft_3d``, ``mlearn`` and others), plain or inside a zip or gzip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
+from lazygraph.sources.jsonscan import first_value
+from lazygraph.sources.unpack import bare_name
+
+__all__ = ["JarvisSource", "sniff"]
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first 64 KiB of a file begin a list of jarvis records."""
+    value = first_value(head).value
+    return isinstance(value, list) and any(
+        isinstance(record, dict) and isinstance(atoms := record.get("atoms"), dict) and "lattice_mat" in atoms
+        for record in value
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JarvisSource:
+    """A JARVIS file; ids stand under ``jid``, every key beside ``atoms`` is a label (``"na"`` where it is missing).
+
+    Memory: one piece of 1 MiB and one record. A zip or gzip is unpacked into the spool by ``scan``.
+
+    Args:
+        path: the ``.json``, ``.json.zip`` or ``.json.gz`` file.
+        id_key: the key of the ids, if it is not ``jid``.
+    """
+
+    kind: ClassVar[str] = "jarvis"
+
+    path: str
+    id_key: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name without folders and suffixes."""
+        return bare_name(self.path)
+
+    def scan(self, every: int, spool: Path) -> Scan:
+        """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""
+        return scan_entries(Path(self.path), spool, every, Layout.ARRAY, self.id_key)
+
+    def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
+        """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
+        return read_entries(Path(self.path), spool, cut, Layout.ARRAY, self.id_key)

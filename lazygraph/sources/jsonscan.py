@@ -1,0 +1,173 @@
+"""Where the elements of a JSON array or object begin and end, without parsing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, NoReturn
+
+from lazygraph.errors import UnreadableInput
+from lazygraph.sources.jsonevents import CLOSING, COMMA, Events
+
+__all__ = ["Element", "Prefix", "elements", "first_value"]
+
+_KINDS = {ord("["): "an array", ord("{"): "an object"}
+_NO_LIMIT = 1 << 30
+
+
+class Element(NamedTuple):
+    """One element of an array (``value``) or one member of an object (``"key": value``), blanks around it included."""
+
+    start: int
+    """Its offset in the bytes that the pieces make."""
+    text: bytes
+    key: str | None
+    """The key under which its container stands; ``None`` for an element of the document itself."""
+
+
+class Prefix(NamedTuple):
+    """What the beginning of a JSON text shows of its first value."""
+
+    value: Any
+    """The array or object, closed after its last whole part; ``None`` if the text is not JSON."""
+    end: int
+    """Where the part that was parsed ends."""
+    whole: bool
+    """The value ends there."""
+
+
+def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False) -> Iterator[Element]:
+    """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
+
+    Args:
+        chunks: the pieces of one JSON document.
+        level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
+            the document outside any container comes as an element without a key.
+        top: ``b"["`` or ``b"{"``, the bracket that the document begins with.
+        inside: the pieces begin at the start of an element instead of the start of the document (level 1 only).
+
+    Raises:
+        UnreadableInput: the brackets do not match, an element is empty, something follows the document, or it breaks
+            off. What is wrong inside one element is for its parser to find.
+
+    Example:
+        >>> [e.text for e in elements([b'[{"a": "}', b',"}, 2]'], 1, b"[")]
+        [b'{"a": "},"}', b' 2']
+    """
+    events = Events(level, depth=level if inside else 0)
+    walk = _Walk(level, top[0], inside=inside)
+    held: list[bytes] = []
+    offset = 0  # of the present piece
+    for chunk in chunks:
+        begin = 0
+        for position, kind in events.of(chunk):
+            text = chunk[begin:position]
+            if held:
+                text = b"".join((*held, text))
+                held.clear()
+            begin = position + 1
+            start = offset + position - len(text)
+            if walk.step(kind, text, start):
+                yield Element(start, text, walk.key)
+        held.append(chunk[begin:])
+        offset += len(chunk)
+    walk.end(b"".join(held), offset, in_string=events.in_string)
+
+
+def first_value(head: bytes) -> Prefix:
+    """The first JSON array or object of a text, as far as ``head`` shows it and it is not broken.
+
+    Example:
+        >>> first_value(b'{"ids": [1, 2, 3')
+        Prefix(value={'ids': [1, 2]}, end=13, whole=False)
+    """
+    nothing = Prefix(None, 0, whole=False)
+    if head.lstrip()[:1] not in (b"[", b"{"):
+        return nothing
+    open_brackets = bytearray()
+    end = 0
+    for position, kind in Events(_NO_LIMIT, depth=0).of(head):
+        end = position if kind == COMMA else position + 1
+        if kind in CLOSING:
+            open_brackets.append(CLOSING[kind])
+        elif kind != COMMA:
+            if open_brackets.pop() != kind:
+                return nothing
+            if not open_brackets:
+                break
+    text = (head[:end] + bytes(reversed(open_brackets))).decode(errors="surrogateescape")
+    try:
+        return Prefix(json.loads(text), end, whole=not open_brackets)
+    except json.JSONDecodeError as error:
+        # One broken element must not hide the layout: what stands before it is JSON.
+        before = text[: error.pos].encode(errors="surrogateescape")
+        return first_value(before) if len(before) < len(head) else nothing
+    except RecursionError:
+        return nothing
+
+
+class _Walk:
+    """What is open while the events of a document pass by."""
+
+    __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key")
+
+    def __init__(self, level: int, top: int, *, inside: bool) -> None:
+        self._level = level
+        self._top = top
+        self._stack = [top] if inside else []
+        self._closed = False  # the document has ended
+        self._after_comma = False
+        self.key: str | None = None
+
+    def step(self, kind: int, text: bytes, start: int) -> bool:
+        """Whether ``text``, which stands between this event and the one before, is an element."""
+        blank = not text or text.isspace()
+        if kind in CLOSING:
+            if self._stack:
+                self.key = _key(text, start) if self._stack[-1] == ord("{") else None
+            elif self._closed or not blank or kind != self._top:
+                self._refuse(text + bytes((kind,)), start)
+            self._stack.append(kind)
+            self._after_comma = False
+            return False
+        if not self._stack or (kind != COMMA and kind != CLOSING[self._stack[-1]]):
+            msg = f"broken JSON: the {chr(kind)!r} at byte {start + len(text)} matches no bracket before it"
+            raise UnreadableInput(msg)
+        if blank and len(self._stack) == self._level and (kind == COMMA or self._after_comma):
+            msg = f"broken JSON: an element without a value before byte {start + len(text)}"
+            raise UnreadableInput(msg)
+        if len(self._stack) == 1:
+            self.key = None
+        self._after_comma = kind == COMMA
+        if kind != COMMA:
+            self._stack.pop()
+            self._closed = not self._stack
+        return not blank
+
+    def end(self, text: bytes, offset: int, *, in_string: bool) -> None:
+        """Refuse a document that is not over where its bytes are."""
+        if self._stack or in_string:
+            msg = f"broken JSON: {_KINDS[self._top]} breaks off at byte {offset}; required: the whole file"
+            raise UnreadableInput(msg)
+        if not self._closed or text.strip():
+            self._refuse(text, offset - len(text))
+
+    def _refuse(self, text: bytes, start: int) -> NoReturn:
+        rest = text.lstrip()
+        found = f"{rest[:20]!r} at byte {start + len(text) - len(rest)}" if rest else "nothing"
+        required = "nothing after the document" if self._closed else f"{_KINDS[self._top]} ({chr(self._top)})"
+        msg = f"broken or other JSON: found {found}; required: {required}"
+        raise UnreadableInput(msg)
+
+
+def _key(text: bytes, start: int) -> str:
+    """``"data" :`` -> ``data``."""
+    name, colon, rest = text.rpartition(b":")
+    try:
+        key = json.loads(name)
+    except ValueError:
+        key = None
+    if not isinstance(key, str) or not colon or rest.strip():
+        msg = f"broken JSON: found {text[:60]!r} at byte {start}; required: a key in quotes and a colon"
+        raise UnreadableInput(msg)
+    return key

@@ -1,0 +1,176 @@
+"""Any number of made-up crystals without a download: real prototypes with other elements, strained and displaced.
+
+The 288 structures of the AFLOW library of crystallographic prototypes (Mehl et al., Comput. Mater. Sci. 136, S1, 2017)
+come with pymatgen. Meant for scale tests and first steps: the geometry is real, the chemistry is not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.basis import to_cartesian, to_fractional
+from lazygraph.crystal import Crystal, symbols_to_numbers
+from lazygraph.errors import MissingExtra, UnreadableInput
+from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id
+
+__all__ = ["PrototypesSource", "is_uri"]
+
+URI = re.compile(r"prototypes:(\d+)(?:\?seed=(\d+))?")
+RECIPE = 1  # goes into the hash; to be raised with every change that makes other crystals
+NOBLE = (2, 10, 18, 36, 54, 86)
+ELEMENTS = np.array([z for z in range(1, 95) if z not in NOBLE])
+STRAIN = 0.02  # standard deviation of each component of the strain tensor
+RATTLE = 0.05  # A, standard deviation of each Cartesian displacement
+CLOSEST = 1.2  # A, least distance before strain and rattle, which can bring two atoms 0.4 A closer
+DECIMALS = 8
+GRAMS = 1.66053906660  # g/cm^3 in one dalton per A^3 (CODATA 2018)
+RADII = np.array([0.0] + [gemmi.Element(z).covalent_r for z in range(1, 119)])  # A, as gemmi tabulates them
+# A^3 an atom: 8.9 for O, 15 for Fe, 22 for Na, 31 for U. Oxides, halides and metals are met within a third or so.
+VOLUMES = 8 + 3 * RADII**3
+WEIGHTS = np.array([0.0] + [gemmi.Element(z).weight for z in range(1, 119)])  # dalton
+
+
+class _Prototype(NamedTuple):
+    lattice: NDArray[np.float64]  # (3, 3), rows are the lattice vectors, A
+    frac_coords: NDArray[np.float64]  # (N, 3)
+    kinds: NDArray[np.intp]  # (N,) which of its distinct elements each atom is
+    n_kinds: int
+    volume: float  # A^3
+    closest: float  # A, least distance between two atoms, images included
+
+
+@dataclass(frozen=True, slots=True)
+class PrototypesSource:
+    """``prototypes:N?seed=S``: N crystals, each a function of the seed and its own position only.
+
+    Entry i draws a prototype (all 288 alike) and, for each of its elements, another of Z = 1..94 without the noble
+    gases. The cell is scaled to ``8 + 3 r^3`` A^3 per atom (r: covalent radius), or larger, so that no two atoms come
+    closer than 1.2 A. A symmetric strain (2 % per component) and displacements
+    (0.05 A per component) follow, and all numbers are rounded to eight decimals, as files do. Labels are computed:
+    ``density`` (g/cm^3), ``volume_per_atom`` (A^3) and ``mean_atomic_number``.
+
+    Holds a string only: picklable. About 50 us a crystal; the prototypes (1 to 105 atoms, 11.9 on average) are read
+    once per process, in 0.2 s.
+
+    Args:
+        path: the URI; the seed is 0 unless given.
+    """
+
+    kind: ClassVar[str] = "prototypes"
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """``prototype``, so that ids read ``prototype-0000012``."""
+        return "prototype"
+
+    def scan(self, every: int, spool: Path) -> Scan:  # noqa: ARG002  # nothing to unpack
+        """Check the URI, and hash the prototypes with the parameters."""
+        count, seed = _parameters(self.path)
+        digest = hashlib.sha256(f"{RECIPE} {count} {seed}\n".encode() + _table()).hexdigest()
+        marks = tuple(range(0, count, every))
+        return Scan(count, marks, (InputFile(f"prototypes:{count}?seed={seed}", 0, digest),))
+
+    def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:  # noqa: ARG002  # nothing was unpacked
+        """Make the crystals of one range."""
+        _, seed = _parameters(self.path)
+        for position in range(cut.start, cut.start + cut.count):
+            crystal = attempt(_make, seed, position)
+            labels = _labels(crystal) if isinstance(crystal, Crystal) else {}
+            yield Entry(default_id(self.name, position), crystal, labels)
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text asks for prototypes."""
+    return text.startswith("prototypes:")
+
+
+def _parameters(uri: str) -> tuple[int, int]:
+    match = URI.fullmatch(uri)
+    if match is None:
+        msg = f"found {uri!r}; required: prototypes:N or prototypes:N?seed=S, such as prototypes:1000?seed=7"
+        raise UnreadableInput(msg)
+    return int(match[1]), int(match[2] or 0)
+
+
+def _make(seed: int, position: int) -> Crystal:
+    random = np.random.default_rng([seed, position])
+    table = _prototypes()
+    prototype = table[random.integers(len(table))]
+    elements = random.choice(ELEMENTS, prototype.n_kinds, replace=False)
+    numbers = elements[prototype.kinds]
+    scale = (float(VOLUMES[numbers].sum()) / prototype.volume) ** (1 / 3)
+    scale = max(scale, CLOSEST / prototype.closest)
+    xx, yy, zz, yz, xz, xy = random.normal(0.0, STRAIN, 6).tolist()
+    strain = np.array([[1 + xx, xy, xz], [xy, 1 + yy, yz], [xz, yz, 1 + zz]])
+    lattice = to_cartesian(prototype.lattice * scale, strain).round(DECIMALS)
+    shifts = random.normal(0.0, RATTLE, prototype.frac_coords.shape)
+    positions = (prototype.frac_coords + to_fractional(shifts, lattice)).round(DECIMALS)
+    return Crystal(lattice, positions, numbers)
+
+
+def _labels(crystal: Crystal) -> dict[str, float]:
+    volume, n_atoms = crystal.volume, len(crystal)
+    return {
+        "density": float(WEIGHTS[crystal.numbers].sum()) * GRAMS / volume,
+        "volume_per_atom": volume / n_atoms,
+        "mean_atomic_number": int(crystal.numbers.sum(dtype=np.int64)) / n_atoms,
+    }
+
+
+@lru_cache(maxsize=1)
+def _table() -> bytes:
+    """The prototypes as JSON: a list of pymatgen structures under ``snl``."""
+    spec = find_spec("pymatgen.analysis.prototypes")
+    files = sorted(Path(spec.origin).parent.glob("aflow_prototypes.json*")) if spec and spec.origin else []
+    if not files:
+        raise MissingExtra("the installed pymatgen has no aflow_prototypes.json; required: pip install -U pymatgen")
+    data = files[0].read_bytes()
+    return gzip.decompress(data) if files[0].suffix == ".gz" else data
+
+
+@lru_cache(maxsize=1)
+def _prototypes() -> tuple[_Prototype, ...]:
+    return tuple(_prototype(entry["snl"]) for entry in json.loads(_table()))
+
+
+def _prototype(structure: dict[str, Any]) -> _Prototype:
+    lattice = np.array(structure["lattice"]["matrix"], dtype=np.float64)
+    positions = np.array([site["abc"] for site in structure["sites"]], dtype=np.float64)
+    numbers = symbols_to_numbers([site["species"][0]["element"] for site in structure["sites"]])
+    distinct, kinds = np.unique(numbers, return_inverse=True)
+    crystal = Crystal(lattice, positions, numbers)
+    return _Prototype(lattice, positions, kinds, len(distinct), crystal.volume, _closest(lattice, positions))
+
+
+def _closest(lattice: NDArray[np.float64], positions: NDArray[np.float64]) -> float:
+    """The least distance between two atoms, A, an atom and its own images included."""
+    apart = positions[:, None] - positions[None]
+    apart -= np.rint(apart)
+    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    reach = np.ones(3, dtype=int)
+    while True:
+        images = np.array(list(product(*(range(-n, n + 1) for n in reach.tolist()))))
+        vectors = to_cartesian((apart.reshape(-1, 1, 3) + images).reshape(-1, 3), lattice)
+        distances = np.sqrt((vectors**2).sum(axis=1))
+        closest = float(distances[distances > 1e-6].min())
+        # a distance found bounds how many cells away a smaller one can be; mostly that is one
+        needed = np.floor(closest / heights + 0.5).astype(int)
+        if (needed <= reach).all():
+            return closest
+        reach = np.maximum(reach, needed)

@@ -1,0 +1,56 @@
+"""Where the rows of a text begin and end: lines of JSONL, rows of CSV with line breaks inside quotes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from lazygraph.errors import UnreadableInput
+
+__all__ = ["rows"]
+
+
+def rows(chunks: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, bytes]]:
+    r"""(offset, text) of every row that is not blank, without its line feed; memory holds one piece and one row.
+
+    Args:
+        chunks: the pieces, beginning at the start of a row.
+        quoted: a line feed between two quotes belongs to a cell (RFC 4180: it does after an odd number of quotes, and
+            a doubled quote inside a cell counts twice). ``False`` for JSONL, where every line feed ends a row.
+
+    Raises:
+        UnreadableInput: the text ends between two quotes.
+
+    Example:
+        >>> list(rows([b'id,cif\n1,"da', b'ta_\nloop_"\n\n2,x'], quoted=True))
+        [(0, b'id,cif'), (7, b'1,"data_\nloop_"'), (24, b'2,x')]
+    """
+    held: list[bytes] = []
+    offset = start = 0
+    odd = False
+    for chunk in chunks:
+        data = np.frombuffer(chunk, np.uint8)
+        ends = np.flatnonzero(data == ord("\n"))
+        if quoted:
+            quotes = np.flatnonzero(data == ord('"'))
+            ends = ends[(np.searchsorted(quotes, ends) + odd) % 2 == 0]
+            odd ^= bool(len(quotes) % 2)
+        begin = 0
+        for end in ends.tolist():
+            text = chunk[begin:end]
+            if held:
+                text = b"".join((*held, text))
+                held.clear()
+            begin = end + 1
+            if text and not text.isspace():
+                yield start, text
+            start = offset + begin
+        held.append(chunk[begin:])
+        offset += len(chunk)
+    rest = b"".join(held)
+    if odd:
+        msg = f"broken CSV: the text ends inside a quoted cell of the row at byte {start}; required: quotes in pairs"
+        raise UnreadableInput(msg)
+    if rest and not rest.isspace():
+        yield start, rest

@@ -1,0 +1,56 @@
+"""Tables of labels without structures: what ``lazygraph labels --from`` reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lazygraph.errors import UnreadableInput
+from lazygraph.sources.base import ID_KEYS
+
+__all__ = ["read_table"]
+
+
+def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[str, dict[str, Any]]:
+    """Id -> column -> raw value, from a CSV with a header, a JSON list of objects, or JSONL.
+
+    Args:
+        path: the file.
+        id_key: the column with the ids; ``jid``, ``material_id``, ..., ``id`` unless said.
+
+    Raises:
+        UnreadableInput: the file cannot be read, has no column of ids, or has an id twice.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else list(csv.DictReader(text.splitlines()))
+    except (ValueError, csv.Error) as error:
+        msg = f"{path} is neither a CSV with a header, a JSON list of objects, nor JSONL: {error}"
+        raise UnreadableInput(msg) from None
+    if not rows or not all(isinstance(row, Mapping) for row in rows):
+        msg = f"{path} holds no rows; required: a CSV with a header, a JSON list of objects, or JSONL"
+        raise UnreadableInput(msg)
+    columns = list(rows[0])
+    key = id_key or next((name for name in (*ID_KEYS, "id") if name in columns), None)
+    if key not in columns:
+        msg = f"{path} has no column {key or 'of ids'!r}; its columns are {', '.join(map(repr, columns))}: name one with --id-key"
+        raise UnreadableInput(msg)
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        graph_id = str(row.get(key))
+        if graph_id in table:
+            msg = f"{path} has the id {graph_id!r} twice; required: one row an id"
+            raise UnreadableInput(msg)
+        table[graph_id] = {name: value for name, value in row.items() if name and name != key}
+    return table
+
+
+def _json_rows(text: str) -> list[Any]:
+    if text.lstrip()[:1] == "[":
+        rows: list[Any] = json.loads(text)
+        return rows
+    return [json.loads(line) for line in text.splitlines() if line.strip()]

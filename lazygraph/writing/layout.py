@@ -1,0 +1,69 @@
+"""Where things lie while a dataset is being made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of a dataset ``NAME.lg`` and of ``NAME.lg.partial`` beside it."""
+
+    final: Path
+    spool_folder: str = "spool"
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Layout:
+        """The layout of a dataset at this path."""
+        return cls(Path(path).absolute())
+
+    @property
+    def partial(self) -> Path:
+        """Everything that is not finished."""
+        return self.final.with_name(self.final.name + ".partial")
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process works here."""
+        return self.partial / "lock"
+
+    @property
+    def plan(self) -> Path:
+        """The plan, once it is made."""
+        return self.partial / "plan.json"
+
+    @property
+    def spools(self) -> Path:
+        """Inputs that cannot be entered in the middle, unpacked."""
+        return self.partial / self.spool_folder
+
+    def staged(self) -> Layout:
+        """The same, with spools of its own: a plan that is refused must not touch those of the plan that is there."""
+        return replace(self, spool_folder="spool.new")
+
+    def spool(self, source: int) -> Path:
+        """The spool file of one source."""
+        return self.spools / f"{source:05d}"
+
+    @property
+    def dataset(self) -> Path:
+        """The files of a dataset that is being written, as they will be published."""
+        return self.partial / "dataset"
+
+    @property
+    def edit(self) -> Path:
+        """The new files of a finished dataset that is being changed (labels, splits)."""
+        return self.partial / "edit"
+
+    @property
+    def rows(self) -> Path:
+        """The folder of what is known of finished shards."""
+        return self.partial / "done"
+
+    def done(self, shard: int) -> Path:
+        """What is known of a finished shard; it exists once the shard does."""
+        return self.rows / f"{shard:05d}.msgpack"

@@ -1,0 +1,256 @@
+"""Finished shards -> a published dataset: columns put together, duplicates found, the manifest written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.errors import InputError, OutputExists
+from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
+from lazygraph.format.files import named_after_content
+from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
+from lazygraph.format.store import Store
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.plan import Plan
+from lazygraph.writing.publish import publish
+from lazygraph.writing.rows import Rejected, ShardRows
+
+__all__ = ["Merged", "merge", "read_quarantine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge published: the graphs and quarantined inputs that its plan added."""
+
+    written: int
+    quarantined: int
+    quarantine_file: Path | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Rows of one or more shards, put together; ``split`` counts in ``splits``."""
+
+    record: NDArray[Any]
+    position: NDArray[np.int64]
+    id: NDArray[np.bytes_]
+    formula: NDArray[np.bytes_]
+    counts: NDArray[np.int64]
+    split: NDArray[np.uint8]
+    digest: NDArray[np.void]
+    shard: NDArray[np.int64]
+    labels: dict[str, NDArray[np.float64]]
+    splits: tuple[str, ...]
+
+    def take(self, rows: NDArray[np.bool_]) -> _Table:
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return _Table(**arrays, labels={n: a[rows] for n, a in self.labels.items()}, splits=self.splits)
+
+
+_ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
+
+
+def merge(layout: Layout) -> Merged:
+    """Put the shards of a plan together and publish the dataset. The caller holds the exclusive lock.
+
+    Raises:
+        InputError: shards are missing, or not one input became a graph.
+        OutputExists: the dataset that the plan adds to is not what it was.
+    """
+    plan = Plan.load(layout)
+    made = _load_rows(plan, layout)
+    base = _base(plan, layout)
+    rejected = [r for rows in made for r in rows.rejected]
+    parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
+    table = _concatenate(parts if base is None else [_of_store(base), *parts])
+    old = 0 if base is None else len(base)
+    table, doubles = _drop_duplicates(table, plan, old)
+    rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
+    if len(table.id) == 0:
+        reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
+        msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write; the first: {reasons}"
+        raise InputError(msg)
+    manifest = _manifest(plan, made, table, base, _quarantine(plan, rejected, base, layout), layout)
+    publish(layout, layout.dataset, manifest)
+    quarantine = manifest.quarantine
+    return Merged(
+        len(table.id) - old,
+        len(rejected),
+        None if quarantine is None else layout.final / quarantine.file.name,
+        plan.notes,
+    )
+
+
+def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
+    """The inputs of a dataset that could not become graphs."""
+    if manifest.quarantine is None:
+        return []
+    lines = manifest.quarantine.file.check(directory).read_text(encoding="utf-8").splitlines()
+    return [Rejected(**json.loads(line)) for line in lines]
+
+
+def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
+    missing = [task for task in range(len(plan.tasks)) if not layout.done(task).exists()]
+    if missing:
+        numbers = ", ".join(map(str, missing[:10])) + ("..." if len(missing) > 10 else "")
+        msg = (
+            f"{len(missing)} of {len(plan.tasks)} shards are not made: {numbers}; "
+            f"make each with 'lazygraph-write shard {layout.final.name} --task N'"
+        )
+        raise InputError(msg)
+    made = [ShardRows.load(layout.done(task)) for task in range(len(plan.tasks))]
+    for rows in made:
+        rows.file.check(layout.dataset)
+    return made
+
+
+def _base(plan: Plan, layout: Layout) -> Store | None:
+    if plan.base is None:
+        return None
+    store = Store(layout.final)
+    if (store.manifest.content_id, len(store)) != (plan.base.content_id, plan.base.graphs):
+        msg = f"{layout.final} changed since the plan to add to it was made; delete {layout.partial} and begin anew"
+        raise OutputExists(msg)
+    return store
+
+
+def _of_shard(rows: ShardRows, shard: int) -> _Table:
+    arrays = {name: getattr(rows, name) for name in _ARRAYS if name != "shard"}
+    return _Table(**arrays, shard=np.full(len(rows.id), shard), labels=rows.labels, splits=rows.splits)
+
+
+def _of_store(store: Store) -> _Table:
+    """The rows of a finished dataset. Reads every record once, for its part in the content id."""
+    manifest = store.manifest
+    n = len(store)
+    split = manifest.columns.get("split")
+    digests = (graph_digest(store.column("id")[row], store.raw(row)) for row in range(n))
+    return _Table(
+        record=store.column("record"),
+        position=np.full(n, -1),
+        id=store.column("id"),
+        formula=store.column("formula"),
+        counts=np.column_stack([store.column(f"n_{axis}").astype(np.int64) for axis in manifest.schema.axes]),
+        split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
+        digest=np.frombuffer(b"".join(digests), "V32"),
+        shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
+        labels={name: store.column(name) for name in manifest.labels()},
+        splits=() if split is None else split.categories or (),
+    )
+
+
+def _concatenate(parts: Sequence[_Table]) -> _Table:
+    names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
+    splits = [_recode(part, names) for part in parts]
+    labels = {}
+    for name in dict.fromkeys(name for part in parts for name in part.labels):
+        shape = next(part.labels[name].shape[1:] for part in parts if name in part.labels)
+        labels[name] = np.concatenate(
+            [part.labels[name] if name in part.labels else np.full((len(part.id), *shape), np.nan) for part in parts]
+        )
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
+    return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
+
+
+def _recode(part: _Table, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Split codes that count in ``names`` instead of in the part's own names."""
+    if len(names) >= NO_SPLIT:
+        msg = f"found {len(names)} splits; required: at most {NO_SPLIT - 1}"
+        raise InputError(msg)
+    codes = np.full(256, NO_SPLIT, np.uint8)
+    codes[: len(part.splits)] = [names.index(name) for name in part.splits]
+    return codes[part.split]
+
+
+def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected]]:
+    """The table without rows whose id an earlier row has, and those rows as rejected inputs."""
+    order = np.argsort(table.id, kind="stable")
+    same = np.zeros(len(order), bool)
+    same[1:] = table.id[order[1:]] == table.id[order[:-1]]
+    if not same.any():
+        return table, []
+    keep = np.ones(len(order), bool)
+    keep[order[same]] = False
+    first = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
+    first_of = dict(zip(order[same].tolist(), first[same].tolist(), strict=True))
+    rejected = []
+    for row in np.flatnonzero(~keep).tolist():
+        task = plan.tasks[int(table.shard[row]) - plan.first_shard]
+        position, earlier = int(table.position[row]), first_of[row]
+        where = (
+            "a graph that the dataset holds" if earlier < old else f"the input at position {table.position[earlier]}"
+        )
+        source = plan.sources[task.source]["name"]
+        message = f"the id is taken by {where}; required: unique ids"
+        entry = position - task.position + task.start
+        rejected.append(Rejected(source, position, entry, table.id[row].decode(), "DuplicateId", message))
+    return table.take(keep), rejected
+
+
+def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout: Layout) -> Quarantine | None:
+    """The list of all rejected inputs: those of before, less the ones that this plan tried again, and the new ones."""
+    old = [] if base is None else read_quarantine(layout.final, base.manifest)
+    retried = {task.position + number for task in plan.tasks for number in task.only or ()}
+    rejected = sorted([*(r for r in old if r.position not in retried), *new], key=lambda r: r.position)
+    if not rejected:
+        return None
+    lines = "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected)
+    return Quarantine(named_after_content(layout.dataset, "quarantine", ".jsonl", lines.encode()), len(rejected))
+
+
+def _manifest(
+    plan: Plan,
+    made: Sequence[ShardRows],
+    table: _Table,
+    base: Store | None,
+    quarantine: Quarantine | None,
+    layout: Layout,
+) -> Manifest:
+    old = None if base is None else base.manifest
+    rows = np.bincount(table.shard, minlength=plan.first_shard + len(made)).tolist()
+    shards = [] if old is None else list(old.shards)
+    shards += [Shard(r.file, len(r.record), n) for r, n in zip(made, rows[plan.first_shard :], strict=True)]
+    inputs = (*(() if old is None else old.provenance.inputs), *(i for i in plan.inputs if _is_new(i, old)))
+    return Manifest(
+        graphs=len(table.id),
+        inputs=plan.entries + (0 if plan.base is None else plan.base.inputs),
+        recipe=plan.recipe,
+        schema=plan.schema,
+        level=plan.level,
+        dictionary=plan.dictionary,
+        shards=tuple(shards),
+        columns=dict(_columns(plan, table, old, layout)),
+        quarantine=quarantine,
+        provenance=Provenance(inputs, plan.versions, plan.notes),
+        content_id=content_id(plan.recipe, plan.schema, (d.tobytes() for d in table.digest)),
+        user={} if old is None else old.user,
+    )
+
+
+def _is_new(file: dict[str, Any], old: Manifest | None) -> bool:
+    return old is None or file not in old.provenance.inputs
+
+
+def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) -> Iterator[tuple[str, Column]]:
+    """Every column of the dataset, written below ``layout.dataset``."""
+    folder = layout.dataset
+    units = {label.name: label.unit for label in plan.labels}
+    order = np.argsort(table.id, kind="stable")
+    yield "record", write_column(folder, "record", table.record)
+    yield "id", write_column(folder, "id", table.id)
+    yield "id_order", write_column(folder, "id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
+    for axis, counts in zip(plan.schema.axes, table.counts.T, strict=True):
+        yield f"n_{axis}", write_column(folder, f"n_{axis}", unsigned(counts))
+    yield "formula", write_column(folder, "formula", table.formula)
+    if (table.split != NO_SPLIT).any():
+        yield "split", write_column(folder, "split", table.split, categories=table.splits)
+    for name, values in table.labels.items():
+        unit = units.get(name) if old is None or name not in old.columns else old.columns[name].unit
+        yield name, write_column(folder, name, values, role="label", unit=unit)

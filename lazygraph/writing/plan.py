@@ -1,0 +1,313 @@
+"""A plan: the input cut into shards, with everything that decides their bytes, in one JSON file.
+
+Any machine that sees the plan's folder can make any of its shards; nothing in a plan depends on who does.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError, OutputExists, UnreadableInput
+from lazygraph.format.files import FileRef, named_after_content, write_atomic
+from lazygraph.format.manifest import canonical_json
+from lazygraph.format.record import pack, train_dictionary
+from lazygraph.format.schema import Schema
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.sources.base import Cut, Entry, Scan, Source
+from lazygraph.sources.detect import source_from_json, source_to_json
+from lazygraph.writing.fields import crystal_schema, crystal_values
+from lazygraph.writing.labels import Label, LabelSet, choose_labels
+from lazygraph.writing.layout import Layout
+
+__all__ = [
+    "Base",
+    "Plan",
+    "Task",
+    "WriteOptions",
+    "check_same_work",
+    "make_plan",
+    "read_task",
+    "scan_sources",
+    "shard_size",
+    "versions",
+]
+
+PLAN_VERSION = 1
+# The dictionary is trained on, and the labels are recognised from, this many inputs: the first ones of up to 8 shards.
+SAMPLES = 1024
+SAMPLED_SHARDS = 8
+MIN_SHARD, MAX_SHARD = 512, 16384
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What the user may set beside source and recipe; see ``lazygraph.write``."""
+
+    labels: tuple[str, ...] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    level: int = 9
+    shard_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One shard to make: a range of one source, and the number of its first input over all sources."""
+
+    source: int
+    mark: int
+    start: int
+    count: int
+    position: int
+    only: tuple[int, ...] | None = None
+    """Where not all inputs of the range are wanted (a retry): which, counted from ``start``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The dataset that a plan adds to: how much of it there is, and its identity."""
+
+    graphs: int
+    inputs: int
+    shards: int
+    content_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a worker and a merge need to know."""
+
+    sources: tuple[dict[str, Any], ...]
+    inputs: tuple[dict[str, Any], ...]
+    entries: int
+    notes: tuple[str, ...]
+    recipe: dict[str, Any]
+    labels: tuple[Label, ...]
+    schema: Schema
+    level: int
+    dictionary: FileRef | None
+    tasks: tuple[Task, ...]
+    versions: dict[str, str]
+    base: Base | None = None
+
+    @property
+    def first_shard(self) -> int:
+        """The number of the plan's first shard in the dataset."""
+        return 0 if self.base is None else self.base.shards
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "plan": PLAN_VERSION,
+            "sources": list(self.sources),
+            "inputs": list(self.inputs),
+            "entries": self.entries,
+            "notes": list(self.notes),
+            "recipe": self.recipe,
+            "labels": [label.to_json() for label in self.labels],
+            "schema": self.schema.to_json(),
+            "level": self.level,
+            "dictionary": None if self.dictionary is None else self.dictionary.to_json(),
+            "tasks": [[t.source, t.mark, t.start, t.count, t.position, t.only] for t in self.tasks],
+            "versions": self.versions,
+            "base": None
+            if self.base is None
+            else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Read the JSON form."""
+        return cls(
+            sources=tuple(data["sources"]),
+            inputs=tuple(data["inputs"]),
+            entries=data["entries"],
+            notes=tuple(data["notes"]),
+            recipe=data["recipe"],
+            labels=tuple(Label.from_json(label) for label in data["labels"]),
+            schema=Schema.from_json(data["schema"]),
+            level=data["level"],
+            dictionary=None if data["dictionary"] is None else FileRef(**data["dictionary"]),
+            tasks=tuple(Task(*t[:5], None if t[5] is None else tuple(t[5])) for t in data["tasks"]),
+            versions=data["versions"],
+            base=None if data["base"] is None else Base(*data["base"]),
+        )
+
+    def save(self, layout: Layout) -> None:
+        """Write the plan: from here on its shards can be made."""
+        write_atomic(layout.plan, canonical_json(self.to_json()))
+
+    @classmethod
+    def load(cls, layout: Layout) -> Plan:
+        """Read the plan of a dataset that is being made.
+
+        Raises:
+            InputError: there is none, or it is of another version of lazygraph.
+        """
+        try:
+            data = json.loads(layout.plan.read_bytes())
+        except FileNotFoundError:
+            msg = f"there is no plan in {layout.partial}; make one with 'lazygraph-write plan SOURCE -o {layout.final.name}'"
+            raise InputError(msg) from None
+        if data.get("plan") != PLAN_VERSION:
+            msg = f"{layout.plan} is of plan version {data.get('plan')}; this release makes {PLAN_VERSION}: delete it and plan anew"
+            raise InputError(msg)
+        return cls.from_json(data)
+
+    def differences(self, other: Plan) -> list[str]:
+        """Where another plan would give other bytes, one sentence each; empty if they are the same work."""
+        mine, theirs = self._identity(), other._identity()
+        return [f"{key}: {_short(mine[key])} -> {_short(theirs[key])}" for key in mine if mine[key] != theirs[key]]
+
+    def _identity(self) -> dict[str, Any]:
+        out = self.to_json()
+        # Where the input lies does not matter, what it holds does. The dictionary follows from the rest.
+        out["sources"] = [
+            {k: v for k, v in s["source"].items() if k not in ("path", "paths")} for s in self.sources
+        ]
+        del out["dictionary"]
+        return out
+
+
+def shard_size(entries: int) -> int:
+    """Inputs a shard: a power of two that makes about 64 shards, between 512 and 16,384. Never a function of workers.
+
+    Example:
+        >>> shard_size(2_000), shard_size(200_000), shard_size(100_000_000)
+        (512, 4096, 16384)
+    """
+    size = MIN_SHARD
+    while size < MAX_SHARD and size * 64 < entries:
+        size *= 2
+    return size
+
+
+def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions, layout: Layout) -> Plan:
+    """Read every source once, cut it into shards, choose the labels and train the dictionary.
+
+    Leaves spooled inputs and the dictionary in the partial folder; does not save the plan.
+
+    Raises:
+        UnreadableInput: a source cannot be read, or holds nothing.
+        LabelError: a label was asked for that does not exist.
+    """
+    plan = scan_sources(sources, spec, options, layout)
+    samples = [entry for entry in _samples(plan, layout) if isinstance(entry.crystal, Crystal)]
+    labels, notes = choose_labels(
+        [(len(entry.crystal), entry.labels) for entry in samples if isinstance(entry.crystal, Crystal)],
+        options.labels if samples else None,
+        options.units if samples else {},
+    )
+    chosen = LabelSet(labels)
+    schema = crystal_schema(spec, chosen.node)
+    trained = train_dictionary(list(_records(samples, spec, chosen, schema)), plan.entries)
+    dictionary = None if trained is None else named_after_content(layout.dataset, "dictionary", ".zstd", trained)
+    return replace(plan, labels=tuple(labels), schema=schema, dictionary=dictionary, notes=(*plan.notes, *notes))
+
+
+def scan_sources(
+    sources: Sequence[Source], spec: GraphSpec, options: WriteOptions, layout: Layout, base: Base | None = None
+) -> Plan:
+    """A plan without labels and dictionary: every source read once and cut into shards.
+
+    Raises:
+        UnreadableInput: a source cannot be read, or holds nothing.
+    """
+    layout.spools.mkdir(parents=True, exist_ok=True)
+    # The size of a shard follows from the number of inputs, which the scan finds: mark finely, then take every n-th.
+    fine = options.shard_size or MIN_SHARD
+    scans = [source.scan(fine, layout.spool(number)) for number, source in enumerate(sources)]
+    entries = sum(scan.entries for scan in scans)
+    if entries == 0:
+        msg = f"found no structures in {', '.join(source.name for source in sources) or 'nothing'}; required: at least one"
+        raise UnreadableInput(msg)
+    size = options.shard_size or shard_size(entries)
+    return Plan(
+        sources=tuple({"name": source.name, "source": source_to_json(source)} for source in sources),
+        inputs=tuple(file._asdict() for scan in scans for file in scan.files),
+        entries=entries,
+        notes=tuple(note for scan in scans for note in scan.notes),
+        recipe=spec.to_json(),
+        labels=(),
+        schema=crystal_schema(spec, ()),
+        level=options.level,
+        dictionary=None,
+        tasks=tuple(_cut(scans, fine, size, 0 if base is None else base.inputs)),
+        versions=versions(),
+        base=base,
+    )
+
+
+def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Entry]]:
+    """The inputs of one shard with their positions over all sources."""
+    source = source_from_json(plan.sources[task.source]["source"])
+    wanted = None if task.only is None else set(task.only)
+    entries = source.read(Cut(task.mark, task.start, task.count), layout.spool(task.source))
+    for number, entry in enumerate(entries):
+        if wanted is None or number in wanted:
+            yield task.position + number, entry
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides edges and bytes."""
+    names = ("lazygraph", "numpy", "pymatgen-core", "pymatgen", "gemmi", "ase", "zstandard", "lmdb", "msgpack")
+    return {name: importlib.metadata.version(name) for name in names if _installed(name)}
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _cut(scans: Sequence[Scan], fine: int, size: int, position: int) -> Iterator[Task]:
+    for number, scan in enumerate(scans):
+        for start in range(0, scan.entries, size):
+            yield Task(number, scan.marks[start // fine], start, min(size, scan.entries - start), position + start)
+        position += scan.entries
+
+
+def _samples(plan: Plan, layout: Layout) -> Iterator[Entry]:
+    """The first inputs of up to 8 shards, evenly spread."""
+    step = max(1, len(plan.tasks) // SAMPLED_SHARDS)
+    chosen = plan.tasks[::step][:SAMPLED_SHARDS]
+    for task in chosen:
+        part = replace(task, count=min(task.count, SAMPLES // len(chosen)))
+        for _, entry in read_task(plan, part, layout):
+            yield entry
+
+
+def _records(samples: Iterable[Entry], spec: GraphSpec, labels: LabelSet, schema: Schema) -> Iterator[bytes]:
+    for entry in samples:
+        try:
+            graph = spec.build(entry.crystal)
+            _, atoms = labels.row(entry.labels, graph.n_atoms)
+            yield pack(schema, 0, crystal_values(graph, atoms))[0]
+        except InputError:
+            continue  # the worker of its shard will say why
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def check_same_work(stored: Plan, new: Plan, layout: Layout) -> None:
+    """Refuse to go on with a dataset that was begun with other arguments.
+
+    Raises:
+        OutputExists: with every difference.
+    """
+    if differences := stored.differences(new):
+        msg = (
+            f"{layout.partial} was begun with other arguments or input: {'; '.join(differences)}. Run the earlier command "
+            "again to finish it, or delete that folder to begin anew"
+        )
+        raise OutputExists(msg)

@@ -1,0 +1,146 @@
+"""What is known of a finished shard: the rows that it will add to the columns, and what it had to leave out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.errors import CorruptDataset
+from lazygraph.format.columns import NO_SPLIT, text_array
+from lazygraph.format.files import FileRef, write_atomic
+
+__all__ = ["Rejected", "RowBuffer", "ShardRows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One input that could not become a graph: entry number ``entry`` of a source, number ``position`` of all inputs."""
+
+    source: str
+    position: int
+    entry: int
+    id: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """The rows of one shard, as arrays of equal length; ``labels`` by name, ``split`` as index into ``splits``."""
+
+    file: FileRef
+    record: NDArray[Any]
+    position: NDArray[np.int64]
+    id: NDArray[np.bytes_]
+    formula: NDArray[np.bytes_]
+    counts: NDArray[np.int64]
+    split: NDArray[np.uint8]
+    splits: tuple[str, ...]
+    labels: dict[str, NDArray[np.float64]]
+    digest: NDArray[np.void]
+    rejected: tuple[Rejected, ...]
+
+    def save(self, path: Path) -> None:
+        """Write atomically; the file ends in its own sha256."""
+        body = msgpack.packb(
+            {
+                "file": list(self.file),
+                "arrays": {name: _pack(getattr(self, name)) for name in _ARRAYS},
+                "labels": {name: _pack(array) for name, array in self.labels.items()},
+                "splits": list(self.splits),
+                "rejected": [list(astuple(r)) for r in self.rejected],
+            }
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, body + hashlib.sha256(body).digest())
+
+    @classmethod
+    def load(cls, path: Path) -> ShardRows:
+        """Read back what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: the shard is not finished.
+            CorruptDataset: the file was damaged.
+        """
+        data = path.read_bytes()
+        body, digest = data[:-32], data[-32:]
+        if hashlib.sha256(body).digest() != digest:
+            msg = f"{path} is damaged; delete it and run the same command again"
+            raise CorruptDataset(msg)
+        raw = msgpack.unpackb(body)
+        return cls(
+            file=FileRef(*raw["file"]),
+            splits=tuple(raw["splits"]),
+            labels={name: _unpack(array) for name, array in raw["labels"].items()},
+            rejected=tuple(Rejected(*r) for r in raw["rejected"]),
+            **{name: _unpack(array) for name, array in raw["arrays"].items()},
+        )
+
+
+_ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")
+
+
+class RowBuffer:
+    """Collects the rows of one shard as its graphs are made."""
+
+    def __init__(self, label_names: Sequence[str], label_shapes: Sequence[tuple[int, ...]], axes: int) -> None:
+        self._names, self._shapes, self._axes = label_names, label_shapes, axes
+        self._rows: list[tuple[Any, ...]] = []
+        self._splits: dict[str, int] = {}
+        self.rejected: list[Rejected] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        position: int,
+        graph_id: str,
+        formula: str,
+        counts: tuple[int, ...],
+        labels: Sequence[Any],
+        digest: bytes,
+        split: str | None = None,
+    ) -> None:
+        """One graph that was written."""
+        code = NO_SPLIT if split is None else self._splits.setdefault(split, len(self._splits))
+        self._rows.append((position, graph_id, formula, counts, labels, digest, code))
+
+    def finish(self, file: FileRef, record: NDArray[Any]) -> ShardRows:
+        """All rows as arrays."""
+        n = len(self._rows)
+        position, ids, formulas, counts, labels, digests, splits = zip(*self._rows, strict=True) if n else ([],) * 7
+        return ShardRows(
+            file=file,
+            record=record,
+            position=np.array(position, dtype=np.int64),
+            id=text_array(ids),
+            formula=text_array(formulas, "formula"),
+            counts=np.array(counts, dtype=np.int64).reshape(n, self._axes),
+            split=np.array(splits, dtype=np.uint8),
+            splits=tuple(self._splits),
+            labels={
+                name: np.array([row[k] for row in labels], dtype=np.float64).reshape(n, *shape)
+                for k, (name, shape) in enumerate(zip(self._names, self._shapes, strict=True))
+            },
+            digest=np.frombuffer(b"".join(digests), "V32"),
+            rejected=tuple(self.rejected),
+        )
+
+
+def _pack(array: NDArray[Any]) -> list[Any]:
+    descr = array.dtype.descr if array.dtype.names else array.dtype.str
+    return [descr, list(array.shape), np.ascontiguousarray(array).tobytes()]
+
+
+def _unpack(packed: list[Any]) -> NDArray[Any]:
+    descr, shape, data = packed
+    dtype = np.dtype([(n, t) for n, t in descr] if isinstance(descr, list) else descr)
+    return np.frombuffer(data, dtype).reshape(shape)

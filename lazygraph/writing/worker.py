@@ -1,0 +1,86 @@
+"""One shard of a plan, from its inputs to its published file: the unit of work of pools, array jobs and clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError
+from lazygraph.format.columns import text_array
+from lazygraph.format.manifest import graph_digest
+from lazygraph.format.record import Compressor, pack
+from lazygraph.format.shard import write_shard
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.sources.base import Entry
+from lazygraph.writing.fields import crystal_schema, crystal_values
+from lazygraph.writing.labels import LabelSet
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.plan import Plan, read_task
+from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows
+
+__all__ = ["Made", "make_shard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one finished shard adds up to."""
+
+    task: int
+    written: int
+    quarantined: int
+
+
+def make_shard(final: Path, task: int) -> Made:
+    """Make shard number ``task`` of the plan beside ``final``, unless it is made already.
+
+    Needs nothing but the plan's folder and the inputs, and touches no other shard: any number of processes on any
+    machines may each do theirs. Publishes the shard's file first and what is known of it last, both atomically.
+    Imports neither torch nor jarvis.
+    """
+    layout = Layout.of(final)
+    plan = Plan.load(layout)
+    done = layout.done(task)
+    try:
+        rows = ShardRows.load(done)
+    except FileNotFoundError:
+        rows = _make(plan, task, layout)
+        rows.save(done)
+    return Made(task, len(rows.id), len(rows.rejected))
+
+
+def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
+    spec = GraphSpec.from_json(plan.recipe)
+    labels = LabelSet(plan.labels)
+    schema = crystal_schema(spec, labels.node)
+    dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
+    compress = Compressor(plan.level, dictionary)
+    rows = RowBuffer([label.name for label in labels.graph], [label.shape for label in labels.graph], len(schema.axes))
+    job = plan.tasks[task]
+    source = plan.sources[job.source]["name"]
+    frames = []
+    for position, entry in read_task(plan, job, layout):
+        try:
+            crystal = _crystal(entry)
+            graph = spec.build(crystal)
+            values, atoms = labels.row(entry.labels, len(crystal))
+            raw, counts = pack(schema, position, crystal_values(graph, atoms))
+            graph_id = text_array([entry.id]).item()
+        except InputError as error:
+            rows.rejected.append(
+                Rejected(
+                    source, position, position - job.position + job.start, entry.id, type(error).__name__, str(error)
+                )
+            )
+            continue
+        frames.append(compress(raw))
+        digest = graph_digest(graph_id, raw)
+        rows.add(position, entry.id, crystal.formula, counts, values, digest, entry.split)
+    file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
+    return rows.finish(file, record)
+
+
+def _crystal(entry: Entry) -> Crystal:
+    if isinstance(entry.crystal, Crystal):
+        return entry.crystal
+    raise entry.crystal

@@ -1,0 +1,236 @@
+"""``lazygraph.write``: plan, shards and merge in one call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lazygraph.errors import DatasetNotFound, InputError, OutputExists
+from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.graphs.spec import GraphSpec, graph as make_spec
+from lazygraph.sources.detect import open_sources
+from lazygraph.writing.edit import add_splits, check_fractions
+from lazygraph.writing.extend import plan_append, plan_retry
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import exclusive
+from lazygraph.writing.merge import Merged, merge
+from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
+from lazygraph.writing.pool import make_shards
+
+__all__ = ["Report", "finish", "plan", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a write did.
+
+    Attributes:
+        path: the dataset.
+        written: graphs that were added.
+        quarantined: inputs that could not become graphs.
+        seconds: time taken, all included.
+        quarantine_file: where the reasons are listed, if there are any.
+        notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
+    """
+
+    path: Path
+    written: int
+    quarantined: int
+    seconds: float
+    quarantine_file: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def write(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    graph: GraphSpec | str | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    overwrite: bool = False,
+    append: bool = False,
+    retry_quarantined: bool = False,
+    progress: bool = True,
+    format: str | None = None,  # noqa: A002 - the name of the command line's option
+    id_key: str | None = None,
+    labels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    split: Sequence[float] | None = None,
+    seed: int = 123,
+    group: str | None = None,
+    level: int = 9,
+    shard_size: int | None = None,
+) -> Report:
+    """Convert structures, build their graphs in parallel, and write them as a dataset directory.
+
+    A killed run is finished by the same call. Inputs that cannot become graphs are quarantined, with the reason, and
+    everything else is written. The same input and recipe give the same bytes, whatever the number of workers.
+
+    Args:
+        source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, or any iterable of structures or of
+            ``(id, structure, labels)``.
+        path: the dataset to make, by custom ``NAME.lg``.
+        graph: the recipe, or the name of a preset; ``comformer`` unless said. An append takes the dataset's own.
+        workers: worker processes; None takes one per available CPU, 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
+        overwrite: replace a dataset that is there already.
+        append: add to a dataset that is there already.
+        retry_quarantined: try the quarantined inputs of a dataset again; give the source it was made from.
+        progress: show a bar on stderr, if that is a terminal.
+        format: the input format, where it should not be recognised from the content.
+        id_key: the key or column that holds the ids.
+        labels: the labels to keep; all numeric ones unless said.
+        units: name -> unit of labels.
+        split: fractions of train, val and test.
+        seed: seed of the split.
+        group: ``formula`` keeps crystals of one formula in one split.
+        level: zstd level, 1 to 22.
+        shard_size: inputs a shard; from the number of inputs unless said.
+
+    Returns:
+        A report with ``written``, ``quarantined``, ``seconds`` and ``path``.
+
+    Raises:
+        InputError: the source, a label or an option cannot be used.
+        OutputExists: the output is there already, or was begun with other arguments.
+        WriterBusy: another process is writing it.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> report = lg.write("prototypes:20?seed=0", folder.name + "/p.lg", workers=1)
+        >>> report.written, report.quarantined
+        (20, 0)
+        >>> folder.cleanup()
+    """
+    begin = time.perf_counter()
+    layout = Layout.of(path)
+    spec = make_spec(graph) if isinstance(graph, str) else graph
+    if split is not None:
+        check_fractions(split)
+    options = _options(labels, units, level, shard_size)
+    adds = append or retry_quarantined
+    if overwrite + append + retry_quarantined > 1:
+        msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
+        raise InputError(msg)
+    with exclusive(layout):
+        check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+        sources = open_sources(source, format=format, id_key=id_key)
+        if retry_quarantined:
+            new = plan_retry(sources, options, layout.staged())
+            if new is None:
+                return Report(layout.final, 0, 0, time.perf_counter() - begin, None, ("nothing is quarantined",))
+        elif append:
+            new = plan_append(sources, spec, options, layout.staged())
+        else:
+            new = make_plan(sources, spec or make_spec("comformer"), options, layout.staged())
+        _begin(new, layout)
+        pending = [task for task in range(len(new.tasks)) if not layout.done(task).exists()]
+        counts = [task.count for task in new.tasks]
+        make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
+        merged = merge(layout)
+        if split is not None:
+            add_splits(layout, split, seed=seed, group=group)
+    return _report(merged, layout, begin)
+
+
+def plan(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    graph: GraphSpec | str | None = None,
+    overwrite: bool = False,
+    format: str | None = None,  # noqa: A002 - the name of the command line's option
+    id_key: str | None = None,
+    labels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    level: int = 9,
+    shard_size: int | None = None,
+) -> Plan:
+    """The first third of ``write``: read the source once and cut it into shards that any machine can make.
+
+    Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``.
+    """
+    layout = Layout.of(path)
+    spec = make_spec(graph or "comformer") if isinstance(graph, str) or graph is None else graph
+    with exclusive(layout):
+        check_output(layout, spec, overwrite=overwrite, adds=False)
+        sources = open_sources(source, format=format, id_key=id_key)
+        new = make_plan(sources, spec, _options(labels, units, level, shard_size), layout.staged())
+        _begin(new, layout)
+    return new
+
+
+def finish(path: str | os.PathLike[str]) -> Report:
+    """The last third of ``write``: put the shards together and publish the dataset."""
+    begin = time.perf_counter()
+    layout = Layout.of(path)
+    with exclusive(layout):
+        merged = merge(layout)
+    return _report(merged, layout, begin)
+
+
+def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool) -> None:
+    """Refuse an output that is there and may not be replaced, or that is not there and should be added to.
+
+    Raises:
+        OutputExists, DatasetNotFound: with what is there, and what to do.
+    """
+    if not (layout.final / MANIFEST).exists():
+        if adds:
+            msg = f"there is no dataset at {layout.final} to add to; write one first"
+            raise DatasetNotFound(msg)
+        if layout.final.exists() and any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
+            msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
+            raise OutputExists(msg)
+        return
+    if overwrite or adds:
+        return
+    manifest = Manifest.load(layout.final)
+    recipe = manifest.recipe
+    found = f"{manifest.graphs} graphs of the same recipe"
+    if recipe is None:
+        found = f"{manifest.graphs} graphs that came ready-made"
+    elif differences := GraphSpec.from_json(recipe).diff(spec):
+        found = f"{manifest.graphs} graphs of another recipe ({'; '.join(differences)})"
+    msg = (
+        f"{layout.final} exists and holds {found}; choose another name, replace it with --overwrite (overwrite=True), "
+        "or add to it with --append (append=True)"
+    )
+    raise OutputExists(msg)
+
+
+def _begin(new: Plan, layout: Layout) -> None:
+    """Save a plan, or take up the same one where it was left."""
+    if layout.plan.exists():
+        check_same_work(Plan.load(layout), new, layout)
+    shutil.rmtree(layout.spools, ignore_errors=True)
+    layout.staged().spools.rename(layout.spools)
+    new.save(layout)
+
+
+def _options(
+    labels: Sequence[str] | None, units: Mapping[str, str] | None, level: int, shard_size: int | None
+) -> WriteOptions:
+    if not 1 <= level <= 22:
+        msg = f"found the zstd level {level}; required: 1 to 22"
+        raise InputError(msg)
+    if shard_size is not None and not 1 <= shard_size <= 2**20:
+        msg = f"found the shard size {shard_size}; required: 1 to {2**20} inputs"
+        raise InputError(msg)
+    if isinstance(labels, str):
+        labels = (labels,)
+    return WriteOptions(None if labels is None else tuple(labels), dict(units or {}), level, shard_size)
+
+
+def _report(merged: Merged, layout: Layout, begin: float) -> Report:
+    seconds = time.perf_counter() - begin
+    return Report(layout.final, merged.written, merged.quarantined, seconds, merged.quarantine_file, merged.notes)

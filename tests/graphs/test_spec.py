@@ -1,0 +1,146 @@
+"""The recipe as a value: made, refused, written, read, compared, shown."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lazygraph.graphs as lg
+from lazygraph.errors import RecipeError
+
+lengths = st.floats(0.15, 100.0)
+counts = st.integers(1, 1000)
+tolerances = st.floats(0.0, 0.1)
+specs = st.one_of(
+    st.builds(
+        lambda c, k, t, e: lg.graph("comformer", cutoff=c, max_neighbors=k, tolerance=t, lattice_edges=e),
+        lengths,
+        counts,
+        tolerances,
+        st.booleans(),
+    ),
+    st.builds(lambda k, t: lg.graph("shell", max_neighbors=k, tolerance=t), counts, tolerances),
+    st.builds(lambda c, b: lg.graph("radius", cutoff=c, boundary=b), lengths, st.sampled_from(["<", "<="])),
+)
+
+
+@given(specs)
+def test_json_repr_pickle_and_hash_round_trips(spec):
+    assert lg.GraphSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert eval(repr(spec), {"lazygraph": SimpleNamespace(graph=lg.graph)}) == spec
+    again = pickle.loads(pickle.dumps(spec))
+    assert again == spec
+    assert hash(again) == hash(spec)
+
+
+@given(specs, specs)
+def test_diff_is_empty_exactly_for_equal_recipes(one, other):
+    assert (one.diff(other) == []) == (one == other)
+
+
+def test_defaults_are_the_published_training_settings():
+    spec = lg.graph("comformer")
+    assert (spec.cutoff, spec.max_neighbors, spec.ties, spec.tolerance) == (4.0, 25, "shell", 1e-4)
+    assert (spec.duplicates, spec.lattice_edges, spec.lattice_vectors) == (True, "comformer", "comformer")
+    assert lg.graph("radius", cutoff=5).boundary == "<="
+    assert repr(spec) == "lazygraph.graph('comformer', cutoff=4.0, max_neighbors=25)"
+    assert repr(lg.graph("comformer", lattice_edges=False)).endswith("max_neighbors=25, lattice_edges=None)")
+
+
+def test_parameters_are_kept_in_one_type():
+    spec = lg.graph("comformer", cutoff=np.float32(4), max_neighbors=np.int64(25), lattice_edges=True)
+    assert spec == lg.graph("comformer", lattice_edges="comformer")
+    assert type(spec.cutoff) is float
+    assert type(spec.max_neighbors) is int
+
+
+def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there(silicon):
+    here, there = lg.graph("comformer", cutoff=4.0), lg.graph("comformer", cutoff=8.0, max_neighbors=12)
+    assert here.diff(there) == [
+        "cutoff: 4.0 here, 8.0 there (the shell rule does not look at it: the edges are the same)",
+        "max_neighbors: 25 here, 12 there",
+    ]
+    assert lg.graph("radius", cutoff=4.0).diff(lg.graph("radius", cutoff=5.0)) == ["cutoff: 4.0 here, 5.0 there"]
+    assert (here.build(silicon).images == lg.graph("comformer", cutoff=8.0).build(silicon).images).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lg.graph("gotham"), r"found the preset 'gotham'; required: one of comformer, shell, radius"),
+        (lambda: lg.graph(None), r"found the preset None"),
+        (lambda: lg.graph("shell"), r"the preset 'shell' needs max_neighbors, as in"),
+        (lambda: lg.graph("radius"), r"needs cutoff"),
+        (
+            lambda: lg.graph("shell", max_neighbors=3, cutof=2),
+            r"no parameter 'cutof'; it takes max_neighbors, ties, tol",
+        ),
+        (lambda: lg.graph("shell", max_neighbors=0), r"found max_neighbors=0; required: a whole number, at least 1"),
+        (lambda: lg.graph("shell", max_neighbors=2.0), r"found max_neighbors=2.0"),
+        (lambda: lg.graph("shell", max_neighbors=True), r"found max_neighbors=True"),
+        (lambda: lg.graph("radius", cutoff=0), r"found cutoff=0; required: a length from 0.15 to 100 A"),
+        (lambda: lg.graph("radius", cutoff=101), r"found cutoff=101"),
+        (lambda: lg.graph("radius", cutoff=float("nan")), r"found cutoff=nan"),
+        (lambda: lg.graph("radius", cutoff="5"), r"found cutoff='5'"),
+        (lambda: lg.graph("radius", cutoff=True), r"found cutoff=True"),
+        (lambda: lg.graph("radius", cutoff=None), r"found cutoff=None"),
+        (lambda: lg.graph("radius", cutoff=5, boundary="=<"), r"found boundary='=<'; required: '<' or '<='"),
+        (lambda: lg.graph("comformer", tolerance=-1e-9), r"found tolerance=-1e-09; required: a length from 0 to 0.1 A"),
+        (lambda: lg.graph("comformer", ties="reference"), r"found ties='reference'; required: 'shell'"),
+        (lambda: lg.graph("comformer", lattice_edges="matformer"), r"lattice_edges='matformer'; required: True or Fal"),
+        (lambda: lg.graph("comformer", lattice_edges=1), r"found lattice_edges=1"),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(RecipeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"angles": 3}, r"unknown keys \['angles'\] and lacks \[\]"),
+        ({"tolerance": ...}, r"unknown keys \[\] and lacks \['tolerance'\]"),
+        ({"preset": "gotham"}, "found the preset 'gotham'"),
+        ({"duplicates": False}, "the recipe has duplicates=False; required for the preset 'comformer': True"),
+        ({"rule": "radius"}, "the recipe has rule='radius'; required for the preset 'comformer': 'shell'"),
+        ({"boundary": "<"}, "the recipe has boundary='<'; required for the preset 'comformer': None"),
+        ({"max_neighbors": -1}, "found max_neighbors=-1"),
+    ],
+)
+def test_json_that_is_refused(change, message):
+    data = {k: v for k, v in (lg.graph("comformer").to_json() | change).items() if v is not ...}
+    with pytest.raises(RecipeError, match=message):
+        lg.GraphSpec.from_json(data)
+
+
+def test_a_recipe_cannot_be_changed():
+    spec = lg.graph("comformer")
+    with pytest.raises(AttributeError):
+        spec.cutoff = 5.0
+    assert copy.copy(spec) == spec
+
+
+def test_every_preset_declares_what_can_be_made():
+    for name, preset in lg.PRESETS.items():
+        required = {"max_neighbors": 12, "cutoff": 4.0}
+        spec = lg.graph(name, **{p: required[p] for p in preset.parameters if p in required})
+        assert spec.preset == preset.name == name
+        assert preset.summary
+
+
+def test_importing_the_graphs_loads_neither_torch_nor_jarvis_nor_the_rest_of_pymatgen():
+    code = "import sys, lazygraph.graphs; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {"torch", "torch_geometric", "jarvis", "ase", "scipy", "pymatgen.core"}

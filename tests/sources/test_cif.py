@@ -1,0 +1,300 @@
+"""CIF against pymatgen: every CIF of the data folder, every rule, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifParser, CifWriter
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError, StructureError, UnreadableInput
+from lazygraph.sources.cif import lattice_from_parameters, parse_cif, sniff
+
+DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+TABLES = {
+    "perov_5/val.csv": 3787,
+    "perov_5/test.csv": 3785,
+    "carbon_24/val.csv": 2032,
+    "carbon_24/test.csv": 2030,
+}
+PARTS = 8  # of each table, so that several test processes share the work of pymatgen
+
+CELL = """data_test
+_cell_length_a 4.0
+_cell_length_b 5.0(2)
+_cell_length_c 6.0
+_cell_angle_alpha 90
+_cell_angle_beta 95.5(10)
+_cell_angle_gamma 90
+"""
+P1 = "loop_\n _symmetry_equiv_pos_as_xyz\n 'x, y, z'\n"
+CENTRE = "loop_\n _space_group_symop_operation_xyz\n 'x,y,z'\n '-x,-y,-z'\n"
+
+
+def sites(*rows: str, columns: str = "label fract_x fract_y fract_z") -> str:
+    header = "".join(f" _atom_site_{name}\n" for name in columns.split())
+    return "loop_\n" + header + "".join(f" {row}\n" for row in rows)
+
+
+def by_pymatgen(text: str, frac_tolerance: float = 1e-4) -> Structure:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parser = CifParser.from_str(text, frac_tolerance=frac_tolerance, check_cif=False)
+        return parser.parse_structures(primitive=False, on_error="raise")[0]
+
+
+def assert_same(crystal: Crystal, structure: Structure, tolerance: float) -> None:
+    """The same lattice to the bit, and the same sites in any order and any cell."""
+    assert np.array_equal(crystal.lattice, structure.lattice.matrix)
+    assert len(crystal) == len(structure)
+    apart = crystal.frac_coords[:, None] - structure.frac_coords[None]
+    same = (np.abs(apart - np.rint(apart)) <= tolerance).all(axis=2)
+    same &= crystal.numbers[:, None] == np.array(structure.atomic_numbers)[None]
+    assert (same.sum(axis=0) == 1).all(), "a site of pymatgen has no or several partners"
+    assert (same.sum(axis=1) == 1).all(), "a site of ours has no or several partners"
+
+
+def cifs_of(table: str) -> list[str]:
+    with (DATA / table).open(newline="") as file:
+        return [row["cif"] for row in csv.DictReader(file)]
+
+
+@needs_data
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cif_of_the_tables_is_what_pymatgen_reads(table, part):
+    """Without its rounding of 0.3333 to 1/3, which is for symmetry, and these files have none."""
+    texts = cifs_of(table)
+    assert len(texts) == TABLES[table]
+    for text in texts[part::PARTS]:
+        assert_same(parse_cif(text), by_pymatgen(text, frac_tolerance=0), 1e-12)
+
+
+@needs_data
+@pytest.mark.parametrize("table", TABLES)
+def test_coordinates_of_p1_files_are_the_numbers_of_the_text(table):
+    site = re.compile(r"^ +([A-Z][a-z]?) +\S+ +1 +(\S+) +(\S+) +(\S+) +1 *$", re.MULTILINE)
+    for text in cifs_of(table):
+        crystal = parse_cif(text)
+        written = site.findall(text)
+        assert crystal.frac_coords.tolist() == [[float(x) for x in row[1:]] for row in written]
+        assert len(written) == len(crystal)
+
+
+@needs_data
+@pytest.mark.parametrize("path", sorted(DATA.glob("folders/cgcnn/*.cif")), ids=lambda path: path.stem)
+def test_every_cif_with_symmetry_is_what_pymatgen_reads(path):
+    text = path.read_text()
+    assert_same(parse_cif(text), by_pymatgen(text), 1e-9)
+
+
+@given(
+    st.tuples(*[st.floats(0.5, 100)] * 3),
+    st.tuples(*[st.floats(20, 160)] * 3).filter(lambda angles: sum(angles) < 355),
+)
+def test_the_lattice_is_that_of_pymatgen_to_the_bit(lengths, angles):
+    expected = Lattice.from_parameters(*lengths, *angles).matrix
+    assert np.array_equal(lattice_from_parameters(lengths, angles), expected)
+
+
+@pytest.mark.parametrize("cell", [(4, 5, 0, 90, 90, 90), (4, 5, 6, 90, 180, 90), (4, float("nan"), 6, 90, 90, 90)])
+def test_a_cell_that_no_crystal_has_is_refused(cell):
+    with pytest.raises(StructureError, match="required: positive lengths and angles between 0 and 180"):
+        lattice_from_parameters(cell[:3], cell[3:])
+
+
+@pytest.mark.parametrize(
+    ("group", "lattice", "species", "coords"),
+    [
+        ("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        ("P6_3mc", Lattice.hexagonal(3.82, 6.26), ["Zn", "S"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.375]]),
+        ("R-3m", Lattice.hexagonal(4.4, 30.5), ["Bi", "Te", "Te"], [[0, 0, 0.4], [0, 0, 0], [0, 0, 0.21]]),
+        ("Pnma", Lattice.orthorhombic(5.4, 7.6, 5.3), ["Ca", "O"], [[0.03, 0.25, 0.99], [0.29, 0.04, 0.71]]),
+        ("C2/c", Lattice.monoclinic(9.7, 8.9, 5.3, 105), ["Si", "O"], [[0.29, 0.09, 0.23], [0.11, 0.08, 0.14]]),
+        ("P-1", Lattice([[5, 0.3, 0.1], [0.4, 6, 0.2], [0.9, 0.5, 7]]), ["Fe", "O"], [[0, 0, 0], [0.2, 0.3, 0.4]]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_pymatgen_writes_with_symmetry_comes_back(group, lattice, species, coords):
+    structure = Structure.from_spacegroup(group, lattice, species, coords)
+    text = str(CifWriter(structure, symprec=0.01))
+    assert text.count("\n  1  ") == 1
+    assert len(re.findall(r"^ +\d+ +'", text, re.MULTILINE)) > 1, "the file was to list several operations"
+    crystal = parse_cif(text)
+    assert_same(crystal, by_pymatgen(text), 1e-9)
+    assert sorted(crystal.numbers.tolist()) == sorted(structure.atomic_numbers)
+
+
+def test_p1_coordinates_are_neither_wrapped_nor_rounded():
+    crystal = parse_cif(CELL + P1 + sites("Na1 -0.25 1.5 0.3333", "Cl2 0.6667 2 -3"))
+    assert crystal.frac_coords.tolist() == [[-0.25, 1.5, 0.3333], [0.6667, 2, -3]]
+    assert crystal.numbers.tolist() == [11, 17]
+
+
+def test_uncertainties_in_brackets_are_dropped():
+    crystal = parse_cif(CELL + P1 + sites("Na1 0.25(3) 0.5(10) 0.125(2)"))
+    assert crystal.frac_coords.tolist() == [[0.25, 0.5, 0.125]]
+    assert np.array_equal(crystal.lattice, Lattice.from_parameters(4, 5, 6, 90, 95.5, 90).matrix)
+
+
+def test_images_on_a_special_position_are_one_atom():
+    crystal = parse_cif(CELL + CENTRE + sites("Na1 0 0 0", "Cl1 0.5 0.5 0.50004", "O1 0.1 0.2 0.3"))
+    assert crystal.numbers.tolist() == [11, 17, 8, 8]
+    assert np.allclose(crystal.frac_coords[2:], [[0.1, 0.2, 0.3], [0.9, 0.8, 0.7]])
+
+
+def test_images_further_apart_than_the_tolerance_are_two_atoms():
+    crystal = parse_cif(CELL + CENTRE + sites("Cl1 0.5 0.5 0.5002"))
+    assert crystal.numbers.tolist() == [17, 17]
+
+
+def test_thirds_are_completed_before_symmetry_is_applied():
+    """COD writes 0.3333 and 0.6667; unless they become thirds, a three-fold axis makes three atoms of one."""
+    threefold = "loop_\n _symmetry_equiv_pos_as_xyz\n x,y,z\n -y,x-y,z\n y-x,-x,z\n"
+    cell = CELL.replace("95.5(10)", "90").replace("gamma 90", "gamma 120").replace("5.0(2)", "4.0")
+    crystal = parse_cif(cell + threefold + sites("Zn1 0.3333 0.6667 0.1"))
+    assert crystal.frac_coords.tolist() == [[1 / 3, 2 / 3, 0.1]]
+
+
+@given(st.lists(st.tuples(*[st.floats(0.01, 0.49)] * 3), min_size=1, max_size=5, unique=True))
+def test_a_centre_of_symmetry_doubles_every_general_site(positions):
+    far = all(
+        max(abs(a - b) for a, b in zip(p, q, strict=True)) > 1e-3
+        for i, p in enumerate(positions)
+        for q in positions[:i]
+    )
+    rows = [f"C{i + 1} {x!r} {y!r} {z!r}" for i, (x, y, z) in enumerate(positions)]
+    if not far:
+        return
+    crystal = parse_cif(CELL + CENTRE + sites(*rows))
+    assert len(crystal) == 2 * len(positions)
+    assert np.allclose((crystal.frac_coords[::2] + crystal.frac_coords[1::2]) % 1 % 1, 0, atol=1e-6) or np.allclose(
+        crystal.frac_coords[::2] + crystal.frac_coords[1::2], 1
+    )
+
+
+def test_two_sites_that_symmetry_puts_on_one_position_are_refused():
+    text = CELL + CENTRE + sites("Na1 0.1 0.2 0.3", "K1 -0.1 -0.2 0.7")
+    with pytest.raises(StructureError, match="symmetry puts sites . and . on one position"):
+        parse_cif(text)
+
+
+@pytest.mark.parametrize("operations", [P1, CENTRE])
+def test_disorder_is_refused_with_the_site(operations):
+    columns = "label fract_x fract_y fract_z occupancy"
+    text = CELL + operations + sites("Na1 0 0 0 1.0", "K1 0.5 0.5 0.5 0.75(2)", columns=columns)
+    with pytest.raises(StructureError, match=r"site 1 \(K1\) has occupancy 0.75\(2\); required: 1"):
+        parse_cif(text)
+
+
+@pytest.mark.parametrize("occupancy", ["1", "1.", "1.000", "1.0(1)", ".", "?"])
+def test_a_whole_or_missing_occupancy_is_one(occupancy):
+    columns = "label fract_x fract_y fract_z occupancy"
+    crystal = parse_cif(CELL + P1 + sites(f"Na1 0 0 0 {occupancy}", columns=columns))
+    assert crystal.numbers.tolist() == [11]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "number"),
+    [("Fe3+", 26), ("O2-", 8), ("Cl1-", 17), ("Na+1", 11), ("C", 6), ("'Ti4+'", 22), ("D", 1), ("Cu0+", 29)],
+)
+def test_type_symbols_name_elements_with_or_without_charge(symbol, number):
+    columns = "type_symbol label fract_x fract_y fract_z"
+    crystal = parse_cif(CELL + P1 + sites(f"{symbol} Xx1 0 0 0", columns=columns))
+    assert crystal.numbers.tolist() == [number]
+
+
+@pytest.mark.parametrize("symbol", ["na", "OH2", "Wat", "C_1", "SI1", "Ow1"])
+def test_unusual_symbols_are_read_as_pymatgen_reads_them(symbol):
+    text = CELL + P1 + sites(f"{symbol} 0.1 0.2 0.3")
+    try:
+        expected = [by_pymatgen(text)[0].specie.Z]
+    except (ValueError, IndexError):
+        with pytest.raises(InputError):
+            parse_cif(text)
+    else:
+        assert parse_cif(text).numbers.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "symmetry",
+    [
+        "_symmetry_space_group_name_H-M 'P -1'\n",
+        "_space_group_IT_number 2\n",
+        "_symmetry_space_group_name_H-M 'P 1'\n",
+        "",
+    ],
+)
+def test_without_operations_the_group_is_that_of_pymatgen(symmetry):
+    text = CELL + symmetry + sites("Na1 0.1 0.2 0.3", "Cl1 0 0 0.5")
+    assert_same(parse_cif(text), by_pymatgen(text), 1e-9)
+
+
+def test_a_magnetic_group_is_left_to_pymatgen():
+    magnetic = "loop_\n _space_group_symop_magn_operation.xyz\n x,y,z,+1\n -x,-y,-z,+1\n"
+    text = CELL + magnetic + sites("Fe1 0.1 0.2 0.3")
+    assert len(parse_cif(text)) == len(by_pymatgen(text)) == 2
+
+
+def test_the_first_block_with_atoms_counts():
+    empty = "data_global\n_publ_author_name 'Nobody'\n"
+    second = (CELL + P1 + sites("K1 0 0 0")).replace("data_test", "data_second")
+    crystal = parse_cif(empty + CELL + P1 + sites("Na1 0 0 0") + second)
+    assert crystal.formula == "Na"
+
+
+def test_syntax_that_gemmi_refuses_and_pymatgen_forgives():
+    """A tag given twice: gemmi stops, pymatgen takes the last."""
+    text = CELL + "_cell_length_a 4.0\n" + P1 + sites("Na1 0 0 0")
+    assert parse_cif(text).formula == "Na"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not a cif",
+        "data_empty\n",
+        CELL,
+        CELL + P1 + "loop_\n _atom_site_label\n Na1\n",
+        CELL.replace("_cell_length_a 4.0\n", "") + P1 + sites("Na1 0 0 0"),
+        CELL + P1 + sites("Na1 ? ? ?"),
+        CELL + P1 + sites("Na1 zero 0 0"),
+        CELL.replace("4.0", "four") + P1 + sites("Na1 0 0 0"),
+    ],
+)
+def test_a_text_that_is_no_structure_is_an_input_error(text):
+    with pytest.raises(UnreadableInput, match="CIF"):
+        parse_cif(text)
+
+
+@pytest.mark.parametrize("coordinate", ["nan", "inf"])
+def test_numbers_that_are_none_are_refused(coordinate):
+    with pytest.raises(InputError):
+        parse_cif(CELL + P1 + sites(f"Na1 {coordinate} 0 0"))
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"data_x\n_cell_length_a 1", True),
+        (b"# made by hand\n\n  # twice\nDATA_x\n", True),
+        (b'id,cif\n1,"data_x\n_cell_length_a 1', False),
+        (b"# data_x\n", False),
+        (b"", False),
+        (b"#" * 65536, False),
+        (b"\n" * 65536, False),
+    ],
+)
+def test_sniff_asks_for_a_data_block_first(head, expected):
+    assert sniff(head) is expected

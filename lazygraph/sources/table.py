@@ -37,7 +37,8 @@ def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[
     columns = list(rows[0])
     key = id_key or next((name for name in (*ID_KEYS, "id") if name in columns), None)
     if key not in columns:
-        msg = f"{path} has no column {key or 'of ids'!r}; its columns are {', '.join(map(repr, columns))}: name one with --id-key"
+        wanted = "of ids" if key is None else repr(key)
+        msg = f"{path} has no column {wanted}; its columns are {', '.join(map(repr, columns))}: name one with --id-key"
         raise UnreadableInput(msg)
     table: dict[str, dict[str, Any]] = {}
     for row in rows:

@@ -53,7 +53,13 @@ def database(tmp_path):
             atoms = Atoms(element, [[0.5, 0, 0]], cell=[4 + i, 4, 4], pbc=(True, True, i != 4))
             if i != 3:
                 atoms.calc = SinglePointCalculator(atoms, energy=-float(i), forces=np.full((1, 3), i / 10))
-            data = {"dos": np.arange(4) + i, "gap": 100.0 + i, "note": "text", "nested": {"a": 1}, "flags": [True, False]}
+            data = {
+                "dos": np.arange(4) + i,
+                "gap": 100.0 + i,
+                "note": "text",
+                "nested": {"a": 1},
+                "flags": [True, False],
+            }
             db.write(atoms, mp_id=f"mp-{i}", gap=i / 2, converged=True, data=data)
     connect(path).delete([2, 3])
     return path

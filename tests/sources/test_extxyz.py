@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, StructureError, UnreadableInput
+from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
 from lazygraph.sources.extxyz import ExtxyzSource, _frames, numeric_labels, sniff, take_id
 
@@ -249,7 +249,13 @@ def test_a_last_frame_that_is_cut_off_is_a_bad_entry(frames, lines):
     cut = "".join(FRAME.splitlines(keepends=True)[:lines])
     entries = frames(FRAME + cut.rstrip("\n"))
     assert len(entries) == 2
-    assert isinstance(entries[1].crystal, InputError)
+    assert isinstance(entries[1].crystal, UnreadableInput)
+    assert f"the file ends after {lines - 1} lines of this frame; required: a comment and 2" in str(entries[1].crystal)
+
+
+def test_a_count_beyond_the_file_takes_no_memory(frames):
+    entries = frames(FRAME + FRAME.replace("2\n", "999999999999\n", 1))
+    assert isinstance(entries[1].crystal, UnreadableInput)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +264,7 @@ def test_a_last_frame_that_is_cut_off_is_a_bad_entry(frames, lines):
         ("hello\n", 1),
         (FRAME + "Na 0 0 0\n" + FRAME, 5),
         (FRAME + "\n" + FRAME + "-3\n", 10),
+        (FRAME + "1" * 5000 + "\n", 5),
         (FRAME.replace("2\n", "1\n", 1), 4),
     ],
 )

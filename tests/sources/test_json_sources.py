@@ -318,7 +318,7 @@ def test_an_id_that_no_file_can_hold_is_bad(tmp_path):
     entries = read_all(JarvisSource(written(tmp_path, text)), tmp_path / "spool")
     assert [e.id for e in entries] == ["set-0000000", "set-0000001"]
     assert all("required: a text that UTF-8 can write, or a number" in str(e.crystal) for e in entries)
-    text = json.dumps({"\ud800": ATOMS, "\ud801": None})
+    text = json.dumps({"\ud800": ATOMS, "x\ud801": None})
     entries = read_all(PymatgenSource(written(tmp_path, text)), tmp_path / "spool")
     assert all(isinstance(e.crystal, InputError) and e.id.encode() for e in entries)
 

@@ -297,15 +297,15 @@ def _from_jarvis(lattice: ArrayLike, coords: ArrayLike, elements: Any, *, cartes
 
 
 def _from_pymatgen(structure: Any) -> Crystal:
-    numbers = []
+    symbols = []
     for i, site in enumerate(structure.sites):
         species = site.species
         if not site.is_ordered:
             msg = f"site {i} is disordered ({species}); required: one whole atom per site"
             raise StructureError(msg)
-        numbers.append(next(iter(species)).Z)
+        symbols.append(next(iter(species)).symbol)
     lattice = structure.lattice
-    return Crystal(lattice.matrix, structure.frac_coords, np.array(numbers, dtype=np.int64), tuple(lattice.pbc))
+    return Crystal(lattice.matrix, structure.frac_coords, symbols_to_numbers(symbols), tuple(lattice.pbc))
 
 
 def _from_mapping(data: Mapping[str, Any]) -> Crystal:

@@ -16,7 +16,7 @@ LazyGraphError
 ├── UnsupportedFormat (ValueError)      a format version that this release cannot read
 ├── UnknownId (KeyError)                no graph has this id
 └── MissingExtra (ImportError)          an optional package is not installed
-"""  # noqa: D208 - the drawing is the docstring
+"""
 
 from __future__ import annotations
 

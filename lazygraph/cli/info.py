@@ -9,6 +9,7 @@ from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 
@@ -19,6 +20,7 @@ examples:
   lazygraph info mp.lg --json
   lazygraph info mp.lg --json | python -c 'import json, sys; print(json.load(sys.stdin)["content_id"])'
 """
+SHOWN = 5  # input files that are listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,29 +80,37 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
         "none: the graphs came ready-made" if manifest.recipe is None else repr(GraphSpec.from_json(manifest.recipe))
     )
     counted = ", ".join(f"{facts[key]:,} {key}" for key in ("graphs", "atoms", "edges") if facts[key] is not None)
+    size = f"{facts['bytes']:,} bytes, {facts['bytes'] / max(manifest.graphs, 1):,.0f} a graph"
+    labels = facts["labels"].items()
+    inputs = manifest.provenance.inputs
     lines = [
         f"{facts['path']}",
         f"  {counted}",
         f"  recipe      {recipe}",
-        f"  on disk     {facts['bytes']:,} bytes, {facts['bytes'] / max(manifest.graphs, 1):,.0f} a graph, "
-        f"in {len(manifest.files()) + 1} files",
+        f"  on disk     {size}, in {len(manifest.files()) + 1} files",
+        *(
+            f"  label       {n}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}"
+            for n, label in labels
+        ),
+        *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
-    for name, label in facts["labels"].items():
-        lines.append(f"  label       {name}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}")
-    for field in manifest.schema.fields:
-        if field.axis == "node" and field.name not in ("numbers", "frac_coords") and manifest.recipe is not None:
-            lines.append(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}")
     if facts["splits"]:
         lines.append("  splits      " + ", ".join(f"{name} {n:,}" for name, n in facts["splits"].items()))
     if manifest.quarantine is not None:
         lines.append(f"  quarantined {manifest.quarantine.count:,} inputs, listed in {manifest.quarantine.file.name}")
-    for file in manifest.provenance.inputs[:5]:
-        lines.append(f"  made from   {file['name']}, {file['size']:,} bytes, sha256 {file['sha256'][:16]}")
-    if (more := len(manifest.provenance.inputs) - 5) > 0:
-        lines.append(f"              and {more:,} more files")
+    lines += [f"  made from   {f['name']}, {f['size']:,} bytes, sha256 {f['sha256'][:16]}" for f in inputs[:SHOWN]]
+    if len(inputs) > SHOWN:
+        lines.append(f"              and {len(inputs) - SHOWN:,} more files")
     lines.append("  made with   " + ", ".join(f"{n} {v}" for n, v in manifest.provenance.versions.items()))
     lines.append(f"  content id  {manifest.content_id}")
     return lines
+
+
+def _atom_labels(manifest: Manifest) -> list[Field]:
+    """The fields of a crystal with a value an atom that are not the crystal itself."""
+    if manifest.recipe is None:
+        return []
+    return [f for f in manifest.schema.fields if f.axis == "node" and f.name not in ("numbers", "frac_coords")]
 
 
 def _unit(unit: str | None) -> str:

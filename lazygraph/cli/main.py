@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
-        _configure(commands.add_parser(name, help=module.SUMMARY, **_texts(module)), name)
+        _configure(commands.add_parser(name, help=module.SUMMARY), name)
     return _run(parser.parse_args(arguments))
 
 
@@ -50,24 +50,18 @@ def main_write(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in WRITE_COMMANDS:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
-    parser = argparse.ArgumentParser(prog=program, **_texts(COMMANDS[name]))
+    parser = argparse.ArgumentParser(prog=program)
     _configure(parser, name)
     return _run(parser.parse_args(arguments))
 
 
-def _texts(module: object) -> dict[str, object]:
-    return {
-        "description": module.SUMMARY,  # type: ignore[attr-defined]
-        "epilog": module.EXAMPLES,  # type: ignore[attr-defined]
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
-
-
 def _configure(parser: argparse.ArgumentParser, name: str) -> None:
-    COMMANDS[name].add_arguments(parser)
+    command = COMMANDS[name]
+    parser.description, parser.epilog = command.SUMMARY, command.EXAMPLES
+    parser.formatter_class, parser.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
+    command.add_arguments(parser)
     parser.add_argument("-T", "--traceback", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=COMMANDS[name].run)
+    parser.set_defaults(run=command.run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

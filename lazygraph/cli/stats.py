@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def statistics_of(store: Store) -> dict[str, Any]:
-    """Everything that ``--json`` prints: ``n_atoms``, ``n_edges``, ``labels`` and in how many crystals each element is."""
+    """What ``--json`` prints: ``n_atoms``, ``n_edges``, ``labels``, and in how many crystals each element is."""
     columns = store.manifest.columns
     elements: Counter[str] = Counter()
     if "formula" in columns:

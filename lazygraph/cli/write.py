@@ -20,7 +20,8 @@ examples:
   lazygraph-write prototypes:2000?seed=0 -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 made-up crystals, no download, with named splits
 
-A run that was killed goes on when the same command is given again. On many machines: lazygraph-write plan, shard, merge.
+A run that was killed goes on when the same command is given again.
+On many machines: lazygraph-write plan, shard and merge.
 """
 
 

@@ -72,6 +72,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         self.view = view
         self.target = target
         self._targets = self._check_targets(target)
+        # PyG guesses the number of nodes from some keys; where none of them is stored, say it.
+        names = set(manifest.schema.names)
+        self._states_nodes = manifest.recipe is None and not names & {"x", "pos", "batch", "num_nodes"}
         self._counted = {
             field.name: field.counts for field in manifest.schema.fields if field.counts not in (None, "node")
         }
@@ -127,6 +130,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             y = [self._store.column(name)[idx].reshape(-1) for name in self._targets]
             values["y"] = torch.from_numpy(np.concatenate(y).astype(np.float32)[None])
         values["id"] = self._store.graph_id(idx)
+        if self._states_nodes:
+            values["num_nodes"] = record.counts[0]
         counts = dict(zip(self.manifest.schema.axes, record.counts, strict=True)) if self._counted else {}
         return make_data(values, {name: counts[axis] for name, axis in self._counted.items() if axis is not None})
 
@@ -164,8 +169,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         rows = self.indices()
         if isinstance(idx, slice):
             # As in PyG, fractions of the length may stand in a slice: ds[:0.9].
-            parts = [round(p * len(self)) if isinstance(p, float) else p for p in (idx.start, idx.stop)]
-            return self._subset(rows[slice(*parts, idx.step)])
+            start, stop = (round(p * len(self)) if isinstance(p, float) else p for p in (idx.start, idx.stop))
+            return self._subset(rows[start : stop : idx.step])
         if isinstance(idx, range):
             idx = np.arange(idx.start, idx.stop, idx.step)
         if isinstance(idx, torch.Tensor):
@@ -256,7 +261,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 hint = ""
                 if name in self.manifest.schema.names:
                     hint = f"; {name!r} is a field of every graph: read it as data.{name}"
-                msg = f"found no label {name!r} in {self.path}; the labels are {', '.join(map(repr, labels)) or 'none'}{hint}"
+                have = ", ".join(map(repr, labels)) or "none"
+                msg = f"found no label {name!r} in {self.path}; the labels are {have}{hint}"
                 raise LabelError(msg)
         return names
 

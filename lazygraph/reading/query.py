@@ -38,7 +38,7 @@ def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[n
 
     Comparisons, ``and``, ``or``, ``not``, ``in``, arithmetic, ``abs``, ``isnan``, ``isfinite``; names are columns, in
     backticks where they hold other characters than letters, digits and ``_``. A missing label (NaN) meets nothing but
-    ``isnan`` and ``!=``.
+    ``isnan``, ``!=`` and ``not``.
 
     Args:
         condition: the text.
@@ -52,68 +52,87 @@ def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[n
         >>> evaluate("gap > 1 or `last peak` == 3", table.__getitem__)
         array([False,  True,  True])
     """
-    quoted: list[str] = []
+    quoted: dict[str, str] = {}
 
     def hide(match: re.Match[str]) -> str:
-        quoted.append(match.group(1))
-        return f"__quoted_{len(quoted) - 1}__"
+        name = f"__quoted_{len(quoted)}__"
+        quoted[name] = match.group(1)
+        return name
 
     text = re.sub(r"`([^`]+)`", hide, condition)
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return _Condition(lambda name: column(quoted.get(name, name))).mask(tree.body)
+    except InputError as error:
+        if isinstance(error, _Unusable):
+            raise _refusal(condition, str(error)) from None
+        raise
+    except (SyntaxError, RecursionError, MemoryError) as error:
         raise _refusal(condition, f"it is not an expression ({error})") from None
-    names = {f"__quoted_{number}__": name for number, name in enumerate(quoted)}
+    except (TypeError, ValueError) as error:  # of numpy: text compared with numbers, arrays of different shapes
+        raise _refusal(condition, str(error)) from error
 
-    def value(node: ast.AST) -> Any:
+
+class _Unusable(InputError):
+    """Why a condition cannot be used."""
+
+
+class _Condition:
+    """Walks the syntax tree of a condition; every kind of node that is not listed here is refused."""
+
+    def __init__(self, column: Callable[[str], NDArray[Any]]) -> None:
+        self.column = column
+
+    def mask(self, node: ast.expr) -> NDArray[np.bool_]:
+        """The value of a node that is true or false for every row."""
+        result = np.asarray(self.value(node))
+        if result.dtype != np.bool_ or result.ndim != 1:
+            msg = f"{ast.unparse(node)!r} is not true or false for every graph"
+            raise _Unusable(msg)
+        return result
+
+    def value(self, node: ast.expr) -> Any:
+        """The value of a node: a column, a number, a text as bytes, or what is computed of them."""
         match node:
             case ast.Name(id=name):
-                return column(names.get(name, name))
+                return self.column(name)
             case ast.Constant(value=str() as text):
                 return text.encode()
             case ast.Constant(value=bool() | int() | float() as number):
                 return number
             case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
-                return [value(item) for item in items]
+                return [self.value(item) for item in items]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -value(operand)
+                return -self.value(operand)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                return _ARITHMETIC[type(op)](self.value(left), self.value(right))
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
+                return _FUNCTIONS[name](self.value(argument))
+        return self.truth(node)
+
+    def truth(self, node: ast.expr) -> Any:
+        """The value of a node that is a comparison, or joins some."""
+        match node:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return ~mask(operand)
+                return ~self.mask(operand)
             case ast.BoolOp(op=op, values=parts):
                 combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return combine.reduce([mask(part) for part in parts])
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                return _ARITHMETIC[type(op)](value(left), value(right))
+                return combine.reduce([self.mask(part) for part in parts])
             case ast.Compare(left=left, ops=ops, comparators=rights):
-                results = []
-                for op, right in zip(ops, rights, strict=True):
-                    results.append(compare(op, value(left), value(right)))
-                    left = right
-                return np.logical_and.reduce(results)
-            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
-                return _FUNCTIONS[name](value(argument))
-        raise _refusal(condition, f"it holds {ast.unparse(node)!r}")  # type: ignore[arg-type]
+                sides = [self.value(side) for side in (left, *rights)]
+                results = map(self.compare, ops, sides, sides[1:])
+                return np.logical_and.reduce(list(results))
+        msg = f"it holds {ast.unparse(node)!r}"
+        raise _Unusable(msg)
 
-    def compare(op: ast.cmpop, left: Any, right: Any) -> Any:
+    def compare(self, op: ast.cmpop, left: Any, right: Any) -> Any:
+        """One comparison of two values."""
         if isinstance(op, (ast.In, ast.NotIn)):
-            found = np.isin(left, right)
-            return found if isinstance(op, ast.In) else ~found
+            return np.isin(left, right, invert=isinstance(op, ast.NotIn))
         if type(op) not in _COMPARE:
-            raise _refusal(condition, "it compares with 'is'")
+            msg = "it compares with 'is'"
+            raise _Unusable(msg)
         return _COMPARE[type(op)](left, right)
-
-    def mask(node: ast.AST) -> NDArray[np.bool_]:
-        result = np.asarray(value(node))
-        if result.dtype != np.bool_ or result.ndim != 1:
-            raise _refusal(condition, f"{ast.unparse(node)!r} is not true or false for every graph")  # type: ignore[arg-type]
-        return result
-
-    try:
-        return mask(tree.body)
-    except (TypeError, ValueError, np.exceptions.DTypePromotionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _refusal(condition, f"{error}") from error
 
 
 def _refusal(condition: str, reason: str) -> InputError:

@@ -22,7 +22,7 @@ View = Callable[[Schema, Arrays], dict[str, Any]]
 _CRYSTAL = frozenset(("numbers", "lattice", "pbc", "frac_coords", "edge_index", "images", "lattice_images"))
 
 
-class GraphData(Data):
+class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
     """A PyG ``Data`` whose index fields are batched by what they count.
 
     PyG adds the number of nodes to every key that contains "index" and nothing to any other, which is wrong for ids of
@@ -61,10 +61,12 @@ def crystal_arrays(arrays: Arrays) -> dict[str, Any]:
 
 
 def pyg(schema: Schema, arrays: Arrays) -> dict[str, Any]:
-    """View ``pyg``: x (N, 1) int64 atomic numbers, pos (N, 3) float32 A, edge_index (2, E) int64, edge_attr (E, 3) float32
-    vectors A from row 0 to row 1, images (E, 3) int64, cell (1, 3, 3) float32 A, lattice_vectors (1, 3, 3) float32 A where
-    the recipe has them, and per-atom labels.
-    """  # noqa: D205 - a table of arrays
+    """The default view: what most PyG models read.
+
+    ``x`` (N, 1) int64 atomic numbers, ``pos`` (N, 3) float32 A, ``edge_index`` (2, E) int64, ``edge_attr`` (E, 3)
+    float32 vectors from row 0 to row 1, A, ``images`` (E, 3) int64, ``cell`` (1, 3, 3) float32 A, ``lattice_vectors``
+    (1, 3, 3) float32 A where the recipe has them, and per-atom labels under their names, float32.
+    """
     del schema
     return {name: _tensor(value) for name, value in crystal_arrays(arrays).items()}
 

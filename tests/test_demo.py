@@ -1,0 +1,122 @@
+"""The demo and the benchmarks run, and say what they should."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lazygraph as lg
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = ROOT / "tools" / "bench"
+DOCS = ROOT / "docs"
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(ROOT / "tools" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_demo_writes_shows_reads_and_compares(tmp_path):
+    folder = tmp_path / "here"
+    done = run("demo.py", folder, "--crystals", 60)
+    assert done.returncode == 0, done.stderr
+    ds = lg.LazyGraphDataset(folder / "prototypes.lg")
+    assert len(ds) == 60
+    assert ds.content_id in done.stdout
+    rows = [line for line in done.stdout.splitlines() if re.match("  (lazygraph, from disk|pickled list)", line)]
+    ours, theirs = ([float(n.replace(",", "")) for n in re.findall(r"(?<=\s)[\d,.]+(?=\s|$)", row)] for row in rows)
+    size = sum(path.stat().st_size for path in (folder / "prototypes.lg").rglob("*") if path.is_file())
+    assert ours[1] == round(size / 60)
+    assert min(ours[0], theirs[0]) > 0
+    assert theirs[1] > ours[1]
+    # What it says of the two speeds is what the table says.
+    faster = "lazygraph is read" if ours[0] > theirs[0] else "the list is read"
+    assert faster in done.stdout
+
+
+def test_the_demo_replaces_its_own_dataset_only(tmp_path):
+    beside = tmp_path / "thesis.txt"
+    beside.write_text("all my work")
+    for crystals in (20, 30):
+        done = run("demo.py", tmp_path, "--crystals", crystals)
+        assert done.returncode == 0, done.stderr
+    assert len(lg.LazyGraphDataset(tmp_path / "prototypes.lg")) == 30
+    assert beside.read_text() == "all my work"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["prototypes.lg", "thesis.txt"]
+
+
+def test_the_demo_leaves_a_foreign_folder_of_that_name_alone(tmp_path):
+    foreign = tmp_path / "prototypes.lg" / "thesis.txt"
+    foreign.parent.mkdir()
+    foreign.write_text("all my work")
+    done = run("demo.py", tmp_path, "--crystals", 20)
+    assert done.returncode == 1
+    assert "no lazygraph dataset" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert foreign.read_text() == "all my work"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "row"),
+    [
+        ("write_speed", ["--crystals", 30, "--repeats", 1], "JARVIS JSON, 2 workers"),
+        ("size", ["--only", "Alexandria"], "Alexandria, random 1k"),
+        ("memory", ["--sizes", 40, "--workers", 2], "40 crystals, 2 workers"),
+        ("read_speed", ["--crystals", 40, "--repeats", 1, "--only", "prototypes"], "ds[i], cold"),
+        ("build", ["--crystals", 3, "--repeats", 1, "--no-jarvis"], "lazygraph comformer k=25"),
+    ],
+)
+def test_a_benchmark_runs_and_its_report_is_readable(name, arguments, row, tmp_path, data):
+    results = tmp_path / "results"
+    results.mkdir()
+    done = run(f"bench/{name}.py", *arguments, "--json", results / f"{name}.json")
+    assert done.returncode == 0, done.stderr
+    assert row in done.stdout
+    result = json.loads((results / f"{name}.json").read_text())
+    assert result["question"].endswith("?")
+    assert result["machine"]["cores"] >= 1
+    assert "numpy" in result["versions"]
+
+    (tmp_path / "benchmarks.md").write_text(
+        f"kept\n<!-- begin {name} -->\nstale table\n<!-- end {name} -->\nkept too\n"
+    )
+    done = run("bench/report.py", results, "--docs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert page.startswith("kept\n")
+    assert page.endswith("kept too\n")
+    assert f"| {row} |" in page
+    assert "stale" not in page
+    assert json.loads((tmp_path / "benchmarks.json").read_text()) == {name: result}
+
+
+def test_a_benchmark_without_a_place_in_the_page_is_refused(tmp_path):
+    (tmp_path / "benchmarks.json").write_text('{"size": {"tables": {}, "repeats": 1}}')
+    (tmp_path / "benchmarks.md").write_text("nothing\n")
+    done = run("bench/report.py", "--docs", tmp_path)
+    assert done.returncode == 1
+    assert "<!-- begin size -->" in done.stderr
+
+
+def test_the_page_has_a_place_for_every_benchmark_and_the_tables_of_its_json(tmp_path):
+    page = (DOCS / "benchmarks.md").read_text()
+    asked = [
+        path.stem for path in BENCH.glob("*.py") if "--json" in path.read_text() and "__main__" in path.read_text()
+    ]
+    assert len(asked) >= 5
+    for name in asked:
+        assert page.count(f"<!-- begin {name} -->") == page.count(f"<!-- end {name} -->") == 1
+        assert f"{name}.py" in (BENCH / "README.md").read_text()
+    if not (DOCS / "benchmarks.json").exists():
+        pytest.skip("docs/benchmarks.json is not there yet: tools/bench/all writes it")
+    for name in ("benchmarks.json", "benchmarks.md"):
+        shutil.copy(DOCS / name, tmp_path)
+    assert run("bench/report.py", "--docs", tmp_path).returncode == 0
+    assert (tmp_path / "benchmarks.md").read_text() == page

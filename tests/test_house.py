@@ -1,0 +1,197 @@
+"""What holds for the project as a whole: layers, imports, sizes, the public face, pinned versions, the README."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import lazygraph as lg
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "lazygraph").rglob("*.py"))
+README = ROOT / "README.md"
+HEAVY = ("torch", "torch_geometric", "jarvis", "pymatgen.core", "ase", "matplotlib", "pandas")
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def loaded_after(code, tmp_path):
+    """The heavy packages that a new Python has loaded once it ran this code."""
+    code += f"\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_every_room_knows_only_the_rooms_below_it():
+    cli = pytest.importorskip("importlinter.cli")
+    assert cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None) == 0
+
+
+def test_importing_lazygraph_is_light(tmp_path):
+    assert loaded_after("import lazygraph", tmp_path) == []
+
+
+def test_listing_the_public_names_is_light(tmp_path):
+    assert loaded_after("import lazygraph\ndir(lazygraph)", tmp_path) == []
+
+
+def test_a_writer_loads_neither_torch_nor_jarvis(tmp_path):
+    code = """
+import lazygraph as lg
+from lazygraph.writing.worker import make_shard
+report = lg.write("prototypes:6?seed=3", "out.lg", workers=1, progress=False)
+if report.written != 6:
+    raise SystemExit(f"{report}")
+"""
+    assert not {"torch", "torch_geometric", "jarvis"} & set(loaded_after(code, tmp_path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_is_over_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_input_is_never_checked_by_assert(path):
+    found = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    assert found == [], f"assert in lines {found}: it is gone under python -O"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_public_names_are_sorted():
+    assert sorted(lg.__all__) == lg.__all__
+    assert len(set(lg.__all__)) == len(lg.__all__)
+    assert set(lg.__all__) <= set(dir(lg))
+
+
+@pytest.mark.parametrize("name", lg.__all__)
+def test_every_public_name_resolves_and_is_documented(name):
+    value = getattr(lg, name)
+    doc = inspect.getdoc(value)
+    assert doc, f"{name} has no docstring"
+    # dataclasses without a docstring are given their signature for one
+    assert not doc.startswith(f"{name}(")
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        lg.no_such_name  # noqa: B018
+
+
+def test_the_types_are_shipped():
+    assert (Path(lg.__file__).parent / "py.typed").is_file()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["lazygraph"]
+
+
+def test_the_version_is_told_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == lg.__version__
+
+
+# ---- versions ----
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_pins_are_exact_and_name_no_place():
+    for pin in pins():
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==", f"{pin} is no pin"
+        assert "+" not in specifier.version, f"{pin} is one machine's build"
+        assert pin.url is None
+    names = [canonical(pin.name) for pin in pins()]
+    assert len(set(names)) == len(names)
+    assert "lazygraph" not in names
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
+    pinned = {canonical(pin.name): next(iter(pin.specifier)).version for pin in pins()}
+    for requirement in map(Requirement, required):
+        version = pinned.get(canonical(requirement.name))
+        assert version is not None, f"{requirement.name} is not in constraints.txt"
+        assert requirement.specifier.contains(version), f"{requirement} excludes the pinned {version}"
+
+
+# ---- the README ----
+
+BLOCK = re.compile(r"^```(python|bash|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tools/**/*.md")])
+
+
+def script(kind, block):
+    """What a reader would type of a block, or nothing where it starts no program of lazygraph's (pip, ./tools)."""
+    lines = block.splitlines(keepends=True)
+    if kind == "console":
+        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    return "".join(lines) if any(re.match(r"lazygraph(-write)?\s", line) for line in lines) else ""
+
+
+def test_what_is_typed_of_a_block():
+    assert script("bash", "pip install .\n./tools/test\n") == ""
+    assert script("bash", "cp -r a b\nlazygraph verify \\\n  b\n") == "cp -r a b\nlazygraph verify \\\n  b\n"
+    assert script("console", "$ lazygraph info x.lg\nlazygraph: output\n") == "lazygraph info x.lg\n"
+
+
+def test_the_readme_runs(tmp_path, monkeypatch):
+    """Its Python blocks in one namespace, and its blocks of commands, in the order in which they stand."""
+    if not README.exists():
+        pytest.skip("there is no README.md yet")
+    scripts = sysconfig.get_path("scripts")
+    if shutil.which("lazygraph", path=scripts) is None:
+        pytest.skip("lazygraph is not installed in this environment: pip install -e .")
+    monkeypatch.chdir(tmp_path)
+    environment = os.environ | {"PATH": scripts + os.pathsep + os.environ["PATH"]}
+    namespace = {"__name__": "readme"}
+    text = README.read_text()
+    blocks = list(BLOCK.finditer(text))
+    assert {block[1] for block in blocks} >= {"python", "bash"}
+    for block in blocks:
+        line = text.count("\n", 0, block.start()) + 1
+        if block[1] == "python":
+            exec(compile("\n" * line + block[2], str(README), "exec"), namespace)
+        elif typed := script(*block.groups()):
+            command = ["bash", "-e", "-c", typed]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"README.md, line {line}:\n{typed}{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page):
+    targets = [target for target in LINK.findall(page.read_text()) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
+def test_an_example_runs(example, tmp_path):
+    done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

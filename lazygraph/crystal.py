@@ -40,7 +40,8 @@ class Crystal:
 
     Args:
         lattice: (3, 3) float64, rows are the lattice vectors, A. Left-handed cells are fine.
-        frac_coords: (N, 3) float64, fractional coordinates, kept as given (not wrapped into the cell).
+        frac_coords: (N, 3) float64, fractional coordinates, kept as given (not wrapped into the cell; -0.0 becomes
+            0.0).
         numbers: (N,) atomic numbers, 1 to 118.
         pbc: whether the crystal repeats along each lattice vector.
 
@@ -225,6 +226,7 @@ def _lattice(value: ArrayLike) -> NDArray[np.float64]:
     if abs(det := determinant(lattice)) < MIN_CELL_VOLUME:
         msg = f"the cell is singular: |det| = {abs(det):.3g} A^3; required: at least {MIN_CELL_VOLUME:g} A^3"
         raise StructureError(msg)
+    lattice += 0.0
     return lattice
 
 
@@ -244,6 +246,7 @@ def _coordinates(value: ArrayLike, what: str) -> NDArray[np.float64]:
         bad = int(np.flatnonzero(~np.isfinite(coordinates).all(axis=1))[0])
         msg = f"the {what} of atom {bad} are {coordinates[bad].tolist()}; required: finite numbers"
         raise StructureError(msg)
+    coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
     return coordinates
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ __all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "text_array", "unsigne
 
 MAX_ID = 255  # bytes of an id, as UTF-8
 NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
+
+_DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ def write_column(
 ) -> Column:
     """Write one array below ``directory/columns`` and describe it."""
     array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    file = named_after_content(
-        directory, f"columns/{name}", ".npy", _header(array.dtype, array.shape) + array.tobytes()
-    )
-    descr = np.lib.format.dtype_to_descr(array.dtype)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=False)
+    # The name of the file is for people; the manifest holds that of the column.
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
+    file = named_after_content(directory, f"columns/{stem}", ".npy", buffer.getvalue())
     return Column(
         file,
-        [list(part) for part in descr] if isinstance(descr, list) else descr,
+        _descr(array.dtype),
         array.shape,
         role,
         unit,
@@ -76,45 +80,51 @@ def open_column(directory: Path, column: Column) -> NDArray[Any]:
     """
     path = column.file.check_size(directory)
     dtype = dtype_of(column)
-    header = _header(dtype, column.shape)
     with path.open("rb") as file:
-        if column.file.size != len(header) + dtype.itemsize * int(np.prod(column.shape, dtype=object)) or (
-            file.read(len(header)) != header
-        ):
-            msg = f"{path} does not begin as a .npy file of {dtype} and shape {column.shape}, as the manifest says"
+        start = _data_start(file, dtype, column.shape)
+        if start is None or column.file.size != start + dtype.itemsize * math.prod(column.shape):
+            msg = f"{path} is not a .npy file of {dtype} and shape {column.shape}, as the manifest says"
             raise CorruptDataset(msg)
         if (found := sha256_of(path)) != column.file.sha256:
             msg = f"{path} has the sha256 {found}; required: {column.file.sha256}, as the manifest says"
             raise CorruptDataset(msg)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype, offset=len(header)).reshape(column.shape)
+    try:
+        return np.ndarray(column.shape, dtype, mapped, start)
+    except ValueError as error:  # no rows of more components than numpy can count
+        msg = f"{path} has the shape {column.shape}: {error}"
+        raise CorruptDataset(msg) from error
 
 
 def dtype_of(column: Column) -> np.dtype[Any]:
     """The numpy type of a column; CorruptDataset for any that a column may not have."""
     descr = column.dtype
     try:
-        dtype = np.dtype([(n, t) for n, t in descr] if isinstance(descr, list) else descr)
-    except (TypeError, ValueError) as error:
-        msg = f"the column {column.file.name} has the type {descr!r}, which is none"
-        raise CorruptDataset(msg) from error
-    kinds = {dtype[i].kind for i in range(len(dtype.names))} if dtype.names else {dtype.kind}
-    if not kinds <= set("iufbS") or dtype.hasobject or dtype.itemsize == 0:
-        msg = f"the column {column.file.name} has the type {dtype}; required: numbers, booleans or byte strings"
-        raise CorruptDataset(msg)
-    return dtype
+        parts = [(name, kind) for name, kind in descr] if isinstance(descr, list) else [("", descr)]
+        if parts and all(_DESCR.fullmatch(kind) for _, kind in parts):
+            dtype = np.dtype(parts if isinstance(descr, list) else descr)
+            if _descr(dtype) == descr:
+                return dtype
+    except (TypeError, ValueError):  # no pairs, no text, no type: said below
+        pass
+    msg = f"the column {column.file.name} has the type {descr!r}; required: numbers, booleans or byte strings"
+    raise CorruptDataset(msg)
 
 
 def text_array(texts: Sequence[str], what: str = "id") -> NDArray[np.bytes_]:
     """Texts as a fixed-width byte array (UTF-8).
 
     Raises:
-        InputError: a text of more than 255 bytes, or one that holds a zero byte (it would be cut off).
+        InputError: a text of more than 255 bytes, one that holds a zero byte (it would be cut off) or is not Unicode.
     """
-    encoded = [text.encode() for text in texts]
-    for position, raw in enumerate(encoded):
+    try:
+        encoded = [text.encode() for text in texts]
+    except UnicodeEncodeError as error:
+        msg = f"the {what} {error.object[:40]!r} is not Unicode: {error.reason} at position {error.start}"
+        raise InputError(msg) from error
+    for text, raw in zip(texts, encoded, strict=True):
         if len(raw) > MAX_ID or b"\0" in raw:
-            msg = f"the {what} {texts[position][:40]!r} has {len(raw)} bytes; required: at most {MAX_ID}, none of them zero"
+            msg = f"the {what} {text[:40]!r} has {len(raw)} bytes; required: at most {MAX_ID}, none of them zero"
             raise InputError(msg)
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
@@ -125,25 +135,35 @@ def unsigned(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def statistics(array: NDArray[Any]) -> dict[str, Any]:
-    """Count, missing, mean, standard deviation, least and greatest value of a label, NaN left out (over all components)."""
+    """Count, missing, mean, standard deviation, least and greatest value of a label, over all components, without NaN.
+
+    Mean and so on are those of the finite values, if there are any.
+    """
     present = array[~np.isnan(array)]
     out: dict[str, Any] = {"count": int(present.size), "missing": int(array.size - present.size)}
-    # fsum-like accuracy is not needed, but the result may not depend on how the column was cut: one pass, one order.
     finite = present[np.isfinite(present)]
     if finite.size:
-        out |= {
-            "mean": float(finite.mean()),
-            "std": float(finite.std()),
-            "min": float(finite.min()),
-            "max": float(finite.max()),
-        }
+        low, high = float(finite.min()), float(finite.max())
+        # The squares of values beyond 1e150 are more than JSON can hold.
+        scale = max(-low, high) if max(-low, high) > 1e150 else 1.0
+        scaled = finite / scale
+        out |= {"mean": float(scaled.mean()) * scale, "std": float(scaled.std()) * scale, "min": low, "max": high}
     return out
 
 
-def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The bytes with which numpy begins a version 1.0 ``.npy`` file of this type and shape in C order."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
-    )
-    return buffer.getvalue()
+def _descr(dtype: np.dtype[Any]) -> Any:
+    """What the manifest says of a type."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    return [list(part) for part in descr] if isinstance(descr, list) else descr
+
+
+def _data_start(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int | None:
+    """Where the values of a ``.npy`` file begin, or None where its header is not that of this type and shape."""
+    beginning = file.read(10)
+    header = file.read(int.from_bytes(beginning[8:], "little"))
+    descr = np.lib.format.dtype_to_descr(dtype)
+    expected = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
+    start = len(beginning) + len(header)
+    if beginning[:8] != b"\x93NUMPY\1\0" or start % 64 or header.rstrip(b" \n") != expected or header[-1:] != b"\n":
+        return None
+    return start

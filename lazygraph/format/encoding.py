@@ -6,7 +6,7 @@ byte says how values are stored; ``docs/format.md`` lists the codes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,13 @@ CODES = {dtype: code for code, dtype in enumerate(STORED)}
 # Little-endian, as on disk: on every common machine these are the native types themselves.
 LOGICAL = {name: np.dtype(np.uint8 if name in ("bool", "str") else name).newbyteorder("<") for name in DTYPES}
 
-# Which stored types may stand for which: integers for integers, floats for wider floats.
+# Which stored types may stand for which: none wider; integers for integers, of them signed ones for signed ones only
+# (the encoder stores what is not negative unsigned), floats for floats.
 _WIDENS = frozenset(
-    (code, name)
-    for code, stored in enumerate(STORED)
+    (stored, name)
+    for stored in STORED
     for name, logical in LOGICAL.items()
-    if np.can_cast(stored, logical, "safe") or (stored.kind in "iu" and logical.kind in "iu")
+    if stored.itemsize <= logical.itemsize and stored.kind + logical.kind in ("ii", "ui", "uu", "ff")
 )
 
 DECIMAL = 1 << 4  # value = integer / 1e8
@@ -37,6 +38,24 @@ CARTESIAN = 2 << 4  # integer / 1e8 are Cartesian coordinates of values in a bas
 HALF = 1 << 7  # only rows 0, 2, 4, ... are stored
 SCALE = 1e8
 MAX_EXACT = 2.0**53
+
+
+class _Layout(NamedTuple):
+    """What a code byte says."""
+
+    stored: np.dtype[Any]
+    itemsize: int
+    transform: int
+    half: int
+
+
+# By code; a code that is not here does not exist.
+_LAYOUTS = {
+    kind | transform | half: _Layout(stored, stored.itemsize, transform, half)
+    for kind, stored in enumerate(STORED)
+    for transform in ((0, DECIMAL, CARTESIAN) if stored.kind in "iu" else (0,))
+    for half in (0, HALF)
+}
 
 _UNSIGNED = [(np.dtype(f"<u{n}"), 256**n - 1) for n in (1, 2, 4)]
 _SIGNED = [(np.dtype(f"<i{n}"), 256**n // 2 - 1) for n in (1, 2, 4)]
@@ -56,14 +75,10 @@ def encode(field: Field, value: Any, basis: NDArray[np.float64] | None = None) -
         basis: the (3, 3) array of the field's basis, if it has one.
 
     Raises:
-        LabelError: a text longer than 65,536 bytes.
+        LabelError: a text longer than 65,536 bytes, or one that is not Unicode.
     """
     if field.dtype == "str":
-        text = value.encode()
-        if len(text) > MAX_TEXT:
-            msg = f"the text of {field.name!r} has {len(text)} bytes; required: at most {MAX_TEXT}"
-            raise LabelError(msg)
-        return 4, text
+        return 4, _encode_text(field, value)
     array = rows_of(field, value)
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -75,7 +90,8 @@ def encode(field: Field, value: Any, basis: NDArray[np.float64] | None = None) -
     if kind in "iu":
         array = _narrow(array)
     elif array.dtype.itemsize == 8:
-        transform, array = _shorten(array, basis)
+        with np.errstate(all="ignore"):  # what overflows on the way is not shortened
+            transform, array = _shorten(array, basis)
         flags |= transform
     stored = array.dtype.newbyteorder("<")
     return CODES[stored] | flags, array.astype(stored, copy=False).tobytes()
@@ -96,39 +112,28 @@ def decode(
     Raises:
         CorruptDataset: the code does not exist, or does not fit the field or the length of the buffer.
     """
-    kind = code & 0x0F
     if field.dtype == "str":
         return _decode_text(field, code, buffer)
-    if kind >= len(STORED) or code & 0x40:
+    if (layout := _LAYOUTS.get(code)) is None:
         msg = f"the field {field.name!r} has the unknown code {code}"
         raise CorruptDataset(msg)
-    stored = STORED[kind]
-    half = code & HALF
+    stored, itemsize, transform, half = layout
     if half and (field.pair is None or rows % 2):
         msg = f"the field {field.name!r} is stored by pairs, with {rows} rows and pair {field.pair!r}"
         raise CorruptDataset(msg)
     kept = rows // 2 if half else rows
-    if len(buffer) != kept * field.components * stored.itemsize:
+    if len(buffer) != kept * field.components * itemsize:
         msg = f"the field {field.name!r} has {len(buffer)} bytes; required: {kept} x {field.components} of {stored}"
         raise CorruptDataset(msg)
     array = np.frombuffer(buffer, stored)
-    logical = LOGICAL[field.dtype]
-    transform = code & 0x30
-    if transform:
-        array = _restore(field, transform, array, basis)
-    elif stored != logical:
-        if (kind, field.dtype) not in _WIDENS:
-            msg = f"the field {field.name!r} of {field.dtype} is stored as {stored}"
-            raise CorruptDataset(msg)
-        array = array.astype(logical)
+    if transform or stored != LOGICAL[field.dtype]:
+        array = _widen(field, transform, array, basis)
     if half:
         array = _double(field.pair, array.reshape(*field.shape, kept))
-    elif field.axis is not None:
-        array = array.reshape(*field.shape, rows)
     else:
-        array = array.reshape(field.shape)
+        array = array.reshape(field.shape if field.axis is None else (*field.shape, rows))
     if field.dtype == "bool":
-        array = array.view(np.bool_)
+        array = _as_bool(field, buffer, array)
     return _axis_at(array, field.axis_dim) if field.axis is not None and field.shape else array
 
 
@@ -145,22 +150,44 @@ def _axis_at(array: NDArray[Any], dim: int) -> NDArray[Any]:
     return array.T if array.ndim == 2 else np.moveaxis(array, -1, dim)
 
 
-def _decode_text(field: Field, code: int, buffer: bytes) -> str:
+def _encode_text(field: Field, value: str) -> bytes:
     try:
-        if code != 4:
-            msg = f"code {code}"
-            raise ValueError(msg)
+        text = value.encode()
+    except UnicodeEncodeError as error:
+        msg = f"the text of {field.name!r} is not Unicode: {error}"
+        raise LabelError(msg) from error
+    if len(text) > MAX_TEXT:
+        msg = f"the text of {field.name!r} has {len(text)} bytes; required: at most {MAX_TEXT}"
+        raise LabelError(msg)
+    return text
+
+
+def _decode_text(field: Field, code: int, buffer: bytes) -> str:
+    if code != 4:
+        msg = f"the text {field.name!r} has the code {code}; required: 4"
+        raise CorruptDataset(msg)
+    try:
         return buffer.decode()
-    except ValueError as error:
-        msg = f"the text {field.name!r} cannot be decoded: {error}"
+    except UnicodeDecodeError as error:
+        msg = f"the text {field.name!r} is not UTF-8: {error}"
         raise CorruptDataset(msg) from None
 
 
-def _restore(
-    field: Field, transform: int, array: NDArray[Any], basis: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Integers to the float64 values that they stand for."""
-    if array.dtype.kind not in "iu" or field.dtype != "float64" or transform == DECIMAL | CARTESIAN:
+def _as_bool(field: Field, buffer: bytes, array: NDArray[Any]) -> NDArray[np.bool_]:
+    if buffer.translate(None, b"\0\1"):
+        msg = f"the field {field.name!r} of bool holds other bytes than 0 and 1"
+        raise CorruptDataset(msg)
+    return array.view(np.bool_)
+
+
+def _widen(field: Field, transform: int, array: NDArray[Any], basis: NDArray[np.float64] | None) -> NDArray[Any]:
+    """Stored values to those that they stand for, in the type of the field."""
+    if not transform:
+        if (array.dtype, field.dtype) not in _WIDENS:
+            msg = f"the field {field.name!r} of {field.dtype} is stored as {array.dtype}"
+            raise CorruptDataset(msg)
+        return array.astype(LOGICAL[field.dtype])
+    if field.dtype != "float64":
         msg = f"the field {field.name!r} of {field.dtype} is stored as decimals of {array.dtype}"
         raise CorruptDataset(msg)
     values: NDArray[np.float64] = array / SCALE
@@ -169,7 +196,8 @@ def _restore(
     if basis is None:
         msg = f"the field {field.name!r} is stored in Cartesian form, but has no basis"
         raise CorruptDataset(msg)
-    return to_fractional(values.reshape(3, -1).T, basis).T
+    with np.errstate(all="ignore"):  # a stranger's basis may be singular: that is NaN, not a warning
+        return to_fractional(values.reshape(3, -1).T, basis).T
 
 
 def _double(pair: str | None, array: NDArray[Any]) -> NDArray[Any]:
@@ -191,8 +219,8 @@ def _is_paired(pair: str, array: NDArray[Any]) -> bool:
         return False
     first, second = array[..., ::2], array[..., 1::2]
     if pair == "swap":
-        return bool((second == first[::-1]).all())
-    if pair == "negate":
+        first = first[::-1]
+    elif pair == "negate":
         first = np.negative(first)
     if array.dtype.kind == "f":
         first, second = _bits(first), _bits(second)
@@ -225,15 +253,14 @@ def _shorten(array: NDArray[np.float64], basis: NDArray[np.float64] | None) -> t
     if (decimals := _decimals(array)) is not None:
         return DECIMAL, decimals
     if basis is not None and array.size:
-        frac = array.T
+        frac = array.reshape(3, -1).T
         cart = to_cartesian(frac, basis)
         scaled = np.rint(cart * SCALE)
         if np.abs(scaled).max() < MAX_EXACT:
-            again = to_fractional(scaled / SCALE, basis)
-            if (_bits(again) == _bits(frac)).all():
-                return CARTESIAN, _narrow(scaled.T.astype(np.int64))
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
+            integers = scaled.astype(np.int64)  # -0.0 ends here, so what is compared starts from these
+            if (_bits(to_fractional(integers / SCALE, basis)) == _bits(frac)).all():
+                return CARTESIAN, _narrow(integers.T)
+    single = array.astype(np.float32)
     if (_bits(single.astype(np.float64)) == _bits(array)).all():
         return 0, single
     return 0, array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +29,13 @@ class FileRef(NamedTuple):
 
         Raises:
             FileNotFoundError: it is not there.
-            CorruptDataset: it has another size.
+            CorruptDataset: it has another size, or is no regular file (opening a pipe would wait for ever).
         """
         path = directory / self.name
-        size = path.stat().st_size
-        if size != self.size:
-            msg = f"{path} has {size} bytes; required: {self.size}, as the manifest says"
+        found = path.stat()
+        if found.st_size != self.size or not stat.S_ISREG(found.st_mode):
+            kind = "" if stat.S_ISREG(found.st_mode) else "is no regular file and "
+            msg = f"{path} {kind}has {found.st_size} bytes; required: {self.size}, as the manifest says"
             raise CorruptDataset(msg)
         return path
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import Column
 from lazygraph.format.files import FileRef, write_atomic
 from lazygraph.format.schema import Schema
+from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
 
 __all__ = [
     "MANIFEST",
@@ -129,7 +131,17 @@ class Manifest:
         return prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
 
     def publish(self, directory: Path) -> None:
-        """Write the manifest, atomically: from here on this is what the dataset is."""
+        """Write the manifest, atomically: from here on this is what the dataset is.
+
+        Raises:
+            UnsupportedFormat: it is of a newer minor version, whose additions would be lost.
+        """
+        if self.version > VERSION:
+            found, known = (".".join(map(str, version)) for version in (self.version, VERSION))
+            msg = (
+                f"{directory} has format version {found}; this release writes {known}: change it with a newer lazygraph"
+            )
+            raise UnsupportedFormat(msg)
         write_atomic(directory / MANIFEST, self.to_bytes())
 
     @classmethod
@@ -143,12 +155,9 @@ class Manifest:
         """
         path = directory / MANIFEST
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+            return _parse(_read(path))
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetNotFound(_not_found(directory)) from None
-        try:
-            return _parse(data)
         except (CorruptDataset, UnsupportedFormat) as error:
             msg = f"{path}: {error}"
             raise type(error)(msg) from error
@@ -184,63 +193,66 @@ def _not_found(directory: Path) -> str:
     return f"there is no dataset at {directory}"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        names = [name for name, _ in pairs]
-        msg = f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice"
+def _read(path: Path) -> bytes:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+        msg = "it is no regular file"
         raise CorruptDataset(msg)
-    return out
+    if found.st_size > MAX_BYTES:
+        msg = f"it has {found.st_size} bytes; required: at most {MAX_BYTES}"
+        raise CorruptDataset(msg)
+    with path.open("rb") as file:
+        return file.read(found.st_size + 1)
 
 
 def _parse(data: bytes) -> Manifest:
-    if len(data) > MAX_BYTES:
-        msg = f"more than {MAX_BYTES} bytes; required: at most that"
-        raise CorruptDataset(msg)
     prefix, separator, rest = data.rpartition(b',"sha256":"')
     if not separator or rest != hashlib.sha256(prefix).hexdigest().encode() + b'"}\n':
         msg = "the checksum at the end is missing or wrong: the file was changed or cut off after it was written"
         raise CorruptDataset(msg)
     try:
-        raw = json.loads(prefix + b"}", object_pairs_hook=_unique, parse_constant=_no_constant)
-        if raw.pop("format") != "lazygraph":
-            msg = "the key 'format' is not 'lazygraph'"
-            raise CorruptDataset(msg)
-        major, minor = raw.pop("version")
-        if major != VERSION[0]:
-            msg = f"format version {major}.{minor}; this release reads {VERSION[0]}.x: install a newer lazygraph"
-            raise UnsupportedFormat(msg)
-        return _build(raw, (int(major), int(minor)))
+        raw = loads(prefix + b"}")
+        return _build(raw, _version(raw))
+    except UnsupportedFormat:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, (CorruptDataset, UnsupportedFormat)):
-            raise
         msg = f"a key is missing or has another form than docs/format.md states: {type(error).__name__}: {error}"
         raise CorruptDataset(msg) from error
 
 
+def _version(raw: dict[str, Any]) -> tuple[int, int]:
+    if raw.pop("format") != "lazygraph":
+        msg = "the key 'format' is not 'lazygraph'"
+        raise CorruptDataset(msg)
+    major, minor = map(count, sequence(raw.pop("version")))
+    if major != VERSION[0]:
+        msg = f"format version {major}.{minor}; this release reads {VERSION[0]}.x: install a newer lazygraph"
+        raise UnsupportedFormat(msg)
+    return major, minor
+
+
 def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
     codec = raw.pop("codec")
-    if set(codec) != {"name", "level", "dictionary"} or codec["name"] != "zstd":
+    if set(codec) != {"name", "level", "dictionary"} or codec["name"] != "zstd" or type(codec["level"]) is not int:
         msg = f"the codec {codec!r}; required: zstd with level and dictionary"
         raise CorruptDataset(msg)
-    quarantine = raw.pop("quarantine")
     manifest = Manifest(
-        graphs=_count(raw.pop("graphs")),
-        inputs=_count(raw.pop("inputs")),
-        recipe=_optional(_object, raw.pop("recipe")),
+        graphs=count(raw.pop("graphs")),
+        inputs=count(raw.pop("inputs")),
+        recipe=optional(mapping, raw.pop("recipe")),
         schema=Schema.from_json(raw.pop("schema")),
-        level=int(codec["level"]),
-        dictionary=_optional(_file, codec["dictionary"]),
+        level=codec["level"],
+        dictionary=optional(_file, codec["dictionary"]),
         shards=tuple(
-            Shard(file=_file(s.pop("file")), records=_count(s.pop("records")), rows=_count(s.pop("rows")), **s)
-            for s in raw.pop("shards")
+            Shard(file=_file(s.pop("file")), records=count(s.pop("records")), rows=count(s.pop("rows")), **s)
+            for s in sequence(raw.pop("shards"))
         ),
         columns={name: _column(c) for name, c in raw.pop("columns").items()},
-        quarantine=None if quarantine is None else Quarantine(_file(quarantine["file"]), _count(quarantine["count"])),
+        quarantine=optional(_quarantine, raw.pop("quarantine")),
         provenance=_provenance(raw.pop("provenance")),
-        content_id=str(raw.pop("content_id")),
+        content_id=sha256_hex(raw.pop("content_id")),
         version=version,
-        user=_object(raw.pop("user")),
+        user=mapping(raw.pop("user")),
     )
     # A newer minor version may add keys; this one does not know any.
     if raw and version <= VERSION:
@@ -267,6 +279,35 @@ def _check(manifest: Manifest) -> None:
         if not column.shape or column.shape[0] != manifest.graphs:
             msg = f"the column {name!r} has the shape {column.shape}; required: {manifest.graphs} rows"
             raise CorruptDataset(msg)
+        _check_column(name, column, axis=name.startswith("n_") and name[2:] in manifest.schema.axes)
+
+
+# The types that the columns of the index may have; every other column is a label.
+_UNSIGNED = ("|u1", "<u2", "<u4", "<u8")
+_TEXT = tuple(f"|S{width}" for width in range(1, 256))
+_INDEX: dict[str, tuple[Any, ...]] = {
+    "record": tuple(
+        [["offset", offset], ["length", length], ["xxh3", "<u8"]]
+        for offset in ("<u4", "<u8")
+        for length in ("<u2", "<u4")
+    ),
+    "id": _TEXT,
+    "id_order": ("<u4", "<u8"),
+    "formula": _TEXT,
+    "split": ("|u1",),
+}
+
+
+def _check_column(name: str, column: Column, *, axis: bool) -> None:
+    """A column must be what its name says, so that no reader meets text or structures where it expects numbers."""
+    allowed = _UNSIGNED if axis else _INDEX.get(name)
+    if allowed is None:
+        good = column.role == "label" and column.dtype == "<f8"
+    else:
+        good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
+    if not good or (column.categories is None) == (name == "split"):
+        msg = f"the column {name!r} has the type {column.dtype!r}, shape {column.shape} and role {column.role!r}"
+        raise CorruptDataset(msg)
 
 
 def _file(raw: dict[str, Any]) -> FileRef:
@@ -274,48 +315,31 @@ def _file(raw: dict[str, Any]) -> FileRef:
     if not isinstance(file.name, str) or not _NAMES.fullmatch(file.name):
         msg = f"the file name {file.name!r}; required: a name of the forms in docs/format.md"
         raise CorruptDataset(msg)
-    if _count(file.size) >= 2**63 or not re.fullmatch("[0-9a-f]{64}", file.sha256) or file.sha256[:16] not in file.name:
+    if count(file.size) >= 2**63 or sha256_hex(file.sha256)[:16] not in file.name:
         msg = f"the file {file.name!r} has the size {file.size} and the sha256 {file.sha256!r}"
         raise CorruptDataset(msg)
     return file
 
 
 def _column(raw: dict[str, Any]) -> Column:
-    categories = raw.pop("categories")
     return Column(
         file=_file(raw.pop("file")),
-        shape=tuple(_count(n) for n in raw.pop("shape")),
-        categories=None if categories is None else tuple(map(str, categories)),
+        shape=tuple(count(n) for n in sequence(raw.pop("shape"))),
+        unit=optional(text, raw.pop("unit")),
+        statistics=optional(mapping, raw.pop("statistics")),
+        categories=optional(texts, raw.pop("categories")),
         **raw,
     )
 
 
+def _quarantine(raw: dict[str, Any]) -> Quarantine:
+    return Quarantine(_file(raw.pop("file")), count(raw.pop("count")), **raw)
+
+
 def _provenance(raw: dict[str, Any]) -> Provenance:
-    raw = _object(raw)
-    return Provenance(tuple(raw.pop("inputs")), raw.pop("versions"), tuple(raw.pop("notes")), **raw)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        msg = f"{value!r} where a count is required"
-        raise CorruptDataset(msg)
-    return value
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        msg = f"{value!r} where an object is required"
-        raise CorruptDataset(msg)
-    return value
-
-
-def _optional(read: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else read(value)
-
-
-def _no_constant(name: str) -> Any:
-    msg = f"the number {name}"
-    raise CorruptDataset(msg)
+    raw = mapping(raw)
+    inputs = tuple(mapping(file) for file in sequence(raw.pop("inputs")))
+    return Provenance(inputs, mapping(raw.pop("versions")), texts(raw.pop("notes")), **raw)
 
 
 def row_starts(shards: Iterable[Shard]) -> np.ndarray[Any, np.dtype[np.int64]]:

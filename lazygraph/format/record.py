@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
-import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
@@ -53,7 +52,7 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
     Args:
         schema: what the record holds.
         position: the number of the input that it comes from.
-        values: field name -> array in the field's dtype and full shape, or text. An axis that no field has is counted 0.
+        values: field name -> array in the field's dtype and full shape, or text. An axis of no field is counted 0.
 
     Raises:
         InputError: two fields disagree about the length of their axis, or the record is larger than 1 GiB.
@@ -66,7 +65,8 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
         if field.axis is not None:
             rows = value.shape[field.axis_dim]
             if counts[field.axis] not in (-1, rows):
-                msg = f"{field.name!r} has {rows} rows along the axis {field.axis!r}, a field before it {counts[field.axis]}"
+                before = counts[field.axis]
+                msg = f"{field.name!r} has {rows} rows along the axis {field.axis!r}, a field before it {before}"
                 raise InputError(msg)
             counts[field.axis] = rows
         code, buffer = encode(field, value, None if field.basis is None else values[field.basis])
@@ -151,21 +151,32 @@ class Decompressor:
         """The record in a frame.
 
         Raises:
-            CorruptDataset: no frame, a frame without a content size or with one over ``bound``, or broken data.
+            CorruptDataset: not one frame and nothing else, no content size or one over ``bound``, or broken data.
         """
         try:
             context = self._local.context
         except AttributeError:
-            data = None if self._dictionary is None else zstandard.ZstdCompressionDict(self._dictionary)
-            context = self._local.context = zstandard.ZstdDecompressor(dict_data=data)
+            context = self._local.context = self._new_context()
         try:
             size = zstandard.frame_content_size(frame)
-            if not 0 <= size <= min(bound, MAX_RECORD):
-                msg = f"the frame promises {size} bytes; required: at most {min(bound, MAX_RECORD)}"
-                raise CorruptDataset(msg)
-            return bytes(context.decompress(frame))
+            # An empty frame is no record, and zstandard does not look at what follows it.
+            content: bytes | None = (
+                context.decompress(frame, allow_extra_data=False) if 0 < size <= bound and size <= MAX_RECORD else None
+            )
         except zstandard.ZstdError as error:
             msg = f"the record is not a zstd frame: {error}"
+            raise CorruptDataset(msg) from error
+        if content is None:
+            msg = f"the frame promises {size} bytes; required: 1 to {min(bound, MAX_RECORD)}"
+            raise CorruptDataset(msg)
+        return content
+
+    def _new_context(self) -> zstandard.ZstdDecompressor:
+        try:
+            data = None if self._dictionary is None else zstandard.ZstdCompressionDict(self._dictionary)
+            return zstandard.ZstdDecompressor(dict_data=data)
+        except zstandard.ZstdError as error:
+            msg = f"the dictionary is none: {error}"
             raise CorruptDataset(msg) from error
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from types import NoneType
 from typing import Any, Literal
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.strict_json import sequence
 
 __all__ = ["DTYPES", "Field", "Schema"]
 
@@ -31,6 +34,8 @@ DTYPES: dict[str, int] = {
 MAX_AXES = 16
 MAX_FIELDS = 256
 MAX_NAME = 255
+MAX_COMPONENTS = 2**27  # values a row of a field, a size of 0 counted as 1; a record has at most 2**30 bytes
+MAX_TEXT = 65536  # bytes of one text field
 
 Pair = Literal["swap", "negate", "same"]
 
@@ -75,12 +80,22 @@ class Field:
             return f"the name {self.name!r}; required: 1 to {MAX_NAME} printable bytes"
         if self.dtype not in DTYPES:
             return f"the dtype {self.dtype!r}; required: one of {', '.join(DTYPES)}"
-        if len(self.shape) > 3 or not all(isinstance(n, int) and 0 <= n < 2**20 for n in self.shape):
-            return f"the shape {self.shape}; required: at most three sizes below 2**20"
-        if self.axis_dim not in range(len(self.shape) + 1) or (self.axis is None and self.axis_dim):
-            return f"axis_dim {self.axis_dim} with the shape {self.shape}"
+        return self._layout_problem() or self._meaning_problem()
+
+    def _layout_problem(self) -> str | None:
+        """What is wrong with shape and axis."""
+        if len(self.shape) > 3 or not all(type(n) is int and n >= 0 for n in self.shape):
+            return f"the shape {self.shape}; required: at most three sizes"
+        if math.prod(max(n, 1) for n in self.shape) > MAX_COMPONENTS:
+            return f"the shape {self.shape}; required: at most {MAX_COMPONENTS} values a row"
+        if type(self.axis_dim) is not int or not 0 <= self.axis_dim <= (0 if self.axis is None else len(self.shape)):
+            return f"axis_dim {self.axis_dim} with the shape {self.shape} and the axis {self.axis!r}"
         if self.dtype == "str" and (self.shape or self.axis or self.counts):
             return "text with a shape, an axis or a count"
+        return None
+
+    def _meaning_problem(self) -> str | None:
+        """What is wrong with counts, pair and basis."""
         if self.counts is not None and "int" not in self.dtype:
             return f"indices of dtype {self.dtype}; required: integers"
         if self.pair is not None and (self.axis is None or self.pair not in ("swap", "negate", "same")):
@@ -112,24 +127,26 @@ class Schema:
         if len(set(self.axes)) < len(self.axes):
             return f"an axis twice: {self.axes}"
         for axis in self.axes:
-            # An axis names a column file, n_AXIS.
+            # An axis names a column, n_AXIS.
             if not axis.isidentifier() or len(axis.encode()) > 64:
                 return f"the axis {axis!r}; required: an identifier of at most 64 bytes"
         seen: dict[str, Field] = {}
         for field in self.fields:
             if field.name in seen:
                 return f"the field {field.name!r} twice"
-            if problem := field.problem():
+            if problem := field.problem() or self._stray(field, seen):
                 return f"a field {field.name!r} with {problem}"
-            if not {field.axis, field.counts} - {None} <= set(self.axes):
-                return (
-                    f"a field {field.name!r} on the axis {field.axis!r}, counting {field.counts!r}, among {self.axes}"
-                )
-            if field.basis is not None:
-                basis = seen.get(field.basis)
-                if basis is None or basis.axis is not None or basis.shape != (3, 3) or basis.dtype != "float64":
-                    return f"a field {field.name!r} in the basis {field.basis!r}; required: an earlier (3, 3) float64 field"
             seen[field.name] = field
+        return None
+
+    def _stray(self, field: Field, seen: Mapping[str, Field]) -> str | None:
+        """What a field refers to that is not there."""
+        if not {field.axis, field.counts} - {None} <= set(self.axes):
+            return f"the axis {field.axis!r}, counting {field.counts!r}; required: of {self.axes}"
+        if field.basis is not None:
+            basis = seen.get(field.basis)
+            if basis is None or (basis.axis, basis.shape, basis.dtype) != (None, (3, 3), "float64"):
+                return f"the basis {field.basis!r}; required: an earlier (3, 3) float64 field"
         return None
 
     @cached_property
@@ -161,16 +178,21 @@ class Schema:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Read the JSON form; CorruptDataset where it is not one."""
-        keys = {f.name for f in fields(Field)}
         try:
-            if set(data) != {"axes", "fields"} or any(set(f) != keys for f in data["fields"]):
-                msg = f"a schema or a field of it has other keys than {sorted(keys)}"
+            if set(data) != {"axes", "fields"}:
+                msg = f"a schema with the keys {sorted(data)}; required: axes and fields"
                 raise CorruptDataset(msg)
-            parsed = [Field(**{**f, "shape": tuple(f["shape"])}) for f in data["fields"]]
-            return cls(tuple(data["axes"]), tuple(parsed))
+            return cls(tuple(sequence(data["axes"])), tuple(_field(raw) for raw in sequence(data["fields"])))
         except (TypeError, AttributeError, KeyError, InputError) as error:
             msg = f"the schema cannot be read: {error}"
             raise CorruptDataset(msg) from error
 
 
-MAX_TEXT = 65536  # bytes of one text field
+_KEYS = {f.name for f in fields(Field)}
+
+
+def _field(raw: Mapping[str, Any]) -> Field:
+    if set(raw) != _KEYS or not isinstance(raw["unit"], (str, NoneType)):
+        msg = f"a field {raw!r}; required: the keys {sorted(_KEYS)}, unit a text or null"
+        raise CorruptDataset(msg)
+    return Field(**{**raw, "shape": tuple(sequence(raw["shape"]))})

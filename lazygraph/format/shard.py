@@ -25,9 +25,9 @@ __all__ = ["read_value", "record_dtype", "write_shard"]
 PAGE = max(4096, os.sysconf("SC_PAGE_SIZE"))  # LMDB takes that of the operating system
 MAP_UNIT = 2**24  # map sizes are multiples of it, so that the bytes of a shard depend on its records alone
 
-# struct MDB_page: page number u8 (8 bytes), pad u2, flags u2, then lower and upper u2 or the number of overflow pages u4.
+# struct MDB_page: page number u8, pad u2, flags u2, then lower and upper u2 or the number of overflow pages u4.
 _HEADER = struct.Struct("<QHHHH")
-_LEAF, _OVERFLOW, _META = 0x02, 0x04, 0x08
+_LEAF, _OVERFLOW = 0x02, 0x04
 # struct MDB_node: size of the data (two u2, low first), flags u2, size of the key u2, key, data.
 _NODE = struct.Struct("<HHHH")
 _BIG_DATA = 0x01
@@ -54,15 +54,12 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
         index["offset"] = located
         index["length"] = [len(r) for r in records]
         index["xxh3"] = [xxhash.xxh3_64_intdigest(r) for r in records]
+        size = temporary.stat().st_size
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-            for row, (offset, length, digest) in enumerate(index.tolist()):
-                if xxhash.xxh3_64_intdigest(os.pread(file.fileno(), length, offset)) != digest:
-                    msg = f"{temporary}: record {row} is not where LMDB was seen to put it; report this as a bug"
-                    raise LazyGraphError(msg)
+            _prove(file.fileno(), size, index)
         digest = sha256_of(temporary)
         name = f"shards/{number:05d}-{digest[:16]}.lmdb"
-        size = temporary.stat().st_size
         temporary.replace(directory / name)
         fsync_directory(folder)
     except BaseException:
@@ -78,21 +75,42 @@ def record_dtype(file_size: int, longest: int) -> np.dtype[Any]:
     return np.dtype([("offset", offset), ("length", length), ("xxh3", "<u8")])
 
 
-def read_value(descriptor: int, offset: int, length: int, xxh3: int) -> bytes:
+def read_value(descriptor: int, size: int, offset: int, length: int, xxh3: int) -> bytes:
     """One compressed record by a bounded positioned read, checked. Works in threads and after a fork.
+
+    Args:
+        descriptor: the open shard file.
+        size: its size, as the manifest says.
+        offset: where the record begins.
+        length: its bytes.
+        xxh3: its XXH3-64.
 
     Raises:
         CorruptDataset: the file ends before the record does, or the bytes are not those that were written.
         OSError: the read itself failed.
     """
+    # Before the read, which would take memory for whatever length a damaged column says.
+    if offset + length > size:
+        msg = f"the shard ends at byte {size}; required: {length} bytes from {offset} on"
+        raise CorruptDataset(msg)
     value = os.pread(descriptor, length, offset)
     if len(value) != length:
-        msg = f"the shard ends at byte {offset + len(value)}; required: {length} bytes from {offset} on"
+        msg = f"the shard was cut off: found {len(value)} of the {length} bytes at {offset}"
         raise CorruptDataset(msg)
     if xxhash.xxh3_64_intdigest(value) != xxh3:
         msg = f"the {length} bytes at {offset} do not have the checksum that was recorded when they were written"
         raise CorruptDataset(msg)
     return value
+
+
+def _prove(descriptor: int, size: int, index: NDArray[Any]) -> None:
+    """Read every record back from where it was seen."""
+    for number, (offset, length, digest) in enumerate(index.tolist()):
+        try:
+            read_value(descriptor, size, offset, length, digest)
+        except CorruptDataset as error:
+            msg = f"record {number} is not where LMDB was seen to put it; report this as a bug: {error}"
+            raise LazyGraphError(msg) from error
 
 
 def _write_environment(path: Path, records: Sequence[bytes]) -> None:
@@ -141,6 +159,6 @@ def _locate(path: Path, count: int) -> list[int]:
 
 
 def _page_size(data: bytes) -> int:
-    """The page size, from the first meta page (struct MDB_meta: magic u4, version u4, address u8, map size u8, pad u4)."""
+    """The page size, from the first meta page (struct MDB_meta: magic, version u4, address, map size u8, size u4)."""
     (size,) = struct.unpack_from("<I", data, 16 + 24)
     return int(size)

@@ -6,16 +6,16 @@ import errno
 import os
 from bisect import bisect_right
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset, DatasetReplaced, UnknownId
+from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, UnknownId
 from lazygraph.format.columns import open_column
 from lazygraph.format.files import FileRef
-from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
+from lazygraph.format.manifest import Manifest, row_starts
 from lazygraph.format.record import Decompressor, Record, unpack
 from lazygraph.format.shard import read_value
 
@@ -27,9 +27,10 @@ MAX_OPEN = 128  # shard files held open at once; descriptors are scarcer than a 
 class _Descriptor:
     """An open shard file, closed when the last thread that reads from it lets go."""
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "size")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
+        self.size = size
         self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def __del__(self) -> None:
@@ -61,7 +62,6 @@ class Store:
     def _reset(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
         self._descriptors: OrderedDict[int, _Descriptor] = OrderedDict()
-        self._lock = Lock()
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
         self._decompress: Decompressor | None = None
         self._index: tuple[Any, ...] | None = None
@@ -90,25 +90,34 @@ class Store:
     def graph_id(self, row: int) -> str:
         """The id of the graph in a row."""
         raw: bytes = self.column("id")[row]
-        return raw.decode()
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            msg = f"{self.path}, row {row}: the id {bytes(raw)!r} is not UTF-8"
+            raise CorruptDataset(msg) from error
 
     def row_of(self, graph_id: str) -> int:
         """The row of an id, by binary search on disk: no table in memory, about 20 us for a million graphs.
 
         Raises:
             UnknownId: no graph has it.
+            CorruptDataset: the column ``id_order`` is no order.
         """
         ids, order = self.column("id"), self.column("id_order")
-        wanted = graph_id.encode()
+        wanted = graph_id.encode(errors="surrogatepass")
         low, high = 0, len(ids)
-        while low < high:
-            middle = (low + high) // 2
-            if ids[order[middle]] < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(ids) and ids[order[low]] == wanted:
-            return int(order[low])
+        try:
+            while low < high:
+                middle = (low + high) // 2
+                if ids[order[middle]] < wanted:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < len(ids) and ids[order[low]] == wanted:
+                return int(order[low])
+        except IndexError as error:
+            msg = f"{self.path}: id_order names a row that is not there: {error}"
+            raise CorruptDataset(msg) from error
         msg = f"no graph in {self.path} has the id {graph_id!r}; it holds {len(ids)} ids such as {self._some_ids()}"
         raise UnknownId(msg)
 
@@ -127,7 +136,7 @@ class Store:
             descriptor = self._descriptors.get(shard)
             if descriptor is None:
                 descriptor = self._open_shard(shard)
-            frame = read_value(descriptor.number, offset, length, digest)
+            frame = read_value(descriptor.number, descriptor.size, offset, length, digest)
             bound = self.manifest.schema.bound([int(column[row]) for column in counts])
             raw: bytes = decompress(frame, bound)
         except CorruptDataset as error:
@@ -168,8 +177,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file descriptors; the store opens them again when it is read again."""
-        with self._lock:
-            self._descriptors.clear()
+        self._descriptors.clear()
 
     def _open_index(self) -> tuple[Any, ...]:
         counts = [self.column(f"n_{axis}") for axis in self.manifest.schema.axes]
@@ -183,26 +191,26 @@ class Store:
         return self._index
 
     def _open_shard(self, shard: int) -> _Descriptor:
-        with self._lock:
-            if (descriptor := self._descriptors.get(shard)) is not None:
-                return descriptor
-            file = self.manifest.shards[shard].file
-            try:
-                descriptor = _Descriptor(file.check_size(self.path))
-            except FileNotFoundError:
-                self._missing(file)
-            if len(self._descriptors) >= MAX_OPEN:
+        # No lock, which a fork could copy while it is held: each step is atomic, and where two threads open the same
+        # file, the second takes what the first has put there.
+        file = self.manifest.shards[shard].file
+        try:
+            opened = _Descriptor(file.check_size(self.path), file.size)
+        except FileNotFoundError:
+            self._missing(file)
+        descriptor = self._descriptors.setdefault(shard, opened)
+        if len(self._descriptors) > MAX_OPEN:
+            with suppress(KeyError):  # closed meanwhile
                 self._descriptors.popitem(last=False)
-            self._descriptors[shard] = descriptor
-            return descriptor
+        return descriptor
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""
         try:
-            current = (self.path / MANIFEST).read_bytes()
-        except OSError:
-            current = b""
-        if current == self.manifest.to_bytes():
+            same = Manifest.load(self.path) == self.manifest
+        except (LazyGraphError, OSError):
+            same = False
+        if same:
             msg = f"{self.path / file.name} is missing, and the manifest names it: part of the dataset was deleted"
             raise CorruptDataset(msg)
         msg = f"{self.path} was replaced, moved or deleted while it was open ({file.name} is gone); open it again"

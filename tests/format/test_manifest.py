@@ -1,0 +1,551 @@
+"""A manifest is read back as it was written, or refused with a sentence that says why."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
+from lazygraph.format.columns import Column
+from lazygraph.format.files import FileRef
+from lazygraph.format.manifest import (
+    MANIFEST,
+    VERSION,
+    Manifest,
+    Provenance,
+    Quarantine,
+    Shard,
+    canonical_json,
+    content_id,
+    graph_digest,
+    row_starts,
+)
+from lazygraph.format.schema import Field, Schema
+
+DIGEST = "0123456789abcdef" * 4
+RECORD = [["offset", "<u4"], ["length", "<u2"], ["xxh3", "<u8"]]
+
+
+def ref(stem, suffix, size=1000):
+    return FileRef(f"{stem}-{DIGEST[:16]}{suffix}", size, DIGEST)
+
+
+def index(name, dtype, **more):
+    return Column(ref(f"columns/{name}", ".npy"), dtype, (3,), "index", **more)
+
+
+EXAMPLE = Manifest(
+    graphs=3,
+    inputs=5,
+    recipe={"rule": "shell", "parameters": {"max_neighbors": 12, "tolerance": 1e-4}},
+    schema=Schema(
+        ("node", "edge"),
+        (
+            Field("numbers", "uint8", axis="node"),
+            Field("lattice", "float64", (3, 3), unit="A"),
+            Field("frac_coords", "float64", (3,), "node", basis="lattice"),
+            Field("edge_index", "int64", (2,), "edge", 1, counts="node", pair="swap"),
+        ),
+    ),
+    level=9,
+    dictionary=ref("dictionary", ".zstd"),
+    shards=(Shard(ref("shards/00000", ".lmdb"), 3, 2), Shard(ref("shards/00001", ".lmdb"), 1, 1)),
+    columns={
+        "record": index("record", RECORD),
+        "id": index("id", "|S12"),
+        "id_order": index("id_order", "<u4"),
+        "n_node": index("n_node", "|u1"),
+        "n_edge": index("n_edge", "<u2"),
+        "formula": index("formula", "|S7"),
+        "split": index("split", "|u1", categories=("train", "val")),
+        "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", {"count": 3, "mean": 0.1}),
+        "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0}),
+    },
+    quarantine=Quarantine(ref("quarantine", ".jsonl"), 2),
+    provenance=Provenance(
+        ({"name": "a.csv", "size": 10, "sha256": DIGEST},), {"lazygraph": "0.1.0"}, ("a note, \u00e9",)
+    ),
+    content_id=DIGEST,
+    user={"anything": [1, {"goes": None}]},
+)
+
+
+def sealed(prefix):
+    """A file with this beginning and the checksum that fits it."""
+    return prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
+
+
+def body_of(manifest):
+    return json.loads(manifest.to_bytes()[: -len(',"sha256":""}\n') - 64] + b"}")
+
+
+def file_of(body):
+    return sealed(canonical_json(body)[:-1])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose ``manifest.json`` is written by ``put``."""
+    out = tmp_path / "d.lg"
+    out.mkdir()
+    return out
+
+
+def load(folder, data):
+    (folder / MANIFEST).write_bytes(data)
+    return Manifest.load(folder)
+
+
+# ---- there and back ----
+
+
+def test_a_manifest_comes_back(folder):
+    EXAMPLE.publish(folder)
+    assert os.listdir(folder) == [MANIFEST]
+    found = Manifest.load(folder)
+    assert found == EXAMPLE
+    assert found.to_bytes() == EXAMPLE.to_bytes() == (folder / MANIFEST).read_bytes()
+
+
+def test_one_without_anything_optional_comes_back(folder):
+    bare = Manifest(
+        0, 0, None, Schema((), ()), -5, None, (), {}, None, Provenance(), DIGEST,
+    )  # fmt: skip
+    empty = {"record": RECORD, "id": "|S1", "id_order": "<u4"}
+    bare = bare.with_columns({n: Column(ref(f"columns/{n}", ".npy"), d, (0,), "index") for n, d in empty.items()})
+    assert load(folder, bare.to_bytes()) == bare
+
+
+def test_a_real_manifest_is_written_again_to_the_byte(prototypes):
+    assert Manifest.load(prototypes).to_bytes() == (prototypes / MANIFEST).read_bytes()
+
+
+def test_the_form_of_the_file():
+    data = EXAMPLE.to_bytes()
+    assert data.endswith(b'"}\n')
+    whole = json.loads(data)
+    prefix, _, seal = data.rpartition(b',"sha256":"')
+    assert seal == whole["sha256"].encode() + b'"}\n'
+    assert hashlib.sha256(prefix).hexdigest() == whole.pop("sha256")
+    assert list(whole) == sorted(whole)
+    assert prefix + b"}" == canonical_json(whole)
+    assert whole["columns"]["\u0394H (eV)"]["unit"] == "eV"
+    assert whole["version"] == [1, 0]
+
+
+def test_what_a_manifest_knows():
+    assert [file.name.split("-")[0] for file in EXAMPLE.files()] == [
+        "shards/00000", "shards/00001", "columns/record", "columns/id", "columns/id_order", "columns/n_node",
+        "columns/n_edge", "columns/formula", "columns/split", "columns/_H_eV_", "columns/stress", "dictionary",
+        "quarantine",
+    ]  # fmt: skip
+    assert list(EXAMPLE.labels()) == ["\u0394H (eV)", "stress"]
+    changed = EXAMPLE.with_columns({"stress": EXAMPLE.columns["\u0394H (eV)"], "new": EXAMPLE.columns["stress"]})
+    assert list(changed.labels()) == ["\u0394H (eV)", "stress", "new"]
+    assert list(EXAMPLE.labels()) == ["\u0394H (eV)", "stress"]
+    assert row_starts(EXAMPLE.shards).tolist() == [0, 2, 3]
+    assert row_starts(()).tolist() == [0]
+
+
+def test_canonical_json():
+    assert canonical_json({"b": [1, 2.5, None, True], "a": "\u00e9\n"}) == b'{"a":"\xc3\xa9\\n","b":[1,2.5,null,true]}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"a": float("nan")})
+
+
+def test_the_content_id_is_what_the_specification_says():
+    schema = EXAMPLE.schema
+    total = hashlib.sha256(canonical_json({"recipe": {"a": 1}, "schema": body_of(EXAMPLE)["schema"]}))
+    for graph_id, record in ((b"one", b"record 1"), ("\u00e9".encode(), b"")):
+        total.update(hashlib.sha256(np.uint32(len(graph_id)).tobytes() + graph_id + record).digest())
+    digests = [graph_digest(b"one", b"record 1"), graph_digest("\u00e9".encode(), b"")]
+    assert content_id({"a": 1}, schema, digests) == total.hexdigest()
+    assert content_id({"a": 1}, schema, digests[::-1]) != total.hexdigest()
+    # The length keeps ids and records apart.
+    assert graph_digest(b"ab", b"c") != graph_digest(b"a", b"bc")
+
+
+# ---- damage ----
+
+
+def test_every_changed_byte_is_found(folder):
+    data = EXAMPLE.to_bytes()
+    for at in range(0, len(data), 5):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        with pytest.raises(CorruptDataset, match=f"^{folder / MANIFEST}: the checksum at the end is missing or wrong"):
+            load(folder, bytes(changed))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -1, -2, -3, -66, -80])
+def test_a_manifest_cut_off_is_found(keep, folder):
+    with pytest.raises(CorruptDataset, match="the checksum at the end is missing or wrong"):
+        load(folder, EXAMPLE.to_bytes()[:keep])
+
+
+@pytest.mark.parametrize("more", [b"\n", b" ", b"\0", b'{"sha256":"'])
+def test_nothing_may_follow(more, folder):
+    with pytest.raises(CorruptDataset, match="the checksum at the end is missing or wrong"):
+        load(folder, EXAMPLE.to_bytes() + more)
+
+
+# ---- what strangers seal ----
+
+
+def paths_of(value, path=()):
+    """Every place in a JSON value, itself included."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from paths_of(inner, (*path, key))
+
+
+def at(body, path):
+    for key in path:
+        body = body[key]
+    return body
+
+
+BODY = body_of(EXAMPLE)
+PLACES = [path for path in paths_of(BODY) if path]
+# Objects whose keys are the user's, the recipe's, or those of a later release's statistics.
+FREE = ("user", "recipe", "statistics", "versions", "inputs")
+
+
+def test_every_key_is_required(folder):
+    for path in PLACES:
+        if isinstance(at(BODY, path[:-1]), dict) and not set(path[:-1]) & set(FREE) and path != ("columns", path[-1]):
+            body = copy.deepcopy(BODY)
+            del at(body, path[:-1])[path[-1]]
+            with pytest.raises(CorruptDataset, match=MANIFEST):
+                load(folder, file_of(body))
+
+
+def test_every_unknown_key_is_refused(folder):
+    for path in [(), *PLACES]:
+        if isinstance(at(BODY, path), dict) and not set(path) & set(FREE):
+            body = copy.deepcopy(BODY)
+            at(body, path)["unknown"] = 1
+            with pytest.raises(CorruptDataset, match=MANIFEST):
+                load(folder, file_of(body))
+
+
+@pytest.mark.parametrize(
+    "other", [None, True, -1, 0, 2, 2**70, 1.0, 1.5, "", "x", [], [1], [None], [[]], {}, {"a": 1}],
+    ids=repr,
+)  # fmt: skip
+def test_any_other_value_in_any_place_is_refused_or_means_what_it_says(other, folder):
+    """Nothing is read as something else: what is accepted is written again to the byte."""
+    for path in PLACES:
+        body = copy.deepcopy(BODY)
+        at(body, path[:-1])[path[-1]] = other
+        data = file_of(body)
+        try:
+            found = load(folder, data)
+        except (CorruptDataset, UnsupportedFormat):
+            continue
+        assert found.to_bytes() == data, path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"../columns/x-{DIGEST[:16]}.npy",
+        f"columns/../x-{DIGEST[:16]}.npy",
+        f"columns/a/b-{DIGEST[:16]}.npy",
+        f"columns/a\\b-{DIGEST[:16]}.npy",
+        f"/columns/x-{DIGEST[:16]}.npy",
+        f"/etc/passwd-{DIGEST[:16]}.npy",
+        f"columns/x-{DIGEST[:16]}.npy\n",
+        f"columns/x-{DIGEST[:16]}.npy\0",
+        f"columns/x-{DIGEST[:16]}.pt",
+        f"columns/\u00e9-{DIGEST[:16]}.npy",
+        f"columns/{'x' * 101}-{DIGEST[:16]}.npy",
+        f"columns/x-{DIGEST[1:17]}.npy",
+        f"columns/x-{DIGEST[:16].upper()}.npy",
+        f"columns/x-{DIGEST[:15]}.npy",
+        f"shards/x-{DIGEST[:16]}.lmdb",
+        f"shards/0000-{DIGEST[:16]}.lmdb",
+        f"shards/../../{DIGEST[:16]}.lmdb",
+        f"x-{DIGEST[:16]}.npy",
+        "manifest.json",
+        "columns",
+        ".",
+        "..",
+        "",
+        "C:\\windows",
+        "file:///etc/passwd",
+    ],
+)
+def test_names_cannot_leave_the_directory(name, folder):
+    for path in (p for p in PLACES if p[-1] == "name" and set(p) & {"file", "dictionary"}):
+        body = copy.deepcopy(BODY)
+        at(body, path[:-1])["name"] = name
+        with pytest.raises(CorruptDataset, match="the file"):
+            load(folder, file_of(body))
+
+
+@pytest.mark.parametrize(
+    "field", [("size", 2**63), ("size", -1), ("size", 10.0), ("sha256", DIGEST.upper()), ("sha256", "")]
+)
+def test_sizes_and_hashes_are_what_they_are(field, folder):
+    body = copy.deepcopy(BODY)
+    body["shards"][0]["file"][field[0]] = field[1]
+    with pytest.raises(CorruptDataset, match=MANIFEST):
+        load(folder, file_of(body))
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "value"),
+    [
+        ("record", "dtype", "<f8"),
+        ("record", "dtype", [["offset", "<u4"], ["length", "<u2"]]),
+        ("record", "dtype", [["offset", "<f4"], ["length", "<u2"], ["xxh3", "<u8"]]),
+        ("id", "dtype", "|O"),
+        ("id", "dtype", "|S256"),
+        ("id", "dtype", "<U12"),
+        ("id", "dtype", "<f8"),
+        ("id", "role", "label"),
+        ("id_order", "dtype", "<i4"),
+        ("n_node", "dtype", "<f8"),
+        ("n_edge", "dtype", "<i8"),
+        ("n_edge", "shape", [3, 1]),
+        ("formula", "dtype", "|u1"),
+        ("split", "dtype", "<u2"),
+        ("split", "categories", None),
+        ("id", "categories", ["a"]),
+        ("stress", "dtype", "<f4"),
+        ("stress", "dtype", "|O"),
+        ("stress", "role", "index"),
+        ("stress", "role", "pickle"),
+        ("stress", "shape", []),
+        ("stress", "shape", [4, 3, 3]),
+        ("stress", "shape", [3, -3, 3]),
+    ],
+)
+def test_a_column_is_what_its_name_says(column, key, value, folder):
+    body = copy.deepcopy(BODY)
+    body["columns"][column][key] = value
+    with pytest.raises(CorruptDataset, match="column|where a count is required"):
+        load(folder, file_of(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.update(graphs=4), "the shards have 3 rows; required: 4"),
+        (lambda b: b["shards"].pop(), "the shards have 2 rows; required: 3"),
+        (lambda b: b["shards"][0].update(records=1), "has 2 rows and 1 records"),
+        (lambda b: b["shards"][0].update(records=2**32), "has 2 rows and 4294967296 records"),
+        (lambda b: b["columns"].pop("id"), r"the columns \['id'\] are missing"),
+        (lambda b: b["columns"].pop("n_edge"), r"the columns \['n_edge'\] are missing"),
+        (lambda b: b["schema"]["axes"].append("ring"), r"the columns \['n_ring'\] are missing"),
+        (lambda b: b["columns"]["id"].update(shape=[2]), r"the column 'id' has the shape \(2,\); required: 3 rows"),
+        (lambda b: b["codec"].update(name="gzip"), "the codec .* required: zstd"),
+        (lambda b: b["codec"].update(level="9"), "the codec"),
+        (lambda b: b.update(format="other"), "the key 'format' is not 'lazygraph'"),
+        (lambda b: b.update(sha257="x"), r"the unknown keys \['sha257'\]"),
+        (lambda b: b["schema"]["fields"][0].update(dtype="object"), "the dtype 'object'; required: one of bool, int8"),
+        (lambda b: b["schema"]["fields"][0].update(axis="atom"), "the axis 'atom'"),
+        (lambda b: b["schema"]["fields"][0].update(shape=[2**27 + 1]), "at most 134217728 values a row"),
+        (lambda b: b["schema"]["fields"][0].update(shape=[0, 2**14, 2**14]), "at most 134217728 values a row"),
+        (lambda b: b["schema"]["fields"][0].update(shape=[1, 1, 1, 1]), "at most three sizes"),
+        (lambda b: b["schema"]["fields"][0].update(axis_dim=1), "axis_dim 1 with the shape"),
+        (lambda b: b["schema"]["fields"][0].update(name="\n"), "printable"),
+        (lambda b: b["schema"]["fields"][0].update(name="lattice"), "the field 'lattice' twice"),
+        (lambda b: b["schema"]["fields"][0].update(pair="swap"), "pair 'swap' with the shape"),
+        (lambda b: b["schema"]["fields"][0].update(pair="negate"), "pair 'negate' with dtype uint8"),
+        (lambda b: b["schema"]["fields"][0].update(basis="lattice"), "a basis for shape"),
+        (lambda b: b["schema"]["fields"][1].update(counts="node"), "indices of dtype float64"),
+        (lambda b: b["schema"]["fields"][2].update(basis="numbers"), "required: an earlier"),
+        (lambda b: b["schema"]["fields"].reverse(), "required: an earlier"),
+        (lambda b: b["schema"].update(axes="node"), "where a list is required"),
+        (lambda b: b["schema"].update(axes=["node", "node", "edge"]), "an axis twice"),
+        (lambda b: b["schema"].update(axes=["node", "../edge"]), "required: an identifier"),
+        (lambda b: b["schema"].update(axes=[f"a{n}" for n in range(17)]), "17 axes"),
+        (lambda b: b["schema"].update(fields=b["schema"]["fields"] * 65), "260 fields; required: at most 16 and 256"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_one_another(change, message, folder):
+    body = copy.deepcopy(BODY)
+    change(body)
+    with pytest.raises(CorruptDataset, match=message):
+        load(folder, file_of(body))
+
+
+# ---- JSON ----
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        b"",
+        b"{",
+        b"[1",
+        b"null",
+        b'{"format":"lazygraph"',
+        b'{"format":"lazygraph","version":[1]',
+        b'{"format":"lazygraph","version":"10"',
+        b'{"format":"lazygraph","version":[true,0]',
+        b'{"format":"lazygraph","version":[1.0,0]',
+        b'{"format":"lazygraph","version":{"1":2,"0":3}',
+        b'{"user":' + b"[" * 100_000 + b"]" * 100_000,
+        b'{"user":' + b'{"a":' * 100_000,
+        b'{"graphs":' + b"9" * 5000,
+        b"\xef\xbb\xbf" + canonical_json(BODY)[:-1],
+        b"\xff" + canonical_json(BODY)[:-1],
+        canonical_json(BODY)[:-1].decode().encode("utf-16"),
+        canonical_json(BODY)[:-1].replace(b"a note", b"a \xff note"),
+        canonical_json(BODY)[:-1].replace(b"a note", b"a \n note"),
+    ],
+    ids=lambda prefix: f"{len(prefix)} {prefix[:40]!r}",
+)
+def test_what_is_no_manifest_at_all(prefix, folder):
+    with pytest.raises(CorruptDataset, match=MANIFEST):
+        load(folder, sealed(prefix))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
+@pytest.mark.parametrize("place", ['"mean":0.1', '"tolerance":0.0001', '"anything":[1'])
+def test_only_finite_numbers(number, place, folder):
+    key, _, old = place.partition(":")
+    prefix = canonical_json(BODY)[:-1].decode()
+    assert place in prefix
+    changed = prefix.replace(place, f"{key}:{'[' * old.startswith('[')}{number}")
+    with pytest.raises(CorruptDataset, match=f"the number {number}"):
+        load(folder, sealed(changed.encode()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"graphs":3', '"graphs":3,"graphs":3'),
+        ('"rows":2', '"rows":2,"rows":2'),
+        ('"goes":null', '"goes":null,"goes":null'),
+        ('"tolerance":0.0001', '"tolerance":0.0001,"toler\\u0061nce":5'),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(old, new, folder):
+    prefix = canonical_json(BODY)[:-1].decode()
+    assert old in prefix
+    name = old.split('"')[1]
+    with pytest.raises(CorruptDataset, match=f"the key '{name}' stands twice"):
+        load(folder, sealed(prefix.replace(old, new).encode()))
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\uDFFF", "\\udc00\\ud800"])
+def test_half_a_surrogate_pair_is_no_text(text, folder):
+    """It could be read, but never be written again."""
+    prefix = canonical_json(BODY)[:-1].decode()
+    with pytest.raises(CorruptDataset, match="surrogates not allowed"):
+        load(folder, sealed(prefix.replace("a note", text).encode()))
+
+
+@pytest.mark.parametrize("text", ["\\ud83d\\ude00", "\\\\ud800"])
+def test_a_whole_pair_or_a_backslash_is(text, folder):
+    prefix = canonical_json(BODY)[:-1].decode().replace("a note", text)
+    found = load(folder, sealed(prefix.encode()))
+    assert found.provenance.notes == (json.loads(f'"{text}, \u00e9"'),)
+    assert load(folder, found.to_bytes()) == found
+
+
+def test_many_keys_of_which_one_stands_twice(folder):
+    """Looking for it must not take a time that grows with the square of their number."""
+    keys = ",".join(f'"{n}":0' for n in range(300_000))
+    prefix = canonical_json(BODY)[:-1].decode().replace('"anything":', keys + ',"299999":0,"anything":')
+    with pytest.raises(CorruptDataset, match="the key '299999' stands twice"):
+        load(folder, sealed(prefix.encode()))
+
+
+def test_a_huge_file_is_not_read(folder):
+    (folder / MANIFEST).touch()
+    os.truncate(folder / MANIFEST, 2**40)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptDataset, match=f"it has {2**40} bytes; required: at most {2**28}"):
+            Manifest.load(folder)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+# ---- versions ----
+
+
+@pytest.mark.parametrize("minor", [1, 7, 2**40])
+def test_a_newer_minor_version_may_have_more_keys(minor, folder):
+    body = BODY | {"version": [1, minor], "zebra": [1, 2], "aardvark": {}}
+    found = load(folder, file_of(body))
+    assert found.version == (1, minor)
+    assert found.graphs == 3
+    with pytest.raises(CorruptDataset, match="the unknown keys"):
+        load(folder, file_of(body | {"version": [1, 0]}))
+
+
+def test_a_newer_minor_version_is_not_written_again_without_what_it_adds(folder):
+    found = load(folder, file_of(BODY | {"version": [1, 1], "zebra": 1}))
+    before = sorted(path.read_bytes() for path in folder.iterdir())
+    with pytest.raises(UnsupportedFormat, match=r"version 1\.1; this release writes 1\.0"):
+        found.publish(folder)
+    assert sorted(path.read_bytes() for path in folder.iterdir()) == before
+
+
+def test_a_newer_minor_version_has_no_more_keys_inside(folder):
+    body = copy.deepcopy(BODY | {"version": [1, 1]})
+    body["codec"]["checksum"] = True
+    with pytest.raises(CorruptDataset, match="the codec"):
+        load(folder, file_of(body))
+
+
+@pytest.mark.parametrize("version", [[2, 0], [0, 9], [2**40, 1]])
+def test_another_major_version_is_refused_whatever_else_it_holds(version, folder):
+    for body in (BODY | {"version": version}, {"format": "lazygraph", "version": version, "everything": "else"}):
+        with pytest.raises(
+            UnsupportedFormat, match=f"format version {version[0]}.{version[1]}; this release reads 1.x"
+        ):
+            load(folder, file_of(body))
+
+
+def test_this_release_writes_what_it_reads():
+    assert EXAMPLE.version == VERSION
+
+
+# ---- places without a manifest ----
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DatasetNotFound, match="there is no dataset at"):
+        Manifest.load(tmp_path / "no.lg")
+
+
+def test_an_unfinished_dataset(tmp_path):
+    (tmp_path / "d.lg.partial").mkdir()
+    with pytest.raises(DatasetNotFound, match=r"is not finished; .* goes on in d.lg.partial"):
+        Manifest.load(tmp_path / "d.lg")
+
+
+def test_some_folder_or_file(tmp_path):
+    with pytest.raises(DatasetNotFound, match="holds no manifest.json; required: a dataset directory"):
+        Manifest.load(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetNotFound, match="there is no dataset at"):
+        Manifest.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_manifest_that_is_no_file_is_not_opened(make, folder):
+    make(folder / MANIFEST)
+    with pytest.raises(CorruptDataset, match="it is no regular file"):
+        Manifest.load(folder)
+
+
+def test_a_link_to_a_manifest_is_followed(folder, tmp_path):
+    (tmp_path / "elsewhere").write_bytes(EXAMPLE.to_bytes())
+    (folder / MANIFEST).symlink_to(tmp_path / "elsewhere")
+    assert Manifest.load(folder) == EXAMPLE

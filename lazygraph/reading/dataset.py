@@ -18,7 +18,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.query import evaluate
-from lazygraph.reading.views import make_data, view_of
+from lazygraph.reading.views import batching_of, make_data, view_of
 
 __all__ = ["LazyGraphDataset", "collate"]
 
@@ -75,9 +75,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         # PyG guesses the number of nodes from some keys; where none of them is stored, say it.
         names = set(manifest.schema.names)
         self._states_nodes = manifest.recipe is None and not names & {"x", "pos", "batch", "num_nodes"}
-        self._counted = {
-            field.name: field.counts for field in manifest.schema.fields if field.counts not in (None, "node")
-        }
+        self._batching = batching_of(manifest.schema)
 
     # ---- what it is ----
 
@@ -132,8 +130,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         values["id"] = self._store.graph_id(idx)
         if self._states_nodes:
             values["num_nodes"] = record.counts[0]
-        counts = dict(zip(self.manifest.schema.axes, record.counts, strict=True)) if self._counted else {}
-        return make_data(values, {name: counts[axis] for name, axis in self._counted.items() if axis is not None})
+        if not self._batching:
+            return make_data(values)
+        counts = dict(zip(self.manifest.schema.axes, record.counts, strict=True))
+        batching = {name: (0 if axis is None else counts[axis], dim) for name, (axis, dim) in self._batching.items()}
+        return make_data(values, batching)
 
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""

@@ -14,7 +14,7 @@ from lazygraph.errors import InputError
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.vectors import edge_vectors
 
-__all__ = ["VIEWS", "GraphData", "as_stored", "crystal_arrays", "make_data", "view_of"]
+__all__ = ["VIEWS", "GraphData", "as_stored", "batching_of", "crystal_arrays", "make_data", "view_of"]
 
 Arrays = Mapping[str, Any]
 View = Callable[[Schema, Arrays], dict[str, Any]]
@@ -23,20 +23,39 @@ _CRYSTAL = frozenset(("numbers", "lattice", "pbc", "frac_coords", "edge_index", 
 
 
 class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
-    """A PyG ``Data`` whose index fields are batched by what they count.
+    """A PyG ``Data`` whose fields are batched as the schema says.
 
     PyG adds the number of nodes to every key that contains "index" and nothing to any other, which is wrong for ids of
-    edges (triplets, line graphs). Here the schema says which axis a field counts.
+    edges (triplets, line graphs), and joins along the last dimension what it adds to, along the first what it does not.
+
+    Args:
+        batching: field -> what the next graph's values are raised by, and the dimension along which they are joined.
     """
 
-    def __init__(self, counts: dict[str, int] | None = None, **kwargs: Any) -> None:
+    def __init__(self, batching: dict[str, tuple[int, int]] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.__dict__["_lazygraph_counts"] = counts or {}
+        self.__dict__["_lazygraph_batching"] = batching or {}
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         """What the next graph's values of this field are raised by."""
-        counts = self.__dict__.get("_lazygraph_counts", {})
-        return counts[key] if key in counts else super().__inc__(key, value, *args, **kwargs)
+        batching = self.__dict__.get("_lazygraph_batching", {})
+        return batching[key][0] if key in batching else super().__inc__(key, value, *args, **kwargs)
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """The dimension along which this field is joined."""
+        batching = self.__dict__.get("_lazygraph_batching", {})
+        return batching[key][1] if key in batching else super().__cat_dim__(key, value, *args, **kwargs)
+
+
+def batching_of(schema: Schema) -> dict[str, tuple[str | None, int]]:
+    """What each field counts and where its axis stands, for the fields that PyG would batch in another way."""
+    out = {}
+    for field in schema.fields:
+        by_name = "index" in field.name or field.name == "face"
+        dim = len(field.shape) if by_name and field.axis is not None else 0
+        if field.dtype != "str" and (field.counts, field.axis_dim) != ("node" if by_name else None, dim):
+            out[field.name] = (field.counts, field.axis_dim)
+    return out
 
 
 def crystal_arrays(arrays: Arrays) -> dict[str, Any]:
@@ -77,9 +96,9 @@ def as_stored(schema: Schema, arrays: Arrays) -> dict[str, Any]:
     return {name: value if isinstance(value, str) else _tensor(value) for name, value in arrays.items()}
 
 
-def make_data(values: Mapping[str, Any], counts: dict[str, int] | None = None) -> Data:
-    """A PyG ``Data`` of these values; with ``counts``, one that batches those fields by what they count."""
-    data = GraphData(counts) if counts else Data()
+def make_data(values: Mapping[str, Any], batching: dict[str, tuple[int, int]] | None = None) -> Data:
+    """A PyG ``Data`` of these values; with ``batching``, one that batches those fields so (see ``GraphData``)."""
+    data = GraphData(batching) if batching else Data()
     # Data(**values) sets one attribute after another, 19 us for eight of them; their storage takes all in 1 us.
     data._store._mapping.update(values)  # noqa: SLF001
     return data

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
-import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, LabelError
+from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, write_column
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
-from lazygraph.writing.labels import RESERVED, choose_labels
+from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import collect_garbage, publish
+from lazygraph.writing.splits import SPLITS, SplitRule
 
 __all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +51,24 @@ def set_labels(
 
     Raises:
         LabelError: a label does not exist, is not numeric, or none of the ids is known.
+        OutputExists: graphs are being added to the dataset.
     """
-    layout = Layout.of(path)
-    with exclusive(layout):
-        store = Store(layout.final)
+    with _editing(path) as (layout, store):
+        if layout.plan.exists():
+            msg = (
+                f"{layout.partial} holds graphs that are being added with the labels of before; finish that, or delete "
+                "the folder, and then set labels"
+            )
+            raise OutputExists(msg)
         rows, unknown = _rows_of(store, values)
         if not rows:
-            example = next(iter(values), None)
-            msg = f"none of the {len(values)} ids (such as {example!r}) is in {layout.final}, whose ids are like {_ids(store)}"
+            msg = (
+                f"none of the {len(values)} ids (such as {next(iter(values), None)!r}) is in {layout.final}, whose "
+                f"ids are like {_ids(store)}"
+            )
             raise LabelError(msg)
+        if isinstance(labels, str):
+            labels = (labels,)
         # No graph has -1 atoms, so no array is taken for per-atom values: those are part of the records.
         chosen, _ = choose_labels(((-1, values[i]) for i in rows), labels, units or {})
         if not chosen:
@@ -69,7 +76,8 @@ def set_labels(
             raise LabelError(msg)
         columns = {}
         for label in chosen:
-            if label.name in RESERVED or label.name in store.manifest.schema.names:
+            found = store.manifest.columns.get(label.name)
+            if found.role != "label" if found else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
             column = _column(label.name, label.shape, values, rows, len(store))
@@ -104,13 +112,16 @@ def set_splits(
     if (fractions is None) == (names is None):
         msg = "found both or neither of fractions and named ids; required: one of them"
         raise InputError(msg)
-    if fractions is not None:
-        check_fractions(fractions)
-    layout = Layout.of(path)
-    with exclusive(layout):
-        if fractions is not None:
-            return add_splits(layout, fractions, seed=seed, group=group)
-        return _publish_splits(layout, *_named_codes(Store(layout.final), names or {}))
+    rule = None if fractions is None else SplitRule(fractions, seed, group)
+    with _editing(path) as (layout, store):
+        if rule is None:
+            codes, categories = _named_codes(store, names or {})
+        else:
+            formulas = store.column("formula") if "formula" in store.manifest.columns else None
+            codes, categories = rule.codes(len(store), formulas), SPLITS
+        column = write_column(layout.edit, "split", codes, categories=categories)
+        publish(layout, layout.edit, store.manifest.with_columns({"split": column}))
+    return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
 
 
 def gc(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -119,77 +130,22 @@ def gc(path: str | os.PathLike[str]) -> tuple[int, int]:
     Returns:
         How many files were deleted, and how many bytes.
     """
-    layout = Layout.of(path)
-    manifest = Manifest.load(layout.final)
-    with exclusive(layout):
-        return collect_garbage(layout.final, manifest)
+    with _editing(path) as (layout, store):
+        return collect_garbage(layout.final, store.manifest)
 
 
-def add_splits(layout: Layout, fractions: Sequence[float], *, seed: int, group: str | None) -> dict[str, int]:
-    """``set_splits`` by fractions, for a caller that holds the lock."""
-    store = Store(layout.final)
-    if group not in (None, "formula"):
-        msg = f"found group={group!r}; required: 'formula', or none"
-        raise InputError(msg)
-    if group is None:
-        codes = split_codes(len(store), fractions, seed)
-    elif "formula" not in store.manifest.columns:
-        msg = f"{layout.final} has no formulas, since its graphs came ready-made; required: crystals"
-        raise InputError(msg)
-    else:
-        _, members = np.unique(store.column("formula"), return_inverse=True)
-        codes = grouped_codes(members, fractions, seed)
-    return _publish_splits(layout, codes, SPLITS)
+@contextmanager
+def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Layout, Store]]:
+    """The dataset as it is once no one else can change it.
 
-
-def check_fractions(fractions: Sequence[float]) -> None:
-    """Raise InputError unless these are three fractions of a whole."""
-    good = len(fractions) == 3 and all(0 <= f <= 1 for f in fractions) and 0 < math.fsum(fractions) <= 1 + 1e-9
-    if not good:
-        msg = f"found the fractions {tuple(fractions)}; required: three from 0 to 1 for train, val and test, together at most 1"
-        raise InputError(msg)
-
-
-def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uint8]:
-    """A random split as published crystal networks make theirs (``get_id_train_val_test`` of ALIGNN and its successors).
-
-    ``random.Random(seed)`` shuffles the rows; train is the beginning, test the end, val what lies before test.
-
-    Example:
-        >>> split_codes(10, (0.8, 0.1, 0.1), 123).tolist()
-        [0, 1, 0, 0, 0, 0, 2, 0, 0, 0]
+    Raises:
+        DatasetNotFound: there is none; then nothing is left at its place.
+        WriterBusy: another process is writing it.
     """
-    order = list(range(n))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
-    train, val, test = (int(fraction * n + 1e-9) for fraction in fractions)
-    codes = np.full(n, NO_SPLIT, np.uint8)
-    codes[order[:train]] = 0
-    codes[order[n - test - val : n - test]] = 1
-    codes[order[n - test :]] = 2
-    return codes
-
-
-def grouped_codes(members: NDArray[np.int64], fractions: Sequence[float], seed: int) -> NDArray[np.uint8]:
-    """A split that keeps groups whole: shuffled groups fill train, then val, then test, up to their share of rows."""
-    sizes = np.bincount(members)
-    order = list(range(len(sizes)))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
-    # A group belongs where its middle falls, so shares are met as closely as whole groups allow.
-    ends = np.cumsum(sizes[order])
-    middles = (ends - sizes[order] / 2) / len(members)
-    bounds = np.cumsum(fractions)
-    of_group = np.empty(len(sizes), np.uint8)
-    code = np.searchsorted(bounds, middles, side="right").astype(np.uint8)
-    of_group[order] = np.where(code > 2, NO_SPLIT, code)
-    out: NDArray[np.uint8] = of_group[members]
-    return out
-
-
-def _publish_splits(layout: Layout, codes: NDArray[np.uint8], names: Sequence[str]) -> dict[str, int]:
-    manifest = Manifest.load(layout.final)
-    column = write_column(layout.edit, "split", codes, categories=names)
-    publish(layout, layout.edit, manifest.with_columns({"split": column}))
-    return {name: int((codes == code).sum()) for code, name in enumerate(names)}
+    layout = Layout.of(path)
+    Manifest.load(layout.final)  # before the lock makes a folder
+    with exclusive(layout):
+        yield layout, Store(layout.final)
 
 
 def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -217,8 +173,6 @@ def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[
 def _column(
     name: str, shape: tuple[int, ...], values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
 ) -> NDArray[np.float64]:
-    from lazygraph.writing.labels import Label, LabelSet
-
     one = LabelSet([Label(name, "graph", shape)])
     column = np.full((n, *shape), np.nan)
     for graph_id, row in rows.items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lazygraph.errors import InputError, RecipeMismatch
+from lazygraph.errors import InputError, LabelError, RecipeMismatch
+from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
@@ -39,13 +38,22 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
 
     Raises:
         RecipeMismatch: another recipe was asked for.
+        LabelError: a label was asked for that the dataset does not have.
     """
     manifest = Manifest.load(layout.final)
     own = spec_of(manifest)
     if spec is not None and (differences := own.diff(spec)):
         msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
         raise RecipeMismatch(msg)
-    return _like(manifest, scan_sources(sources, own, options, layout, _base(manifest)), own, layout)
+    plan = _like(manifest, scan_sources(sources, own, options, layout, _base(manifest)), own, layout)
+    names = [label.name for label in plan.labels]
+    if stray := [name for name in (*(options.labels or ()), *options.units) if name not in names]:
+        msg = (
+            f"found no label {stray[0]!r} in {layout.final}; its labels are {', '.join(map(repr, names)) or 'none'}: "
+            "append without it, and add it with 'lazygraph labels'"
+        )
+        raise LabelError(msg)
+    return plan
 
 
 def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan | None:
@@ -58,22 +66,40 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
         InputError: quarantined inputs are of sources that are not given.
     """
     manifest = Manifest.load(layout.final)
-    wanted: dict[str, list[Rejected]] = defaultdict(list)
-    for rejected in read_quarantine(layout.final, manifest):
-        wanted[rejected.source].append(rejected)
-    if not wanted:
+    rejected = read_quarantine(layout.final, manifest)
+    if not rejected:
         return None
-    names = [source.name for source in sources]
-    if missing := [name for name in wanted if name not in names]:
-        msg = (
-            f"quarantined inputs of {layout.final} come from {', '.join(map(repr, missing))}, which is not among the "
-            f"sources given ({', '.join(map(repr, names))}); give the sources that the dataset was made from"
-        )
-        raise InputError(msg)
     spec = spec_of(manifest)
     plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)), spec, layout)
-    tasks = [again for task in plan.tasks for again in _again(task, wanted[names[task.source]])]
+    origins = _origins(plan, rejected, layout)
+    tasks = [again for task in plan.tasks for again in _again(task, origins.get(task.source, ()))]
     return replace(plan, tasks=tuple(tasks), entries=0)
+
+
+def _origins(plan: Plan, rejected: Iterable[Rejected], layout: Layout) -> dict[int, list[Rejected]]:
+    """Number of a source of the plan -> the rejected inputs that came from it.
+
+    The source of an input is told by its name and by the position of its first input. Where all sources of a dataset
+    are given, both must agree; where some are, the name must be enough.
+    """
+    groups: dict[tuple[str, int], list[Rejected]] = defaultdict(list)
+    for one in rejected:
+        groups[one.source, one.position - one.entry].append(one)
+    names = [source["name"] for source in plan.sources]
+    starts = {task.source: task.position - plan.first_position for task in reversed(plan.tasks)}
+    places = {(name, starts[number]): number for number, name in enumerate(names) if number in starts}
+    if groups.keys() <= places.keys():
+        return {places[key]: group for key, group in groups.items()}
+    by_name = [name for name, _ in groups]
+    for name in by_name:
+        if names.count(name) != 1 or by_name.count(name) != 1:
+            msg = (
+                f"quarantined inputs of {layout.final} come from {by_name.count(name)} source named {name!r}, and "
+                f"{names.count(name)} of the sources given ({', '.join(map(repr, names))}) have that name; give all "
+                "sources that the dataset was made from, in the same order"
+            )
+            raise InputError(msg)
+    return {names.index(name): group for (name, _), group in groups.items()}
 
 
 def _again(task: Task, rejected: Iterable[Rejected]) -> Iterable[Task]:
@@ -95,7 +121,8 @@ def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Pl
     labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
     if manifest.dictionary is not None:
         layout.dataset.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(manifest.dictionary.check(layout.final), os.fspath(layout.dataset / manifest.dictionary.name))
+        dictionary = manifest.dictionary.check(layout.final).read_bytes()
+        write_atomic(layout.dataset / manifest.dictionary.name, dictionary)
     return replace(
         plan, labels=tuple(labels), schema=manifest.schema, level=manifest.level, dictionary=manifest.dictionary
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ RESERVED = frozenset(
 )
 # Arrays of a whole crystal that could be taken for one row an atom where all crystals looked at have 3 atoms.
 WHOLE_CRYSTAL = frozenset("stress stresses virial virials dipole polarizability born elastic_tensor".split())
+# The kind of a value that is neither a number nor missing.
+TEXT: tuple[str, tuple[int, ...]] = ("text", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class LabelSet:
 def choose_labels(
     samples: Iterable[tuple[int, Mapping[str, Any]]], wanted: Sequence[str] | None, units: Mapping[str, str]
 ) -> tuple[list[Label], list[str]]:
-    """The labels of a data set, from its first inputs: the numeric ones, or those that were asked for.
+    """The labels of a data set, from its first inputs: the columns that are mostly numbers, or those asked for.
 
     Args:
         samples: number of atoms and raw labels of some inputs.
@@ -81,65 +84,97 @@ def choose_labels(
     for n_atoms, values in samples:
         for name, value in values.items():
             columns.setdefault(name, []).append((n_atoms, value))
-    notes = []
-    labels = []
-    if wanted is not None and (unknown := [name for name in wanted if name not in columns]):
-        msg = f"found no label {unknown[0]!r}; the columns are {', '.join(map(repr, columns)) or 'none'}"
-        raise LabelError(msg)
-    for name in columns if wanted is None else dict.fromkeys(wanted):
-        try:
-            found = _infer(name, columns[name], keep_empty=wanted is not None)
-        except LabelError as error:
-            if wanted is not None:
-                msg = f"the column {name!r} cannot be a label: {error}"
-                raise LabelError(msg) from error
-            continue
-        if found is None:
-            notes.append(
-                f"column {name!r} is left out: no value among the inputs looked at; name it with --label to keep it"
-            )
-        elif name in RESERVED:
-            if wanted is not None:
-                msg = f"the label {name!r} has a name that lazygraph uses itself; rename the column"
-                raise LabelError(msg)
-            notes.append(f"column {name!r} is left out: lazygraph uses this name itself")
-        else:
-            level, shape = found
-            labels.append(Label(name, level, shape, units.get(name)))
+    if wanted is None:
+        labels, notes = _numeric_columns(columns)
+    else:
+        labels, notes = [_required(name, columns) for name in dict.fromkeys(wanted)], []
     names = [label.name for label in labels]
     if stray := [name for name in units if name not in names]:
         msg = f"found a unit for {stray[0]!r}; the labels are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
+    return [replace(label, unit=units.get(label.name)) for label in labels], notes
+
+
+def _numeric_columns(columns: Mapping[str, Sequence[tuple[int, Any]]]) -> tuple[list[Label], list[str]]:
+    """Every column whose values are mostly of one numeric kind, and notes about some others."""
+    labels, notes = [], []
+    for name, column in columns.items():
+        label, votes, present = _elect(name, column)
+        if not present:
+            notes.append(
+                f"column {name!r} is left out: no value among the inputs looked at; name it with --label to keep it"
+            )
+        elif label is None:
+            continue  # text
+        elif problem := _bad_name(name):
+            notes.append(f"column {name!r} is left out: {problem}")
+        elif 2 * votes >= present:
+            labels.append(label)
+        else:
+            notes.append(f"column {name!r} is left out: {_minority(label, votes, present)}")
     return labels, notes
 
 
-def _infer(
-    name: str, column: Sequence[tuple[int, Any]], *, keep_empty: bool
-) -> tuple[Literal["graph", "node"], tuple[int, ...]] | None:
-    """Level and shape of a column, None if all its values are missing; LabelError if it is not numeric."""
-    scalar_seen = False
-    shapes: list[tuple[int, tuple[int, ...]]] = []
+def _required(name: str, columns: Mapping[str, Sequence[tuple[int, Any]]]) -> Label:
+    """The label that a column becomes because it was asked for; LabelError if it cannot be one."""
+    if name not in columns:
+        msg = f"found no label {name!r}; the columns are {', '.join(map(repr, columns)) or 'none'}"
+        raise LabelError(msg)
+    if problem := _bad_name(name):
+        msg = f"the column {name!r} cannot be a label: {problem}"
+        raise LabelError(msg)
+    label, votes, present = _elect(name, columns[name])
+    if 2 * votes < present:
+        example = next(value for _, value in columns[name] if _kinds(0, value))
+        found = _minority(label, votes, present) if label else f"found {str(example)[:60]!r}"
+        msg = f"the column {name!r} cannot be a label: {found}; required: numbers, in at least half of its values"
+        raise LabelError(msg)
+    return label or Label(name, "graph")
+
+
+def _minority(label: Label, votes: int, present: int) -> str:
+    what = f"arrays of {'rows an atom of ' * (label.level == 'node')}shape {label.shape}" if label.shape else "numbers"
+    return f"only {votes} of {present} values are {what}"
+
+
+def _bad_name(name: str) -> str | None:
+    if name in RESERVED:
+        return "lazygraph uses this name itself; rename the column"
+    if not (name.isprintable() and 0 < len(name.encode()) <= 255):
+        return "its name is empty, not printable, or longer than 255 bytes; rename the column"
+    return None
+
+
+def _elect(name: str, column: Sequence[tuple[int, Any]]) -> tuple[Label | None, int, int]:
+    """The label that most values of a column fit, the number that fit it, and the number that are not missing.
+
+    One input with a broken value must not decide what a column is: it is quarantined for it.
+    """
+    votes: Counter[tuple[str, tuple[int, ...]]] = Counter()
+    present = 0
     for n_atoms, value in column:
+        kinds = _kinds(n_atoms, value)
+        present += bool(kinds)
+        votes.update(kind for kind in kinds if kind != TEXT)
+    if name in WHOLE_CRYSTAL and len({n for n, _ in column}) == 1:
+        votes = Counter({kind: n for kind, n in votes.items() if kind[0] == "graph"})
+    if not votes:
+        return None, 0, present
+    # Per-atom comes first among equals: all crystals looked at may have as many atoms as a row has numbers.
+    (level, shape), count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "node"))
+    return Label(name, "node" if level == "node" else "graph", shape), count, present
+
+
+def _kinds(n_atoms: int, value: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """What a value could be: level and shape; ``TEXT`` where it is no number, nothing where it is missing."""
+    try:
         if isinstance(value, (list, tuple, np.ndarray)):
-            shapes.append((n_atoms, _numeric(value).shape))
-        else:
-            scalar_seen |= not math.isnan(label_value(value))
-    if shapes and scalar_seen:
-        msg = "some values are numbers and some are arrays"
-        raise LabelError(msg)
-    if not shapes:
-        return ("graph", ()) if scalar_seen or keep_empty else None
-    if all(shape and shape[0] == n for n, shape in shapes) and (
-        name not in WHOLE_CRYSTAL or len({n for n, _ in shapes}) > 1
-    ):
-        tails = {shape[1:] for _, shape in shapes}
-        if len(tails) == 1:
-            return "node", tails.pop()
-    different = {shape for _, shape in shapes}
-    if len(different) > 1:
-        msg = f"its arrays have different shapes, such as {sorted(different)[:3]}"
-        raise LabelError(msg)
-    return "graph", different.pop()
+            shape = _numeric(value).shape
+            kinds: list[tuple[str, tuple[int, ...]]] = [("graph", shape)]
+            return [*kinds, ("node", shape[1:])] if shape and shape[0] == n_atoms else kinds
+        return [] if math.isnan(label_value(value)) else [("graph", ())]
+    except LabelError:
+        return [TEXT]
 
 
 def _graph_value(label: Label, value: Any) -> Any:
@@ -179,7 +214,7 @@ def _scalar(label: Label, value: Any) -> float:
 def _numeric(value: Any) -> NDArray[np.float64]:
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         msg = f"found {str(value)[:60]!r}; required: an array of numbers"
         raise LabelError(msg) from None
     if array.size == 0 or array.ndim > 3:

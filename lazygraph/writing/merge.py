@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.rows import Rejected, ShardRows
+from lazygraph.writing.splits import SPLITS, SplitRule
 
-__all__ = ["Merged", "merge", "read_quarantine"]
+__all__ = ["Merged", "already_merged", "merge", "read_quarantine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,12 @@ class _Table:
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
 
 
-def merge(layout: Layout) -> Merged:
+def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
     """Put the shards of a plan together and publish the dataset. The caller holds the exclusive lock.
+
+    Args:
+        layout: where it lies.
+        split: names splits of the whole dataset, in place of those that the sources name.
 
     Raises:
         InputError: shards are missing, or not one input became a graph.
@@ -73,27 +78,52 @@ def merge(layout: Layout) -> Merged:
     old = 0 if base is None else len(base)
     table, doubles = _drop_duplicates(table, plan, old)
     rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
-    if len(table.id) == 0:
+    written = len(table.id) - old
+    if written == 0:
+        layout.plan.unlink()  # nothing is worth resuming
+        if plan.retries and base is not None:
+            return Merged(0, len(rejected), _quarantine_path(base.manifest, layout), plan.notes)
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
-        msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write; the first: {reasons}"
+        msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    manifest = _manifest(plan, made, table, base, _quarantine(plan, rejected, base, layout), layout)
+    if split is not None:
+        table = replace(table, split=split.codes(len(table.id), table.formula), splits=SPLITS)
+    quarantine = _quarantine(plan, rejected, base, layout)
+    manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
     publish(layout, layout.dataset, manifest)
-    quarantine = manifest.quarantine
-    return Merged(
-        len(table.id) - old,
-        len(rejected),
-        None if quarantine is None else layout.final / quarantine.file.name,
-        plan.notes,
-    )
+    return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
+
+
+def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merged | None:
+    """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
+    store = Store(layout.final)
+    manifest = store.manifest
+    wanted = {label.name: label.unit for label in plan.labels if label.level == "graph"}
+    first = manifest.inputs - plan.entries
+    if (
+        plan.retries
+        or (first if plan.base is None else first < 0)
+        or not all(file in manifest.provenance.inputs for file in plan.inputs)
+        or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
+        or wanted != {name: column.unit for name, column in manifest.labels().items()}
+        or (split and not np.array_equal(split.codes(len(store), store.column("formula")), store.column("split")))
+    ):
+        return None
+    rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
+    return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), plan.notes)
 
 
 def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
     """The inputs of a dataset that could not become graphs."""
     if manifest.quarantine is None:
         return []
-    lines = manifest.quarantine.file.check(directory).read_text(encoding="utf-8").splitlines()
+    # Not splitlines(): it also breaks at U+2028 and its like, which an id may hold.
+    lines = manifest.quarantine.file.check(directory).read_bytes().removesuffix(b"\n").split(b"\n")
     return [Rejected(**json.loads(line)) for line in lines]
+
+
+def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
+    return None if manifest.quarantine is None else layout.final / manifest.quarantine.file.name
 
 
 def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
@@ -209,6 +239,7 @@ def _manifest(
     plan: Plan,
     made: Sequence[ShardRows],
     table: _Table,
+    *,
     base: Store | None,
     quarantine: Quarantine | None,
     layout: Layout,
@@ -217,7 +248,7 @@ def _manifest(
     rows = np.bincount(table.shard, minlength=plan.first_shard + len(made)).tolist()
     shards = [] if old is None else list(old.shards)
     shards += [Shard(r.file, len(r.record), n) for r, n in zip(made, rows[plan.first_shard :], strict=True)]
-    inputs = (*(() if old is None else old.provenance.inputs), *(i for i in plan.inputs if _is_new(i, old)))
+    before = Provenance() if old is None else old.provenance
     return Manifest(
         graphs=len(table.id),
         inputs=plan.entries + (0 if plan.base is None else plan.base.inputs),
@@ -228,14 +259,15 @@ def _manifest(
         shards=tuple(shards),
         columns=dict(_columns(plan, table, old, layout)),
         quarantine=quarantine,
-        provenance=Provenance(inputs, plan.versions, plan.notes),
+        provenance=Provenance(_joined(before.inputs, plan.inputs), plan.versions, _joined(before.notes, plan.notes)),
         content_id=content_id(plan.recipe, plan.schema, (d.tobytes() for d in table.digest)),
         user={} if old is None else old.user,
     )
 
 
-def _is_new(file: dict[str, Any], old: Manifest | None) -> bool:
-    return old is None or file not in old.provenance.inputs
+def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The old ones, and those of the new ones that are not among them."""
+    return (*old, *(one for one in new if one not in old))
 
 
 def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) -> Iterator[tuple[str, Column]]:

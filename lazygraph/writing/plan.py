@@ -5,11 +5,11 @@ Any machine that sees the plan's folder can make any of its shards; nothing in a
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from lazygraph.crystal import Crystal
@@ -67,6 +67,12 @@ class Task:
     only: tuple[int, ...] | None = None
     """Where not all inputs of the range are wanted (a retry): which, counted from ``start``."""
 
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> Task:
+        """Read the JSON form, a list of the fields."""
+        source, mark, start, count, position, only = data
+        return cls(source, mark, start, count, position, None if only is None else tuple(only))
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -100,6 +106,16 @@ class Plan:
         """The number of the plan's first shard in the dataset."""
         return 0 if self.base is None else self.base.shards
 
+    @property
+    def first_position(self) -> int:
+        """The number of the plan's first new input."""
+        return 0 if self.base is None else self.base.inputs
+
+    @property
+    def retries(self) -> bool:
+        """Whether the plan is to try quarantined inputs again, and adds none."""
+        return self.base is not None and self.entries == 0
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form."""
         return {
@@ -113,7 +129,7 @@ class Plan:
             "schema": self.schema.to_json(),
             "level": self.level,
             "dictionary": None if self.dictionary is None else self.dictionary.to_json(),
-            "tasks": [[t.source, t.mark, t.start, t.count, t.position, t.only] for t in self.tasks],
+            "tasks": [list(astuple(task)) for task in self.tasks],
             "versions": self.versions,
             "base": None
             if self.base is None
@@ -133,7 +149,7 @@ class Plan:
             schema=Schema.from_json(data["schema"]),
             level=data["level"],
             dictionary=None if data["dictionary"] is None else FileRef(**data["dictionary"]),
-            tasks=tuple(Task(*t[:5], None if t[5] is None else tuple(t[5])) for t in data["tasks"]),
+            tasks=tuple(map(Task.from_json, data["tasks"])),
             versions=data["versions"],
             base=None if data["base"] is None else Base(*data["base"]),
         )
@@ -152,26 +168,43 @@ class Plan:
         try:
             data = json.loads(layout.plan.read_bytes())
         except FileNotFoundError:
-            msg = f"there is no plan in {layout.partial}; make one with 'lazygraph-write plan SOURCE -o {layout.final.name}'"
+            msg = (
+                f"there is no plan in {layout.partial}; make one with "
+                f"'lazygraph-write plan SOURCE -o {layout.final.name}'"
+            )
             raise InputError(msg) from None
         if data.get("plan") != PLAN_VERSION:
-            msg = f"{layout.plan} is of plan version {data.get('plan')}; this release makes {PLAN_VERSION}: delete it and plan anew"
+            msg = (
+                f"{layout.plan} is of plan version {data.get('plan')}; required: {PLAN_VERSION}, which this release "
+                "makes: delete it and plan anew"
+            )
             raise InputError(msg)
         return cls.from_json(data)
 
     def differences(self, other: Plan) -> list[str]:
         """Where another plan would give other bytes, one sentence each; empty if they are the same work."""
         mine, theirs = self._identity(), other._identity()
-        return [f"{key}: {_short(mine[key])} -> {_short(theirs[key])}" for key in mine if mine[key] != theirs[key]]
+        return [
+            f"{key}: {_short(mine.get(key))} -> {_short(theirs.get(key))}"
+            for key in {**mine, **theirs}
+            if mine.get(key) != theirs.get(key)
+        ]
 
     def _identity(self) -> dict[str, Any]:
+        """What decides the bytes, one entry for each thing that can differ."""
         out = self.to_json()
-        # Where the input lies does not matter, what it holds does. The dictionary follows from the rest.
+        # Where the input lies does not matter, what it is named and what it holds does.
         out["sources"] = [
-            {k: v for k, v in s["source"].items() if k not in ("path", "paths")} for s in self.sources
+            {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
+            for s in self.sources
         ]
-        del out["dictionary"]
-        return out
+        # The dictionary follows from the rest, and notes are told, not made into graphs.
+        del out["dictionary"], out["notes"]
+        tasks = out.pop("tasks")
+        most = max((task.count for task in self.tasks), default=0)
+        digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
+        out["shards"] = f"{len(tasks)} of up to {most} inputs ({digest[:8]})"
+        return {f"{part} {k}": v for part in ("recipe", "versions") for k, v in out.pop(part).items()} | out
 
 
 def shard_size(entries: int) -> int:
@@ -224,7 +257,8 @@ def scan_sources(
     scans = [source.scan(fine, layout.spool(number)) for number, source in enumerate(sources)]
     entries = sum(scan.entries for scan in scans)
     if entries == 0:
-        msg = f"found no structures in {', '.join(source.name for source in sources) or 'nothing'}; required: at least one"
+        names = ", ".join(source.name for source in sources)
+        msg = f"found no structures in {names or 'nothing'}; required: at least one"
         raise UnreadableInput(msg)
     size = options.shard_size or shard_size(entries)
     return Plan(
@@ -248,9 +282,21 @@ def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Ent
     source = source_from_json(plan.sources[task.source]["source"])
     wanted = None if task.only is None else set(task.only)
     entries = source.read(Cut(task.mark, task.start, task.count), layout.spool(task.source))
-    for number, entry in enumerate(entries):
-        if wanted is None or number in wanted:
-            yield task.position + number, entry
+    found = 0
+    try:
+        for number, entry in enumerate(entries):
+            found += 1
+            if wanted is None or number in wanted:
+                yield task.position + number, entry
+    except UnreadableInput as error:
+        msg = f"{source.name}: {error}"
+        raise UnreadableInput(msg) from error
+    if found != task.count:
+        msg = (
+            f"{source.name}: found {found} inputs from number {task.start} on; required: {task.count}, as when it was "
+            "planned: the input has changed since"
+        )
+        raise UnreadableInput(msg)
 
 
 def versions() -> dict[str, str]:
@@ -307,7 +353,7 @@ def check_same_work(stored: Plan, new: Plan, layout: Layout) -> None:
     """
     if differences := stored.differences(new):
         msg = (
-            f"{layout.partial} was begun with other arguments or input: {'; '.join(differences)}. Run the earlier command "
-            "again to finish it, or delete that folder to begin anew"
+            f"{layout.partial} was begun with other arguments or input: {'; '.join(differences)}. Run the earlier "
+            "command again to finish it, or delete that folder to begin anew"
         )
         raise OutputExists(msg)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lazygraph.errors import InputError, LazyGraphError
+from lazygraph.errors import LazyGraphError
 from lazygraph.writing.worker import Made, make_shard
 
 __all__ = ["available_cpus", "make_shards"]
@@ -51,9 +51,6 @@ def make_shards(
         LazyGraphError: a worker process died.
     """
     pending = list(tasks)
-    if workers is not None and workers < 1:
-        msg = f"found workers={workers}; required: at least 1, or None for one per available CPU"
-        raise InputError(msg)
     workers = min(workers or available_cpus(), len(pending))
     total = sum(inputs[task] for task in pending)
     with _bar(total, show=progress) as bar:

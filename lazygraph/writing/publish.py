@@ -10,13 +10,15 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from lazygraph.errors import CorruptDataset, UnsupportedFormat
 from lazygraph.format.files import fsync_directory
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.writing.layout import Layout
 
-__all__ = ["GRACE", "collect_garbage", "publish", "roll_forward"]
+__all__ = ["GRACE", "collect_garbage", "publish", "resumable", "roll_forward", "sweep"]
 
 GRACE = 3600.0  # seconds for which readers of the state before find their files
 
@@ -37,23 +39,42 @@ def publish(layout: Layout, folder: Path, manifest: Manifest) -> None:
     roll_forward(layout)
 
 
-def roll_forward(layout: Layout) -> None:
-    """Finish changes that were decided; does nothing where there are none. Every step may be repeated."""
+def roll_forward(layout: Layout) -> bool:
+    """Finish changes that were decided; whether there was a write among them. Every step may be repeated."""
+    written = False
     for folder in (layout.edit, layout.dataset):
         if not (folder / MANIFEST).exists():
             continue
         if folder == layout.dataset:
             # The plan is carried out: a later run must not take it for unfinished work.
+            written = True
             layout.plan.unlink(missing_ok=True)
             fsync_directory(layout.partial)
         if layout.final.exists():
             _move_into(folder, layout.final)
-        else:
+        elif all((folder / file.name).exists() for file in Manifest.load(folder).files()):
             folder.rename(layout.final)
+        else:
+            shutil.rmtree(folder)  # a change of a dataset that was deleted since
+            continue
         fsync_directory(layout.final.parent)
-    if not layout.plan.exists():
-        for leftover in (layout.spools, layout.staged().spools, layout.rows, layout.dataset, layout.edit):
-            shutil.rmtree(leftover, ignore_errors=True)
+    if not resumable(layout):
+        sweep(layout)
+    return written
+
+
+def resumable(layout: Layout) -> bool:
+    """Whether the partial folder holds work that a later run can finish: a plan, or a change that was decided."""
+    return layout.plan.exists() or any((folder / MANIFEST).exists() for folder in (layout.edit, layout.dataset))
+
+
+def sweep(layout: Layout) -> None:
+    """Remove everything from the partial folder but the lock; what a dying worker still writes may stay."""
+    for path in layout.partial.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != layout.lock:
+            path.unlink(missing_ok=True)
 
 
 def collect_garbage(directory: Path, manifest: Manifest) -> tuple[int, int]:
@@ -77,8 +98,10 @@ def _move_into(folder: Path, final: Path) -> None:
     """New files, then the manifest, from a folder into a dataset directory."""
     new = Manifest.load(folder)
     if (final / MANIFEST).exists() and time.time() - (final / MANIFEST).stat().st_mtime > GRACE:
-        for path in unreferenced(final, [Manifest.load(final), new]):
-            _delete(path)
+        # A dataset that is too broken to be read may be overwritten; its files are then left to gc.
+        with suppress(CorruptDataset, UnsupportedFormat):
+            for path in unreferenced(final, [Manifest.load(final), new]):
+                _delete(path)
     for file in new.files():
         if (folder / file.name).exists():
             (final / file.name).parent.mkdir(exist_ok=True)

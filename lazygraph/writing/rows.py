@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
 from lazygraph.format.files import FileRef, write_atomic
 
@@ -21,7 +21,7 @@ __all__ = ["Rejected", "RowBuffer", "ShardRows"]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One input that could not become a graph: entry number ``entry`` of a source, number ``position`` of all inputs."""
+    """One input that could not become a graph: number ``entry`` of its source, number ``position`` of all inputs."""
 
     source: str
     position: int
@@ -105,11 +105,19 @@ class RowBuffer:
         graph_id: str,
         formula: str,
         counts: tuple[int, ...],
+        *,
         labels: Sequence[Any],
         digest: bytes,
         split: str | None = None,
     ) -> None:
-        """One graph that was written."""
+        """One graph that was written.
+
+        Raises:
+            InputError: there are more splits than codes for them.
+        """
+        if split is not None and split not in self._splits and len(self._splits) == NO_SPLIT:
+            msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
+            raise InputError(msg)
         code = NO_SPLIT if split is None else self._splits.setdefault(split, len(self._splits))
         self._rows.append((position, graph_id, formula, counts, labels, digest, code))
 

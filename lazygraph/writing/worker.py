@@ -37,9 +37,15 @@ def make_shard(final: Path, task: int) -> Made:
     Needs nothing but the plan's folder and the inputs, and touches no other shard: any number of processes on any
     machines may each do theirs. Publishes the shard's file first and what is known of it last, both atomically.
     Imports neither torch nor jarvis.
+
+    Raises:
+        InputError: there is no plan, or no such shard in it, or the input is not what it was.
     """
     layout = Layout.of(final)
     plan = Plan.load(layout)
+    if task not in range(len(plan.tasks)):
+        msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
+        raise InputError(msg)
     done = layout.done(task)
     try:
         rows = ShardRows.load(done)
@@ -66,6 +72,8 @@ def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
             values, atoms = labels.row(entry.labels, len(crystal))
             raw, counts = pack(schema, position, crystal_values(graph, atoms))
             graph_id = text_array([entry.id]).item()
+            formula = crystal.formula
+            text_array([formula], "formula")  # too long with some fifty elements
         except InputError as error:
             rows.rejected.append(
                 Rejected(
@@ -75,7 +83,7 @@ def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
             continue
         frames.append(compress(raw))
         digest = graph_digest(graph_id, raw)
-        rows.add(position, entry.id, crystal.formula, counts, values, digest, entry.split)
+        rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
     return rows.finish(file, record)
 

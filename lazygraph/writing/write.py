@@ -7,22 +7,22 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
 from lazygraph.format.manifest import MANIFEST, Manifest
-from lazygraph.graphs.spec import GraphSpec, graph as make_spec
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.spec import graph as make_spec
 from lazygraph.sources.detect import open_sources
-from lazygraph.writing.edit import add_splits, check_fractions
 from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
-from lazygraph.writing.merge import Merged, merge
+from lazygraph.writing.merge import Merged, already_merged, merge
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
+from lazygraph.writing.splits import SplitRule
 
 __all__ = ["Report", "finish", "plan", "write"]
 
@@ -114,15 +114,18 @@ def write(
     begin = time.perf_counter()
     layout = Layout.of(path)
     spec = make_spec(graph) if isinstance(graph, str) else graph
-    if split is not None:
-        check_fractions(split)
+    rule = None if split is None else SplitRule(tuple(split), seed, group)
     options = _options(labels, units, level, shard_size)
     adds = append or retry_quarantined
+    if workers is not None and workers < 1:
+        msg = f"found workers={workers}; required: at least 1, or None for one per available CPU"
+        raise InputError(msg)
     if overwrite + append + retry_quarantined > 1:
         msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
         raise InputError(msg)
-    with exclusive(layout):
-        check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+    with exclusive(layout) as finished:
+        if not finished:  # else it may be this very work that a killed process had all but finished
+            check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
         sources = open_sources(source, format=format, id_key=id_key)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
@@ -132,13 +135,15 @@ def write(
             new = plan_append(sources, spec, options, layout.staged())
         else:
             new = make_plan(sources, spec or make_spec("comformer"), options, layout.staged())
+        if finished:
+            if merged := already_merged(new, layout, rule):
+                return _report(merged, layout, begin)
+            check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
         _begin(new, layout)
         pending = [task for task in range(len(new.tasks)) if not layout.done(task).exists()]
         counts = [task.count for task in new.tasks]
         make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
-        merged = merge(layout)
-        if split is not None:
-            add_splits(layout, split, seed=seed, group=group)
+        merged = merge(layout, rule)
     return _report(merged, layout, begin)
 
 

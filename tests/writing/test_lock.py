@@ -1,0 +1,214 @@
+"""One writer at a time, and none that is dead."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+
+import pytest
+
+import lazygraph as lg
+from lazygraph.errors import DatasetNotFound, WriterBusy
+from lazygraph.writing.edit import gc, set_labels, set_splits
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import exclusive, shared
+from lazygraph.writing.write import plan
+
+HOLD = """
+import sys
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import exclusive, shared
+with (exclusive if sys.argv[2] == "exclusive" else shared)(Layout.of(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(environment, tmp_path):
+    """Another process that holds the lock until it is killed or told to go on."""
+    running = []
+
+    def hold(path, mode="exclusive"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, path, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment,
+        )  # fmt: skip
+        running.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def finished(tmp_path, write, salt):
+    path = tmp_path / "x.lg"
+    write([(f"id-{n}", salt(n), {"energy": n}) for n in range(6)], path)
+    return path
+
+
+def test_a_second_writer_is_refused_and_told_who_the_first_one_is(holder, finished, write, bytes_of):
+    process = holder(finished)
+    before = bytes_of(finished)
+    who = re.escape(f"is being written by process {process.pid} on {socket.gethostname()} (-c {finished}")
+    for work in (
+        lambda: write("prototypes:5", finished, overwrite=True),
+        lambda: write("prototypes:5", finished, append=True),
+        lambda: plan("prototypes:5", finished, overwrite=True),
+        lambda: lg.GraphWriter(finished, overwrite=True),
+        lambda: set_labels(finished, {"id-0": {"gap": 1}}),
+        lambda: set_splits(finished, (0.5, 0.25, 0.25)),
+        lambda: gc(finished),
+    ):
+        with pytest.raises(WriterBusy, match=who):
+            work()
+    assert bytes_of(finished) == before
+    process.communicate("go on\n")
+    assert process.returncode == 0
+    assert write("prototypes:5", finished, overwrite=True).written == 5
+    assert not Layout.of(finished).partial.exists()
+
+
+def test_a_lock_that_a_dead_process_left_blocks_nobody(holder, finished):
+    process = holder(finished)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Layout.of(finished).lock.read_bytes() != b""
+    assert set_splits(finished, (0.5, 0.25, 0.25)) == {"train": 3, "val": 1, "test": 1}
+    assert not Layout.of(finished).partial.exists()
+
+
+def test_many_may_make_shards_and_no_one_else_may_plan_or_merge_meanwhile(holder, tmp_path):
+    path = tmp_path / "x.lg"
+    plan("prototypes:20", path, shard_size=10)
+    first, second = holder(path, "shared"), holder(path, "shared")
+    with shared(Layout.of(path)), pytest.raises(WriterBusy, match="by other processes"), exclusive(Layout.of(path)):
+        pass
+    first.communicate("go on\n")
+    with pytest.raises(WriterBusy), exclusive(Layout.of(path)):
+        pass
+    second.communicate("go on\n")
+    with exclusive(Layout.of(path)), pytest.raises(WriterBusy, match=f"process {os.getpid()}"), shared(Layout.of(path)):
+        pass
+    assert Layout.of(path).plan.exists()
+
+
+def test_who_makes_shards_is_not_taken_for_the_dead_process_that_held_the_lock_before(holder, tmp_path):
+    path = tmp_path / "x.lg"
+    plan("prototypes:20", path, shard_size=10)
+    dead = holder(path)
+    dead.kill()
+    dead.wait()
+    holder(path, "shared")
+    with pytest.raises(WriterBusy, match="by other processes"), exclusive(Layout.of(path)):
+        pass
+
+
+def test_there_is_nothing_to_share_without_a_plan(tmp_path):
+    with pytest.raises(lg.InputError, match="there is no plan"), shared(Layout.of(tmp_path / "x.lg")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_threads_are_two_writers(tmp_path):
+    layout = Layout.of(tmp_path / "x.lg")
+    caught = []
+
+    def second():
+        try:
+            with exclusive(layout):
+                pass
+        except WriterBusy as error:
+            caught.append(error)
+
+    with exclusive(layout):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(caught) == 1
+
+
+def test_threads_that_take_turns_never_work_at_once(tmp_path):
+    """The folder and the lock come and go with every turn."""
+    layout = Layout.of(tmp_path / "x.lg")
+    inside, turns, wrong = [], [], []
+
+    def work():
+        done = 0
+        while done < 40:
+            try:
+                with exclusive(layout):
+                    inside.append(1)
+                    (layout.partial / "work").mkdir(exist_ok=False)
+                    (layout.partial / "work" / "file").write_text("mine")
+                    if len(inside) != 1:
+                        wrong.append(len(inside))
+                    inside.pop()
+                done += 1
+                turns.append(1)
+            except WriterBusy:
+                continue
+            except BaseException:
+                wrong.append(traceback.format_exc())
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(turns) == 160
+    assert not layout.partial.exists()
+
+
+def test_the_folder_that_is_removed_between_two_steps_is_made_again(tmp_path, monkeypatch):
+    layout = Layout.of(tmp_path / "x.lg")
+    real = fcntl.flock
+    calls = []
+
+    def flock(descriptor, mode):
+        calls.append(mode)
+        real(descriptor, mode)
+        if len(calls) == 1:
+            shutil.rmtree(layout.partial)  # its holder was done just before
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(layout):
+        assert len(calls) == 2
+        assert layout.lock.exists()
+
+
+def test_nothing_is_left_where_no_dataset_is(tmp_path, write):
+    path = tmp_path / "none" / "x.lg"
+    for work in (
+        lambda: gc(path),
+        lambda: set_labels(path, {"a": {"b": 1}}),
+        lambda: set_splits(path, (0.5, 0.25, 0.25)),
+    ):
+        with pytest.raises(DatasetNotFound, match=f"there is no dataset at {path}"):
+            work()
+        assert list(tmp_path.iterdir()) == []
+    for option in ({"append": True}, {"retry_quarantined": True}):
+        with pytest.raises(DatasetNotFound, match="write one first"):
+            write("prototypes:5", tmp_path / "x.lg", **option)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    layout = Layout.of(tmp_path / "x.lg")
+    layout.partial.touch()
+    with pytest.raises(NotADirectoryError), exclusive(layout):
+        pass

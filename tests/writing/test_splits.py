@@ -1,0 +1,159 @@
+"""Splits by fractions and by formula, as pure functions and in datasets."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lazygraph as lg
+from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.manifest import Manifest
+from lazygraph.writing.edit import set_splits
+from lazygraph.writing.splits import SplitRule, grouped_codes, split_codes
+
+SHARES = st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (0.5, 0.25, 0.25), (0.9, 0.05, 0.05)])
+
+
+def published(total, shares, seed):
+    """The rule of the published trainers, with their slices."""
+    n_train, n_val, n_test = (int(share * total) for share in shares)
+    ids = list(np.arange(total))
+    random.seed(seed)
+    random.shuffle(ids)
+    return ids[:n_train], ids[-(n_val + n_test) : -n_test], ids[-n_test:]
+
+
+@given(st.integers(20, 3000), SHARES, st.integers(0, 1000))
+def test_random_splits_are_those_of_the_published_rule(total, shares, seed):
+    codes = split_codes(total, shares, seed)
+    for code, ids in enumerate(published(total, shares, seed)):
+        assert np.flatnonzero(codes == code).tolist() == sorted(ids)
+
+
+def test_shares_that_floats_cannot_hold_are_rounded_as_the_published_rule_does():
+    assert int(0.29 * 100) == 28
+    assert (split_codes(100, (0.29, 0.57, 0.14), 123) == 0).sum() == 28
+
+
+@given(st.integers(0, 50), st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.3])] * 3).filter(sum), st.integers(0, 9))
+def test_splits_of_few_graphs_and_of_empty_shares(total, shares, seed):
+    codes = split_codes(total, shares, seed)
+    assert [(codes == code).sum() for code in range(3)] == [int(share * total) for share in shares]
+    assert set(codes.tolist()) <= {0, 1, 2, NO_SPLIT}
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=300), SHARES, st.integers(0, 1000))
+def test_groups_stay_together_and_shares_are_met_within_half_a_group(groups, shares, seed):
+    _, members = np.unique(groups, return_inverse=True)
+    codes = grouped_codes(members, shares, seed)
+    assert all(len(set(codes[members == group].tolist())) == 1 for group in set(members.tolist()))
+    assert NO_SPLIT not in codes
+    largest = np.bincount(members).max()
+    for code, share in enumerate(shares):
+        assert abs((codes == code).sum() - share * len(members)) <= largest + 1e-6
+
+
+def test_groups_that_no_share_takes_are_in_no_split():
+    codes = grouped_codes(np.arange(1000), (0.5, 0.1, 0.1), 1)
+    assert np.bincount(codes, minlength=256)[[0, 1, 2, NO_SPLIT]].tolist() == [500, 100, 100, 300]
+
+
+def test_another_seed_makes_another_split():
+    assert (split_codes(100, (0.8, 0.1, 0.1), 1) != split_codes(100, (0.8, 0.1, 0.1), 2)).any()
+    members = np.arange(100) // 3
+    assert (grouped_codes(members, (0.8, 0.1, 0.1), 1) != grouped_codes(members, (0.8, 0.1, 0.1), 2)).any()
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.2), (0.8, 0.1, 0.2), (1.1, 0, 0), (-0.1, 0.5, 0.5), (0, 0, 0), (), "abc"])
+def test_fractions_that_are_none_are_refused_before_work_begins(shares, tmp_path, write):
+    with pytest.raises((lg.InputError, TypeError)):
+        write("prototypes:5", tmp_path / "x.lg", split=shares)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_that_is_unknown_is_refused(tmp_path, write):
+    with pytest.raises(lg.InputError, match="group='spacegroup'; required: 'formula'"):
+        write("prototypes:5", tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="spacegroup")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_splits_written_at_once_and_named_later_are_the_same(tmp_path, write, bytes_of):
+    write("prototypes:80", tmp_path / "one.lg", split=(0.6, 0.2, 0.2), seed=5)
+    write("prototypes:80", tmp_path / "two.lg")
+    before = Manifest.load(tmp_path / "two.lg").content_id
+    assert set_splits(tmp_path / "two.lg", (0.6, 0.2, 0.2), seed=5) == {"train": 48, "val": 16, "test": 16}
+    assert bytes_of(tmp_path / "one.lg") == bytes_of(tmp_path / "two.lg")
+    assert Manifest.load(tmp_path / "one.lg").content_id == before
+    ds = lg.LazyGraphDataset(tmp_path / "one.lg")
+    _, _, test = published(80, (0.6, 0.2, 0.2), 5)
+    assert ds.split("test").ids.tolist() == [f"prototype-{n:07d}" for n in sorted(test)]
+
+
+def test_no_formula_is_in_two_splits(tmp_path, write):
+    crystals = []
+    for n in range(60):
+        numbers = [11, 17] if n % 4 == 0 else [3 + n % 7, 17]
+        crystals.append((f"{n}", lg.Crystal(np.eye(3) * (4 + n / 50), [[0, 0, 0], [0.5, 0.5, 0.5]], numbers)))
+    write(crystals, tmp_path / "x.lg", split=(0.5, 0.25, 0.25), group="formula")
+    columns = lg.LazyGraphDataset(tmp_path / "x.lg").columns
+    splits = {}
+    for formula, split in zip(columns["formula"], columns["split"], strict=True):
+        splits.setdefault(formula, set()).add(split)
+    assert len(splits) >= 8
+    assert all(len(found) == 1 for found in splits.values())
+    assert {name for found in splits.values() for name in found} == {"train", "val", "test"}
+
+
+def test_named_splits(tmp_path, write):
+    path = tmp_path / "x.lg"
+    write("prototypes:6", path, split=(0.5, 0.25, 0.25))
+    ids = [f"prototype-{n:07d}" for n in range(6)]
+    assert set_splits(path, names={"fold-1": ids[3:1:-1], "fold-0": iter(ids[:1])}) == {"fold-1": 2, "fold-0": 1}
+    ds = lg.LazyGraphDataset(path)
+    assert ds.split("fold-1").ids.tolist() == ids[2:4]
+    assert ds.columns["split"].tolist() == ["fold-0", "", "fold-1", "fold-1", "", ""]
+    with pytest.raises(lg.InputError, match="'train'.*'fold-1', 'fold-0'"):
+        ds.split("train")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "both or neither"),
+        ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "both or neither"),
+        ({"names": {}}, "found 0 splits"),
+        ({"names": {str(n): [] for n in range(255)}}, "found 255 splits"),
+        ({"names": {"a": ["prototype-0000001"], "b": ["prototype-0000001"]}}, "in the splits 'a' and 'b'"),
+        ({"names": {"a": ["prototype-0000001"] * 2}}, "in the splits 'a' and 'a'"),
+    ],
+)
+def test_named_splits_that_cannot_be(options, message, tmp_path, write, bytes_of):
+    write("prototypes:6", tmp_path / "x.lg")
+    before = bytes_of(tmp_path / "x.lg")
+    with pytest.raises(lg.InputError, match=message):
+        set_splits(tmp_path / "x.lg", **options)
+    with pytest.raises(KeyError, match="'mp-1'"):
+        set_splits(tmp_path / "x.lg", names={"a": ["mp-1"]})
+    assert bytes_of(tmp_path / "x.lg") == before
+
+
+def test_splits_of_ready_made_graphs(tmp_path):
+    with lg.GraphWriter(tmp_path / "x.lg") as writer:
+        for n in range(10):
+            writer.add({"z": np.ones(n + 1)})
+    with pytest.raises(lg.InputError, match="no formulas"):
+        set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="formula")
+    assert set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1)) == {"train": 8, "val": 1, "test": 1}
+
+
+def test_the_largest_number_of_splits(tmp_path, write):
+    write("prototypes:300", tmp_path / "x.lg")
+    names = {f"s{n}": [f"prototype-{n:07d}"] for n in range(254)}
+    set_splits(tmp_path / "x.lg", names=names)
+    ds = lg.LazyGraphDataset(tmp_path / "x.lg")
+    assert ds.split("s253").ids.tolist() == ["prototype-0000253"]
+    assert SplitRule((1, 0, 0)).codes(3, None).tolist() == [0, 0, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lazygraph.graphs.crystal_graph import CrystalGraph
-from lazygraph.graphs.presets import PRESETS
+from lazygraph.graphs.presets import PRESETS, REQUIRED, Preset
 from lazygraph.graphs.spec import GraphSpec, graph
 
-__all__ = ["PRESETS", "CrystalGraph", "GraphSpec", "graph"]
+__all__ = ["PRESETS", "REQUIRED", "CrystalGraph", "GraphSpec", "Preset", "graph"]

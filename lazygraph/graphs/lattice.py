@@ -5,8 +5,8 @@ the last bit in the published code. So that arithmetic is part of the rule, and 
 
 - jarvis-tools rounds the lattice to five decimals for coordinates and angles, but not for the translations;
 - the length of image S is that of ``(S L + x_0) - x_0``, where x_0 is the position of the first atom, a matrix product
-  that BLAS rounds once per step (fused multiply-add); here the same is computed without BLAS, so that every machine
-  agrees;
+  that BLAS rounds once per step (fused multiply-add) unless there is one atom only; here the same is computed without
+  BLAS, so that every machine agrees;
 - images of equal length keep the order (S_0, S_1, S_2), from negative to positive.
 """
 
@@ -55,7 +55,8 @@ def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
         msg = f"the structure has pbc={crystal.pbc}; required for lattice vectors: a crystal that repeats three ways"
         raise StructureError(msg)
     rounded = _rounded(crystal.lattice)
-    images = _by_length(crystal, _position(crystal.frac_coords[0].tolist(), rounded))
+    place = _position if len(crystal) > 1 else _cartesian  # a product with a single row is not fused
+    images = _by_length(crystal, place(crystal.frac_coords[0].tolist(), rounded))
     first = next(images)
     second = next(s for s in images if not _parallel(first, s))
     normal = _cross(first, second)

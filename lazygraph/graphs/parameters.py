@@ -1,4 +1,4 @@
-"""What each parameter of a recipe may be, and the one type in which it is kept."""
+"""What each field of a recipe may be, and the one type in which it is kept."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from typing import Any
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.neighbors import MAX_RADIUS, MIN_DISTANCE
 
-__all__ = ["check"]
+__all__ = ["check", "impossible", "switch"]
 
 MAX_TOLERANCE = 0.1  # A; a wider shell would join neighbours that no one calls equally far
-LENGTHS = {"cutoff": (MIN_DISTANCE, MAX_RADIUS), "tolerance": (0.0, MAX_TOLERANCE)}
-CHOICES = {"ties": ("shell",), "boundary": ("<", "<=")}
+LENGTHS = {
+    "cutoff": (MIN_DISTANCE, MAX_RADIUS),
+    "threebody_cutoff": (MIN_DISTANCE, MAX_RADIUS),
+    "bond_cutoff": (MIN_DISTANCE, MAX_RADIUS),
+    "tolerance": (0.0, MAX_TOLERANCE),
+}
+CHOICES = {
+    "ties": ("shell", "reference"),
+    "boundary": ("<", "<="),
+    "lattice_edges": ("comformer", "matformer"),
+    "lattice_vectors": ("comformer",),
+    "isolated_atoms": ("error",),
+}
 
 
-def check(name: str, value: Any, default: Any) -> Any:
-    """The value of parameter ``name`` as a recipe keeps it: float, int, str, or None for off.
+def check(name: str, value: Any) -> Any:
+    """The value of the field ``name`` as a recipe keeps it: float, int, str or bool.
 
     Raises:
         RecipeError: the value is impossible; the message says what was found and what is required.
@@ -24,22 +35,34 @@ def check(name: str, value: Any, default: Any) -> Any:
     if name in CHOICES:
         if isinstance(value, str) and value in CHOICES[name]:
             return value
-        raise _impossible(name, value, " or ".join(map(repr, CHOICES[name])))
-    if name == "lattice_edges":  # on, which is the preset's kind, or off
-        if value is None or value is False:
-            return None
-        if value is True or (isinstance(value, str) and value == default):
-            return default
-        raise _impossible(name, value, "True or False")
+        raise impossible(name, value, " or ".join(map(repr, CHOICES[name])))
     if name == "max_neighbors":
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-            raise _impossible(name, value, "a whole number, at least 1")
+            raise impossible(name, value, "a whole number, at least 1")
         return int(value)
+    if name == "duplicates":
+        if not isinstance(value, bool):
+            raise impossible(name, value, "True or False")
+        return value
     least, most = LENGTHS[name]
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= float(value) <= most:
-        raise _impossible(name, value, f"a length from {least:g} to {most:g} A")
+        raise impossible(name, value, f"a length from {least:g} to {most:g} A")
     return float(value)
 
 
-def _impossible(name: str, value: Any, required: str) -> RecipeError:
+def switch(name: str, value: Any, kind: Any) -> Any:
+    """A parameter that is on, which is the preset's ``kind``, or off, which is None.
+
+    Raises:
+        RecipeError: the value is neither on nor off.
+    """
+    if value is None or value is False:
+        return None
+    if value is True or (isinstance(value, str) and value == kind):
+        return kind
+    raise impossible(name, value, "True or False")
+
+
+def impossible(name: str, value: Any, required: str) -> RecipeError:
+    """The error for a value that field ``name`` cannot have."""
     return RecipeError(f"found {name}={value!r}; required: {required}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["PRESETS", "REQUIRED", "Preset"]
+from lazygraph.errors import RecipeError
+
+__all__ = ["PRESETS", "REQUIRED", "Preset", "find_preset"]
 
 REQUIRED: Final = object()
 """Stands for the default of a parameter that has none."""
@@ -15,37 +18,139 @@ REQUIRED: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One named recipe."""
+    """One named recipe. Declare one of your own in any module, and name it ``module:variable``.
+
+    Example:
+        >>> close = Preset(
+        ...     "close",
+        ...     summary="the six closest within 5 A",
+        ...     rule="nearest",
+        ...     parameters={"cutoff": 5.0, "max_neighbors": 6},
+        ...     fixed={"boundary": "<"},
+        ... )  # in mypkg/graphs.py: lazygraph.graph("mypkg.graphs:close", max_neighbors=8)
+    """
 
     name: str
     summary: str
     rule: str
-    """How edges are chosen: ``shell`` or ``radius``."""
+    """How edges are chosen: ``shell``, ``nearest`` or ``radius``."""
     parameters: Mapping[str, Any]
-    """What :func:`lazygraph.graph` takes for this preset, with defaults."""
+    """What :func:`lazygraph.graph` takes for this preset, with defaults: fields of ``GraphSpec``."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the recipe that this preset sets and nobody changes."""
 
+
+def find_preset(name: Any) -> Preset:
+    """The preset of this name, or the one that a module holds for ``module:variable``, which imports the module.
+
+    Only for names that a user gave: a name that was read from a dataset is a label, and runs no code.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    if isinstance(name, str) and name in PRESETS:
+        return PRESETS[name]
+    if not isinstance(name, str) or name.count(":") != 1:
+        msg = f"found the preset {name!r}; required: one of {', '.join(PRESETS)}, or module:variable for your own"
+        raise RecipeError(msg)
+    module, variable = name.split(":")
+    try:
+        found = getattr(importlib.import_module(module), variable)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"the preset {name!r} cannot be imported ({error}); required: an importable module that holds a Preset"
+        raise RecipeError(msg) from error
+    if not isinstance(found, Preset):
+        msg = f"{name!r} is a {type(found).__name__}; required: a lazygraph.graphs.Preset"
+        raise RecipeError(msg)
+    return found
+
+
+_TIES = {"ties": "shell", "tolerance": 1e-4}
 
 _ALL = (
     Preset(
         "comformer",
         summary="ComFormer as trained on JARVIS and MP: k-th shell, both self images twice, three lattice vectors",
         rule="shell",
-        parameters={
-            "cutoff": 4.0,
-            "max_neighbors": 25,
-            "ties": "shell",
-            "tolerance": 1e-4,
-            "lattice_edges": "comformer",
-        },
+        parameters={"cutoff": 4.0, "max_neighbors": 25, **_TIES, "lattice_edges": "comformer"},
         fixed={"duplicates": True, "lattice_vectors": "comformer"},
     ),
+    Preset(
+        "matformer",
+        summary="Matformer: k-th shell, both self images twice, six lattice edges unless the cutoff had to grow",
+        rule="shell",
+        parameters={"cutoff": 8.0, "max_neighbors": 12, **_TIES, "lattice_edges": "matformer"},
+        fixed={"duplicates": True},
+    ),
+    Preset(
+        "potnet",
+        summary="PotNet's local graph: k-th shell, both self images twice",
+        rule="shell",
+        parameters={"cutoff": 4.0, "max_neighbors": 16, **_TIES},
+        fixed={"duplicates": True},
+    ),
+    Preset(
+        "alignn",
+        summary="ALIGNN as published (to 2025): k-th shell, both self images twice",
+        rule="shell",
+        parameters={"cutoff": 8.0, "max_neighbors": 12, **_TIES},
+        fixed={"duplicates": True},
+    ),
+    Preset(
+        "alignn-2026",
+        summary="ALIGNN from 2026: the k nearest, directed; angles between edges within 3.5 A",
+        rule="nearest",
+        parameters={"cutoff": 5.0, "max_neighbors": 12, "threebody_cutoff": 3.5},
+        fixed={"boundary": "<"},
+    ),
+    Preset(
+        "cgcnn",
+        summary="CGCNN: the k nearest, directed; the view pads atoms that have fewer",
+        rule="nearest",
+        parameters={"cutoff": 8.0, "max_neighbors": 12},
+        fixed={"boundary": "<="},
+    ),
+    Preset(
+        "megnet",
+        summary="MEGNet as matgl's model, 4 A (the class default of the original TensorFlow code was 5 A)",
+        rule="radius",
+        parameters={"cutoff": 4.0},
+        fixed={"boundary": "<="},
+    ),
+    Preset(
+        "m3gnet",
+        summary="M3GNet: radius, with triplets of bonds within 4 A",
+        rule="radius",
+        parameters={"cutoff": 5.0, "threebody_cutoff": 4.0},
+        fixed={"boundary": "<="},
+    ),
+    Preset(
+        "chgnet",
+        summary="CHGNet: radius, with a bond graph within 3 A; an isolated atom is an error",
+        rule="radius",
+        parameters={"cutoff": 6.0, "bond_cutoff": 3.0},
+        fixed={"boundary": "<=", "isolated_atoms": "error"},
+    ),
+    Preset("mace", summary="MACE: radius", rule="radius", parameters={"cutoff": 5.0}, fixed={"boundary": "<"}),
+    Preset(
+        "nequip",
+        summary="NequIP: radius (each of its models states a cutoff of its own)",
+        rule="radius",
+        parameters={"cutoff": 5.0},
+        fixed={"boundary": "<"},
+    ),
+    Preset("sevennet", summary="SevenNet: radius", rule="radius", parameters={"cutoff": 4.5}, fixed={"boundary": "<"}),
     Preset(
         "shell",
         summary="every neighbour up to the shell of the k-th, made symmetric",
         rule="shell",
-        parameters={"max_neighbors": REQUIRED, "ties": "shell", "tolerance": 1e-4},
+        parameters={"max_neighbors": REQUIRED, **_TIES},
+    ),
+    Preset(
+        "nearest",
+        summary="the k nearest within a cutoff, directed",
+        rule="nearest",
+        parameters={"max_neighbors": REQUIRED, "cutoff": REQUIRED, "boundary": "<="},
     ),
     Preset(
         "radius",
@@ -56,5 +161,4 @@ _ALL = (
 )
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
-
 """Name -> preset: the published models and the bare rules."""

@@ -11,51 +11,101 @@ import numpy as np
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
+from lazygraph.graphs.backends import Backend, backend_named
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
-from lazygraph.graphs.pairs import both_directions, sort_pairs
-from lazygraph.graphs.parameters import check
-from lazygraph.graphs.presets import PRESETS, REQUIRED, Preset
+from lazygraph.graphs.parameters import check, impossible, switch
+from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
 from lazygraph.graphs.rules import RULES
 
 __all__ = ["GraphSpec", "graph"]
 
+# Fields younger than the first release: written where they are set, so that its recipes keep their bytes and are read.
+YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms"})
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphSpec:
-    """Which edges a crystal gets. Made by :func:`graph`; picklable, hashable, compared field by field.
+    """Which edges a crystal gets. Made by :func:`graph`; checked, picklable, hashable, compared field by field.
 
-    A field that the preset has no use for is None.
+    Complete in itself: rule and fields say everything, and the preset's name is a label, never looked up to build. A
+    field that the recipe has no use for is None.
+
+    Raises:
+        RecipeError: a field is impossible, missing or of no use to the rule, or not what a preset of lazygraph fixes.
     """
 
     preset: str
+    """What the recipe was made from: a name of ``PRESETS``, or ``module:variable`` for a preset of a user's own."""
     rule: str
-    """``shell`` (up to the shell of the k-th neighbour) or ``radius``."""
+    """``shell`` (up to the shell of the k-th neighbour), ``nearest`` (the k nearest, directed) or ``radius``."""
     cutoff: float | None = None
-    """A. With the shell rule a record of the published setting: it does not change the edges."""
+    """A. With the shell rule a record of the published setting, which changes edges only where :attr:`uses_cutoff`."""
     max_neighbors: int | None = None
-    """k of the shell rule."""
+    """k of the rules ``shell`` and ``nearest``."""
     ties: str | None = None
-    """``shell``: distances within the tolerance make one shell, which is kept whole."""
+    """``shell``: distances within the tolerance make one shell, which is kept whole. ``reference``: the published
+    arithmetic, bit for bit (see :mod:`lazygraph.graphs.reference`)."""
     tolerance: float | None = None
-    """A."""
+    """A; None with ``ties="reference"``, which compares exactly."""
     boundary: str | None = None
-    """``<`` or ``<=``: how the radius rule compares a distance with the cutoff."""
+    """``<`` or ``<=``: how the rules ``nearest`` and ``radius`` compare a distance with the cutoff."""
     duplicates: bool = False
     """Whether an atom's own images S and -S make two pairs, and so each edge twice, or one."""
     lattice_edges: str | None = None
-    """``comformer``: every atom is joined to its images along the three lattice vectors."""
+    """``comformer``: every atom is joined to its images along the three lattice vectors. ``matformer``: to six images,
+    unless an atom has fewer than k neighbours within the cutoff."""
     lattice_vectors: str | None = None
     """``comformer``: the graph carries three lattice vectors."""
+    threebody_cutoff: float | None = None
+    """A, a record for the view: triplets and line graphs are made of edges within it, at load."""
+    bond_cutoff: float | None = None
+    """A, a record for the view: CHGNet's bond graph is made of edges within it, at load."""
+    isolated_atoms: str | None = None
+    """``error``: an atom without edges is a StructureError."""
 
-    def build(self, structure: Any) -> CrystalGraph:
+    def __post_init__(self) -> None:
+        if not isinstance(self.preset, str):
+            raise impossible("preset", self.preset, "a name")
+        if not isinstance(self.rule, str) or self.rule not in RULES:
+            msg = f"found the rule {self.rule!r}; required: one of {', '.join(RULES)}"
+            raise RecipeError(msg)
+        rule = RULES[self.rule]
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if field.name in rule.needs or (field.name in rule.takes and value is not None):
+                object.__setattr__(self, field.name, check(field.name, value))
+            elif value != field.default:
+                raise impossible(field.name, value, f"{field.default!r}, for the rule {self.rule!r} has no use for it")
+        self._check_together()
+        if self.preset in PRESETS:
+            self._check_preset()
+
+    @property
+    def uses_cutoff(self) -> bool:
+        """Whether another cutoff can make other edges: always, but for the shell rule.
+
+        There only Matformer's lattice edges hang on it and, with ``ties="reference"``, which neighbours are lost where
+        coordinates span more than one cell.
+        """
+        return self.rule != "shell" or self.ties == "reference" or self.lattice_edges == "matformer"
+
+    def build(self, structure: Any, *, backend: str | Backend = "pymatgen") -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
 
-        Edges come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S), sorted by (i, j, S_0, S_1, S_2) of the
-        first, i <= j; for i == j without ``duplicates``, the first non-zero component of S is positive.
+        Edges of the rules ``shell`` and ``radius`` come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S),
+        sorted by (i, j, S_0, S_1, S_2) of the first, i <= j; for i == j without ``duplicates``, the first non-zero
+        component of S is positive. Those of ``nearest`` are sorted by (i, distance, j, S_0, S_1, S_2).
+
+        Args:
+            structure: the structure.
+            backend: the neighbour search, ``"pymatgen"``, ``"vesin"`` or a function with the contract of
+                ``lazygraph.graphs.backends.Backend``; the graph is the same.
 
         Raises:
             StructureError: the structure cannot become a graph of this recipe.
+            RecipeError: the backend is unknown.
+            MissingExtra: the backend is not installed.
 
         Example:
             >>> nacl = Crystal([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
@@ -63,14 +113,11 @@ class GraphSpec:
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
         crystal = Crystal.from_any(structure)
-        pairs_of, reads = RULES[self.rule]
-        settings = {name: getattr(self, name) for name in reads}
-        lattice_images = comformer_images(crystal) if self.lattice_vectors else None
-        if self.lattice_edges:
-            settings["self_images"] = lattice_images
-        pairs = pairs_of(crystal, **settings)
-        edge_index, images = both_directions(sort_pairs(pairs, len(crystal)))
-        stored = None if lattice_images is None else lattice_images.astype(np.int16)
+        lattice_images = (
+            comformer_images(crystal) if "comformer" in (self.lattice_vectors, self.lattice_edges) else None
+        )
+        edge_index, images = RULES[self.rule].edges(self, crystal, backend_named(backend), lattice_images)
+        stored = lattice_images.astype(np.int16) if lattice_images is not None and self.lattice_vectors else None
         return CrystalGraph(crystal, edge_index, images, stored)
 
     def diff(self, other: GraphSpec) -> list[str]:
@@ -80,57 +127,91 @@ class GraphSpec:
             >>> graph("comformer").diff(graph("comformer", cutoff=8.0))
             ['cutoff: 4.0 here, 8.0 there (the shell rule does not look at it: the edges are the same)']
         """
-        unused = self.rule == other.rule and "cutoff" not in RULES[self.rule].reads
+        unused = self.rule == other.rule and not self.uses_cutoff and not other.uses_cutoff
         note = f" (the {self.rule} rule does not look at it: the edges are the same)"
         return [
             f"{name}: {mine!r} here, {theirs!r} there{note if name == 'cutoff' and unused else ''}"
-            for name, mine in self.to_json().items()
+            for name, mine in dataclasses.asdict(self).items()
             if mine != (theirs := getattr(other, name))
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Every field by name; only str, int, float, bool and None."""
-        return dataclasses.asdict(self)
+        """The fields by name, only str, int, float, bool and None; those younger than version 0.1 only if set."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in YOUNGER}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GraphSpec:
-        """The recipe that :meth:`to_json` wrote.
+        """The recipe that :meth:`to_json` wrote. Imports nothing, whatever the preset is called.
 
         Raises:
-            RecipeError: a key is unknown or missing, or the values are not a recipe that :func:`graph` makes.
+            RecipeError: a key is unknown or missing, or the values are no recipe.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
-        if set(data) != fields:
-            msg = (
-                f"the recipe has the unknown keys {sorted(set(data) - fields)} and lacks {sorted(fields - set(data))}; "
-                f"required: exactly {sorted(fields)}"
-            )
+        unknown, missing = sorted(set(data) - fields), sorted(fields - YOUNGER - set(data))
+        if unknown or missing:
+            msg = f"the recipe has the unknown keys {unknown} and lacks {missing}; required: exactly {sorted(fields)}"
             raise RecipeError(msg)
-        preset = _preset(data["preset"])
-        spec = graph(preset.name, **{name: data[name] for name in preset.parameters})
-        for name, value in spec.to_json().items():
-            if value != data[name]:
-                msg = f"the recipe has {name}={data[name]!r}; required for the preset {preset.name!r}: {value!r}"
-                raise RecipeError(msg)
-        return spec
+        return cls(**data)
 
     def __repr__(self) -> str:
+        if self.preset not in PRESETS:
+            fields = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+            shown = [f"{name}={value!r}" for name, value, default in fields if value != default]
+            return f"lazygraph.GraphSpec({', '.join(shown)})"
         shown = [repr(self.preset)]
         for name, default in PRESETS[self.preset].parameters.items():
             value = getattr(self, name)
-            if value != default or name in ("cutoff", "max_neighbors"):
+            if name in ("cutoff", "max_neighbors") or value != _default(name, default, self.ties):
                 shown.append(f"{name}={value!r}")
         return f"lazygraph.graph({', '.join(shown)})"
 
+    def _check_together(self) -> None:
+        """Raise where two fields contradict one another."""
+        if self.ties == "reference":
+            if self.tolerance is not None:
+                raise impossible("tolerance", self.tolerance, "None with ties='reference', which compares exactly")
+            if self.cutoff is None:
+                msg = (
+                    f"found ties='reference' without cutoff; required: where the published search begins. The preset "
+                    f"{self.preset!r} was never published: use ties='shell'"
+                )
+                raise RecipeError(msg)
+        elif self.ties == "shell" and self.tolerance is None:
+            raise impossible("tolerance", None, "a length in A with ties='shell'")
+        if self.lattice_edges is not None and not self.duplicates:
+            raise impossible("duplicates", value=False, required=f"True with lattice_edges={self.lattice_edges!r}")
+        if self.lattice_edges == "matformer" and self.cutoff is None:
+            raise impossible("cutoff", None, "a length in A with lattice_edges='matformer'")
+        for name in ("threebody_cutoff", "bond_cutoff"):
+            inner = getattr(self, name)
+            if inner is not None and self.rule != "shell" and inner > self.cutoff:
+                raise impossible(name, inner, f"at most the cutoff, {self.cutoff:g} A")
+
+    def _check_preset(self) -> None:
+        """Raise where a recipe carries the name of a preset that fixes something else."""
+        preset = PRESETS[self.preset]
+        fixed = {field.name: field.default for field in dataclasses.fields(self)[2:]}
+        fixed |= {"rule": preset.rule, **preset.fixed}
+        for name, value in fixed.items():
+            found = getattr(self, name)
+            if name not in preset.parameters and found != value:
+                msg = f"the recipe has {name}={found!r}; required for the preset {self.preset!r}: {value!r}"
+                raise RecipeError(msg)
+        if "lattice_edges" in preset.parameters:
+            switch("lattice_edges", self.lattice_edges, preset.parameters["lattice_edges"])
+
 
 def graph(preset: str, /, **parameters: Any) -> GraphSpec:
-    """Make a recipe: a preset named after a published model, or a bare rule, with its parameters.
+    """Make a recipe: a preset named after a published model, a bare rule, or a preset of your own, with parameters.
 
     Args:
-        preset: ``comformer``, ``shell`` or ``radius``.
-        **parameters: what the preset takes, defaults from its published training settings: ``cutoff`` (A),
-            ``max_neighbors``, ``ties`` (``"shell"``), ``tolerance`` (A), ``lattice_edges`` (bool), ``boundary``
-            (``"<"`` or ``"<="``).
+        preset: ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``alignn-2026``, ``cgcnn``, ``megnet``,
+            ``m3gnet``, ``chgnet``, ``mace``, ``nequip``, ``sevennet``; ``shell``, ``nearest``, ``radius``; or
+            ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of yours, which is imported.
+        **parameters: what the preset takes, defaults from its published settings: ``cutoff`` (A), ``max_neighbors``,
+            ``ties`` (``"shell"`` or ``"reference"``), ``tolerance`` (A), ``lattice_edges`` (bool), ``boundary``
+            (``"<"`` or ``"<="``), ``threebody_cutoff`` (A), ``bond_cutoff`` (A).
 
     Raises:
         RecipeError: the preset or a parameter is unknown, required and missing, or impossible.
@@ -138,23 +219,33 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     Example:
         >>> graph("comformer", max_neighbors=12)
         lazygraph.graph('comformer', cutoff=4.0, max_neighbors=12)
+        >>> graph("alignn", ties="reference")
+        lazygraph.graph('alignn', cutoff=8.0, max_neighbors=12, ties='reference')
     """
-    declared = _preset(preset)
+    declared = find_preset(preset)
     if unknown := sorted(parameters.keys() - declared.parameters.keys()):
         msg = f"the preset {preset!r} has no parameter {unknown[0]!r}; it takes {', '.join(declared.parameters)}"
         raise RecipeError(msg)
+    ties = parameters.get("ties", declared.parameters.get("ties"))
     fields: dict[str, Any] = {}
-    for name, default in declared.parameters.items():
+    for name, declared_default in declared.parameters.items():
+        default = _default(name, declared_default, ties)
         value = parameters.get(name, default)
         if value is REQUIRED:
             msg = f"the preset {preset!r} needs {name}, as in lazygraph.graph({preset!r}, {name}=...)"
             raise RecipeError(msg)
-        fields[name] = check(name, value, default)
-    return GraphSpec(declared.name, declared.rule, **fields, **declared.fixed)
+        if name == "lattice_edges":
+            value = switch(name, value, default)
+        elif value is None and default is not None:
+            check(name, None)
+        fields[name] = value
+    try:
+        return GraphSpec(preset, declared.rule, **fields, **declared.fixed)
+    except TypeError as error:
+        msg = f"the preset {preset!r} declares what no recipe has ({error}); required: fields of GraphSpec"
+        raise RecipeError(msg) from error
 
 
-def _preset(name: Any) -> Preset:
-    if not isinstance(name, str) or name not in PRESETS:
-        msg = f"found the preset {name!r}; required: one of {', '.join(PRESETS)}"
-        raise RecipeError(msg)
-    return PRESETS[name]
+def _default(name: str, declared: Any, ties: Any) -> Any:
+    """What a parameter is where nobody sets it."""
+    return None if name == "tolerance" and ties == "reference" else declared

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
 
 import lazygraph.graphs as lg
+from lazygraph.graphs.vectors import edge_vectors
 
 TOLERANCE = 1e-4
 
@@ -44,9 +46,46 @@ def beyond_kth(crystal, edges, k):
     return excess[np.arange(len(rows)), np.abs(excess).argmin(axis=1)]
 
 
-@pytest.mark.parametrize(("name", "k"), [("comformer_k12_r8", 12), ("comformer_k25_r4", 25)])
-def test_every_published_comformer_edge_is_there_and_only_shell_mates_are_added(golden, golden_crystals, name, k):
-    spec = lg.graph("comformer", max_neighbors=k, tolerance=TOLERANCE)
+JARVIS = {
+    "comformer_k12_r8": lg.graph("comformer", cutoff=8.0, max_neighbors=12),
+    "comformer_k25_r4": lg.graph("comformer"),
+    "matformer_k12_r8": lg.graph("matformer"),
+    "alignn_k12_r8": lg.graph("alignn"),
+}
+
+
+@pytest.mark.parametrize("name", JARVIS)
+def test_ties_reference_is_the_published_graph(golden, golden_crystals, name):
+    spec = dataclasses.replace(JARVIS[name], ties="reference", tolerance=None)
+    with np.load(golden / f"{name}.npz") as file:
+        edges, vectors = parts(file, "edge_index"), parts(file, "vector")
+        assert len(edges) == len(golden_crystals) == 380
+        for crystal, edge_index, vector in zip(golden_crystals, edges, vectors, strict=True):
+            graph = spec.build(crystal)
+            # The published vectors are those of the rounded lattice; a graph holds the crystal as given.
+            rounded = np.around(crystal.lattice, 5)
+            ours = edge_vectors(crystal.frac_coords, rounded, graph.edge_index, graph.images)
+            assert_same_multiset(graph.edge_index, ours, edge_index, vector, 2e-5)
+            assert np.abs(graph.vectors - ours).max() < 5e-5
+
+
+def assert_same_multiset(edge_index, vectors, others, other_vectors, within):
+    """Equal multisets of (row 0, row 1, vector): both sorted by the ends, then by the vector on a coarse grid."""
+    assert edge_index.shape == others.shape
+
+    def order(ends, v):
+        # 0.01 A and an offset that no symmetric position has: no vector lies where rounding decides.
+        return np.lexsort((*np.floor((v + 0.0038217) / 0.01).T, ends[1], ends[0]))
+
+    mine, theirs = order(edge_index, vectors), order(others, other_vectors)
+    assert (edge_index[:, mine] == others[:, theirs]).all()
+    assert np.abs(vectors[mine] - other_vectors[theirs]).max() < within
+
+
+@pytest.mark.parametrize("name", JARVIS)
+def test_every_published_shell_edge_is_there_and_only_shell_mates_are_added(golden, golden_crystals, name):
+    spec = JARVIS[name]
+    k = spec.max_neighbors
     with np.load(golden / f"{name}.npz") as file:
         edges, vectors = parts(file, "edge_index"), parts(file, "vector")
         assert len(edges) == len(golden_crystals) == 380
@@ -81,9 +120,11 @@ def test_the_published_lattice_vectors(golden, golden_crystals, name):
             assert np.abs(images @ np.around(crystal.lattice, 5) - published).max() < 2e-5, crystal.formula
 
 
-@pytest.mark.parametrize(("name", "boundary"), [("mace_r5", "<"), ("m3gnet_r5_r4", "<=")])
-def test_the_published_radius_graphs(golden, golden_crystals, name, boundary):
-    spec = lg.graph("radius", cutoff=5.0, boundary=boundary)
+@pytest.mark.parametrize(
+    ("name", "preset"), [("mace_r5", "mace"), ("m3gnet_r5_r4", "m3gnet"), ("chgnet_r6_r3", "chgnet")]
+)
+def test_the_published_radius_graphs(golden, golden_crystals, name, preset):
+    spec = lg.graph(preset)
     with np.load(golden / f"{name}.npz") as file:
         for crystal, edge_index, images in zip(
             golden_crystals, parts(file, "edge_index"), parts(file, "image"), strict=True

@@ -1,8 +1,9 @@
-"""Both rules against a search that is short, slow and obviously right, and the symmetries that edges must have."""
+"""The rules against a search that is short, slow and obviously right, and the symmetries that edges must have."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 
 import numpy as np
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 import lazygraph.graphs as lg
 from lazygraph.crystal import Crystal
-from lazygraph.errors import StructureError
+from lazygraph.errors import MissingExtra, RecipeError, StructureError
+from lazygraph.graphs.backends import BACKENDS
 from lazygraph.graphs.neighbors import search
+from lazygraph.graphs.vectors import edge_distances
 
 TOLERANCE = 1e-4
 CLEAR = 1e-7  # A; no decision of a test may be closer than this
@@ -46,6 +49,13 @@ def brute_shell(crystal, k):
     limit = [shell[k - 1] + TOLERANCE for shell in shells]
     assume(all(abs(d - limit[i]) > CLEAR and abs(d - limit[j]) > CLEAR for (i, j, *_), d in found.items()))
     return {(i, j, *s) for (i, j, *s), d in found.items() if d <= max(limit[i], limit[j])}
+
+
+def kth_distance(crystal, atom, k):
+    radius = 3.0
+    while len(found := sorted(d for (i, *_), d in brute_force(crystal, radius).items() if i == atom)) < k:
+        radius *= 1.5
+    return found[k - 1]
 
 
 def edges_of(graph):
@@ -127,6 +137,73 @@ def test_comformer_is_the_shell_rule_with_self_images_twice_and_three_lattice_ed
     pairs = {e for e in shell if e[0] <= e[1]}
     assert Counter(edges_of(without)) == Counter(pairs) + Counter(map(reverse, pairs))
     assert (without.lattice_images == graph.lattice_images).all()
+
+
+def brute_nearest(crystal, k, cutoff):
+    """The nearest rule: directed edges in order, ties by neighbour and image."""
+    found = brute_force(crystal, cutoff)
+    chosen = []
+    for atom in range(len(crystal)):
+        # The same bits as the builder's distances, which state ties; the search itself is the slow one.
+        own = np.array([edge for edge in found if edge[0] == atom], dtype=int).reshape(-1, 5)
+        exact = edge_distances(crystal.frac_coords, crystal.lattice, own[:, :2].T, own[:, 2:])
+        chosen += [edge for _, edge in sorted(zip(exact.tolist(), map(tuple, own.tolist()), strict=True))[:k]]
+    return chosen
+
+
+@given(crystals(periodic=False), st.integers(1, 14), st.floats(1.0, 5.0), st.sampled_from(["<", "<="]))
+@settings(max_examples=80, deadline=None)
+def test_nearest_rule_is_the_brute_force_search(crystal, k, cutoff, boundary):
+    assume(all(abs(d - cutoff) > CLEAR for d in brute_force(crystal, cutoff + 0.1).values()))
+    graph = lg.graph("nearest", max_neighbors=k, cutoff=cutoff, boundary=boundary).build(crystal)
+    assert edges_of(graph) == brute_nearest(crystal, k, cutoff)
+    degrees = np.bincount(graph.edge_index[0], minlength=len(crystal))
+    within = Counter(i for i, *_ in brute_force(crystal, cutoff))
+    assert degrees.tolist() == [min(k, within[atom]) for atom in range(len(crystal))]
+
+
+@given(crystals(), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_nearest_edges_turn_and_move_with_the_crystal_where_no_tie_decides(crystal, seed):
+    k, rng = 5, np.random.default_rng(seed)
+    spec = lg.graph("nearest", max_neighbors=k, cutoff=9.0)
+    wider = lg.graph("nearest", max_neighbors=k + 1, cutoff=9.0).build(crystal)
+    distances = wider.distances.reshape(len(crystal), k + 1)  # every atom has so many within 9 A
+    assume((distances[:, k] - distances[:, k - 1] > CLEAR).all())
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turned = Crystal(crystal.lattice @ rotation, crystal.frac_coords + rng.normal(size=3), crystal.numbers)
+    assert Counter(edges_of(spec.build(turned))) == Counter(edges_of(spec.build(crystal)))
+
+
+def test_nearest_cuts_a_shell_by_neighbour_and_image():
+    cubic = Crystal(np.eye(3) * 4.0, [[0, 0, 0]], [14])
+    edges = edges_of(lg.graph("cgcnn", max_neighbors=4).build(cubic))
+    assert edges == [(0, 0, -1, 0, 0), (0, 0, 0, -1, 0), (0, 0, 0, 0, -1), (0, 0, 0, 0, 1)]
+
+
+def test_an_atom_with_too_few_neighbours_has_fewer_edges():
+    pair = Crystal(np.eye(3) * 30.0, [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5]], [6, 8, 2])
+    assert edges_of(lg.graph("cgcnn").build(pair)) == [(0, 1, 0, 0, 0), (1, 0, 0, 0, 0)]
+
+
+@given(crystals(), st.integers(1, 14), st.floats(2.0, 6.0))
+@settings(max_examples=40, deadline=None)
+def test_matformer_has_six_lattice_edges_unless_the_cutoff_had_to_grow(crystal, k, cutoff):
+    shell = brute_shell(crystal, k)
+    farthest = max(kth_distance(crystal, atom, k) for atom in range(len(crystal)))
+    assume(abs(farthest - cutoff - TOLERANCE) > CLEAR)
+    six = [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]
+    own = {(i, i, *s) for i in range(len(crystal)) for s in six} if farthest <= cutoff + TOLERANCE else set()
+    pairs = {e for e in shell if e[0] <= e[1]} | own
+    edges = edges_of(lg.graph("matformer", max_neighbors=k, cutoff=cutoff).build(crystal))
+    assert Counter(edges) == Counter(pairs) + Counter(map(reverse, pairs))
+
+
+def test_chgnet_refuses_an_isolated_atom_and_mace_does_not():
+    crystal = Crystal(np.eye(3) * 30.0, [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5]], [6, 8, 2])
+    with pytest.raises(StructureError, match="atom 2 has no neighbour within 6 A; required for the preset 'chgnet'"):
+        lg.graph("chgnet").build(crystal)
+    assert lg.graph("mace").build(crystal).n_edges == 2
 
 
 @pytest.mark.parametrize(
@@ -225,7 +302,7 @@ def test_supercell_graph_is_the_supercell_of_the_graph(crystal, size):
 @given(crystals(periodic=False), st.floats(0.5, 5.0))
 @settings(max_examples=40, deadline=None)
 def test_search_finds_all_neighbours_and_at_most_a_hair_more(crystal, radius):
-    i, j, image, distance = search(crystal, radius)
+    i, j, image, distance = search(crystal, radius, BACKENDS["pymatgen"])
     found = {(a, b, *s): d for a, b, s, d in zip(i.tolist(), j.tolist(), image.astype(int).tolist(), distance)}
     assert len(found) == len(i)
     assert brute_force(crystal, radius - CLEAR).keys() <= found.keys() <= brute_force(crystal, radius + 1e-5).keys()
@@ -240,15 +317,37 @@ def test_another_backend_makes_the_same_graph(crystal, seed):
         i, j, *image = np.random.default_rng(seed).permutation(found).T
         return i, j, np.array(image, dtype=float).T
 
-    for spec in (lg.graph("radius", cutoff=3.7), lg.graph("shell", max_neighbors=3)):
-        if not any(crystal.pbc) and len(crystal) <= 3:
-            continue
-        graph = spec.build(crystal)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lazygraph.graphs.neighbors.find_pairs", slow_and_shuffled)
-            other = spec.build(crystal)
-        assert (graph.edge_index == other.edge_index).all()
-        assert (graph.images == other.images).all()
+    assert_same_graphs(crystal, slow_and_shuffled)
+
+
+@given(crystals(periodic=False))
+@settings(max_examples=60, deadline=None)
+def test_vesin_makes_the_same_graph(crystal):
+    pytest.importorskip("vesin")
+    assert_same_graphs(crystal, "vesin")
+
+
+def assert_same_graphs(crystal, backend):
+    specs = [lg.graph("radius", cutoff=3.7), lg.graph("nearest", max_neighbors=5, cutoff=4.5)]
+    if any(crystal.pbc) or len(crystal) > 3:
+        specs.append(lg.graph("shell", max_neighbors=3))
+    if all(crystal.pbc):
+        specs += [lg.graph("alignn", max_neighbors=4, ties=ties) for ties in ("shell", "reference")]
+    for spec in specs:
+        graph, other = spec.build(crystal), spec.build(crystal, backend=backend)
+        assert np.array_equal(graph.edge_index, other.edge_index), spec
+        assert np.array_equal(graph.images, other.images), spec
+
+
+def test_an_unknown_backend_is_refused(silicon):
+    with pytest.raises(RecipeError, match="found the search backend 'grid'; required: 'pymatgen' or 'vesin', or a fun"):
+        lg.graph("radius", cutoff=3.0).build(silicon, backend="grid")
+
+
+def test_a_backend_that_is_not_installed_is_named(silicon, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vesin", None)
+    with pytest.raises(MissingExtra, match="pip install vesin"):
+        lg.graph("radius", cutoff=3.0).build(silicon, backend="vesin")
 
 
 @pytest.mark.parametrize("guess", [0.05, 0.5, 1.0, 3.0])
@@ -257,7 +356,7 @@ def test_the_first_radius_does_not_matter_even_where_it_cuts_through_a_shell(mon
     crystal = Crystal(np.diag([4.0, 4.00004, 4.00008]), [[0, 0, 0]], [84])
     sphere = (0.75 / np.pi * (k + 1) * crystal.volume) ** (1 / 3)
     for factor in (guess, 4.00002 / sphere, 4.00006 / sphere):
-        monkeypatch.setattr("lazygraph.graphs.shell.GUESS", factor)
+        monkeypatch.setattr("lazygraph.graphs.neighbors.GUESS", factor)
         assert lg.graph("shell", max_neighbors=k).build(crystal).n_edges == (6 if k <= 6 else 18)
 
 

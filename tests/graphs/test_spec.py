@@ -17,6 +17,11 @@ from hypothesis import strategies as st
 import lazygraph.graphs as lg
 from lazygraph.errors import RecipeError
 
+
+def shell_spec(**fields):
+    return lg.GraphSpec("mine", "shell", max_neighbors=3, ties="shell", tolerance=0.0, **fields)
+
+
 lengths = st.floats(0.15, 100.0)
 counts = st.integers(1, 1000)
 tolerances = st.floats(0.0, 0.1)
@@ -30,13 +35,22 @@ specs = st.one_of(
     ),
     st.builds(lambda k, t: lg.graph("shell", max_neighbors=k, tolerance=t), counts, tolerances),
     st.builds(lambda c, b: lg.graph("radius", cutoff=c, boundary=b), lengths, st.sampled_from(["<", "<="])),
+    st.builds(lambda k, c: lg.graph("nearest", max_neighbors=k, cutoff=c), counts, lengths),
+    st.builds(
+        lambda name, c, k: lg.graph(name, cutoff=c, max_neighbors=k, ties="reference"),
+        st.sampled_from(["comformer", "matformer", "potnet", "alignn"]),
+        lengths,
+        counts,
+    ),
+    st.sampled_from(["alignn-2026", "cgcnn", "megnet", "m3gnet", "chgnet", "mace", "nequip", "sevennet"]).map(lg.graph),
+    st.builds(lambda c: lg.GraphSpec("their.module:preset", "radius", cutoff=c, boundary="<"), lengths),
 )
 
 
 @given(specs)
 def test_json_repr_pickle_and_hash_round_trips(spec):
     assert lg.GraphSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    assert eval(repr(spec), {"lazygraph": SimpleNamespace(graph=lg.graph)}) == spec
+    assert eval(repr(spec), {"lazygraph": SimpleNamespace(graph=lg.graph, GraphSpec=lg.GraphSpec)}) == spec
     again = pickle.loads(pickle.dumps(spec))
     assert again == spec
     assert hash(again) == hash(spec)
@@ -76,7 +90,10 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: lg.graph("gotham"), r"found the preset 'gotham'; required: one of comformer, shell, radius"),
+        (
+            lambda: lg.graph("gotham"),
+            r"found the preset 'gotham'; required: one of comformer, .*radius, or module:variable",
+        ),
         (lambda: lg.graph(None), r"found the preset None"),
         (lambda: lg.graph("shell"), r"the preset 'shell' needs max_neighbors, as in"),
         (lambda: lg.graph("radius"), r"needs cutoff"),
@@ -95,7 +112,31 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
         (lambda: lg.graph("radius", cutoff=None), r"found cutoff=None"),
         (lambda: lg.graph("radius", cutoff=5, boundary="=<"), r"found boundary='=<'; required: '<' or '<='"),
         (lambda: lg.graph("comformer", tolerance=-1e-9), r"found tolerance=-1e-09; required: a length from 0 to 0.1 A"),
-        (lambda: lg.graph("comformer", ties="reference"), r"found ties='reference'; required: 'shell'"),
+        (lambda: lg.graph("comformer", ties="exact"), r"found ties='exact'; required: 'shell' or 'reference'"),
+        (
+            lambda: lg.graph("comformer", ties="reference", tolerance=1e-4),
+            r"tolerance=0.0001; required: None with ties=",
+        ),
+        (lambda: lg.graph("comformer", tolerance=None), r"found tolerance=None"),
+        (lambda: lg.graph("shell", max_neighbors=3, ties="reference"), r"without cutoff.*'shell' was never published"),
+        (lambda: lg.graph("matformer", lattice_edges="comformer"), r"found lattice_edges='comformer'; required: True"),
+        (lambda: lg.graph("m3gnet", threebody_cutoff=5.5), r"threebody_cutoff=5.5; required: at most the cutoff, 5 A"),
+        (lambda: lg.graph("chgnet", cutoff=2.5), r"bond_cutoff=3.0; required: at most the cutoff, 2.5 A"),
+        (lambda: lg.graph("cgcnn", boundary="<"), r"no parameter 'boundary'; it takes cutoff, max_neighbors"),
+        (lambda: lg.GraphSpec("mine", "grid"), r"found the rule 'grid'; required: one of shell, nearest, radius"),
+        (lambda: lg.GraphSpec("mine", "radius", cutoff=5.0), r"found boundary=None; required: '<' or '<='"),
+        (
+            lambda: lg.GraphSpec("mine", "radius", 5.0, 3, boundary="<"),
+            r"max_neighbors=3; required: None, for the rule",
+        ),
+        (lambda: lg.GraphSpec("mine", "shell", max_neighbors=3, ties="shell"), r"found tolerance=None"),
+        (lambda: shell_spec(lattice_edges="comformer"), r"duplicates=False; required: True with lattice_edges="),
+        (lambda: shell_spec(lattice_edges="matformer", duplicates=True), r"found cutoff=None; required: a length"),
+        (lambda: shell_spec(duplicates="yes"), r"found duplicates='yes'; required: True or False"),
+        (
+            lambda: shell_spec(isolated_atoms="error"),
+            r"isolated_atoms='error'; required: None, for the rule 'shell' has",
+        ),
         (lambda: lg.graph("comformer", lattice_edges="matformer"), r"lattice_edges='matformer'; required: True or Fal"),
         (lambda: lg.graph("comformer", lattice_edges=1), r"found lattice_edges=1"),
     ],
@@ -110,10 +151,18 @@ def test_what_is_refused(make, message):
     [
         ({"angles": 3}, r"unknown keys \['angles'\] and lacks \[\]"),
         ({"tolerance": ...}, r"unknown keys \[\] and lacks \['tolerance'\]"),
-        ({"preset": "gotham"}, "found the preset 'gotham'"),
-        ({"duplicates": False}, "the recipe has duplicates=False; required for the preset 'comformer': True"),
-        ({"rule": "radius"}, "the recipe has rule='radius'; required for the preset 'comformer': 'shell'"),
-        ({"boundary": "<"}, "the recipe has boundary='<'; required for the preset 'comformer': None"),
+        ({"preset": None}, "found preset=None; required: a name"),
+        ({"cutoff": None, "ties": "reference", "tolerance": None}, "without cutoff"),
+        ({"lattice_edges": "matformer"}, "found lattice_edges='matformer'; required: True or False"),
+        ({"threebody_cutoff": 3.0}, "threebody_cutoff=3.0; required for the preset 'comformer': None"),
+        ({"duplicates": False}, "found duplicates=False; required: True with lattice_edges='comformer'"),
+        ({"rule": "radius"}, "found max_neighbors=25; required: None, for the rule 'radius' has no use for it"),
+        ({"boundary": "<"}, "found boundary='<'; required: None, for the rule 'shell' has no use for it"),
+        (
+            {"lattice_edges": None, "duplicates": False},
+            "has duplicates=False; required for the preset 'comformer': True",
+        ),
+        ({"rule": ["shell"]}, "found the rule"),
         ({"max_neighbors": -1}, "found max_neighbors=-1"),
     ],
 )

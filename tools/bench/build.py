@@ -1,4 +1,4 @@
-"""What does one ComFormer graph cost, against pymatgen's and jarvis' neighbour searches on the same crystal?
+"""What does one graph of each rule cost, against pymatgen's and jarvis' neighbour searches on the same crystal?
 
     python tools/bench/build.py --crystals 380 --repeats 5 --json build.json
 
@@ -28,26 +28,39 @@ import numpy as np  # noqa: E402  # after the thread limits
 
 import lazygraph.graphs as lg  # noqa: E402
 from lazygraph.crystal import Crystal  # noqa: E402
+from lazygraph.graphs.backends import pymatgen_pairs  # noqa: E402
 
 BLOCK = 10
 BASELINE = "pymatgen get_all_neighbors(8.0)"
+JARVIS = "jarvis get_all_neighbors(8.0)"
+# Which of these is to be compared with which.
+COMPARED = (
+    ("lazygraph alignn ties=shell", BASELINE),
+    ("lazygraph alignn ties=reference", JARVIS),
+    ("lazygraph radius 5.0", "bare search 5.0"),
+)
 
 
 def contestants(crystal, jarvis):
     """Name -> a call that does the work once, from the object that each library starts with."""
     structure = crystal.to_pymatgen()
     k12, k25 = lg.graph("comformer", max_neighbors=12), lg.graph("comformer", max_neighbors=25)
-    radius = lg.graph("radius", cutoff=5.0)
+    shell, reference = (lg.graph("alignn", ties=ties) for ties in ("shell", "reference"))
+    cgcnn, radius = lg.graph("cgcnn"), lg.graph("radius", cutoff=5.0)
     calls = {
         "lazygraph comformer k=12": lambda: k12.build(crystal),
         "lazygraph comformer k=25": lambda: k25.build(crystal),
+        "lazygraph alignn ties=shell": lambda: shell.build(crystal),
+        "lazygraph alignn ties=reference": lambda: reference.build(crystal),
+        "lazygraph cgcnn": lambda: cgcnn.build(crystal),
         "lazygraph radius 5.0": lambda: radius.build(crystal),
+        "bare search 5.0": lambda: pymatgen_pairs(crystal, 5.0),
         "pymatgen get_neighbor_list(8.0)": lambda: structure.get_neighbor_list(8.0),
         BASELINE: lambda: structure.get_all_neighbors(8.0),
     }
     if jarvis:
         atoms = crystal.to_jarvis()
-        calls["jarvis get_all_neighbors(8.0)"] = lambda: atoms.get_all_neighbors(8.0)
+        calls[JARVIS] = lambda: atoms.get_all_neighbors(8.0)
     return calls
 
 
@@ -100,7 +113,8 @@ def main():
         sys.exit(f"there is no {options.structures}: set LAZYGRAPH_DATA or give --structures")
 
     crystals = load(options.structures, options.crystals)
-    table = summary(measure(crystals, options.repeats, not options.no_jarvis))
+    best = measure(crystals, options.repeats, not options.no_jarvis)
+    table = summary(best)
     sizes = [len(crystal) for crystal in crystals]
     result = {
         "question": __doc__.splitlines()[0],
@@ -121,6 +135,12 @@ def main():
             f"{name:34}{row['median_us']:9.1f}{f'{low:.1f} - {high:.1f}':>19}{row['mean_us']:9.1f}"
             f"{row['times_faster_median']:10.1f}{row['times_faster_in_all']:9.1f}"
         )
+    for mine, theirs in COMPARED:
+        if theirs in best:
+            ratio = np.median(best[theirs] / best[mine])
+            print(
+                f"{mine} costs 1/{ratio:.1f} of {theirs}" if ratio > 1 else f"{mine} costs {1 / ratio:.2f} x {theirs}"
+            )
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 

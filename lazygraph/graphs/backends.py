@@ -1,0 +1,72 @@
+"""The neighbour searches that may propose pairs. None of them decides anything: distances are computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.optimization.neighbors import find_points_in_spheres
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import MissingExtra, RecipeError
+
+__all__ = ["BACKENDS", "Backend", "Found", "backend_named"]
+
+Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""i (E,) centres, j (E,) neighbours and image (E, 3), whole numbers, the cell of j for coordinates as given."""
+
+Backend: TypeAlias = Callable[[Crystal, float], Found]
+"""All pairs within so many A, each atom with itself in the cell (0, 0, 0) included; in any order."""
+
+_PERIODIC = np.ones(3, dtype=np.int64)
+
+
+def pymatgen_pairs(crystal: Crystal, radius: float) -> Found:
+    """The array function of pymatgen, about 65 us for 8 atoms at 5 A."""
+    periodic = _PERIODIC if all(crystal.pbc) else np.array(crystal.pbc, dtype=np.int64)
+    cart = crystal.frac_coords @ crystal.lattice
+    i, j, image, _ = find_points_in_spheres(cart, cart, radius, periodic, crystal.lattice)
+    return i, j, image
+
+
+def vesin_pairs(crystal: Crystal, radius: float) -> Found:
+    """The search of vesin, a small library that needs numpy only; on one thread.
+
+    Raises:
+        MissingExtra: vesin is not installed.
+    """
+    try:
+        from vesin import NeighborList  # type: ignore[import-not-found, unused-ignore]  # optional
+    except ImportError as error:
+        msg = 'the search backend "vesin" needs the package vesin, which is not installed: pip install vesin'
+        raise MissingExtra(msg) from error
+    search = NeighborList(cutoff=radius, full_list=True, n_threads=1)
+    cart = crystal.frac_coords @ crystal.lattice
+    i, j, image = search.compute(cart, crystal.lattice, list(crystal.pbc), "ijS")
+    atoms = np.arange(len(crystal))
+    return (
+        np.concatenate((atoms, i.astype(np.int64))),
+        np.concatenate((atoms, j.astype(np.int64))),
+        np.concatenate((np.zeros((len(crystal), 3)), image.astype(np.float64))),
+    )
+
+
+BACKENDS: Mapping[str, Backend] = MappingProxyType({"pymatgen": pymatgen_pairs, "vesin": vesin_pairs})
+"""Name -> search. Which one is used changes no edge, so it is no part of a recipe."""
+
+
+def backend_named(backend: str | Backend) -> Backend:
+    """The search of this name; a function that keeps the contract of :data:`Backend` is taken as it is.
+
+    Raises:
+        RecipeError: there is no backend of this name.
+    """
+    if callable(backend):
+        return backend
+    if backend not in BACKENDS:
+        msg = f"found the search backend {backend!r}; required: {' or '.join(map(repr, BACKENDS))}, or a function"
+        raise RecipeError(msg)
+    return BACKENDS[backend]

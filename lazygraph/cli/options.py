@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any
 
 from lazygraph.errors import InputError
+from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
 
 __all__ = ["add_dataset", "add_graph", "add_json", "add_source", "fractions", "recipe", "source_options", "units"]
 
-GRAPH_OPTIONS = ("cutoff", "max_neighbors", "tolerance", "boundary", "lattice_edges")
+GRAPH_OPTIONS = (
+    "cutoff",
+    "max_neighbors",
+    "ties",
+    "tolerance",
+    "boundary",
+    "threebody_cutoff",
+    "bond_cutoff",
+    "lattice_edges",
+)
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -55,23 +67,34 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def add_graph(parser: argparse.ArgumentParser) -> None:
     """Everything that says which edges a graph has."""
     group = parser.add_argument_group("graph")
-    group.add_argument("--graph", metavar="PRESET", help="recipe: comformer (default), shell, radius")
+    group.add_argument(
+        "--graph",
+        metavar="PRESET",
+        help=f"recipe: {', '.join(PRESETS)}, or module:variable for one of your own (default comformer)",
+    )
     group.add_argument("--cutoff", type=float, metavar="A", help="cutoff radius, A (comformer: 4.0)")
     group.add_argument(
-        "--max-neighbors", type=int, metavar="K", help="neighbours up to the shell of the K-th (comformer: 25)"
+        "--max-neighbors", type=int, metavar="K", help="neighbours, or the shell of the K-th (comformer: 25)"
+    )
+    group.add_argument(
+        "--ties",
+        choices=("shell", "reference"),
+        help="keep shells whole (default), or replay the published code's arithmetic",
     )
     group.add_argument(
         "--tolerance", type=float, metavar="A", help="distances this close are one shell, A (default 1e-4)"
     )
     group.add_argument(
-        "--boundary", choices=("<", "<="), help="how radius compares a distance with the cutoff (default <=)"
+        "--boundary", choices=("<", "<="), help="how a distance is compared with the cutoff (default <=)"
     )
+    group.add_argument("--threebody-cutoff", type=float, metavar="A", help="bonds that make angles, A (m3gnet: 4.0)")
+    group.add_argument("--bond-cutoff", type=float, metavar="A", help="bonds of the bond graph, A (chgnet: 3.0)")
     group.add_argument(
         "--no-lattice-edges",
         dest="lattice_edges",
         action="store_const",
         const=False,
-        help="comformer without the edges along the lattice vectors",
+        help="comformer or matformer without the edges along the lattice vectors",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
@@ -85,6 +108,9 @@ def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
     given = {name: value for name, value in options.items() if value is not None}
     if arguments.graph is None and not given:
         return None
+    if arguments.graph is not None and ":" in arguments.graph:
+        # A preset of the user's own lies where the command is given, as with python -m.
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # sys.path holds texts
     return graph(arguments.graph or "comformer", **given)
 
 

@@ -39,9 +39,11 @@ def vesin_pairs(crystal: Crystal, radius: float) -> Found:
         MissingExtra: vesin is not installed.
     """
     try:
-        from vesin import NeighborList  # type: ignore[import-not-found, unused-ignore]  # optional
+        from vesin import NeighborList
     except ImportError as error:
-        msg = 'the search backend "vesin" needs the package vesin, which is not installed: pip install vesin'
+        msg = (
+            'the search backend "vesin" needs the package vesin, which is not installed: pip install "lazygraph[vesin]"'
+        )
         raise MissingExtra(msg) from error
     search = NeighborList(cutoff=radius, full_list=True, n_threads=1)
     cart = crystal.frac_coords @ crystal.lattice

@@ -346,7 +346,7 @@ def test_an_unknown_backend_is_refused(silicon):
 
 def test_a_backend_that_is_not_installed_is_named(silicon, monkeypatch):
     monkeypatch.setitem(sys.modules, "vesin", None)
-    with pytest.raises(MissingExtra, match="pip install vesin"):
+    with pytest.raises(MissingExtra, match=r"pip install \"lazygraph\[vesin\]\""):
         lg.graph("radius", cutoff=3.0).build(silicon, backend="vesin")
 
 

@@ -106,11 +106,16 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merge
         or not all(file in manifest.provenance.inputs for file in plan.inputs)
         or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
         or wanted != {name: column.unit for name, column in manifest.labels().items()}
-        or (split and not np.array_equal(split.codes(len(store), store.column("formula")), store.column("split")))
+        or (split is not None and not _is_split(store, split))
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
     return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), plan.notes)
+
+
+def _is_split(store: Store, rule: SplitRule) -> bool:
+    codes = rule.codes(len(store), store.column("formula"))
+    return "split" in store.manifest.columns and np.array_equal(codes, store.column("split"))
 
 
 def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:

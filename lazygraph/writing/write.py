@@ -71,8 +71,9 @@ def write(
 ) -> Report:
     """Convert structures, build their graphs in parallel, and write them as a dataset directory.
 
-    A killed run is finished by the same call. Inputs that cannot become graphs are quarantined, with the reason, and
-    everything else is written. The same input and recipe give the same bytes, whatever the number of workers.
+    A killed run is finished by the same call, and a finished one is not written again. Inputs that cannot become graphs
+    are quarantined, with the reason, and everything else is written. The same input and recipe give the same bytes,
+    whatever the number of workers.
 
     Args:
         source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, or any iterable of structures or of
@@ -124,8 +125,7 @@ def write(
         msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
         raise InputError(msg)
     with exclusive(layout) as finished:
-        if not finished:  # else it may be this very work that a killed process had all but finished
-            check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+        check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
         sources = open_sources(source, format=format, id_key=id_key)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
@@ -135,10 +135,12 @@ def write(
             new = plan_append(sources, spec, options, layout.staged())
         else:
             new = make_plan(sources, spec or make_spec("comformer"), options, layout.staged())
-        if finished:
+        # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
+        if (finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
             if merged := already_merged(new, layout, rule):
                 return _report(merged, layout, begin)
-            check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+            if not (overwrite or adds):
+                raise _exists(layout, "of the same recipe, made from other input or with other options")
         _begin(new, layout)
         pending = [task for task in range(len(new.tasks)) if not layout.done(task).exists()]
         counts = [task.count for task in new.tasks]
@@ -168,6 +170,8 @@ def plan(
     spec = make_spec(graph or "comformer") if isinstance(graph, str) or graph is None else graph
     with exclusive(layout):
         check_output(layout, spec, overwrite=overwrite, adds=False)
+        if (layout.final / MANIFEST).exists() and not overwrite:
+            raise _exists(layout, "of the same recipe")
         sources = open_sources(source, format=format, id_key=id_key)
         new = make_plan(sources, spec, _options(labels, units, level, shard_size), layout.staged())
         _begin(new, layout)
@@ -184,7 +188,7 @@ def finish(path: str | os.PathLike[str]) -> Report:
 
 
 def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool) -> None:
-    """Refuse an output that is there and may not be replaced, or that is not there and should be added to.
+    """Refuse an output that is there and holds something else, or that is not there and should be added to.
 
     Raises:
         OutputExists, DatasetNotFound: with what is there, and what to do.
@@ -193,24 +197,24 @@ def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool
         if adds:
             msg = f"there is no dataset at {layout.final} to add to; write one first"
             raise DatasetNotFound(msg)
-        if layout.final.exists() and any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
+        if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
             msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
         return
     if overwrite or adds:
         return
-    manifest = Manifest.load(layout.final)
-    recipe = manifest.recipe
-    found = f"{manifest.graphs} graphs of the same recipe"
+    recipe = Manifest.load(layout.final).recipe
     if recipe is None:
-        found = f"{manifest.graphs} graphs that came ready-made"
-    elif differences := GraphSpec.from_json(recipe).diff(spec):
-        found = f"{manifest.graphs} graphs of another recipe ({'; '.join(differences)})"
-    msg = (
-        f"{layout.final} exists and holds {found}; choose another name, replace it with --overwrite (overwrite=True), "
-        "or add to it with --append (append=True)"
+        raise _exists(layout, "that came ready-made")
+    if differences := GraphSpec.from_json(recipe).diff(spec):
+        raise _exists(layout, f"of another recipe ({'; '.join(differences)})")
+
+
+def _exists(layout: Layout, found: str) -> OutputExists:
+    return OutputExists(
+        f"{layout.final} exists and holds {Manifest.load(layout.final).graphs} graphs {found}; choose another name, "
+        "replace it with --overwrite (overwrite=True), or add to it with --append (append=True)"
     )
-    raise OutputExists(msg)
 
 
 def _begin(new: Plan, layout: Layout) -> None:

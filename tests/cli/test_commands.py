@@ -45,6 +45,19 @@ def test_options_with_lengths_name_their_unit(capsys):
     assert re.search(r"--cutoff A\s+cutoff radius, A", text)
 
 
+def test_the_same_command_again_finds_its_work_done(mp, capsys):
+    before = {path: path.read_bytes() for path in mp.rglob("*.*") if path.is_file()}
+    assert main_write(["prototypes:60?seed=1", "-o", "mp.lg", "--max-neighbors", "12"]) == 0
+    assert "60 graphs" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in mp.rglob("*.*") if path.is_file()} == before
+    for other in (["--unit", "density=g/cm^3"], ["--label", "density"], ["--split", "0.5,0.2,0.3"], ["--level", "3"]):
+        assert main_write(["prototypes:60?seed=1", "-o", "mp.lg", "--max-neighbors", "12", *other]) == 2
+        assert "same recipe, made from other input or with other options" in capsys.readouterr().err
+    assert main_write(["plan", "prototypes:60?seed=1", "-o", "mp.lg", "--max-neighbors", "12"]) == 2
+    assert {path: path.read_bytes() for path in mp.rglob("*.*") if path.is_file()} == before
+    assert not (mp.parent / "mp.lg.partial").exists()
+
+
 def test_info_says_what_the_dataset_is(mp, capsys):
     code, text, _ = run(capsys, "info", "mp.lg")
     assert code == 0
@@ -129,7 +142,10 @@ def test_labels_split_and_gc(mp, capsys):
         (["write", "prototypes:5", "-o", "x.lg", "--unit", "gap"], "NAME=UNIT"),
         (["write", "prototypes:5", "-o", "x.lg", "--split", "0.9,0.9,0.1"], "together at most 1"),
         (["write", "prototypes:5", "-o", "mp.lg"], "graphs of another recipe (max_neighbors: 12 here, 25 there)"),
-        (["write", "prototypes:5", "-o", "mp.lg", "--max-neighbors", "12"], "same recipe; choose another name"),
+        (
+            ["write", "prototypes:5", "-o", "mp.lg", "--max-neighbors", "12"],
+            "same recipe, made from other input or with other options; choose another name",
+        ),
         (["info", "nowhere.lg"], "no dataset at"),
         (["split", "mp.lg", "half"], "train,val,test"),
         (["labels", "mp.lg", "--from", "nowhere.csv"], "nowhere.csv"),

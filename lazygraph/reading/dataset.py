@@ -72,6 +72,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         self.view = view
         self.target = target
         self._targets = self._check_targets(target)
+        self._scalar_targets = all(len(manifest.columns[name].shape) == 1 for name in self._targets)
         # PyG guesses the number of nodes from some keys; where none of them is stored, say it.
         names = set(manifest.schema.names)
         self._states_nodes = manifest.recipe is None and not names & {"x", "pos", "batch", "num_nodes"}
@@ -125,8 +126,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             self._store.blame(idx, error)
         values = self._view(self.manifest.schema, arrays)
         if self._targets:
-            y = [self._store.column(name)[idx].reshape(-1) for name in self._targets]
-            values["y"] = torch.from_numpy(np.concatenate(y).astype(np.float32)[None])
+            y = [self._store.column(name)[idx] for name in self._targets]
+            row = y if self._scalar_targets else np.concatenate([np.ravel(value) for value in y])
+            values["y"] = torch.from_numpy(np.array([row], dtype=np.float32))
         values["id"] = self._store.graph_id(idx)
         if self._states_nodes:
             values["num_nodes"] = record.counts[0]

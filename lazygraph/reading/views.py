@@ -62,17 +62,21 @@ def crystal_arrays(arrays: Arrays) -> dict[str, Any]:
     """The numpy arrays of view ``pyg`` of one crystal; per-atom labels follow under their own names, float32."""
     lattice, frac = arrays["lattice"], arrays["frac_coords"]
     edge_index, images = arrays["edge_index"], arrays["images"]
+    rows = frac
+    if "lattice_images" in arrays:
+        rows = np.concatenate((frac, arrays["lattice_images"]))  # translations are coordinates too: one pass for both
+    cart = to_cartesian(rows, lattice).astype(np.float32)
+    n = len(frac)
     out = {
         "x": arrays["numbers"].astype(np.int64)[:, None],
-        "pos": to_cartesian(frac, lattice).astype(np.float32),
+        "pos": cart[:n],
         "edge_index": edge_index,
         "edge_attr": edge_vectors(frac, lattice, edge_index, images),
         "images": images,
         "cell": lattice.astype(np.float32)[None],
     }
-    if "lattice_images" in arrays:
-        vectors = to_cartesian(arrays["lattice_images"].astype(np.float64), lattice)
-        out["lattice_vectors"] = vectors.astype(np.float32)[None]
+    if len(cart) > n:
+        out["lattice_vectors"] = cart[None, n:]
     for name, value in arrays.items():
         if name not in _CRYSTAL:
             out[name] = value.astype(np.float32)

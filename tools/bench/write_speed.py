@@ -1,6 +1,6 @@
 """How many crystals a second does lazygraph.write turn into graphs on disk, everything included?
 
-    python tools/bench/write_speed.py --crystals 10000 --json write_speed.json
+    python tools/bench/write_speed.py --json write_speed.json
 
 Three sources: JARVIS JSON (the shipped file's entries over and over, with ids of their own), ``prototypes:N``, and CSV
 with CIF (perov-5's validation and test files, over and over); each with one and with two workers; the ComFormer recipe.
@@ -63,7 +63,7 @@ def run(source, path, workers, count):
 
 def main():
     parser = common.parser(__doc__, repeats=3)
-    parser.add_argument("--crystals", type=int, default=10000, help="in each source")
+    parser.add_argument("--crystals", type=int, default=30_000, help="in each source")
     options = parser.parse_args()
     count = options.crystals
 

@@ -17,7 +17,7 @@ examples:
       every structure and numeric label of a JARVIS file, as graphs of the preset comformer (4 A, 25 neighbours)
   lazygraph-write 'cifs/*.cif' -o cifs.lg --graph radius --cutoff 6 --workers 8
       CIF files, each atom joined to all others within 6 A
-  lazygraph-write prototypes:2000?seed=0 -o demo.lg --split 0.8,0.1,0.1 --seed 123
+  lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 made-up crystals, no download, with named splits
 
 A run that was killed goes on when the same command is given again.

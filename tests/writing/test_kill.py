@@ -25,8 +25,10 @@ SOURCE = "prototypes:700?seed=0"
 SHARD = 32
 LONG = "prototypes:6000?seed=0"  # seconds of work, so that what is done to it comes in the middle of it
 
+# Where the tests run in the background, SIGINT is ignored, and children inherit that: Ctrl-C is set as in a terminal.
 WRITE = f"""
-import sys, lazygraph as lg
+import signal, sys, lazygraph as lg
+signal.signal(signal.SIGINT, signal.default_int_handler)
 path, workers, source, append = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "append"
 import lazygraph.writing.write
 print("ready", flush=True)

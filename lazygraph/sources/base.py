@@ -10,14 +10,26 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
 
-__all__ = ["ID_KEYS", "MISSING", "Cut", "Entry", "InputFile", "Scan", "Source", "attempt", "default_id", "label_value"]
+__all__ = [
+    "ID_KEYS",
+    "MISSING",
+    "Cut",
+    "Entry",
+    "InputFile",
+    "Label",
+    "Scan",
+    "Source",
+    "attempt",
+    "default_id",
+    "label_value",
+]
 
 # The keys under which the common data sets keep their ids, in the order in which they are tried.
 ID_KEYS: tuple[str, ...] = ("jid", "material_id", "mptrj_snapshot_id", "alexandria_id")
@@ -45,6 +57,25 @@ class InputFile(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """One label: a number or a fixed-size array a crystal (``graph``), or a row an atom (``node``)."""
+
+    name: str
+    level: Literal["graph", "node"]
+    shape: tuple[int, ...] = ()
+    unit: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form in a plan."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Label:
+        """Read the JSON form."""
+        return cls(**{**data, "shape": tuple(data["shape"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """What one pass over a source found: enough to cut it into ranges that are read independently."""
 
@@ -56,6 +87,8 @@ class Scan:
     """The files read, by bare name."""
     notes: tuple[str, ...] = ()
     """Sentences for the summary, such as structure files that no row of ``id_prop.csv`` names."""
+    labels: tuple[Label, ...] = ()
+    """The labels that the input itself declares; all others are recognised by the values of the first entries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from typing import Any
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
+from lazygraph.format.manifest import MANIFEST
 from lazygraph.sources import ase_db, cif, csv_cif, extxyz, jarvis, matbench, poscar, poscar_zip, pymatgen_json
 from lazygraph.sources.base import Source
+from lazygraph.sources.dataset import DatasetSource, is_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
 from lazygraph.sources.prototypes import PrototypesSource, is_uri
@@ -38,6 +40,7 @@ SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
 )
 CLASSES: tuple[type[Any], ...] = (
     *dict.fromkeys(source for _, source in SNIFFED),
+    DatasetSource,
     IdPropSource,
     PrototypesSource,
     PythonSource,
@@ -53,9 +56,9 @@ OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
 def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None = None) -> list[Source]:  # noqa: A002
     """The sources that one input or several stand for, in their order.
 
-    A file is recognised by its content, unpacked from zip or gzip first; a folder is that of CGCNN or ALIGNN if it has
-    an ``id_prop.csv``, else all CIF and POSCAR files in it. Files of one structure that follow one another are one
-    source. Nothing but the first 64 KiB of a file is read here.
+    A file is recognised by its content, unpacked from zip or gzip first; a folder is a dataset if it is laid out as
+    one, that of CGCNN or ALIGNN if it has an ``id_prop.csv``, else all CIF and POSCAR files in it. Files of one
+    structure that follow one another are one source. Nothing but the first 64 KiB of a file is read here.
 
     Args:
         inputs: a path, a glob pattern, ``prototypes:N?seed=S``, or several of these; or a structure, an iterable of
@@ -161,6 +164,8 @@ def _kinds(path: str, format: str | None) -> Iterator[tuple[type[Any], str]]:  #
     place = Path(path)
     if format is not None and (place.exists() or format == FilesSource.kind):
         yield KINDS[format], path
+    elif is_dataset(place):
+        yield DatasetSource, path
     elif place.is_dir():
         yield _kind_of_folder(place), path
     elif place.exists():
@@ -182,7 +187,8 @@ def _kind_of_folder(folder: Path) -> type[Any]:
     names = sorted(path.name for path in folder.iterdir())
     msg = (
         f"the folder {folder} holds {', '.join(names[:5]) or 'nothing'}{', ...' if len(names) > 5 else ''}; "
-        f"required: {TABLE}, or files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*; other files are given one by one"
+        f"required: {TABLE}, or files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*, or a dataset ({MANIFEST}, columns); "
+        "other files are given one by one"
     )
     raise UnreadableInput(msg)
 

@@ -5,45 +5,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import LabelError
-from lazygraph.sources.base import label_value
+from lazygraph.sources.base import Label, label_value
 
 __all__ = ["Label", "LabelSet", "choose_labels"]
 
 # Index columns, the fields of a crystal record, and the names under which ds.where() and views know them.
 RESERVED = frozenset(
-    "record id id_order formula split n_node n_edge n_atoms n_edges numbers lattice pbc frac_coords edge_index images "
-    "lattice_images x pos edge_attr cell y batch ptr num_nodes".split()
+    "record id id_order formula split n_node n_edge n_atoms n_edges n_triplets min_neighbors numbers lattice pbc "
+    "frac_coords edge_index images lattice_images x pos edge_attr cell y batch ptr num_nodes".split()
 )
 # Arrays of a whole crystal that could be taken for one row an atom where all crystals looked at have 3 atoms.
 WHOLE_CRYSTAL = frozenset("stress stresses virial virials dipole polarizability born elastic_tensor".split())
 # The kind of a value that is neither a number nor missing.
 TEXT: tuple[str, tuple[int, ...]] = ("text", ())
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One label: a number or a fixed-size array a crystal (``graph``), or a row an atom (``node``)."""
-
-    name: str
-    level: Literal["graph", "node"]
-    shape: tuple[int, ...] = ()
-    unit: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form in a plan."""
-        return asdict(self) | {"shape": list(self.shape)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Label:
-        """Read the JSON form."""
-        return cls(**{**data, "shape": tuple(data["shape"])})
 
 
 class LabelSet:
@@ -65,7 +46,10 @@ class LabelSet:
 
 
 def choose_labels(
-    samples: Iterable[tuple[int, Mapping[str, Any]]], wanted: Sequence[str] | None, units: Mapping[str, str]
+    samples: Iterable[tuple[int, Mapping[str, Any]]],
+    wanted: Sequence[str] | None,
+    units: Mapping[str, str],
+    declared: Iterable[Label] = (),
 ) -> tuple[list[Label], list[str]]:
     """The labels of a data set, from its first inputs: the columns that are mostly numbers, or those asked for.
 
@@ -73,33 +57,62 @@ def choose_labels(
         samples: number of atoms and raw labels of some inputs.
         wanted: the names to take, or None for all that are numeric.
         units: name -> unit.
+        declared: the labels that the sources declare, whatever the samples hold; ``units`` counts before theirs.
 
     Returns:
         The labels, and sentences about columns that were left out for a reason worth telling.
 
     Raises:
-        LabelError: a label or a unit was asked for that does not exist, or is not numeric.
+        LabelError: a label or a unit was asked for that does not exist, or is not numeric; or two sources declare one
+            in different ways.
     """
-    columns: dict[str, list[tuple[int, Any]]] = {}
+    known = _agreed(declared, wanted, units)
+    columns: dict[str, list[tuple[int, Any]]] = {name: [] for name in known}
     for n_atoms, values in samples:
         for name, value in values.items():
             columns.setdefault(name, []).append((n_atoms, value))
     if wanted is None:
-        labels, notes = _numeric_columns(columns)
+        labels, notes = _numeric_columns(columns, known)
     else:
-        labels, notes = [_required(name, columns) for name in dict.fromkeys(wanted)], []
+        labels, notes = [_required(name, columns, known) for name in dict.fromkeys(wanted)], []
     names = [label.name for label in labels]
     if stray := [name for name in units if name not in names]:
         msg = f"found a unit for {stray[0]!r}; the labels are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
-    return [replace(label, unit=units.get(label.name)) for label in labels], notes
+    return [replace(label, unit=units.get(label.name, label.unit)) for label in labels], notes
 
 
-def _numeric_columns(columns: Mapping[str, Sequence[tuple[int, Any]]]) -> tuple[list[Label], list[str]]:
+def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, Label]:
+    """Name -> the one label that all who declare it mean; who gives no unit means that of the others."""
+    known: dict[str, Label] = {}
+    for label in declared:
+        if wanted is not None and label.name not in wanted:
+            continue
+        mine = replace(label, unit=units.get(label.name, label.unit))
+        other = known.get(label.name, mine)
+        known[label.name] = replace(other, unit=other.unit or mine.unit)
+        if replace(mine, unit=mine.unit or other.unit) != known[label.name]:
+            msg = (
+                f"the sources declare the label {label.name!r} as {_told(other)} and as {_told(mine)}; required: one "
+                "meaning: give its unit with --unit if only that differs, or name the labels to keep with --label"
+            )
+            raise LabelError(msg)
+    return known
+
+
+def _told(label: Label) -> str:
+    """In words, for errors."""
+    what = "one number" if not label.shape else f"an array of shape {label.shape}"
+    return f"{what} {'an atom' if label.level == 'node' else 'a crystal'}, unit {label.unit or 'not given'}"
+
+
+def _numeric_columns(
+    columns: Mapping[str, Sequence[tuple[int, Any]]], known: Mapping[str, Label]
+) -> tuple[list[Label], list[str]]:
     """Every column whose values are mostly of one numeric kind, and notes about some others."""
     labels, notes = [], []
     for name, column in columns.items():
-        label, votes, present = _elect(name, column)
+        label, votes, present = _elect(name, column, known)
         if not present:
             notes.append(
                 f"column {name!r} is left out: no value among the inputs looked at; name it with --label to keep it"
@@ -115,7 +128,7 @@ def _numeric_columns(columns: Mapping[str, Sequence[tuple[int, Any]]]) -> tuple[
     return labels, notes
 
 
-def _required(name: str, columns: Mapping[str, Sequence[tuple[int, Any]]]) -> Label:
+def _required(name: str, columns: Mapping[str, Sequence[tuple[int, Any]]], known: Mapping[str, Label]) -> Label:
     """The label that a column becomes because it was asked for; LabelError if it cannot be one."""
     if name not in columns:
         msg = f"found no label {name!r}; the columns are {', '.join(map(repr, columns)) or 'none'}"
@@ -123,7 +136,7 @@ def _required(name: str, columns: Mapping[str, Sequence[tuple[int, Any]]]) -> La
     if problem := _bad_name(name):
         msg = f"the column {name!r} cannot be a label: {problem}"
         raise LabelError(msg)
-    label, votes, present = _elect(name, columns[name])
+    label, votes, present = _elect(name, columns[name], known)
     if 2 * votes < present:
         example = next(value for _, value in columns[name] if _kinds(0, value))
         found = _minority(label, votes, present) if label else f"found {str(example)[:60]!r}"
@@ -145,11 +158,13 @@ def _bad_name(name: str) -> str | None:
     return None
 
 
-def _elect(name: str, column: Sequence[tuple[int, Any]]) -> tuple[Label | None, int, int]:
+def _elect(name: str, column: Sequence[tuple[int, Any]], known: Mapping[str, Label]) -> tuple[Label | None, int, int]:
     """The label that most values of a column fit, the number that fit it, and the number that are not missing.
 
     One input with a broken value must not decide what a column is: it is quarantined for it.
     """
+    if name in known:
+        return known[name], 1, 1
     votes: Counter[tuple[str, tuple[int, ...]]] = Counter()
     present = 0
     for n_atoms, value in column:

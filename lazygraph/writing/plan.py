@@ -237,6 +237,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         [(len(entry.crystal), entry.labels) for entry in samples if isinstance(entry.crystal, Crystal)],
         options.labels if samples else None,
         options.units if samples else {},
+        plan.labels,
     )
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
@@ -249,7 +250,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
 def scan_sources(
     sources: Sequence[Source], spec: GraphSpec, options: WriteOptions, layout: Layout, base: Base | None = None
 ) -> Plan:
-    """A plan without labels and dictionary: every source read once and cut into shards.
+    """A plan without dictionary, with the labels that sources declare: each is read once and cut into shards.
 
     Raises:
         UnreadableInput: a source cannot be read, or holds nothing.
@@ -270,7 +271,7 @@ def scan_sources(
         entries=entries,
         notes=tuple(note for scan in scans for note in scan.notes),
         recipe=spec.to_json(),
-        labels=(),
+        labels=tuple(label for scan in scans for label in scan.labels),
         schema=crystal_schema(spec, ()),
         level=options.level,
         dictionary=None,

@@ -20,6 +20,7 @@ from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.sources.ase_db import AseDbSource
 from lazygraph.sources.base import Cut, Source
 from lazygraph.sources.csv_cif import CsvSource
+from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import FORMATS, KINDS, open_sources, source_from_json, source_to_json
 from lazygraph.sources.extxyz import ExtxyzSource
 from lazygraph.sources.files import FilesSource
@@ -303,10 +304,12 @@ def test_a_broken_file_with_the_name_of_a_structure_is_a_bad_entry_not_a_failure
 
 SOURCES = st.one_of(
     st.builds(FilesSource, st.lists(st.text(), min_size=1).map(tuple)),
-    st.sampled_from(sorted(KINDS.keys() - {"files", "python", "id-prop", "prototypes"})).flatmap(
+    st.sampled_from(sorted(KINDS.keys() - {"files", "python", "id-prop", "lazygraph", "prototypes"})).flatmap(
         lambda kind: st.builds(KINDS[kind], st.text(), st.none() | st.text())
     ),
-    st.sampled_from([IdPropSource, PrototypesSource]).flatmap(lambda source: st.builds(source, st.text())),
+    st.sampled_from([DatasetSource, IdPropSource, PrototypesSource]).flatmap(
+        lambda source: st.builds(source, st.text())
+    ),
     st.builds(PythonSource, st.none(), st.text(), st.none() | st.text()),
 )
 

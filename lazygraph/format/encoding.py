@@ -15,7 +15,7 @@ from lazygraph.basis import to_cartesian, to_fractional
 from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.schema import DTYPES, MAX_TEXT, Field
 
-__all__ = ["decode", "encode", "rows_of"]
+__all__ = ["LAYOUTS", "LOGICAL", "decode", "encode", "is_widened", "rows_of"]
 
 STORED: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(t) for t in ("<i1", "<i2", "<i4", "<i8", "<u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
@@ -48,14 +48,25 @@ class _Layout(NamedTuple):
     transform: int
     half: int
 
+    @property
+    def cartesian(self) -> bool:
+        """Whether it is of coordinates in their Cartesian form."""
+        return self.transform == CARTESIAN
+
 
 # By code; a code that is not here does not exist.
-_LAYOUTS = {
+LAYOUTS = {
     kind | transform | half: _Layout(stored, stored.itemsize, transform, half)
     for kind, stored in enumerate(STORED)
     for transform in ((0, DECIMAL, CARTESIAN) if stored.kind in "iu" else (0,))
     for half in (0, HALF)
 }
+
+
+def is_widened(stored: np.dtype[Any], dtype: str) -> bool:
+    """Whether values of a field of this type may be stored, untransformed, as that one."""
+    return (stored, dtype) in _WIDENS
+
 
 _UNSIGNED = [(np.dtype(f"<u{n}"), 256**n - 1) for n in (1, 2, 4)]
 _SIGNED = [(np.dtype(f"<i{n}"), 256**n // 2 - 1) for n in (1, 2, 4)]
@@ -114,7 +125,7 @@ def decode(
     """
     if field.dtype == "str":
         return _decode_text(field, code, buffer)
-    if (layout := _LAYOUTS.get(code)) is None:
+    if (layout := LAYOUTS.get(code)) is None:
         msg = f"the field {field.name!r} has the unknown code {code}"
         raise CorruptDataset(msg)
     stored, itemsize, transform, half = layout
@@ -183,7 +194,7 @@ def _as_bool(field: Field, buffer: bytes, array: NDArray[Any]) -> NDArray[np.boo
 def _widen(field: Field, transform: int, array: NDArray[Any], basis: NDArray[np.float64] | None) -> NDArray[Any]:
     """Stored values to those that they stand for, in the type of the field."""
     if not transform:
-        if (array.dtype, field.dtype) not in _WIDENS:
+        if not is_widened(array.dtype, field.dtype):
             msg = f"the field {field.name!r} of {field.dtype} is stored as {array.dtype}"
             raise CorruptDataset(msg)
         return array.astype(LOGICAL[field.dtype])

@@ -295,6 +295,8 @@ _INDEX: dict[str, tuple[Any, ...]] = {
     "id_order": ("<u4", "<u8"),
     "formula": _TEXT,
     "split": ("|u1",),
+    "n_triplets": _UNSIGNED,
+    "min_neighbors": _UNSIGNED,
 }
 
 

@@ -157,13 +157,13 @@ class Schema:
     def __getitem__(self, name: str) -> Field:
         return self.fields[self.names.index(name)]
 
-    def bound(self, counts: Iterable[int]) -> int:
+    def bound(self, counts: Iterable[Any]) -> Any:
         """The greatest size of a decompressed record with these axis counts, as ``docs/format.md`` defines it.
 
-        Text and own axes are covered too: their lengths are counts.
+        Text and own axes are covered too: their lengths are counts. Of counts that are arrays, one for each record.
         """
         rows = dict(zip(self.axes, counts, strict=True))
-        total = 64 + 16 * (len(self.axes) + len(self.fields))
+        total: Any = 64 + 16 * (len(self.axes) + len(self.fields))
         for field in self.fields:
             if field.dtype == "str":
                 total += MAX_TEXT

@@ -1,0 +1,48 @@
+"""Compiles lazygraph/native/kernels.c at installation, where there is a C compiler; without one all works, slower."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = Path("lazygraph", "native", "kernels.c")
+# No contraction of floating-point operations: the loops give the bits of the plain functions that they stand for.
+FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off")
+
+
+class CompileKernels(BuildHookInterface):  # type: ignore[misc]  # hatchling is not installed where types are checked
+    """Puts kernels.so beside its source, and into the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  # hatchling's signature
+        """Compile; a wheel with the result is one for this platform."""
+        target = Path(self.root, SOURCE).with_suffix(".so")
+        if not self._compile(target):
+            target.unlink(missing_ok=True)
+            return
+        build_data["force_include"][os.fspath(target)] = SOURCE.with_suffix(".so").as_posix()
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def _compile(self, target: Path) -> bool:
+        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None or sys.platform == "win32":
+            self.app.display_warning("lazygraph: no C compiler found; whole batches will be read by slower plain code")
+            return False
+        partial = target.with_suffix(".partial")
+        command = [*compiler.split(), *FLAGS, os.fspath(Path(self.root, SOURCE)), "-o", os.fspath(partial), "-lm"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # the user's compiler
+        except (OSError, subprocess.CalledProcessError) as error:
+            why = getattr(error, "stderr", "") or error
+            self.app.display_warning(f"lazygraph: {command[0]} failed, so slower plain code will be used: {why}")
+            return False
+        partial.replace(target)  # never under the feet of a process that has it loaded
+        return True

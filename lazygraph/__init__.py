@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lazygraph.graphs.crystal_graph import CrystalGraph
     from lazygraph.graphs.spec import GraphSpec, graph
     from lazygraph.reading.dataset import LazyGraphDataset, collate
+    from lazygraph.reading.views import View, view
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.write import Report, write
 
@@ -44,8 +45,10 @@ __all__ = [
     "RecipeMismatch",
     "Report",
     "StructureError",
+    "View",
     "collate",
     "graph",
+    "view",
     "write",
 ]
 
@@ -58,8 +61,10 @@ _HOMES = {
     "GraphWriter": "writing.graph_writer",
     "LazyGraphDataset": "reading.dataset",
     "Report": "writing.write",
+    "View": "reading.views",
     "collate": "reading.dataset",
     "graph": "graphs.spec",
+    "view": "reading.views",
     "write": "writing.write",
 }
 

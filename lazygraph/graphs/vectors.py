@@ -19,7 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["components", "edge_distances", "edge_vectors", "lengths"]
+from lazygraph.native import address, kernels
+
+__all__ = ["batch_vectors", "components", "edge_components", "edge_distances", "edge_vectors", "lengths"]
+
+
+_IMAGE_TYPES = {np.dtype(f"i{2**code}"): code for code in range(4)}  # and their codes in the compiled loop
 
 
 def components(delta: Any, lattice: Any) -> Any:
@@ -55,17 +60,48 @@ def edge_vectors(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -
         array([[ 4.,  0.,  0.],
                [-4.,  0.,  0.]], dtype=float32)
     """
-    vectors = components(_delta(frac_coords, edge_index[0], edge_index[1], images), lattice).T
-    single = vectors.astype(np.float32, order="C") if isinstance(vectors, np.ndarray) else vectors.float().contiguous()
-    single += 0.0
-    return single
+    rows = edge_components(frac_coords, lattice, edge_index, images).T
+    out = rows.astype(np.float32, order="C") if isinstance(rows, np.ndarray) else rows.float().contiguous()
+    out += 0.0
+    return out
+
+
+def batch_vectors(frac_coords: Any, lattice: Any, n_edge: NDArray[np.int64], edge_index: Any, images: Any) -> Any:
+    """The vectors of :func:`edge_vectors` for the edges of several crystals, one crystal after another.
+
+    Args:
+        frac_coords: (N, 3) float64.
+        lattice: (B, 3, 3) float64, A.
+        n_edge: (B,) the number of edges of each crystal.
+        edge_index: (2, E) integers, atoms counted through the batch.
+        images: (E, 3) integers.
+    """
+    library = kernels() if isinstance(images, np.ndarray) else None
+    if library is None or edge_index.dtype != np.int32 or images.dtype not in _IMAGE_TYPES:
+        return edge_vectors(frac_coords, lattice.repeat(n_edge, 0), edge_index, images)
+    ends = np.concatenate((np.zeros(1, np.int64), n_edge.cumsum()))
+    frac, cells, edges, shifts = map(np.ascontiguousarray, (frac_coords, lattice, edge_index, images))
+    out = np.empty((len(images), 3), dtype=np.float32)
+    outside = library.lg_vectors(
+        address(frac), len(frac), address(cells), address(ends), len(cells), address(edges),
+        address(edges) + 4 * len(images), address(shifts), _IMAGE_TYPES[shifts.dtype], address(out),
+    )  # fmt: skip
+    if outside:
+        msg = f"an edge ends at an atom that is not there; required: atoms 0 to {len(frac) - 1} of the batch"
+        raise IndexError(msg)
+    return out
+
+
+def edge_components(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -> Any:
+    """Edge vectors as components (3, E) float64, A; arguments as for :func:`edge_vectors`."""
+    return components(_delta(frac_coords, edge_index[0], edge_index[1], images), lattice)
 
 
 def edge_distances(
     frac_coords: NDArray[np.float64], lattice: NDArray[np.float64], edge_index: Any, images: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Edge lengths (E,) float64, A, numpy only; arguments as for :func:`edge_vectors`."""
-    return lengths(components(_delta(frac_coords, edge_index[0], edge_index[1], images), lattice))
+    return lengths(edge_components(frac_coords, lattice, edge_index, images))
 
 
 def lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

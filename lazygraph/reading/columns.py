@@ -18,8 +18,9 @@ _ALIASES = {"n_atoms": "n_node", "n_edges": "n_edge"}
 
 
 class Columns(Mapping[str, NDArray[Any]]):
-    """Column name -> array, one row a graph: labels, ``n_atoms``, ``n_edges``, ``formula``, ``split``, ``id``.
+    """Column name -> array, one row a graph: labels, sizes such as ``n_atoms``, ``formula``, ``split``, ``id``.
 
+    Sizes are ``n_atoms``, ``n_edges``, and ``n_triplets`` where the recipe says which angles its model looks at.
     Numbers of a whole dataset are read-only views of the memory-mapped file; those of a subset, and texts, are copies.
     """
 
@@ -54,7 +55,7 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     def _names(self) -> list[str]:
         manifest = self._store.manifest
-        index = [name for name in ("id", "formula", "split") if name in manifest.columns]
+        index = [name for name in ("n_triplets", "id", "formula", "split") if name in manifest.columns]
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
         return [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data, Dataset
 
-from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, UnknownId
+from lazygraph.errors import InputError, LabelError, RecipeMismatch, UnknownId
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.query import evaluate
-from lazygraph.reading.views import batching_of, make_data, view_of
+from lazygraph.reading.reader import Reader, ShownAsStored, ShownThroughView
+from lazygraph.reading.views import View, view_named
 
 __all__ = ["LazyGraphDataset", "collate"]
 
@@ -34,7 +35,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     Args:
         path: the dataset directory.
         target: label or labels that become ``y``, (1, T) float32; a fixed-size vector label counts as its components.
-        view: which arrays a graph has; see ``lazygraph.reading.views``.
+        view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
+            that they were written with.
         transform: applied to every ``Data`` that is read.
         expect: a recipe that the graphs must have been made with.
 
@@ -59,7 +61,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         self,
         path: str | os.PathLike[str],
         target: str | Sequence[str] | None = None,
-        view: str = "pyg",
+        view: str | View = "pyg",
         transform: Callable[[Data], Any] | None = None,
         expect: GraphSpec | None = None,
     ) -> None:
@@ -68,15 +70,12 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         manifest = self._store.manifest
         if expect is not None:
             self._check_recipe(expect)
-        self._view = view_of(view, crystals=manifest.recipe is not None)
-        self.view = view
+        self.view = view_named(view)
         self.target = target
-        self._targets = self._check_targets(target)
-        self._scalar_targets = all(len(manifest.columns[name].shape) == 1 for name in self._targets)
-        # PyG guesses the number of nodes from some keys; where none of them is stored, say it.
-        names = set(manifest.schema.names)
-        self._states_nodes = manifest.recipe is None and not names & {"x", "pos", "batch", "num_nodes"}
-        self._batching = batching_of(manifest.schema)
+        targets = self._check_targets(target)
+        spec = self.spec
+        shown = ShownAsStored(manifest.schema) if spec is None else ShownThroughView(self.view, spec, manifest.schema)
+        self._reader = Reader(self._store, shown, targets)
 
     # ---- what it is ----
 
@@ -119,24 +118,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def get(self, idx: int) -> Data:
         """The graph in row ``idx`` of the dataset on disk, before the transform."""
-        record = self._store.record(idx)
-        try:
-            arrays = record.arrays()
-        except CorruptDataset as error:
-            self._store.blame(idx, error)
-        values = self._view(self.manifest.schema, arrays)
-        if self._targets:
-            y = [self._store.column(name)[idx] for name in self._targets]
-            row = y if self._scalar_targets else np.concatenate([np.ravel(value) for value in y])
-            values["y"] = torch.from_numpy(np.array([row], dtype=np.float32))
-        values["id"] = self._store.graph_id(idx)
-        if self._states_nodes:
-            values["num_nodes"] = record.counts[0]
-        if not self._batching:
-            return make_data(values)
-        counts = dict(zip(self.manifest.schema.axes, record.counts, strict=True))
-        batching = {name: (0 if axis is None else counts[axis], dim) for name, (axis, dim) in self._batching.items()}
-        return make_data(values, batching)
+        return self._reader.data(idx)
 
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
@@ -156,10 +138,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def batch(self, idx: Any) -> Batch:
         """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
-        if isinstance(idx, (list, tuple)) and any(isinstance(i, str) for i in idx):
-            return collate([self[i] for i in idx])
         chosen = self.index_select(idx)
-        return collate(chosen.__getitems__(range(len(chosen))))
+        if self.transform is not None:
+            return collate(chosen.__getitems__(range(len(chosen))))
+        return self._reader.batch(np.asarray(chosen.indices(), dtype=np.int64))
 
     # ---- subsets ----
 

@@ -1,0 +1,134 @@
+"""``Reader``: rows of a dataset -> PyG's ``Data`` and ``Batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch_geometric.data import Batch, Data
+
+from lazygraph.format.joint import Joined, join
+from lazygraph.format.schema import Schema
+from lazygraph.format.store import Store
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals
+from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data
+from lazygraph.reading.views.base import NODE, View
+
+__all__ = ["Reader", "ShownAsStored", "ShownThroughView"]
+
+Values = dict[str, Any]
+Rows = dict[str, NDArray[np.int64]]
+"""Axis -> (B,) rows of each graph."""
+
+
+class Shown(Protocol):
+    """How records become the arrays that a user sees."""
+
+    layout: Layout
+
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
+        """The arrays of one graph, of the axis counts and fields of its record."""
+
+    def many(self, joined: Joined) -> tuple[Values, Rows]:
+        """The arrays of several graphs, of their records put together."""
+
+
+class ShownThroughView:
+    """Crystals, through a view; per-atom labels follow under their own names.
+
+    Args:
+        view: which arrays.
+        spec: the recipe of the graphs.
+        schema: what their records hold.
+    """
+
+    def __init__(self, view: View, spec: GraphSpec, schema: Schema) -> None:
+        view.check(spec)
+        self._view, self._spec, self._schema = view, spec, schema
+        atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
+        self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
+
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
+        """A batch of one."""
+        return self.many(join(self._schema, [(counts, fields)]))[0]
+
+    def many(self, joined: Joined) -> tuple[Values, Rows]:
+        """Made in one go."""
+        crystals = Crystals.of(joined)
+        made = self._view.arrays(crystals, self._spec)
+        labels = {name: self._view.real(value) for name, value in crystals.atom_labels.items()}
+        return {**made.values, **labels}, {**joined.counts, **made.rows}
+
+
+class ShownAsStored:
+    """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self.layout = layout_of(schema)
+
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:  # noqa: ARG002  # they are as stored
+        """The fields."""
+        return dict(fields)
+
+    def many(self, joined: Joined) -> tuple[Values, Rows]:
+        """The fields; what has one row a graph stands one after another."""
+        values = {}
+        for field in self._schema.fields:
+            value = joined.fields[field.name]
+            if field.dtype != "str":
+                value = value.astype(field.dtype, copy=False)
+                if field.axis is None and field.shape:
+                    value = value.reshape(-1, *field.shape[1:])
+            values[field.name] = value
+        return values, joined.counts
+
+
+class Reader:
+    """Reads rows of a store and makes graphs of them. Picklable; safe in threads and under fork, as the store is.
+
+    Args:
+        store: the dataset.
+        shown: how records become arrays.
+        targets: the label columns that become ``y``, in this order.
+    """
+
+    def __init__(self, store: Store, shown: Shown, targets: Sequence[str]) -> None:
+        self._store, self._shown, self._targets = store, shown, tuple(targets)
+
+    def data(self, row: int) -> Data:
+        """The graph in a row."""
+        counts, fields = self._store.decoded(row)
+        values = _tensors(self._shown.one(counts, fields))
+        if self._targets:
+            values["y"] = self._y([row])
+        values["id"] = self._store.graph_id(row)
+        return make_data(values, self._shown.layout, counts[0])
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """The graphs in these rows as one batch: read in file order, given in this one."""
+        shown, counts = self._shown.many(self._store.joined(rows))
+        values = _tensors(shown)
+        if self._targets:
+            values["y"] = self._y(rows)
+        values["id"] = self._store.graph_ids(rows)
+        return make_batch(values, self._shown.layout, counts)
+
+    def _y(self, rows: Any) -> torch.Tensor:
+        """(B, T) float32: the targets, those of a vector label one after another."""
+        columns = [self._store.column(name)[rows] for name in self._targets]
+        return torch.from_numpy(np.concatenate([c.reshape(len(rows), -1) for c in columns], axis=1, dtype=np.float32))
+
+
+def _tensors(values: Mapping[str, Any]) -> Values:
+    """Arrays as tensors that own their memory: buffers of records are read-only, and torch warns of those."""
+    return {
+        name: torch.from_numpy(value if value.flags.writeable else value.copy())
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,87 @@
+"""What a view is: the arrays and names that one model's forward takes, made of stored crystals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from lazygraph.errors import InputError, RecipeMismatch
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+
+__all__ = ["EDGE", "EDGE_INDEX", "GRAPH", "NODE", "Arrays", "View", "published"]
+
+GRAPH, NODE, EDGE = Place(), Place("node"), Place("edge")
+EDGE_INDEX = Place("edge", -1, "node")
+
+
+class Arrays(NamedTuple):
+    """What a view makes of crystals."""
+
+    values: dict[str, Any]
+    """Name -> array, or a list with one object a crystal."""
+    rows: Mapping[str, NDArray[np.int64]] = MappingProxyType({})
+    """(B,) rows of each crystal, for every axis of the view's own."""
+
+
+@dataclass(frozen=True)
+class View(ABC):
+    """One view with its parameters: frozen, picklable, its repr the call that makes it.
+
+    A view is a function of a whole batch. It needs no offsets of its own, for the atoms of a batch are counted through
+    and so are the edges; its layout says what each of its arrays counts. A single graph is a batch of one.
+
+    Args:
+        dtype: of floating-point arrays, ``float32`` or ``float64``.
+    """
+
+    name: ClassVar[str]
+    layout: ClassVar[dict[str, Place]]
+
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            msg = f"found dtype={self.dtype!r}; required: 'float32' or 'float64'"
+            raise InputError(msg)
+
+    def check(self, spec: GraphSpec) -> None:  # noqa: B027  # most views can show any recipe
+        """Raise RecipeMismatch where graphs of this recipe cannot be shown so; the message names the preset to use."""
+
+    @abstractmethod
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """The arrays of these crystals, whose recipe is ``spec``; numpy's or torch's, as theirs are."""
+
+    def real(self, array: Any) -> Any:
+        """The array in the view's floating-point type."""
+        xp = array_namespace(array)
+        return xp.astype(array, getattr(xp, self.dtype), copy=False)
+
+    def vectors(self, crystals: Crystals) -> Any:
+        """(E, 3) edge vectors, A, in the view's floating-point type."""
+        return crystals.vectors if self.dtype == "float32" else crystals.components.T + 0.0
+
+    def mismatch(self, spec: GraphSpec, found: str, preset: str) -> RecipeMismatch:
+        """The error for a recipe that this view cannot show."""
+        return RecipeMismatch(
+            f"the view {self.name!r} found graphs with {found} (recipe {spec!r}); required: those of the preset "
+            f"{preset!r}. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
+        )
+
+    def __repr__(self) -> str:
+        shown = [repr(self.name)]
+        shown += [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"lazygraph.view({', '.join(shown)})"
+
+
+def published(crystals: Crystals, spec: GraphSpec) -> Crystals:
+    """The crystals as their model saw them: jarvis-tools rounds lattices, and ``ties="reference"`` replays it."""
+    return crystals.as_published() if spec.ties == "reference" else crystals

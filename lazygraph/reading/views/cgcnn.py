@@ -1,0 +1,72 @@
+"""The view of CGCNN: neighbours in a table of k columns, padded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import NODE, Arrays, View
+from lazygraph.reading.views.features import node_features
+
+__all__ = ["Cgcnn"]
+
+
+@dataclass(frozen=True, repr=False)
+class Cgcnn(View):
+    """``atom_fea`` (N, 92), ``nbr_fea`` (N, k, 41) Gaussians of distances, ``nbr_fea_idx`` (N, k) int64 atoms.
+
+    For recipes of the rule ``nearest``; k and the range of the Gaussians, one every ``step`` from 0 A to the cutoff,
+    follow from it (41 for 8 A). An atom with fewer than k neighbours is padded with atom 0 of its crystal at the cutoff
+    plus 1 A. ``crystal_atom_idx``, the list that the published model takes last, is
+    ``[torch.arange(a, b) for a, b in itertools.pairwise(batch.ptr.tolist())]``.
+
+    Args:
+        dtype: of floating-point arrays.
+        step: A, between the centres of the Gaussians, and their width.
+
+    Source: ``CIFData`` and ``GaussianDistance`` of cgcnn.
+    """
+
+    name: ClassVar[str] = "cgcnn"
+    layout: ClassVar[dict[str, Place]] = {
+        "atom_fea": NODE,
+        "nbr_fea": NODE,
+        "nbr_fea_idx": Place("node", 0, "node"),
+    }
+
+    step: float = 0.2
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require a limited number of neighbours."""
+        if spec.rule != "nearest":
+            raise self.mismatch(spec, f"the rule {spec.rule!r}", "cgcnn")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        where = device(crystals.images)
+        k, cutoff = int(spec.max_neighbors or 0), float(spec.cutoff or 0)
+        centre = crystals.edge_index[0]
+        degree = xp.bincount(centre, minlength=crystals.n_atoms)
+        # Edges come by centre and then by distance, so an edge's rank is its column.
+        rank = xp.arange(centre.shape[0], device=where) - xp.take(xp.cumulative_sum(degree) - degree, centre)
+        first_atom = xp.asarray(np.cumsum(crystals.n_node) - crystals.n_node, device=where)
+        index = xp.repeat(xp.take(first_atom, crystals.graph_of_atom)[:, None], k, axis=1)
+        index[centre, rank] = xp.astype(crystals.edge_index[1], index.dtype)
+        distance = xp.full((crystals.n_atoms, k), cutoff + 1.0, dtype=xp.float64, device=where)
+        distance[centre, rank] = crystals.distances
+        centres = xp.asarray(np.arange(0, cutoff + self.step, self.step), device=where)
+        gaussians = xp.exp(-(((distance[:, :, None] - centres) / self.step) ** 2))
+        return Arrays(
+            {
+                "atom_fea": node_features(crystals.numbers, "cgcnn", self.dtype),
+                "nbr_fea": self.real(gaussians),
+                "nbr_fea_idx": index,
+            }
+        )

@@ -1,0 +1,67 @@
+"""The view of CHGNet, of the package chgnet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace, device
+
+from lazygraph.graphs.angles import bond_graph
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, GRAPH, NODE, Arrays, View
+
+__all__ = ["Chgnet"]
+
+
+@dataclass(frozen=True, repr=False)
+class Chgnet(View):
+    """The fields of chgnet's ``CrystalGraph``.
+
+    ``atomic_number`` (N,) int32; ``atom_frac_coord`` (N, 3); ``atom_graph`` (E, 2) int32, centre and neighbour;
+    ``neighbor_image`` (E, 3) floating-point; ``directed2undirected`` (E,) int32; ``undirected2directed`` (E/2,) int32,
+    the first of the two edges; ``bond_graph`` (T, 5) int32: centre, undirected and directed id of one edge, the same of
+    another; ``lattice`` (1, 3, 3) A. In a batch all ids are counted through.
+
+    For recipes with ``angles="chgnet"``.
+
+    Source: ``chgnet.graph`` 0.4; the order of edges and rows is that of the record.
+    """
+
+    name: ClassVar[str] = "chgnet"
+    layout: ClassVar[dict[str, Place]] = {
+        "atomic_number": NODE,
+        "atom_frac_coord": NODE,
+        "atom_graph": Place("edge", 0, "node"),
+        "neighbor_image": EDGE,
+        "directed2undirected": Place("edge", 0, "undirected"),
+        "undirected2directed": Place("undirected", 0, "edge"),
+        "bond_graph": Place("angle", 0, ("node", "undirected", "edge", "undirected", "edge")),
+        "lattice": GRAPH,
+    }
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require a bond graph."""
+        if spec.angles != "chgnet":
+            raise self.mismatch(spec, "no bond graph", "chgnet")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        # Edges come in pairs, so that undirected edge m is made of the edges 2m and 2m + 1.
+        directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))
+        bonds = bond_graph(crystals.edge_index, crystals.n_atoms, crystals.distances, spec.bond_cutoff or 0)
+        values = {
+            "atomic_number": xp.astype(crystals.numbers, xp.int32),
+            "atom_frac_coord": self.real(crystals.frac_coords),
+            "atom_graph": xp.astype(crystals.edge_index.T, xp.int32),
+            "neighbor_image": self.real(crystals.images),
+            "directed2undirected": directed >> 1,
+            "undirected2directed": directed[::2],
+            "bond_graph": xp.astype(bonds, xp.int32),
+            "lattice": self.real(crystals.lattice),
+        }
+        rows = {"undirected": crystals.n_edge // 2, "angle": crystals.edges_in(bonds[:, 2])}
+        return Arrays(values, rows)

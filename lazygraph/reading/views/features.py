@@ -1,0 +1,111 @@
+"""What a model knows of an atom: its number, its CGCNN features, or its place in a list of elements.
+
+Stored as one byte an atom, and looked up when a graph is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from lazygraph.crystal import SYMBOLS, symbols_to_numbers
+from lazygraph.errors import InputError
+
+__all__ = ["Features", "cgcnn_features", "element_places", "elements_of", "node_features"]
+
+Features = Literal["number", "cgcnn"] | tuple[str, ...]
+"""``number``: the atomic number. ``cgcnn``: 92 columns. A tuple of element symbols: one-hot over them."""
+
+COLUMNS = 92
+LAST = 100  # the table ends with fermium ...
+BORROWED = 103  # ... whose row jarvis-tools gives to the three elements behind it, and so do the published models
+
+
+@lru_cache(maxsize=1)
+def cgcnn_features() -> NDArray[np.float32]:
+    """(104, 92) float32 by atomic number, each value 0 or 1; row 0 is empty.
+
+    Source: ``atom_init.json`` of CGCNN (Xie and Grossman 2018), in columns for group, period, electronegativity,
+    covalent radius, valence electrons, ionisation energy, electron affinity, block and atomic volume; as jarvis-tools
+    and the models built on it use them.
+
+    Example:
+        >>> cgcnn_features()[6].sum()  # carbon: one column of each of nine blocks
+        np.float32(9.0)
+    """
+    text = (files(__package__) / "cgcnn_features.txt").read_text(encoding="utf-8").partition("----\n")[2]
+    table = np.zeros((BORROWED + 1, COLUMNS), dtype=np.float32)
+    for line in text.splitlines():
+        number, bits = line.split()
+        table[int(number)] = [int(bit) for bit in f"{int(bits, 16):0{COLUMNS}b}"]
+    table[LAST + 1 :] = table[LAST]
+    return table
+
+
+def elements_of(symbols: Iterable[str]) -> tuple[str, ...]:
+    """A list of elements, checked.
+
+    Raises:
+        InputError: a symbol is unknown, or twice there.
+    """
+    listed = tuple(symbols)
+    symbols_to_numbers(listed)
+    if not listed or len(set(listed)) < len(listed):
+        msg = f"found the elements {', '.join(listed) or 'none'}; required: at least one, and each one once"
+        raise InputError(msg)
+    return listed
+
+
+def element_places(numbers: Any, elements: tuple[str, ...]) -> Any:
+    """(N,) int64: the place of each atom's element in the list.
+
+    Raises:
+        InputError: an atom is of an element that is not in the list.
+    """
+    xp = array_namespace(numbers)
+    table = np.full(len(SYMBOLS), -1)
+    table[symbols_to_numbers(elements)] = np.arange(len(elements))
+    places = xp.take(xp.asarray(table, device=device(numbers)), xp.astype(numbers, xp.int64))
+    if bool(xp.any(places < 0)):
+        missing = sorted({SYMBOLS[int(number)] for number in numbers[places < 0]})
+        msg = (
+            f"found atoms of {', '.join(missing)}, which are not among the {len(elements)} elements of the view "
+            f"({', '.join(elements[:8])}{', ...' if len(elements) > 8 else ''}); required: a view with every element"
+        )
+        raise InputError(msg)
+    return places
+
+
+def node_features(numbers: Any, features: Features, dtype: str) -> Any:
+    """The features of atoms.
+
+    Args:
+        numbers: (N,) atomic numbers.
+        features: which.
+        dtype: ``float32`` or ``float64``, of features that are not numbers.
+
+    Returns:
+        (N, 1) int64 for ``number``, (N, 92) for ``cgcnn``, (N, number of elements) for a list of elements.
+
+    Raises:
+        InputError: an atom has no features.
+    """
+    xp = array_namespace(numbers)
+    if features == "number":
+        return xp.astype(numbers, xp.int64)[:, None]
+    real = getattr(xp, dtype)
+    if features == "cgcnn":
+        if bool(xp.any(numbers > BORROWED)):
+            beyond = SYMBOLS[int(xp.max(numbers))]
+            msg = f"found an atom of {beyond}; required for CGCNN's features: elements up to {SYMBOLS[BORROWED]}"
+            raise InputError(msg)
+        table = xp.asarray(cgcnn_features(), dtype=real, device=device(numbers))
+        return xp.take(table, xp.astype(numbers, xp.int64), axis=0)
+    table = xp.eye(len(features), dtype=real, device=device(numbers))
+    return xp.take(table, element_places(numbers, features), axis=0)

@@ -1,0 +1,125 @@
+"""The views of the models whose graphs are jarvis-tools': ComFormer, Matformer and ALIGNN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from lazygraph.graphs.angles import line_graph, whole_line_graph
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, published
+from lazygraph.reading.views.features import node_features
+
+__all__ = ["Alignn", "Comformer", "Matformer"]
+
+
+@dataclass(frozen=True, repr=False)
+class Matformer(View):
+    """``x`` (N, 92) CGCNN features, ``edge_index`` (2, E) int64 and ``edge_attr`` (E, 3) vectors, A.
+
+    For any recipe; where it has ``ties="reference"``, vectors are made as the published code makes them.
+
+    Source: ``Data`` of matformer and comformer (AIRS), of which the models read these.
+    """
+
+    name: ClassVar[str] = "matformer"
+    layout: ClassVar[dict[str, Place]] = {"x": NODE, "edge_index": EDGE_INDEX, "edge_attr": EDGE}
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        return Arrays(self._common(crystals, spec))
+
+    def _common(self, crystals: Crystals, spec: GraphSpec) -> dict[str, Any]:
+        xp = array_namespace(crystals.images)
+        return {
+            "x": node_features(crystals.numbers, "cgcnn", self.dtype),
+            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "edge_attr": self.vectors(published(crystals, spec)),
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class Comformer(Matformer):
+    """As ``matformer``, and ``edge_nei`` (E, 3, 3): ComFormer's three lattice vectors, A, for every edge.
+
+    What iComFormer and eComFormer read. For recipes with lattice vectors.
+    """
+
+    name: ClassVar[str] = "comformer"
+    layout: ClassVar[dict[str, Place]] = {**Matformer.layout, "edge_nei": EDGE}
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require lattice vectors."""
+        if spec.lattice_vectors is None:
+            raise self.mismatch(spec, "no lattice vectors", "comformer")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        vectors = self.real(published(crystals, spec).lattice_vectors)
+        per_edge = xp.take(vectors, crystals.graph_of_edge, axis=0)
+        return Arrays({**self._common(crystals, spec), "edge_nei": per_edge})
+
+
+@dataclass(frozen=True, repr=False)
+class Alignn(View):
+    """The crystal graph and its line graph.
+
+    ``atom_features`` (N, 92) CGCNN features; ``edge_index`` (2, E) int64; ``r`` (E, 3) vectors, A; ``images`` (E, 3)
+    int64; ``line_graph`` (2, T) int64 edge ids, from an edge to one that starts where it ends; ``h`` (T,) the cosine of
+    the angle between the two, as seen from the atom between them; ``lattice`` (1, 3, 3) A.
+
+    For recipes with ``angles`` ``alignn`` (the line graph that DGL makes) or ``alignn-2026`` (edges within the
+    three-body cutoff).
+
+    Source: alignn's ``Graph.atom_dgl_multigraph`` with ``compute_bond_cosines``, and ``torch_graph_builder`` of 2026.
+    """
+
+    name: ClassVar[str] = "alignn"
+    layout: ClassVar[dict[str, Place]] = {
+        "atom_features": NODE,
+        "edge_index": EDGE_INDEX,
+        "r": EDGE,
+        "images": EDGE,
+        "line_graph": Place("angle", -1, "edge"),
+        "h": Place("angle"),
+        "lattice": GRAPH,
+    }
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require a recipe that says which line graph."""
+        if spec.angles not in ("alignn", "alignn-2026"):
+            raise self.mismatch(spec, "no line graph", "alignn")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        edges, n_atoms = crystals.edge_index, crystals.n_atoms
+        if spec.angles == "alignn":
+            pairs = line_graph(edges, n_atoms)
+        else:
+            pairs = whole_line_graph(edges, n_atoms, crystals.distances <= (spec.threebody_cutoff or 0))
+        seen = published(crystals, spec)
+        values = {
+            "atom_features": node_features(crystals.numbers, "cgcnn", self.dtype),
+            "edge_index": xp.astype(edges, xp.int64, copy=False),
+            "r": self.vectors(seen),
+            "images": xp.astype(crystals.images, xp.int64, copy=False),
+            "line_graph": pairs,
+            "h": self.real(_cosines(seen.components, pairs)),
+            "lattice": self.real(seen.lattice),
+        }
+        return Arrays(values, {"angle": crystals.edges_in(pairs[0])})
+
+
+def _cosines(components: Any, pairs: Any) -> Any:
+    """(T,) float64: the cosine between minus the first vector and the second, of vectors (3, E) and pairs (2, T)."""
+    xp = array_namespace(components)
+    length = xp.sqrt(xp.sum(components * components, axis=0))
+    unit = components / length
+    cosine = -xp.sum(xp.take(unit, pairs[0], axis=1) * xp.take(unit, pairs[1], axis=1), axis=0)
+    return xp.clip(cosine, -1.0, 1.0)

@@ -1,0 +1,72 @@
+"""The view of MACE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from lazygraph.crystal import symbols_to_numbers
+from lazygraph.errors import InputError
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.features import elements_of, node_features
+
+__all__ = ["Mace"]
+
+
+@dataclass(frozen=True, repr=False)
+class Mace(View):
+    """What MACE's ``AtomicData`` holds of a structure; a model is called with ``batch.to_dict()``.
+
+    ``node_attrs`` (N, number of elements) one-hot; ``positions`` (N, 3) A; ``edge_index`` (2, E) int64, sender and
+    receiver; ``shifts`` (E, 3) A and ``unit_shifts`` (E, 3), the cell of the receiver; ``cell`` (3, 3) A, (3B, 3) of a
+    batch; ``pbc`` (1, 3) bool.
+
+    For any recipe; the published one is an open radius graph, the preset ``mace``.
+
+    Args:
+        dtype: of floating-point arrays.
+        elements: symbols of the model's elements, whose order is that of their atomic numbers; required.
+
+    Source: ``mace.data.atomic_data`` of mace-torch 0.3.
+    """
+
+    name: ClassVar[str] = "mace"
+    layout: ClassVar[dict[str, Place]] = {
+        "node_attrs": NODE,
+        "positions": NODE,
+        "edge_index": EDGE_INDEX,
+        "shifts": EDGE,
+        "unit_shifts": EDGE,
+        "cell": GRAPH,
+        "pbc": GRAPH,
+    }
+
+    elements: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.elements:
+            msg = "the view 'mace' needs the elements of the model, as in lazygraph.view('mace', elements=['Na', 'Cl'])"
+            raise InputError(msg)
+        listed = elements_of(self.elements)
+        object.__setattr__(self, "elements", tuple(sorted(listed, key=lambda symbol: symbols_to_numbers([symbol])[0])))
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        return Arrays(
+            {
+                "node_attrs": node_features(crystals.numbers, self.elements, self.dtype),
+                "positions": self.real(crystals.cart_coords),
+                "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+                "shifts": self.real(crystals.shifts),
+                "unit_shifts": self.real(crystals.images),
+                "cell": xp.reshape(self.real(crystals.lattice), (-1, 3)),
+                "pbc": crystals.pbc,
+            }
+        )

@@ -1,0 +1,144 @@
+"""The views of matgl's models: M3GNet, MEGNet and its CHGNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace, device
+
+from lazygraph.crystal import SYMBOLS
+from lazygraph.graphs.angles import triplets
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.features import element_places, elements_of
+
+__all__ = ["M3gnet", "MatglChgnet", "Megnet"]
+
+# matgl's DEFAULT_ELEMENTS: up to plutonium, without those of which there is next to no data.
+WITHOUT = {"Po", "At", "Rn", "Fr", "Ra"}
+TO_PLUTONIUM = SYMBOLS[1:95]
+COMMON = tuple(symbol for symbol in TO_PLUTONIUM if symbol not in WITHOUT)
+
+
+@dataclass(frozen=True, repr=False)
+class Megnet(View):
+    """What matgl's converter and ``Potential`` give a model.
+
+    ``node_type`` (N,) int64, the place in ``elements``; ``frac_coords`` (N, 3); ``pos`` (N, 3) A; ``edge_index`` (2, E)
+    int32, sorted by row 0; ``pbc_offset`` (E, 3) the cell of the atom in row 1 and ``pbc_offshift`` (E, 3) its
+    translation, A, both floating-point; ``lattice`` (1, 3, 3) A; ``state_attr`` (1, 2) zeros.
+
+    A model is called with the batch, ``model(batch, batch.state_attr)``, a ``Potential`` also with the lattices,
+    ``potential(batch, batch.lattice)``.
+
+    Args:
+        dtype: of floating-point arrays.
+        elements: symbols in the order of the model's ``element_types``; matgl's default 89 unless set.
+
+    Source: ``matgl.graph.converters`` and ``matgl.apps.pes`` 4.1.
+    """
+
+    name: ClassVar[str] = "megnet"
+    layout: ClassVar[dict[str, Place]] = {
+        "node_type": NODE,
+        "frac_coords": NODE,
+        "pos": NODE,
+        "edge_index": EDGE_INDEX,
+        "pbc_offset": EDGE,
+        "pbc_offshift": EDGE,
+        "lattice": GRAPH,
+        "state_attr": GRAPH,
+    }
+
+    elements: tuple[str, ...] = COMMON
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "elements", elements_of(self.elements))
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
+        """See the class."""
+        return Arrays(self._graph(_by_centre(crystals)))
+
+    def _graph(self, crystals: Crystals) -> dict[str, Any]:
+        xp = array_namespace(crystals.images)
+        lattice = self.real(crystals.lattice)
+        return {
+            "node_type": element_places(crystals.numbers, self.elements),
+            "frac_coords": self.real(crystals.frac_coords),
+            "pos": self.real(crystals.cart_coords),
+            "edge_index": xp.astype(crystals.edge_index, xp.int32),
+            "pbc_offset": self.real(crystals.images),
+            "pbc_offshift": self.real(crystals.shifts),
+            "lattice": lattice,
+            "state_attr": xp.zeros((lattice.shape[0], 2), dtype=lattice.dtype, device=device(lattice)),
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class MatglChgnet(Megnet):
+    """The arrays of ``megnet`` for matgl's CHGNet, which makes its line graph itself whatever it is given.
+
+    ``elements`` are the first 94 unless set.
+    """
+
+    name: ClassVar[str] = "matgl-chgnet"
+
+    elements: tuple[str, ...] = TO_PLUTONIUM
+
+
+@dataclass(frozen=True, repr=False)
+class M3gnet(Megnet):
+    """The arrays of ``megnet``, and the line graph that M3GNet takes as ``l_g``.
+
+    ``line_edge_index`` (2, T) int64 edge ids, triplets as pairs of edges with one centre; ``n_triple_ij`` (E,) int64,
+    in how many an edge comes first; ``kept_edge_ids`` (K,) int64, the edges within the three-body cutoff. Give them as
+    ``model(batch, l_g={name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")})``.
+
+    matgl refuses a line graph whose edges are not those that it finds within the cutoff itself. So edges are judged by
+    lengths computed as it does, in the view's floating-point type; where one lies within rounding of the cutoff and a
+    ``Potential`` computes positions anew, it may still refuse, and makes its own without ``l_g``.
+
+    For recipes with ``angles="m3gnet"``.
+
+    Source: ``matgl.graph._compute`` 4.1.
+    """
+
+    name: ClassVar[str] = "m3gnet"
+    layout: ClassVar[dict[str, Place]] = {
+        **Megnet.layout,
+        "line_edge_index": Place("angle", -1, "edge"),
+        "n_triple_ij": EDGE,
+        "kept_edge_ids": Place("kept", 0, "edge"),
+    }
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require triplets."""
+        if spec.angles != "m3gnet":
+            raise self.mismatch(spec, "no triplets", "m3gnet")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        ordered = _by_centre(crystals)
+        values = self._graph(ordered)
+        centre, neighbour = ordered.edge_index
+        pos = values["pos"]
+        bond = xp.take(pos, neighbour, axis=0) + values["pbc_offshift"] - xp.take(pos, centre, axis=0)
+        kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= (spec.threebody_cutoff or 0)
+        pairs = triplets(ordered.edge_index, ordered.n_atoms, kept)
+        ids = xp.nonzero(kept)[0]
+        values |= {
+            "line_edge_index": pairs,
+            "n_triple_ij": xp.bincount(pairs[0], minlength=centre.shape[0]),
+            "kept_edge_ids": ids,
+        }
+        return Arrays(values, {"angle": ordered.edges_in(pairs[0]), "kept": ordered.edges_in(ids)})
+
+
+def _by_centre(crystals: Crystals) -> Crystals:
+    """The same crystals with edges sorted by centre, which matgl counts on."""
+    return crystals.take_edges(array_namespace(crystals.images).argsort(crystals.edge_index[0], stable=True))

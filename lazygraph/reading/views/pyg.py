@@ -1,0 +1,69 @@
+"""The default view: the names that most models built on PyG read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from array_api_compat import array_namespace
+
+from lazygraph.errors import InputError
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.features import Features, elements_of, node_features
+
+__all__ = ["Pyg"]
+
+
+@dataclass(frozen=True, repr=False)
+class Pyg(View):
+    """``x``, ``pos``, ``edge_index``, ``edge_attr``, ``images``, ``cell``, and ``lattice_vectors`` where there are any.
+
+    ``x`` (N, 1) int64 atomic numbers, or what ``features`` says; ``pos`` (N, 3) A; ``edge_index`` (2, E) int64;
+    ``edge_attr`` (E, 3) vectors from row 0 to row 1, A; ``images`` (E, 3) int64, the cell of the atom in row 1;
+    ``cell`` (1, 3, 3) A; ``lattice_vectors`` (1, 3, 3) A, where the recipe has them.
+
+    Args:
+        dtype: of floating-point arrays.
+        features: ``number``, ``cgcnn`` (92 columns), or element symbols for a one-hot ``x``.
+    """
+
+    name: ClassVar[str] = "pyg"
+    layout: ClassVar[dict[str, Place]] = {
+        "x": NODE,
+        "pos": NODE,
+        "edge_index": EDGE_INDEX,
+        "edge_attr": EDGE,
+        "images": EDGE,
+        "cell": GRAPH,
+        "lattice_vectors": GRAPH,
+    }
+
+    features: Features = "number"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features in ("number", "cgcnn"):
+            return
+        if isinstance(self.features, str) or not isinstance(self.features, Iterable):
+            msg = f"found features={self.features!r}; required: 'number', 'cgcnn' or a list of element symbols"
+            raise InputError(msg)
+        object.__setattr__(self, "features", elements_of(self.features))
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        values = {
+            "x": node_features(crystals.numbers, self.features, self.dtype),
+            "pos": self.real(crystals.cart_coords),
+            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "edge_attr": self.vectors(crystals),
+            "images": xp.astype(crystals.images, xp.int64, copy=False),
+            "cell": self.real(crystals.lattice),
+        }
+        if crystals.lattice_images is not None:
+            values["lattice_vectors"] = self.real(crystals.lattice_vectors)
+        return Arrays(values)

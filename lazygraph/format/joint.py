@@ -7,7 +7,7 @@ decompressed records of a whole batch and decodes them field by field in compile
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -29,19 +29,73 @@ _TYPES |= {np.dtype("<f2"): _TYPES[np.dtype("<u2")], np.dtype("<f4"): _TYPES[np.
 ALIGNMENT = 64
 
 
+class Place(NamedTuple):
+    """Where an array lies in a buffer."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """B records put together.
+    """B records put together. Pickled as one buffer, without copying where they were decoded into one.
 
     Attributes:
         counts: axis -> (B,) int64, the rows of each record.
         fields: name -> array: the rows of all records along the field's axis, (B, ...) where it has none. Ids are
             raised by what they count in the records before. Integers may be of a narrower type than the field's. Texts
             are a list.
+        buffer: the bytes that all arrays are views of, if they are.
     """
 
     counts: dict[str, NDArray[np.int64]]
     fields: dict[str, Any]
+    buffer: NDArray[np.uint8] | None = None
+
+    def packed(self) -> tuple[NDArray[np.uint8], tuple[Place, ...]]:
+        """All arrays as one buffer, and where each lies in it."""
+        arrays = {name: value for name, value in self.fields.items() if isinstance(value, np.ndarray)}
+        if self.buffer is None:
+            places, size = _places({name: (array.dtype, array.shape) for name, array in arrays.items()})
+            buffer = np.empty(size, dtype=np.uint8)
+            for place in places:
+                _view(buffer, place)[...] = arrays[place.name]
+            return buffer, places
+        start = address(self.buffer)
+        places = tuple(Place(name, a.dtype.str, a.shape, address(a) - start) for name, a in arrays.items())
+        return self.buffer, places
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffer, places = self.packed()
+        texts = {name: value for name, value in self.fields.items() if isinstance(value, list)}
+        return _unpacked, (self.counts, list(self.fields), texts, buffer, places)
+
+
+def _unpacked(
+    counts: dict[str, NDArray[np.int64]],
+    names: list[str],
+    texts: dict[str, list[str]],
+    buffer: NDArray[np.uint8],
+    places: tuple[Place, ...],
+) -> Joined:
+    """What was pickled."""
+    arrays = {place.name: _view(buffer, place) for place in places}
+    return Joined(counts, {name: texts[name] if name in texts else arrays[name] for name in names}, buffer)
+
+
+def _view(buffer: NDArray[np.uint8], place: Place) -> NDArray[Any]:
+    return np.ndarray(place.shape, place.dtype, buffer, place.offset)
+
+
+def _places(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[tuple[Place, ...], int]:
+    """Room for arrays in one buffer, each aligned, and the size of the buffer."""
+    places, size = [], 0
+    for name, (dtype, shape) in arrays.items():
+        places.append(Place(name, dtype.str, shape, size))
+        size += -(-dtype.itemsize * math.prod(shape) // ALIGNMENT) * ALIGNMENT
+    return tuple(places), size
 
 
 def join(schema: Schema, records: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> Joined:
@@ -87,6 +141,7 @@ class _Part(NamedTuple):
 class _Plan(NamedTuple):
     """What of a schema does not depend on the records: F fields."""
 
+    n_axes: int
     parts: tuple[_Part, ...]
     axis: NDArray[np.intp]
     components: NDArray[np.int64]
@@ -118,6 +173,7 @@ def _plan(schema: Schema) -> _Plan:
         counts = None if field.counts is None else numbers[field.counts]
         parts.append(_Part(field, axis, before, after, math.prod(before), math.prod(after), counts))
     return _Plan(
+        n_axes=len(numbers),
         parts=tuple(parts),
         axis=np.array([part.axis for part in parts], dtype=np.intp),
         components=np.array([[field.components] for field in schema.fields], dtype=np.int64),
@@ -159,16 +215,80 @@ def join_raw(schema: Schema, raw: bytes, starts: NDArray[np.int64], sizes: NDArr
     if library is None or not schema.fields:
         return None
     plan = _plan(schema)
-    n, n_axes, n_fields = len(starts), len(schema.axes), len(schema.fields)
-    numbers = np.empty(n * (n_axes + 2 * n_fields), dtype=np.int64)
-    counts = numbers[: n * n_axes].reshape(n, n_axes)
-    places, lengths = numbers[n * n_axes :].reshape(2, n, n_fields)
+    found = _scan(library, plan, raw, starts, sizes)
+    if found is None:
+        return None
+    n, n_fields, codes = len(starts), len(plan.parts), found.codes.T
+    totals = found.by_axis.sum(axis=1).tolist()
+    before = np.cumsum(found.by_axis, axis=1) - found.by_axis
+    unsigned, signed = _UNSIGNED[codes].max(axis=1).tolist(), _SIGNED[codes].max(axis=1).tolist()
+    dtypes = [_dtype(*widths, totals) for widths in zip(plan.parts, unsigned, signed, strict=True)]
+    room, nbytes = _places(
+        {
+            part.field.name: (dtype, (*part.before, totals[part.axis], *part.after))
+            for part, dtype in zip(plan.parts, dtypes, strict=True)
+            if dtype is not None
+        }
+    )
+    buffer, scratch = np.empty(nbytes, dtype=np.uint8), np.empty(2 * found.most, dtype=np.int64)
+    arrays = {place.name: _view(buffer, place) for place in room}
+    at = {place.name: address(buffer) + place.offset for place in room}
+    raw_at, scratch_at, rows_at = address(np.frombuffer(raw, np.uint8)), address(scratch), address(found.by_axis)
+    codes_at, places_at, before_at = address(found.codes), address(found.places), address(before)
+    fields: dict[str, Any] = {}
+    for k, (field, axis, _, _, pre, post, ids) in enumerate(plan.parts):
+        if field.dtype == "str":
+            try:
+                fields[field.name] = [raw[a : a + m].decode() for a, m in found.texts(k)]
+            except UnicodeDecodeError:
+                return None
+            continue
+        array, out_at = arrays[field.name], at[field.name]
+        where = raw_at, codes_at + k, places_at + 8 * k, n_fields, rows_at + 8 * n * axis, n, totals[axis], pre, post
+        if field.dtype == "float64":
+            basis_at = None if field.basis is None else at[field.basis]
+            library.lg_floats(*where, PAIRS[field.pair], basis_at, scratch_at, scratch_at + 8 * found.most, out_at)
+        else:
+            add_at = None if ids is None else before_at + 8 * n * ids
+            library.lg_integers(*where, PAIRS[field.pair], add_at, scratch_at, _TYPES[array.dtype], out_at)
+        if field.dtype == "bool":
+            if array.max(initial=0) > 1:
+                return None
+            array = array.view(np.bool_)
+        fields[field.name] = array
+    return Joined(dict(zip(schema.axes, found.by_axis, strict=False)), fields, buffer)
+
+
+class _Scanned(NamedTuple):
+    """What is where in B records of F fields and A axes, and may be read."""
+
+    by_axis: NDArray[np.int64]
+    """(A + 1, B) rows; the last are those of fields without axis, one each."""
+    codes: NDArray[np.uint8]
+    """(B, F)"""
+    places: NDArray[np.int64]
+    """(B, F) where the buffers begin."""
+    lengths: NDArray[np.int64]
+    """(B, F) their bytes."""
+    most: int
+    """The most values that a record has in a field."""
+
+    def texts(self, field: int) -> Iterator[tuple[int, int]]:
+        """Begin and length of a field in each record."""
+        return zip(self.places[:, field].tolist(), self.lengths[:, field].tolist(), strict=True)
+
+
+def _scan(
+    library: Any, plan: _Plan, raw: bytes, starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> _Scanned | None:
+    """Find the parts of the records, and make sure that every buffer has the length that its counts and code demand."""
+    n, n_axes, n_fields = len(starts), plan.n_axes, len(plan.parts)
+    counts = np.empty((n, n_axes), dtype=np.int64)
+    places, lengths = np.empty((2, n, n_fields), dtype=np.int64)
     by_record = np.empty((n, n_fields), dtype=np.uint8)
-    raw_at, counts_at, codes_at = address(np.frombuffer(raw, dtype=np.uint8)), address(numbers), address(by_record)
-    places_at = counts_at + 8 * n * n_axes
-    lengths_at = places_at + 8 * n * n_fields
-    found = counts_at, places_at, lengths_at, codes_at
-    if library.lg_scan(raw_at, address(starts), address(sizes), n, n_axes, n_fields, *found) >= 0:
+    out = address(counts), address(places), address(lengths), address(by_record)
+    data = np.frombuffer(raw, dtype=np.uint8)
+    if library.lg_scan(address(data), address(starts), address(sizes), n, n_axes, n_fields, *out) >= 0:
         return None
     codes = by_record.T
     by_axis = np.ones((n_axes + 1, n), dtype=np.int64)
@@ -183,39 +303,7 @@ def join_raw(schema: Schema, raw: bytes, starts: NDArray[np.int64], sizes: NDArr
         or ((size != lengths.T) & ~plan.texts).any()
     ):
         return None
-    totals = by_axis.sum(axis=1).tolist()
-    before = np.cumsum(by_axis, axis=1) - by_axis
-    most = int((rows * plan.components).max(initial=0))
-    scratch = np.empty(2 * most, dtype=np.int64)
-    scratch_at, rows_at, before_at = address(scratch), address(by_axis), address(before)
-    unsigned, signed = _UNSIGNED[codes].max(axis=1).tolist(), _SIGNED[codes].max(axis=1).tolist()
-    dtypes = [_dtype(*widths, totals) for widths in zip(plan.parts, unsigned, signed, strict=True)]
-    arrays, buffer_at, offsets = _arrays(plan, dtypes, totals)
-    fields: dict[str, Any] = {}
-    for k, (field, axis, _, _, pre, post, ids) in enumerate(plan.parts):
-        array = arrays[k]
-        if array is None:
-            texts = zip(places[:, k].tolist(), lengths[:, k].tolist(), strict=True)
-            try:
-                fields[field.name] = [raw[at : at + length].decode() for at, length in texts]
-            except UnicodeDecodeError:
-                return None
-            continue
-        where = raw_at, codes_at + k, places_at + 8 * k, n_fields, rows_at + 8 * n * axis, n, totals[axis], pre, post
-        pair, out_at = PAIRS[field.pair], buffer_at + offsets[k]
-        dtype = array.dtype
-        if field.dtype == "float64":
-            basis_at = None if field.basis is None else buffer_at + offsets[schema.names.index(field.basis)]
-            library.lg_floats(*where, pair, basis_at, scratch_at, scratch_at + 8 * most, out_at)
-        else:
-            add_at = None if ids is None else before_at + 8 * n * ids
-            library.lg_integers(*where, pair, add_at, scratch_at, _TYPES[dtype], out_at)
-        if field.dtype == "bool":
-            if array.max(initial=0) > 1:
-                return None
-            array = array.view(np.bool_)
-        fields[field.name] = array
-    return Joined(dict(zip(schema.axes, by_axis, strict=False)), fields)
+    return _Scanned(by_axis, by_record, places, lengths, int((rows * plan.components).max(initial=0)))
 
 
 def _dtype(part: _Part, unsigned: int, signed: int, totals: Sequence[int]) -> np.dtype[Any] | None:
@@ -238,20 +326,3 @@ def _dtype(part: _Part, unsigned: int, signed: int, totals: Sequence[int]) -> np
     if signed or field.pair == "negate":
         return np.dtype(f"<i{min(max(signed, 2 * unsigned), 8)}")
     return np.dtype(f"<u{unsigned}")
-
-
-def _arrays(
-    plan: _Plan, dtypes: Sequence[np.dtype[Any] | None], totals: Sequence[int]
-) -> tuple[list[NDArray[Any] | None], int, list[int]]:
-    """An array for every field but texts, not filled yet, all in one buffer; its address; where they begin in it."""
-    shapes = [(*part.before, totals[part.axis], *part.after) for part in plan.parts]
-    offsets = [0]
-    for shape, dtype in zip(shapes, dtypes, strict=True):
-        nbytes = 0 if dtype is None else dtype.itemsize * math.prod(shape)
-        offsets.append(offsets[-1] - (-nbytes // ALIGNMENT) * ALIGNMENT)
-    buffer = np.empty(offsets[-1], dtype=np.uint8)
-    arrays = [
-        None if dtype is None else np.ndarray(shape, dtype, buffer, offset)
-        for shape, dtype, offset in zip(shapes, dtypes, offsets, strict=False)
-    ]
-    return arrays, address(buffer), offsets

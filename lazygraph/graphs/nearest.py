@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal
-from lazygraph.graphs.backends import Backend
-from lazygraph.graphs.neighbors import GROWTH, first_radius, search
+from lazygraph.graphs.neighbors import Search, farther, first_radius
 from lazygraph.graphs.pairs import Edges, image_codes
 
 __all__ = ["nearest_edges"]
 
 
-def nearest_edges(crystal: Crystal, max_neighbors: int, cutoff: float, boundary: str, backend: Backend) -> Edges:
-    """Edges from every atom to its k closest neighbours with ``d <= cutoff`` (A), or ``d < cutoff`` for ``<``.
+def nearest_edges(search: Search, max_neighbors: int, reach: float) -> tuple[Edges, NDArray[np.float64]]:
+    """Edges from every atom to its k closest neighbours with ``d <= reach`` (A).
 
     Directed: j among the closest of i says nothing about i among those of j. Neighbours are ordered by distance, then
     neighbour, then image (S_0, S_1, S_2), and the first k are taken: a shell may be cut through. The published codes
-    cut it where their search happens to have put it. An atom with fewer neighbours within the cutoff has fewer edges.
+    cut it where their search happens to have put it. An atom with fewer neighbours within reach has fewer edges.
 
     Returns:
-        The edges, sorted by (centre, distance, neighbour, image).
+        The edges, sorted by (centre, distance, neighbour, image), and their distances, A.
 
     Raises:
         StructureError: two atoms are closer than 0.15 A, or an image exceeds int16.
 
     Source: CGCNN's ``CIFData`` (closed boundary) and the graphs of ALIGNN 2026 (open boundary).
     """
-    n = len(crystal)
-    radius = min(first_radius(crystal, max_neighbors), cutoff)
+    n = len(search.crystal)
+    radius = min(first_radius(search, max_neighbors), reach)
     while True:
-        i, j, image, distance = search(crystal, radius, backend)
+        i, j, image, distance = search.within(radius)
         counts = np.bincount(i[distance <= radius], minlength=n)
-        if radius >= cutoff or counts.min() >= max_neighbors:
+        if radius >= reach or counts.min() >= max_neighbors:
             break
-        radius = min(radius * GROWTH, cutoff)
-    within = (distance < cutoff if boundary == "<" else distance <= cutoff).nonzero()[0]
+        radius = min(farther(search, radius, counts, max_neighbors), reach)
+    within = (distance <= reach).nonzero()[0]
     i, j, image, distance = i.take(within), j.take(within), image.take(within, 0), distance.take(within)
     order = np.lexsort((image_codes(image), j, distance, i))
     i = i.take(order)
@@ -44,4 +43,4 @@ def nearest_edges(crystal: Crystal, max_neighbors: int, cutoff: float, boundary:
     first = (rank < max_neighbors).nonzero()[0]
     kept = order.take(first)
     edge_index = np.stack((i.take(first), j.take(kept))).astype(np.int32)
-    return edge_index, image.take(kept, 0).astype(np.int16)
+    return (edge_index, image.take(kept, 0).astype(np.int16)), distance.take(kept)

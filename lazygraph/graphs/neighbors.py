@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,15 @@ from lazygraph.graphs.pairs import image_codes
 from lazygraph.graphs.vectors import edge_distances
 
 __all__ = [
-    "GROWTH",
     "MAX_IMAGE",
     "MAX_RADIUS",
     "MIN_DISTANCE",
+    "BackendSearch",
     "Neighbors",
+    "Search",
+    "farther",
     "first_radius",
-    "propose",
-    "search",
-    "too_few",
+    "kth_distances",
 ]
 
 MIN_DISTANCE = 0.15  # A; closer atoms are a mistake in the input (jarvis drops such neighbours without a word)
@@ -47,65 +47,112 @@ class Neighbors(NamedTuple):
     """(E,) A, by :mod:`lazygraph.graphs.vectors`, the same number for a relation and its reverse."""
 
 
-def search(crystal: Crystal, radius: float, backend: Backend, *, once: bool = False) -> Neighbors:
-    """All neighbours within ``radius`` A of every atom, and possibly a few a hair beyond it.
+class Search(Protocol):
+    """Where a rule finds the neighbours in one crystal."""
 
-    The distances, and so every comparison that a rule makes with them, do not depend on the backend.
+    @property
+    def crystal(self) -> Crystal:
+        """The crystal."""
 
-    Args:
-        crystal: the crystal.
-        radius: A.
-        backend: what proposes the pairs.
-        once: only one of a relation and its reverse: i < j, or i == j and the first non-zero component of S positive.
+    @property
+    def reach(self) -> float:
+        """A, how far every neighbour can be found."""
+
+    def within(self, radius: float, *, once: bool = False) -> Neighbors:
+        """All neighbours within ``radius`` A of every atom, and possibly a few a hair beyond it.
+
+        Args:
+            radius: A.
+            once: only one of a relation and its reverse: i < j, or i == j and the first non-zero component of S
+                positive.
+
+        Raises:
+            StructureError: two atoms, periodic images included, are closer than 0.15 A, or an image exceeds int16.
+            RecipeMismatch: the search does not reach so far.
+        """
+
+    def propose(self, radius: float) -> Found:
+        """What may lie within ``radius`` A, each atom itself included, for a rule that measures in its own way.
+
+        Raises:
+            StructureError: an image exceeds int16.
+            RecipeMismatch: the search can serve no such rule.
+        """
+
+
+class BackendSearch(NamedTuple):
+    """A search by a backend. Distances, and so every comparison that a rule makes with them, do not depend on it."""
+
+    crystal: Crystal
+    backend: Backend
+    reach: float = MAX_RADIUS
+
+    def within(self, radius: float, *, once: bool = False) -> Neighbors:
+        """See :meth:`Search.within`."""
+        i, j, image = self.propose(max(radius, MIN_DISTANCE))
+        themselves = len(self.crystal)  # each atom itself is found once
+        if once:
+            half = ((i < j) | ((i == j) & (image_codes(image) > 0))).nonzero()[0]
+            i, j, image, themselves = i.take(half), j.take(half), image.take(half, 0), 0
+        distance = edge_distances(self.crystal.frac_coords, self.crystal.lattice, (i, j), image)
+        apart = (distance >= MIN_DISTANCE).nonzero()[0]
+        if len(i) - len(apart) != themselves:  # and nothing else may be so near
+            raise _too_close(i, j, image, distance)
+        if not themselves:
+            return Neighbors(i, j, image, distance)
+        return Neighbors(i.take(apart), j.take(apart), image.take(apart, 0), distance.take(apart))
+
+    def propose(self, radius: float) -> Found:
+        """See :meth:`Search.propose`."""
+        i, j, image = self.backend(self.crystal, radius + SEARCH_MARGIN)
+        if np.abs(image).max() > MAX_IMAGE:
+            bad = int(np.abs(image).max(axis=1).argmax())
+            msg = (
+                f"atom {j[bad]} is a neighbour of atom {i[bad]} in the cell {_cell(image[bad])}; required: cells "
+                f"within +-{MAX_IMAGE}. Wrap the fractional coordinates into one cell, or reduce the cell"
+            )
+            raise StructureError(msg)
+        return i, j, image
+
+
+def first_radius(search: Search, k: int) -> float:
+    """Where a search for k neighbours of each atom begins, A: from the mean density."""
+    crystal = search.crystal
+    sphere: float = (0.75 / math.pi * (k + 1) * crystal.volume / len(crystal)) ** (1 / 3)
+    return min(GUESS * sphere, search.reach)
+
+
+def farther(search: Search, radius: float, counts: NDArray[np.int64], k: int) -> float:
+    """Where it goes on, A, if an atom has fewer than k neighbours within ``radius``.
 
     Raises:
-        StructureError: two atoms, periodic images included, are closer than 0.15 A, or an image exceeds int16.
+        StructureError: an atom has fewer within 100 A.
     """
-    i, j, image = propose(crystal, max(radius, MIN_DISTANCE), backend)
-    themselves = len(crystal)  # each atom itself is found once
-    if once:
-        half = ((i < j) | ((i == j) & (image_codes(image) > 0))).nonzero()[0]
-        i, j, image, themselves = i.take(half), j.take(half), image.take(half, 0), 0
-    distance = edge_distances(crystal.frac_coords, crystal.lattice, (i, j), image)
-    apart = (distance >= MIN_DISTANCE).nonzero()[0]
-    if len(i) - len(apart) != themselves:  # and nothing else may be so near
-        raise _too_close(i, j, image, distance)
-    if not themselves:
-        return Neighbors(i, j, image, distance)
-    return Neighbors(i.take(apart), j.take(apart), image.take(apart, 0), distance.take(apart))
-
-
-def propose(crystal: Crystal, radius: float, backend: Backend) -> Found:
-    """What the backend finds within ``radius`` A and a hair beyond it, each atom itself included.
-
-    Raises:
-        StructureError: an image exceeds int16.
-    """
-    i, j, image = backend(crystal, radius + SEARCH_MARGIN)
-    if np.abs(image).max() > MAX_IMAGE:
-        bad = int(np.abs(image).max(axis=1).argmax())
+    if radius >= MAX_RADIUS:
+        loneliest = int(counts.argmin())
         msg = (
-            f"atom {j[bad]} is a neighbour of atom {i[bad]} in the cell {_cell(image[bad])}; required: cells within "
-            f"+-{MAX_IMAGE}. Wrap the fractional coordinates into one cell, or reduce the cell"
+            f"atom {loneliest} has {counts[loneliest]} neighbours within {MAX_RADIUS:g} A; required: at least "
+            f"max_neighbors={k}"
         )
         raise StructureError(msg)
-    return i, j, image
+    return min(radius * GROWTH, search.reach if radius < search.reach else MAX_RADIUS)
 
 
-def first_radius(crystal: Crystal, k: int) -> float:
-    """Where a search for k neighbours of each atom begins, A: from the mean density."""
-    sphere: float = (0.75 / math.pi * (k + 1) * crystal.volume / len(crystal)) ** (1 / 3)
-    return min(GUESS * sphere, MAX_RADIUS)
+def kth_distances(
+    centre: NDArray[np.int64], distance: NDArray[np.float64], counts: NDArray[np.int64], k: int
+) -> NDArray[np.float64]:
+    """The distance of each atom's k-th neighbour, (N,) A, where every atom has so many.
 
-
-def too_few(counts: NDArray[np.int64], k: int) -> NoReturn:
-    """Raise the StructureError for an atom with fewer than k neighbours within the farthest search."""
-    loneliest = int(counts.argmin())
-    msg = (
-        f"atom {loneliest} has {counts[loneliest]} neighbours within {MAX_RADIUS:g} A; required: at least "
-        f"max_neighbors={k}"
-    )
-    raise StructureError(msg)
+    Args:
+        centre: (E,) atoms.
+        distance: (E,) A, of their neighbours.
+        counts: (N,) the number of neighbours of each atom.
+        k: which of them, from 1.
+    """
+    order = distance.argsort()  # which of equal distances comes first does not matter here
+    narrow = centre.astype(np.int16 if len(counts) <= 2**15 else np.int64)  # 16 bits are sorted in one pass
+    order = order.take(narrow.take(order).argsort(kind="stable"))
+    return distance.take(order.take(counts.cumsum() - counts + (k - 1)))
 
 
 def _too_close(

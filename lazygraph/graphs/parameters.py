@@ -8,7 +8,7 @@ from typing import Any
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.neighbors import MAX_RADIUS, MIN_DISTANCE
 
-__all__ = ["check", "impossible", "switch"]
+__all__ = ["MAX_TOLERANCE", "check", "impossible", "switch"]
 
 MAX_TOLERANCE = 0.1  # A; a wider shell would join neighbours that no one calls equally far
 LENGTHS = {
@@ -23,6 +23,7 @@ CHOICES = {
     "lattice_edges": ("comformer", "matformer"),
     "lattice_vectors": ("comformer",),
     "isolated_atoms": ("error",),
+    "angles": ("m3gnet", "alignn", "alignn-2026", "chgnet"),
 }
 
 

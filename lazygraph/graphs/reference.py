@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
-from lazygraph.graphs.backends import Backend
-from lazygraph.graphs.neighbors import GROWTH, MAX_RADIUS, MIN_DISTANCE, Neighbors, first_radius, propose, too_few
+from lazygraph.graphs.neighbors import MIN_DISTANCE, Neighbors, Search, farther, first_radius, kth_distances
 from lazygraph.graphs.pairs import Pairs, distinct_pairs, image_codes
 from lazygraph.graphs.rounding import fused_product
 from lazygraph.graphs.vectors import components, lengths
@@ -54,11 +53,10 @@ class _Cell(NamedTuple):
 
 
 def reference_pairs(
-    crystal: Crystal,
+    search: Search,
     max_neighbors: int,
     cutoff: float,
     *,
-    backend: Backend,
     duplicates: bool,
     self_images: NDArray[np.float64] | None = None,
     self_cutoff: float | None = None,
@@ -66,10 +64,9 @@ def reference_pairs(
     """The pairs of the published builders; arguments as for :func:`lazygraph.graphs.shell.shell_pairs`.
 
     Args:
-        crystal: the crystal.
+        search: what proposes neighbours in a crystal.
         max_neighbors: k.
         cutoff: A, where the published search begins. It changes edges only where coordinates span more than one cell.
-        backend: the neighbour search.
         duplicates: keep an atom's own images S and -S as two pairs.
         self_images: (M, 3) whole numbers, lattice edges.
         self_cutoff: A; no lattice edges where the cutoff had to grow beyond it.
@@ -83,8 +80,8 @@ def reference_pairs(
 
     Source: ``get_all_neighbors`` and ``nearest_neighbor_edges`` of jarvis-tools, ``use_canonize=True``.
     """
-    cell = _as_jarvis(crystal)
-    (i, j, image, distance), limit, reach = _nearest(cell, max_neighbors, cutoff, backend)
+    crystal = search.crystal
+    (i, j, image, distance), limit, reach = _nearest(search, max_neighbors, cutoff)
     keep = (distance <= limit.take(i)).nonzero()[0]
     i, j, image = i.take(keep), j.take(keep), image.take(keep, 0)
     turned = i > j
@@ -98,29 +95,27 @@ def reference_pairs(
     return distinct_pairs(Pairs(i, j, image), len(crystal))
 
 
-def _nearest(cell: _Cell, k: int, cutoff: float, backend: Backend) -> tuple[Neighbors, NDArray[np.float64], float]:
+def _nearest(search: Search, k: int, cutoff: float) -> tuple[Neighbors, NDArray[np.float64], float]:
     """The neighbours that jarvis sees, the distance of each atom's k-th, (N,) A, and jarvis' last cutoff, A.
 
     ``reach`` is that cutoff, which sets the box of images; ``radius`` is how far was really looked, which is enough
     where it covers every k-th neighbour.
     """
-    n, reach, radius = len(cell.crystal), cutoff, first_radius(cell.crystal, k)
-    everything = _within(cell, radius, backend)
+    cell = _as_jarvis(search.crystal)
+    n, reach, radius = len(cell.crystal), cutoff, first_radius(search, k)
+    everything = _within(cell, radius, search)
     while True:
         seen = _in_box(everything, cell, reach)
         counts = np.bincount(seen.i, minlength=n)
         if counts.min() >= k:
-            order = np.lexsort((seen.distance, seen.i))
-            limit = seen.distance.take(order.take(counts.cumsum() - counts + (k - 1)))
+            limit = kth_distances(seen.i, seen.distance, counts, k)
             if limit.max() <= reach:
                 return seen, limit, reach
         if counts.min() >= k or radius >= reach:  # an atom has fewer than k neighbours within jarvis' cutoff
             reach = cell.longest if reach < cell.longest else 2 * reach
             continue
-        if radius >= MAX_RADIUS:
-            too_few(counts, k)
-        radius = min(radius * GROWTH, MAX_RADIUS)
-        everything = _within(cell, radius, backend)
+        radius = farther(search, radius, counts, k)
+        everything = _within(cell, radius, search)
 
 
 def _as_jarvis(crystal: Crystal) -> _Cell:
@@ -152,9 +147,9 @@ def _lengths(lattice: NDArray[np.float64]) -> list[float]:
     return [round(length, DECIMALS + 1) for length in np.sqrt(np.sum(lattice**2, axis=1)).tolist()]
 
 
-def _within(cell: _Cell, radius: float, backend: Backend) -> Neighbors:
+def _within(cell: _Cell, radius: float, search: Search) -> Neighbors:
     """All neighbours within ``radius`` A, by jarvis' distances."""
-    i, j, image = propose(cell.crystal, radius + cell.slack, backend)
+    i, j, image = search.propose(radius + cell.slack)
     vectors = components(image.T, cell.crystal.lattice)
     vectors += cell.positions.take(j, 1)
     vectors -= cell.positions.take(i, 1)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
-from lazygraph.graphs.backends import Backend
+from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.nearest import nearest_edges
+from lazygraph.graphs.neighbors import Search
 from lazygraph.graphs.pairs import Edges, both_directions
 from lazygraph.graphs.radius import radius_pairs
 from lazygraph.graphs.reference import reference_pairs
@@ -21,7 +23,7 @@ from lazygraph.graphs.shell import shell_pairs
 if TYPE_CHECKING:
     from lazygraph.graphs.spec import GraphSpec
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "Rule", "build_graph"]
 
 MATFORMER_IMAGES = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.float64)
 
@@ -29,33 +31,34 @@ MATFORMER_IMAGES = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 
 class Rule(NamedTuple):
     """One way to choose edges."""
 
-    edges: Callable[[GraphSpec, Crystal, Backend, NDArray[np.float64] | None], Edges]
-    """Of a recipe, a crystal, a neighbour search, and ComFormer's lattice images where the recipe has them."""
+    edges: Callable[[GraphSpec, Search, NDArray[np.float64] | None], tuple[Edges, NDArray[np.float64] | None]]
+    """Of a recipe, a neighbour search in a crystal, and ComFormer's lattice images where the recipe has them. Gives the
+    distances of the edges, A, where the rule knows those of all."""
     needs: frozenset[str]
     """The fields that the rule cannot do without."""
     takes: frozenset[str]
     """The other fields that a recipe of this rule may have."""
 
 
-def _shell(spec: GraphSpec, crystal: Crystal, backend: Backend, lattice_images: NDArray[np.float64] | None) -> Edges:
+def _shell(spec: GraphSpec, search: Search, lattice_images: NDArray[np.float64] | None) -> tuple[Edges, None]:
     settings = _fields(spec, "max_neighbors", "duplicates")
     if spec.lattice_edges == "matformer":
         settings |= {"self_images": MATFORMER_IMAGES, "self_cutoff": spec.cutoff}
     elif spec.lattice_edges == "comformer":
         settings["self_images"] = lattice_images
     if spec.ties == "reference":
-        return both_directions(reference_pairs(crystal, **_fields(spec, "cutoff"), **settings, backend=backend))
-    return both_directions(shell_pairs(crystal, **_fields(spec, "tolerance"), **settings, backend=backend))
+        return both_directions(reference_pairs(search, **_fields(spec, "cutoff"), **settings)), None
+    return both_directions(shell_pairs(search, **_fields(spec, "tolerance"), **settings)), None
 
 
-def _nearest(spec: GraphSpec, crystal: Crystal, backend: Backend, _: NDArray[np.float64] | None) -> Edges:
-    edges = nearest_edges(crystal, **_fields(spec, "max_neighbors", "cutoff", "boundary"), backend=backend)
-    return _without_isolated_atoms(spec, crystal, edges)
+def _nearest(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> tuple[Edges, NDArray[np.float64]]:
+    edges, distances = nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
+    return _without_isolated_atoms(spec, search.crystal, edges), distances
 
 
-def _radius(spec: GraphSpec, crystal: Crystal, backend: Backend, _: NDArray[np.float64] | None) -> Edges:
-    pairs = radius_pairs(crystal, **_fields(spec, "cutoff", "boundary"), backend=backend)
-    return _without_isolated_atoms(spec, crystal, both_directions(pairs))
+def _radius(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> tuple[Edges, NDArray[np.float64]]:
+    pairs, distances = radius_pairs(search, spec.reach)
+    return _without_isolated_atoms(spec, search.crystal, both_directions(pairs)), distances.repeat(2)
 
 
 def _fields(spec: GraphSpec, *names: str) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def _without_isolated_atoms(spec: GraphSpec, crystal: Crystal, edges: Edges) -> 
     return edges
 
 
-_EXTRAS = frozenset({"threebody_cutoff", "bond_cutoff", "lattice_vectors"})
+_EXTRAS = frozenset({"threebody_cutoff", "bond_cutoff", "lattice_vectors", "angles"})
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
@@ -89,3 +92,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "radius": Rule(_radius, needs=frozenset({"cutoff", "boundary"}), takes=_EXTRAS | {"isolated_atoms"}),
     }
 )
+
+
+def build_graph(spec: GraphSpec, search: Search) -> CrystalGraph:
+    """The graph of the crystal in which a search looks, by the rule of a recipe."""
+    lattice_images = (
+        comformer_images(search.crystal) if "comformer" in (spec.lattice_vectors, spec.lattice_edges) else None
+    )
+    (edge_index, images), distances = RULES[spec.rule].edges(spec, search, lattice_images)
+    stored = lattice_images.astype(np.int16) if lattice_images is not None and spec.lattice_vectors else None
+    graph = CrystalGraph(search.crystal, edge_index, images, stored)
+    if distances is not None:
+        graph.distances = distances  # the same numbers, which would be computed again when asked for
+    return graph

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
-from lazygraph.graphs.backends import Backend
-from lazygraph.graphs.neighbors import GROWTH, MAX_RADIUS, Neighbors, first_radius, search, too_few
+from lazygraph.graphs.neighbors import Neighbors, Search, farther, first_radius, kth_distances
 from lazygraph.graphs.pairs import Pairs, image_codes, sort_pairs
 from lazygraph.graphs.vectors import components, lengths
 
@@ -16,11 +14,10 @@ __all__ = ["shell_pairs"]
 
 
 def shell_pairs(
-    crystal: Crystal,
+    search: Search,
     max_neighbors: int,
     tolerance: float,
     *,
-    backend: Backend,
     duplicates: bool,
     self_images: NDArray[np.float64] | None = None,
     self_cutoff: float | None = None,
@@ -28,10 +25,9 @@ def shell_pairs(
     """Pairs i-j where j is no farther from i than the k-th neighbour of i plus the tolerance, or the other way round.
 
     Args:
-        crystal: the crystal.
+        search: the neighbours in a crystal.
         max_neighbors: k, which is rather the least number of neighbours: a shell is kept whole.
         tolerance: A, the width within which distances count as one shell.
-        backend: the neighbour search.
         duplicates: keep an atom's own images S and -S as two pairs, so that each of the two edges appears twice, as
             the published builders of the jarvis family do; else one pair.
         self_images: (M, 3) whole numbers, lattice edges: images of every atom that are joined to it in any case; for
@@ -48,7 +44,8 @@ def shell_pairs(
     Source: ``nearest_neighbor_edges`` of jarvis-tools (canonized), with a tolerance where it compares exactly. Its
     ``cutoff`` only sets where its search begins.
     """
-    (i, j, image, distance), limit = _nearest(crystal, max_neighbors, tolerance, backend)
+    crystal = search.crystal
+    (i, j, image, distance), limit = _nearest(search, max_neighbors, tolerance)
     # A relation and its reverse have one distance, so one of them is enough to see both atoms' wishes.
     wanted = distance <= np.maximum(limit.take(i), limit.take(j))
     once = i <= j if duplicates else (i < j) | ((i == j) & (image_codes(image) > 0))
@@ -62,24 +59,21 @@ def shell_pairs(
     return sort_pairs(Pairs(i, j, image), len(crystal))
 
 
-def _nearest(crystal: Crystal, k: int, tolerance: float, backend: Backend) -> tuple[Neighbors, NDArray[np.float64]]:
+def _nearest(search: Search, k: int, tolerance: float) -> tuple[Neighbors, NDArray[np.float64]]:
     """Neighbours that cover each atom's k-th shell, and how far that shell reaches: (N,) A, tolerance included."""
+    crystal = search.crystal
     n = len(crystal)
     if n <= k and not any(crystal.pbc):
         msg = f"the structure has {n} atoms and repeats in no direction; required: more than max_neighbors={k} atoms"
         raise StructureError(msg)
-    radius = first_radius(crystal, k)
+    radius = first_radius(search, k)
     while True:
-        neighbors = search(crystal, radius, backend)
+        neighbors = search.within(radius)
         counts = np.bincount(neighbors.i, minlength=n)
         if counts.min() < k:
-            if radius >= MAX_RADIUS:
-                too_few(counts, k)
-            radius = min(radius * GROWTH, MAX_RADIUS)
+            radius = farther(search, radius, counts, k)
             continue
-        order = np.lexsort((neighbors.distance, neighbors.i))
-        kth = counts.cumsum() - counts + (k - 1)
-        limit = neighbors.distance.take(order.take(kth)) + tolerance
+        limit = kth_distances(neighbors.i, neighbors.distance, counts, k) + tolerance
         reach = float(limit.max())
         if reach <= radius:
             return neighbors, limit

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.backends import Backend, backend_named
 from lazygraph.graphs.crystal_graph import CrystalGraph
-from lazygraph.graphs.lattice import comformer_images
+from lazygraph.graphs.neighbors import BackendSearch
 from lazygraph.graphs.parameters import check, impossible, switch
 from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
-from lazygraph.graphs.rules import RULES
+from lazygraph.graphs.rules import RULES, build_graph
 
 __all__ = ["GraphSpec", "graph"]
 
 # Fields younger than the first release: written where they are set, so that its recipes keep their bytes and are read.
-YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms"})
+YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,11 +57,17 @@ class GraphSpec:
     lattice_vectors: str | None = None
     """``comformer``: the graph carries three lattice vectors."""
     threebody_cutoff: float | None = None
-    """A, a record for the view: triplets and line graphs are made of edges within it, at load."""
+    """A, a record for views: triplets and line graphs are made of edges within it, at load."""
     bond_cutoff: float | None = None
-    """A, a record for the view: CHGNet's bond graph is made of edges within it, at load."""
+    """A, a record for views: CHGNet's bond graph is made of edges within it, at load."""
     isolated_atoms: str | None = None
     """``error``: an atom without edges is a StructureError."""
+    angles: str | None = None
+    """A record for views and budgets: which pairs of edges make an angle. They are found at load and never stored.
+
+    ``m3gnet``: edges of one centre within ``threebody_cutoff``. ``alignn``: an edge and one that starts where it ends,
+    never itself. ``alignn-2026``: the same within ``threebody_cutoff``, itself included. ``chgnet``: the bond graph
+    within ``bond_cutoff``. See :mod:`lazygraph.graphs.angles`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str):
@@ -90,6 +95,16 @@ class GraphSpec:
         """
         return self.rule != "shell" or self.ties == "reference" or self.lattice_edges == "matformer"
 
+    @property
+    def reach(self) -> float:
+        """The greatest distance within the cutoff, A; infinite for the shell rule.
+
+        So ``d <= reach`` compares with either boundary: ``d < cutoff`` is ``d <= the number before the cutoff``.
+        """
+        if self.rule == "shell" or self.cutoff is None:
+            return math.inf
+        return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
+
     def build(self, structure: Any, *, backend: str | Backend = "pymatgen") -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
 
@@ -112,13 +127,7 @@ class GraphSpec:
             >>> graph("radius", cutoff=3.0).build(nacl)
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
-        crystal = Crystal.from_any(structure)
-        lattice_images = (
-            comformer_images(crystal) if "comformer" in (self.lattice_vectors, self.lattice_edges) else None
-        )
-        edge_index, images = RULES[self.rule].edges(self, crystal, backend_named(backend), lattice_images)
-        stored = lattice_images.astype(np.int16) if lattice_images is not None and self.lattice_vectors else None
-        return CrystalGraph(crystal, edge_index, images, stored)
+        return build_graph(self, BackendSearch(Crystal.from_any(structure), backend_named(backend)))
 
     def diff(self, other: GraphSpec) -> list[str]:
         """One sentence for every field in which ``other`` differs; empty where the recipes are equal.
@@ -187,6 +196,16 @@ class GraphSpec:
             inner = getattr(self, name)
             if inner is not None and self.rule != "shell" and inner > self.cutoff:
                 raise impossible(name, inner, f"at most the cutoff, {self.cutoff:g} A")
+        self._check_angles()
+
+    def _check_angles(self) -> None:
+        """Raise where the angles lack a cutoff, or edges in pairs."""
+        cutoff = {"m3gnet": "threebody_cutoff", "alignn-2026": "threebody_cutoff", "chgnet": "bond_cutoff"}
+        name = cutoff.get(str(self.angles))
+        if name is not None and getattr(self, name) is None:
+            raise impossible(name, None, f"a length in A with angles={self.angles!r}")
+        if self.angles == "chgnet" and self.rule == "nearest":
+            raise impossible("angles", self.angles, "another with the rule 'nearest', whose edges do not come in pairs")
 
     def _check_preset(self) -> None:
         """Raise where a recipe carries the name of a preset that fixes something else."""
@@ -206,9 +225,9 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     """Make a recipe: a preset named after a published model, a bare rule, or a preset of your own, with parameters.
 
     Args:
-        preset: ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``alignn-2026``, ``cgcnn``, ``megnet``,
-            ``m3gnet``, ``chgnet``, ``mace``, ``nequip``, ``sevennet``; ``shell``, ``nearest``, ``radius``; or
-            ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of yours, which is imported.
+        preset: ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``alignn-2026``, ``cgcnn``, ``atlas``,
+            ``megnet``, ``m3gnet``, ``chgnet``, ``mace``, ``nequip``, ``sevennet``; ``shell``, ``nearest``, ``radius``;
+            or ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of yours, which is imported.
         **parameters: what the preset takes, defaults from its published settings: ``cutoff`` (A), ``max_neighbors``,
             ``ties`` (``"shell"`` or ``"reference"``), ``tolerance`` (A), ``lattice_edges`` (bool), ``boundary``
             (``"<"`` or ``"<="``), ``threebody_cutoff`` (A), ``bond_cutoff`` (A).

@@ -21,11 +21,14 @@ class Columns(Mapping[str, NDArray[Any]]):
     """Column name -> array, one row a graph: labels, sizes such as ``n_atoms``, ``formula``, ``split``, ``id``.
 
     Sizes are ``n_atoms``, ``n_edges``, and ``n_triplets`` where the recipe says which angles its model looks at.
+    With ``of_crystals`` the sizes of the stored graphs are left out: they are read as others, of which only the number
+    of atoms is known beforehand.
+
     Numbers of a whole dataset are read-only views of the memory-mapped file; those of a subset, and texts, are copies.
     """
 
-    def __init__(self, store: Store, rows: Any = None) -> None:
-        self._store, self._rows = store, rows
+    def __init__(self, store: Store, rows: Any = None, *, of_crystals: bool = False) -> None:
+        self._store, self._rows, self._of_crystals = store, rows, of_crystals
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array = self.raw(name)
@@ -58,7 +61,8 @@ class Columns(Mapping[str, NDArray[Any]]):
         index = [name for name in ("n_triplets", "id", "formula", "split") if name in manifest.columns]
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
-        return [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
+        names = [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
+        return [name for name in names if not self._of_crystals or name not in ("n_edges", "n_triplets")]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())

@@ -19,6 +19,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.query import evaluate
 from lazygraph.reading.reader import Reader, ShownAsStored, ShownThroughView
+from lazygraph.reading.recut import RecutRecords
 from lazygraph.reading.views import View, view_named
 
 __all__ = ["LazyGraphDataset", "collate"]
@@ -39,10 +40,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             that they were written with.
         transform: applied to every ``Data`` that is read.
         expect: a recipe that the graphs must have been made with.
+        graph: a recipe whose graphs are to be read instead of the stored ones, from a dataset of the rule ``radius``
+            that holds all their edges: a smaller radius, the k nearest, or the shell of the k-th.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
-        RecipeMismatch: its recipe is not the expected one; the message compares field by field.
+        RecipeMismatch: its recipe is not the expected one; the message compares field by field. Or it does not provably
+            hold the graphs of ``graph``, or those that the view needs.
         LabelError: a target does not exist; the message names those that do.
 
     Example:
@@ -64,18 +68,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         view: str | View = "pyg",
         transform: Callable[[Data], Any] | None = None,
         expect: GraphSpec | None = None,
+        *,
+        graph: GraphSpec | None = None,
     ) -> None:
         super().__init__(transform=transform)
         self._store = Store(path)
         manifest = self._store.manifest
-        if expect is not None:
-            self._check_recipe(expect)
         self.view = view_named(view)
         self.target = target
         targets = self._check_targets(target)
-        spec = self.spec
-        shown = ShownAsStored(manifest.schema) if spec is None else ShownThroughView(self.view, spec, manifest.schema)
-        self._reader = Reader(self._store, shown, targets)
+        stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._spec = stored if graph is None else graph
+        if expect is not None:
+            self._check_recipe(expect)
+        self._reader = self._make_reader(stored, targets)
 
     # ---- what it is ----
 
@@ -91,9 +97,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     @property
     def spec(self) -> GraphSpec | None:
-        """The recipe of the graphs; None where they came ready-made."""
-        recipe = self.manifest.recipe
-        return None if recipe is None else GraphSpec.from_json(recipe)
+        """The recipe of the graphs as they are read; None where they came ready-made."""
+        return self._spec
 
     @property
     def content_id(self) -> str:
@@ -108,7 +113,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     @property
     def columns(self) -> Columns:
         """The columns by name, one row a graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
-        return Columns(self._store, self._indices)
+        recut = self._spec is not None and self._spec.to_json() != self.manifest.recipe
+        return Columns(self._store, self._indices, of_crystals=recut)
 
     # ---- one graph ----
 
@@ -230,6 +236,23 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         out = copy.copy(self)
         out._indices = rows  # noqa: SLF001 - of its own class
         return out
+
+    def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
+        schema = self.manifest.schema
+        if self._spec is None:
+            return Reader(self._store, self._store, ShownAsStored(schema), targets)
+        if stored is None:
+            msg = f"found graph={self._spec} for {self.path}, whose graphs came ready-made; required: None"
+            raise RecipeMismatch(msg)
+        if self._spec == stored:
+            return Reader(self._store, self._store, ShownThroughView(self.view, stored, schema), targets)
+        try:
+            records = RecutRecords(self._store, stored, self._spec)
+        except RecipeMismatch as error:
+            msg = f"{self.path} cannot be read as other graphs: {error}"
+            raise RecipeMismatch(msg) from error
+        shown = ShownThroughView(self.view, self._spec, records.schema)
+        return Reader(self._store, records, shown, targets)
 
     def _check_recipe(self, expect: GraphSpec) -> None:
         found = self.spec

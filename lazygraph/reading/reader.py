@@ -25,6 +25,16 @@ Rows = dict[str, NDArray[np.int64]]
 """Axis -> (B,) rows of each graph."""
 
 
+class Records(Protocol):
+    """Where records come from: a store, or one whose edges are recut."""
+
+    def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Axis counts and fields of one."""
+
+    def joined(self, rows: NDArray[np.int64]) -> Joined:
+        """Several put together."""
+
+
 class Shown(Protocol):
     """How records become the arrays that a user sees."""
 
@@ -93,16 +103,17 @@ class Reader:
 
     Args:
         store: the dataset.
-        shown: how records become arrays.
+        records: its records.
+        shown: how they become arrays.
         targets: the label columns that become ``y``, in this order.
     """
 
-    def __init__(self, store: Store, shown: Shown, targets: Sequence[str]) -> None:
-        self._store, self._shown, self._targets = store, shown, tuple(targets)
+    def __init__(self, store: Store, records: Records, shown: Shown, targets: Sequence[str]) -> None:
+        self._store, self._records, self._shown, self._targets = store, records, shown, tuple(targets)
 
     def data(self, row: int) -> Data:
         """The graph in a row."""
-        counts, fields = self._store.decoded(row)
+        counts, fields = self._records.decoded(row)
         values = _tensors(self._shown.one(counts, fields))
         if self._targets:
             values["y"] = self._y([row])
@@ -111,7 +122,7 @@ class Reader:
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The graphs in these rows as one batch: read in file order, given in this one."""
-        shown, counts = self._shown.many(self._store.joined(rows))
+        shown, counts = self._shown.many(self._records.joined(rows))
         values = _tensors(shown)
         if self._targets:
             values["y"] = self._y(rows)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest
+from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
 from lazygraph.writing.fields import crystal_schema
@@ -22,15 +23,22 @@ __all__ = ["plan_append", "plan_retry", "spec_of"]
 
 
 def spec_of(manifest: Manifest) -> GraphSpec:
-    """The recipe of a crystal dataset.
+    """The recipe of a crystal dataset that can be added to.
 
     Raises:
-        InputError: its graphs came ready-made.
+        InputError: its graphs came ready-made, or it lacks a column that graphs of its recipe have.
     """
     if manifest.recipe is None:
         msg = "the dataset was made with GraphWriter and has no recipe; required: one made from structures"
         raise InputError(msg)
-    return GraphSpec.from_json(manifest.recipe)
+    spec = GraphSpec.from_json(manifest.recipe)
+    if lacking := [name for name in derived_names(spec) if name not in manifest.columns]:
+        msg = (
+            f"the dataset has no column {lacking[0]!r}, which new graphs of its recipe have; write its graphs anew, "
+            "and add to those: lazygraph-write OLD.lg -o NEW.lg --graph ..."
+        )
+        raise InputError(msg)
+    return spec
 
 
 def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: WriteOptions, layout: Layout) -> Plan:

@@ -9,10 +9,11 @@ import numpy as np
 
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.labels import Label
 
-__all__ = ["crystal_schema", "crystal_values"]
+__all__ = ["count_columns", "crystal_schema", "crystal_values"]
 
 
 def crystal_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
@@ -29,6 +30,11 @@ def crystal_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
         fields.append(Field("lattice_images", "int64", (3, 3)))
     fields += [Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels]
     return Schema(("node", "edge"), tuple(fields))
+
+
+def count_columns(spec: GraphSpec, schema: Schema) -> tuple[str, ...]:
+    """The columns of whole numbers of a dataset: the count along each axis, then the derived sizes of its recipe."""
+    return (*(f"n_{axis}" for axis in schema.axes), *derived_names(spec))
 
 
 def crystal_values(graph: CrystalGraph, atom_labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
 from lazygraph.format.files import named_after_content
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
 from lazygraph.format.store import Store
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.writing.fields import count_columns
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
@@ -74,7 +76,7 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
     base = _base(plan, layout)
     rejected = [r for rows in made for r in rows.rejected]
     parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
-    table = _concatenate(parts if base is None else [_of_store(base), *parts])
+    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts])
     old = 0 if base is None else len(base)
     table, doubles = _drop_duplicates(table, plan, old)
     rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
@@ -161,7 +163,11 @@ def _of_shard(rows: ShardRows, shard: int) -> _Table:
     return _Table(**arrays, shard=np.full(len(rows.id), shard), labels=rows.labels, splits=rows.splits)
 
 
-def _of_store(store: Store) -> _Table:
+def _count_columns(plan: Plan) -> tuple[str, ...]:
+    return count_columns(GraphSpec.from_json(plan.recipe), plan.schema)
+
+
+def _of_store(store: Store, plan: Plan) -> _Table:
     """The rows of a finished dataset. Reads every record once, for its part in the content id."""
     manifest = store.manifest
     n = len(store)
@@ -172,7 +178,7 @@ def _of_store(store: Store) -> _Table:
         position=np.full(n, -1),
         id=store.column("id"),
         formula=store.column("formula"),
-        counts=np.column_stack([store.column(f"n_{axis}").astype(np.int64) for axis in manifest.schema.axes]),
+        counts=np.column_stack([store.column(name).astype(np.int64) for name in _count_columns(plan)]),
         split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
         digest=np.frombuffer(b"".join(digests), "V32"),
         shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
@@ -283,8 +289,8 @@ def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) ->
     yield "record", write_column(folder, "record", table.record)
     yield "id", write_column(folder, "id", table.id)
     yield "id_order", write_column(folder, "id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
-    for axis, counts in zip(plan.schema.axes, table.counts.T, strict=True):
-        yield f"n_{axis}", write_column(folder, f"n_{axis}", unsigned(counts))
+    for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
+        yield name, write_column(folder, name, unsigned(counts))
     yield "formula", write_column(folder, "formula", table.formula)
     if (table.split != NO_SPLIT).any():
         yield "split", write_column(folder, "split", table.split, categories=table.splits)

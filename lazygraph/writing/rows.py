@@ -33,7 +33,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """The rows of one shard, as arrays of equal length; ``labels`` by name, ``split`` as index into ``splits``."""
+    """The rows of one shard, as arrays of equal length.
+
+    ``counts`` has a column for each of ``fields.count_columns``, ``labels`` are by name, ``split`` is an index into
+    ``splits``.
+    """
 
     file: FileRef
     record: NDArray[Any]
@@ -90,8 +94,8 @@ _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")
 class RowBuffer:
     """Collects the rows of one shard as its graphs are made."""
 
-    def __init__(self, label_names: Sequence[str], label_shapes: Sequence[tuple[int, ...]], axes: int) -> None:
-        self._names, self._shapes, self._axes = label_names, label_shapes, axes
+    def __init__(self, label_names: Sequence[str], label_shapes: Sequence[tuple[int, ...]], counts: int) -> None:
+        self._names, self._shapes, self._counts = label_names, label_shapes, counts
         self._rows: list[tuple[Any, ...]] = []
         self._splits: dict[str, int] = {}
         self.rejected: list[Rejected] = []
@@ -131,7 +135,7 @@ class RowBuffer:
             position=np.array(position, dtype=np.int64),
             id=text_array(ids),
             formula=text_array(formulas, "formula"),
-            counts=np.array(counts, dtype=np.int64).reshape(n, self._axes),
+            counts=np.array(counts, dtype=np.int64).reshape(n, self._counts),
             split=np.array(splits, dtype=np.uint8),
             splits=tuple(self._splits),
             labels={

@@ -11,9 +11,10 @@ from lazygraph.format.columns import text_array
 from lazygraph.format.manifest import graph_digest
 from lazygraph.format.record import Compressor, pack
 from lazygraph.format.shard import write_shard
+from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Entry
-from lazygraph.writing.fields import crystal_schema, crystal_values
+from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task
@@ -61,7 +62,8 @@ def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
     schema = crystal_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = Compressor(plan.level, dictionary)
-    rows = RowBuffer([label.name for label in labels.graph], [label.shape for label in labels.graph], len(schema.axes))
+    names, shapes = [label.name for label in labels.graph], [label.shape for label in labels.graph]
+    rows = RowBuffer(names, shapes, len(count_columns(spec, schema)))
     job = plan.tasks[task]
     source = plan.sources[job.source]["name"]
     frames = []
@@ -71,6 +73,7 @@ def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
             graph = spec.build(crystal)
             values, atoms = labels.row(entry.labels, len(crystal))
             raw, counts = pack(schema, position, crystal_values(graph, atoms))
+            counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula
             text_array([formula], "formula")  # too long with some fifty elements

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from drawing import records, schemas
@@ -60,6 +62,8 @@ def test_any_records_come_together_as_those_decoded_one_by_one(data):
         assert left or not schema.fields
     else:
         same_joined(schema, mine, plain)
+        same_joined(schema, pickle.loads(pickle.dumps(mine)), plain)
+    same_joined(schema, pickle.loads(pickle.dumps(plain)), plain)
 
 
 GRAPH = Schema(

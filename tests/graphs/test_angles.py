@@ -1,4 +1,4 @@
-"""Triplets, line graphs and bond graphs, against their definitions written as loops, and against the published codes."""
+"""Triplets, line graphs and bond graphs, against their definitions as loops, and against the published codes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import lazygraph.graphs as lg
 from lazygraph.crystal import Crystal
 from lazygraph.errors import MissingExtra, RecipeError, StructureError
 from lazygraph.graphs.backends import BACKENDS
-from lazygraph.graphs.neighbors import search
+from lazygraph.graphs.neighbors import BackendSearch, kth_distances
 from lazygraph.graphs.vectors import edge_distances
 
 TOLERANCE = 1e-4
@@ -302,11 +302,22 @@ def test_supercell_graph_is_the_supercell_of_the_graph(crystal, size):
 @given(crystals(periodic=False), st.floats(0.5, 5.0))
 @settings(max_examples=40, deadline=None)
 def test_search_finds_all_neighbours_and_at_most_a_hair_more(crystal, radius):
-    i, j, image, distance = search(crystal, radius, BACKENDS["pymatgen"])
+    i, j, image, distance = BackendSearch(crystal, BACKENDS["pymatgen"]).within(radius)
     found = {(a, b, *s): d for a, b, s, d in zip(i.tolist(), j.tolist(), image.astype(int).tolist(), distance)}
     assert len(found) == len(i)
     assert brute_force(crystal, radius - CLEAR).keys() <= found.keys() <= brute_force(crystal, radius + 1e-5).keys()
     assert all(found[reverse(edge)] == d for edge, d in found.items() if reverse(edge) in found)
+
+
+@pytest.mark.parametrize("n_atoms", [1, 7, 2**15, 2**15 + 1])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_kth_distance_of_every_atom(n_atoms, k):
+    rng = np.random.default_rng(n_atoms)
+    counts = rng.integers(k, k + 3, n_atoms)
+    rows = [np.sort(rng.choice([1.0, 2.0, 2.5, 3.0], count)) for count in counts.tolist()]
+    order = rng.permutation(counts.sum())
+    centre, distance = np.arange(n_atoms).repeat(counts)[order], np.concatenate(rows)[order]
+    assert kth_distances(centre, distance, counts, k).tolist() == [row[k - 1] for row in rows]
 
 
 @given(crystals(periodic=False), st.integers(0, 2**32 - 1))

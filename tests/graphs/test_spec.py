@@ -139,6 +139,15 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
         ),
         (lambda: lg.graph("comformer", lattice_edges="matformer"), r"lattice_edges='matformer'; required: True or Fal"),
         (lambda: lg.graph("comformer", lattice_edges=1), r"found lattice_edges=1"),
+        (lambda: lg.graph("alignn", angles="alignn"), r"the preset 'alignn' has no parameter 'angles'"),
+        (lambda: shell_spec(angles="dimenet"), r"found angles='dimenet'; required: 'm3gnet' or 'alignn' or 'alignn-2"),
+        (lambda: shell_spec(angles="m3gnet"), r"found threebody_cutoff=None; required: a length in A with angles='m3"),
+        (lambda: shell_spec(angles="alignn-2026", bond_cutoff=3.0), r"found threebody_cutoff=None; required: a length"),
+        (lambda: shell_spec(angles="chgnet", threebody_cutoff=3.0), r"found bond_cutoff=None; required: a length in A"),
+        (
+            lambda: lg.GraphSpec("mine", "nearest", 5.0, 3, boundary="<", bond_cutoff=3.0, angles="chgnet"),
+            r"angles='chgnet'; required: another with the rule 'nearest', whose edges do not come in pairs",
+        ),
     ],
 )
 def test_what_is_refused(make, message):
@@ -149,7 +158,8 @@ def test_what_is_refused(make, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"angles": 3}, r"unknown keys \['angles'\] and lacks \[\]"),
+        ({"features": 3}, r"unknown keys \['features'\] and lacks \[\]"),
+        ({"angles": "alignn"}, "angles='alignn'; required for the preset 'comformer': None"),
         ({"tolerance": ...}, r"unknown keys \[\] and lacks \['tolerance'\]"),
         ({"preset": None}, "found preset=None; required: a name"),
         ({"cutoff": None, "ties": "reference", "tolerance": None}, "without cutoff"),
@@ -170,6 +180,22 @@ def test_json_that_is_refused(change, message):
     data = {k: v for k, v in (lg.graph("comformer").to_json() | change).items() if v is not ...}
     with pytest.raises(RecipeError, match=message):
         lg.GraphSpec.from_json(data)
+
+
+def test_angles_are_written_last_and_only_where_they_are_set():
+    assert "angles" not in lg.graph("comformer").to_json()
+    assert list(lg.graph("chgnet").to_json().items())[-2:] == [("isolated_atoms", "error"), ("angles", "chgnet")]
+    assert lg.graph("alignn").diff(lg.graph("potnet", cutoff=8.0, max_neighbors=12)) == [
+        "preset: 'alignn' here, 'potnet' there",
+        "angles: 'alignn' here, None there",
+    ]
+    assert shell_spec(angles="chgnet", bond_cutoff=3.0).angles == "chgnet"
+
+
+def test_reach_is_the_greatest_distance_that_the_boundary_lets_in():
+    assert lg.graph("radius", cutoff=5.0).reach == 5.0
+    assert lg.graph("mace").reach == np.nextafter(5.0, 0)
+    assert lg.graph("comformer").reach == np.inf
 
 
 def test_a_recipe_cannot_be_changed():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lazygraph.graphs.crystal_graph import CrystalGraph
     from lazygraph.graphs.spec import GraphSpec, graph
     from lazygraph.reading.dataset import LazyGraphDataset, collate
+    from lazygraph.reading.loader import Loader, loader
     from lazygraph.reading.views import View, view
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.write import Report, write
@@ -40,6 +41,7 @@ __all__ = [
     "InputError",
     "LazyGraphDataset",
     "LazyGraphError",
+    "Loader",
     "OutputExists",
     "RecipeError",
     "RecipeMismatch",
@@ -48,6 +50,7 @@ __all__ = [
     "View",
     "collate",
     "graph",
+    "loader",
     "view",
     "write",
 ]
@@ -60,10 +63,12 @@ _HOMES = {
     "GraphSpec": "graphs.spec",
     "GraphWriter": "writing.graph_writer",
     "LazyGraphDataset": "reading.dataset",
+    "Loader": "reading.loader",
     "Report": "writing.write",
     "View": "reading.views",
     "collate": "reading.dataset",
     "graph": "graphs.spec",
+    "loader": "reading.loader",
     "view": "reading.views",
     "write": "writing.write",
 }

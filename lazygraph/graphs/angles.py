@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from lazygraph.errors import LazyGraphError
+from lazygraph.native import address, kernels
 
 __all__ = [
     "bond_graph",
@@ -34,7 +38,7 @@ def triplets(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
         kept: (E,) booleans, the edges that take part, such as those within a three-body cutoff; None for all.
 
     Returns:
-        (2, T) int64 edge ids, sorted by row 0, then row 1; T is the sum of n (n - 1) over the degrees n of the atoms.
+        (2, T) int32 edge ids, sorted by row 0, then row 1; T is the sum of n (n - 1) over the degrees n of the atoms.
 
     Source: M3GNet's three-body interactions, ``create_line_graph`` of matgl 4.1 and ``compute_threebody`` of the
     original; its row 0 is the bond that receives.
@@ -42,18 +46,9 @@ def triplets(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
     Example:
         >>> triplets(np.array([[0, 0, 0, 1], [1, 1, 1, 0]]), 2, np.array([True, False, True, True]))
         array([[0, 2],
-               [2, 0]])
+               [2, 0]], dtype=int32)
     """
-    xp = array_namespace(edge_index)
-    ids = _kept(edge_index, kept)
-    centre = xp.take(edge_index[0], ids)
-    degree = xp.bincount(centre, minlength=n_atoms)
-    order = xp.argsort(centre, stable=True)
-    place = xp.empty_like(order)
-    place[order] = xp.arange(order.shape[0], device=device(order))
-    first, partner = _expand(xp.take(degree, centre) - 1, xp.take(xp.cumulative_sum(degree) - degree, centre))
-    partner += partner >= xp.take(place, first)  # step over the edge itself
-    return xp.stack((xp.take(ids, first), xp.take(xp.take(ids, order), partner)))
+    return _pairs(edge_index, 0, n_atoms, kept, itself=False)
 
 
 def whole_line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
@@ -65,18 +60,12 @@ def whole_line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
         kept: (E,) booleans, the edges that take part; None for all.
 
     Returns:
-        (2, T) int64 edge ids, sorted by A, then B. B may be the reverse of A, and A itself where both ends are one
+        (2, T) int32 edge ids, sorted by A, then B. B may be the reverse of A, and A itself where both ends are one
         atom.
 
     Source: ``_line_graph_edges`` of alignn 2026.
     """
-    xp = array_namespace(edge_index)
-    ids = _kept(edge_index, kept)
-    start, end = xp.take(edge_index[0], ids), xp.take(edge_index[1], ids)
-    degree = xp.bincount(start, minlength=n_atoms)
-    first, second = _expand(xp.take(degree, end), xp.take(xp.cumulative_sum(degree) - degree, end))
-    by_start = xp.take(ids, xp.argsort(start, stable=True))
-    return xp.stack((xp.take(ids, first), xp.take(by_start, second)))
+    return _pairs(edge_index, 1, n_atoms, kept, itself=True)
 
 
 def line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
@@ -87,10 +76,9 @@ def line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
     Example:
         >>> line_graph(np.array([[0, 0], [0, 0]]), 1)
         array([[0, 1],
-               [1, 0]])
+               [1, 0]], dtype=int32)
     """
-    pairs = whole_line_graph(edge_index, n_atoms, kept)
-    return pairs[:, pairs[0] != pairs[1]]
+    return _pairs(edge_index, 1, n_atoms, kept, itself=False)
 
 
 def bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> Any:
@@ -106,7 +94,7 @@ def bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> 
         cutoff: A.
 
     Returns:
-        (T, 5) int64: centre, undirected and directed id of the first edge, the same of the second; sorted by the two
+        (T, 5) int32: centre, undirected and directed id of the first edge, the same of the second; sorted by the two
         directed ids.
 
     Source: ``Graph.line_graph_adjacency_list`` of chgnet, whose order of rows is another.
@@ -141,17 +129,36 @@ def count_bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: floa
     return int(degree[edge_index[0][distances <= cutoff]].sum()) - int(np.count_nonzero(strictly))
 
 
-def _kept(edge_index: Any, kept: Any) -> Any:
-    """The ids of the edges that take part, ascending."""
+def _pairs(edge_index: Any, end: int, n_atoms: int, kept: Any, *, itself: bool) -> Any:
+    """Each kept edge with every kept edge that starts from the atom at its end 0 or 1, with or without itself."""
     xp = array_namespace(edge_index)
-    if kept is None:
-        return xp.arange(edge_index.shape[1], device=device(edge_index))
-    return xp.nonzero(kept)[0]
+    where = device(edge_index)
+    ids = xp.arange(edge_index.shape[1], device=where) if kept is None else xp.nonzero(kept)[0]
+    start, node = (xp.take(edge_index[row], ids) for row in (0, end))
+    degree = xp.bincount(start, minlength=n_atoms)
+    first = xp.cumulative_sum(degree) - degree
+    by_start = xp.take(ids, xp.argsort(start, stable=True))
+    if isinstance(edge_index, np.ndarray) and (library := kernels()) is not None:
+        most = int(degree[node].sum())
+        itself_too = 0 if itself else int(np.count_nonzero(start == node))
+        return _compiled(library, ids, node, by_start, first, itself=itself, n_pairs=most - itself_too)
+    counts = xp.take(degree, node)
+    row = xp.repeat(xp.arange(ids.shape[0], device=where), counts)
+    shift = xp.take(first, node) - (xp.cumulative_sum(counts) - counts)
+    place = xp.arange(row.shape[0], device=where) + xp.take(shift, row)
+    pairs = xp.astype(xp.stack((xp.take(ids, row), xp.take(by_start, place))), xp.int32)
+    return pairs if itself else pairs[:, pairs[0] != pairs[1]]
 
 
-def _expand(counts: Any, starts: Any) -> tuple[Any, Any]:
-    """Row r repeated ``counts[r]`` times, and beside it ``starts[r]``, ``starts[r] + 1``, ..."""
-    xp = array_namespace(counts)
-    row = xp.repeat(xp.arange(counts.shape[0], device=device(counts)), counts)
-    shift = starts - (xp.cumulative_sum(counts) - counts)
-    return row, xp.arange(row.shape[0], device=device(counts)) + xp.take(shift, row)
+def _compiled(
+    library: Any, ids: Any, node: Any, by_start: Any, first: Any, *, itself: bool, n_pairs: int
+) -> NDArray[np.int32]:
+    out = np.empty((2, n_pairs), dtype=np.int32)
+    edges, starts = ids.astype(np.int32), by_start.astype(np.int32)
+    nodes, begins = node.astype(np.int64), np.append(first, len(ids)).astype(np.int64)
+    arguments = address(edges), address(nodes), len(edges), address(starts), address(begins)
+    found = library.lg_partners(*arguments, itself, n_pairs, address(out))
+    if found != n_pairs:
+        msg = f"found {found} pairs of edges; required: {n_pairs}, as degrees promise. Report this as a bug"
+        raise LazyGraphError(msg)
+    return out

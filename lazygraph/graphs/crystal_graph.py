@@ -88,22 +88,22 @@ class CrystalGraph:
         vectors: NDArray[np.float64] = components(self.lattice_images.T, self.lattice).T + 0.0
         return vectors
 
-    def triplets(self, cutoff: float) -> NDArray[np.int64]:
+    def triplets(self, cutoff: float) -> NDArray[np.int32]:
         """(2, T) ordered pairs of edges with one centre, both within ``cutoff`` A; sorted by row 0, then row 1."""
-        pairs: NDArray[np.int64] = triplets(self.edge_index, self.n_atoms, self.distances <= cutoff)
+        pairs: NDArray[np.int32] = triplets(self.edge_index, self.n_atoms, self.distances <= cutoff)
         return pairs
 
-    def line_graph(self, cutoff: float | None = None) -> NDArray[np.int64]:
+    def line_graph(self, cutoff: float | None = None) -> NDArray[np.int32]:
         """(2, T) pairs of edges, the second starting where the first ends, as DGL makes them; sorted as triplets are.
 
         Args:
             cutoff: A; only edges within it take part, if given.
         """
         kept = None if cutoff is None else self.distances <= cutoff
-        pairs: NDArray[np.int64] = line_graph(self.edge_index, self.n_atoms, kept)
+        pairs: NDArray[np.int32] = line_graph(self.edge_index, self.n_atoms, kept)
         return pairs
 
-    def bond_graph(self, cutoff: float) -> NDArray[np.int64]:
+    def bond_graph(self, cutoff: float) -> NDArray[np.int32]:
         """(T, 5) CHGNet's bond graph, see :func:`lazygraph.graphs.angles.bond_graph`.
 
         Raises:
@@ -111,7 +111,7 @@ class CrystalGraph:
         """
         if not np.array_equal(self.edge_index[:, ::2], self.edge_index[::-1, 1::2]):
             raise RecipeError("found directed edges; required for a bond graph: the rule radius or shell")
-        rows: NDArray[np.int64] = bond_graph(self.edge_index, self.n_atoms, self.distances, cutoff)
+        rows: NDArray[np.int32] = bond_graph(self.edge_index, self.n_atoms, self.distances, cutoff)
         return rows
 
     def to_data(self) -> Data:

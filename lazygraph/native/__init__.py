@@ -29,6 +29,7 @@ _SIGNATURES = {
     "lg_scan": (_INT64, (*[_POINTER] * 3, _INT64, *[_INT32] * 2, *[_POINTER] * 4)),
     "lg_integers": (None, (*_FIELD, *[_POINTER] * 2, _INT32, _POINTER)),
     "lg_floats": (None, (*_FIELD, *[_POINTER] * 4)),
+    "lg_partners": (_INT64, (*[_POINTER] * 2, _INT64, *[_POINTER] * 2, _INT32, _INT64, _POINTER)),
     "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT32, _POINTER)),
 }
 

@@ -5,6 +5,7 @@
  *     lg_integers  buffers of integers to one array            lazygraph/format/encoding.py, decode
  *     lg_floats    buffers of floating-point numbers likewise
  *     lg_vectors   edge vectors of a batch                     lazygraph/graphs/vectors.py
+ *     lg_partners  pairs of edges that share an atom           lazygraph/graphs/angles.py, _pairs
  *
  * They give the same bits: compile without contraction of floating-point operations (-ffp-contract=off) and without
  * -ffast-math. Input is not trusted: lg_scan looks at nothing outside a record, and says which one is not as it must
@@ -281,4 +282,22 @@ int32_t lg_vectors(const double *frac, int64_t atoms, const double *lattice, con
         }
     }
     return 0;
+}
+
+/* Pairs of edges: each of n edges with all that start from its node, in the order of by_start, with or without itself.
+ * first[a] is where those of atom a begin in by_start. Writes at most `pairs` to row 0 and row 1 of out, and returns how
+ * many there are. */
+int64_t lg_partners(const int32_t *edge, const int64_t *node, int64_t n, const int32_t *by_start, const int64_t *first,
+                    int32_t itself, int64_t pairs, int32_t *out) {
+    int64_t t = 0;
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t p = first[node[k]]; p < first[node[k] + 1]; p++) {
+            if (by_start[p] == edge[k] && !itself) continue;
+            if (t < pairs) {
+                out[t] = edge[k];
+                out[pairs + t] = by_start[p];
+            }
+            t++;
+        }
+    return t;
 }

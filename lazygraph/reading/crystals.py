@@ -126,7 +126,7 @@ class Crystals:
 
     @cached_property
     def distances(self) -> Any:
-        """(E,) float64, A: the numbers that the recipe compared; numpy only."""
+        """(E,) float64, A: the numbers that the recipe compared; torch's may differ in the last bit."""
         return lengths(self.components)
 
     @cached_property

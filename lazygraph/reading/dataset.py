@@ -18,7 +18,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.query import evaluate
-from lazygraph.reading.reader import Reader, ShownAsStored, ShownThroughView
+from lazygraph.reading.reader import Fetched, Reader, ShownAsStored, ShownThroughView
 from lazygraph.reading.recut import RecutRecords
 from lazygraph.reading.views import View, view_named
 
@@ -81,7 +81,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         self._spec = stored if graph is None else graph
         if expect is not None:
             self._check_recipe(expect)
-        self._reader = self._make_reader(stored, targets)
+        self.reader = self._make_reader(stored, targets)
 
     # ---- what it is ----
 
@@ -124,7 +124,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def get(self, idx: int) -> Data:
         """The graph in row ``idx`` of the dataset on disk, before the transform."""
-        return self._reader.data(idx)
+        return self.reader.data(idx)
 
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
@@ -147,7 +147,12 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         chosen = self.index_select(idx)
         if self.transform is not None:
             return collate(chosen.__getitems__(range(len(chosen))))
-        return self._reader.batch(np.asarray(chosen.indices(), dtype=np.int64))
+        return self.reader.expand(self.reader.fetch(np.asarray(chosen.indices(), dtype=np.int64)))
+
+    def fetch(self, positions: NDArray[np.int64]) -> Fetched:
+        """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
+        rows = self.indices()
+        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     # ---- subsets ----
 
@@ -216,7 +221,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _transformed(self, row: int) -> Any:
         data = self.get(row)
-        return data if self.transform is None else self.transform(data)
+        if self.transform is None:
+            return data
+        try:
+            return self.transform(data)
+        except Exception as error:
+            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
+            raise
 
     def _row(self, position: int) -> int:
         n = len(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals
 from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data
 from lazygraph.reading.views.base import NODE, View
 
-__all__ = ["Reader", "ShownAsStored", "ShownThroughView"]
+__all__ = ["Fetched", "Reader", "ShownAsStored", "ShownThroughView"]
 
 Values = dict[str, Any]
 Rows = dict[str, NDArray[np.int64]]
@@ -98,6 +98,15 @@ class ShownAsStored:
         return values, joined.counts
 
 
+class Fetched(NamedTuple):
+    """A batch of graphs as it travels between processes: narrow types in one buffer, a tenth of what it expands to."""
+
+    joined: Joined
+    y: NDArray[np.float32] | None
+    """(B, T) targets."""
+    ids: list[str]
+
+
 class Reader:
     """Reads rows of a store and makes graphs of them. Picklable; safe in threads and under fork, as the store is.
 
@@ -116,23 +125,32 @@ class Reader:
         counts, fields = self._records.decoded(row)
         values = _tensors(self._shown.one(counts, fields))
         if self._targets:
-            values["y"] = self._y([row])
+            values["y"] = torch.from_numpy(self._y([row]))
         values["id"] = self._store.graph_id(row)
         return make_data(values, self._shown.layout, counts[0])
 
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """The graphs in these rows as one batch: read in file order, given in this one."""
-        shown, counts = self._shown.many(self._records.joined(rows))
+    def fetch(self, rows: NDArray[np.int64]) -> Fetched:
+        """The graphs in these rows, checked and decoded but not expanded yet; read in file order, given in this one."""
+        y = self._y(rows) if self._targets else None
+        return Fetched(self._records.joined(rows), y, self._store.graph_ids(rows))
+
+    def expand(self, fetched: Fetched) -> Batch:
+        """What was fetched as one batch."""
+        shown, counts = self._shown.many(fetched.joined)
         values = _tensors(shown)
-        if self._targets:
-            values["y"] = self._y(rows)
-        values["id"] = self._store.graph_ids(rows)
+        if fetched.y is not None:
+            values["y"] = torch.from_numpy(fetched.y)
+        values["id"] = fetched.ids
         return make_batch(values, self._shown.layout, counts)
 
-    def _y(self, rows: Any) -> torch.Tensor:
+    def where(self, row: int) -> str:
+        """The beginning of a message about a row: dataset, shard, row and id."""
+        return self._store.where(row)
+
+    def _y(self, rows: Any) -> NDArray[np.float32]:
         """(B, T) float32: the targets, those of a vector label one after another."""
         columns = [self._store.column(name)[rows] for name in self._targets]
-        return torch.from_numpy(np.concatenate([c.reshape(len(rows), -1) for c in columns], axis=1, dtype=np.float32))
+        return np.concatenate([column.reshape(len(rows), -1) for column in columns], axis=1, dtype=np.float32)
 
 
 def _tensors(values: Mapping[str, Any]) -> Values:

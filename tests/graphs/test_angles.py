@@ -49,7 +49,7 @@ RULES = {
 @given(drawn=edges())
 def test_pairs_are_those_of_the_definition_in_numpy_and_in_torch(rule, drawn):
     edge_index, kept = drawn
-    expected = np.array(loop(edge_index, kept, RULES[rule]), dtype=np.int64).reshape(-1, 2).T
+    expected = np.array(loop(edge_index, kept, RULES[rule]), dtype=np.int32).reshape(-1, 2).T
     found = rule(edge_index, ATOMS, kept)
     assert np.array_equal(found, expected)
     in_torch = rule(torch.from_numpy(edge_index), ATOMS, torch.from_numpy(kept))

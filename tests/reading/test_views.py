@@ -25,6 +25,7 @@ PRESETS = {
     "matformer": "matformer",
     "alignn": "alignn",
     "cgcnn": "cgcnn",
+    "atlas": "atlas",
     "megnet": "megnet",
     "m3gnet": "m3gnet",
     "matgl-chgnet": "chgnet",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lazygraph.errors import InputError
+from lazygraph.reading.views.atlas import Atlas
 from lazygraph.reading.views.base import View
 from lazygraph.reading.views.cgcnn import Cgcnn
 from lazygraph.reading.views.chgnet import Chgnet
@@ -19,7 +20,10 @@ from lazygraph.reading.views.pyg import Pyg
 __all__ = ["VIEWS", "View", "view", "view_named"]
 
 VIEWS: Mapping[str, type[View]] = MappingProxyType(
-    {kind.name: kind for kind in (Pyg, Comformer, Matformer, Alignn, Cgcnn, Megnet, M3gnet, MatglChgnet, Chgnet, Mace)}
+    {
+        kind.name: kind
+        for kind in (Pyg, Comformer, Matformer, Alignn, Cgcnn, Atlas, Megnet, M3gnet, MatglChgnet, Chgnet, Mace)
+    }
 )
 """Name -> view."""
 
@@ -28,8 +32,8 @@ def view(name: str, /, **parameters: Any) -> View:
     """The arrays that a model takes, by its name, with parameters; what ``LazyGraphDataset(path, view=...)`` takes.
 
     Args:
-        name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``megnet``, ``m3gnet``, ``matgl-chgnet``,
-            ``chgnet``, ``mace``; the class of each, in ``VIEWS``, says which arrays it has.
+        name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``,
+            ``matgl-chgnet``, ``chgnet``, ``mace``; the class of each, in ``VIEWS``, says which arrays it has.
         **parameters: what the view takes, such as ``dtype`` (``"float32"`` or ``"float64"``).
 
     Raises:

@@ -60,7 +60,7 @@ class Chgnet(View):
             "neighbor_image": self.real(crystals.images),
             "directed2undirected": directed >> 1,
             "undirected2directed": directed[::2],
-            "bond_graph": xp.astype(bonds, xp.int32),
+            "bond_graph": bonds,
             "lattice": self.real(crystals.lattice),
         }
         rows = {"undirected": crystals.n_edge // 2, "angle": crystals.edges_in(bonds[:, 2])}

@@ -109,7 +109,7 @@ class Alignn(View):
             "edge_index": xp.astype(edges, xp.int64, copy=False),
             "r": self.vectors(seen),
             "images": xp.astype(crystals.images, xp.int64, copy=False),
-            "line_graph": pairs,
+            "line_graph": xp.astype(pairs, xp.int64),
             "h": self.real(_cosines(seen.components, pairs)),
             "lattice": self.real(seen.lattice),
         }

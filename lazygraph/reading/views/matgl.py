@@ -94,7 +94,7 @@ class MatglChgnet(Megnet):
 class M3gnet(Megnet):
     """The arrays of ``megnet``, and the line graph that M3GNet takes as ``l_g``.
 
-    ``line_edge_index`` (2, T) int64 edge ids, triplets as pairs of edges with one centre; ``n_triple_ij`` (E,) int64,
+    ``line_edge_index`` (2, T) int32 edge ids, triplets as pairs of edges with one centre; ``n_triple_ij`` (E,) int64,
     in how many an edge comes first; ``kept_edge_ids`` (K,) int64, the edges within the three-body cutoff. Give them as
     ``model(batch, l_g={name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")})``.
 
@@ -131,9 +131,10 @@ class M3gnet(Megnet):
         kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= (spec.threebody_cutoff or 0)
         pairs = triplets(ordered.edge_index, ordered.n_atoms, kept)
         ids = xp.nonzero(kept)[0]
+        others = xp.bincount(xp.take(centre, ids), minlength=ordered.n_atoms) - 1
         values |= {
             "line_edge_index": pairs,
-            "n_triple_ij": xp.bincount(pairs[0], minlength=centre.shape[0]),
+            "n_triple_ij": xp.where(kept, xp.take(others, centre), 0),
             "kept_edge_ids": ids,
         }
         return Arrays(values, {"angle": ordered.edges_in(pairs[0]), "kept": ordered.edges_in(ids)})

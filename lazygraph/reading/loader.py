@@ -1,0 +1,378 @@
+"""``Loader``: shuffled batches of a dataset, epoch after epoch, read ahead by a thread or by processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+from lazygraph.errors import InputError
+from lazygraph.native import kernels
+from lazygraph.reading.dataset import LazyGraphDataset, collate
+from lazygraph.reading.orders import digest, order_of
+from lazygraph.reading.packing import Batches, OversizedGraphs
+from lazygraph.reading.reader import Fetched
+from lazygraph.reading.sampling import Sampling
+from lazygraph.reading.settings import Facts, Settings, choose, free_shared_memory, usable_cpus
+
+__all__ = ["Loader", "loader"]
+
+logger = logging.getLogger(__name__)
+
+STATE = 1  # the version of a loader's state
+SAMPLE = 64  # graphs, read to see what a batch costs
+LARGEST_EVALUATION = 128
+DEFAULT_BATCH = 64
+SIZES = {"atoms": "n_atoms", "edges": "n_edges", "triplets": "n_triplets"}  # what a batch may be limited by: its column
+
+
+class Loader:
+    """Batches of a dataset. Made by :func:`loader`.
+
+    An iterable that owns a ``torch.utils.data.DataLoader`` and is none: Lightning rebuilds every ``DataLoader`` that it
+    is given for prediction and under DDP, and cannot rebuild this one's batches. Each iteration is the next epoch,
+    unless ``set_epoch`` says which. The batches depend on dataset, options, seed and epoch alone, not on workers or
+    threads.
+
+    Owns its worker processes until it is closed or forgotten. Not for several threads at once.
+
+    Attributes:
+        dataset: the dataset.
+        batch_size: graphs in a batch, at most; None where only budgets limit it.
+    """
+
+    def __init__(
+        self,
+        dataset: LazyGraphDataset,
+        *,
+        batch_size: int | None,
+        limits: Mapping[str, int],
+        sampling: Mapping[str, Any],
+        ranks: tuple[int, int] | None,
+        wanted: Mapping[str, Any],
+    ) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+        self._limits, self._options, self._ranks, self._wanted = limits, dict(sampling), ranks, dict(wanted)
+        self._known: Sampling | None = None
+        self._next = (0, 0)  # epoch and first batch of the next iteration
+        self._now: tuple[int, int] | None = None  # epoch and batches delivered of the one that is going on
+        self._plan: tuple[int, Sampling, Batches] | None = None
+        self._processes: DataLoader[Any] | None = None
+        self._positions: list[NDArray[np.int64]] = []
+        self._batches(0)  # what cannot be is said now
+
+    # ---- iterating ----
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the next epoch, or of the one that was set or loaded."""
+        self._now, self._next = self._next, (self._next[0] + 1, 0)
+        return self._iterate(*self._now)
+
+    def __len__(self) -> int:
+        """The number of batches of the epoch that is being read, or else is read next."""
+        return len(self._batches((self._now or self._next)[0]))
+
+    def _iterate(self, epoch: int, start: int) -> Iterator[Batch]:
+        batches = list(self._batches(epoch).skip(start))
+        settings = self.settings
+        if settings.num_workers:
+            made = self._by_processes(batches)
+        elif settings.threads:
+            made = self._by_thread(batches)
+        else:
+            made = map(self._read, batches)
+        for delivered, batch in enumerate(made, start + 1):
+            if self._now is not None:
+                self._now = (epoch, delivered)
+            yield batch.pin_memory() if settings.pin_memory else batch
+        self._now = None
+
+    def _read(self, positions: NDArray[np.int64]) -> Batch:
+        return self._expanded(_Records(self.dataset).__getitems__(positions))
+
+    def _expanded(self, fetched: Fetched | Batch) -> Batch:
+        return self.dataset.reader.expand(fetched) if isinstance(fetched, Fetched) else fetched
+
+    def _by_thread(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader") as pool:
+            try:
+                for positions in batches:
+                    waiting.append(pool.submit(self._read, positions))
+                    if len(waiting) > self.settings.prefetch_factor:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _by_processes(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
+        self._positions[:] = batches
+        if self._processes is None:
+            settings = self.settings
+            self._processes = DataLoader(
+                _Records(self.dataset),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
+                batch_sampler=self._positions,  # type: ignore[arg-type]
+                collate_fn=_as_it_is,
+                num_workers=settings.num_workers,
+                prefetch_factor=settings.prefetch_factor,
+                persistent_workers=settings.persistent_workers,
+                multiprocessing_context=settings.multiprocessing_context,
+            )
+        for fetched in self._processes:
+            yield self._expanded(fetched)
+
+    # ---- which batches ----
+
+    @property
+    def sampler(self) -> EpochPositions:
+        """The positions of an epoch's graphs; what Lightning calls ``set_epoch`` of."""
+        return EpochPositions(self)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is read next, from its beginning, or from where a state of this epoch was loaded."""
+        if epoch != self._next[0]:
+            self._next = (epoch, 0)
+        self._now = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: what ``load_state_dict`` goes on from, with any number of workers."""
+        epoch, batches = self._now or self._next
+        if batches == len(self._batches(epoch)):
+            epoch, batches = epoch + 1, 0
+        return {"version": STATE, "epoch": epoch, "batches": batches, "sampling": self._sampling().fingerprint()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken: the next iteration gives the batches that had not been delivered.
+
+        Raises:
+            InputError: the state is of another dataset, or of other options; the message says in what.
+        """
+        if state.get("version") != STATE:
+            msg = f"found a loader's state of version {state.get('version')!r}; required: {STATE}"
+            raise InputError(msg)
+        self._sampling().check(state["sampling"])
+        self._next, self._now = (int(state["epoch"]), int(state["batches"])), None
+
+    def _batches(self, epoch: int) -> Batches:
+        sampling = self._sampling()
+        if self._plan is None or self._plan[0] != epoch or self._plan[1] is not sampling:
+            self._plan = epoch, sampling, sampling.batches(epoch)
+        return self._plan[2]
+
+    def _sampling(self) -> Sampling:
+        """The batches of this process; rank and world size are those of torch.distributed, once it is initialised."""
+        rank, world_size = self._ranks or _distributed_ranks()
+        if self._known is None or (self._known.rank, self._known.world_size) != (rank, world_size):
+            try:
+                self._known = Sampling(
+                    **self._options, limits=self._limits, rank=rank, world_size=world_size, identity=self._identity
+                )
+            except OversizedGraphs as error:
+                some = ", ".join(repr(str(graph_id)) for graph_id in self.dataset[error.positions[:5]].ids)
+                msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
+                raise OversizedGraphs(msg, error.positions) from error
+        return self._known
+
+    @cached_property
+    def _identity(self) -> dict[str, str]:
+        return {"content_id": self.dataset.content_id, "rows": digest(np.asarray(self.dataset.indices(), np.int64))}
+
+    # ---- how they are read ----
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How the batches are read, and why; written to the log once, when it is first asked for."""
+        settings = choose(self._facts, **self._wanted)
+        logger.info("%s: %s", self.dataset, settings)
+        return settings
+
+    def _facts(self) -> Facts:
+        n = min(self.batch_size or SAMPLE, SAMPLE, len(self.dataset))
+        positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64) if n else np.zeros(0, np.int64)
+        seconds, size = 0.0, 0
+        for _ in range(2 if n else 0):  # the first one opens files
+            begin = time.perf_counter()
+            batch = self._read(positions)
+            seconds = (time.perf_counter() - begin) * (self.batch_size or n) / n
+            size = sum(v.nbytes for v in batch.to_dict().values() if isinstance(v, torch.Tensor)) if n else 0
+        return Facts(
+            cpus=usable_cpus(),
+            batch_seconds=seconds,
+            batch_bytes=size,
+            compiled=kernels() is not None,
+            transform=self.dataset.transform is not None,
+            cuda=torch.cuda.is_available(),
+            shared_memory=free_shared_memory(),
+        )
+
+    def evaluation(self, dataset: LazyGraphDataset) -> Loader:
+        """A loader of another dataset with the same settings, in order, in batches of ``min(4 x batch_size, 128)``."""
+        size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
+        budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
+        return loader(dataset, size, **budgets, **self._wanted)
+
+    def close(self) -> None:
+        """End the worker processes; the next iteration starts others."""
+        self._processes = None
+
+    def __repr__(self) -> str:
+        limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())
+        return f"Loader({self.dataset}, {limits})"
+
+
+class EpochPositions:
+    """The positions of the graphs of a loader's next epoch, batch after batch."""
+
+    def __init__(self, of: Loader) -> None:
+        self._loader = of
+
+    def __iter__(self) -> Iterator[int]:
+        loader = self._loader
+        for positions in loader._batches(loader._next[0]):  # noqa: SLF001 - of its own module
+            yield from positions.tolist()
+
+    def __len__(self) -> int:
+        loader = self._loader
+        ptr = loader._batches(loader._next[0]).ptr  # noqa: SLF001 - of its own module
+        return int(ptr[-1] - ptr[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """See :meth:`Loader.set_epoch`."""
+        self._loader.set_epoch(epoch)
+
+
+class _Records:
+    """What a worker process reads from: positions -> a batch, ready to travel."""
+
+    def __init__(self, dataset: LazyGraphDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, positions: NDArray[np.int64]) -> Fetched | Batch:
+        if self._dataset.transform is None:
+            return self._dataset.fetch(positions)
+        return collate(self._dataset.__getitems__(positions.tolist()))
+
+
+def _as_it_is(fetched: Any) -> Any:
+    """The ``collate_fn`` of workers, whose batches are made already."""
+    return fetched
+
+
+def _distributed_ranks() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def loader(
+    dataset: LazyGraphDataset,
+    batch_size: int | None = None,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    max_atoms: int | None = None,
+    max_edges: int | None = None,
+    max_triplets: int | None = None,
+    drop_last: bool = False,
+    window: int | None = None,
+    bucket: str | None = None,
+    weights: str | None = None,
+    num_workers: int | None = None,
+    threads: int | None = None,
+    prefetch_factor: int | None = None,
+    persistent_workers: bool | None = None,
+    pin_memory: bool | None = None,
+    multiprocessing_context: str | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
+) -> Loader:
+    """Batches of a dataset, as complete PyG ``Batch`` objects, read ahead.
+
+    Args:
+        dataset: what to read; a subset is read as such.
+        batch_size: graphs in a batch; 64 unless budgets are given.
+        shuffle: visit the graphs in another order in every epoch.
+        seed: of all that is random.
+        max_atoms: the most atoms that a batch may hold; budgets can be combined, also with ``batch_size``.
+        max_edges: the most edges.
+        max_triplets: the most angles, of a dataset whose recipe has them.
+        drop_last: leave out a last batch that is not full.
+        window: shuffle within windows of so many graphs, which lie together on disk: for cold disks and network file
+            systems.
+        bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: batches of graphs of like size.
+        weights: a column; graphs are drawn with probabilities in proportion to it, with replacement.
+        num_workers: processes that read; chosen if not given, and 0 is often best: the compiled loops let other threads
+            run, so a thread reads beside the training.
+        threads: 1 for a thread that reads ahead where there are no workers, 0 for none.
+        prefetch_factor: batches kept ready, of each process or of the thread.
+        persistent_workers: whether processes live on from epoch to epoch.
+        pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
+        multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``.
+        rank: which process of those that share an epoch this is; that of torch.distributed unless given.
+        world_size: how many there are; likewise.
+
+    Raises:
+        InputError: options that exclude one another, a size or column that the dataset does not have.
+        OversizedGraphs: graphs that are alone over a budget; the message names some.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:20?seed=0", folder.name + "/p.lg", graph="comformer", workers=1)
+        >>> batches = loader(lg.LazyGraphDataset(folder.name + "/p.lg"), batch_size=8, shuffle=True)
+        >>> [batch.num_graphs for batch in batches], len(batches)
+        ([8, 8, 4], 3)
+        >>> folder.cleanup()
+    """
+    budgets = {"atoms": max_atoms, "edges": max_edges, "triplets": max_triplets}
+    limits = {name: limit for name, limit in budgets.items() if limit is not None}
+    if batch_size is None and not limits:
+        batch_size = DEFAULT_BATCH
+    if batch_size is not None:
+        limits = {"graphs": batch_size, **limits}
+    if (rank is None) != (world_size is None):
+        msg = f"found rank={rank} and world_size={world_size}; required: both, or neither"
+        raise InputError(msg)
+    if bucket is not None and bucket not in SIZES:
+        msg = f"found bucket={bucket!r}; required: one of {', '.join(map(repr, SIZES))}"
+        raise InputError(msg)
+    used = {*limits, *([] if bucket is None else [bucket])} & set(SIZES)
+    columns = dataset.columns
+    return Loader(
+        dataset,
+        batch_size=batch_size,
+        limits=limits,
+        sampling={
+            "order": order_of(
+                len(dataset), shuffle=shuffle, window=window, weights=None if weights is None else columns[weights]
+            ),
+            "sizes": {name: columns[SIZES[name]] for name in sorted(used)},
+            "bucket": bucket,
+            "seed": seed,
+            "drop_last": drop_last,
+        },
+        ranks=None if rank is None or world_size is None else (rank, world_size),
+        wanted={
+            "num_workers": num_workers,
+            "threads": threads,
+            "prefetch_factor": prefetch_factor,
+            "persistent_workers": persistent_workers,
+            "pin_memory": pin_memory,
+            "multiprocessing_context": multiprocessing_context,
+        },
+    )

@@ -1,0 +1,150 @@
+"""How a loader works: how many processes and threads, chosen from what is seen of the machine and of the dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Facts", "Settings", "choose", "usable_cpus"]
+
+HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
+MOST_WORKERS = 8
+AHEAD = 4  # batches that are kept ready, in all
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a choice hangs on.
+
+    Args:
+        cpus: how many this process may use.
+        batch_seconds: what reading one batch takes, in this process.
+        batch_bytes: what it takes in memory.
+        compiled: whether the compiled loops are there, which let other threads run.
+        transform: whether a user's function sees every graph.
+        cuda: whether there is a CUDA device.
+        shared_memory: free bytes in /dev/shm; None where there is none.
+    """
+
+    cpus: int
+    batch_seconds: float
+    batch_bytes: int
+    compiled: bool
+    transform: bool
+    cuda: bool
+    shared_memory: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a loader does, and why.
+
+    Args:
+        num_workers: processes that read batches.
+        threads: threads of this process that read batches ahead, where there are no worker processes; 0 or 1.
+        prefetch_factor: batches that each of them keeps ready.
+        persistent_workers: whether the processes live on from epoch to epoch.
+        pin_memory: whether batches are put into page-locked memory.
+        multiprocessing_context: how processes are started; None for Python's way.
+        reasons: a sentence for every choice.
+    """
+
+    num_workers: int
+    threads: int
+    prefetch_factor: int
+    persistent_workers: bool
+    pin_memory: bool
+    multiprocessing_context: str | None
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        how = f"{self.num_workers} worker processes" if self.num_workers else f"{self.threads} reading threads"
+        ahead = f", {self.prefetch_factor} batches ahead each" if self.num_workers or self.threads else ""
+        return f"{how}{ahead}{', pinned' if self.pin_memory else ''}: {'; '.join(self.reasons)}"
+
+
+def choose(
+    facts: Callable[[], Facts],
+    *,
+    num_workers: int | None = None,
+    threads: int | None = None,
+    prefetch_factor: int | None = None,
+    persistent_workers: bool | None = None,
+    pin_memory: bool | None = None,
+    multiprocessing_context: str | None = None,
+) -> Settings:
+    """The settings of a loader: what is given is taken, the rest chosen.
+
+    Args:
+        facts: called once, for it reads a batch.
+        num_workers: see :class:`Settings`, as the others; None for what is not given.
+        threads: as above.
+        prefetch_factor: as above.
+        persistent_workers: as above.
+        pin_memory: as above.
+        multiprocessing_context: as above.
+
+    Example:
+        >>> seen = Facts(4, 0.001, 300_000, compiled=True, transform=False, cuda=False, shared_memory=2**30)
+        >>> choose(lambda: seen).num_workers
+        0
+    """
+    seen = facts()
+    reasons = []
+    if num_workers is None:
+        num_workers, reason = (0, "threads were asked for") if threads is not None else _workers(seen)
+        reasons.append(reason)
+    if threads is None:
+        threads = 0 if num_workers or seen.cpus == 1 else 1
+        if seen.cpus == 1 and not num_workers:
+            reasons.append("on one CPU nothing is gained by reading ahead")
+    if prefetch_factor is None:
+        prefetch_factor = max(2, -(-AHEAD // max(num_workers, 1)))
+    if pin_memory is None:
+        pin_memory = seen.cuda
+        if seen.cuda:
+            reasons.append("copies to a CUDA device are faster from pinned memory")
+    return Settings(
+        num_workers=num_workers,
+        threads=0 if num_workers else threads,
+        prefetch_factor=prefetch_factor,
+        persistent_workers=bool(num_workers)
+        if persistent_workers is None
+        else persistent_workers and bool(num_workers),
+        pin_memory=pin_memory,
+        multiprocessing_context=multiprocessing_context if num_workers else None,
+        reasons=tuple(reasons) or ("all was set by the caller",),
+    )
+
+
+def _workers(facts: Facts) -> tuple[int, str]:
+    """How many worker processes, and why."""
+    took = f"a batch takes {1e3 * facts.batch_seconds:.1f} ms"
+    if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN:
+        return 0, f"{took}, which a thread hides behind the training step"
+    if facts.cpus == 1:
+        return 0, f"{took}, and there is one CPU"
+    workers = min(facts.cpus - 1, MOST_WORKERS)
+    why = "a transform is Python code, which one process runs at a time" if facts.transform else took
+    room = AHEAD * facts.batch_bytes * 2
+    if facts.transform and facts.shared_memory is not None and facts.shared_memory < room:
+        return (
+            0,
+            f"{why}, but /dev/shm has {facts.shared_memory >> 20} MiB free and transformed batches need {room >> 20}",
+        )
+    return workers, f"{why}, so {workers} of {facts.cpus} CPUs read"
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_shared_memory() -> int | None:
+    """Free bytes in /dev/shm, through which torch's processes send tensors; None where there is none."""
+    try:
+        state = os.statvfs("/dev/shm")  # noqa: S108  # looked at, not written to
+    except (AttributeError, OSError):
+        return None
+    return state.f_bavail * state.f_frsize

@@ -1,0 +1,96 @@
+"""The view of ATLAS: features of elements from a table of its own, Gaussians of distances, and pairs of edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import ClassVar
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from lazygraph.crystal import SYMBOLS
+from lazygraph.graphs.angles import triplets
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.graph_data import Place
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View
+
+__all__ = ["Atlas", "atlas_features"]
+
+ELEMENTS = 86  # one column each, up to radon
+GAUSSIANS = 20
+
+
+@dataclass(frozen=True, repr=False)
+class Atlas(View):
+    """What ATLAS' ``CrystalGraphBuilder`` makes.
+
+    ``x`` (N, 91): an element's column of 86, then Z / 100, Pauling electronegativity / 4, covalent radius / 3 A,
+    whether it is a metal, and whether Z >= 50; ``edge_index`` (2, E) int64, row 0 the centre; ``edge_attr`` (E, 20)
+    Gaussians of distances from 0 A to the cutoff, half their spacing wide; ``edge_vec`` (E, 3) vectors from row 0 to
+    row 1, A; ``edge_index_3body`` (2, T) int64, pairs of edges with one centre, counted through the batch.
+
+    Its CGCNN is called with ``model(batch.x, batch.edge_index, batch.edge_attr, batch.batch)``, its EquivariantGNN with
+    ``edge_vec`` in the place of ``edge_attr``, and its M3GNet also with ``edge_vectors=batch.edge_vec`` and
+    ``edge_index_3body=batch.edge_index_3body``.
+
+    As in ATLAS, an element beyond radon has the column of hydrogen. Not as there, a crystal without any edge stays so
+    (ATLAS lays one of length 0 from atom 0 to itself), and distances are not rounded to single precision before their
+    Gaussians, which moves those by up to 2e-6.
+
+    For recipes of the rule ``nearest``.
+
+    Source: ``atlas/models/graph_builder.py`` of https://github.com/Shuruyue/Materials-Research.
+    """
+
+    name: ClassVar[str] = "atlas"
+    layout: ClassVar[dict[str, Place]] = {
+        "x": NODE,
+        "edge_index": EDGE_INDEX,
+        "edge_attr": EDGE,
+        "edge_vec": EDGE,
+        "edge_index_3body": Place("angle", -1, "edge"),
+    }
+
+    def check(self, spec: GraphSpec) -> None:
+        """Require a limited number of neighbours."""
+        if spec.rule != "nearest":
+            raise self.mismatch(spec, f"the rule {spec.rule!r}", "atlas")
+
+    def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
+        """See the class."""
+        xp = array_namespace(crystals.images)
+        where = device(crystals.images)
+        table = xp.asarray(atlas_features(), device=where)
+        centres = np.linspace(0.0, float(spec.cutoff or 0), GAUSSIANS)
+        apart = crystals.distances[:, None] - xp.asarray(centres, device=where)
+        pairs = triplets(crystals.edge_index, crystals.n_atoms)
+        values = {
+            "x": self.real(xp.take(table, xp.astype(crystals.numbers, xp.int64), axis=0)),
+            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "edge_attr": self.real(xp.exp(-((apart / (0.5 * float(centres[1]))) ** 2))),
+            "edge_vec": self.vectors(crystals),
+            "edge_index_3body": pairs,
+        }
+        return Arrays(values, {"angle": crystals.edges_in(pairs[0])})
+
+
+@lru_cache(maxsize=1)
+def atlas_features() -> NDArray[np.float64]:
+    """(119, 91) float64 by atomic number, as :class:`Atlas` says; row 0 is empty.
+
+    Example:
+        >>> atlas_features()[11, [10, 86, 87, 88, 89, 90]].round(4)  # sodium
+        array([1.    , 0.11  , 0.2325, 0.5533, 1.    , 0.    ])
+    """
+    text = (files(__package__) / "atlas_features.txt").read_text(encoding="utf-8").partition("----\n")[2]
+    table = np.zeros((len(SYMBOLS), ELEMENTS + 5))
+    for line in text.splitlines():
+        z, electronegativity, radius, metal = map(float, line.split())
+        number = int(z)
+        table[number, number - 1 if number <= ELEMENTS else 0] = 1.0
+        table[number, ELEMENTS:] = z / 100.0, electronegativity / 4.0, radius / 3.0, metal, number >= 50
+    return table

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lazygraph.crystal import Crystal
     from lazygraph.graphs.crystal_graph import CrystalGraph
     from lazygraph.graphs.spec import GraphSpec, graph
-    from lazygraph.reading.dataset import LazyGraphDataset, collate
+    from lazygraph.reading.dataset import LazyGraphDataset
+    from lazygraph.reading.graphs import collate
     from lazygraph.reading.loader import Loader, loader
     from lazygraph.reading.views import View, view
     from lazygraph.writing.graph_writer import GraphWriter
@@ -66,7 +67,7 @@ _HOMES = {
     "Loader": "reading.loader",
     "Report": "writing.write",
     "View": "reading.views",
-    "collate": "reading.dataset",
+    "collate": "reading.graphs",
     "graph": "graphs.spec",
     "loader": "reading.loader",
     "view": "reading.views",

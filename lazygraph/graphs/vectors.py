@@ -101,15 +101,19 @@ def edge_distances(
     frac_coords: NDArray[np.float64], lattice: NDArray[np.float64], edge_index: Any, images: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Edge lengths (E,) float64, A, numpy only; arguments as for :func:`edge_vectors`."""
-    return lengths(edge_components(frac_coords, lattice, edge_index, images))
+    distances: NDArray[np.float64] = lengths(edge_components(frac_coords, lattice, edge_index, images))
+    return distances
 
 
-def lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lengths (E,) of vectors given as components (3, E). numpy only: torch's square root may be off by one bit."""
+def lengths(vectors: Any) -> Any:
+    """Lengths (E,) float64 of vectors given as components (3, E), numpy's or torch's.
+
+    Recipes are decided by numpy's: torch's square root may be off by one bit.
+    """
     squares = vectors * vectors
-    total: NDArray[np.float64] = squares[0] + squares[1]
+    total = squares[0] + squares[1]
     total += squares[2]
-    return np.sqrt(total, out=total)
+    return np.sqrt(total, out=total) if isinstance(total, np.ndarray) else total.sqrt_()
 
 
 def _delta(frac_coords: Any, i: Any, j: Any, images: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
+from lazygraph.reading.graphs import Graphs, collate
 from lazygraph.reading.query import evaluate
 from lazygraph.reading.reader import Fetched, Reader, ShownAsStored, ShownThroughView
 from lazygraph.reading.recut import RecutRecords
 from lazygraph.reading.views import View, view_named
 
-__all__ = ["LazyGraphDataset", "collate"]
+__all__ = ["LazyGraphDataset"]
 
 
 class LazyGraphDataset(Dataset):  # type: ignore[misc]
@@ -134,8 +135,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             return self._transformed(self._row(int(idx)))
         return self.index_select(idx)
 
-    def __getitems__(self, positions: Sequence[int]) -> list[Any]:
+    def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
         """Several graphs at once, read in file order; what torch's ``DataLoader`` calls for a batch."""
+        if self.transform is None:
+            return Graphs(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
         rows = [self._row(int(position)) for position in positions]
         out: list[Any] = [None] * len(rows)
         for place in sorted(range(len(rows)), key=rows.__getitem__):
@@ -145,9 +148,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def batch(self, idx: Any) -> Batch:
         """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
         chosen = self.index_select(idx)
-        if self.transform is not None:
-            return collate(chosen.__getitems__(range(len(chosen))))
-        return self.reader.expand(self.reader.fetch(np.asarray(chosen.indices(), dtype=np.int64)))
+        return collate(chosen.__getitems__(range(len(chosen))))
 
     def fetch(self, positions: NDArray[np.int64]) -> Fetched:
         """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
@@ -184,12 +185,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         elif positions.dtype.kind not in "iu":
             msg = f"found positions of type {positions.dtype}; required: integers, ids, a slice or a mask"
             raise IndexError(msg)
-        positions = positions.astype(np.int64)
-        n = len(self)
-        if positions.size and not (-n <= positions.min() and positions.max() < n):
-            msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
-            raise IndexError(msg)
-        positions = np.where(positions < 0, positions + n, positions)
+        positions = self._positions(positions.astype(np.int64))
         return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     def where(self, condition: str) -> LazyGraphDataset:
@@ -228,6 +224,14 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         except Exception as error:
             error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
             raise
+
+    def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """These positions, counted from the beginning."""
+        n = len(self)
+        if positions.size and not (-n <= positions.min() and positions.max() < n):
+            msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
+            raise IndexError(msg)
+        return np.where(positions < 0, positions + n, positions)
 
     def _row(self, position: int) -> int:
         n = len(self)
@@ -287,11 +291,6 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
-
-
-def collate(graphs: Iterable[Data]) -> Batch:
-    """Graphs of a dataset as one PyG ``Batch``, index fields raised by what they count: torch's ``collate_fn``."""
-    return Batch.from_data_list(list(graphs))
 
 
 def _plain(rows: Any) -> bool:

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
-from lazygraph.format.schema import Schema
+from lazygraph.format.schema import Field, Schema
 
-__all__ = ["GraphData", "Layout", "Place", "layout_of", "make_batch", "make_data"]
+__all__ = ["GraphData", "Layout", "Place", "layout_of", "make_batch", "make_data", "split_batch"]
 
 NODES_KNOWN = frozenset({"x", "pos", "batch", "num_nodes"})  # names from which PyG tells the number of nodes
 
@@ -29,8 +29,8 @@ class Place(NamedTuple):
 
     axis: str | None = None
     """What its rows are: ``node``, ``edge`` or an axis of the view's own; None for one row, or one value, a graph."""
-    dim: int = 0
-    """The dimension of the rows; -1 for the last one."""
+    dim: int | None = 0
+    """The dimension of the rows; -1 for the last one, None for a number a graph, which has no dimension."""
     counts: str | tuple[str, ...] | None = None
     """The axis whose rows the values are ids of: they are raised by its rows in the graphs before. A tuple where each
     column of (M, k) values has an axis of its own."""
@@ -46,7 +46,7 @@ class Layout(Mapping[str, Place]):
     def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = dict(places)
         self.usual = all(
-            (place.counts, place.dim) == (("node", -1) if "index" in name or name == "face" else (None, 0))
+            (place.counts, place.dim or 0) == (("node", -1) if "index" in name or name == "face" else (None, 0))
             for name, place in places.items()
         )
 
@@ -112,13 +112,19 @@ def layout_of(schema: Schema) -> Layout:
         {
             field.name: Place(
                 field.axis,
-                # PyG joins an index along its last dimension, which it calls -1.
-                -1 if "index" in field.name and field.axis_dim == len(field.shape) else field.axis_dim,
+                _dim(field),
                 field.counts,
             )
             for field in schema.fields
         }
     )
+
+
+def _dim(field: Field) -> int | None:
+    if field.axis is None and not field.shape:
+        return None
+    # PyG joins an index along its last dimension, which it calls -1.
+    return -1 if "index" in field.name and field.axis_dim == len(field.shape) else field.axis_dim
 
 
 def make_data(values: dict[str, Any], layout: Layout, n_nodes: int) -> Data:
@@ -137,13 +143,19 @@ def make_data(values: dict[str, Any], layout: Layout, n_nodes: int) -> Data:
     return data
 
 
-def make_batch(values: Mapping[str, Any], layout: Layout, rows: Mapping[str, NDArray[np.int64]]) -> Batch:
+def make_batch(
+    values: Mapping[str, Any],
+    layout: Layout,
+    rows: Mapping[str, NDArray[np.int64]],
+    device: torch.device | None = None,
+) -> Batch:
     """The batch that ``Batch.from_data_list`` makes of the single graphs, from values that are joined already.
 
     Args:
         values: name -> tensor of the whole batch, ids raised; or a list with one object a graph.
         layout: the places of the fields.
         rows: axis -> (B,) rows of each graph; the first axis is that of nodes.
+        device: where the values are; None for the CPU.
     """
     nodes = next(iter(rows))
     n_node = torch.from_numpy(rows[nodes])
@@ -169,10 +181,48 @@ def make_batch(values: Mapping[str, Any], layout: Layout, rows: Mapping[str, NDA
     if NODES_KNOWN.isdisjoint(values):
         mapping["num_nodes"] = n_nodes
         batch._store._num_nodes = n_node.tolist()  # noqa: SLF001
-    mapping["batch"] = torch.repeat_interleave(graphs[:-1], n_node, output_size=n_nodes)
-    mapping["ptr"] = ptr
+    # By numpy: torch would use threads for it, which hangs in a process forked from one that has used them.
+    batch_of = torch.from_numpy(np.arange(n).repeat(rows[nodes]))
+    mapping["batch"], mapping["ptr"] = batch_of.to(device), ptr.to(device)
     batch._num_graphs, batch._slice_dict, batch._inc_dict = n, slices, raised  # noqa: SLF001
     return batch
+
+
+def split_batch(values: Mapping[str, Any], layout: Layout, rows: Mapping[str, NDArray[np.int64]]) -> list[Data]:
+    """The single graphs of joined values; arguments as for :func:`make_batch`, on the CPU.
+
+    Their tensors are views of the joined ones, which is what makes this several times as fast as reading each.
+    """
+    n_node = next(iter(rows.values())).tolist()
+    columns = []
+    for name, value in values.items():
+        place = layout[name]
+        if not isinstance(value, torch.Tensor):
+            columns.append(value)
+        elif place.dim is None:
+            columns.append(value.unbind())
+        elif place.axis is None:
+            columns.append(torch.split(value, value.size(0) // len(n_node)))
+        else:
+            own = value if place.counts is None else torch.from_numpy(_lowered(value.numpy(), place, rows))
+            columns.append(torch.split(own, rows[place.axis].tolist(), place.dim))
+    names = list(values)
+    return [
+        make_data(dict(zip(names, graph, strict=True)), layout, n) for n, *graph in zip(n_node, *columns, strict=True)
+    ]
+
+
+def _lowered(value: NDArray[Any], place: Place, rows: Mapping[str, NDArray[np.int64]]) -> NDArray[Any]:
+    """Ids as their own graph counts them. By numpy, as ``make_batch`` says why."""
+    counted = place.counts if isinstance(place.counts, tuple) else (str(place.counts),)
+    raised = [(np.cumsum(rows[axis]) - rows[axis]).repeat(rows[str(place.axis)]) for axis in counted]
+    by_row = np.stack(raised, axis=1).astype(value.dtype)  # (M, 1), or (M, k) for k columns with axes of their own
+    dim = (place.dim or 0) % value.ndim
+    moved = np.moveaxis(value, dim, 0)
+    lowered = (
+        moved - by_row.reshape(len(by_row), *(1,) * (value.ndim - 2), -1) if value.ndim > 1 else value - by_row[:, 0]
+    )
+    return np.ascontiguousarray(np.moveaxis(lowered, 0, dim))
 
 
 def _empty_batch(usual: bool) -> Batch:

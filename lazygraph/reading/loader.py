@@ -18,7 +18,8 @@ from torch_geometric.data import Batch
 
 from lazygraph.errors import InputError
 from lazygraph.native import kernels
-from lazygraph.reading.dataset import LazyGraphDataset, collate
+from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.reading.graphs import collate
 from lazygraph.reading.orders import digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
@@ -49,6 +50,7 @@ class Loader:
     Attributes:
         dataset: the dataset.
         batch_size: graphs in a batch, at most; None where only budgets limit it.
+        device: where batches are expanded; None for this process's memory.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Loader:
         sampling: Mapping[str, Any],
         ranks: tuple[int, int] | None,
         wanted: Mapping[str, Any],
+        device: torch.device | None,
     ) -> None:
-        self.dataset, self.batch_size = dataset, batch_size
+        self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._limits, self._options, self._ranks, self._wanted = limits, dict(sampling), ranks, dict(wanted)
         self._known: Sampling | None = None
+        self._pins = False
         self._next = (0, 0)  # epoch and first batch of the next iteration
         self._now: tuple[int, int] | None = None  # epoch and batches delivered of the one that is going on
         self._plan: tuple[int, Sampling, Batches] | None = None
@@ -85,6 +89,7 @@ class Loader:
     def _iterate(self, epoch: int, start: int) -> Iterator[Batch]:
         batches = list(self._batches(epoch).skip(start))
         settings = self.settings
+        self._pins = settings.pin_memory
         if settings.num_workers:
             made = self._by_processes(batches)
         elif settings.threads:
@@ -94,14 +99,16 @@ class Loader:
         for delivered, batch in enumerate(made, start + 1):
             if self._now is not None:
                 self._now = (epoch, delivered)
-            yield batch.pin_memory() if settings.pin_memory else batch
+            yield batch.pin_memory() if self._pins and self.device is None else batch
         self._now = None
 
     def _read(self, positions: NDArray[np.int64]) -> Batch:
         return self._expanded(_Records(self.dataset).__getitems__(positions))
 
     def _expanded(self, fetched: Fetched | Batch) -> Batch:
-        return self.dataset.reader.expand(fetched) if isinstance(fetched, Fetched) else fetched
+        if isinstance(fetched, Fetched):
+            return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+        return fetched if self.device is None else fetched.to(self.device)
 
     def _by_thread(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
         waiting: deque[Future[Batch]] = deque()
@@ -221,7 +228,7 @@ class Loader:
         """A loader of another dataset with the same settings, in order, in batches of ``min(4 x batch_size, 128)``."""
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
         budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
-        return loader(dataset, size, **budgets, **self._wanted)
+        return loader(dataset, size, **budgets, **self._wanted, device=self.device)
 
     def close(self) -> None:
         """End the worker processes; the next iteration starts others."""
@@ -298,6 +305,7 @@ def loader(
     persistent_workers: bool | None = None,
     pin_memory: bool | None = None,
     multiprocessing_context: str | None = None,
+    device: str | torch.device | None = None,
     rank: int | None = None,
     world_size: int | None = None,
 ) -> Loader:
@@ -323,6 +331,8 @@ def loader(
         persistent_workers: whether processes live on from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``.
+        device: where batches are to be: records are copied there in one piece, in narrow types, and expanded there;
+            None for the memory of this process.
         rank: which process of those that share an epoch this is; that of torch.distributed unless given.
         world_size: how many there are; likewise.
 
@@ -375,4 +385,5 @@ def loader(
             "pin_memory": pin_memory,
             "multiprocessing_context": multiprocessing_context,
         },
+        device=None if device is None else torch.device(device),
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
@@ -15,7 +16,8 @@ from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals
-from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data
+from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data, split_batch
+from lazygraph.reading.transfer import to_device
 from lazygraph.reading.views.base import NODE, View
 
 __all__ = ["Fetched", "Reader", "ShownAsStored", "ShownThroughView"]
@@ -91,7 +93,8 @@ class ShownAsStored:
         for field in self._schema.fields:
             value = joined.fields[field.name]
             if field.dtype != "str":
-                value = value.astype(field.dtype, copy=False)
+                xp = array_namespace(value)
+                value = xp.astype(value, getattr(xp, field.dtype), copy=False)
                 if field.axis is None and field.shape:
                     value = value.reshape(-1, *field.shape[1:])
             values[field.name] = value
@@ -134,14 +137,30 @@ class Reader:
         y = self._y(rows) if self._targets else None
         return Fetched(self._records.joined(rows), y, self._store.graph_ids(rows))
 
-    def expand(self, fetched: Fetched) -> Batch:
-        """What was fetched as one batch."""
+    def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
+        """What was fetched as one batch.
+
+        Args:
+            fetched: the graphs.
+            device: where to expand them, after one copy of their records; None for this process, by numpy.
+            pin: whether that copy goes through page-locked memory.
+        """
+        joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
+        shown, counts = self._shown.many(joined)
+        values = _tensors(shown)
+        if fetched.y is not None:
+            values["y"] = torch.from_numpy(fetched.y).to(device)
+        values["id"] = fetched.ids
+        return make_batch(values, self._shown.layout, counts, device)
+
+    def single(self, fetched: Fetched) -> list[Data]:
+        """What was fetched as single graphs, the same as ``data`` gives."""
         shown, counts = self._shown.many(fetched.joined)
         values = _tensors(shown)
         if fetched.y is not None:
             values["y"] = torch.from_numpy(fetched.y)
         values["id"] = fetched.ids
-        return make_batch(values, self._shown.layout, counts)
+        return split_batch(values, self._shown.layout, counts)
 
     def where(self, row: int) -> str:
         """The beginning of a message about a row: dataset, shard, row and id."""

@@ -150,6 +150,35 @@ def test_windows_buckets_and_weights(ds):
     assert len(set(drawn)) < len(ds)
 
 
+@pytest.mark.parametrize("way", WAYS[:3], ids=str)
+@pytest.mark.parametrize("view", ["pyg", "comformer"])
+def test_batches_expanded_on_a_device_are_the_same(prototypes, view, way):
+    ds = lg.LazyGraphDataset(prototypes, target="density", view=view)
+    there = lg.loader(ds, 64, shuffle=True, device="cpu", **way)  # torch's arithmetic, from one tensor of bytes
+    for mine, theirs in zip(there, lg.loader(ds, 64, shuffle=True), strict=True):
+        same(mine, theirs)
+    there.close()
+
+
+def test_ready_made_graphs_are_loaded_as_they_were_written(tmp_path):
+    rng = np.random.default_rng(0)
+    with lg.GraphWriter(tmp_path / "g.lg", counts={"angles": "edge"}) as writer:
+        for n in range(20):
+            graph = {
+                "x": rng.normal(size=(n + 1, 2)).astype(np.float32),
+                "edge_index": rng.integers(0, n + 1, (2, 2 * n + 2)),
+                "flags": rng.integers(0, 2, 2 * n + 2).astype(bool),
+                "angles": rng.integers(0, 2 * n + 2, (2, n + 3)),
+                "wide": np.array([2**40 + n]),
+                "name": f"graph {n}",
+            }
+            writer.add(graph, id=f"g{n}")
+    ds = lg.LazyGraphDataset(tmp_path / "g.lg")
+    for device in (None, "cpu"):
+        (batch,) = lg.loader(ds, 20, device=device)
+        same(batch, Batch.from_data_list(list(ds)))
+
+
 def test_a_subset_is_read_as_such(ds):
     chosen = ds.where("n_atoms < 10")
     assert sorted(sum(ids(lg.loader(chosen, 16, shuffle=True)), [])) == sorted(chosen.ids)

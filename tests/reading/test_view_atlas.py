@@ -96,6 +96,7 @@ def test_triples_are_the_ordered_pairs_of_edges_with_one_centre(path):
     expected = [[a, b] for a, b in itertools.permutations(range(len(centre)), 2) if centre[a] == centre[b]]
     assert batch.edge_index_3body.T.tolist() == expected
     assert len(expected) == 12 * 11 * 5
+    assert batch.edge_index_3body.dtype == torch.int64
     # What PyG's own rule for a name with "index" would do: count atoms.
     last = ds[3]
     assert last.edge_index_3body.min() == 0

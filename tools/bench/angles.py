@@ -73,7 +73,9 @@ def our_triplets(graph):
     """What M3GNet's `l_g` holds."""
     kept = graph.distances <= THREEBODY
     pairs = triplets(graph.edge_index, graph.n_atoms, kept)
-    return pairs, np.bincount(pairs[0], minlength=len(kept)), np.flatnonzero(kept)
+    ids, centre = np.flatnonzero(kept), graph.edge_index[0]
+    others = np.bincount(centre[ids], minlength=graph.n_atoms) - 1
+    return pairs, np.where(kept, others[centre], 0), ids
 
 
 def matgl_triplets(tensors):

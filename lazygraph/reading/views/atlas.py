@@ -73,7 +73,7 @@ class Atlas(View):
             "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
             "edge_attr": self.real(xp.exp(-((apart / (0.5 * float(centres[1]))) ** 2))),
             "edge_vec": self.vectors(crystals),
-            "edge_index_3body": pairs,
+            "edge_index_3body": xp.astype(pairs, xp.int64, copy=False),
         }
         return Arrays(values, {"angle": crystals.edges_in(pairs[0])})
 

@@ -63,5 +63,5 @@ class Chgnet(View):
             "bond_graph": bonds,
             "lattice": self.real(crystals.lattice),
         }
-        rows = {"undirected": crystals.n_edge // 2, "angle": crystals.edges_in(bonds[:, 2])}
-        return Arrays(values, rows)
+        first = xp.asarray(bonds[:, 2], copy=True)  # searched as one piece of memory, of which torch warns otherwise
+        return Arrays(values, {"undirected": crystals.n_edge // 2, "angle": crystals.edges_in(first)})

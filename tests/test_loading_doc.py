@@ -1,0 +1,31 @@
+"""docs/loading.md: its examples run, one after another, and its table names every option."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import lazygraph as lg
+
+PAGE = Path(__file__).parents[1] / "docs" / "loading.md"
+
+
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    namespace = {}
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        line = text[: block.start()].count("\n") + 1
+        exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)
+    assert sum(batch.num_graphs for batch in namespace["validation"]) == 30
+    for name in ("by_size", "alike", "local", "drawn", "plain", "pyg"):
+        assert sum(batch.num_graphs for batch in namespace[name]) == 300
+    assert str(namespace["loader"].settings) in capsys.readouterr().out
+
+
+def test_every_option_is_told():
+    text = PAGE.read_text(encoding="utf-8")
+    for name in inspect.signature(lg.loader).parameters:
+        if name not in ("dataset", "drop_last"):
+            assert name in text, name

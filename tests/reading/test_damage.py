@@ -71,6 +71,45 @@ def test_every_flipped_byte_is_found_and_never_read_as_other_data(original, copy
             file.write_bytes(good)
 
 
+@pytest.mark.parametrize("how", ["flip", "cut", "swap"])
+def test_batches_of_a_damaged_dataset_are_whole_or_refused(original, copy, how):
+    """Of shards and of the column that says where records lie: the compiled loops must see what the plain way sees."""
+    rng = np.random.default_rng(1)
+    expected = {n: lg.LazyGraphDataset(original)[n] for n in range(120)}
+    files = [*sorted((copy / "shards").iterdir()), next((copy / "columns").glob("record-*"))]
+    for _ in range(25):
+        file = files[rng.integers(len(files))]
+        good = file.read_bytes()
+        data = bytearray(good)
+        match how:
+            case "flip":
+                data[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+            case "cut":
+                del data[int(rng.integers(len(data))) :]
+            case "swap":
+                data = bytearray(files[(files.index(file) + 1) % 3].read_bytes())
+        file.write_bytes(data)
+        try:
+            refused = 0
+            ds = lg.LazyGraphDataset(copy)
+            for first in range(0, 120, 8):
+                try:
+                    graphs = ds.batch(range(first, first + 8)).to_data_list()
+                except lg.CorruptDataset as error:
+                    named = str(copy) in str(error)
+                    assert named  # noqa: PT017
+                    refused += 1
+                    continue
+                for n, graph in enumerate(graphs, first):
+                    assert all(
+                        graph[key].equal(value) if hasattr(value, "equal") else graph[key] == value
+                        for key, value in expected[n].to_dict().items()
+                    )
+            assert refused or how == "flip"  # a flipped byte may lie between records
+        finally:
+            file.write_bytes(good)
+
+
 def test_a_bad_record_is_named_with_dataset_shard_row_and_id(copy):
     ds = lg.LazyGraphDataset(copy)
     offset = int(ds._store.column("record")["offset"][50])

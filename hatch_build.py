@@ -1,4 +1,4 @@
-"""Compiles lazygraph/native/kernels.c at installation, where there is a C compiler; without one all works, slower."""
+"""Compiles lazygraph/native/*.c at installation, where there is a C compiler; without one all works, slower."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("lazygraph", "native", "kernels.c")
+LIBRARY = Path("lazygraph", "native", "kernels.so")
 # No contraction of floating-point operations: the loops give the bits of the plain functions that they stand for.
 FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off")
 
 
 class CompileKernels(BuildHookInterface):  # type: ignore[misc]  # hatchling is not installed where types are checked
-    """Puts kernels.so beside its source, and into the wheel."""
+    """Puts kernels.so beside its sources, and into the wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  # hatchling's signature
         """Compile; a wheel with the result is one for this platform."""
-        target = Path(self.root, SOURCE).with_suffix(".so")
+        target = Path(self.root, LIBRARY)
         if not self._compile(target):
             target.unlink(missing_ok=True)
             return
-        build_data["force_include"][os.fspath(target)] = SOURCE.with_suffix(".so").as_posix()
+        build_data["force_include"][os.fspath(target)] = LIBRARY.as_posix()
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
 
     def _compile(self, target: Path) -> bool:
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None or sys.platform == "win32":
-            self.app.display_warning("lazygraph: no C compiler found; whole batches will be read by slower plain code")
+            self.app.display_warning("lazygraph: no C compiler found; slower plain code will make and read graphs")
             return False
         partial = target.with_suffix(".partial")
-        command = [*compiler.split(), *FLAGS, os.fspath(Path(self.root, SOURCE)), "-o", os.fspath(partial), "-lm"]
+        sources = map(os.fspath, sorted(target.parent.glob("*.c")))
+        command = [*compiler.split(), *FLAGS, *sources, "-o", os.fspath(partial), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # the user's compiler
         except (OSError, subprocess.CalledProcessError) as error:

@@ -56,8 +56,13 @@ def vesin_pairs(crystal: Crystal, radius: float) -> Found:
     )
 
 
-BACKENDS: Mapping[str, Backend] = MappingProxyType({"pymatgen": pymatgen_pairs, "vesin": vesin_pairs})
-"""Name -> search. Which one is used changes no edge, so it is no part of a recipe."""
+BACKENDS: Mapping[str, Backend] = MappingProxyType(
+    {"native": pymatgen_pairs, "pymatgen": pymatgen_pairs, "vesin": vesin_pairs}
+)
+"""Name -> search. Which one is used changes no edge, so it is no part of a recipe.
+
+With ``"native"`` the compiled loops of :mod:`lazygraph.graphs.compiled` come first, and what they leave is searched so.
+"""
 
 
 def backend_named(backend: str | Backend) -> Backend:

@@ -25,6 +25,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
 from lazygraph.graphs.neighbors import MAX_IMAGE
 from lazygraph.graphs.vectors import components, lengths
+from lazygraph.native import address, kernels
 
 __all__ = ["comformer_images"]
 
@@ -35,6 +36,7 @@ DECIMALS = 1e5  # jarvis-tools rounds the lattice to five decimals
 PARALLEL = 1e-5  # published bound on ||cos| - 1| between images
 SLACK = 1e-3  # A; far above rounding, so that the box never cuts a candidate off
 MAX_IMAGES = 2_000_000  # about 0.2 s and 100 MB
+CACHED_IMAGES = 1_000  # of one grid, about 100 kB; most crystals need fewer
 
 
 def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
@@ -54,6 +56,22 @@ def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
     if not all(crystal.pbc):
         msg = f"the structure has pbc={crystal.pbc}; required for lattice vectors: a crystal that repeats three ways"
         raise StructureError(msg)
+    images = _compiled(crystal)
+    return _plain(crystal) if images is None else images
+
+
+def _compiled(crystal: Crystal) -> NDArray[np.float64] | None:
+    """The images by the compiled loop; None where there is none, or where it leaves them to the plain code."""
+    library = kernels()
+    if library is None:
+        return None
+    numbers = np.ascontiguousarray(np.concatenate((crystal.lattice, crystal.frac_coords[:1])))
+    out = np.empty((3, 3))
+    return out if library.lg_lattice(address(numbers), len(crystal), address(out)) == 0 else None
+
+
+def _plain(crystal: Crystal) -> NDArray[np.float64]:
+    """The images without compiled loops."""
     rounded = _rounded(crystal.lattice)
     place = _position if len(crystal) > 1 else _cartesian  # a product with a single row is not fused
     images = _by_length(crystal, place(crystal.frac_coords[0].tolist(), rounded))
@@ -68,7 +86,9 @@ def _by_length(crystal: Crystal, origin: Triple) -> Iterator[Triple]:
     """The images that are not longer than the longest lattice vector, by length, without (0, 0, 0)."""
     a, b, c = crystal.lattice.tolist()
     longest = math.sqrt(max(_dot(a, a), _dot(b, b), _dot(c, c))) + SLACK
-    grid, images = _grid(*_box(a, b, c, longest))
+    x, y, z = _box(a, b, c, longest)
+    small = (2 * x + 1) * (2 * y + 1) * (2 * z + 1) <= CACHED_IMAGES
+    grid, images = (_grid if small else _grid.__wrapped__)(x, y, z)
     shift = np.array(origin)[:, None]
     translations = components(grid, crystal.lattice)
     translations += shift

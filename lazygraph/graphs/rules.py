@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
+from lazygraph.graphs import compiled
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.nearest import nearest_edges
@@ -34,6 +35,8 @@ class Rule(NamedTuple):
     edges: Callable[[GraphSpec, Search, NDArray[np.float64] | None], tuple[Edges, NDArray[np.float64] | None]]
     """Of a recipe, a neighbour search in a crystal, and ComFormer's lattice images where the recipe has them. Gives the
     distances of the edges, A, where the rule knows those of all."""
+    compiled: Callable[[GraphSpec, Search, NDArray[np.float64] | None], compiled.Found]
+    """The same by the compiled loops, which search on their own; None where they leave it to ``edges``."""
     needs: frozenset[str]
     """The fields that the rule cannot do without."""
     takes: frozenset[str]
@@ -41,40 +44,56 @@ class Rule(NamedTuple):
 
 
 def _shell(spec: GraphSpec, search: Search, lattice_images: NDArray[np.float64] | None) -> tuple[Edges, None]:
-    settings = _fields(spec, "max_neighbors", "duplicates")
-    if spec.lattice_edges == "matformer":
-        settings |= {"self_images": MATFORMER_IMAGES, "self_cutoff": spec.cutoff}
-    elif spec.lattice_edges == "comformer":
-        settings["self_images"] = lattice_images
+    settings = _shell_settings(spec, lattice_images)
     if spec.ties == "reference":
         return both_directions(reference_pairs(search, **_fields(spec, "cutoff"), **settings)), None
     return both_directions(shell_pairs(search, **_fields(spec, "tolerance"), **settings)), None
 
 
+def _compiled_shell(spec: GraphSpec, search: Search, lattice_images: NDArray[np.float64] | None) -> compiled.Found:
+    if spec.ties == "reference":
+        return None
+    return compiled.shell_edges(search, **_fields(spec, "tolerance"), **_shell_settings(spec, lattice_images))
+
+
+def _shell_settings(spec: GraphSpec, lattice_images: NDArray[np.float64] | None) -> dict[str, Any]:
+    settings = _fields(spec, "max_neighbors", "duplicates")
+    if spec.lattice_edges == "matformer":
+        settings |= {"self_images": MATFORMER_IMAGES, "self_cutoff": spec.cutoff}
+    elif spec.lattice_edges == "comformer":
+        settings["self_images"] = lattice_images
+    return settings
+
+
 def _nearest(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> tuple[Edges, NDArray[np.float64]]:
-    edges, distances = nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
-    return _without_isolated_atoms(spec, search.crystal, edges), distances
+    return nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
+
+
+def _compiled_nearest(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> compiled.Found:
+    return compiled.nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
 
 
 def _radius(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> tuple[Edges, NDArray[np.float64]]:
     pairs, distances = radius_pairs(search, spec.reach)
-    return _without_isolated_atoms(spec, search.crystal, both_directions(pairs)), distances.repeat(2)
+    return both_directions(pairs), distances.repeat(2)
+
+
+def _compiled_radius(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> compiled.Found:
+    return compiled.radius_edges(search, spec.reach)
 
 
 def _fields(spec: GraphSpec, *names: str) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in names}
 
 
-def _without_isolated_atoms(spec: GraphSpec, crystal: Crystal, edges: Edges) -> Edges:
-    if spec.isolated_atoms == "error":
-        counts = np.bincount(edges[0][0], minlength=len(crystal))
-        if not counts.all():
-            msg = (
-                f"atom {int(counts.argmin())} has no neighbour within {spec.cutoff:g} A; required for the preset "
-                f"{spec.preset!r}: at least one for every atom"
-            )
-            raise StructureError(msg)
-    return edges
+def _check_isolated_atoms(spec: GraphSpec, crystal: Crystal, centres: NDArray[np.int32]) -> None:
+    counts = np.bincount(centres, minlength=len(crystal))
+    if not counts.all():
+        msg = (
+            f"atom {int(counts.argmin())} has no neighbour within {spec.cutoff:g} A; required for the preset "
+            f"{spec.preset!r}: at least one for every atom"
+        )
+        raise StructureError(msg)
 
 
 _EXTRAS = frozenset({"threebody_cutoff", "bond_cutoff", "lattice_vectors", "angles"})
@@ -83,25 +102,42 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "shell": Rule(
             _shell,
+            _compiled_shell,
             needs=frozenset({"max_neighbors", "ties"}),
             takes=_EXTRAS | {"cutoff", "tolerance", "duplicates", "lattice_edges"},
         ),
         "nearest": Rule(
-            _nearest, needs=frozenset({"max_neighbors", "cutoff", "boundary"}), takes=_EXTRAS | {"isolated_atoms"}
+            _nearest,
+            _compiled_nearest,
+            needs=frozenset({"max_neighbors", "cutoff", "boundary"}),
+            takes=_EXTRAS | {"isolated_atoms"},
         ),
-        "radius": Rule(_radius, needs=frozenset({"cutoff", "boundary"}), takes=_EXTRAS | {"isolated_atoms"}),
+        "radius": Rule(
+            _radius,
+            _compiled_radius,
+            needs=frozenset({"cutoff", "boundary"}),
+            takes=_EXTRAS | {"isolated_atoms"},
+        ),
     }
 )
 
 
-def build_graph(spec: GraphSpec, search: Search) -> CrystalGraph:
-    """The graph of the crystal in which a search looks, by the rule of a recipe."""
-    lattice_images = (
-        comformer_images(search.crystal) if "comformer" in (spec.lattice_vectors, spec.lattice_edges) else None
-    )
-    (edge_index, images), distances = RULES[spec.rule].edges(spec, search, lattice_images)
+def build_graph(spec: GraphSpec, search: Search, *, native: bool = False) -> CrystalGraph:
+    """The graph, by the rule of a recipe, of the crystal in which a search looks.
+
+    Args:
+        spec: the recipe.
+        search: what finds neighbours.
+        native: let the compiled loops search, where they can.
+    """
+    crystal, rule = search.crystal, RULES[spec.rule]
+    lattice_images = comformer_images(crystal) if "comformer" in (spec.lattice_vectors, spec.lattice_edges) else None
+    found = rule.compiled(spec, search, lattice_images) if native else None
+    (edge_index, images), distances = found or rule.edges(spec, search, lattice_images)
+    if spec.isolated_atoms == "error":
+        _check_isolated_atoms(spec, crystal, edge_index[0])
     stored = lattice_images.astype(np.int16) if lattice_images is not None and spec.lattice_vectors else None
-    graph = CrystalGraph(search.crystal, edge_index, images, stored)
+    graph = CrystalGraph(crystal, edge_index, images, stored)
     if distances is not None:
         graph.distances = distances  # the same numbers, which would be computed again when asked for
     return graph

@@ -105,7 +105,7 @@ class GraphSpec:
             return math.inf
         return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
 
-    def build(self, structure: Any, *, backend: str | Backend = "pymatgen") -> CrystalGraph:
+    def build(self, structure: Any, *, backend: str | Backend = "native") -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
 
         Edges of the rules ``shell`` and ``radius`` come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S),
@@ -114,8 +114,9 @@ class GraphSpec:
 
         Args:
             structure: the structure.
-            backend: the neighbour search, ``"pymatgen"``, ``"vesin"`` or a function with the contract of
-                ``lazygraph.graphs.backends.Backend``; the graph is the same.
+            backend: the neighbour search: ``"native"``, compiled at installation, and pymatgen's where it was not or
+                where it leaves a structure; ``"pymatgen"``; ``"vesin"``; or a function with the contract of
+                ``lazygraph.graphs.backends.Backend``. The graph is the same.
 
         Raises:
             StructureError: the structure cannot become a graph of this recipe.
@@ -127,7 +128,8 @@ class GraphSpec:
             >>> graph("radius", cutoff=3.0).build(nacl)
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
-        return build_graph(self, BackendSearch(Crystal.from_any(structure), backend_named(backend)))
+        search = BackendSearch(Crystal.from_any(structure), backend_named(backend))
+        return build_graph(self, search, native=backend == "native")
 
     def diff(self, other: GraphSpec) -> list[str]:
         """One sentence for every field in which ``other`` differs; empty where the recipes are equal.

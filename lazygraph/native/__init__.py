@@ -1,7 +1,8 @@
-"""The read path's loops compiled from C, where the machine that installed lazygraph has a compiler.
+"""Loops compiled from C, where the machine that installed lazygraph has a compiler.
 
-Everything works without them, through the plain Python functions that they are the twins of (``kernels.c`` names
-them); reading whole batches is then about a third as fast. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes
+Everything works without them, through the plain Python functions that they are the twins of (the sources name them:
+``kernels.c`` reads graphs, ``search.c`` and ``lattice.c`` make them); reading whole batches is then about a third as
+fast, making a graph a fifth. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes
 1 ms and no memory to speak of, and a call lets other threads run.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ __all__ = ["address", "kernels"]
 VERSION = 1
 LIBRARY = Path(__file__).with_name("kernels.so")
 
-_POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+_BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
 _FIELD = (*[_POINTER] * 3, _INT64, _POINTER, *[_INT64] * 4, _INT32)
+_CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32), (_INT64, *[_POINTER] * 3)
 _SIGNATURES = {
     "lg_version": (_INT32, ()),
     "lg_read": (_INT64, (*[_POINTER] * 4, _INT64, _POINTER)),
@@ -30,6 +34,10 @@ _SIGNATURES = {
     "lg_integers": (None, (*_FIELD, *[_POINTER] * 2, _INT32, _POINTER)),
     "lg_floats": (None, (*_FIELD, *[_POINTER] * 4)),
     "lg_partners": (_INT64, (*[_POINTER] * 2, _INT64, *[_POINTER] * 2, _INT32, _INT64, _POINTER)),
+    "lg_radius": (_INT64, (*_CRYSTAL, _DOUBLE, *_EDGES)),
+    "lg_shell": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, _INT32, _POINTER, _INT64, _DOUBLE, *_EDGES)),
+    "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
+    "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
     "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT32, _POINTER)),
 }
 
@@ -51,4 +59,7 @@ def kernels() -> ctypes.CDLL | None:
 
 def address(array: NDArray[Any]) -> int:
     """Where a C-contiguous array begins; its holder keeps it during the call."""
-    return int(array.__array_interface__["data"][0])  # half the time of array.ctypes.data
+    try:
+        return ctypes.addressof(_BYTE(array))  # a fifth of the time of the next line
+    except (TypeError, ValueError):  # read-only or empty
+        return int(array.__array_interface__["data"][0])

@@ -1,0 +1,295 @@
+"""How many shuffled graphs a second reach a complete PyG Batch, from each store, side by side?
+
+    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour)
+    python tools/bench/loaders.py --cache CACHE --quick                                       (some minutes)
+
+Batches of 64 graphs, of the 12 nearest neighbours of each atom. Every store gives the same arrays, which is checked
+first, bit by bit. The stores are built once, in CACHE (20 GB), and used again. Each measurement is a new process, and
+the stores take turns. Warm: once the loader runs steadily, workers kept from epoch to epoch. Cold: from opening on, the
+system having been asked to forget the files' pages just before. First batch: from opening on, beyond what the same
+loader takes over graphs of nothing with the same imports. Private memory is USS beyond those imports, in which pages of
+a mapped file count where no other process maps them; it is taken once, after an epoch or a minute of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import json
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import common
+import plot
+import report
+from stores import DATASET, RECIPE, STORES, TARGET, LazygraphInPyg
+
+import lazygraph as lg
+from lazygraph.writing.edit import set_labels
+
+MEASURE = Path(__file__).with_name("measure.py")
+PACKAGES = (*common.PACKAGES, "litdata", "atompack-db")
+WORKERS = {0: "no_workers", 1: "1_worker", 2: "2_workers"}
+CHECKED = 5  # batches
+PROTOTYPES = 500_000
+SMALL, LARGE, MADE = "small", "large", "made"
+# What is asked for: of which case, with how many workers, how many times the graphs/s of which store.
+FASTER = (
+    (SMALL, 0, "PygList", 3),
+    (LARGE, 0, "PygList", 2),
+    (SMALL, 2, "PygList", 6),
+    (LARGE, 2, "PygList", 6),
+    (SMALL, 0, "OnDisk", 10),
+    (SMALL, 0, "PickledLmdb", 30),
+)
+WORKER_MIB, FIRST_BATCH_S = 60, 0.3
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: rounds, seconds of reading each time, and of the epoch after which memory is taken."""
+
+    rounds: int
+    seconds: float
+    epoch: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is read, and whether opening it and its memory are measured too."""
+
+    title: str
+    source: str | list[str]
+    opened: bool = False
+
+    def folder(self, cache):
+        return cache / self.title.replace(", ", "-").replace(":", "-")
+
+
+def cases(*, quick):
+    """Key -> case. Of real crystals, everything that there is."""
+    if quick:
+        return {MADE: Case("prototypes:2000", "prototypes:2000?seed=0", opened=True)}
+    zips = ("perov_5/perov5_poscars.json.zip", "carbon_24/carbon24_poscars.json.zip")
+    frames = ("mptrj-random-1k", "mptrj-highest-stress-1k", "alexandria-random-1k")
+    return {
+        SMALL: Case("perov-5, carbon-24, JARVIS", common.data(*zips, "jarvis/jdft_3d_superconductors.json.zip")),
+        LARGE: Case("MPtrj, Alexandria", common.data(*(f"extxyz/{name}.xyz" for name in frames))),
+        MADE: Case(f"prototypes:{PROTOTYPES}", f"prototypes:{PROTOTYPES}?seed=0", opened=True),
+    }
+
+
+# ---- building ----
+
+
+def once(folder, build):
+    """This folder, filled by ``build`` unless it is there."""
+    if not folder.exists():
+        begun = folder.with_name(folder.name + ".begun")
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        print(f"building {folder}", file=sys.stderr)
+        build(begun)
+        begun.rename(folder)
+    return folder
+
+
+def write(source, folder):
+    """The dataset of a case; the label of a crystal is its number of atoms."""
+    path = folder / DATASET
+    lg.write(source, path, graph=RECIPE, labels=[], progress=False)
+    ds = lg.LazyGraphDataset(path)
+    set_labels(path, {name: {TARGET: float(n)} for name, n in zip(ds.ids.tolist(), ds.columns["n_atoms"], strict=True)})
+
+
+def prepare(case, cache, names):
+    """(the dataset, store -> its folder); every store is built unless it is there, and checked."""
+    root = once(case.folder(cache) / "Lazygraph", functools.partial(write, case.source))
+    dataset, folders = str(root / DATASET), {}
+    for name in names:
+        build = functools.partial(ask, "build", name, dataset=dataset)
+        folders[name] = root if issubclass(STORES[name], LazygraphInPyg) else once(root.with_name(name), build)
+        same = ask("check", name, folders[name], dataset=dataset, batches=CHECKED)
+        print(f"{case.title}, {STORES[name].name}: {same} graphs are bit by bit those of the dataset", file=sys.stderr)
+    return lg.LazyGraphDataset(dataset, expect=RECIPE), folders
+
+
+# ---- measuring ----
+
+
+def ask(task, name, folder, **arguments):
+    """What a new process answers; see ``measure.py``."""
+    command = [sys.executable, str(MEASURE), task, name, str(folder), json.dumps(arguments)]
+    return common.answer(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+
+
+def ask_cold(task, name, folder, **arguments):
+    common.evict(*common.files(folder))
+    return ask(task, name, folder, **arguments)
+
+
+def in_turn(question, task, folders, rounds, **arguments):
+    """Store -> its answers, one a round; every one with a seed of its own."""
+    seeds = itertools.count()
+    calls = {
+        name: lambda name=name, folder=folder: question(task, name, folder, seed=next(seeds), **arguments)
+        for name, folder in folders.items()
+    }
+    return common.in_turn(calls, rounds)
+
+
+def reading(ds, folders, effort):
+    """(store -> row of graphs/s, number of workers -> store -> graphs/s of each round)."""
+    rates = {
+        workers: in_turn(ask, "warm", folders, effort.rounds, workers=workers, seconds=effort.seconds)
+        for workers in WORKERS
+    }
+    on_disk = {name: folder for name, folder in folders.items() if STORES[name].on_disk}
+    cold = in_turn(ask_cold, "cold", on_disk, effort.rounds, seconds=effort.seconds)
+    rows = {}
+    for name, folder in folders.items():
+        graphs = len(ds[: STORES[name].most])
+        rows[name] = {"graphs": graphs}
+        for workers, column in WORKERS.items():
+            rows[name] |= common.spread(column, rates[workers][name])
+        rows[name] |= spread("cold,_no_workers", cold.get(name))
+        rows[name]["bytes_a_graph"] = sum(file.stat().st_size for file in common.files(folder)) / graphs
+    return rows, rates
+
+
+def opening(ds, folders, effort):
+    """(store -> row of first batches and memory, store -> seconds with spawned workers, store -> MiB a worker adds)."""
+    alone = in_turn(ask, "start", folders, effort.rounds, workers=0)
+    spawning = {name: folder for name, folder in folders.items() if STORES[name].spawns}
+    spawned = in_turn(ask, "start", spawning, effort.rounds, workers=2)
+    rows, added = {}, {}
+    for name, folder in folders.items():
+        found = ask("memory", name, folder, seconds=effort.epoch, seed=0)
+        added[name] = found["worker"]
+        rows[name] = {"graphs": len(ds[: STORES[name].most])}
+        rows[name] |= spread("s_to_first_batch", alone[name])
+        rows[name] |= spread("2_spawned_workers", spawned.get(name))
+        rows[name] |= {"MiB_main": found["main"], "MiB_a_worker": found["worker"], "after_graphs": found["graphs"]}
+    return rows, spawned, added
+
+
+def spread(column, values):
+    """As ``common.spread``, and empty cells where a store was not measured."""
+    return common.spread(column, values) if values else {column: None, f"{column}_range": None}
+
+
+# ---- the bounds ----
+
+
+def faster(titles, rates):
+    """The rows of the bounds on graphs/s: ratios within a round, which slowed both down alike."""
+    for case, workers, peer, least in FASTER:
+        found = rates.get(case, {}).get(workers, {})
+        if {peer, "Lazygraph"} <= found.keys():
+            ratios = [ours / theirs for ours, theirs in zip(found["Lazygraph"], found[peer], strict=True)]
+            what = f"{titles[case]}: {WORKERS[workers].replace('_', ' ')}, times {STORES[peer].name}"
+            yield what, bound(f">= {least}", common.spread("found", ratios), statistics.median(ratios) >= least)
+
+
+def lean(spawned, added):
+    """The rows of the bounds on opening and memory."""
+    if "Lazygraph" in spawned:
+        seconds, mib = spawned["Lazygraph"], added["Lazygraph"]
+        row = bound(f"<= {FIRST_BATCH_S}", common.spread("found", seconds), statistics.median(seconds) <= FIRST_BATCH_S)
+        yield "s to the first batch beyond imports, 2 spawned workers", row
+        yield "MiB that a worker adds to the imports", bound(f"< {WORKER_MIB}", {"found": mib}, mib < WORKER_MIB)
+
+
+def bound(required, found, met):
+    return {"required": required, **found, "met": "yes" if met else "no"}
+
+
+# ---- all of it ----
+
+
+def named(rows, missing):
+    """The rows under the names of their stores, and a row without figures for each store that is not there."""
+    return {STORES[name].name: row for name, row in rows.items()} | {
+        f"{STORES[name].name} (not installed: {package})": {} for name, package in missing.items()
+    }
+
+
+def not_installed(names):
+    """Store -> a package that it lacks."""
+    needed = ((name, package) for name in names for package in STORES[name].packages)
+    return {name: package for name, package in needed if importlib.util.find_spec(package) is None}
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run(options):
+    """(tables, what was read)."""
+    effort = Effort(rounds=1, seconds=0.3, epoch=5) if options.quick else Effort(options.repeats, 2, 60)
+    missing = not_installed(options.stores)
+    present = [name for name in options.stores if name not in missing]
+    tables, data, titles, rates, bounds = {}, {}, {}, {}, {}
+    for key, case in cases(quick=options.quick).items():
+        if options.only and options.only not in case.title:
+            continue
+        ds, folders = prepare(case, options.cache, present)
+        if options.check:
+            continue
+        atoms, edges = (float(ds.columns[name].mean()) for name in ("n_atoms", "n_edges"))
+        titles[key] = f"{case.title}, {len(ds):,} graphs"
+        data[case.title] = {"graphs": len(ds), "atoms_a_graph": atoms, "edges_a_graph": edges}
+        rows, rates[key] = reading(ds, folders, effort)
+        title = f"Graphs/s, {titles[key]} of {atoms:.1f} atoms and {edges:.0f} edges"
+        tables[title] = named(rows, missing)
+        if case.opened:
+            rows, spawned, added = opening(ds, folders, effort)
+            tables[f"Opening and memory beyond imports, {titles[key]}"] = named(rows, missing)
+            bounds |= dict(lean(spawned, added))
+    bounds = dict(faster(titles, rates)) | bounds
+    return tables | ({"What was asked for": bounds} if bounds else {}), data, effort.rounds
+
+
+def main():
+    parser = common.parser(__doc__, repeats=5)
+    parser.add_argument("--cache", type=Path, required=True, help="the stores are built here, and found here again")
+    parser.add_argument("--plot", type=Path, help="draw the first table here, as PNG")
+    parser.add_argument("--quick", action="store_true", help="one short round of 2,000 prototypes, to see it run")
+    parser.add_argument("--check", action="store_true", help="build and check the stores, measure nothing")
+    parser.add_argument("--only", help="cases whose name contains this text")
+    parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES), metavar="STORE")
+    options = parser.parse_args()
+    tables, data, rounds = run(options)
+    if options.check:
+        return
+    result = {
+        "question": __doc__.splitlines()[0],
+        "repeats": rounds,
+        "cache": "warm and cold, as the columns say",
+        "data": data,
+        "machine": common.machine(),
+        "versions": versions(),
+        "tables": tables,
+    }
+    print(report.section(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.plot:
+        plot.draw(result, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -103,10 +103,14 @@ def first_batch(open_loader):
 
 
 def start(store, workers, seed):
-    """Seconds from opening to the first batch, beyond what spawned workers take to import."""
+    """Seconds from opening to the first batch; with spawned workers, beyond what they take to import."""
     multiprocessing.set_start_method("spawn")
-    imports = first_batch(lambda: pyg_loader(Imports(store.packages), workers, seed))
-    return first_batch(lambda: store.loader(workers, seed)) - (imports if workers else 0)
+
+    def imports():
+        return first_batch(lambda: pyg_loader(Imports(store.packages), workers, seed))
+
+    before, seconds, after = imports(), first_batch(lambda: store.loader(workers, seed)), imports()
+    return seconds - (before + after) / 2 if workers else seconds
 
 
 def memory(store, seconds, seed):

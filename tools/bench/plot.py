@@ -48,7 +48,7 @@ def draw(result, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", type=Path, help="what loaders.py --json wrote")
+    parser.add_argument("result", type=Path, help="the JSON that loaders.py wrote")
     parser.add_argument("picture", type=Path, help="the PNG to draw")
     options = parser.parse_args()
     draw(json.loads(options.result.read_text()), options.picture)

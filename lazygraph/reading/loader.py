@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
 from lazygraph.errors import InputError
 from lazygraph.native import kernels
+from lazygraph.reading.ahead import Processes, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.graphs import collate
 from lazygraph.reading.orders import digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
@@ -45,7 +44,10 @@ class Loader:
     unless ``set_epoch`` says which. The batches depend on dataset, options, seed and epoch alone, not on workers or
     threads.
 
-    Owns its worker processes until it is closed or forgotten. Not for several threads at once.
+    With budgets the epochs differ in their number of batches, and Lightning keeps to that of the first one unless it is
+    a ``Trainer(reload_dataloaders_every_n_epochs=1)``.
+
+    Owns its worker processes until it is closed or forgotten. Picklable, without them. Not for several threads at once.
 
     Attributes:
         dataset: the dataset.
@@ -68,97 +70,71 @@ class Loader:
         self._limits, self._options, self._ranks, self._wanted = limits, dict(sampling), ranks, dict(wanted)
         self._known: Sampling | None = None
         self._pins = False
-        self._next = (0, 0)  # epoch and first batch of the next iteration
-        self._now: tuple[int, int] | None = None  # epoch and batches delivered of the one that is going on
+        self._next = _Place(0)  # where the next iteration begins
+        self._now: _Place | None = None  # where the newest one is
         self._plan: tuple[int, Sampling, Batches] | None = None
-        self._processes: DataLoader[Any] | None = None
-        self._positions: list[NDArray[np.int64]] = []
+        self._processes: Processes | None = None
         self._batches(0)  # what cannot be is said now
 
     # ---- iterating ----
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the next epoch, or of the one that was set or loaded."""
-        self._now, self._next = self._next, (self._next[0] + 1, 0)
-        return self._iterate(*self._now)
+        self._now = None
+        return self._iterate()
 
     def __len__(self) -> int:
         """The number of batches of the epoch that is being read, or else is read next."""
-        return len(self._batches((self._now or self._next)[0]))
+        return len(self._batches((self._now or self._next).epoch))
 
-    def _iterate(self, epoch: int, start: int) -> Iterator[Batch]:
-        batches = list(self._batches(epoch).skip(start))
+    def _iterate(self) -> Iterator[Batch]:
+        # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
+        now = self._now = self._next
+        self._next = _Place(now.epoch + 1)
+        batches = list(self._batches(now.epoch).skip(now.batches))
         settings = self.settings
         self._pins = settings.pin_memory
+        made: Iterator[Batch]
         if settings.num_workers:
-            made = self._by_processes(batches)
+            self._processes = self._processes or Processes(self.dataset, settings)
+            made = map(self._expanded, self._processes.read(batches))
         elif settings.threads:
-            made = self._by_thread(batches)
+            made = by_thread(self._read, batches, settings.prefetch_factor)
         else:
             made = map(self._read, batches)
-        for delivered, batch in enumerate(made, start + 1):
-            if self._now is not None:
-                self._now = (epoch, delivered)
+        for batch in made:
+            now.batches += 1
             yield batch.pin_memory() if self._pins and self.device is None else batch
-        self._now = None
+        if self._now is now:
+            self._now = None
 
     def _read(self, positions: NDArray[np.int64]) -> Batch:
-        return self._expanded(_Records(self.dataset).__getitems__(positions))
+        return self._expanded(fetch(self.dataset, positions))
 
     def _expanded(self, fetched: Fetched | Batch) -> Batch:
         if isinstance(fetched, Fetched):
             return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
         return fetched if self.device is None else fetched.to(self.device)
 
-    def _by_thread(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
-        waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader") as pool:
-            try:
-                for positions in batches:
-                    waiting.append(pool.submit(self._read, positions))
-                    if len(waiting) > self.settings.prefetch_factor:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
-
-    def _by_processes(self, batches: list[NDArray[np.int64]]) -> Iterator[Batch]:
-        self._positions[:] = batches
-        if self._processes is None:
-            settings = self.settings
-            self._processes = DataLoader(
-                _Records(self.dataset),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
-                batch_sampler=self._positions,  # type: ignore[arg-type]
-                collate_fn=_as_it_is,
-                num_workers=settings.num_workers,
-                prefetch_factor=settings.prefetch_factor,
-                persistent_workers=settings.persistent_workers,
-                multiprocessing_context=settings.multiprocessing_context,
-            )
-        for fetched in self._processes:
-            yield self._expanded(fetched)
-
     # ---- which batches ----
 
     @property
-    def sampler(self) -> EpochPositions:
-        """The positions of an epoch's graphs; what Lightning calls ``set_epoch`` of."""
-        return EpochPositions(self)
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for a ``set_epoch``; a ``sampler`` of the loader itself it would try to replace."""
+        return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is read next, from its beginning, or from where a state of this epoch was loaded."""
-        if epoch != self._next[0]:
-            self._next = (epoch, 0)
+        if epoch != self._next.epoch:
+            self._next = _Place(epoch)
         self._now = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is: what ``load_state_dict`` goes on from, with any number of workers."""
-        epoch, batches = self._now or self._next
-        if batches == len(self._batches(epoch)):
-            epoch, batches = epoch + 1, 0
-        return {"version": STATE, "epoch": epoch, "batches": batches, "sampling": self._sampling().fingerprint()}
+        place = self._now or self._next
+        if place.batches == len(self._batches(place.epoch)):
+            place = _Place(place.epoch + 1)
+        return {"version": STATE, **asdict(place), "sampling": self._sampling().fingerprint()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken: the next iteration gives the batches that had not been delivered.
@@ -170,7 +146,7 @@ class Loader:
             msg = f"found a loader's state of version {state.get('version')!r}; required: {STATE}"
             raise InputError(msg)
         self._sampling().check(state["sampling"])
-        self._next, self._now = (int(state["epoch"]), int(state["batches"])), None
+        self._next, self._now = _Place(int(state["epoch"]), int(state["batches"])), None
 
     def _batches(self, epoch: int) -> Batches:
         sampling = self._sampling()
@@ -228,56 +204,27 @@ class Loader:
         """A loader of another dataset with the same settings, in order, in batches of ``min(4 x batch_size, 128)``."""
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
         budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
-        return loader(dataset, size, **budgets, **self._wanted, device=self.device)
+        rank, world_size = self._ranks or (None, None)
+        return loader(dataset, size, **budgets, **self._wanted, device=self.device, rank=rank, world_size=world_size)
 
     def close(self) -> None:
-        """End the worker processes; the next iteration starts others."""
+        """End the worker processes, those of an iteration that goes on with it; the next one starts others."""
         self._processes = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_processes": None, "_plan": None}
 
     def __repr__(self) -> str:
         limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())
         return f"Loader({self.dataset}, {limits})"
 
 
-class EpochPositions:
-    """The positions of the graphs of a loader's next epoch, batch after batch."""
+@dataclass(slots=True)
+class _Place:
+    """A place between two batches of an epoch: how many were delivered."""
 
-    def __init__(self, of: Loader) -> None:
-        self._loader = of
-
-    def __iter__(self) -> Iterator[int]:
-        loader = self._loader
-        for positions in loader._batches(loader._next[0]):  # noqa: SLF001 - of its own module
-            yield from positions.tolist()
-
-    def __len__(self) -> int:
-        loader = self._loader
-        ptr = loader._batches(loader._next[0]).ptr  # noqa: SLF001 - of its own module
-        return int(ptr[-1] - ptr[0])
-
-    def set_epoch(self, epoch: int) -> None:
-        """See :meth:`Loader.set_epoch`."""
-        self._loader.set_epoch(epoch)
-
-
-class _Records:
-    """What a worker process reads from: positions -> a batch, ready to travel."""
-
-    def __init__(self, dataset: LazyGraphDataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitems__(self, positions: NDArray[np.int64]) -> Fetched | Batch:
-        if self._dataset.transform is None:
-            return self._dataset.fetch(positions)
-        return collate(self._dataset.__getitems__(positions.tolist()))
-
-
-def _as_it_is(fetched: Any) -> Any:
-    """The ``collate_fn`` of workers, whose batches are made already."""
-    return fetched
+    epoch: int
+    batches: int = 0
 
 
 def _distributed_ranks() -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """How many shuffled graphs a second reach a complete PyG Batch, from each store, side by side?
 
-    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour)
+    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour; the first time, two)
     python tools/bench/loaders.py --cache CACHE --quick                                       (some minutes)
 
 Batches of 64 graphs, of the 12 nearest neighbours of each atom. Every store gives the same arrays, which is checked
@@ -175,7 +175,7 @@ def opening(ds, folders, effort):
         added[name] = found["worker"]
         rows[name] = {"graphs": len(ds[: STORES[name].most])}
         rows[name] |= spread("s_to_first_batch", alone[name])
-        rows[name] |= spread("2_spawned_workers", spawned.get(name))
+        rows[name] |= spread("s_with_2_spawned_workers", spawned.get(name))
         rows[name] |= {"MiB_main": found["main"], "MiB_a_worker": found["worker"], "after_graphs": found["graphs"]}
     return rows, spawned, added
 
@@ -198,13 +198,14 @@ def faster(titles, rates):
             yield what, bound(f">= {least}", common.spread("found", ratios), statistics.median(ratios) >= least)
 
 
-def lean(spawned, added):
+def lean(title, spawned, added):
     """The rows of the bounds on opening and memory."""
     if "Lazygraph" in spawned:
         seconds, mib = spawned["Lazygraph"], added["Lazygraph"]
         row = bound(f"<= {FIRST_BATCH_S}", common.spread("found", seconds), statistics.median(seconds) <= FIRST_BATCH_S)
-        yield "s to the first batch beyond imports, 2 spawned workers", row
-        yield "MiB that a worker adds to the imports", bound(f"< {WORKER_MIB}", {"found": mib}, mib < WORKER_MIB)
+        yield f"{title}: s to the first batch beyond imports, 2 spawned workers", row
+        row = bound(f"< {WORKER_MIB}", {"found": mib}, mib < WORKER_MIB)
+        yield f"{title}: MiB that a worker adds to the imports", row
 
 
 def bound(required, found, met):
@@ -258,7 +259,7 @@ def run(options):
         if case.opened:
             rows, spawned, added = opening(ds, folders, effort)
             tables[f"Opening and memory beyond imports, {titles[key]}"] = named(rows, missing)
-            bounds |= dict(lean(spawned, added))
+            bounds |= dict(lean(titles[key], spawned, added))
     bounds = dict(faster(titles, rates)) | bounds
     return tables | ({"What was asked for": bounds} if bounds else {}), data, effort.rounds
 

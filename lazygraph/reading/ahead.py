@@ -1,0 +1,115 @@
+"""Reading batches ahead of their use: by a thread of this process, or by other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.reading.graphs import collate
+from lazygraph.reading.reader import Fetched
+from lazygraph.reading.settings import Settings
+
+__all__ = ["Processes", "by_thread", "fetch"]
+
+Positions = NDArray[np.int64]
+
+
+def fetch(dataset: LazyGraphDataset, positions: Positions) -> Fetched | Batch:
+    """The graphs at these positions as they travel: a batch only where a transform had to see each of them."""
+    return dataset.fetch(positions) if dataset.transform is None else collate(dataset.__getitems__(positions.tolist()))
+
+
+def by_thread(read: Callable[[Positions], Batch], batches: list[Positions], ahead: int) -> Iterator[Batch]:
+    """What ``read`` makes of each, called in one thread that is up to ``ahead`` batches before the caller."""
+    waiting: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader") as pool:
+        try:
+            for positions in batches:
+                waiting.append(pool.submit(read, positions))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class Processes:
+    """Worker processes, started when they are first needed.
+
+    They end with this object and with the iterations that are going on, and where they are not persistent, after each
+    iteration. Iterations at the same time have processes of their own.
+    """
+
+    def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
+        self._dataset, self._settings = dataset, settings
+        # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
+        self._idle: dict[int, tuple[DataLoader[Any], list[Positions]]] = {}
+        # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
+        weakref.finalize(self, self._idle.clear)
+
+    def read(self, batches: list[Positions]) -> Iterator[Fetched | Batch]:
+        """What is fetched for each."""
+        pid = os.getpid()
+        idle = self._idle.pop(pid, None)
+        loader, to_read = self._started() if idle is None else idle
+        to_read[:] = batches
+        iterator: Any = iter(loader)
+        try:
+            yield from iterator
+        except GeneratorExit:  # left early; they can go on
+            pass
+        except BaseException:
+            iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+            raise
+        self._idle.setdefault(pid, (loader, to_read))
+
+    def _started(self) -> tuple[DataLoader[Any], list[Positions]]:
+        to_read: list[Positions] = []
+        loader: DataLoader[Any] = DataLoader(
+            _Records(self._dataset),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
+            batch_sampler=to_read,  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            worker_init_fn=_ignore_interrupts,
+            num_workers=self._settings.num_workers,
+            prefetch_factor=self._settings.prefetch_factor,
+            persistent_workers=self._settings.persistent_workers,
+            multiprocessing_context=self._settings.multiprocessing_context,
+        )
+        return loader, to_read
+
+
+class _Records:
+    """What a worker process is sent, and asks for batches."""
+
+    def __init__(self, dataset: LazyGraphDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, positions: Positions) -> Fetched | Batch:
+        return fetch(self._dataset, positions)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that uses the batches decides, and may go on with them."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _as_it_is(fetched: Any) -> Any:
+    """The ``collate_fn`` of workers, whose batches are made already."""
+    return fetched

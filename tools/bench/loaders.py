@@ -1,7 +1,7 @@
 """How many shuffled graphs a second reach a complete PyG Batch, from each store, side by side?
 
-    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour; the first time, two)
-    python tools/bench/loaders.py --cache CACHE --quick                                       (some minutes)
+    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour; at first two)
+    python tools/bench/loaders.py --cache CACHE --quick                                 (some minutes)
 
 Batches of 64 graphs, of the 12 nearest neighbours of each atom. Every store gives the same arrays, which is checked
 first, bit by bit. The stores are built once, in CACHE (20 GB), and used again. Each measurement is a new process, and

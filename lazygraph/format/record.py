@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgpack
-import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
@@ -174,38 +172,6 @@ class Decompressor:
             msg = f"the frame promises {size} bytes; required: 1 to {min(bound, MAX_RECORD)}"
             raise CorruptDataset(msg)
         return content
-
-    def many(self, frames: memoryview, starts: list[int], bounds: Any) -> tuple[bytes, NDArray[np.int64]] | None:
-        """Several frames at once, a third faster than one by one.
-
-        Args:
-            frames: the frames, one after another.
-            starts: (B + 1) where each begins, and the end.
-            bounds: (B,) the greatest size of each record.
-
-        Returns:
-            The records, one after another, and (B,) their sizes; None where one frame is not as it must be: decompress
-            each by itself then, which says what is wrong.
-        """
-        try:
-            context = self._local.context
-        except AttributeError:
-            context = self._local.context = self._new_context()
-        segments = np.empty((len(starts) - 1, 2), dtype=np.uint64)
-        segments[:, 0] = starts[:-1]
-        segments[:, 1] = np.diff(starts)
-        try:
-            sizes = np.array([zstandard.frame_content_size(frames[a:b]) for a, b in pairwise(starts)], dtype=np.int64)
-            if (sizes < 1).any() or (sizes > np.minimum(bounds, MAX_RECORD)).any():
-                return None
-            # Stops where a frame holds more or less than it promises. A frame that follows within the same value is not
-            # looked at.
-            found = context.multi_decompress_to_buffer(
-                zstandard.BufferWithSegments(frames, segments.tobytes()), decompressed_sizes=sizes.tobytes(), threads=0
-            )
-        except zstandard.ZstdError:
-            return None
-        return b"".join(found), sizes
 
     def _new_context(self) -> zstandard.ZstdDecompressor:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
 from lazygraph.format.files import FileRef, fsync_directory, sha256_of
-from lazygraph.native import address, kernels
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
 
@@ -103,37 +101,6 @@ def read_value(descriptor: int, size: int, offset: int, length: int, xxh3: int) 
         msg = f"the {length} bytes at {offset} do not have the checksum that was recorded when they were written"
         raise CorruptDataset(msg)
     return value
-
-
-def read_values(
-    descriptors: NDArray[np.int32], offsets: NDArray[np.int64], lengths: NDArray[np.int64], xxh3: NDArray[np.uint64]
-) -> tuple[memoryview, list[int]] | None:
-    """Several compressed records by positioned reads, checked; ``read_value`` for many, by compiled loops.
-
-    Args:
-        descriptors: (B,) the open shard file of each.
-        offsets: (B,) where each begins; the caller has compared them with the sizes of the files.
-        lengths: (B,) their bytes.
-        xxh3: (B,) their XXH3-64.
-
-    Returns:
-        The records one after another, and (B + 1) where each begins and the end; None where there are no compiled
-        loops, or where a record is not what was written: read each by itself then, which says what is wrong.
-    """
-    library = kernels()
-    if library is None:
-        return None
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    values = np.empty(starts[-1], dtype=np.uint8)
-    arguments = address(descriptors), address(offsets), address(lengths), address(starts), len(lengths), address(values)
-    if library.lg_read(*arguments) >= 0:
-        return None
-    view, places = values.data, starts.tolist()
-    hash_of = xxhash.xxh3_64_intdigest
-    if [hash_of(view[a:b]) for a, b in pairwise(places)] != xxh3.tolist():
-        return None
-    return view, places
 
 
 def _prove(descriptor: int, size: int, index: NDArray[Any]) -> None:

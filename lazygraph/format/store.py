@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,15 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, UnknownId
 from lazygraph.format.columns import open_column
 from lazygraph.format.files import FileRef
-from lazygraph.format.joint import Joined, join, join_raw
+from lazygraph.format.fused import Located, Loops, ShardNotOpen
+from lazygraph.format.joint import Joined, join
 from lazygraph.format.manifest import Manifest, row_starts
 from lazygraph.format.record import Decompressor, Record, unpack
-from lazygraph.format.shard import read_value, read_values
+from lazygraph.format.shard import read_value
 
 __all__ = ["Store"]
 
-MAX_OPEN = 128  # shard files held open at once; descriptors are scarcer than a reopening (10 us) is dear
+MAX_OPEN = 200  # shard files held open at once; some systems allow a process no more than 256 descriptors
 
 
 class _Descriptor:
@@ -40,11 +40,31 @@ class _Descriptor:
             os.close(self.number)
 
 
+class _Index(NamedTuple):
+    """What is opened with the first record."""
+
+    located: Located
+    decompress: Decompressor
+    loops: Loops | None
+
+
+class _Shards:
+    """The shard files that are open; not changed, but replaced by another, so that whoever reads keeps his."""
+
+    __slots__ = ("held", "numbers")
+
+    def __init__(self, count: int, held: dict[int, _Descriptor]) -> None:
+        self.held = held
+        self.numbers = np.full(count, -1, dtype=np.int32)
+        for shard, descriptor in held.items():
+            self.numbers[shard] = descriptor.number
+
+
 class Store:
     """Random access to the records of one dataset directory.
 
     Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and at
-    most 128 file descriptors, so its memory does not grow with the number of graphs. Takes no lock and writes nothing.
+    most 200 file descriptors, so its memory does not grow with the number of graphs. Takes no lock and writes nothing.
     Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one opens its files
     again where it is unpickled.
 
@@ -63,10 +83,9 @@ class Store:
 
     def _reset(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
-        self._descriptors: OrderedDict[int, _Descriptor] = OrderedDict()
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
-        self._decompress: Decompressor | None = None
-        self._index: tuple[Any, ...] | None = None
+        self._shards = _Shards(len(self._ends), {})
+        self._index: _Index | None = None
 
     def __len__(self) -> int:
         return self.manifest.graphs
@@ -138,16 +157,16 @@ class Store:
             DatasetReplaced: the shard's file is gone, since the dataset was replaced.
             OSError: the file system failed.
         """
-        records, counts, decompress = self._index or self._open_index()
+        index = self._index or self._open_index()
         shard = bisect_right(self._ends, row)
         try:
-            offset, length, digest = records[row].item()
-            descriptor = self._descriptors.get(shard)
+            offset, length, digest = index.located.record[row].item()
+            descriptor = self._shards.held.get(shard)
             if descriptor is None:
-                descriptor = self._open_shard(shard)
+                descriptor = self._open({shard}).held[shard]
             frame = read_value(descriptor.number, descriptor.size, offset, length, digest)
-            bound = self.manifest.schema.bound([int(column[row]) for column in counts])
-            raw: bytes = decompress(frame, bound)
+            bound = self.manifest.schema.bound([int(column[row]) for column in index.located.counts])
+            raw = index.decompress(frame, bound)
         except CorruptDataset as error:
             self.blame(row, error)
         except OSError as error:
@@ -183,37 +202,25 @@ class Store:
 
         Raises as ``raw`` does.
         """
-        at_once = self._joined_at_once(rows) if len(rows) > 1 else None
-        if at_once is not None:
+        loops = (self._index or self._open_index()).loops
+        if loops is not None and len(rows) > 1 and (at_once := self._joined_at_once(loops, rows)) is not None:
             return at_once
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
         return join(self.manifest.schema, records)
 
-    def _joined_at_once(self, rows: NDArray[np.int64]) -> Joined | None:
-        """``joined`` by compiled loops; None where there are none, or where anything is not as it must be."""
-        records, counts, decompress = self._index or self._open_index()
-        order = np.argsort(rows, kind="stable")
-        in_file = rows[order]
-        entries = records[in_file]
-        shards = np.searchsorted(self._ends, in_file, side="right")
-        offsets, lengths = entries["offset"].astype(np.int64), entries["length"].astype(np.int64)
-        opened = {shard: self._descriptors.get(shard) or self._open_shard(shard) for shard in set(shards.tolist())}
-        files = [opened[shard] for shard in shards.tolist()]
-        if (offsets + lengths > np.array([file.size for file in files])).any():
-            return None
-        values = read_values(np.array([file.number for file in files], np.int32), offsets, lengths, entries["xxh3"])
-        if values is None:
-            return None
-        # In float64, in which a damaged count does not overflow.
-        bounds = self.manifest.schema.bound([column[in_file].astype(np.float64) for column in counts])
-        found = decompress.many(*values, bounds)
-        if found is None:
-            return None
-        raw, sizes = found
-        back = np.argsort(order)  # from the order of the files to that which was asked for
-        return join_raw(self.manifest.schema, raw, (np.cumsum(sizes) - sizes)[back], sizes[back])
+    def _joined_at_once(self, loops: Loops, rows: NDArray[np.int64]) -> Joined | None:
+        """``joined`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
+        shards = self._shards  # held here, so that no other thread closes the files
+        try:
+            return loops.joined(rows, shards.numbers)
+        except ShardNotOpen:
+            needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
+            if len(needed) > MAX_OPEN:
+                return None
+            shards = self._open(needed)
+            return loops.joined(rows, shards.numbers)
 
     def blame(self, row: int, error: CorruptDataset) -> NoReturn:
         """Raise a damage found in a row again, with dataset, shard, row and id."""
@@ -227,32 +234,40 @@ class Store:
 
     def close(self) -> None:
         """Close the file descriptors; the store opens them again when it is read again."""
-        self._descriptors.clear()
+        self._shards = _Shards(len(self._ends), {})
 
-    def _open_index(self) -> tuple[Any, ...]:
-        counts = [self.column(f"n_{axis}") for axis in self.manifest.schema.axes]
+    def _open_index(self) -> _Index:
+        manifest = self.manifest
         dictionary = None
-        if (file := self.manifest.dictionary) is not None:
+        if (file := manifest.dictionary) is not None:
             try:
                 dictionary = file.check(self.path).read_bytes()
             except FileNotFoundError:
                 self._missing(file)
-        self._index = (self.column("record"), counts, Decompressor(dictionary))
+        ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
+        counts = [self.column(f"n_{axis}") for axis in manifest.schema.axes]
+        located = Located(self.column("record"), counts, ends, sizes)
+        loops = Loops.where_possible(manifest.schema, located, dictionary)
+        self._index = _Index(located, Decompressor(dictionary), loops)
         return self._index
 
-    def _open_shard(self, shard: int) -> _Descriptor:
-        # No lock, which a fork could copy while it is held: each step is atomic, and where two threads open the same
-        # file, the second takes what the first has put there.
-        file = self.manifest.shards[shard].file
-        try:
-            opened = _Descriptor(file.check_size(self.path), file.size)
-        except FileNotFoundError:
-            self._missing(file)
-        descriptor = self._descriptors.setdefault(shard, opened)
-        if len(self._descriptors) > MAX_OPEN:
-            with suppress(KeyError):  # closed meanwhile
-                self._descriptors.popitem(last=False)
-        return descriptor
+    def _open(self, needed: Collection[int]) -> _Shards:
+        """Open these shards; of the others, as many stay open as may."""
+        # No lock, which a fork could copy while it is held: where two threads open files at the same time, those of one
+        # of them are opened again when they are needed next.
+        held = dict(self._shards.held)
+        for shard in needed:
+            if (descriptor := held.pop(shard, None)) is None:
+                file = self.manifest.shards[shard].file
+                try:
+                    descriptor = _Descriptor(file.check_size(self.path), file.size)
+                except FileNotFoundError:
+                    self._missing(file)
+            held[shard] = descriptor  # now the last one
+        for shard in list(held)[: max(len(held) - MAX_OPEN, 0)]:
+            del held[shard]
+        shards = self._shards = _Shards(len(self._ends), held)
+        return shards  # another thread may have put its own in the place already
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""

@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 
 from lazygraph.native import address, kernels
 
-__all__ = ["batch_vectors", "components", "edge_components", "edge_distances", "edge_vectors", "lengths"]
+__all__ = [
+    "batch_positions",
+    "batch_vectors",
+    "components",
+    "edge_components",
+    "edge_distances",
+    "edge_vectors",
+    "lengths",
+]
 
 
 _IMAGE_TYPES = {np.dtype(f"i{2**code}"): code for code in range(4)}  # and their codes in the compiled loop
@@ -63,6 +71,23 @@ def edge_vectors(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -
     rows = edge_components(frac_coords, lattice, edge_index, images).T
     out = rows.astype(np.float32, order="C") if isinstance(rows, np.ndarray) else rows.float().contiguous()
     out += 0.0
+    return out
+
+
+def batch_positions(frac_coords: Any, lattice: Any, n_node: NDArray[np.int64]) -> Any:
+    """Cartesian coordinates (N, 3) float64, A, of the atoms of several crystals, one crystal after another.
+
+    Args:
+        frac_coords: (N, 3) float64.
+        lattice: (B, 3, 3) float64, A.
+        n_node: (B,) the number of atoms of each crystal.
+    """
+    library = kernels()
+    if library is None:
+        return components(frac_coords.T, lattice.repeat(n_node, 0)).T
+    frac, cells, counts = map(np.ascontiguousarray, (frac_coords, lattice, n_node))
+    out = np.empty_like(frac)
+    library.lg_positions(address(frac), address(cells), address(counts), len(cells), address(out))
     return out
 
 

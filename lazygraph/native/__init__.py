@@ -1,9 +1,9 @@
 """Loops compiled from C, where the machine that installed lazygraph has a compiler.
 
 Everything works without them, through the plain Python functions that they are the twins of (the sources name them:
-``kernels.c`` reads graphs, ``search.c`` and ``lattice.c`` make them); reading whole batches is then about a third as
-fast, making a graph a fifth. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes
-1 ms and no memory to speak of, and a call lets other threads run.
+``batch.c`` and ``kernels.c`` read graphs, ``search.c`` and ``lattice.c`` make them); reading whole batches and making
+graphs then takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes 1 ms and no memory
+to speak of, and a call lets other threads run.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from numpy.typing import NDArray
 
 __all__ = ["address", "kernels"]
 
-VERSION = 1
+VERSION = 2
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
-_FIELD = (*[_POINTER] * 3, _INT64, _POINTER, *[_INT64] * 4, _INT32)
 _CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32), (_INT64, *[_POINTER] * 3)
 _SIGNATURES = {
     "lg_version": (_INT32, ()),
-    "lg_read": (_INT64, (*[_POINTER] * 4, _INT64, _POINTER)),
-    "lg_scan": (_INT64, (*[_POINTER] * 3, _INT64, *[_INT32] * 2, *[_POINTER] * 4)),
-    "lg_integers": (None, (*_FIELD, *[_POINTER] * 2, _INT32, _POINTER)),
-    "lg_floats": (None, (*_FIELD, *[_POINTER] * 4)),
+    "lg_batch_new": (_POINTER, (*[_INT64] * 2, *[_POINTER] * 3)),
+    "lg_batch_free": (None, (_POINTER,)),
+    "lg_batch_read": (_INT64, (*[_POINTER] * 4, _INT64, _POINTER)),
+    "lg_batch_places": (_INT64, (*[_POINTER] * 4,)),
+    "lg_batch_lengths": (None, (_POINTER, _INT64, _POINTER)),
+    "lg_batch_decode": (_INT64, (*[_POINTER] * 2,)),
     "lg_partners": (_INT64, (*[_POINTER] * 2, _INT64, *[_POINTER] * 2, _INT32, _INT64, _POINTER)),
     "lg_radius": (_INT64, (*_CRYSTAL, _DOUBLE, *_EDGES)),
     "lg_shell": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, _INT32, _POINTER, _INT64, _DOUBLE, *_EDGES)),
     "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
     "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
+    "lg_positions": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
     "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT32, _POINTER)),
 }
 
@@ -45,7 +47,7 @@ _SIGNATURES = {
 @lru_cache(maxsize=1)
 def kernels() -> ctypes.CDLL | None:
     """The compiled loops; None where there are none, or where they are of another version of the source."""
-    if os.environ.get("LAZYGRAPH_NATIVE") == "0" or not LIBRARY.is_file():
+    if os.environ.get("LAZYGRAPH_NATIVE") == "0" or not LIBRARY.is_file() or ctypes.sizeof(_POINTER) != 8:
         return None
     try:
         library = ctypes.CDLL(os.fspath(LIBRARY), use_errno=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.basis import to_cartesian
 from lazygraph.format.joint import Joined
-from lazygraph.graphs.vectors import batch_vectors, components, edge_components, edge_vectors, lengths
+from lazygraph.graphs.vectors import batch_positions, batch_vectors, components, edge_components, edge_vectors, lengths
 
 __all__ = ["CRYSTAL_FIELDS", "Crystals"]
 
@@ -105,6 +105,8 @@ class Crystals:
         """(N, 3) float64, A."""
         if len(self.lattice) == 1:
             return to_cartesian(self.frac_coords, self.lattice[0])
+        if isinstance(self.frac_coords, np.ndarray):
+            return batch_positions(self.frac_coords, self.lattice, self.n_node)
         return components(self.frac_coords.T, self.lattice[self.graph_of_atom]).T
 
     @cached_property

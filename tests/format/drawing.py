@@ -122,3 +122,17 @@ def same(found, expected):
     if isinstance(expected, str) or isinstance(found, str):
         return type(found) is type(expected) and found == expected
     return (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+
+
+def same_joined(schema, mine, plain):
+    assert list(mine.counts) == list(plain.counts)
+    for axis, counts in plain.counts.items():
+        assert mine.counts[axis].tolist() == counts.tolist()
+    for field in schema.fields:
+        value, expected = mine.fields[field.name], plain.fields[field.name]
+        if field.dtype == "str":
+            assert value == expected
+            continue
+        assert value.shape == expected.shape
+        # Bits, so that NaN and -0.0 count; integers may come narrower.
+        assert value.astype(field.dtype).tobytes() == np.ascontiguousarray(expected).tobytes(), field

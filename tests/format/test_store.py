@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import same
+from drawing import same, same_joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, U
 from lazygraph.format import store as store_module
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
+from lazygraph.format.joint import join
 from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id
 from lazygraph.format.record import Compressor, pack, train_dictionary
 from lazygraph.format.schema import Field, Schema
@@ -307,8 +308,12 @@ def test_a_fork_in_the_middle_of_opening_a_shard_hangs_nobody(original, monkeypa
 
 def hammer(store, threads=8, times=400):
     def work(seed):
-        for row in np.random.default_rng(seed).integers(0, 120, times).tolist():
-            assert_row(store, row)
+        rows = np.random.default_rng(seed).integers(0, 120, times)
+        for start in range(0, times, 20):
+            for row in rows[start : start + 20].tolist():
+                assert_row(store, row)
+            some = rows[start : start + 20]
+            same_joined(SCHEMA, store.joined(some), join(SCHEMA, [store.decoded(row) for row in some.tolist()]))
         return True
 
     with ThreadPoolExecutor(threads) as pool:
@@ -324,12 +329,12 @@ def test_more_shards_than_descriptors(original, monkeypatch):
     monkeypatch.setattr(store_module, "MAX_OPEN", 2)
     store = Store(original)
     read_some(store, range(120))
-    assert len(store._descriptors) == 2
+    assert len(store._shards.held) == 2
     before = len(os.listdir("/proc/self/fd"))
     assert hammer(store) == [True] * 8
-    assert len(store._descriptors) == 2
+    assert len(store._shards.held) == 2
     assert len(os.listdir("/proc/self/fd")) == before
-    assert {d.number for d in store._descriptors.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
+    assert {d.number for d in store._shards.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
 
 
 def test_threads_and_one_that_closes(original, monkeypatch):

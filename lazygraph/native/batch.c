@@ -1,0 +1,543 @@
+/* Records of a batch, from their places in the shards to one buffer of arrays: the twin of what lazygraph/format reads
+ * with `read_value` (shard.py), `Decompressor` and `unpack` (record.py), `decode` (encoding.py) and `join` (joint.py).
+ *
+ * A `batch` belongs to one thread and holds memory that is used again. Input is not trusted: nothing outside a record
+ * is looked at, every length is compared before it is used, and whatever is not as it must be ends the call, so that
+ * the plain functions can say what is wrong.
+ *
+ * zstd and xxHash are called through pointers, for the packages zstandard and xxhash have brought them already.
+ */
+#define _XOPEN_SOURCE 700 /* pread */
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Stored types, by the low bits of a code byte (docs/format.md). */
+enum { I1, I2, I4, I8, U1, U2, U4, U8, F2, F4, F8 };
+static const int SIZE[16] = {1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 0, 0, 0, 0};
+enum { CARTESIAN = 2 << 4, HALF = 1 << 7 };
+enum { NONE, SWAP, NEGATE, SAME };               /* pairs */
+enum { WHOLE, WIDE, BITS2, BITS4, TRUTH, TEXT }; /* kinds of fields: integers, float64, float16, float32, bool, text */
+enum { MAX_AXES = 16, MAX_FIELDS = 256, ALIGNMENT = 64 };
+#define SCALE 1e8
+#define MAX_RECORD (1ull << 30)
+#define MAX_COUNT INT32_MAX
+#define MAX_TEXT 65536.0
+#define KEPT ((size_t)1 << 26) /* bytes of memory that is kept for the next batch */
+
+typedef struct {
+    int64_t axis;  /* number of its axis; that of all axes where it has none */
+    int64_t pre;   /* components before the axis */
+    int64_t post;  /* components behind it */
+    int64_t pair;
+    int64_t ids;   /* number of the axis that its values are ids of, or -1 */
+    int64_t basis; /* number of the field in which it is expressed, or -1 */
+    int64_t kind;
+} field;
+
+typedef struct { /* in the order of lazygraph/format/fused.py */
+    uint64_t (*hash)(const void *, size_t);
+    unsigned long long (*content_size)(const void *, size_t);
+    size_t (*frame_size)(const void *, size_t);
+    size_t (*decompress)(void *, void *, size_t, const void *, size_t, const void *);
+    void *context;
+    const void *dictionary;
+} library;
+
+typedef struct { /* likewise: where every record lies, as the columns say */
+    int64_t rows;
+    const uint8_t *record; /* offset, length, xxh3 of each row, without gaps */
+    int64_t offset_bytes, length_bytes;
+    const uint8_t *count[MAX_AXES]; /* rows on each axis */
+    int64_t count_bytes[MAX_AXES];
+    int64_t shards;
+    const int64_t *end;  /* the row behind each shard */
+    const int64_t *size; /* bytes of its file */
+} source;
+
+typedef struct {
+    void *at;
+    size_t size;
+} memory;
+
+typedef struct {
+    int64_t row, place;
+} wanted;
+
+typedef struct {
+    int64_t axes, fields;
+    field *field;
+    const uint8_t *allowed; /* (fields, 256) whether a field may be stored with a code */
+    library zstd;
+    memory frame, raw, order, spans, scan, whole, wide;
+    /* Of the records that were read last. */
+    int64_t n, most;
+    const uint8_t *bytes;
+    const int64_t *counts; /* (axes + 1, n) */
+    int64_t *place, *length; /* (n, fields) */
+    uint8_t *code;
+    int64_t total[MAX_AXES + 1], type[MAX_FIELDS], offset[MAX_FIELDS];
+} batch;
+
+static void *room(memory *m, size_t size) {
+    if (m->size < size) {
+        free(m->at);
+        m->size = size + size / 2;
+        m->at = malloc(m->size);
+        if (m->at == NULL) m->size = 0;
+    }
+    return m->at;
+}
+
+static void empty(memory *m) {
+    free(m->at);
+    m->at = NULL;
+    m->size = 0;
+}
+
+void lg_batch_free(batch *b) {
+    if (b == NULL) return;
+    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->scan, &b->whole, &b->wide};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) empty(all[k]);
+    free(b->field);
+    free((void *)b->allowed);
+    free(b);
+}
+
+/* For records of so many axes and fields; what the arguments point at is copied. */
+batch *lg_batch_new(int64_t axes, int64_t fields, const field *what, const uint8_t *allowed, const library *zstd) {
+    batch *b = calloc(1, sizeof *b);
+    if (b == NULL || axes > MAX_AXES || fields > MAX_FIELDS) goto failed;
+    b->axes = axes;
+    b->fields = fields;
+    if (zstd != NULL) b->zstd = *zstd;
+    b->field = malloc((size_t)fields * sizeof *what);
+    uint8_t *codes = malloc((size_t)fields * 256);
+    b->allowed = codes;
+    if (b->field == NULL || codes == NULL) goto failed;
+    memcpy(b->field, what, (size_t)fields * sizeof *what);
+    memcpy(codes, allowed, (size_t)fields * 256);
+    return b;
+failed:
+    lg_batch_free(b);
+    return NULL;
+}
+
+/* ---- records, read, checked and decompressed ---- */
+
+static uint64_t little(const uint8_t *at, int64_t bytes) {
+    uint64_t value = 0;
+    memcpy(&value, at, (size_t)bytes);
+    return value;
+}
+
+static int by_row(const void *a, const void *b) {
+    const wanted *x = a, *y = b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static int64_t shard_of(const source *s, int64_t row) {
+    int64_t low = 0, high = s->shards;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (s->end[middle] <= row) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static int read_whole(int file, uint8_t *to, int64_t length, uint64_t offset) {
+    for (int64_t done = 0; done < length;) {
+        ssize_t got = pread(file, to + done, (size_t)(length - done), (off_t)(offset + (uint64_t)done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return 0;
+        done += got;
+    }
+    return 1;
+}
+
+/* The greatest size that the record of a row may have (docs/format.md). */
+static double bound(const batch *b, const source *s, int64_t row) {
+    double total = 64.0 + 16.0 * (double)(b->axes + b->fields);
+    for (int64_t k = 0; k < b->fields; k++) {
+        const field *f = b->field + k;
+        double rows = 1.0;
+        if (f->axis < b->axes) rows = (double)little(s->count[f->axis] + row * s->count_bytes[f->axis], s->count_bytes[f->axis]);
+        total += f->kind == TEXT ? MAX_TEXT : 8.0 * (double)(f->pre * f->post) * rows;
+    }
+    return total;
+}
+
+static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts);
+
+/* Read the records of n rows, in the order of the files, and find their parts.
+ *
+ * file: of each shard, its descriptor, or -1. counts: (axes + 1, n), becomes the rows of each record on each axis, and a
+ * row of ones; it must stay until the records are decoded.
+ * Returns 0; 1 + a shard that is not open; or -1 where anything is not as it must be. */
+int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
+    wanted *order = room(&b->order, (size_t)n * sizeof *order);
+    int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
+    if (order == NULL || start == NULL) return -1;
+    for (int64_t k = 0; k < n; k++) {
+        if (rows[k] < 0 || rows[k] >= s->rows) return -1;
+        order[k].row = rows[k];
+        order[k].place = k;
+    }
+    qsort(order, (size_t)n, sizeof *order, by_row);
+    int64_t shard = 0, entry = s->offset_bytes + s->length_bytes + 8;
+    for (int64_t k = 0; k < n; k++) {
+        if (k == 0 || order[k].row >= s->end[shard]) shard = shard_of(s, order[k].row);
+        if (shard >= s->shards) return -1;
+        if (file[shard] < 0) return 1 + shard;
+    }
+    uint64_t used = 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t row = order[k].row, place = order[k].place;
+        if (k == 0 || row >= s->end[shard]) shard = shard_of(s, row);
+        const uint8_t *at = s->record + row * entry;
+        uint64_t offset = little(at, s->offset_bytes), length = little(at + s->offset_bytes, s->length_bytes);
+        uint64_t whole = (uint64_t)s->size[shard];
+        if (offset > whole || length > whole - offset) return -1;
+        uint8_t *frame = room(&b->frame, length + 1);
+        if (frame == NULL || !read_whole(file[shard], frame, (int64_t)length, offset)) return -1;
+        if (b->zstd.hash(frame, length) != little(at + s->offset_bytes + s->length_bytes, 8)) return -1;
+        unsigned long long content = b->zstd.content_size(frame, length);
+        if (content < 1 || content > MAX_RECORD || (double)content > bound(b, s, row)) return -1;
+        if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
+        if (used + content > b->raw.size) { /* grows, and keeps what it holds */
+            size_t more = 2 * (used + content) + 65536;
+            void *grown = realloc(b->raw.at, more);
+            if (grown == NULL) return -1;
+            b->raw.at = grown;
+            b->raw.size = more;
+        }
+        uint8_t *to = (uint8_t *)b->raw.at + used;
+        if (b->zstd.decompress(b->zstd.context, to, content, frame, length, b->zstd.dictionary) != content) return -1;
+        start[place] = (int64_t)used;
+        size[place] = (int64_t)content;
+        used += content;
+    }
+    return scan(b, start, size, n, counts);
+}
+
+/* ---- the parts of records ---- */
+
+/* A msgpack unsigned integer; 0 where there is none. */
+static int whole_number(const uint8_t **at, const uint8_t *end, int64_t *value) {
+    if (*at >= end) return 0;
+    uint8_t tag = *(*at)++;
+    if (tag < 0x80) {
+        *value = tag;
+        return 1;
+    }
+    if (tag < 0xcc || tag > 0xcf) return 0;
+    int bytes = 1 << (tag - 0xcc);
+    if (end - *at < bytes) return 0;
+    uint64_t sum = 0;
+    for (int k = 0; k < bytes; k++) sum = sum << 8 | *(*at)++;
+    if (sum > INT64_MAX) return 0;
+    *value = (int64_t)sum;
+    return 1;
+}
+
+/* A msgpack byte string; 0 where there is none. */
+static int byte_string(const uint8_t **at, const uint8_t *end, const uint8_t **start, int64_t *length) {
+    if (*at >= end) return 0;
+    uint8_t tag = *(*at)++;
+    if (tag < 0xc4 || tag > 0xc6) return 0;
+    int bytes = 1 << (tag - 0xc4);
+    if (end - *at < bytes) return 0;
+    int64_t size = 0;
+    for (int k = 0; k < bytes; k++) size = size << 8 | *(*at)++;
+    if (end - *at < size) return 0;
+    *start = *at;
+    *length = size;
+    *at += size;
+    return 1;
+}
+
+static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k, int64_t *counts) {
+    const uint8_t *start;
+    int64_t size, elements, position, first = k * b->fields;
+    if (at >= end) return 0;
+    uint8_t tag = *at++;
+    if ((tag & 0xf0) == 0x90) {
+        elements = tag & 0x0f;
+    } else if (tag == 0xdc && end - at >= 2) {
+        elements = at[0] << 8 | at[1];
+        at += 2;
+    } else {
+        return 0;
+    }
+    if (elements != b->axes + b->fields + 2 || !whole_number(&at, end, &position)) return 0;
+    for (int64_t a = 0; a < b->axes; a++) {
+        int64_t *count = counts + a * b->n + k;
+        if (!whole_number(&at, end, count) || *count > MAX_COUNT) return 0;
+    }
+    counts[b->axes * b->n + k] = 1; /* the one row of fields without an axis */
+    if (!byte_string(&at, end, &start, &size) || size != b->fields) return 0;
+    memcpy(b->code + first, start, (size_t)size);
+    for (int64_t f = 0; f < b->fields; f++) {
+        const field *what = b->field + f;
+        int64_t *length = b->length + first + f, rows = counts[what->axis * b->n + k];
+        uint8_t code = b->code[first + f];
+        if (!byte_string(&at, end, &start, length)) return 0;
+        b->place[first + f] = start - b->bytes;
+        if (!b->allowed[f * 256 + code]) return 0;
+        if (what->kind == TEXT) continue;
+        if (code & HALF && rows % 2) return 0;
+        if (*length != (code & HALF ? rows / 2 : rows) * what->pre * what->post * SIZE[code & 15]) return 0;
+        int64_t values = rows * what->pre * what->post;
+        if (values > b->most) b->most = values;
+    }
+    return at == end;
+}
+
+/* The type in which a field is put together: of integers the narrowest, else its own. */
+static int64_t type_of(const batch *b, int64_t f) {
+    const field *what = b->field + f;
+    int widest[2] = {0, 0}; /* bytes of unsigned and of signed values */
+    switch (what->kind) {
+        case WIDE: return F8;
+        case BITS2: return U2;
+        case BITS4: return U4;
+        case TRUTH: case TEXT: return U1;
+    }
+    for (int64_t k = 0; k < b->n; k++) {
+        int stored = b->code[k * b->fields + f] & 15, is_signed = stored <= I8;
+        if (SIZE[stored] > widest[is_signed]) widest[is_signed] = SIZE[stored];
+    }
+    int as_unsigned = widest[0], as_signed = widest[1];
+    if (what->ids >= 0)
+        return as_unsigned <= 2 && as_signed <= 2 && b->total[what->ids] < INT32_MAX - 65535 ? I4 : I8;
+    int is_signed = as_signed > 0 || what->pair == NEGATE;
+    int bytes = !is_signed ? as_unsigned : 2 * as_unsigned > as_signed ? 2 * as_unsigned : as_signed;
+    int width = bytes >= 8 ? 3 : bytes == 4 ? 2 : bytes == 2 ? 1 : 0;
+    return (is_signed ? I1 : U1) + width;
+}
+
+/* Find the parts of the n records in b->raw, of which record k begins at start[k] and has size[k] bytes. */
+static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts) {
+    const uint8_t *bytes = b->raw.at;
+    size_t parts = (size_t)(n * b->fields);
+    b->place = room(&b->scan, parts * (2 * sizeof *b->place + 1));
+    if (b->place == NULL) return -1;
+    b->length = b->place + parts;
+    b->code = (uint8_t *)(b->length + parts);
+    b->n = n;
+    b->most = 0;
+    b->bytes = bytes;
+    b->counts = counts;
+    for (int64_t k = 0; k < n; k++)
+        if (!one_record(b, bytes + start[k], bytes + start[k] + size[k], k, counts)) return -1;
+    for (int64_t a = 0; a <= b->axes; a++) {
+        b->total[a] = 0;
+        for (int64_t k = 0; k < n; k++) b->total[a] += counts[a * n + k];
+    }
+    return 0;
+}
+
+/* The types of the arrays (fields), of text uint8; where they lie in one buffer (fields); the rows of each axis
+ * (axes + 1). Returns the size of that buffer. */
+int64_t lg_batch_places(batch *b, int64_t *type, int64_t *offset, int64_t *total) {
+    int64_t size = 0;
+    for (int64_t f = 0; f < b->fields; f++) {
+        const field *what = b->field + f;
+        int64_t bytes = 0;
+        b->type[f] = type_of(b, f);
+        b->offset[f] = size;
+        if (what->kind == TEXT)
+            for (int64_t k = 0; k < b->n; k++) bytes += b->length[k * b->fields + f];
+        else
+            bytes = b->total[what->axis] * what->pre * what->post * SIZE[b->type[f]];
+        size += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    }
+    memcpy(type, b->type, (size_t)b->fields * sizeof *type);
+    memcpy(offset, b->offset, (size_t)b->fields * sizeof *offset);
+    memcpy(total, b->total, (size_t)(b->axes + 1) * sizeof *total);
+    return size;
+}
+
+/* The bytes that a text has in each record. */
+void lg_batch_lengths(const batch *b, int64_t f, int64_t *length) {
+    for (int64_t k = 0; k < b->n; k++) length[k] = b->length[k * b->fields + f];
+}
+
+/* ---- arrays ---- */
+
+/* Unaligned little-endian values to int64, which keeps the bits of uint64; of floating-point numbers their bits. */
+static void load_integers(const uint8_t *from, int type, int64_t n, int64_t *to) {
+#define LOAD(T)                                          \
+    for (int64_t k = 0; k < n; k++) {                    \
+        T value;                                         \
+        memcpy(&value, from + k * sizeof(T), sizeof(T)); \
+        to[k] = (int64_t)value;                          \
+    }                                                    \
+    break
+    switch (type) {
+        case I1: LOAD(int8_t);
+        case I2: LOAD(int16_t);
+        case I4: LOAD(int32_t);
+        case I8: LOAD(int64_t);
+        case U1: LOAD(uint8_t);
+        case U2: case F2: LOAD(uint16_t);
+        case U4: case F4: LOAD(uint32_t);
+        case U8: LOAD(uint64_t);
+    }
+#undef LOAD
+}
+
+/* values[k] + add to places first, first + step, ... of an array of a type. */
+static void store_integers(const int64_t *values, int64_t n, int64_t add, int negate, void *to, int type, int64_t first,
+                           int64_t step) {
+#define STORE(T)                                                                                              \
+    {                                                                                                         \
+        T *out = (T *)to + first;                                                                             \
+        if (negate)                                                                                           \
+            for (int64_t k = 0; k < n; k++) out[k * step] = (T)(0 - (uint64_t)values[k] + (uint64_t)add);     \
+        else                                                                                                  \
+            for (int64_t k = 0; k < n; k++) out[k * step] = (T)((uint64_t)values[k] + (uint64_t)add);         \
+    }                                                                                                         \
+    break
+    switch (type) {
+        case I1: case U1: STORE(uint8_t);
+        case I2: case U2: STORE(uint16_t);
+        case I4: case U4: STORE(uint32_t);
+        case I8: case U8: STORE(uint64_t);
+    }
+#undef STORE
+}
+
+/* Where the reverse of component (p, q) of a row stands: to swap two components is to write each where the other goes. */
+static int64_t other(const field *what, int64_t p, int64_t q, int64_t total, int64_t row) {
+    int64_t other_p = what->pair == SWAP && what->pre == 2 ? 1 - p : p;
+    int64_t other_q = what->pair == SWAP && what->post == 2 ? 1 - q : q;
+    return (other_p * total + row + 1) * what->post + other_q;
+}
+
+static void integers(const batch *b, int64_t f, int64_t *values, void *out) {
+    const field *what = b->field + f;
+    const int64_t *rows = b->counts + what->axis * b->n, *counted = what->ids < 0 ? NULL : b->counts + what->ids * b->n;
+    int64_t row = 0, add = 0, post = what->post, total = b->total[what->axis];
+    for (int64_t k = 0; k < b->n; k++) {
+        int flags = b->code[k * b->fields + f], stored = flags & 15, half = flags & HALF, type = (int)b->type[f];
+        int64_t kept = half ? rows[k] / 2 : rows[k], step = half ? 2 : 1;
+        const uint8_t *from = b->bytes + b->place[k * b->fields + f];
+        for (int64_t p = 0; p < what->pre; p++)
+            for (int64_t q = 0; q < post; q++, from += kept * SIZE[stored]) {
+                load_integers(from, stored, kept, values);
+                store_integers(values, kept, add, 0, out, type, (p * total + row) * post + q, step * post);
+                if (half)
+                    store_integers(values, kept, add, what->pair == NEGATE, out, type, other(what, p, q, total, row),
+                                   step * post);
+            }
+        row += rows[k];
+        if (counted != NULL) add += counted[k];
+    }
+}
+
+static double half_float(uint16_t bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                  : exponent    ? ldexp(1024 + fraction, exponent - 25)
+                                : ldexp(fraction, -24);
+    return bits >> 15 ? -size : size;
+}
+
+/* Unaligned values to float64. */
+static void load_floats(const uint8_t *from, int flags, int64_t n, int64_t *scratch, double *to) {
+    switch (flags & 15) {
+        case F2:
+            for (int64_t k = 0; k < n; k++) {
+                uint16_t value;
+                memcpy(&value, from + 2 * k, 2);
+                to[k] = half_float(value);
+            }
+            break;
+        case F4:
+            for (int64_t k = 0; k < n; k++) {
+                float value;
+                memcpy(&value, from + 4 * k, 4);
+                to[k] = value;
+            }
+            break;
+        case F8: memcpy(to, from, (size_t)n * 8); break;
+        default:
+            load_integers(from, flags & 15, n, scratch);
+            if ((flags & 15) == U8)
+                for (int64_t k = 0; k < n; k++) to[k] = (double)(uint64_t)scratch[k] / SCALE;
+            else
+                for (int64_t k = 0; k < n; k++) to[k] = (double)scratch[k] / SCALE;
+    }
+}
+
+/* Cartesian to fractional in place, three components of n values each; lazygraph/basis.py, to_fractional. */
+static void to_fractional(double *value, int64_t n, const double *m) {
+    double n0 = m[4] * m[8] - m[5] * m[7], n1 = m[5] * m[6] - m[3] * m[8], n2 = m[3] * m[7] - m[4] * m[6];
+    double row[3][3] = {{n0, m[7] * m[2] - m[8] * m[1], m[1] * m[5] - m[2] * m[4]},
+                        {n1, m[8] * m[0] - m[6] * m[2], m[2] * m[3] - m[0] * m[5]},
+                        {n2, m[6] * m[1] - m[7] * m[0], m[0] * m[4] - m[1] * m[3]}};
+    double volume = (m[0] * n0 + m[1] * n1) + m[2] * n2;
+    for (int64_t k = 0; k < n; k++) {
+        double x = value[k], y = value[n + k], z = value[2 * n + k];
+        for (int c = 0; c < 3; c++) value[c * n + k] = ((x * row[0][c] + y * row[1][c]) + z * row[2][c]) / volume;
+    }
+}
+
+static void floats(const batch *b, int64_t f, int64_t *scratch, double *wide, const double *basis, double *out) {
+    const field *what = b->field + f;
+    const int64_t *rows = b->counts + what->axis * b->n;
+    int64_t row = 0, pre = what->pre, post = what->post, total = b->total[what->axis];
+    for (int64_t k = 0; k < b->n; k++) {
+        int flags = b->code[k * b->fields + f], half = flags & HALF;
+        int64_t kept = half ? rows[k] / 2 : rows[k], step = half ? 2 : 1;
+        load_floats(b->bytes + b->place[k * b->fields + f], flags, kept * pre * post, scratch, wide);
+        if (flags & CARTESIAN) to_fractional(wide, kept, basis + 9 * k);
+        for (int64_t p = 0; p < pre; p++)
+            for (int64_t q = 0; q < post; q++) {
+                const double *from = wide + (p * post + q) * kept;
+                double *to = out + (p * total + row) * post + q, *reverse = out + other(what, p, q, total, row);
+                for (int64_t r = 0; r < kept; r++) {
+                    to[r * step * post] = from[r];
+                    if (half) reverse[r * step * post] = what->pair == NEGATE ? -from[r] : from[r];
+                }
+            }
+        row += rows[k];
+    }
+}
+
+/* The records that were found last as arrays in a buffer, as lg_batch_places laid it out, aligned for every type.
+ * Returns 0, or -1 where a value is not as it must be. */
+int64_t lg_batch_decode(batch *b, uint8_t *buffer) {
+    int64_t *values = room(&b->whole, (size_t)(b->most + 1) * sizeof *values), good = 0;
+    double *wide = room(&b->wide, (size_t)(b->most + 1) * sizeof *wide);
+    for (int64_t f = 0; f < b->fields && values != NULL && wide != NULL; f++) {
+        const field *what = b->field + f;
+        uint8_t *out = buffer + b->offset[f];
+        if (what->kind == TEXT) {
+            for (int64_t k = 0; k < b->n; k++) {
+                int64_t part = k * b->fields + f;
+                memcpy(out, b->bytes + b->place[part], (size_t)b->length[part]);
+                out += b->length[part];
+            }
+        } else if (what->kind == WIDE) {
+            const uint8_t *basis = what->basis < 0 ? NULL : buffer + b->offset[what->basis];
+            floats(b, f, values, wide, (const double *)basis, (double *)out);
+        } else {
+            integers(b, f, values, out);
+        }
+        if (what->kind == TRUTH)
+            for (int64_t k = 0, n = b->total[what->axis] * what->pre * what->post; k < n; k++)
+                if (out[k] > 1) return -1;
+        good++;
+    }
+    memory *large[] = {&b->frame, &b->raw, &b->whole, &b->wide};
+    for (size_t k = 0; k < sizeof large / sizeof *large; k++)
+        if (large[k]->size > KEPT) empty(large[k]);
+    return good == b->fields ? 0 : -1;
+}

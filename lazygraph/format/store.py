@@ -119,10 +119,13 @@ class Store:
 
     def graph_ids(self, rows: NDArray[np.int64]) -> list[str]:
         """The ids of the graphs in several rows."""
+        ids = self.column("id")[rows].tolist()
         try:
-            return [raw.decode() for raw in self.column("id")[rows].tolist()]
+            found: list[str] = b"\0".join(ids).decode().split("\0")  # in half of the time of one by one
         except UnicodeDecodeError:
-            return [self.graph_id(row) for row in rows.tolist()]  # which says in which row
+            found = []
+        # A stranger's may hold zeros; where one is not UTF-8, it is said in which row.
+        return found if len(found) == len(ids) else [self.graph_id(row) for row in rows.tolist()]
 
     def row_of(self, graph_id: str) -> int:
         """The row of an id, by binary search on disk: no table in memory, about 20 us for a million graphs.

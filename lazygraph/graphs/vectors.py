@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 
-_IMAGE_TYPES = {np.dtype(f"i{2**code}"): code for code in range(4)}  # and their codes in the compiled loop
-
-
 def components(delta: Any, lattice: Any) -> Any:
     """Cartesian components (3, E) float64, A, of fractional differences.
 
@@ -102,14 +99,14 @@ def batch_vectors(frac_coords: Any, lattice: Any, n_edge: NDArray[np.int64], edg
         images: (E, 3) integers.
     """
     library = kernels() if isinstance(images, np.ndarray) else None
-    if library is None or edge_index.dtype != np.int32 or images.dtype not in _IMAGE_TYPES:
+    if library is None or edge_index.dtype != np.int32 or images.dtype.kind != "i":
         return edge_vectors(frac_coords, lattice.repeat(n_edge, 0), edge_index, images)
-    ends = np.concatenate((np.zeros(1, np.int64), n_edge.cumsum()))
-    frac, cells, edges, shifts = map(np.ascontiguousarray, (frac_coords, lattice, edge_index, images))
-    out = np.empty((len(images), 3), dtype=np.float32)
+    frac, cells, counts, edges, shifts = map(np.ascontiguousarray, (frac_coords, lattice, n_edge, edge_index, images))
+    out = np.empty((len(shifts), 3), dtype=np.float32)
+    from_at = address(edges)
     outside = library.lg_vectors(
-        address(frac), len(frac), address(cells), address(ends), len(cells), address(edges),
-        address(edges) + 4 * len(images), address(shifts), _IMAGE_TYPES[shifts.dtype], address(out),
+        address(frac), len(frac), address(cells), address(counts), len(cells), from_at, from_at + 4 * len(shifts),
+        address(shifts), shifts.itemsize, address(out),
     )  # fmt: skip
     if outside:
         msg = f"an edge ends at an atom that is not there; required: atoms 0 to {len(frac) - 1} of the batch"

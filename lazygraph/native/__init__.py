@@ -40,7 +40,7 @@ _SIGNATURES = {
     "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
     "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
     "lg_positions": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
-    "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT32, _POINTER)),
+    "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT64, _POINTER)),
 }
 
 

@@ -11,8 +11,6 @@
 
 #define VERSION 2
 
-enum { I1, I2, I4, I8 }; /* types of images */
-
 int lg_version(void) { return VERSION; }
 
 /* Cartesian coordinates (atoms, 3) of n crystals with `count` atoms each, lattices (n, 3, 3). */
@@ -23,29 +21,37 @@ void lg_positions(const double *frac, const double *lattice, const int64_t *coun
                 out[c] = (lattice[c] * frac[0] + lattice[3 + c] * frac[1]) + lattice[6 + c] * frac[2];
 }
 
-/* Edge vectors (edges, 3) float32 of a batch: edges of crystal k from edge[k] to edge[k + 1], lattices (n, 3, 3).
- * Returns 0, or 1 where an edge ends outside the atoms. */
-int32_t lg_vectors(const double *frac, int64_t atoms, const double *lattice, const int64_t *edge, int64_t n,
-                   const int32_t *from, const int32_t *to, const void *images, int32_t type, float *out) {
-    for (int64_t k = 0; k < n; k++) {
-        const double *m = lattice + 9 * k;
-        for (int64_t e = edge[k]; e < edge[k + 1]; e++) {
-            double s[3], d[3];
-            if (from[e] < 0 || from[e] >= atoms || to[e] < 0 || to[e] >= atoms) return 1;
-            for (int c = 0; c < 3; c++) {
-                switch (type) {
-                    case I1: s[c] = ((const int8_t *)images)[3 * e + c]; break;
-                    case I2: s[c] = ((const int16_t *)images)[3 * e + c]; break;
-                    case I4: s[c] = ((const int32_t *)images)[3 * e + c]; break;
-                    default: s[c] = (double)((const int64_t *)images)[3 * e + c];
-                }
-                d[c] = (frac[3 * (int64_t)to[e] + c] - frac[3 * (int64_t)from[e] + c]) + s[c];
-            }
-            for (int c = 0; c < 3; c++)
-                out[3 * e + c] = (float)((m[c] * d[0] + m[3 + c] * d[1]) + m[6 + c] * d[2]) + 0.0f;
-        }
+/* Edge vectors of n crystals with `count` edges each, whose images have a type. */
+#define VECTORS(NAME, T)                                                                                          \
+    static int32_t NAME(const double *frac, uint32_t atoms, const double *lattice, const int64_t *count, int64_t n, \
+                        const int32_t *from, const int32_t *to, const T *image, float *out) {                     \
+        for (int64_t k = 0; k < n; k++, lattice += 9)                                                             \
+            for (int64_t e = 0; e < count[k]; e++, from++, to++, image += 3, out += 3) {                          \
+                if ((uint32_t)*from >= atoms || (uint32_t)*to >= atoms) return 1;                                 \
+                const double *i = frac + 3 * (int64_t)*from, *j = frac + 3 * (int64_t)*to;                        \
+                double x = (j[0] - i[0]) + (double)image[0], y = (j[1] - i[1]) + (double)image[1],                \
+                       z = (j[2] - i[2]) + (double)image[2];                                                      \
+                for (int c = 0; c < 3; c++)                                                                       \
+                    out[c] = (float)((lattice[c] * x + lattice[3 + c] * y) + lattice[6 + c] * z) + 0.0f;          \
+            }                                                                                                     \
+        return 0;                                                                                                 \
     }
-    return 0;
+VECTORS(vectors_1, int8_t)
+VECTORS(vectors_2, int16_t)
+VECTORS(vectors_4, int32_t)
+VECTORS(vectors_8, int64_t)
+#undef VECTORS
+
+/* Edge vectors (edges, 3) float32 of n crystals with `count` edges each, lattices (n, 3, 3), images of `bytes` bytes.
+ * Returns 0, or 1 where an edge ends outside the atoms, of which there are fewer than 2^31. */
+int32_t lg_vectors(const double *frac, int64_t atoms, const double *lattice, const int64_t *count, int64_t n,
+                   const int32_t *from, const int32_t *to, const void *image, int64_t bytes, float *out) {
+    switch (bytes) {
+        case 1: return vectors_1(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);
+        case 2: return vectors_2(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);
+        case 4: return vectors_4(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);
+        default: return vectors_8(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);
+    }
 }
 
 /* Pairs of edges: each of n edges with all that start from its node, in the order of by_start, with or without itself.

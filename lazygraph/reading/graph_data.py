@@ -7,7 +7,6 @@ dimension, the others along the first. Here a layout says it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
+from torch_geometric.data.storage import GlobalStorage
 
 from lazygraph.format.schema import Field, Schema
 
@@ -158,33 +158,34 @@ def make_batch(
         device: where the values are; None for the CPU.
     """
     nodes = next(iter(rows))
-    n_node = torch.from_numpy(rows[nodes])
-    n = len(n_node)
-    batch = _empty_batch(layout.usual)
-    if not layout.usual:
-        batch.__dict__["_lazygraph_layout"] = layout
+    n = len(rows[nodes])
+    graphs, zeros = _of_every_batch(n)
     starts = {axis: _starts(counts) for axis, counts in rows.items()}
-    graphs, zeros = torch.arange(n + 1), torch.zeros(n, dtype=torch.int64)
+    tensors = {axis: torch.from_numpy(start) for axis, start in starts.items()}
     slices: dict[str, Any] = {}
     raised: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, torch.Tensor):
             place = layout[name]
-            slices[name] = graphs * (value.size(0) // n) if place.axis is None else starts[place.axis]
+            if place.axis is not None:
+                slices[name] = tensors[place.axis]
+            else:
+                each = value.size(0) // n
+                slices[name] = graphs if each == 1 else graphs * each
             raised[name] = zeros if place.counts is None else _raised(place.counts, starts, value.dtype)
         else:
             slices[name], raised[name] = graphs, None
-    mapping = batch._store._mapping  # noqa: SLF001
+    batch, store = _empty_batch(layout)
+    mapping = store._mapping  # noqa: SLF001
     mapping.update(values)
-    ptr = starts[nodes]
-    n_nodes = int(ptr[-1])
+    n_nodes = int(starts[nodes][-1])
     if NODES_KNOWN.isdisjoint(values):
         mapping["num_nodes"] = n_nodes
-        batch._store._num_nodes = n_node.tolist()  # noqa: SLF001
+        store._num_nodes = rows[nodes].tolist()  # noqa: SLF001
     # By numpy: torch would use threads for it, which hangs in a process forked from one that has used them.
-    batch_of = torch.from_numpy(np.arange(n).repeat(rows[nodes]))
-    mapping["batch"], mapping["ptr"] = batch_of.to(device), ptr.to(device)
-    batch._num_graphs, batch._slice_dict, batch._inc_dict = n, slices, raised  # noqa: SLF001
+    batch_of, ptr = torch.from_numpy(np.arange(n).repeat(rows[nodes])), tensors[nodes]
+    mapping["batch"], mapping["ptr"] = (batch_of, ptr) if device is None else (batch_of.to(device), ptr.to(device))
+    store.__dict__.update(_num_graphs=n, _slice_dict=slices, _inc_dict=raised)
     return batch
 
 
@@ -225,25 +226,43 @@ def _lowered(value: NDArray[Any], place: Place, rows: Mapping[str, NDArray[np.in
     return np.ascontiguousarray(np.moveaxis(lowered, 0, dim))
 
 
-def _empty_batch(usual: bool) -> Batch:
-    # Batch(_base_cls=...) makes a class each time, 90 us; a copy takes 5.
-    return copy.copy(_prototype(usual))
+def _empty_batch(layout: Layout) -> tuple[Batch, GlobalStorage]:
+    """A batch of no graphs, and where its values go."""
+    # Batch(_base_cls=...) makes a class each time, 90 us; this takes 2.
+    cls = _batch_class(layout.usual)
+    batch = cls.__new__(cls)
+    batch.__dict__.update(_prototype(layout.usual), _store=(store := GlobalStorage(_parent=batch)))
+    if not layout.usual:
+        batch.__dict__["_lazygraph_layout"] = layout
+    return batch, store
 
 
 @lru_cache(maxsize=2)
-def _prototype(usual: bool) -> Batch:
-    return Batch(_base_cls=Data if usual else GraphData)
+def _batch_class(usual: bool) -> Any:
+    return type(Batch(_base_cls=Data if usual else GraphData))
 
 
-def _raised(counts: str | tuple[str, ...], starts: Mapping[str, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+@lru_cache(maxsize=2)
+def _prototype(usual: bool) -> dict[str, Any]:
+    """What a batch has beside its store."""
+    return dict(Batch(_base_cls=Data if usual else GraphData).__dict__)
+
+
+@lru_cache(maxsize=8)
+def _of_every_batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n + 1,) and (n,) int64: the graphs counted, and nothing for each."""
+    return torch.from_numpy(np.arange(n + 1)), torch.from_numpy(np.zeros(n, np.int64))
+
+
+def _raised(counts: str | tuple[str, ...], starts: Mapping[str, NDArray[np.int64]], dtype: torch.dtype) -> torch.Tensor:
     """(B,) or (B, k): what the ids of each graph were raised by."""
     if isinstance(counts, tuple):
-        return torch.stack([starts[axis][:-1] for axis in counts], dim=1).to(dtype)
-    return starts[counts][:-1]
+        return torch.from_numpy(np.stack([starts[axis][:-1] for axis in counts], axis=1)).to(dtype)
+    return torch.from_numpy(starts[counts][:-1])
 
 
-def _starts(counts: NDArray[np.int64]) -> torch.Tensor:
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """(B + 1,) int64: where the rows of each graph begin, and the end."""
     starts = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return torch.from_numpy(starts)
+    counts.cumsum(out=starts[1:])
+    return starts

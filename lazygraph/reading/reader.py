@@ -168,8 +168,11 @@ class Reader:
 
     def _y(self, rows: Any) -> NDArray[np.float32]:
         """(B, T) float32: the targets, those of a vector label one after another."""
-        columns = [self._store.column(name)[rows] for name in self._targets]
-        return np.concatenate([column.reshape(len(rows), -1) for column in columns], axis=1, dtype=np.float32)
+        columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
+        joined: NDArray[np.float32] = (columns[0] if len(columns) == 1 else np.concatenate(columns, 1)).astype(
+            np.float32
+        )
+        return joined
 
 
 def _tensors(values: Mapping[str, Any]) -> Values:

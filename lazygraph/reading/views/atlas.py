@@ -16,7 +16,7 @@ from lazygraph.graphs.angles import triplets
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast
 
 __all__ = ["Atlas", "atlas_features"]
 
@@ -69,11 +69,11 @@ class Atlas(View):
         apart = crystals.distances[:, None] - xp.asarray(centres, device=where)
         pairs = triplets(crystals.edge_index, crystals.n_atoms)
         values = {
-            "x": self.real(xp.take(table, xp.astype(crystals.numbers, xp.int64), axis=0)),
-            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "x": self.real(xp.take(table, cast(crystals.numbers, "int64"), axis=0)),
+            "edge_index": cast(crystals.edge_index, "int64"),
             "edge_attr": self.real(xp.exp(-((apart / (0.5 * float(centres[1]))) ** 2))),
             "edge_vec": self.vectors(crystals),
-            "edge_index_3body": xp.astype(pairs, xp.int64, copy=False),
+            "edge_index_3body": cast(pairs, "int64"),
         }
         return Arrays(values, {"angle": crystals.edges_in(pairs[0])})
 

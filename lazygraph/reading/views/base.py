@@ -17,7 +17,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
 
-__all__ = ["EDGE", "EDGE_INDEX", "GRAPH", "NODE", "Arrays", "View", "published"]
+__all__ = ["EDGE", "EDGE_INDEX", "GRAPH", "NODE", "Arrays", "View", "cast", "published"]
 
 GRAPH, NODE, EDGE = Place(), Place("node"), Place("edge")
 EDGE_INDEX = Place("edge", -1, "node")
@@ -62,8 +62,7 @@ class View(ABC):
 
     def real(self, array: Any) -> Any:
         """The array in the view's floating-point type."""
-        xp = array_namespace(array)
-        return xp.astype(array, getattr(xp, self.dtype), copy=False)
+        return cast(array, self.dtype)
 
     def vectors(self, crystals: Crystals) -> Any:
         """(E, 3) edge vectors, A, in the view's floating-point type."""
@@ -80,6 +79,14 @@ class View(ABC):
         shown = [repr(self.name)]
         shown += [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"lazygraph.view({', '.join(shown)})"
+
+
+def cast(array: Any, dtype: str) -> Any:
+    """The array in a type by name, numpy's or torch's; not copied where it has it."""
+    if isinstance(array, np.ndarray):
+        return array.astype(dtype, copy=False)
+    xp = array_namespace(array)
+    return xp.astype(array, getattr(xp, dtype), copy=False)
 
 
 def published(crystals: Crystals, spec: GraphSpec) -> Crystals:

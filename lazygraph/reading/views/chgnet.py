@@ -11,7 +11,7 @@ from lazygraph.graphs.angles import bond_graph
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, GRAPH, NODE, Arrays, View, cast
 
 __all__ = ["Chgnet"]
 
@@ -54,9 +54,9 @@ class Chgnet(View):
         directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))
         bonds = bond_graph(crystals.edge_index, crystals.n_atoms, crystals.distances, spec.bond_cutoff or 0)
         values = {
-            "atomic_number": xp.astype(crystals.numbers, xp.int32),
+            "atomic_number": cast(crystals.numbers, "int32"),
             "atom_frac_coord": self.real(crystals.frac_coords),
-            "atom_graph": xp.astype(crystals.edge_index.T, xp.int32),
+            "atom_graph": cast(crystals.edge_index.T, "int32"),
             "neighbor_image": self.real(crystals.images),
             "directed2undirected": directed >> 1,
             "undirected2directed": directed[::2],

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import SYMBOLS, symbols_to_numbers
 from lazygraph.errors import InputError
+from lazygraph.reading.views.base import cast
 
 __all__ = ["Features", "cgcnn_features", "element_places", "elements_of", "node_features"]
 
@@ -71,7 +72,7 @@ def element_places(numbers: Any, elements: tuple[str, ...]) -> Any:
     xp = array_namespace(numbers)
     table = np.full(len(SYMBOLS), -1)
     table[symbols_to_numbers(elements)] = np.arange(len(elements))
-    places = xp.take(xp.asarray(table, device=device(numbers)), xp.astype(numbers, xp.int64))
+    places = xp.take(xp.asarray(table, device=device(numbers)), cast(numbers, "int64"))
     if bool(xp.any(places < 0)):
         missing = sorted({SYMBOLS[int(number)] for number in numbers[places < 0]})
         msg = (
@@ -96,9 +97,9 @@ def node_features(numbers: Any, features: Features, dtype: str) -> Any:
     Raises:
         InputError: an atom has no features.
     """
-    xp = array_namespace(numbers)
     if features == "number":
-        return xp.astype(numbers, xp.int64)[:, None]
+        return cast(numbers, "int64")[:, None]
+    xp = array_namespace(numbers)
     real = getattr(xp, dtype)
     if features == "cgcnn":
         if bool(xp.any(numbers > BORROWED)):
@@ -106,6 +107,6 @@ def node_features(numbers: Any, features: Features, dtype: str) -> Any:
             msg = f"found an atom of {beyond}; required for CGCNN's features: elements up to {SYMBOLS[BORROWED]}"
             raise InputError(msg)
         table = xp.asarray(cgcnn_features(), dtype=real, device=device(numbers))
-        return xp.take(table, xp.astype(numbers, xp.int64), axis=0)
+        return xp.take(table, cast(numbers, "int64"), axis=0)
     table = xp.eye(len(features), dtype=real, device=device(numbers))
     return xp.take(table, element_places(numbers, features), axis=0)

@@ -11,7 +11,7 @@ from lazygraph.graphs.angles import line_graph, whole_line_graph
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, published
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast, published
 from lazygraph.reading.views.features import node_features
 
 __all__ = ["Alignn", "Comformer", "Matformer"]
@@ -34,10 +34,9 @@ class Matformer(View):
         return Arrays(self._common(crystals, spec))
 
     def _common(self, crystals: Crystals, spec: GraphSpec) -> dict[str, Any]:
-        xp = array_namespace(crystals.images)
         return {
             "x": node_features(crystals.numbers, "cgcnn", self.dtype),
-            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "edge_index": cast(crystals.edge_index, "int64"),
             "edge_attr": self.vectors(published(crystals, spec)),
         }
 
@@ -97,7 +96,6 @@ class Alignn(View):
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """See the class."""
-        xp = array_namespace(crystals.images)
         edges, n_atoms = crystals.edge_index, crystals.n_atoms
         if spec.angles == "alignn":
             pairs = line_graph(edges, n_atoms)
@@ -106,10 +104,10 @@ class Alignn(View):
         seen = published(crystals, spec)
         values = {
             "atom_features": node_features(crystals.numbers, "cgcnn", self.dtype),
-            "edge_index": xp.astype(edges, xp.int64, copy=False),
+            "edge_index": cast(edges, "int64"),
             "r": self.vectors(seen),
-            "images": xp.astype(crystals.images, xp.int64, copy=False),
-            "line_graph": xp.astype(pairs, xp.int64),
+            "images": cast(crystals.images, "int64"),
+            "line_graph": cast(pairs, "int64"),
             "h": self.real(_cosines(seen.components, pairs)),
             "lattice": self.real(seen.lattice),
         }

@@ -12,7 +12,7 @@ from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import elements_of, node_features
 
 __all__ = ["Mace"]
@@ -63,7 +63,7 @@ class Mace(View):
             {
                 "node_attrs": node_features(crystals.numbers, self.elements, self.dtype),
                 "positions": self.real(crystals.cart_coords),
-                "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+                "edge_index": cast(crystals.edge_index, "int64"),
                 "shifts": self.real(crystals.shifts),
                 "unit_shifts": self.real(crystals.images),
                 "cell": xp.reshape(self.real(crystals.lattice), (-1, 3)),

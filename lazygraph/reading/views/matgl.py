@@ -12,7 +12,7 @@ from lazygraph.graphs.angles import triplets
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import element_places, elements_of
 
 __all__ = ["M3gnet", "MatglChgnet", "Megnet"]
@@ -70,7 +70,7 @@ class Megnet(View):
             "node_type": element_places(crystals.numbers, self.elements),
             "frac_coords": self.real(crystals.frac_coords),
             "pos": self.real(crystals.cart_coords),
-            "edge_index": xp.astype(crystals.edge_index, xp.int32),
+            "edge_index": cast(crystals.edge_index, "int32"),
             "pbc_offset": self.real(crystals.images),
             "pbc_offshift": self.real(crystals.shifts),
             "lattice": lattice,

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from array_api_compat import array_namespace
-
 from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.graph_data import Place
-from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import Features, elements_of, node_features
 
 __all__ = ["Pyg"]
@@ -55,13 +53,12 @@ class Pyg(View):
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
         """See the class."""
-        xp = array_namespace(crystals.images)
         values = {
             "x": node_features(crystals.numbers, self.features, self.dtype),
             "pos": self.real(crystals.cart_coords),
-            "edge_index": xp.astype(crystals.edge_index, xp.int64, copy=False),
+            "edge_index": cast(crystals.edge_index, "int64"),
             "edge_attr": self.vectors(crystals),
-            "images": xp.astype(crystals.images, xp.int64, copy=False),
+            "images": cast(crystals.images, "int64"),
             "cell": self.real(crystals.lattice),
         }
         if crystals.lattice_images is not None:

@@ -261,6 +261,16 @@ static int byte_string(const uint8_t **at, const uint8_t *end, const uint8_t **s
     return 1;
 }
 
+/* Whether the least value of a signed type narrower than int64 is among n: its negative is not of that type. */
+static int has_least(const uint8_t *from, int type, int64_t n) {
+    for (int64_t k = SIZE[type] - 1, step = SIZE[type]; type < I8 && k < n * step; k += step) {
+        int low = 0; /* bits that the least value does not have */
+        for (int64_t j = 1; j < step; j++) low |= from[k - j];
+        if (from[k] == 0x80 && !low) return 1;
+    }
+    return 0;
+}
+
 static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k, int64_t *counts) {
     const uint8_t *start;
     int64_t size, elements, position, first = k * b->fields;
@@ -286,13 +296,14 @@ static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k
         const field *what = b->field + f;
         int64_t *length = b->length + first + f, rows = counts[what->axis * b->n + k];
         uint8_t code = b->code[first + f];
-        if (!byte_string(&at, end, &start, length)) return 0;
+        if (!byte_string(&at, end, &start, length)) return 0; /* start: of the field's bytes */
         b->place[first + f] = start - b->bytes;
         if (!b->allowed[f * 256 + code]) return 0;
         if (what->kind == TEXT) continue;
         if (code & HALF && rows % 2) return 0;
         if (*length != (code & HALF ? rows / 2 : rows) * what->pre * what->post * SIZE[code & 15]) return 0;
         int64_t values = rows * what->pre * what->post;
+        if (code & HALF && what->pair == NEGATE && has_least(start, code & 15, values / 2)) return 0;
         if (values > b->most) b->most = values;
     }
     return at == end;

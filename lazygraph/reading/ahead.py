@@ -8,17 +8,18 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.graphs import collate
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.settings import Settings
+from lazygraph.reading.slots import Sent, Slots
 
 __all__ = ["Processes", "by_thread", "fetch"]
 
@@ -56,52 +57,69 @@ class Processes:
     def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
         self._dataset, self._settings = dataset, settings
         # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
-        self._idle: dict[int, tuple[DataLoader[Any], list[Positions]]] = {}
+        self._idle: dict[int, _Workers] = {}
         # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
         weakref.finalize(self, self._idle.clear)
 
     def read(self, batches: list[Positions]) -> Iterator[Fetched | Batch]:
         """What is fetched for each."""
         pid = os.getpid()
-        idle = self._idle.pop(pid, None)
-        loader, to_read = self._started() if idle is None else idle
-        to_read[:] = batches
-        iterator: Any = iter(loader)
+        workers = self._idle.pop(pid, None) or self._started()
+        workers.to_read[:] = batches
+        iterator: Any = iter(workers.loader)
         try:
-            yield from iterator
+            for sent in iterator:
+                # In memory that the worker uses again: the caller is done with it when he asks for the next one.
+                yield sent if workers.slots is None else workers.slots.receive(sent)
         except GeneratorExit:  # left early; they can go on
             pass
         except BaseException:
             iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
             raise
-        self._idle.setdefault(pid, (loader, to_read))
+        self._idle.setdefault(pid, workers)
 
-    def _started(self) -> tuple[DataLoader[Any], list[Positions]]:
+    def _started(self) -> _Workers:
+        settings, slots = self._settings, None
+        if self._dataset.transform is None:
+            # A worker has `prefetch_factor` batches under way, beside the one that is being used.
+            slots = Slots.where_possible(settings.num_workers, settings.prefetch_factor + 1, settings.batch_bytes)
         to_read: list[Positions] = []
         loader: DataLoader[Any] = DataLoader(
-            _Records(self._dataset),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
+            _Records(self._dataset, slots),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
             batch_sampler=to_read,  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             worker_init_fn=_ignore_interrupts,
-            num_workers=self._settings.num_workers,
-            prefetch_factor=self._settings.prefetch_factor,
-            persistent_workers=self._settings.persistent_workers,
-            multiprocessing_context=self._settings.multiprocessing_context,
+            num_workers=settings.num_workers,
+            prefetch_factor=settings.prefetch_factor,
+            persistent_workers=settings.persistent_workers,
+            multiprocessing_context=settings.multiprocessing_context,
         )
-        return loader, to_read
+        return _Workers(loader, to_read, slots)
+
+
+class _Workers(NamedTuple):
+    """Worker processes, what they are to read, and the memory that they share."""
+
+    loader: DataLoader[Any]
+    to_read: list[Positions]
+    slots: Slots | None
 
 
 class _Records:
     """What a worker process is sent, and asks for batches."""
 
-    def __init__(self, dataset: LazyGraphDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: LazyGraphDataset, slots: Slots | None) -> None:
+        self._dataset, self._slots = dataset, slots
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitems__(self, positions: Positions) -> Fetched | Batch:
-        return fetch(self._dataset, positions)
+    def __getitems__(self, positions: Positions) -> Fetched | Batch | Sent:
+        fetched, worker = fetch(self._dataset, positions), get_worker_info()
+        if self._slots is None or worker is None:
+            return fetched
+        sent: Fetched | Sent = self._slots.send(fetched, worker.id)
+        return sent
 
 
 def _ignore_interrupts(worker: int) -> None:

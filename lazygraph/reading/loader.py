@@ -182,18 +182,21 @@ class Loader:
         return settings
 
     def _facts(self) -> Facts:
-        n = min(self.batch_size or SAMPLE, SAMPLE, len(self.dataset))
-        positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64) if n else np.zeros(0, np.int64)
-        seconds, size = 0.0, 0
-        for _ in range(2 if n else 0):  # the first one opens files
+        graphs = len(self.dataset) / max(len(self), 1)  # of a batch
+        n = min(round(graphs), SAMPLE)
+        seconds, size = 0.0, 0.0
+        if n:
+            positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
+            self._read(positions)  # which opens files
             begin = time.perf_counter()
             batch = self._read(positions)
-            seconds = (time.perf_counter() - begin) * (self.batch_size or n) / n
-            size = sum(v.nbytes for v in batch.to_dict().values() if isinstance(v, torch.Tensor)) if n else 0
+            seconds = (time.perf_counter() - begin) * graphs / n
+            tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
+            size = sum(tensor.nbytes for tensor in tensors) * graphs / n
         return Facts(
             cpus=usable_cpus(),
             batch_seconds=seconds,
-            batch_bytes=size,
+            batch_bytes=round(size),
             compiled=kernels() is not None,
             transform=self.dataset.transform is not None,
             cuda=torch.cuda.is_available(),

@@ -47,6 +47,7 @@ class Settings:
         persistent_workers: whether the processes live on from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: how processes are started; None for Python's way.
+        batch_bytes: what a batch takes in memory, about.
         reasons: a sentence for every choice.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     persistent_workers: bool
     pin_memory: bool
     multiprocessing_context: str | None
+    batch_bytes: int
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -114,6 +116,7 @@ def choose(
         else persistent_workers and bool(num_workers),
         pin_memory=pin_memory,
         multiprocessing_context=multiprocessing_context if num_workers else None,
+        batch_bytes=seen.batch_bytes,
         reasons=tuple(reasons) or ("all was set by the caller",),
     )
 

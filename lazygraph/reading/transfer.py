@@ -22,8 +22,9 @@ def to_device(joined: Joined, device: torch.device, *, pin: bool) -> Joined:
         pin: go through page-locked memory, so that the copy does not wait for what the device does meanwhile.
     """
     buffer, places = joined.packed()
-    data = torch.from_numpy(buffer)
-    there = (data.pin_memory() if pin else data).to(device, non_blocking=pin)
+    data = torch.empty(len(buffer), dtype=torch.uint8, pin_memory=pin)
+    data.numpy()[...] = buffer
+    there = data.to(device, non_blocking=pin)
     fields: dict[str, Any] = {name: value for name, value in joined.fields.items() if isinstance(value, list)}
     for place in places:
         dtype = np.dtype(place.dtype)

@@ -75,26 +75,35 @@ def test_an_epoch_that_was_left_early_is_not_begun_again(ds):
     loader.close()
 
 
-@pytest.mark.parametrize("stop", range(6))
-@pytest.mark.parametrize("way", WAYS[:3], ids=str)
-def test_a_state_goes_on_with_the_next_batch_also_in_another_way(ds, stop, way):
-    whole = lg.loader(ds, 50, shuffle=True, threads=0)
-    whole.set_epoch(3)
-    expected, after = ids(whole), ids(whole)
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 50}, {"max_atoms": 900}, {"max_edges": 9000, "bucket": "edges"}], ids=str
+)
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_state_of_every_step_goes_on_with_the_next_batch_also_in_another_way(ds, way, options, world_size):
+    for rank in range(world_size):
+        options = {**options, "shuffle": True, "seed": 4, "rank": rank, "world_size": world_size}
+        whole = lg.loader(ds, **options, threads=0, num_workers=0)
+        whole.set_epoch(3)
+        expected, after = ids(whole), ids(whole)
 
-    loader = lg.loader(ds, 50, shuffle=True, **way)
-    loader.set_epoch(3)
-    iterator = iter(loader)
-    begun = [next(iterator).id for _ in range(stop)]
-    state = json.loads(json.dumps(loader.state_dict()))
-    loader.close()
-
-    resumed = lg.loader(ds, 50, shuffle=True, threads=1)
-    resumed.load_state_dict(state)
-    resumed.set_epoch(3)  # as Lightning does
-    assert len(resumed) == 6
-    assert begun + ids(resumed) == expected
-    assert ids(resumed) == after
+        loader, resumed = lg.loader(ds, **options, **way), lg.loader(ds, **options, threads=0)
+        others = lg.loader(ds, **options, num_workers=1)
+        loader.set_epoch(3)
+        iterator, begun = iter(loader), []
+        for step in range(len(expected)):
+            state = json.loads(json.dumps(loader.state_dict()))
+            for goes_on in (resumed, others) if step % 3 == rank else (resumed,):
+                goes_on.load_state_dict(state)
+                goes_on.set_epoch(3)  # as Lightning does
+                assert len(goes_on) == len(expected)
+                assert begun + ids(goes_on) == expected
+            begun.append(next(iterator).id)
+        assert ids(resumed) == after
+        resumed.load_state_dict(loader.state_dict())  # of the end of the epoch
+        assert ids(resumed) == after
+        for each in (loader, others):
+            each.close()
 
 
 def test_the_state_after_the_last_batch_is_the_next_epoch(ds):

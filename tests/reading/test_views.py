@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from same import same_batches, same_values
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader as PygLoader
 
@@ -80,28 +81,6 @@ def make(name, **parameters):
 def ds(request, dataset):
     path = dataset(lg.graph(PRESETS[request.param]))
     return lg.LazyGraphDataset(path, view=make(request.param), target=["energy", "dipole"])
-
-
-def same_values(a, b):
-    assert sorted(a.keys()) == sorted(b.keys())
-    for key in a.keys():  # noqa: SIM118  # a Data is no mapping
-        if isinstance(a[key], torch.Tensor):
-            assert a[key].dtype == b[key].dtype, key
-            assert torch.equal(a[key], b[key]), key
-        else:
-            assert a[key] == b[key], key
-
-
-def same_batches(a, b):
-    same_values(a, b)
-    assert type(a) is type(b)
-    assert a.num_graphs == b.num_graphs
-    assert a.num_nodes == b.num_nodes
-    for mine, theirs in ((a._slice_dict, b._slice_dict), (a._inc_dict, b._inc_dict)):
-        assert mine.keys() == theirs.keys()
-        for key, value in mine.items():
-            assert (value is None) == (theirs[key] is None), key
-            assert value is None or torch.equal(value, theirs[key]), key
 
 
 @pytest.mark.parametrize("chosen", [[3], [5, 0, 17, 5], list(range(GRAPHS))])

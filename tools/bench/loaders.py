@@ -1,7 +1,7 @@
 """How many shuffled graphs a second reach a complete PyG Batch, from each store, side by side?
 
-    python tools/bench/loaders.py --cache CACHE --json loaders.json --plot docs/loaders.png   (an hour; at first two)
-    python tools/bench/loaders.py --cache CACHE --quick                                 (some minutes)
+    tools/bench/loaders CACHE              all of it, and puts the result into docs/ (an hour, the first time two)
+    tools/bench/loaders CACHE --quick      to see it run (some minutes)
 
 Batches of 64 graphs, of the 12 nearest neighbours of each atom. Every store gives the same arrays, which is checked
 first, bit by bit. The stores are built once, in CACHE (20 GB), and used again. Each measurement is a new process, and
@@ -148,7 +148,9 @@ def in_turn(question, task, folders, rounds, **arguments):
 def reading(ds, folders, effort):
     """(store -> row of graphs/s, number of workers -> store -> graphs/s of each round)."""
     rates = {
-        workers: in_turn(ask, "warm", folders, effort.rounds, workers=workers, seconds=effort.seconds)
+        workers: in_turn(
+            ask, "warm", read_with(workers, folders), effort.rounds, workers=workers, seconds=effort.seconds
+        )
         for workers in WORKERS
     }
     on_disk = {name: folder for name, folder in folders.items() if STORES[name].on_disk}
@@ -158,14 +160,20 @@ def reading(ds, folders, effort):
         graphs = len(ds[: STORES[name].most])
         rows[name] = {"graphs": graphs}
         for workers, column in WORKERS.items():
-            rows[name] |= common.spread(column, rates[workers][name])
+            rows[name] |= spread(column, rates[workers].get(name))
         rows[name] |= spread("cold,_no_workers", cold.get(name))
         rows[name]["bytes_a_graph"] = sum(file.stat().st_size for file in common.files(folder)) / graphs
     return rows, rates
 
 
+def read_with(workers, folders):
+    """Those of the stores that are read with so many workers."""
+    return {name: folder for name, folder in folders.items() if workers in STORES[name].workers}
+
+
 def opening(ds, folders, effort):
     """(store -> row of first batches and memory, store -> seconds with spawned workers, store -> MiB a worker adds)."""
+    folders = read_with(2, folders)
     alone = in_turn(ask, "start", folders, effort.rounds, workers=0)
     spawning = {name: folder for name, folder in folders.items() if STORES[name].spawns}
     spawned = in_turn(ask, "start", spawning, effort.rounds, workers=2)

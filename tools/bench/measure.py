@@ -104,7 +104,7 @@ def first_batch(open_loader):
 
 def start(store, workers, seed):
     """Seconds from opening to the first batch; with spawned workers, beyond what they take to import."""
-    multiprocessing.set_start_method("spawn")
+    multiprocessing.set_start_method("spawn", force=True)  # litdata chooses one when it is imported
 
     def imports():
         return first_batch(lambda: pyg_loader(Imports(store.packages), workers, seed))
@@ -115,7 +115,7 @@ def start(store, workers, seed):
 
 def memory(store, seconds, seed):
     """MiB of private memory (USS) that an epoch, or so many seconds of it, adds to the imports; and how many graphs."""
-    multiprocessing.set_start_method("spawn" if store.spawns else "fork")
+    multiprocessing.set_start_method("spawn" if store.spawns else "fork", force=True)
     bare = pyg_loader(Imports(store.packages), WORKERS, seed)
     batches = iter(bare)
     for _ in range(len(bare)):

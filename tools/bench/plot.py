@@ -25,9 +25,11 @@ def draw(result, path):
     figure = Figure(figsize=(8, 0.6 + 0.62 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for bar, (column, shade) in enumerate(SHADES.items()):
-        places = [store + (bar - 1) * HEIGHT for store in range(len(rows))]
-        medians = [row[column] for row in rows.values()]
-        ends = zip(medians, (row[f"{column}_range"] for row in rows.values()), strict=True)
+        there = [place for place, row in enumerate(rows.values()) if row[column] is not None]
+        measured = [row for row in rows.values() if row[column] is not None]
+        places = [store + (bar - 1) * HEIGHT for store in there]
+        medians = [row[column] for row in measured]
+        ends = zip(medians, (row[f"{column}_range"] for row in measured), strict=True)
         spread = [(median - low, high - median) for median, (low, high) in ends]
         axes.barh(places, medians, HEIGHT, color=shade, label=column.replace("_", " "))
         axes.errorbar(medians, places, xerr=list(zip(*spread, strict=True)), fmt="none", ecolor="#444", elinewidth=0.8)

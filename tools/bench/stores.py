@@ -66,6 +66,7 @@ class Store:
         name: of its row in the tables.
         packages: what it needs, and what its workers import.
         most: the most graphs that it is given.
+        workers: the numbers of worker processes that it is read with.
         on_disk: whether graphs are read from disk when they are asked for.
         spawns: whether its workers can be spawned.
     """
@@ -73,6 +74,7 @@ class Store:
     name: str
     packages: tuple[str, ...]
     most: int | None = None
+    workers: tuple[int, ...] = (0, 1, 2)
     on_disk = spawns = True
 
     def __init__(self, folder):
@@ -288,15 +290,27 @@ class LazygraphInPyg(Store):
 
 
 class Lazygraph(LazygraphInPyg):
-    """A lazygraph dataset in its own loader."""
+    """A lazygraph dataset in its own loader; without workers, all is done in the process that asks for batches."""
 
     name = "lazygraph"
     packages = ("lazygraph.reading.loader",)
 
     def loader(self, workers, seed):
-        return lg.loader(self.dataset(), batch_size=BATCH_SIZE, shuffle=True, seed=seed, num_workers=workers)
+        return lg.loader(self.dataset(), BATCH_SIZE, shuffle=True, seed=seed, num_workers=workers, threads=0)
+
+
+class LazygraphThread(LazygraphInPyg):
+    """What the loader chooses where there are two CPUs: no workers, and a thread that reads ahead."""
+
+    name = "lazygraph, a thread reads ahead"
+    packages = ("lazygraph.reading.loader",)
+    workers = (0,)
+
+    def loader(self, workers, seed):
+        return lg.loader(self.dataset(), BATCH_SIZE, shuffle=True, seed=seed, num_workers=workers, threads=1)
 
 
 STORES = {
-    store.__name__: store for store in (PygList, OnDisk, PickledLmdb, LitData, Atompack, LazygraphInPyg, Lazygraph)
+    store.__name__: store
+    for store in (PygList, OnDisk, PickledLmdb, LitData, Atompack, LazygraphInPyg, LazygraphThread, Lazygraph)
 }

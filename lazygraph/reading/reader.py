@@ -169,10 +169,8 @@ class Reader:
     def _y(self, rows: Any) -> NDArray[np.float32]:
         """(B, T) float32: the targets, those of a vector label one after another."""
         columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
-        joined: NDArray[np.float32] = (columns[0] if len(columns) == 1 else np.concatenate(columns, 1)).astype(
-            np.float32
-        )
-        return joined
+        together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        return together.astype(np.float32)
 
 
 def _tensors(values: Mapping[str, Any]) -> Values:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from lazygraph.reading.graphs import collate
     from lazygraph.reading.loader import Loader, loader
     from lazygraph.reading.views import View, view
+    from lazygraph.training.data import LazyGraphDataModule
+    from lazygraph.training.ensemble import train_ensemble
+    from lazygraph.training.from_list import train_from_list
+    from lazygraph.training.options import TrainOptions
+    from lazygraph.training.predict import predict
+    from lazygraph.training.run import train
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.write import Report, write
 
@@ -40,6 +46,7 @@ __all__ = [
     "GraphSpec",
     "GraphWriter",
     "InputError",
+    "LazyGraphDataModule",
     "LazyGraphDataset",
     "LazyGraphError",
     "Loader",
@@ -48,10 +55,15 @@ __all__ = [
     "RecipeMismatch",
     "Report",
     "StructureError",
+    "TrainOptions",
     "View",
     "collate",
     "graph",
     "loader",
+    "predict",
+    "train",
+    "train_ensemble",
+    "train_from_list",
     "view",
     "write",
 ]
@@ -63,13 +75,19 @@ _HOMES = {
     "CrystalGraph": "graphs.crystal_graph",
     "GraphSpec": "graphs.spec",
     "GraphWriter": "writing.graph_writer",
+    "LazyGraphDataModule": "training.data",
     "LazyGraphDataset": "reading.dataset",
     "Loader": "reading.loader",
     "Report": "writing.write",
+    "TrainOptions": "training.options",
     "View": "reading.views",
     "collate": "reading.graphs",
     "graph": "graphs.spec",
     "loader": "reading.loader",
+    "predict": "training.predict",
+    "train": "training.run",
+    "train_ensemble": "training.ensemble",
+    "train_from_list": "training.from_list",
     "view": "reading.views",
     "write": "writing.write",
 }

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from lazygraph.cli import gc, info, labels, merge, plan, shard, show, split, stats, verify, write
+from lazygraph.cli import gc, info, labels, merge, plan, predict, shard, show, split, stats, train, verify, write
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["main", "main_write"]
@@ -29,6 +29,8 @@ COMMANDS = {
     "labels": labels,
     "split": split,
     "gc": gc,
+    "train": train,
+    "predict": predict,
 }
 WRITE_COMMANDS = ("plan", "shard", "merge")
 

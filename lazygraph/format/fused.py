@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -100,28 +101,31 @@ class Loops:
             ShardNotOpen: a shard that is needed is not open.
         """
         try:
-            batch: _Batch = self._local.batch
+            batch: _Batch | None = self._local.batch
         except AttributeError:
-            batch = self._local.batch = _Batch(self._schema, self._dictionary)
-        return batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+            batch = self._local.batch = _Batch.where_possible(self._schema, self._dictionary)
+        return None if batch is None else batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
 
 
 class _Batch:
     """What one thread reads with: memory that is used again, and the state of zstd."""
 
-    def __init__(self, schema: Schema, dictionary: bytes | None) -> None:
+    @classmethod
+    def where_possible(cls, schema: Schema, dictionary: bytes | None) -> _Batch | None:
+        """None where something is missing, as where the dictionary is none."""
         library, found = kernels(), functions()
-        if library is None or found is None:  # Loops.where_possible has seen them
-            raise MemoryError
-        self._schema, self._library = schema, library
-        self._zstd = _Zstd(found, dictionary)
+        zstd = None if found is None else _Zstd(found, dictionary)
+        return cls(library, found, zstd, schema) if library is not None and found and zstd and zstd.ready else None
+
+    def __init__(self, library: ctypes.CDLL, found: Functions, zstd: _Zstd, schema: Schema) -> None:
+        self._schema, self._library, self._zstd = schema, library, zstd
         described = np.array([_described(schema, field) for field in schema.fields], dtype=np.int64)
         allowed = np.array([[_taken(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
         called = np.array([*found.addresses, self._zstd.context, self._zstd.dictionary or 0], dtype=np.uint64)
         sizes = len(schema.axes), len(schema.fields)
         self._pointer = library.lg_batch_new(*sizes, address(described), address(allowed), address(called))
         if not self._pointer:
-            raise MemoryError
+            raise MemoryError("no memory for reading batches")
         self._types, self._offsets = np.empty((2, sizes[1]), dtype=np.int64)
         self._totals = np.empty(sizes[0] + 1, dtype=np.int64)
         self._told = address(self._types), address(self._offsets), address(self._totals)
@@ -172,8 +176,7 @@ class _Zstd:
         self._library = found.zstd
         self.context = found.zstd.ZSTD_createDCtx()
         self.dictionary = None if dictionary is None else found.zstd.ZSTD_createDDict(dictionary, len(dictionary))
-        if not self.context or (dictionary is not None and not self.dictionary):
-            raise MemoryError
+        self.ready = bool(self.context) and (dictionary is None or bool(self.dictionary))
 
     def __del__(self) -> None:
         self._library.ZSTD_freeDDict(self.dictionary)

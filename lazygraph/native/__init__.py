@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +48,8 @@ _SIGNATURES = {
 @lru_cache(maxsize=1)
 def kernels() -> ctypes.CDLL | None:
     """The compiled loops; None where there are none, or where they are of another version of the source."""
-    if os.environ.get("LAZYGRAPH_NATIVE") == "0" or not LIBRARY.is_file() or ctypes.sizeof(_POINTER) != 8:
+    known = sys.byteorder == "little" and ctypes.sizeof(_POINTER) == 8
+    if not known or os.environ.get("LAZYGRAPH_NATIVE") == "0" or not LIBRARY.is_file():
         return None
     try:
         library = ctypes.CDLL(os.fspath(LIBRARY), use_errno=True)

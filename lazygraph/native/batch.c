@@ -166,7 +166,10 @@ static double bound(const batch *b, const source *s, int64_t row) {
     for (int64_t k = 0; k < b->fields; k++) {
         const field *f = b->field + k;
         double rows = 1.0;
-        if (f->axis < b->axes) rows = (double)little(s->count[f->axis] + row * s->count_bytes[f->axis], s->count_bytes[f->axis]);
+        if (f->axis < b->axes) {
+            int64_t bytes = s->count_bytes[f->axis];
+            rows = (double)little(s->count[f->axis] + row * bytes, bytes);
+        }
         total += f->kind == TEXT ? MAX_TEXT : 8.0 * (double)(f->pre * f->post) * rows;
     }
     return total;
@@ -180,6 +183,7 @@ static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t
  * row of ones; it must stay until the records are decoded.
  * Returns 0; 1 + a shard that is not open; or -1 where anything is not as it must be. */
 int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
+    if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
     wanted *order = room(&b->order, (size_t)n * sizeof *order);
     int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
     if (order == NULL || start == NULL) return -1;
@@ -547,7 +551,7 @@ int64_t lg_batch_decode(batch *b, uint8_t *buffer) {
                 if (out[k] > 1) return -1;
         good++;
     }
-    memory *large[] = {&b->frame, &b->raw, &b->whole, &b->wide};
+    memory *large[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->whole, &b->wide};
     for (size_t k = 0; k < sizeof large / sizeof *large; k++)
         if (large[k]->size > KEPT) empty(large[k]);
     return good == b->fields ? 0 : -1;

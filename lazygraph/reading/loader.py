@@ -53,7 +53,10 @@ class Loader:
         dataset: the dataset.
         batch_size: graphs in a batch, at most; None where only budgets limit it.
         device: where batches are expanded; None for this process's memory.
+        seconds_waited: how long its user has waited for batches, all in all.
     """
+
+    seconds_waited = 0.0
 
     def __init__(
         self,
@@ -102,11 +105,23 @@ class Loader:
             made = by_thread(self._read, batches, settings.prefetch_factor)
         else:
             made = map(self._read, batches)
-        for batch in made:
+        for batch in self._clocked(made):
             now.batches += 1
             yield batch.pin_memory() if self._pins and self.device is None else batch
         if self._now is now:
             self._now = None
+
+    def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; what the caller waits for each is added up."""
+        while True:
+            begin = time.perf_counter()
+            try:
+                batch = next(made)
+            except StopIteration:
+                return
+            finally:
+                self.seconds_waited += time.perf_counter() - begin
+            yield batch
 
     def _read(self, positions: NDArray[np.int64]) -> Batch:
         return self._expanded(fetch(self.dataset, positions))

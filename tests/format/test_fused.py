@@ -295,6 +295,16 @@ def test_frames_without_a_size_or_of_more_than_they_promise_are_refused():
 
 
 @compiled
+def test_a_dictionary_that_is_none_is_left_to_the_plain_way():
+    magic = (0xEC30A437).to_bytes(4, "little")
+    frames = [Compressor(3, None)(raw) for raw in raw_graphs()]
+    with Shards(GRAPH, [frames], dictionary=magic + bytes(40)) as shards:
+        assert shards.joined([0, 1]) is None
+        with pytest.raises(CorruptDataset, match="the dictionary is none"):
+            Decompressor(magic + bytes(40))(frames[0], 10**6)
+
+
+@compiled
 def test_columns_of_other_types_are_left_to_the_plain_way():
     with Shards(GRAPH, [[b"frame"]]) as shards:
         located = shards.located

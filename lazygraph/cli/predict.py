@@ -1,0 +1,41 @@
+"""``lazygraph predict``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+SUMMARY = "Predict with a trained model: structures of any format, or a dataset."
+EXAMPLES = """\
+examples:
+  lazygraph predict run new_structures/ -o predictions.csv
+      graphs are made with the recipe that the model was trained with
+  lazygraph predict run mp.lg -o predictions.csv
+      the graphs of a dataset, beside their labels
+  lazygraph predict run 'candidates/*.cif' -o predictions.parquet
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("run_folder", metavar="RUN", help="the folder of a run, or a checkpoint")
+    parser.add_argument("source", nargs="+", metavar="SOURCE", help="files, folders, globs, or one dataset")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.csv", help="the table; .parquet too")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict, and write the table."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are, and advertisements
+    from lazygraph.training.predict import predict
+    from lazygraph.training.report import write_predictions
+
+    source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
+    found = predict(arguments.run_folder, source, progress=arguments.progress)
+    write_predictions(found.rows, found.targets, Path(arguments.output))
+    for entry in found.quarantined:
+        print(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}", file=sys.stderr)
+    print(f"{len(found.rows):,} predictions in {arguments.output}")
+    return 0

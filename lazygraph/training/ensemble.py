@@ -1,0 +1,81 @@
+"""``train_ensemble``: several models of different seeds on one dataset, and how far their deviation tells the error."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from lazygraph.errors import InputError
+from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.training.data import has_splits, split_dataset
+from lazygraph.training.folder import Folder
+from lazygraph.training.options import TrainOptions
+from lazygraph.training.plots import draw_calibration, draw_parity
+from lazygraph.training.predict import Trained, joined, predictions
+from lazygraph.training.report import scores_of, write_predictions
+from lazygraph.training.run import Results, train
+
+__all__ = ["train_ensemble"]
+
+
+def train_ensemble(
+    path: str | os.PathLike[str],
+    options: TrainOptions,
+    output_dir: str | os.PathLike[str],
+    members: int,
+    *,
+    progress: bool = True,
+) -> Results:
+    """Train several models that differ in their seeds: of weights and order, not of the split.
+
+    They are trained one after another, all of them reading the same files, of which the operating system keeps one copy
+    in memory. Members that are finished are not trained again.
+
+    Args:
+        path: the dataset directory.
+        options: how; member k has the seed ``options.seed + k``.
+        output_dir: its folder has one folder a member, and the predictions, scores and plots of all of them together.
+        members: how many.
+        progress: show bars.
+
+    Returns:
+        As of :func:`train`, for the mean of the models; the checkpoint is that of the first.
+
+    Raises:
+        InputError: fewer than two members, or a classification. Else as :func:`train`.
+    """
+    if members < 2 or options.task != "regression":
+        msg = f"found {members} members for a {options.task}; required: at least two, and a regression"
+        raise InputError(msg)
+    folder = Folder(Path(output_dir).absolute())
+    of_all = options.to_json() | {"dataset": {"content_id": LazyGraphDataset(path).content_id, "members": members}}
+    folder.claim(of_all)
+    runs, models, parts = [], [], []
+    for number in range(members):
+        member = folder.member(number)
+        if not member.results.exists():
+            train(path, options.changed(seed=options.seed + number), member.path, progress=progress)
+        runs.append(json.loads(member.results.read_text(encoding="utf-8")))
+        models.append(Trained.load(member.path))
+        dataset = models[-1].open(path)
+        ratios = None if has_splits(dataset) else options.ratios
+        parts.append(split_dataset(dataset, ratios, options.split_seed)["test"])
+    rows = joined([predictions(model, part, progress) for model, part in zip(models, parts, strict=True)])
+    targets = models[0].module.targets
+    results = Results(
+        scores=scores_of(rows, targets),
+        baseline=runs[0]["baseline"],
+        predictions=rows,
+        checkpoint=folder.member(0).path / runs[0]["checkpoint"],
+        folder=folder,
+        epochs=sum(run["epochs"] for run in runs),
+        seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
+        waited=sum(run["waited"] for run in runs) / members,
+    )
+    write_predictions(rows, targets, folder.predictions)
+    if rows:
+        draw_parity(rows, targets, folder.path / "parity.png")
+        draw_calibration(rows, targets, folder.path / "calibration.png")
+    folder.results.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")
+    return results

@@ -1,0 +1,172 @@
+"""``train_from_list``: structures and labels in, a trained model out, with the graphs kept for the next call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import InputError
+from lazygraph.format.manifest import MANIFEST
+from lazygraph.graphs.spec import GraphSpec, graph
+from lazygraph.training.data import check_ratios
+from lazygraph.training.folder import Folder
+from lazygraph.training.models import find_model
+from lazygraph.training.options import TrainOptions
+from lazygraph.training.run import Results, train
+from lazygraph.writing.write import write
+
+__all__ = ["train_from_list"]
+
+TARGET = "target"
+
+
+def train_from_list(
+    strucs: Sequence[Any],
+    labels: Sequence[float | None],
+    *,
+    ids: Sequence[str] | None = None,
+    model: str = "icomformer",
+    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    n_epochs: int = 100,
+    output_dir: str | os.PathLike[str] = "run",
+    train_ratio: float = 0.8,
+    val_ratio: float = 0.1,
+    test_ratio: float = 0.1,
+    cutoff: float | None = None,
+    max_neighbors: int | None = None,
+    use_lattice: bool | None = None,
+    num_workers: int = 0,
+    cache_graphs: bool = True,
+    graph_cache_dir: str | os.PathLike[str] = "graph_cache",
+    unit: str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Results:
+    """Train a model on structures in memory.
+
+    Args:
+        strucs: pymatgen ``Structure``, ASE or jarvis ``Atoms``, their dictionaries, or :class:`lazygraph.Crystal`.
+        labels: one number for each; None or NaN where it is missing.
+        ids: one text for each; their numbers unless given.
+        model: see :class:`TrainOptions`, as for all that follow but those of the graphs.
+        learning_rate: as there.
+        batch_size: as there.
+        n_epochs: as there.
+        output_dir: the folder of the run.
+        train_ratio: share of the graphs that are trained with.
+        val_ratio: share that is validated with.
+        test_ratio: share that is tested with.
+        cutoff: of the graphs, A; the preset of the model says it unless given.
+        max_neighbors: of the graphs; likewise.
+        use_lattice: ComFormer's edges along the lattice vectors; likewise.
+        num_workers: processes that read; 0 to let the loader choose.
+        cache_graphs: keep the graphs, and take them from there where structures, labels and recipe are the same.
+        graph_cache_dir: where.
+        unit: of the labels, for every report.
+        progress: show bars.
+        options: of :class:`TrainOptions`, such as ``loss="mse"`` or ``seed=1``.
+
+    Returns:
+        Scores, predictions, paths and times; ``seconds`` has ``conversion`` and ``building`` too.
+
+    Raises:
+        InputError: labels of another number than structures, none that is a number, or options that do not fit.
+    """
+    begin = time.perf_counter()
+    given = {"target": (TARGET,), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
+    given |= {"n_epochs": n_epochs, "train_ratio": train_ratio, "val_ratio": val_ratio, "test_ratio": test_ratio}
+    settings = TrainOptions.of({**given, "num_workers": num_workers, **options})
+    inputs = _inputs(strucs, labels, ids)
+    spec = _recipe(model, cutoff, max_neighbors, use_lattice)
+    check_ratios(len(inputs), settings.ratios)
+    Folder(Path(output_dir)).check(settings.to_json())
+    seconds = {"conversion": time.perf_counter() - begin}
+    begin = time.perf_counter()
+    with _Graphs(inputs, spec, unit, Path(graph_cache_dir) if cache_graphs else None, progress) as path:
+        seconds["building"] = time.perf_counter() - begin
+        results = train(path, settings, output_dir, progress=progress)
+    results.seconds.update(seconds)
+    return results
+
+
+@dataclass(slots=True)
+class _Graphs:
+    """The dataset of these inputs: in the cache, or for as long as it is used."""
+
+    inputs: list[tuple[str, Any, dict[str, float]]]
+    spec: GraphSpec
+    unit: str | None
+    cache: Path | None
+    progress: bool
+    temporary: TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        if self.cache is None:
+            self.temporary = TemporaryDirectory()
+            path = Path(self.temporary.name) / "graphs.lg"
+        else:
+            path = self.cache / f"{_digest(self.inputs, self.spec, self.unit)}.lg"
+        if not (path / MANIFEST).exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            units = {} if self.unit is None else {TARGET: self.unit}
+            write(self.inputs, path, graph=self.spec, labels=[TARGET], units=units, progress=self.progress)
+        return path
+
+    def __exit__(self, *_: object) -> None:
+        if self.temporary is not None:
+            self.temporary.cleanup()
+
+
+def _inputs(
+    strucs: Sequence[Any], labels: Sequence[float | None], ids: Sequence[str] | None
+) -> list[tuple[str, Any, dict[str, float]]]:
+    """(id, crystal, labels) of each; a structure that is none stays as it is, and ends in quarantine."""
+    strucs, values = list(strucs), [math.nan if label is None else float(label) for label in labels]
+    names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
+    if not len(strucs) == len(values) == len(names):
+        msg = f"found {len(strucs)} structures, {len(values)} labels and {len(names)} ids; required: one of each"
+        raise InputError(msg)
+    if not np.isfinite(values).any():
+        msg = f"found no number among the {len(values)} labels; required: at least one"
+        raise InputError(msg)
+    return [(name, _crystal(s), {TARGET: value}) for name, s, value in zip(names, strucs, values, strict=True)]
+
+
+def _crystal(structure: Any) -> Any:
+    try:
+        return Crystal.from_any(structure)
+    except InputError:
+        return structure
+
+
+def _recipe(model: str, cutoff: float | None, max_neighbors: int | None, use_lattice: bool | None) -> GraphSpec:
+    preset = find_model(model).preset or "comformer"
+    wanted = {"cutoff": cutoff, "max_neighbors": max_neighbors, "lattice_edges": use_lattice}
+    return graph(preset, **{name: value for name, value in wanted.items() if value is not None})
+
+
+def _digest(inputs: list[tuple[str, Any, dict[str, float]]], spec: GraphSpec, unit: str | None) -> str:
+    """A name for this content and recipe: one changed atom is another one."""
+    out = hashlib.sha256(json.dumps([spec.to_json(), unit], sort_keys=True).encode())
+    for name, crystal, values in inputs:
+        if isinstance(crystal, Crystal):
+            arrays = (crystal.lattice, crystal.frac_coords, crystal.numbers, np.array(crystal.pbc))
+            parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
+        else:
+            parts = [repr(crystal).encode()]
+        for part in (name.encode(), np.float64(values[TARGET]).tobytes(), *parts):
+            out.update(len(part).to_bytes(8, "little"))
+            out.update(part)
+    return out.hexdigest()[:32]

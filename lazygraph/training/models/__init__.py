@@ -1,0 +1,104 @@
+"""The models by name: which arrays each reads, which graphs suit it, and how it is built."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lazygraph.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+__all__ = ["MODELS", "ModelEntry", "find_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model: a name, what it is fed with, and its constructor, which imports torch and PyG when it is called.
+
+    Picklable.
+    """
+
+    name: str
+    view: str
+    """The view whose arrays it reads, docs/views.md."""
+    preset: str
+    """The recipe whose graphs suit it; empty where any will do."""
+    build: Callable[..., Module]
+    """``build(outputs, **hyperparameters)``: a model that makes (B, outputs) of a batch of B graphs."""
+
+
+def find_model(name: str) -> ModelEntry:
+    """The model of this name, or the class that ``package.module:Class`` names, whose module is imported.
+
+    Such a class is any ``torch.nn.Module`` whose forward takes a PyG batch. It is given ``outputs`` if its constructor
+    has a parameter of that name. Its attributes ``view`` and ``preset``, where it has them, name those that it needs;
+    otherwise it gets the view ``pyg`` of graphs of any recipe.
+
+    Raises:
+        InputError: there is no such model.
+
+    Example:
+        >>> entry = find_model("icomformer")
+        >>> entry.view, entry.preset
+        ('comformer', 'comformer')
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if name.count(":") != 1:
+        msg = f"found the model {name!r}; {_required()}"
+        raise InputError(msg)
+    module, kind = name.split(":")
+    try:
+        found = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"the model {name!r} cannot be imported ({error}); {_required()}"
+        raise InputError(msg) from error
+    from torch.nn import Module
+
+    if not (isinstance(found, type) and issubclass(found, Module)):
+        msg = f"the model {name!r} is no subclass of torch.nn.Module; {_required()}"
+        raise InputError(msg)
+    view, preset = _text(found, "view", "pyg"), _text(found, "preset", "")
+    return ModelEntry(name, view, preset, partial(_construct, module, kind))
+
+
+def _construct(module: str, kind: str, /, outputs: int, **hyperparameters: Any) -> Module:
+    constructor: Callable[..., Module] = getattr(importlib.import_module(module), kind)
+    signature = inspect.signature(constructor)
+    if "outputs" in signature.parameters:
+        hyperparameters["outputs"] = outputs
+    try:
+        signature.bind(**hyperparameters)
+    except TypeError as error:
+        takes = ", ".join(parameter for parameter in signature.parameters if parameter != "outputs")
+        msg = f"the model {kind}: {error}; its hyperparameters are: {takes or 'none'}"
+        raise InputError(msg) from error
+    return constructor(**hyperparameters)
+
+
+def _text(kind: type, attribute: str, default: str) -> str:
+    # A method or a submodule of that name says nothing about the data.
+    value = getattr(kind, attribute, default)
+    return value if isinstance(value, str) else default
+
+
+def _required() -> str:
+    return f"required: one of {', '.join(MODELS)}, or package.module:Class for your own"
+
+
+_ALL = (
+    ModelEntry("icomformer", "comformer", "comformer", partial(_construct, f"{__name__}.comformer", "IComformer")),
+    # It reads no lattice vectors, so it need not be given them: they are half of that view's bytes.
+    ModelEntry("ecomformer", "matformer", "comformer", partial(_construct, f"{__name__}.comformer", "EComformer")),
+    ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
+    ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.interop", "M3GNet")),
+)
+
+MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ALL}
+"""Name -> model."""

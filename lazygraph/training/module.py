@@ -1,0 +1,143 @@
+"""``GraphModule``: a network, its targets and its optimiser as a Lightning module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.data import Batch
+from torchmetrics import MeanMetric
+
+from lazygraph.training.options import TrainOptions
+from lazygraph.training.targets import Targets
+
+__all__ = ["GraphModule", "Predicted"]
+
+Predicted = tuple[list[str], Tensor, Tensor]
+"""Ids, (B, T) predictions and (B, T) labels, both in the units of the labels."""
+
+LOSSES = {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.smooth_l1_loss}
+PLATEAU = 10  # epochs
+
+
+class GraphModule(lightning.LightningModule):
+    """Trains a network that takes a PyG batch and gives (B, outputs).
+
+    Logs ``loss`` of a batch and ``val_loss``, of normalised targets, and for each target ``val_mae/NAME`` in its own
+    unit, or ``val_accuracy``.
+
+    Args:
+        network: any module that takes a PyG ``Batch``.
+        targets: what it learns.
+        options: how.
+        stored: what a checkpoint holds beside the weights, under ``lazygraph``: plain values.
+    """
+
+    def __init__(
+        self, network: nn.Module, targets: Targets, options: TrainOptions, stored: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.network, self.targets, self.options, self._stored = network, targets, options, dict(stored or {})
+        # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
+        self._epoch, self._sums = -1, torch.zeros(2)
+        self.val_loss = MeanMetric()
+        self._val_errors = [MeanMetric() for _ in targets.names]
+        self.val_errors = nn.ModuleList(self._val_errors)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, outputs) of the network."""
+        out: Tensor = self.network(batch)
+        return out.reshape(batch.num_graphs, self.targets.outputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
+        """The mean loss over the labels that are there."""
+        total, count = self._loss(self(batch), batch.y)
+        loss = total / count.clamp(min=1)
+        if self._epoch != self.current_epoch:
+            self._epoch, self._sums = self.current_epoch, torch.zeros(2)
+        self._sums = self._sums.to(self.device) + torch.stack([total.detach().float(), count.float()])
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=batch.num_graphs)
+        return loss
+
+    def train_loss(self) -> float:
+        """The mean loss of the epoch so far, over all ranks; to be called by all of them."""
+        of_ranks: Any = self.all_gather(self._sums.to(self.device))
+        total, count = of_ranks.reshape(-1, 2).sum(0).tolist()
+        return float(total / max(count, 1.0))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Losses and errors, each weighted with the number of its labels."""
+        out = self(batch)
+        total, count = self._loss(out, batch.y)
+        self.val_loss.update(total / count.clamp(min=1), count)
+        wrong = self._errors(self.targets.restored(out), batch.y)
+        for metric, values in zip(self._val_errors, wrong.T, strict=True):
+            there = values[~values.isnan()]
+            metric.update(there, 1.0)
+        self.log("val_loss", self.val_loss, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs)
+        for name, metric in zip(self._error_names(), self._val_errors, strict=True):
+            self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
+        """Ids, predictions and labels, on the CPU."""
+        labels = getattr(batch, "y", None)
+        predicted = self.targets.restored(self(batch)).cpu()
+        return batch.id, predicted, torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW and its schedule."""
+        options = self.options
+        optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+        if options.schedule == "none":
+            return optimizer
+        if options.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=PLATEAU)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+        # Lightning's own estimate sets the loaders up before their state is restored, which is then forgotten.
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # that of train
+        steps = max(-(-batches // options.accumulate), 1) * options.n_epochs
+        if options.max_atoms is not None or options.max_edges is not None:
+            steps += steps // 20 + options.n_epochs  # epochs differ in their number of batches
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if options.schedule == "onecycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, total_steps=steps + 1)
+        else:
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what predictions need, and the state of the random numbers."""
+        checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
+        checkpoint["random_state"], checkpoint["train_sums"] = torch.get_rng_state(), (self._epoch, self._sums.cpu())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were."""
+        torch.set_rng_state(checkpoint["random_state"].cpu())
+        self._epoch, self._sums = checkpoint["train_sums"]
+
+    def _loss(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of the labels that are there, and their number."""
+        if self.targets.classes:
+            places = self.targets.places(y)
+            total = functional.cross_entropy(out, places, ignore_index=-100, reduction="sum")
+            return total, (places != -100).sum()
+        wanted = self.targets.normalised(y)
+        there = ~wanted.isnan()
+        return LOSSES[self.options.loss](out[there], wanted[there].to(out.dtype), reduction="sum"), there.sum()
+
+    def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
+        """(B, T) absolute errors, or whether a class was met; NaN where a label is missing."""
+        if not self.targets.classes:
+            return (predicted - y).abs()
+        right = (predicted == y.double()).double()
+        return torch.where(y.isnan(), torch.nan, right)
+
+    def _error_names(self) -> list[str]:
+        if self.targets.classes:
+            return ["val_accuracy"]
+        return [f"val_mae/{name}" for name in self.targets.names]

@@ -1,0 +1,81 @@
+"""Pictures of a run: the learning curve, and predictions against labels."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lazygraph.training.report import Prediction, with_unit
+from lazygraph.training.targets import Targets
+
+__all__ = ["draw_calibration", "draw_learning_curve", "draw_parity"]
+
+
+def draw_learning_curve(metrics: Path, path: Path) -> None:
+    """Training and validation loss by epoch, as PNG."""
+    with metrics.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for column, label in (("train_loss", "training"), ("val_loss", "validation")):
+        points = [(int(row["epoch"]) + 1, float(row[column])) for row in rows if row[column]]
+        axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss, of normalised targets")
+    axes.set_yscale("log")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
+    """For each target, predictions against labels, as PNG."""
+    count = len(targets.names)
+    columns = min(count, 3)
+    figure = Figure(figsize=(4 * columns, 4 * -(-count // columns)), layout="constrained")
+    for k, (name, unit) in enumerate(zip(targets.names, targets.units, strict=True)):
+        axes = figure.add_subplot(-(-count // columns), columns, k + 1)
+        labels = np.array([row.label[k] for row in predictions])
+        predicted = np.array([row.predicted[k] for row in predictions])
+        axes.scatter(labels, predicted, s=6, alpha=0.5, linewidths=0)
+        there = np.isfinite(labels)
+        if there.any():
+            ends = [min(labels[there].min(), predicted.min()), max(labels[there].max(), predicted.max())]
+            axes.plot(ends, ends, color="0.6", linewidth=0.8)
+        axes.set_xlabel(with_unit(name, unit))
+        axes.set_ylabel(f"predicted {with_unit(name, unit)}")
+        axes.set_aspect("equal", adjustable="datalim")
+    _save(figure, path)
+
+
+def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
+    """How many labels lie within so many deviations of an ensemble's prediction, against a normal distribution, as PNG.
+
+    A curve below the diagonal says that the deviation is too small to be the error (Kuleshov, Fenner and Ermon 2018).
+    """
+    normal = NormalDist()
+    expected = np.linspace(0.01, 0.99, 50)
+    quantiles = np.array([normal.inv_cdf((1 + share) / 2) for share in expected])
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for k, name in enumerate(targets.names):
+        rows = [row for row in predictions if row.deviation is not None and not np.isnan(row.label[k])]
+        off = np.array([abs(row.predicted[k] - row.label[k]) for row in rows])
+        deviation = np.array([0.0 if row.deviation is None else row.deviation[k] for row in rows])
+        if rows:
+            found = (off[:, None] <= quantiles * deviation[:, None]).mean(axis=0)
+            axes.plot(expected, found, label=name)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+    axes.set_xlabel("expected share of labels")
+    axes.set_ylabel("share found within that many deviations")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]

@@ -1,0 +1,182 @@
+"""``predict``: a trained model on new structures, whose graphs are made as those that it was trained with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.reading.loader import loader
+from lazygraph.sources.dataset import is_dataset
+from lazygraph.training.folder import Folder
+from lazygraph.training.models import find_model
+from lazygraph.training.module import GraphModule
+from lazygraph.training.options import TrainOptions
+from lazygraph.training.report import Prediction, predictions_of
+from lazygraph.training.targets import Targets
+from lazygraph.writing.write import write
+
+__all__ = ["Predictions", "Trained", "joined", "predict", "predictions"]
+
+BATCH = 128
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a model says of structures.
+
+    Attributes:
+        targets: names and units.
+        rows: one for each graph, in the order of the input.
+        quarantined: inputs that could not become graphs, with the reasons.
+    """
+
+    targets: Targets
+    rows: list[Prediction]
+    quarantined: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model out of a checkpoint, and how its graphs are made."""
+
+    module: GraphModule
+    spec: GraphSpec | None
+    view: str
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trained:
+        """Read a checkpoint of ``train``; nothing in it is run.
+
+        Args:
+            path: the folder of a run, of which the best checkpoint is taken, or a checkpoint.
+
+        Raises:
+            InputError: there is none, or it is not one of lazygraph's.
+            UnsupportedFormat: it was written by a newer release.
+        """
+        file = _checkpoint(Path(path))
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            msg = f"{file} cannot be read as a checkpoint of nothing but numbers and texts: {error}"
+            raise InputError(msg) from error
+        stored = checkpoint.get("lazygraph") if isinstance(checkpoint, dict) else None
+        if not isinstance(stored, dict):
+            msg = f"{file} is a checkpoint of something else; required: one that lazygraph wrote"
+            raise InputError(msg)
+        if stored.get("version") != VERSION:
+            msg = f"{file} has version {stored.get('version')!r}; this release reads {VERSION}"
+            raise UnsupportedFormat(msg)
+        targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
+        network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
+        module = GraphModule(network, targets, options)
+        module.load_state_dict(checkpoint["state_dict"])
+        return cls(module, None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"]), stored["view"])
+
+    def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
+        """A dataset as the model sees graphs.
+
+        Raises:
+            RecipeMismatch: its graphs are others than the model was trained with, and do not hold them.
+        """
+        targets = list(dict.fromkeys(name.partition("[")[0] for name in self.module.targets.names))
+        dataset = LazyGraphDataset(path)
+        known = targets if set(targets) <= set(dataset.manifest.labels()) else None
+        if dataset.spec == self.spec:
+            return LazyGraphDataset(path, known, self.view)
+        if self.spec is None:
+            msg = f"{dataset.path} holds graphs of a recipe; the model was trained with ready-made ones"
+            raise RecipeMismatch(msg)
+        try:
+            return LazyGraphDataset(path, known, self.view, graph=self.spec)
+        except RecipeMismatch as error:
+            msg = (
+                f"{error}; the model was trained with {self.spec!r}: predict from the structures, or write the dataset "
+                "anew with that recipe"
+            )
+            raise RecipeMismatch(msg) from error
+
+
+def predict(
+    run: str | os.PathLike[str], source: Any, *, progress: bool = True, num_workers: int | None = None
+) -> Predictions:
+    """Predict for structures of any source, or the graphs of a dataset.
+
+    Args:
+        run: the folder of a run, or of an ensemble, whose mean and deviation are given; or a checkpoint.
+        source: as for :func:`lazygraph.write`, or a dataset directory.
+        progress: show a bar.
+        num_workers: processes that read; chosen if not given.
+
+    Raises:
+        InputError: there is no checkpoint, or nothing to predict.
+        RecipeMismatch: a dataset of other graphs.
+    """
+    models = [Trained.load(member) for member in Folder(Path(run)).members() or [Path(run)]]
+    first = models[0]
+    if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
+        rows = joined([predictions(model, model.open(source), progress, num_workers) for model in models])
+        return Predictions(first.module.targets, rows, [])
+    if first.spec is None:
+        raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "structures.lg"
+        report = write(source, path, graph=first.spec, labels=[], progress=progress)
+        quarantined = []
+        if report.quarantine_file is not None:
+            lines = report.quarantine_file.read_text(encoding="utf-8").splitlines()
+            quarantined = [json.loads(line) for line in lines]
+        rows = joined([predictions(model, model.open(path), progress, num_workers) for model in models])
+        return Predictions(first.module.targets, rows, quarantined)
+
+
+def predictions(
+    trained: Trained, dataset: LazyGraphDataset, progress: bool, num_workers: int | None = None
+) -> list[Prediction]:
+    """What one model says of the graphs of a dataset."""
+    trainer = lightning.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=progress, enable_model_summary=False, devices=1
+    )
+    batches = loader(dataset, BATCH, num_workers=num_workers)
+    try:
+        return predictions_of(trainer, trained.module, batches)
+    finally:
+        batches.close()
+
+
+def joined(members: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The mean and the (population) standard deviation of what several models say of the same graphs, in one order."""
+    if len(members) == 1:
+        return list(members[0])
+    values = np.array([[row.predicted for row in rows] for rows in members])
+    means, deviations = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+    rows = zip(members[0], means, deviations, strict=True)
+    return [row._replace(predicted=mean, deviation=deviation) for row, mean, deviation in rows]
+
+
+def _checkpoint(path: Path) -> Path:
+    """The file."""
+    if path.is_file():
+        return path
+    folder = Folder(path)
+    if folder.results.exists():
+        return path / str(json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"])
+    best = sorted(folder.checkpoints.glob("best-*.ckpt"))
+    if not best:
+        msg = f"found no checkpoint in {path}; required: the folder of a run, or a checkpoint"
+        raise InputError(msg)
+    return best[-1]

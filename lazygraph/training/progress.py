@@ -1,0 +1,89 @@
+"""``Progress``: writes a line of metrics an epoch, and tells how long the device waited for data."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from lazygraph.reading.loader import Loader
+from lazygraph.training.module import GraphModule
+
+__all__ = ["Progress"]
+
+
+class Progress(Callback):
+    """Lightning's callback for the metrics of a run.
+
+    Attributes:
+        waited: the share of the time of training steps, in this process, that was spent waiting for data.
+
+    Args:
+        path: the CSV file; lines of epochs that are trained again are replaced.
+        loader: the training loader.
+    """
+
+    def __init__(self, path: Path, loader: Loader) -> None:
+        self._path, self._loader = path, loader
+        self._seconds, self._waited = 0.0, 0.0
+        self._graphs, self._begin, self._end, self._before = 0, 0.0, 0.0, 0.0
+
+    @property
+    def waited(self) -> float:
+        """See the class."""
+        return self._waited / self._seconds if self._seconds else 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self._begin = self._end = time.perf_counter()
+        self._before, self._graphs = self._loader.seconds_waited, 0
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,  # noqa: ARG002
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Count graphs; validation comes behind the last batch and is not counted."""
+        self._graphs += batch.num_graphs
+        self._end = time.perf_counter()
+        speed = self._graphs / max(self._end - self._begin, 1e-9)
+        pl_module.log("graphs/s", speed, prog_bar=True, logger=False, batch_size=batch.num_graphs)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the line of the epoch."""
+        loss = pl_module.train_loss() if isinstance(pl_module, GraphModule) else None
+        seconds, waited = self._end - self._begin, self._loader.seconds_waited - self._before
+        self._seconds += seconds
+        self._waited += waited
+        if not trainer.is_global_zero:
+            return
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "train_loss": loss,
+            "val_loss": found.get("val_loss"),
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "graphs_per_s": round(self._graphs / max(seconds, 1e-9), 1),
+            "seconds": round(seconds, 3),
+            "waited": round(waited / max(seconds, 1e-9), 4),
+        }
+        row |= {name: value for name, value in found.items() if name.startswith(("val_mae", "val_accuracy"))}
+        self._write(row)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        rows = []
+        if self._path.exists():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows([*rows, row])

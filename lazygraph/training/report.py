@@ -1,0 +1,120 @@
+"""Predictions of a trained module: made, scored against labels, written as a table."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+
+from lazygraph.errors import MissingExtra
+from lazygraph.reading.loader import Loader
+from lazygraph.training.module import GraphModule
+from lazygraph.training.targets import Targets
+
+__all__ = ["Prediction", "Scores", "predictions_of", "scores_of", "with_unit", "write_predictions"]
+
+
+class Prediction(NamedTuple):
+    """One graph: its id, and for each target what was predicted and its label, in the unit of the label."""
+
+    id: str
+    predicted: Sequence[float]
+    label: Sequence[float]
+    """NaN where it is missing."""
+    deviation: Sequence[float] | None = None
+    """Of an ensemble: the standard deviation of what its models predict."""
+
+
+Scores = dict[str, dict[str, Any]]
+"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; of classes ``count`` and ``accuracy``."""
+
+
+def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Loader) -> list[Prediction]:
+    """The predictions of all graphs of a loader, on every rank.
+
+    Args:
+        trainer: what runs it.
+        module: with its weights.
+        loader: in any order.
+    """
+    found = trainer.predict(module, loader) or []
+    own = [
+        Prediction(graph_id, predicted, label)
+        for ids, predictions, labels in found
+        for graph_id, predicted, label in zip(ids, predictions.tolist(), labels.tolist(), strict=True)
+    ]
+    if trainer.world_size == 1:
+        return own
+    gathered: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, own)
+    return [prediction for rank in gathered for prediction in rank]
+
+
+def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
+    """How far predictions are from their labels, over the graphs that have one."""
+    shape = len(predictions), len(targets.names)
+    predicted = np.array([prediction.predicted for prediction in predictions], dtype=np.float64).reshape(shape)
+    labels = np.array([prediction.label for prediction in predictions], dtype=np.float64).reshape(shape)
+    out: Scores = {}
+    for name, unit, mine, theirs in zip(targets.names, targets.units, predicted.T, labels.T, strict=True):
+        there = ~np.isnan(theirs)
+        off = mine[there] - theirs[there]
+        out[name] = {"count": int(there.sum())}
+        if not out[name]["count"]:
+            continue
+        if targets.classes:
+            out[name]["accuracy"] = float((off == 0).mean())
+        else:
+            out[name] |= {"mae": float(np.abs(off).mean()), "rmse": math.sqrt((off**2).mean()), "unit": unit}
+    return out
+
+
+def with_unit(name: str, unit: str | None) -> str:
+    """``band_gap (eV)``."""
+    return name if unit is None else f"{name} ({unit})"
+
+
+def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
+    """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
+
+    Parquet where the file's name ends so, else CSV. The names of the columns say the units; a missing label is empty.
+
+    Raises:
+        MissingExtra: Parquet needs pyarrow.
+    """
+    table: dict[str, list[Any]] = {"id": [row.id for row in predictions]}
+    for k, pair in enumerate(zip(targets.names, targets.units, strict=True)):
+        title = with_unit(*pair)
+        table[title] = [None if math.isnan(row.label[k]) else row.label[k] for row in predictions]
+        table[f"predicted {title}"] = [row.predicted[k] for row in predictions]
+        if any(row.deviation is not None for row in predictions):
+            table[f"deviation {title}"] = [None if row.deviation is None else row.deviation[k] for row in predictions]
+    if path.suffix == ".parquet":
+        _write_parquet(table, path)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows([_text(value) for value in row] for row in zip(*table.values(), strict=True))
+
+
+def _write_parquet(table: dict[str, list[Any]], path: Path) -> None:
+    try:
+        from pyarrow import parquet
+        from pyarrow import table as arrow_table
+    except ModuleNotFoundError as error:
+        msg = f"{path} needs the package pyarrow, which is not installed: pip install 'lazygraph[parquet]'"
+        raise MissingExtra(msg) from error
+    parquet.write_table(arrow_table(table), path)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

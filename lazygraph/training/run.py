@@ -1,0 +1,221 @@
+"""``train``: from a dataset to a trained model with its metrics, predictions and plots in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+
+from lazygraph.errors import InputError
+from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.training.data import LazyGraphDataModule, has_splits, split_dataset
+from lazygraph.training.folder import Folder
+from lazygraph.training.models import find_model
+from lazygraph.training.module import GraphModule
+from lazygraph.training.options import TrainOptions
+from lazygraph.training.progress import Progress
+from lazygraph.training.report import Prediction, Scores, predictions_of, scores_of, write_predictions
+from lazygraph.training.targets import Targets
+
+__all__ = ["Results", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a training run came to.
+
+    Attributes:
+        scores: of the best checkpoint on the test graphs, for each target.
+        baseline: of the mean of the training labels (of the most frequent class) on the same graphs.
+        predictions: of the test graphs.
+        checkpoint: the best one.
+        folder: everything that was written.
+        epochs: how many were trained.
+        seconds: of ``opening``, ``training`` (all epochs with their validation), ``predicting``.
+        waited: the share of the time of training steps in which the device waited for data.
+    """
+
+    scores: Scores
+    baseline: Scores
+    predictions: list[Prediction]
+    checkpoint: Path
+    folder: Folder
+    epochs: int
+    seconds: dict[str, float]
+    waited: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the predictions, as plain values."""
+        return {
+            "test": self.scores,
+            "baseline": self.baseline,
+            "checkpoint": os.fspath(self.checkpoint.relative_to(self.folder.path)),
+            "epochs": self.epochs,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "waited": round(self.waited, 4),
+        }
+
+
+def train(
+    path: str | os.PathLike[str],
+    options: TrainOptions,
+    output_dir: str | os.PathLike[str],
+    *,
+    progress: bool = True,
+    callbacks: tuple[Callback, ...] = (),
+) -> Results:
+    """Train a model on a dataset; a run that was stopped goes on where its last checkpoint was written.
+
+    Args:
+        path: the dataset directory. Its splits are taken where it has some, else those of the ratios.
+        options: how.
+        output_dir: the folder of the run: options, checkpoints, metrics, predictions, plots.
+        progress: show a bar.
+        callbacks: further ones for Lightning's ``Trainer``.
+
+    Returns:
+        Scores and predictions of the test graphs by the best checkpoint, and where everything is.
+
+    Raises:
+        InputError: options that do not fit the dataset, or too few graphs for the ratios.
+        LabelError: a target that the dataset does not have, or that no training graph has.
+        RecipeMismatch: graphs that the model cannot use; the message says which preset it needs.
+        OutputExists: the folder holds another run, or a finished one.
+    """
+    begin = time.perf_counter()
+    entry, folder = find_model(options.model), Folder(Path(output_dir).absolute())
+    dataset = LazyGraphDataset(path, target=list(options.target), view=entry.view)
+    ratios = None if has_splits(dataset) else options.ratios
+    splits = split_dataset(dataset, ratios, options.split_seed)
+    for name in ("train", "val"):
+        if not len(splits[name]):
+            msg = f"found no graph to {name} with; required: at least one"
+            raise InputError(msg)
+    targets = Targets.of(splits["train"], options.target, classify=options.task == "classification")
+    resumes = folder.claim(options.to_json() | {"dataset": {"content_id": dataset.content_id}})
+
+    lightning.seed_everything(options.seed, verbose=False)
+    network = entry.build(targets.outputs, **options.model_options)
+    module = GraphModule(network, targets, options, stored=_stored(dataset, options))
+    data = LazyGraphDataModule(
+        dataset,
+        ratios,
+        seed=options.seed,
+        split_seed=options.split_seed,
+        batch_size=options.batch_size,
+        max_atoms=options.max_atoms,
+        max_edges=options.max_edges,
+        num_workers=options.num_workers or None,
+    )
+    clock = Progress(folder.metrics, data.train)
+    best = ModelCheckpoint(
+        folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
+    )
+    trainer = _trainer(options, folder, progress=progress, callbacks=[clock, best, *callbacks])
+    seconds = {"opening": time.perf_counter() - begin}
+    seconds |= _timed("training", lambda: trainer.fit(module, data, ckpt_path=resumes, weights_only=True))
+    data.train.close()
+
+    begin = time.perf_counter()
+    checkpoint = Path(best.best_model_path)
+    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
+    scores, baseline = scores_of(found, targets), scores_of(_of_mean(found, splits["train"], targets), targets)
+    seconds["predicting"] = time.perf_counter() - begin
+    results = Results(scores, baseline, found, checkpoint, folder, trainer.current_epoch, seconds, clock.waited)
+    if trainer.is_global_zero:
+        _write(results, targets)
+    return results
+
+
+def _stored(dataset: LazyGraphDataset, options: TrainOptions) -> dict[str, Any]:
+    """What a checkpoint says of the graphs, so that predictions are made of the same kind."""
+    return {
+        "version": 1,
+        "model": options.model,
+        "model_options": dict(options.model_options),
+        "view": dataset.view.name,
+        "recipe": None if dataset.spec is None else dataset.spec.to_json(),
+    }
+
+
+def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks: list[Callback]) -> lightning.Trainer:
+    last = ModelCheckpoint(
+        folder.checkpoints, "last", every_n_train_steps=options.checkpoint_every, save_top_k=1,
+        enable_version_counter=False, save_on_train_epoch_end=False,
+    )  # fmt: skip
+    at_ends = ModelCheckpoint(
+        folder.checkpoints, "last", every_n_epochs=1, save_top_k=1, enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    callbacks = [*callbacks, last, at_ends]
+    if options.patience is not None:
+        callbacks.append(EarlyStopping("val_loss", patience=options.patience))
+    if options.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=options.ema_decay))
+    on_gpu = torch.cuda.is_available()
+    wanted = options.precision
+    if wanted == "auto":
+        wanted = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "32"
+    precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted if on_gpu else "32"]
+    return lightning.Trainer(
+        default_root_dir=folder.path,
+        devices=options.devices or ("auto" if on_gpu else 1),
+        precision=precision,
+        max_epochs=options.n_epochs,
+        gradient_clip_val=options.gradient_clip,
+        accumulate_grad_batches=options.accumulate,
+        # With budgets every epoch has a number of batches of its own, which Lightning has to ask for.
+        reload_dataloaders_every_n_epochs=int(options.max_atoms is not None or options.max_edges is not None),
+        callbacks=callbacks,
+        logger=_tensorboard(folder),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+def _tensorboard(folder: Folder) -> Any:
+    """A logger where TensorBoard is installed, else none."""
+    try:
+        return lightning.pytorch.loggers.TensorBoardLogger(folder.path, name="tensorboard", version="")
+    except ModuleNotFoundError:
+        return False
+
+
+def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
+    """What somebody would predict who knows nothing of the graphs."""
+    guess = targets.mean if not targets.classes else (_most_frequent(train, targets),)
+    return [prediction._replace(predicted=guess) for prediction in found]
+
+
+def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:
+    values = torch.as_tensor(train.columns[targets.names[0]]).float()
+    return max(targets.classes, key=lambda value: int((values == value).sum()))
+
+
+def _timed(name: str, call: Callable[[], Any]) -> dict[str, float]:
+    begin = time.perf_counter()
+    call()
+    return {name: time.perf_counter() - begin}
+
+
+def _write(results: Results, targets: Targets) -> None:
+    """Predictions, plots, and last the results, which say that the run is finished."""
+    from lazygraph.training.plots import draw_learning_curve, draw_parity
+
+    folder = results.folder
+    write_predictions(results.predictions, targets, folder.predictions)
+    draw_learning_curve(folder.metrics, folder.path / "learning_curve.png")
+    if results.predictions and not targets.classes:
+        draw_parity(results.predictions, targets, folder.path / "parity.png")
+    folder.results.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,116 @@
+"""``Targets``: what is learned, in which units, and how a network's numbers become it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lazygraph.errors import InputError, LabelError
+from lazygraph.reading.dataset import LazyGraphDataset
+
+__all__ = ["Targets"]
+
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The targets of a run: saved with its checkpoints, so that predictions are in the units of the labels.
+
+    Args:
+        names: of each target; a vector label has several, ``dipole[0]`` and so on.
+        units: of each; None where the dataset names none.
+        mean: of each, over the training graphs that have it.
+        std: its population standard deviation, as the published crystal networks normalise; 1 where all are equal.
+        classes: the values of a classification, in order; none for a regression.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str | None, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: LazyGraphDataset, labels: Sequence[str], *, classify: bool) -> Targets:
+        """The targets of the training graphs.
+
+        Args:
+            dataset: the training graphs.
+            labels: the labels to learn.
+            classify: whether each value is a class.
+
+        Raises:
+            LabelError: no training graph has one of them, or there are no classes to tell apart.
+        """
+        names: list[str] = []
+        units: list[str | None] = []
+        columns: list[NDArray[np.float64]] = []
+        for label in labels:
+            values = np.asarray(dataset.columns[label], dtype=np.float64).reshape(len(dataset), -1)
+            many = values.shape[1] > 1
+            names += [f"{label}[{k}]" if many else label for k in range(values.shape[1])]
+            units += [dataset.manifest.columns[label].unit] * values.shape[1]
+            columns += list(values.T)
+        finite = [column[np.isfinite(column)] for column in columns]
+        for name, values in zip(names, finite, strict=True):
+            if not len(values):
+                msg = f"found no value of {name!r} among the {len(dataset)} training graphs; required: at least one"
+                raise LabelError(msg)
+        if classify:
+            return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite))
+        mean, std = [float(values.mean()) for values in finite], [float(values.std()) or 1.0 for values in finite]
+        return cls(tuple(names), tuple(units), tuple(mean), tuple(std))
+
+    @property
+    def outputs(self) -> int:
+        """The numbers that a network has to give for a graph."""
+        return len(self.classes) or len(self.names)
+
+    def normalised(self, y: Tensor) -> Tensor:
+        """(B, T) labels -> what a network is to give, NaN where a label is missing."""
+        return (y - y.new_tensor(self.mean)) / y.new_tensor(self.std)
+
+    def restored(self, outputs: Tensor) -> Tensor:
+        """(B, outputs) of a network -> (B, T) float64 in the units of the labels; of classes, the most probable one."""
+        out = outputs.double()
+        if self.classes:
+            return out.new_tensor(self.classes)[out.argmax(dim=1)][:, None]
+        return out * out.new_tensor(self.std) + out.new_tensor(self.mean)
+
+    def places(self, y: Tensor) -> Tensor:
+        """(B, 1) labels -> (B,) int64 places in ``classes``, -100 where a label is missing or of no class."""
+        known = y.new_tensor(self.classes)
+        same = y[:, :1] == known
+        return torch.where(same.any(dim=1), same.int().argmax(dim=1), -100)
+
+    def named(self, values: Sequence[float]) -> dict[str, float]:
+        """One number for each target, under its name."""
+        return dict(zip(self.names, values, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {name: list(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Targets:
+        """What ``to_json`` gave."""
+        return cls(**{name: tuple(value) for name, value in data.items()})
+
+
+def _classes(names: list[str], finite: list[NDArray[np.float64]]) -> tuple[float, ...]:
+    if len(names) > 1:
+        msg = f"found a label of {len(names)} values; required for classification: one"
+        raise LabelError(msg)
+    classes = np.unique(finite[0].astype(np.float32)).tolist()
+    if not 2 <= len(classes) <= MOST_CLASSES or any(math.isinf(c) for c in classes):
+        msg = f"found {len(classes)} different values of {names[0]!r}; required: 2 to {MOST_CLASSES} classes"
+        raise InputError(msg)
+    return tuple(float(c) for c in classes)

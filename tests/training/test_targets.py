@@ -1,0 +1,104 @@
+"""What is learned: normalised, given back in the units of the labels, missing labels left out."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from nets import Composition
+
+import lazygraph as lg
+from lazygraph.errors import InputError, LabelError
+from lazygraph.training.module import GraphModule
+from lazygraph.training.report import Prediction, scores_of
+from lazygraph.training.targets import Targets
+
+numbers = st.floats(-1e3, 1e3, width=32)
+
+
+@given(st.lists(st.tuples(numbers, st.floats(0.01, 100)), min_size=1, max_size=4), st.data())
+def test_what_is_normalised_is_restored(of_each, data):
+    mean, std = zip(*of_each, strict=True)
+    targets = Targets(tuple("abcd"[: len(mean)]), (None,) * len(mean), mean, std)
+    y = torch.tensor(data.draw(st.lists(st.lists(numbers, min_size=len(mean), max_size=len(mean)), min_size=1)))
+    assert torch.allclose(targets.restored(targets.normalised(y)), y.double(), rtol=1e-4, atol=1e-2)
+    assert Targets.from_json(json.loads(json.dumps(targets.to_json()))) == targets
+
+
+def dataset(tmp_path, labels):
+    inputs = [(f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [29]), each) for n, each in enumerate(labels)]
+    units = {"gap": "eV"} if "gap" in labels[0] else {}
+    names = list(labels[0])
+    lg.write(inputs, tmp_path / "t.lg", graph="comformer", workers=1, progress=False, labels=names, units=units)
+    return lg.LazyGraphDataset(tmp_path / "t.lg")
+
+
+def test_targets_of_a_dataset(tmp_path):
+    ds = dataset(tmp_path, [{"gap": gap, "dipole": [n, 2.0, 3.0]} for n, gap in enumerate([1.0, None, 4.0, 7.0])])
+    targets = Targets.of(ds, ["gap", "dipole"], classify=False)
+    assert targets.names == ("gap", "dipole[0]", "dipole[1]", "dipole[2]")
+    assert targets.units == ("eV", None, None, None)
+    assert targets.mean == pytest.approx((4.0, 1.5, 2.0, 3.0))
+    assert targets.std == pytest.approx((math.sqrt(6), math.sqrt(1.25), 1.0, 1.0))
+    assert targets.outputs == 4
+    with pytest.raises(LabelError, match="found no value of 'gap' among the 1 training graphs"):
+        Targets.of(ds[[1]], ["gap"], classify=False)
+    with pytest.raises(LabelError, match="a label of 3 values"):
+        Targets.of(ds, ["dipole"], classify=True)
+    with pytest.raises(InputError, match="found 1 different values of 'gap'"):
+        Targets.of(ds[[0]], ["gap"], classify=True)
+
+
+def test_missing_labels_neither_count_nor_move_weights(tmp_path):
+    ds = dataset(tmp_path, [{"a": 1.0, "b": None}, {"a": None, "b": 2.0}, {"a": 3.0, "b": 0.0}])
+    ds = lg.LazyGraphDataset(ds.path, target=["a", "b"])
+    targets = Targets(("a", "b"), (None, None), (0.0, 0.0), (1.0, 1.0))
+    module = GraphModule(Composition(2), targets, lg.TrainOptions(target=("a", "b"), loss="mse"))
+    batch = ds.batch([0, 1, 2])
+    out = module(batch).detach().requires_grad_()
+    total, count = module._loss(out, batch.y)
+    there = ~batch.y.isnan()
+    assert int(count) == 4
+    assert float(total) == pytest.approx(float(((out - batch.y)[there] ** 2).sum()))
+    total.backward()
+    assert (out.grad[~there] == 0).all()
+    assert (out.grad[there] != 0).all()
+
+
+def test_places_of_classes():
+    targets = Targets(("kind",), (None,), (0.0,), (1.0,), (0.0, 2.0, 4.0))
+    y = torch.tensor([[4.0], [0.0], [torch.nan], [3.0], [2.0]])
+    assert targets.places(y).tolist() == [2, 0, -100, -100, 1]
+    assert targets.restored(torch.eye(3)).tolist() == [[0.0], [2.0], [4.0]]
+    assert targets.outputs == 3
+
+
+def test_scores():
+    targets = Targets(("a", "b"), ("eV", None), (0.0, 0.0), (1.0, 1.0))
+    rows = [Prediction("x", [1.0, 5.0], [2.0, math.nan]), Prediction("y", [1.0, 5.0], [4.0, math.nan])]
+    assert scores_of(rows, targets) == {
+        "a": {"count": 2, "mae": 2.0, "rmse": pytest.approx(math.sqrt(5)), "unit": "eV"},
+        "b": {"count": 0},
+    }
+    assert scores_of([], targets)["a"] == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": ()}, "found no target"),
+        ({"schedule": "step"}, "found schedule='step'; required: one of 'onecycle'"),
+        ({"n_epochs": 0}, "found n_epochs=0; required: a whole number from 1 on"),
+        ({"batch_size": None}, "found no limit of a batch"),
+        ({"learning_rate": 0}, "found learning_rate=0; required: a positive number"),
+        ({"ema_decay": 1.0}, "found ema_decay=1.0"),
+    ],
+)
+def test_impossible_options(changes, message):
+    with pytest.raises(InputError, match=message):
+        lg.TrainOptions.of({"target": "gap", **changes})

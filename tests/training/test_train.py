@@ -1,0 +1,332 @@
+"""A run from a dataset to its predictions; stopped anywhere it goes on to the same end, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lazygraph as lg
+from lazygraph.cli.main import main
+from lazygraph.cli.train import OPTIONS
+from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
+from lazygraph.training.report import write_predictions
+from lazygraph.training.targets import Targets
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
+
+QUICK = {"model": "nets:Composition", "n_epochs": 3, "batch_size": 32, "learning_rate": 0.05, "target": "density"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """300 crystals with 240, 30 and 30 of them in splits, and a label that most of them do not have."""
+    path = tmp_path_factory.mktemp("train") / "p.lg"
+    lg.write("prototypes:300?seed=1", path, graph="comformer", workers=1, progress=False, split=(0.8, 0.1, 0.1))
+    return path
+
+
+def train(dataset, folder, *, callbacks=(), **changes):
+    options = lg.TrainOptions.of({**QUICK, **changes})
+    return lg.train(dataset, options, folder, progress=False, callbacks=callbacks)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(folder):
+    return [(row["epoch"], row["step"], row["train_loss"], row["val_loss"]) for row in rows(folder / "metrics.csv")]
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    return train(dataset, tmp_path_factory.mktemp("finished") / "run", n_epochs=20)
+
+
+def test_a_run_leaves_everything(finished, dataset):
+    folder, ds = finished.folder.path, lg.LazyGraphDataset(dataset)
+    test = ds.split("test")
+    assert finished.epochs == 20
+    score, baseline = finished.scores["density"], finished.baseline["density"]
+    assert score["unit"] == baseline["unit"] == ds.manifest.columns["density"].unit
+    assert score["count"] == len(test)
+    assert score["mae"] < 0.7 * baseline["mae"]
+    assert 0 <= finished.waited < 1
+    assert set(finished.seconds) == {"opening", "training", "predicting"}
+
+    expected = dict(zip(test.ids.tolist(), test.columns["density"].tolist(), strict=True))
+    assert {row.id: row.label[0] for row in finished.predictions} == pytest.approx(expected)
+    off = [abs(row.predicted[0] - row.label[0]) for row in finished.predictions]
+    assert score["mae"] == pytest.approx(np.mean(off))
+    mean = ds.split("train").columns["density"].mean()
+    assert baseline["mae"] == pytest.approx(np.abs(test.columns["density"] - mean).mean())
+
+    table = rows(folder / "predictions.csv")
+    unit = f" ({score['unit']})" if score["unit"] else ""
+    assert list(table[0]) == ["id", f"density{unit}", f"predicted density{unit}"]
+    assert [row["id"] for row in table] == [row.id for row in finished.predictions]
+    metrics = rows(folder / "metrics.csv")
+    assert [int(row["epoch"]) for row in metrics] == list(range(20))
+    assert float(metrics[-1]["val_loss"]) < float(metrics[0]["val_loss"])
+    assert float(metrics[-1]["graphs_per_s"]) > 0
+    assert json.loads((folder / "results.json").read_text()) == finished.to_json()
+    for picture in ("parity.png", "learning_curve.png"):
+        assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
+    best = min(metrics, key=lambda row: float(row["val_loss"]))
+    assert finished.checkpoint.name == f"best-epoch={best['epoch']}.ckpt"
+    assert {file.name for file in (folder / "checkpoints").iterdir()} == {"last.ckpt", finished.checkpoint.name}
+
+
+def test_the_options_of_a_run_make_another_one(finished, dataset, tmp_path, capsys):
+    again = tmp_path / "again"
+    assert (
+        main(["train", str(dataset), "--config", str(finished.folder.options), "-o", str(again), "--no-progress"]) == 0
+    )
+    assert losses(again) == losses(finished.folder.path)
+    out = capsys.readouterr().out
+    assert f"density, 30 test graphs: MAE {finished.scores['density']['mae']:.4g}" in out
+
+
+KILLED = """
+import os, signal, sys
+sys.path.append(sys.argv[3])
+from lightning.pytorch.callbacks import Callback
+import lazygraph as lg
+
+class Kill(Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == int(sys.argv[4]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+lg.train(sys.argv[1], lg.TrainOptions.of(eval(sys.argv[5])), sys.argv[2], progress=False, callbacks=(Kill(),))
+"""
+
+
+@pytest.mark.parametrize("step", [3, 8, 12, 19])
+def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step):
+    """Killed in the first epoch, at the end of one, in the middle of later ones; the network draws random numbers."""
+    changes = {"model_options": {"dropout": 0.3}, "checkpoint_every": 3, "ema_decay": 0.9}
+    whole = train(dataset, tmp_path / "whole", **changes)
+    folder = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        dataset,
+        folder,
+        Path(__file__).parent,
+        str(step),
+        repr({**QUICK, **changes}),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (folder / "results.json").exists()
+    resumed = train(dataset, folder, **changes)
+    assert losses(folder) == losses(whole.folder.path)
+    assert resumed.scores == whole.scores
+    assert resumed.predictions == whole.predictions
+
+
+def test_a_folder_belongs_to_one_run(finished, dataset, tmp_path):
+    with pytest.raises(OutputExists, match="holds this run, finished"):
+        train(dataset, finished.folder.path, n_epochs=20)
+    with pytest.raises(OutputExists, match=r"another run: learning_rate is 0\.05 there and 0\.1 here"):
+        train(dataset, finished.folder.path, n_epochs=20, learning_rate=0.1)
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(OutputExists, match="files that are not of a run"):
+        train(dataset, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_errors_come_before_anything_is_made(dataset, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(LabelError, match="no label 'gap' .* 'density'"):
+        train(dataset, run, target="gap")
+    with pytest.raises(InputError, match="found the model 'transformer'; required: one of icomformer"):
+        train(dataset, run, model="transformer")
+    with pytest.raises(InputError, match="found the option 'epochs'; the options are target, model"):
+        train(dataset, run, epochs=3)
+    radius = tmp_path / "r.lg"
+    lg.write("prototypes:20?seed=1", radius, graph=lg.graph("radius", cutoff=3.0), workers=1, progress=False)
+    with pytest.raises(RecipeMismatch, match="preset 'comformer'"):
+        train(radius, run, model="icomformer")
+    with pytest.raises(InputError, match="found 20 graphs, of which test would get none"):
+        train(radius, run, test_ratio=0.01)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": ["density", "volume_per_atom"], "loss": "mse", "schedule": "cosine"},
+        {"schedule": "plateau", "loss": "huber", "gradient_clip": 0.1, "accumulate": 3},
+        {"schedule": "none", "ema_decay": 0.9, "patience": 1, "keep": 2, "batch_size": None, "max_atoms": 400},
+        {"num_workers": 2, "max_edges": 9000},
+    ],
+    ids=str,
+)
+def test_options_have_an_effect_and_work_together(dataset, tmp_path, changes):
+    results = train(dataset, tmp_path / "run", **changes)
+    assert all(math.isfinite(score["mae"]) for score in results.scores.values())
+    assert list(results.scores) == [changes.get("target", "density")] if "target" not in changes else changes["target"]
+    steps = int(rows(results.folder.metrics)[-1]["step"])
+    if "accumulate" in changes:
+        assert steps == 3 * 3  # three epochs of eight batches
+    if "keep" in changes:
+        assert len(list(results.folder.checkpoints.glob("best-*"))) == min(2, results.epochs)
+
+
+def test_patience_ends_a_run_that_learns_nothing(dataset, tmp_path):
+    results = train(dataset, tmp_path / "run", n_epochs=50, learning_rate=1e-12, schedule="none", patience=2)
+    assert results.epochs < 10
+
+
+def test_models_of_the_registry_train(tmp_path):
+    few = tmp_path / "few.lg"
+    lg.write("prototypes:40?seed=1", few, graph=lg.graph("comformer", max_neighbors=6), workers=1, progress=False)
+    small = {"hidden_channels": 8, "num_rbf": 8}
+    for model, options in (("icomformer", small), ("ecomformer", small | {"tensor_channels": 4}), ("cgcnn", {})):
+        results = train(few, tmp_path / model, model=model, model_options=options, n_epochs=1, learning_rate=1e-3)
+        assert math.isfinite(results.scores["density"]["mae"])
+
+
+def test_classes(tmp_path):
+    inputs = [
+        (f"c{n}", lg.Crystal(np.eye(3) * (3 + n % 5 / 10), [[0, 0, 0]], [(11, 29, 55)[n % 3]]), {"kind": n % 3 * 2.0})
+        for n in range(90)
+    ]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False)
+    results = train(tmp_path / "c.lg", tmp_path / "run", target="kind", task="classification", n_epochs=20)
+    assert results.scores["kind"] == {"count": 9, "accuracy": 1.0}
+    assert results.baseline["kind"]["accuracy"] < 0.7
+    assert {row.predicted[0] for row in results.predictions} <= {0.0, 2.0, 4.0}
+    with pytest.raises(InputError, match="required for classification: one"):
+        lg.TrainOptions(target=("a", "b"), task="classification")
+
+
+def test_missing_labels_are_left_out(tmp_path):
+    """The labels that are there are learnt as if the others' graphs were not."""
+    rng = np.random.default_rng(0)
+    inputs = []
+    for n in range(100):
+        labels = {"a": None if n % 4 else float(n % 5), "b": rng.normal()}
+        inputs.append((f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]), labels))
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, labels=["a", "b"])
+    results = train(tmp_path / "c.lg", tmp_path / "run", target=["a", "b"], n_epochs=60)
+    there = [row for row in results.predictions if not math.isnan(row.label[0])]
+    assert results.scores["a"]["count"] == len(there) < results.scores["b"]["count"] == 10
+    assert results.scores["a"]["mae"] < 0.3
+    table = rows(results.folder.predictions)
+    assert {row["a"] for row in table} >= {""}
+
+
+@pytest.mark.parametrize("source", ["dataset", "files", "structures"])
+def test_predictions_are_those_of_the_run_from_any_source(finished, dataset, tmp_path, source):
+    expected = {row.id: row.predicted for row in finished.predictions}
+    test = lg.LazyGraphDataset(dataset).split("test")
+    if source == "dataset":
+        found = lg.predict(finished.folder.path, dataset, progress=False)
+        assert len(found.rows) == 300
+    else:
+        crystals = {}
+        for graph_id in test.ids.tolist():
+            stored = test._store.arrays(test._store.row_of(graph_id))
+            crystals[graph_id] = lg.Crystal(stored["lattice"], stored["frac_coords"], stored["numbers"])
+        inputs = [(name, crystal, {}) for name, crystal in crystals.items()]
+        if source == "files":
+            for name, crystal in crystals.items():
+                crystal.to_pymatgen().to(str(tmp_path / f"{name}.cif"))
+            inputs = str(tmp_path / "*.cif")
+        found = lg.predict(finished.folder.path, inputs, progress=False)
+        assert len(found.rows) == 30
+        assert all(math.isnan(row.label[0]) for row in found.rows)
+    for row in found.rows:
+        if row.id in expected:
+            assert row.predicted == pytest.approx(expected[row.id], abs=1e-4)
+
+
+def test_predictions_need_the_graphs_of_the_run(finished, dataset, tmp_path):
+    lg.write("prototypes:10?seed=4", tmp_path / "o.lg", graph="alignn", workers=1, progress=False)
+    with pytest.raises(RecipeMismatch, match="the model was trained with lazygraph.graph"):
+        lg.predict(finished.folder.path, tmp_path / "o.lg", progress=False)
+    with pytest.raises(InputError, match="found no checkpoint"):
+        lg.predict(tmp_path, dataset)
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="a checkpoint of something else"):
+        lg.predict(tmp_path / "other.ckpt", dataset)
+
+
+def test_a_checkpoint_that_holds_code_is_refused(finished, dataset, tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (Path(tmp_path / "harm").touch, ())
+
+    torch.save({"lazygraph": Harm()}, tmp_path / "bad.ckpt")
+    with pytest.raises(InputError, match="nothing but numbers and texts"):
+        lg.predict(tmp_path / "bad.ckpt", dataset)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_command_line_predicts(finished, tmp_path, capsys):
+    (tmp_path / "bad.cif").write_text("data_x\n_cell_length_a 3\n")
+    lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [29]).to_pymatgen().to(str(tmp_path / "good.cif"))
+    out = tmp_path / "p.csv"
+    assert main(["predict", str(finished.folder.path), str(tmp_path / "*.cif"), "-o", str(out), "--no-progress"]) == 0
+    assert [row["id"] for row in rows(out)] == ["good"]
+    told = capsys.readouterr()
+    assert "1 predictions" in told.out
+    assert "no graph of 'bad'" in told.err
+
+
+def test_the_command_line_has_every_option():
+    from dataclasses import fields
+
+    declared = {f.name: str(f.type).removesuffix(" | None") for f in fields(lg.TrainOptions)}
+    assert {name: kind.__name__ for name, kind in OPTIONS.items()} == {
+        name: kind for name, kind in declared.items() if name not in ("target", "model_options")
+    }
+
+
+def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
+    options = lg.TrainOptions.of({**QUICK, "seed": 5})
+    found = lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
+    single = train(dataset, tmp_path / "single", seed=6)
+    runs = [lg.predict(tmp_path / "run" / f"member-{k}", dataset, progress=False) for k in range(3)]
+    assert losses(tmp_path / "run" / "member-1") == losses(single.folder.path)
+    assert losses(tmp_path / "run" / "member-0") != losses(tmp_path / "run" / "member-1")
+    together = lg.predict(tmp_path / "run", dataset, progress=False)
+    for row, *members in zip(together.rows, *(run.rows for run in runs), strict=True):
+        values = [member.predicted[0] for member in members]
+        assert row.predicted[0] == pytest.approx(np.mean(values))
+        assert row.deviation[0] == pytest.approx(np.std(values))
+    expected = {row.id: row for row in together.rows}
+    assert len(found.predictions) == 30
+    for row in found.predictions:
+        assert row.predicted == pytest.approx(expected[row.id].predicted, abs=1e-5)
+        assert row.deviation == pytest.approx(expected[row.id].deviation, abs=1e-5)
+    table = rows(tmp_path / "run" / "predictions.csv")
+    assert [name.split()[0] for name in table[0]] == ["id", "density", "predicted", "deviation"]
+    assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(OutputExists, match="finished"):
+        lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
+    with pytest.raises(InputError, match="found 1 members"):
+        lg.train_ensemble(dataset, options, tmp_path / "other", 1)
+
+
+def test_predictions_as_parquet(finished, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    targets = Targets(("density",), ("g/cm3",), (0.0,), (1.0,))
+    write_predictions(finished.predictions, targets, tmp_path / "p.parquet")
+    table = parquet.read_table(tmp_path / "p.parquet").to_pydict()
+    assert list(table) == ["id", "density (g/cm3)", "predicted density (g/cm3)"]
+    assert table["id"] == [row.id for row in finished.predictions]

@@ -100,11 +100,16 @@ class Loops:
         Raises:
             ShardNotOpen: a shard that is needed is not open.
         """
+        # Taken out while it is used, for a signal handler may read too.
+        batch: _Batch | None = self._local.__dict__.pop("batch", None)
+        if batch is None:
+            batch = _Batch.where_possible(self._schema, self._dictionary)
+        if batch is None:
+            return None
         try:
-            batch: _Batch | None = self._local.batch
-        except AttributeError:
-            batch = self._local.batch = _Batch.where_possible(self._schema, self._dictionary)
-        return None if batch is None else batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+            return batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+        finally:
+            self._local.batch = batch
 
 
 class _Batch:
@@ -214,7 +219,8 @@ def _described(schema: Schema, field: Field) -> tuple[int, ...]:
     before, after = math.prod(field.shape[: field.axis_dim]), math.prod(field.shape[field.axis_dim :])
     ids = -1 if field.counts is None else schema.axes.index(field.counts)
     basis = -1 if field.basis is None else schema.names.index(field.basis)
-    return axis, before, after, _PAIRS[field.pair], ids, basis, _KINDS.get(field.dtype, 0)
+    width = LOGICAL[field.dtype].itemsize if field.dtype.startswith("int") else 0
+    return axis, before, after, _PAIRS[field.pair], ids, basis, _KINDS.get(field.dtype, 0), width
 
 
 def _taken(field: Field, code: int) -> bool:
@@ -229,4 +235,8 @@ def _taken(field: Field, code: int) -> bool:
     logical = LOGICAL[field.dtype]
     if field.dtype != "float64" and logical.kind == "f":
         return layout.stored == logical and field.pair != "negate"  # moved as bits
+    if field.counts is not None and (layout.stored.kind, logical.kind, layout.itemsize) == ("u", "i", logical.itemsize):
+        return False  # unsigned bits of negative ids; the encoder writes such for ids of narrow types, which are rare
+    if layout.stored == np.dtype("<f2"):
+        return False  # whose NaN would lose their bits
     return layout.stored == logical or is_widened(layout.stored, field.dtype)

@@ -37,8 +37,8 @@ class Joined:
     Attributes:
         counts: axis -> (B,) int64, the rows of each record.
         fields: name -> array: the rows of all records along the field's axis, (B, ...) where it has none. Ids are
-            raised by what they count in the records before. Integers may be of a narrower type than the field's. Texts
-            are a list.
+            raised by what they count in the records before. Integers may be of another type than the field's, as narrow
+            as their values allow. Texts are a list.
         buffer: the bytes that all arrays are views of, if they are.
     """
 

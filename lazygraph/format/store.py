@@ -23,7 +23,7 @@ from lazygraph.format.shard import read_value
 
 __all__ = ["Store"]
 
-MAX_OPEN = 200  # shard files held open at once; some systems allow a process no more than 256 descriptors
+MAX_OPEN = 200  # shard files open at once; some systems allow a process no more than 256 descriptors
 
 
 class _Descriptor:
@@ -222,7 +222,13 @@ class Store:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
             if len(needed) > MAX_OPEN:
                 return None
-            shards = self._open(needed)
+            del shards  # or its files could not be closed now
+            try:
+                shards = self._open(needed)
+            except DatasetReplaced:
+                raise
+            except OSError:  # CorruptDataset is one
+                return None
             return loops.joined(rows, shards.numbers)
 
     def blame(self, row: int, error: CorruptDataset) -> NoReturn:
@@ -258,17 +264,19 @@ class Store:
         """Open these shards; of the others, as many stay open as may."""
         # No lock, which a fork could copy while it is held: where two threads open files at the same time, those of one
         # of them are opened again when they are needed next.
-        held = dict(self._shards.held)
+        before = self._shards.held
+        spare = max(MAX_OPEN - len(needed), 0)
+        others = [shard for shard in before if shard not in needed]
+        held = {shard: before[shard] for shard in (*others[max(len(others) - spare, 0) :], *needed) if shard in before}
+        del before
+        self._shards = _Shards(len(self._ends), dict(held))  # those that are left out are closed before others open
         for shard in needed:
-            if (descriptor := held.pop(shard, None)) is None:
+            if shard not in held:
                 file = self.manifest.shards[shard].file
                 try:
-                    descriptor = _Descriptor(file.check_size(self.path), file.size)
+                    held[shard] = _Descriptor(file.check_size(self.path), file.size)
                 except FileNotFoundError:
                     self._missing(file)
-            held[shard] = descriptor  # now the last one
-        for shard in list(held)[: max(len(held) - MAX_OPEN, 0)]:
-            del held[shard]
         shards = self._shards = _Shards(len(self._ends), held)
         return shards  # another thread may have put its own in the place already
 

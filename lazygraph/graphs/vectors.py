@@ -29,6 +29,7 @@ __all__ = [
     "edge_distances",
     "edge_vectors",
     "lengths",
+    "stray",
 ]
 
 
@@ -84,7 +85,9 @@ def batch_positions(frac_coords: Any, lattice: Any, n_node: NDArray[np.int64]) -
         return components(frac_coords.T, lattice.repeat(n_node, 0)).T
     frac, cells, counts = map(np.ascontiguousarray, (frac_coords, lattice, n_node))
     out = np.empty_like(frac)
-    library.lg_positions(address(frac), address(cells), address(counts), len(cells), address(out))
+    if library.lg_positions(address(frac), len(frac), address(cells), address(counts), len(cells), address(out)):
+        msg = f"found {n_node.sum()} atoms by the counts of the crystals; required: {len(frac)}"
+        raise IndexError(msg)
     return out
 
 
@@ -105,13 +108,35 @@ def batch_vectors(frac_coords: Any, lattice: Any, n_edge: NDArray[np.int64], edg
     out = np.empty((len(shifts), 3), dtype=np.float32)
     from_at = address(edges)
     outside = library.lg_vectors(
-        address(frac), len(frac), address(cells), address(counts), len(cells), from_at, from_at + 4 * len(shifts),
-        address(shifts), shifts.itemsize, address(out),
+        address(frac), len(frac), address(cells), address(counts), len(cells), len(shifts), from_at,
+        from_at + 4 * len(shifts), address(shifts), shifts.itemsize, address(out),
     )  # fmt: skip
     if outside:
-        msg = f"an edge ends at an atom that is not there; required: atoms 0 to {len(frac) - 1} of the batch"
+        msg = (
+            f"found {n_edge.sum()} edges by the counts of the crystals, or one that ends at an atom that is not there; "
+            f"required: {len(shifts)} edges between the atoms 0 to {len(frac) - 1} of the batch"
+        )
         raise IndexError(msg)
     return out
+
+
+def stray(edge_index: NDArray[Any], n_edge: NDArray[np.int64], n_node: NDArray[np.int64]) -> int | None:
+    """The first of several crystals with an edge that does not end at its own atoms; None where there is none.
+
+    Args:
+        edge_index: (2, E) integers, atoms counted through the batch.
+        n_edge: (B,) the number of edges of each crystal.
+        n_node: (B,) the number of its atoms.
+    """
+    library = kernels()
+    if library is not None and edge_index.dtype == np.int32:
+        ends, edges, atoms = map(np.ascontiguousarray, (edge_index, n_edge, n_node))
+        found = int(library.lg_ends(address(ends), address(edges), address(atoms), len(edges)))
+        return None if found < 0 else found
+    behind = n_node.cumsum()
+    outside = (edge_index < (behind - n_node).repeat(n_edge)) | (edge_index >= behind.repeat(n_edge))
+    columns = np.flatnonzero(outside.any(axis=0))
+    return int(np.searchsorted(n_edge.cumsum(), columns[0], side="right")) if len(columns) else None
 
 
 def edge_components(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -> Any:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = ["address", "kernels"]
 
-VERSION = 2
+VERSION = 3
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -40,8 +40,9 @@ _SIGNATURES = {
     "lg_shell": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, _INT32, _POINTER, _INT64, _DOUBLE, *_EDGES)),
     "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
     "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
-    "lg_positions": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
-    "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, *[_POINTER] * 3, _INT64, _POINTER)),
+    "lg_ends": (_INT64, (*[_POINTER] * 3, _INT64)),
+    "lg_positions": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, _POINTER)),
+    "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, *[_INT64] * 2, *[_POINTER] * 3, _INT64, _POINTER)),
 }
 
 

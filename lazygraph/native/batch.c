@@ -9,7 +9,6 @@
  */
 #define _XOPEN_SOURCE 700 /* pread */
 #include <errno.h>
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +35,7 @@ typedef struct {
     int64_t ids;   /* number of the axis that its values are ids of, or -1 */
     int64_t basis; /* number of the field in which it is expressed, or -1 */
     int64_t kind;
+    int64_t width; /* bytes of its own type where that is a signed one, else 0 */
 } field;
 
 typedef struct { /* in the order of lazygraph/format/fused.py */
@@ -181,9 +181,8 @@ static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t
  *
  * file: of each shard, its descriptor, or -1. counts: (axes + 1, n), becomes the rows of each record on each axis, and a
  * row of ones; it must stay until the records are decoded.
- * Returns 0; 1 + a shard that is not open; or -1 where anything is not as it must be. */
-int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
-    if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
+ * Returns 0; 1 where a shard is not open; or -1 where anything is not as it must be. */
+static int64_t read_records(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
     wanted *order = room(&b->order, (size_t)n * sizeof *order);
     int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
     if (order == NULL || start == NULL) return -1;
@@ -197,7 +196,7 @@ int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int6
     for (int64_t k = 0; k < n; k++) {
         if (k == 0 || order[k].row >= s->end[shard]) shard = shard_of(s, order[k].row);
         if (shard >= s->shards) return -1;
-        if (file[shard] < 0) return 1 + shard;
+        if (file[shard] < 0) return 1;
     }
     uint64_t used = 0;
     for (int64_t k = 0; k < n; k++) {
@@ -227,6 +226,20 @@ int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int6
         used += content;
     }
     return scan(b, start, size, n, counts);
+}
+
+/* Give memory back that only an unusual batch needed. */
+static void trim(batch *b) {
+    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->whole, &b->wide};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        if (all[k]->size > KEPT) empty(all[k]);
+}
+
+int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
+    if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
+    int64_t found = read_records(b, s, file, rows, n, counts);
+    if (found != 0) trim(b);
+    return found;
 }
 
 /* ---- the parts of records ---- */
@@ -330,6 +343,8 @@ static int64_t type_of(const batch *b, int64_t f) {
     int as_unsigned = widest[0], as_signed = widest[1];
     if (what->ids >= 0)
         return as_unsigned <= 2 && as_signed <= 2 && b->total[what->ids] < INT32_MAX - 65535 ? I4 : I8;
+    /* Unsigned values of the full width of a signed type are its negative ones. */
+    if (what->width > 0 && as_unsigned >= what->width) as_unsigned = 0, as_signed = (int)what->width;
     int is_signed = as_signed > 0 || what->pair == NEGATE;
     int bytes = !is_signed ? as_unsigned : 2 * as_unsigned > as_signed ? 2 * as_unsigned : as_signed;
     int width = bytes >= 8 ? 3 : bytes == 4 ? 2 : bytes == 2 ? 1 : 0;
@@ -442,6 +457,10 @@ static void integers(const batch *b, int64_t f, int64_t *values, void *out) {
     for (int64_t k = 0; k < b->n; k++) {
         int flags = b->code[k * b->fields + f], stored = flags & 15, half = flags & HALF, type = (int)b->type[f];
         int64_t kept = half ? rows[k] / 2 : rows[k], step = half ? 2 : 1;
+        if (kept == 0) { /* of however many components */
+            if (counted != NULL) add += counted[k];
+            continue;
+        }
         const uint8_t *from = b->bytes + b->place[k * b->fields + f];
         for (int64_t p = 0; p < what->pre; p++)
             for (int64_t q = 0; q < post; q++, from += kept * SIZE[stored]) {
@@ -456,24 +475,9 @@ static void integers(const batch *b, int64_t f, int64_t *values, void *out) {
     }
 }
 
-static double half_float(uint16_t bits) {
-    int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double size = exponent == 31 ? (fraction ? NAN : INFINITY)
-                  : exponent    ? ldexp(1024 + fraction, exponent - 25)
-                                : ldexp(fraction, -24);
-    return bits >> 15 ? -size : size;
-}
-
 /* Unaligned values to float64. */
 static void load_floats(const uint8_t *from, int flags, int64_t n, int64_t *scratch, double *to) {
     switch (flags & 15) {
-        case F2:
-            for (int64_t k = 0; k < n; k++) {
-                uint16_t value;
-                memcpy(&value, from + 2 * k, 2);
-                to[k] = half_float(value);
-            }
-            break;
         case F4:
             for (int64_t k = 0; k < n; k++) {
                 float value;
@@ -511,6 +515,7 @@ static void floats(const batch *b, int64_t f, int64_t *scratch, double *wide, co
     for (int64_t k = 0; k < b->n; k++) {
         int flags = b->code[k * b->fields + f], half = flags & HALF;
         int64_t kept = half ? rows[k] / 2 : rows[k], step = half ? 2 : 1;
+        if (kept == 0) continue;
         load_floats(b->bytes + b->place[k * b->fields + f], flags, kept * pre * post, scratch, wide);
         if (flags & CARTESIAN) to_fractional(wide, kept, basis + 9 * k);
         for (int64_t p = 0; p < pre; p++)
@@ -526,12 +531,11 @@ static void floats(const batch *b, int64_t f, int64_t *scratch, double *wide, co
     }
 }
 
-/* The records that were found last as arrays in a buffer, as lg_batch_places laid it out, aligned for every type.
- * Returns 0, or -1 where a value is not as it must be. */
-int64_t lg_batch_decode(batch *b, uint8_t *buffer) {
-    int64_t *values = room(&b->whole, (size_t)(b->most + 1) * sizeof *values), good = 0;
+static int64_t decode(batch *b, uint8_t *buffer) {
+    int64_t *values = room(&b->whole, (size_t)(b->most + 1) * sizeof *values);
     double *wide = room(&b->wide, (size_t)(b->most + 1) * sizeof *wide);
-    for (int64_t f = 0; f < b->fields && values != NULL && wide != NULL; f++) {
+    if (values == NULL || wide == NULL) return -1;
+    for (int64_t f = 0; f < b->fields; f++) {
         const field *what = b->field + f;
         uint8_t *out = buffer + b->offset[f];
         if (what->kind == TEXT) {
@@ -549,10 +553,14 @@ int64_t lg_batch_decode(batch *b, uint8_t *buffer) {
         if (what->kind == TRUTH)
             for (int64_t k = 0, n = b->total[what->axis] * what->pre * what->post; k < n; k++)
                 if (out[k] > 1) return -1;
-        good++;
     }
-    memory *large[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->whole, &b->wide};
-    for (size_t k = 0; k < sizeof large / sizeof *large; k++)
-        if (large[k]->size > KEPT) empty(large[k]);
-    return good == b->fields ? 0 : -1;
+    return 0;
+}
+
+/* The records that were found last as arrays in a buffer, as lg_batch_places laid it out, aligned for every type.
+ * Returns 0, or -1 where a value is not as it must be. */
+int64_t lg_batch_decode(batch *b, uint8_t *buffer) {
+    int64_t done = decode(b, buffer);
+    trim(b);
+    return done;
 }

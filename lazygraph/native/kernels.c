@@ -1,5 +1,6 @@
 /* Loops over the atoms and edges of a batch, each the twin of a plain Python function that says what it does:
  *
+ *     lg_ends       whether edges end in their crystals      lazygraph/graphs/vectors.py, stray
  *     lg_positions  Cartesian coordinates                   lazygraph/graphs/vectors.py, batch_positions
  *     lg_vectors    edge vectors                            lazygraph/graphs/vectors.py, batch_vectors
  *     lg_partners   pairs of edges that share an atom       lazygraph/graphs/angles.py, _pairs
@@ -9,16 +10,44 @@
  */
 #include <stdint.h>
 
-#define VERSION 2
+#define VERSION 3
 
 int lg_version(void) { return VERSION; }
 
-/* Cartesian coordinates (atoms, 3) of n crystals with `count` atoms each, lattices (n, 3, 3). */
-void lg_positions(const double *frac, const double *lattice, const int64_t *count, int64_t n, double *out) {
+static int64_t sum(const int64_t *count, int64_t n) {
+    int64_t total = 0;
+    for (int64_t k = 0; k < n; k++) {
+        if (count[k] < 0) return -1;
+        total += count[k];
+    }
+    return total;
+}
+
+/* The first of n crystals with an edge whose end (2, edges) is not among its atoms, or -1. */
+int64_t lg_ends(const int32_t *end, const int64_t *edges, const int64_t *atoms, int64_t n) {
+    int64_t all = sum(edges, n), first = 0, at = 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t outside = 0;
+        uint32_t count = (uint32_t)atoms[k], before = (uint32_t)first;
+        for (int64_t row = 0; row < 2; row++)
+            for (int64_t e = 0; e < edges[k]; e++) outside |= (uint32_t)end[row * all + at + e] - before >= count;
+        if (outside) return k;
+        first += atoms[k];
+        at += edges[k];
+    }
+    return -1;
+}
+
+/* Cartesian coordinates (atoms, 3) of n crystals with `count` atoms each, lattices (n, 3, 3). Returns 0, or 1 where the
+ * counts are not those of so many atoms. */
+int32_t lg_positions(const double *frac, int64_t atoms, const double *lattice, const int64_t *count, int64_t n,
+                     double *out) {
+    if (sum(count, n) != atoms) return 1;
     for (int64_t k = 0; k < n; k++, lattice += 9)
         for (int64_t a = 0; a < count[k]; a++, frac += 3, out += 3)
             for (int c = 0; c < 3; c++)
                 out[c] = (lattice[c] * frac[0] + lattice[3 + c] * frac[1]) + lattice[6 + c] * frac[2];
+    return 0;
 }
 
 /* Edge vectors of n crystals with `count` edges each, whose images have a type. */
@@ -43,9 +72,11 @@ VECTORS(vectors_8, int64_t)
 #undef VECTORS
 
 /* Edge vectors (edges, 3) float32 of n crystals with `count` edges each, lattices (n, 3, 3), images of `bytes` bytes.
- * Returns 0, or 1 where an edge ends outside the atoms, of which there are fewer than 2^31. */
+ * Returns 0, or 1 where an edge ends outside the atoms, of which there are fewer than 2^31, or the counts are not those of
+ * so many edges. */
 int32_t lg_vectors(const double *frac, int64_t atoms, const double *lattice, const int64_t *count, int64_t n,
-                   const int32_t *from, const int32_t *to, const void *image, int64_t bytes, float *out) {
+                   int64_t edges, const int32_t *from, const int32_t *to, const void *image, int64_t bytes, float *out) {
+    if (sum(count, n) != edges) return 1;
     switch (bytes) {
         case 1: return vectors_1(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);
         case 2: return vectors_2(frac, (uint32_t)atoms, lattice, count, n, from, to, image, out);

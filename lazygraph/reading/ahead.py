@@ -59,7 +59,7 @@ class Processes:
         # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
         self._idle: dict[int, _Workers] = {}
         # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
-        weakref.finalize(self, self._idle.clear)
+        weakref.finalize(self, _end, self._idle)
 
     def read(self, batches: list[Positions]) -> Iterator[Fetched | Batch]:
         """What is fetched for each."""
@@ -95,6 +95,17 @@ class Processes:
             multiprocessing_context=settings.multiprocessing_context,
         )
         return _Workers(loader, to_read, slots)
+
+
+_OF_PARENTS: list[Any] = []
+
+
+def _end(idle: dict[int, _Workers]) -> None:
+    """End the processes that this one started; in a fork, those of its parent are kept, for torch would end them."""
+    own = idle.pop(os.getpid(), None)
+    _OF_PARENTS.extend(idle.values())
+    idle.clear()
+    del own
 
 
 class _Workers(NamedTuple):

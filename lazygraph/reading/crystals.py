@@ -12,13 +12,45 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from lazygraph.basis import to_cartesian
+from lazygraph.errors import CorruptDataset
 from lazygraph.format.joint import Joined
+from lazygraph.format.schema import Schema
 from lazygraph.graphs.vectors import batch_positions, batch_vectors, components, edge_components, edge_vectors, lengths
 
 __all__ = ["CRYSTAL_FIELDS", "Crystals"]
 
-CRYSTAL_FIELDS = frozenset(("numbers", "frac_coords", "lattice", "pbc", "edge_index", "images", "lattice_images"))
+# docs/format.md, Crystals: name -> type, shape without axis, axis, its place, and what the values count.
+_FIELDS: dict[str, tuple[Any, ...]] = {
+    "numbers": ("uint8", (), "node", 0, None),
+    "lattice": ("float64", (3, 3), None, 0, None),
+    "pbc": ("bool", (3,), None, 0, None),
+    "frac_coords": ("float64", (3,), "node", 0, None),
+    "edge_index": ("int64", (2,), "edge", 1, "node"),
+    "images": ("int64", (3,), "edge", 0, None),
+    "lattice_images": ("int64", (3, 3), None, 0, None),
+}
+CRYSTAL_FIELDS = frozenset(_FIELDS)
 """The fields of a crystal's record; any other one is a label of its atoms."""
+
+
+def check_crystals(schema: Schema) -> None:
+    """Refuse a schema that is not that of crystals: what is made of their records relies on it.
+
+    Raises:
+        CorruptDataset: a field is missing, or of another kind.
+    """
+    found = {f.name: (f.dtype, f.shape, f.axis, f.axis_dim, f.counts) for f in schema.fields}
+    for name, kind in _FIELDS.items():
+        if (name in found or name != "lattice_images") and found.get(name) != kind:
+            msg = f"the recipe is one of crystals, and the field {name!r} is {found.get(name)}; required: {kind}"
+            raise CorruptDataset(msg)
+    if schema.axes != ("node", "edge"):
+        msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: node and edge"
+        raise CorruptDataset(msg)
+    for label in schema.fields:
+        if label.name not in _FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
+            msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
+            raise CorruptDataset(msg)
 
 
 @dataclass(frozen=True)

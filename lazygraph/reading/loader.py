@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -92,10 +92,9 @@ class Loader:
 
     def _iterate(self) -> Iterator[Batch]:
         # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
-        now = self._now = self._next
-        self._next = _Place(now.epoch + 1)
+        settings, now = self.settings, replace(self._next)
         batches = list(self._batches(now.epoch).skip(now.batches))
-        settings = self.settings
+        self._now, self._next = now, _Place(now.epoch + 1)
         self._pins = settings.pin_memory
         made: Iterator[Batch]
         if settings.num_workers:
@@ -197,7 +196,7 @@ class Loader:
         return settings
 
     def _facts(self) -> Facts:
-        graphs = len(self.dataset) / max(len(self), 1)  # of a batch
+        graphs = len(self.dataset) / max(len(self) * self._sampling().world_size, 1)  # of a batch
         n = min(round(graphs), SAMPLE)
         seconds, size = 0.0, 0.0
         if n:
@@ -219,7 +218,10 @@ class Loader:
         )
 
     def evaluation(self, dataset: LazyGraphDataset) -> Loader:
-        """A loader of another dataset with the same settings, in order, in batches of ``min(4 x batch_size, 128)``."""
+        """A loader of another dataset with the same settings, in order.
+
+        In batches of ``min(4 x batch_size, 128)``, or of ``batch_size`` where that is more.
+        """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
         budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
         rank, world_size = self._ranks or (None, None)
@@ -230,7 +232,9 @@ class Loader:
         self._processes = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_processes": None, "_plan": None}
+        state = {**self.__dict__, "_processes": None, "_plan": None}
+        state.pop("settings", None)  # of this machine
+        return state
 
     def __repr__(self) -> str:
         limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())

@@ -11,17 +11,20 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
+from lazygraph.errors import CorruptDataset
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals
+from lazygraph.graphs.vectors import stray
+from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals, check_crystals
 from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data, split_batch
 from lazygraph.reading.transfer import to_device
 from lazygraph.reading.views.base import NODE, View
 
 __all__ = ["Fetched", "Reader", "ShownAsStored", "ShownThroughView"]
 
+STRAY = "an edge ends at an atom that the crystal does not have"
 Values = dict[str, Any]
 Rows = dict[str, NDArray[np.int64]]
 """Axis -> (B,) rows of each graph."""
@@ -42,6 +45,12 @@ class Shown(Protocol):
 
     layout: Layout
 
+    def problem(self, joined: Joined) -> int | None:
+        """The first of several graphs whose edges end elsewhere, or None."""
+
+    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:
+        """Whether the edges of a graph end elsewhere."""
+
     def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
         """The arrays of one graph, of the axis counts and fields of its record."""
 
@@ -60,9 +69,19 @@ class ShownThroughView:
 
     def __init__(self, view: View, spec: GraphSpec, schema: Schema) -> None:
         view.check(spec)
+        check_crystals(schema)
         self._view, self._spec, self._schema = view, spec, schema
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
         self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
+
+    def problem(self, joined: Joined) -> int | None:
+        """The first crystal with an edge that does not end at its own atoms."""
+        return stray(joined.fields["edge_index"], joined.counts["edge"], joined.counts["node"])
+
+    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:
+        """Whether an edge ends at an atom that is not there."""
+        ends = fields["edge_index"]
+        return bool(ends.size) and not 0 <= ends.min() <= ends.max() < counts[0]
 
     def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
         """A batch of one."""
@@ -82,6 +101,13 @@ class ShownAsStored:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self.layout = layout_of(schema)
+
+    def problem(self, joined: Joined) -> None:
+        """Ready-made graphs may hold any numbers."""
+
+    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Likewise."""
+        return False
 
     def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:  # noqa: ARG002  # they are as stored
         """The fields."""
@@ -126,6 +152,8 @@ class Reader:
     def data(self, row: int) -> Data:
         """The graph in a row."""
         counts, fields = self._records.decoded(row)
+        if self._shown.problem_of_one(counts, fields):
+            self._store.blame(row, CorruptDataset(STRAY))
         values = _tensors(self._shown.one(counts, fields))
         if self._targets:
             values["y"] = torch.from_numpy(self._y([row]))
@@ -135,7 +163,10 @@ class Reader:
     def fetch(self, rows: NDArray[np.int64]) -> Fetched:
         """The graphs in these rows, checked and decoded but not expanded yet; read in file order, given in this one."""
         y = self._y(rows) if self._targets else None
-        return Fetched(self._records.joined(rows), y, self._store.graph_ids(rows))
+        joined = self._records.joined(rows)
+        if (place := self._shown.problem(joined)) is not None:
+            self._store.blame(int(rows[place]), CorruptDataset(STRAY))
+        return Fetched(joined, y, self._store.graph_ids(rows))
 
     def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
         """What was fetched as one batch.
@@ -147,18 +178,20 @@ class Reader:
         """
         joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
         shown, counts = self._shown.many(joined)
-        values = _tensors(shown)
         if fetched.y is not None:
-            values["y"] = torch.from_numpy(fetched.y).to(device)
+            shown["y"] = fetched.y
+        values = _tensors(shown)
+        if fetched.y is not None and device is not None:
+            values["y"] = values["y"].to(device)
         values["id"] = fetched.ids
         return make_batch(values, self._shown.layout, counts, device)
 
     def single(self, fetched: Fetched) -> list[Data]:
         """What was fetched as single graphs, the same as ``data`` gives."""
         shown, counts = self._shown.many(fetched.joined)
-        values = _tensors(shown)
         if fetched.y is not None:
-            values["y"] = torch.from_numpy(fetched.y)
+            shown["y"] = fetched.y
+        values = _tensors(shown)
         values["id"] = fetched.ids
         return split_batch(values, self._shown.layout, counts)
 

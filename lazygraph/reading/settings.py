@@ -130,7 +130,7 @@ def _workers(facts: Facts) -> tuple[int, str]:
         return 0, f"{took}, and there is one CPU"
     workers = min(facts.cpus - 1, MOST_WORKERS)
     why = "a transform is Python code, which one process runs at a time" if facts.transform else took
-    room = AHEAD * facts.batch_bytes * 2
+    room = max(AHEAD, 2 * workers) * facts.batch_bytes * 2
     if facts.transform and facts.shared_memory is not None and facts.shared_memory < room:
         return (
             0,

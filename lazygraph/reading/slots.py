@@ -47,8 +47,11 @@ class Slots:
 
     @classmethod
     def where_possible(cls, processes: int, each: int, size: int) -> Slots | None:
-        """None where the operating system has no such memory."""
-        return cls(processes, each, size) if hasattr(os, "memfd_create") else None
+        """None where the operating system has no such memory, or gives none."""
+        try:
+            return cls(processes, each, size) if hasattr(os, "memfd_create") else None
+        except OSError:
+            return None
 
     def _open(self) -> None:
         self._memory = memoryview(mmap.mmap(self._file, 0))

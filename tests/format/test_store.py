@@ -337,6 +337,35 @@ def test_more_shards_than_descriptors(original, monkeypatch):
     assert {d.number for d in store._shards.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
 
 
+def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
+    """Not even for a moment."""
+    monkeypatch.setattr(store_module, "MAX_OPEN", 3)
+    opened, most = set(), 0
+
+    class Counted(store_module._Descriptor):
+        __slots__ = ()
+
+        def __init__(self, path, size):
+            nonlocal most
+            super().__init__(path, size)
+            opened.add(id(self))
+            most = max(most, len(opened))
+
+        def __del__(self):
+            opened.discard(id(self))
+            super().__del__()
+
+    monkeypatch.setattr(store_module, "_Descriptor", Counted)
+    store = Store(original)
+    rng = np.random.default_rng(0)
+    starts = [0, 20, 21, 51, 80, 100]
+    for _ in range(60):
+        two = rng.choice(6, 2, replace=False)
+        rows = np.concatenate([starts[shard] + rng.integers(0, 20 if shard != 1 else 1, 3) for shard in two])
+        same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
+    assert 2 <= most <= 3
+
+
 def test_threads_and_one_that_closes(original, monkeypatch):
     monkeypatch.setattr(store_module, "MAX_OPEN", 1)
     store = Store(original)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
@@ -104,6 +105,22 @@ def test_a_state_of_every_step_goes_on_with_the_next_batch_also_in_another_way(d
         assert ids(resumed) == after
         for each in (loader, others):
             each.close()
+
+
+def test_a_copy_goes_its_own_way(ds):
+    loader = lg.loader(ds, 50, shuffle=True, threads=0)
+    other = copy.copy(loader)
+    iterator = iter(loader)
+    begun = [next(iterator).id, next(iterator).id]
+    whole = ids(other)
+    assert len(whole) == 6
+    assert whole[:2] == begun
+
+
+def test_a_batch_is_measured_as_one_of_a_rank(ds):
+    """However many ranks share the epoch, a batch has as many graphs."""
+    sizes = [lg.loader(ds, 30, rank=0, world_size=n, threads=0).settings.batch_bytes for n in (1, 5)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
 def test_the_state_after_the_last_batch_is_the_next_epoch(ds):

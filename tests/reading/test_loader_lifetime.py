@@ -187,6 +187,24 @@ def test_a_loader_goes_on_in_a_process_as_lightning_starts_them(ds, method):
     loader.close()
 
 
+def close_and_forget(loader):
+    loader.close()
+    del loader
+    gc.collect()
+
+
+def test_a_forked_copy_that_is_closed_leaves_the_processes_of_its_parent(ds):
+    loader = lg.loader(ds, 50, shuffle=True, **FORK)
+    first = ids(loader)
+    process = get_context("fork").Process(target=close_and_forget, args=(loader,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    loader.set_epoch(0)
+    assert ids(loader) == first
+    loader.close()
+
+
 INTERRUPTED = """
 import sys
 import lazygraph as lg

@@ -91,6 +91,17 @@ def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, r
                 assert value.tobytes() == fetched.joined.fields[name].tobytes()
 
 
+def test_targets_do_not_lie_in_the_memory_of_the_workers(prototypes):
+    """Of a large batch, or of a vector, they are large enough to travel there."""
+    ds = lg.LazyGraphDataset(prototypes, target="density")
+    slots = Slots(1, 2, 10**7)
+    rows = np.arange(2000) % 300
+    batch = ds.reader.expand(slots.receive(slots.send(ds.fetch(rows), 0)))
+    slots.send(ds.fetch(rows[::-1]), 0)
+    slots.send(ds.fetch(rows[::-1]), 0)
+    assert batch.y[:, 0].tolist() == ds.columns["density"][rows].astype(np.float32).tolist()
+
+
 def test_batches_that_were_kept_do_not_change(prototypes):
     """Nothing of a batch lies in the memory of the workers."""
     ds = lg.LazyGraphDataset(prototypes, target="density", view=lg.view("pyg", dtype="float64"))

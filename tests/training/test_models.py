@@ -128,7 +128,7 @@ def test_a_few_steps_lower_the_loss(name, crystals, batch_of):
         loss = (model(batch) - wanted).square().mean()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
+
+from lazygraph.errors import InputError
 
 SUMMARY = "Predict with a trained model: structures of any format, or a dataset."
 EXAMPLES = """\
@@ -32,6 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     from lazygraph.training.predict import predict
     from lazygraph.training.report import write_predictions
 
+    if not Path(arguments.output).absolute().parent.is_dir():
+        msg = f"there is no folder {Path(arguments.output).parent} to write {arguments.output} to"
+        raise InputError(msg)
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # for a model of the user's own, as with python -m
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     found = predict(arguments.run_folder, source, progress=arguments.progress)
     write_predictions(found.rows, found.targets, Path(arguments.output))

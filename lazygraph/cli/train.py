@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import sys
 from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json
@@ -86,6 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in OPTIONS}
     given |= {"target": arguments.target, "model_options": _pairs(arguments.model_options) or None}
     values |= {name: value for name, value in given.items() if value is not None}
+    if ":" in str(values.get("model", "")):
+        # A model of the user's own lies where the command is given, as with python -m.
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # sys.path holds texts
     options, where = TrainOptions.of(values), (arguments.dataset, arguments.output_dir)
     if arguments.ensemble is None:
         results = train(where[0], options, where[1], progress=arguments.progress)

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
@@ -93,6 +94,7 @@ class Processes:
             prefetch_factor=settings.prefetch_factor,
             persistent_workers=settings.persistent_workers,
             multiprocessing_context=settings.multiprocessing_context,
+            generator=torch.Generator(),  # or every iteration would take from the random numbers of the training
         )
         return _Workers(loader, to_read, slots)
 

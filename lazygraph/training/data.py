@@ -17,9 +17,14 @@ __all__ = ["LazyGraphDataModule", "check_ratios", "has_splits", "split_dataset"]
 
 
 def has_splits(dataset: LazyGraphDataset) -> bool:
-    """Whether the dataset has splits of its own for training, validation and test."""
+    """Whether the dataset has splits of its own for training, validation and test; InputError where it lacks some."""
     column = dataset.manifest.columns.get("split")
-    return column is not None and set(SPLITS) <= set(column.categories or ())
+    found = set() if column is None else set(column.categories or ())
+    if found and not set(SPLITS) <= found:
+        # To split it anew would train on graphs that somebody has kept for testing.
+        msg = f"{dataset.path} has the splits {', '.join(sorted(found))}; required: train, val and test, or none at all"
+        raise InputError(msg)
+    return bool(found)
 
 
 def split_dataset(
@@ -91,6 +96,9 @@ class LazyGraphDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled, another order in every epoch."""
+        if self.trainer is not None:
+            # Lightning asks for the length before it restores where the loader was; budgets make it another each epoch.
+            self.train.set_epoch(self.trainer.current_epoch)
         return self.train
 
     def val_dataloader(self) -> Loader:

@@ -6,15 +6,17 @@ import json
 import os
 from pathlib import Path
 
+from torch import distributed
+
 from lazygraph.errors import InputError
-from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.format.files import write_atomic
 from lazygraph.training.data import has_splits, split_dataset
 from lazygraph.training.folder import Folder
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.plots import draw_calibration, draw_parity
 from lazygraph.training.predict import Trained, joined, predictions
 from lazygraph.training.report import scores_of, write_predictions
-from lazygraph.training.run import Results, train
+from lazygraph.training.run import Results, prepare, train
 
 __all__ = ["train_ensemble"]
 
@@ -48,9 +50,9 @@ def train_ensemble(
     if members < 2 or options.task != "regression":
         msg = f"found {members} members for a {options.task}; required: at least two, and a regression"
         raise InputError(msg)
-    folder = Folder(Path(output_dir).absolute())
-    of_all = options.to_json() | {"dataset": {"content_id": LazyGraphDataset(path).content_id, "members": members}}
-    folder.claim(of_all)
+    folder = Folder(Path(output_dir).resolve())
+    dataset, _, _ = prepare(path, options)
+    folder.claim(options.to_json() | {"dataset": {"content_id": dataset.content_id, "members": members}})
     runs, models, parts = [], [], []
     for number in range(members):
         member = folder.member(number)
@@ -58,9 +60,9 @@ def train_ensemble(
             train(path, options.changed(seed=options.seed + number), member.path, progress=progress)
         runs.append(json.loads(member.results.read_text(encoding="utf-8")))
         models.append(Trained.load(member.path))
-        dataset = models[-1].open(path)
-        ratios = None if has_splits(dataset) else options.ratios
-        parts.append(split_dataset(dataset, ratios, options.split_seed)["test"])
+        seen = models[-1].open(path)
+        ratios = None if has_splits(seen) else options.ratios
+        parts.append(split_dataset(seen, ratios, options.split_seed)["test"])
     rows = joined([predictions(model, part, progress) for model, part in zip(models, parts, strict=True)])
     targets = models[0].module.targets
     results = Results(
@@ -73,9 +75,11 @@ def train_ensemble(
         seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
         waited=sum(run["waited"] for run in runs) / members,
     )
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
+        return results
     write_predictions(rows, targets, folder.predictions)
     if rows:
         draw_parity(rows, targets, folder.path / "parity.png")
         draw_calibration(rows, targets, folder.path / "calibration.png")
-    folder.results.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")
+    write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")
     return results

@@ -133,7 +133,7 @@ def _inputs(
     strucs: Sequence[Any], labels: Sequence[float | None], ids: Sequence[str] | None
 ) -> list[tuple[str, Any, dict[str, float]]]:
     """(id, crystal, labels) of each; a structure that is none stays as it is, and ends in quarantine."""
-    strucs, values = list(strucs), [math.nan if label is None else float(label) for label in labels]
+    strucs, values = list(strucs), [_number(label) for label in labels]
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
     if not len(strucs) == len(values) == len(names):
         msg = f"found {len(strucs)} structures, {len(values)} labels and {len(names)} ids; required: one of each"
@@ -142,6 +142,14 @@ def _inputs(
         msg = f"found no number among the {len(values)} labels; required: at least one"
         raise InputError(msg)
     return [(name, _crystal(s), {TARGET: value}) for name, s, value in zip(names, strucs, values, strict=True)]
+
+
+def _number(label: Any) -> float:
+    try:
+        return math.nan if label is None else float(label)
+    except (TypeError, ValueError):
+        msg = f"found the label {label!r}; required: a number, or None where it is missing"
+        raise InputError(msg) from None
 
 
 def _crystal(structure: Any) -> Any:
@@ -165,7 +173,7 @@ def _digest(inputs: list[tuple[str, Any, dict[str, float]]], spec: GraphSpec, un
             arrays = (crystal.lattice, crystal.frac_coords, crystal.numbers, np.array(crystal.pbc))
             parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
         else:
-            parts = [repr(crystal).encode()]
+            parts = [type(crystal).__name__.encode()]  # which ends in quarantine
         for part in (name.encode(), np.float64(values[TARGET]).tobytes(), *parts):
             out.update(len(part).to_bytes(8, "little"))
             out.update(part)

@@ -16,13 +16,18 @@ from torchmetrics import MeanMetric
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets
 
-__all__ = ["GraphModule", "Predicted"]
+__all__ = ["GraphModule", "Predicted", "accelerator"]
 
 Predicted = tuple[list[str], Tensor, Tensor]
 """Ids, (B, T) predictions and (B, T) labels, both in the units of the labels."""
 
 LOSSES = {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.smooth_l1_loss}
 PLATEAU = 10  # epochs
+
+
+def accelerator() -> str:
+    """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 class GraphModule(lightning.LightningModule):
@@ -45,8 +50,9 @@ class GraphModule(lightning.LightningModule):
         self.network, self.targets, self.options, self._stored = network, targets, options, dict(stored or {})
         # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
         self._epoch, self._sums = -1, torch.zeros(2)
-        self.val_loss = MeanMetric()
-        self._val_errors = [MeanMetric() for _ in targets.names]
+        # NaN is not left out: a network that gives it has to look bad.
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self._val_errors = [MeanMetric(nan_strategy="disable") for _ in targets.names]
         self.val_errors = nn.ModuleList(self._val_errors)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -76,17 +82,17 @@ class GraphModule(lightning.LightningModule):
         total, count = self._loss(out, batch.y)
         self.val_loss.update(total / count.clamp(min=1), count)
         wrong = self._errors(self.targets.restored(out), batch.y)
-        for metric, values in zip(self._val_errors, wrong.T, strict=True):
-            there = values[~values.isnan()]
-            metric.update(there, 1.0)
+        for metric, values, labels in zip(self._val_errors, wrong.T, batch.y.T, strict=True):
+            metric.update(values[labels.isfinite()], 1.0)
         self.log("val_loss", self.val_loss, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs)
         for name, metric in zip(self._error_names(), self._val_errors, strict=True):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
-        """Ids, predictions and labels, on the CPU."""
+        """Ids, predictions and labels, on the CPU; in the precision of the weights."""
         labels = getattr(batch, "y", None)
-        predicted = self.targets.restored(self(batch)).cpu()
+        with torch.autocast(self.device.type, enabled=False):
+            predicted = self.targets.restored(self(batch)).cpu()
         return batch.id, predicted, torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -110,10 +116,23 @@ class GraphModule(lightning.LightningModule):
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Take a step of the schedule; that of ``plateau`` is taken in ``on_train_epoch_end``."""
+        if self.options.schedule != "plateau":
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_epoch_end(self) -> None:
+        """Take the step of ``plateau``, before the checkpoint of the epoch is written."""
+        if self.options.schedule == "plateau":
+            schedule: Any = self.lr_schedulers()
+            schedule.step(self.trainer.callback_metrics["val_loss"])
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what predictions need, and the state of the random numbers."""
+        of_ranks: Any = self.all_gather(self._sums.to(self.device))
+        sums = of_ranks.reshape(-1, 2).mean(0).cpu()  # of which every rank takes its share
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
-        checkpoint["random_state"], checkpoint["train_sums"] = torch.get_rng_state(), (self._epoch, self._sums.cpu())
+        checkpoint["random_state"], checkpoint["train_sums"] = torch.get_rng_state(), (self._epoch, sums)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the random numbers, and in the middle of an epoch with its losses, where they were."""
@@ -124,18 +143,15 @@ class GraphModule(lightning.LightningModule):
         """The sum of the losses of the labels that are there, and their number."""
         if self.targets.classes:
             places = self.targets.places(y)
-            total = functional.cross_entropy(out, places, ignore_index=-100, reduction="sum")
+            total = functional.cross_entropy(out.float(), places, ignore_index=-100, reduction="sum")
             return total, (places != -100).sum()
         wanted = self.targets.normalised(y)
-        there = ~wanted.isnan()
-        return LOSSES[self.options.loss](out[there], wanted[there].to(out.dtype), reduction="sum"), there.sum()
+        there = wanted.isfinite()
+        return LOSSES[self.options.loss](out[there].float(), wanted[there].float(), reduction="sum"), there.sum()
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
-        """(B, T) absolute errors, or whether a class was met; NaN where a label is missing."""
-        if not self.targets.classes:
-            return (predicted - y).abs()
-        right = (predicted == y.double()).double()
-        return torch.where(y.isnan(), torch.nan, right)
+        """(B, T) absolute errors, or whether a class was met."""
+        return (predicted == y.double()).double() if self.targets.classes else (predicted - y).abs()
 
     def _error_names(self) -> list[str]:
         if self.targets.classes:

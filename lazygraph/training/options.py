@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import InputError
+from lazygraph.format.files import write_atomic
 from lazygraph.writing.splits import SplitRule
 
 __all__ = ["TrainOptions", "read_toml", "write_toml"]
@@ -18,8 +19,9 @@ CHOICES = {
     "task": ("regression", "classification"),
     "schedule": ("onecycle", "cosine", "plateau", "none"),
     "loss": ("l1", "mse", "huber"),
-    "precision": ("auto", "32", "bf16", "16"),
+    "precision": ("32", "bf16", "16"),
 }
+NUMBERS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
 AT_LEAST_ONE = (
     "n_epochs",
     "batch_size",
@@ -52,7 +54,7 @@ class TrainOptions:
         loss: ``l1``, ``mse`` or ``huber``, of normalised targets; missing labels are left out.
         gradient_clip: the greatest norm of the gradients; None for any.
         accumulate: batches whose gradients are added up for one step.
-        precision: ``auto`` (bf16 on a GPU that has it, else 32), ``32``, ``bf16`` or ``16``; on a CPU always 32.
+        precision: ``32``, or on a GPU ``bf16`` or ``16`` for training steps; predictions are made in 32.
         patience: end after so many epochs in which the validation loss has not fallen; None for never.
         ema_decay: validate, predict and keep an exponential moving average of the weights with this decay; None for the
             weights themselves.
@@ -81,7 +83,7 @@ class TrainOptions:
     loss: str = "l1"
     gradient_clip: float | None = None
     accumulate: int = 1
-    precision: str = "auto"
+    precision: str = "32"
     patience: int | None = None
     ema_decay: float | None = None
     keep: int = 1
@@ -96,30 +98,40 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         given: Any = self.target
-        target = (given,) if isinstance(given, str) else tuple(given)
+        target = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else ()
         object.__setattr__(self, "target", target)
-        if not target:
-            raise InputError("found no target; required: at least one label")
+        if not target or not all(isinstance(name, str) for name in target):
+            msg = f"found target={given!r}; required: the name of a label, or several"
+            raise InputError(msg)
+        if self.task == "classification" and len(target) > 1:
+            msg = f"found the targets {', '.join(target)}; required for classification: one"
+            raise InputError(msg)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 msg = f"found {name}={getattr(self, name)!r}; required: one of {', '.join(map(repr, choices))}"
+                raise InputError(msg)
+        self._check_numbers()
+        SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them
+
+    def _check_numbers(self) -> None:
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                msg = f"found {name}={value!r}; required: a number"
                 raise InputError(msg)
         for name in AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 msg = f"found {name}={value!r}; required: a whole number from 1 on"
                 raise InputError(msg)
-        SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them
         if self.batch_size is None and self.max_atoms is None and self.max_edges is None:
             raise InputError("found no limit of a batch; required: batch_size, max_atoms or max_edges")
-        if not self.learning_rate > 0:
-            msg = f"found learning_rate={self.learning_rate!r}; required: a positive number"
-            raise InputError(msg)
+        for name in ("learning_rate", "train_ratio", "val_ratio"):
+            if not getattr(self, name) > 0:
+                msg = f"found {name}={getattr(self, name)!r}; required: a positive number"
+                raise InputError(msg)
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             msg = f"found ema_decay={self.ema_decay!r}; required: a number between 0 and 1"
-            raise InputError(msg)
-        if self.task == "classification" and len(target) > 1:
-            msg = f"found the targets {', '.join(target)}; required for classification: one"
             raise InputError(msg)
 
     @property
@@ -168,4 +180,5 @@ def write_toml(values: Mapping[str, Any], path: Path) -> None:
     """Write what has a value: what ``read_toml`` gives back."""
     import tomli_w
 
-    path.write_text(tomli_w.dumps({name: value for name, value in values.items() if value is not None}), "utf-8")
+    text = tomli_w.dumps({name: value for name, value in values.items() if value is not None})
+    write_atomic(path, text.encode())

@@ -22,7 +22,7 @@ from lazygraph.reading.loader import loader
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.training.folder import Folder
 from lazygraph.training.models import find_model
-from lazygraph.training.module import GraphModule
+from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.report import Prediction, predictions_of
 from lazygraph.training.targets import Targets
@@ -126,15 +126,17 @@ def predict(
         InputError: there is no checkpoint, or nothing to predict.
         RecipeMismatch: a dataset of other graphs.
     """
-    models = [Trained.load(member) for member in Folder(Path(run)).members() or [Path(run)]]
+    folder = Folder(Path(run))
+    of_members = folder.members() if folder.results.exists() else []
+    models = [Trained.load(member) for member in of_members or [Path(run)]]
     first = models[0]
     if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
         rows = joined([predictions(model, model.open(source), progress, num_workers) for model in models])
         return Predictions(first.module.targets, rows, [])
     if first.spec is None:
         raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "structures.lg"
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "structures.lg"
         report = write(source, path, graph=first.spec, labels=[], progress=progress)
         quarantined = []
         if report.quarantine_file is not None:
@@ -149,9 +151,10 @@ def predictions(
 ) -> list[Prediction]:
     """What one model says of the graphs of a dataset."""
     trainer = lightning.Trainer(
-        logger=False, enable_checkpointing=False, enable_progress_bar=progress, enable_model_summary=False, devices=1
-    )
-    batches = loader(dataset, BATCH, num_workers=num_workers)
+        accelerator=accelerator(), devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=progress,
+        enable_model_summary=False,
+    )  # fmt: skip
+    batches = loader(dataset, BATCH, num_workers=num_workers, rank=0, world_size=1)
     try:
         return predictions_of(trainer, trained.module, batches)
     finally:
@@ -175,8 +178,5 @@ def _checkpoint(path: Path) -> Path:
     folder = Folder(path)
     if folder.results.exists():
         return path / str(json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"])
-    best = sorted(folder.checkpoints.glob("best-*.ckpt"))
-    if not best:
-        msg = f"found no checkpoint in {path}; required: the folder of a run, or a checkpoint"
-        raise InputError(msg)
-    return best[-1]
+    msg = f"found no finished run in {path}; required: the folder of one, or one of its checkpoints"
+    raise InputError(msg)

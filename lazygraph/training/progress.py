@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from lazygraph.format.files import write_atomic
 from lazygraph.reading.loader import Loader
 from lazygraph.training.module import GraphModule
 
@@ -36,6 +38,10 @@ class Progress(Callback):
     def waited(self) -> float:
         """See the class."""
         return self._waited / self._seconds if self._seconds else 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the clock: in the middle of an epoch none is said to start."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
@@ -83,7 +89,8 @@ class Progress(Callback):
         if self._path.exists():
             with self._path.open(newline="", encoding="utf-8") as file:
                 rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writeheader()
-            writer.writerows([*rows, row])
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(row))
+        writer.writeheader()
+        writer.writerows([*rows, row])
+        write_atomic(self._path, text.getvalue().encode())

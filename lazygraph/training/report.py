@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from lazygraph.errors import MissingExtra
+from lazygraph.format.files import write_atomic
 from lazygraph.reading.loader import Loader
 from lazygraph.training.module import GraphModule
 from lazygraph.training.targets import Targets
@@ -63,7 +65,7 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
     labels = np.array([prediction.label for prediction in predictions], dtype=np.float64).reshape(shape)
     out: Scores = {}
     for name, unit, mine, theirs in zip(targets.names, targets.units, predicted.T, labels.T, strict=True):
-        there = ~np.isnan(theirs)
+        there = np.isfinite(theirs)
         off = mine[there] - theirs[there]
         out[name] = {"count": int(there.sum())}
         if not out[name]["count"]:
@@ -98,10 +100,11 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
     if path.suffix == ".parquet":
         _write_parquet(table, path)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows([_text(value) for value in row] for row in zip(*table.values(), strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(table)
+    writer.writerows([_text(value) for value in row] for row in zip(*table.values(), strict=True))
+    write_atomic(path, text.getvalue().encode())
 
 
 def _write_parquet(table: dict[str, list[Any]], path: Path) -> None:

@@ -11,21 +11,40 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
-from lazygraph.errors import InputError
+from lazygraph.errors import LabelError
+from lazygraph.format.files import fsync_directory, write_atomic
 from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.training.data import LazyGraphDataModule, has_splits, split_dataset
+from lazygraph.training.data import LazyGraphDataModule, has_splits
 from lazygraph.training.folder import Folder
 from lazygraph.training.models import find_model
-from lazygraph.training.module import GraphModule
+from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
 from lazygraph.training.report import Prediction, Scores, predictions_of, scores_of, write_predictions
 from lazygraph.training.targets import Targets
 
-__all__ = ["Results", "train"]
+__all__ = ["Results", "prepare", "train"]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that appear whole or not at all, on any file system; Lightning may copy its own into their place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
+        """Write beside the place, and move there."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        fsync_directory(target.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +110,9 @@ def train(
         OutputExists: the folder holds another run, or a finished one.
     """
     begin = time.perf_counter()
-    entry, folder = find_model(options.model), Folder(Path(output_dir).absolute())
-    dataset = LazyGraphDataset(path, target=list(options.target), view=entry.view)
-    ratios = None if has_splits(dataset) else options.ratios
-    splits = split_dataset(dataset, ratios, options.split_seed)
-    for name in ("train", "val"):
-        if not len(splits[name]):
-            msg = f"found no graph to {name} with; required: at least one"
-            raise InputError(msg)
-    targets = Targets.of(splits["train"], options.target, classify=options.task == "classification")
+    folder = Folder(Path(output_dir).resolve())
+    dataset, module, data = prepare(path, options)
     resumes = folder.claim(options.to_json() | {"dataset": {"content_id": dataset.content_id}})
-
-    lightning.seed_everything(options.seed, verbose=False)
-    network = entry.build(targets.outputs, **options.model_options)
-    module = GraphModule(network, targets, options, stored=_stored(dataset, options))
-    data = LazyGraphDataModule(
-        dataset,
-        ratios,
-        seed=options.seed,
-        split_seed=options.split_seed,
-        batch_size=options.batch_size,
-        max_atoms=options.max_atoms,
-        max_edges=options.max_edges,
-        num_workers=options.num_workers or None,
-    )
     clock = Progress(folder.metrics, data.train)
     best = ModelCheckpoint(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
@@ -125,15 +123,46 @@ def train(
     data.train.close()
 
     begin = time.perf_counter()
-    checkpoint = Path(best.best_model_path)
-    module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    checkpoint = folder.checkpoints / Path(best.best_model_path).name  # whose folder may have been moved meanwhile
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    targets, splits = module.targets, data.splits
     found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
     scores, baseline = scores_of(found, targets), scores_of(_of_mean(found, splits["train"], targets), targets)
     seconds["predicting"] = time.perf_counter() - begin
     results = Results(scores, baseline, found, checkpoint, folder, trainer.current_epoch, seconds, clock.waited)
     if trainer.is_global_zero:
         _write(results, targets)
+    trainer.strategy.barrier()
     return results
+
+
+def prepare(
+    path: str | os.PathLike[str], options: TrainOptions
+) -> tuple[LazyGraphDataset, GraphModule, LazyGraphDataModule]:
+    """Everything that a run starts with; raises whatever is wrong with options and dataset, and writes nothing."""
+    entry = find_model(options.model)
+    dataset = LazyGraphDataset(path, target=list(options.target), view=entry.view)
+    data = LazyGraphDataModule(
+        dataset,
+        None if has_splits(dataset) else options.ratios,
+        seed=options.seed,
+        split_seed=options.split_seed,
+        batch_size=options.batch_size,
+        max_atoms=options.max_atoms,
+        max_edges=options.max_edges,
+        num_workers=options.num_workers or None,
+    )
+    for name in ("train", "val"):
+        part = data.splits[name]
+        for label in options.target:
+            if not np.isfinite(part.columns[label]).any():
+                msg = f"found no value of {label!r} among the {len(part)} graphs of {name}; required: at least one"
+                raise LabelError(msg)
+    data.val_dataloader(), data.test_dataloader()  # which say what is wrong with them
+    targets = Targets.of(data.splits["train"], options.target, classify=options.task == "classification")
+    lightning.seed_everything(options.seed, verbose=False)
+    network = entry.build(targets.outputs, **options.model_options)
+    return dataset, GraphModule(network, targets, options, stored=_stored(dataset, options)), data
 
 
 def _stored(dataset: LazyGraphDataset, options: TrainOptions) -> dict[str, Any]:
@@ -160,14 +189,13 @@ def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks
     if options.patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=options.patience))
     if options.ema_decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=options.ema_decay))
+        callbacks.append(EMAWeightAveraging(decay=options.ema_decay, use_buffers=False))
     on_gpu = torch.cuda.is_available()
-    wanted = options.precision
-    if wanted == "auto":
-        wanted = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "32"
-    precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted if on_gpu else "32"]
+    precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[options.precision if on_gpu else "32"]
     return lightning.Trainer(
         default_root_dir=folder.path,
+        accelerator=accelerator(),
+        plugins=[WholeFiles()],
         devices=options.devices or ("auto" if on_gpu else 1),
         precision=precision,
         max_epochs=options.n_epochs,
@@ -218,4 +246,4 @@ def _write(results: Results, targets: Targets) -> None:
     draw_learning_curve(folder.metrics, folder.path / "learning_curve.png")
     if results.predictions and not targets.classes:
         draw_parity(results.predictions, targets, folder.path / "parity.png")
-    folder.results.write_text(json.dumps(results.to_json(), indent=1) + "\n", encoding="utf-8")
+    write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")

@@ -20,6 +20,7 @@ from lazygraph.cli.train import OPTIONS
 from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.training.report import write_predictions
 from lazygraph.training.targets import Targets
+from lazygraph.writing.edit import set_splits
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 
@@ -45,7 +46,8 @@ def rows(path):
 
 
 def losses(folder):
-    return [(row["epoch"], row["step"], row["train_loss"], row["val_loss"]) for row in rows(folder / "metrics.csv")]
+    names = ("epoch", "step", "train_loss", "val_loss", "learning_rate")
+    return [tuple(row[name] for name in names) for row in rows(folder / "metrics.csv")]
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +114,26 @@ lg.train(sys.argv[1], lg.TrainOptions.of(eval(sys.argv[5])), sys.argv[2], progre
 """
 
 
-@pytest.mark.parametrize("step", [3, 8, 12, 19])
-def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step):
+DROPOUT = {"model_options": {"dropout": 0.3}}
+BUDGETS = {"batch_size": None, "max_atoms": 400, **DROPOUT}
+
+
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        (3, {"ema_decay": 0.9, **DROPOUT}),
+        (8, {"ema_decay": 0.9, **DROPOUT}),
+        (12, {"ema_decay": 0.9, **DROPOUT}),
+        (19, {"num_workers": 1, **DROPOUT}),
+        (40, {"schedule": "plateau", "n_epochs": 15, "learning_rate": 1e-6, **DROPOUT}),
+        (7, BUDGETS),
+        (13, BUDGETS),
+    ],
+    ids=str,
+)
+def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step, changes):
     """Killed in the first epoch, at the end of one, in the middle of later ones; the network draws random numbers."""
-    changes = {"model_options": {"dropout": 0.3}, "checkpoint_every": 3, "ema_decay": 0.9}
+    changes = {"checkpoint_every": 3, **changes}
     whole = train(dataset, tmp_path / "whole", **changes)
     folder = tmp_path / "killed"
     command = [
@@ -135,6 +153,9 @@ def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step):
     assert losses(folder) == losses(whole.folder.path)
     assert resumed.scores == whole.scores
     assert resumed.predictions == whole.predictions
+    assert max(float(row["seconds"]) for row in rows(folder / "metrics.csv")) < 60
+    if "schedule" in changes:
+        assert float(losses(folder)[-1][-1]) == pytest.approx(1e-7)  # it has seen that nothing is learned, from before the kill on
 
 
 def test_a_folder_belongs_to_one_run(finished, dataset, tmp_path):
@@ -162,7 +183,37 @@ def test_errors_come_before_anything_is_made(dataset, tmp_path):
         train(radius, run, model="icomformer")
     with pytest.raises(InputError, match="found 20 graphs, of which test would get none"):
         train(radius, run, test_ratio=0.01)
+    with pytest.raises(InputError, match="hyperparameters are: width, dropout"):
+        train(dataset, run, model_options={"hidden": 3})
+    with pytest.raises(InputError, match="with more than 2 atoms"):
+        train(dataset, run, max_atoms=2)
+    parts = tmp_path / "parts.lg"
+    names = [f"prototype-{n:07d}" for n in range(300)]
+    lg.write("prototypes:300?seed=1", parts, graph="comformer", workers=1, progress=False)
+    set_splits(parts, names={"train": names[:200], "test": names[200:]})
+    with pytest.raises(InputError, match="has the splits test, train; required: train, val and test"):
+        train(parts, run)
     assert not run.exists()
+
+
+def test_a_folder_behind_a_link(dataset, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    results = train(dataset, tmp_path / "link" / "run", n_epochs=1)
+    assert (tmp_path / "real" / "run" / "results.json").exists()
+    assert lg.predict(tmp_path / "link" / "run", dataset, progress=False).rows
+    assert results.checkpoint.exists()
+
+
+def test_labels_that_are_no_numbers_neither_teach_nor_judge(tmp_path):
+    inputs = [
+        (f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]), {"a": np.inf if n % 7 == 0 else float(n % 5)})
+        for n in range(120)
+    ]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, labels=["a"])
+    results = train(tmp_path / "c.lg", tmp_path / "run", target="a", loss="mse", n_epochs=40)
+    assert all(math.isfinite(float(row["val_loss"])) for row in rows(results.folder.metrics))
+    assert results.scores["a"]["mae"] < 0.5
 
 
 @pytest.mark.parametrize(
@@ -259,7 +310,7 @@ def test_predictions_need_the_graphs_of_the_run(finished, dataset, tmp_path):
     lg.write("prototypes:10?seed=4", tmp_path / "o.lg", graph="alignn", workers=1, progress=False)
     with pytest.raises(RecipeMismatch, match="the model was trained with lazygraph.graph"):
         lg.predict(finished.folder.path, tmp_path / "o.lg", progress=False)
-    with pytest.raises(InputError, match="found no checkpoint"):
+    with pytest.raises(InputError, match="found no finished run"):
         lg.predict(tmp_path, dataset)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="a checkpoint of something else"):

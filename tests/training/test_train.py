@@ -155,7 +155,8 @@ def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step, change
     assert resumed.predictions == whole.predictions
     assert max(float(row["seconds"]) for row in rows(folder / "metrics.csv")) < 60
     if "schedule" in changes:
-        assert float(losses(folder)[-1][-1]) == pytest.approx(1e-8, abs=0)  # it has seen that nothing is learned, from before the kill on
+        # It has seen that nothing is learned, from before the kill on.
+        assert float(losses(folder)[-1][-1]) == pytest.approx(1e-8, abs=0)
 
 
 def test_a_folder_belongs_to_one_run(finished, dataset, tmp_path):

@@ -48,11 +48,11 @@ class Clock:
 class Timed:
     """The compiled library, its calls timed."""
 
-    def __init__(self, library):
-        self.library, self.seconds = library, {}
+    def __init__(self, loops):
+        self.loops, self.seconds = loops, {}
 
     def __getattr__(self, name):
-        function = getattr(self.library, name)
+        function = getattr(self.loops, name)
 
         def call(*arguments):
             start = time.perf_counter()
@@ -95,7 +95,7 @@ def round_of(ds, seed):
         clock("PyG Batch")
         del batch, tensors, values, crystals, joined
         clock("freeing")
-    native._library = timed.library
+    native._library = timed.loops
     read, decode = timed.seconds["lg_batch_read"], timed.seconds["lg_batch_decode"]
     whole = clock.stages.pop("records to arrays")
     parts = {"read, hash, decompress": read, "decode": decode, "arrays around it": whole - read - decode}

@@ -31,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, and write the table."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are, and advertisements
     from lazygraph.training.predict import predict
     from lazygraph.training.report import write_predictions
+
+    # Once it is imported: it tells of devices, and advertises.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     if not Path(arguments.output).absolute().parent.is_dir():
         msg = f"there is no folder {Path(arguments.output).parent} to write {arguments.output} to"

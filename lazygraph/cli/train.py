@@ -78,10 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the scores."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # which devices there are, and advertisements
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.options import TrainOptions, read_toml
     from lazygraph.training.run import train
+
+    # Once it is imported: it tells of devices, and advertises.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     values = {} if arguments.config is None else read_toml(arguments.config)
     values.pop("dataset", None)  # of the run that the options are taken from

@@ -53,6 +53,7 @@ OPTIONS: dict[str, type] = {
     "test_ratio": float,
     "num_workers": int,
     "devices": int,
+    "num_nodes": int,
 }
 
 

@@ -31,6 +31,7 @@ AT_LEAST_ONE = (
     "patience",
     "keep",
     "checkpoint_every",
+    "num_nodes",
 )
 
 
@@ -66,7 +67,8 @@ class TrainOptions:
         val_ratio: share that is validated with.
         test_ratio: share that is tested with.
         num_workers: processes that read; 0 to let the loader choose.
-        devices: how many devices; 0 for all that there are.
+        devices: how many devices of each machine; 0 for all that there are.
+        num_nodes: how many machines, on each of which the same command is given, by Slurm or torchrun.
     """
 
     target: tuple[str, ...]
@@ -95,6 +97,7 @@ class TrainOptions:
     test_ratio: float = 0.1
     num_workers: int = 0
     devices: int = 0
+    num_nodes: int = 1
 
     def __post_init__(self) -> None:
         given: Any = self.target

@@ -197,6 +197,7 @@ def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks
         accelerator=accelerator(),
         plugins=[WholeFiles()],
         devices=options.devices or ("auto" if on_gpu else 1),
+        num_nodes=options.num_nodes,
         precision=precision,
         max_epochs=options.n_epochs,
         gradient_clip_val=options.gradient_clip,

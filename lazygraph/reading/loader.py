@@ -19,7 +19,7 @@ from lazygraph.errors import InputError
 from lazygraph.native import kernels
 from lazygraph.reading.ahead import Processes, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.orders import digest, order_of
+from lazygraph.reading.orders import check_whole, digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.sampling import Sampling
@@ -160,6 +160,8 @@ class Loader:
             msg = f"found a loader's state of version {state.get('version')!r}; required: {STATE}"
             raise InputError(msg)
         self._sampling().check(state["sampling"])
+        for name in ("epoch", "batches"):
+            check_whole(name, state[name], 0)
         self._next, self._now = _Place(int(state["epoch"]), int(state["batches"])), None
 
     def _batches(self, epoch: int) -> Batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from lazygraph.errors import InputError
 from lazygraph.reading.orders import BATCHES, Order, check_whole, digest, random_keys
 from lazygraph.reading.packing import Batches, pack, refuse_oversized, split
 
-__all__ = ["BatchSampler", "Sampling"]
+__all__ = ["Sampling"]
 
 RULES = 1  # raised when the same fields begin to give other batches
 POOL = 100  # batches whose graphs are sorted by size together
@@ -164,39 +164,3 @@ class Sampling:
         a_batch = min(int(limit) * n // totals[name] for name, limit in self.limits.items())
         # Were all sorted together, a small dataset would have the same batches in every epoch.
         return max(min(POOL * a_batch, n // 4), 1)
-
-
-class BatchSampler:
-    """The batches of one rank as lists of positions: what torch's ``DataLoader`` takes as ``batch_sampler``.
-
-    Gives the same epoch every time until ``set_epoch``. Holds the epoch's plan, 8 bytes a graph, in the process that
-    iterates; torch's workers are sent nothing but the lists.
-
-    Args:
-        sampling: the batches.
-
-    Example:
-        >>> from lazygraph.reading.orders import Sequential
-        >>> sampler = BatchSampler(Sampling(order=Sequential(5), limits={"graphs": 2}))
-        >>> list(sampler), len(sampler)
-        ([[0, 1], [2, 3], [4]], 3)
-        >>> sampler.set_epoch(1, start=2)
-        >>> list(sampler), len(sampler)
-        ([[4]], 1)
-    """
-
-    def __init__(self, sampling: Sampling) -> None:
-        self.sampling = sampling
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Go to an epoch, and there to the batch ``start`` of this rank."""
-        check_whole("start", start, 0)
-        self._batches = self.sampling.batches(epoch).skip(start)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._batches:
-            yield batch.tolist()

@@ -144,6 +144,8 @@ def test_a_state_of_something_else_is_refused(ds, tmp_path):
         lg.loader(lg.LazyGraphDataset(tmp_path / "o.lg"), 50, shuffle=True).load_state_dict(state)
     with pytest.raises(InputError, match="state of version 7; required: 1"):
         lg.loader(ds, 50, shuffle=True).load_state_dict({**state, "version": 7})
+    with pytest.raises(InputError, match="batches"):
+        lg.loader(ds, 50, shuffle=True).load_state_dict({**state, "batches": -1})
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 32}, {"max_atoms": 300}, {"max_edges": 5000, "batch_size": 40}])

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler as TorchBatchSampler
@@ -17,7 +16,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError
 from lazygraph.reading.orders import Sequential, Shuffled, Weighted, Windowed, digest
 from lazygraph.reading.packing import OversizedGraphs
-from lazygraph.reading.sampling import BatchSampler, Sampling
+from lazygraph.reading.sampling import Sampling
 
 ORDERS = {
     "sequential": Sequential,
@@ -138,7 +137,7 @@ def test_too_few_graphs_for_all_ranks_are_refused():
 def test_a_fixed_number_of_graphs_is_as_in_torch(n, size, drop_last):
     want = list(TorchBatchSampler(SequentialSampler(range(n)), size, drop_last))
     sampling = Sampling(order=Sequential(n), limits={"graphs": size}, drop_last=drop_last)
-    assert list(BatchSampler(sampling)) == want
+    assert listed(sampling.batches(0)) == want
 
 
 # ---- epochs ----
@@ -221,22 +220,11 @@ def test_buckets_keep_to_the_neighbourhood_of_their_windows():
 
 @given(samplings(orders=tuple(ORDERS), world_size=2, drop_last=True), st.integers(0, 5), st.integers(0, 12))
 def test_an_epoch_is_gone_on_with_from_any_batch(sampling, epoch, start):
-    sampler = BatchSampler(with_(sampling, rank=1))
-    sampler.set_epoch(epoch)
-    whole = list(sampler)
-    assert len(whole) == len(sampler)
-    sampler.set_epoch(epoch, start)
-    assert list(sampler) == whole[start:] == list(sampler)
-    assert len(sampler) == len(whole[start:])
-
-
-def test_the_same_batches_with_any_number_of_workers():
-    sampler = BatchSampler(Sampling(order=Shuffled(40), limits={"graphs": 7}))
-    sampler.set_epoch(2)
-    graphs = torch.arange(100, 140)
-    alone, two = ([b.tolist() for b in DataLoader(graphs, batch_sampler=sampler, num_workers=w)] for w in (0, 2))
-    assert alone == two == [[100 + i for i in batch] for batch in sampler]
-    assert all(type(i) is int for batch in sampler for i in batch)
+    batches = with_(sampling, rank=1).batches(epoch)
+    whole, rest = listed(batches), batches.skip(start)
+    assert len(whole) == len(batches)
+    assert listed(rest) == whole[start:]
+    assert len(rest) == len(whole[start:])
 
 
 FINGERPRINTED = {
@@ -329,10 +317,10 @@ def test_fields_that_do_not_fit_are_refused(change, message):
         Sampling(**fields | change)
 
 
-@pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0.5, 0)])
-def test_there_is_no_epoch_or_batch_before_the_first(epoch, start):
+@pytest.mark.parametrize("epoch", [-1, 0.5])
+def test_there_is_no_epoch_before_the_first(epoch):
     with pytest.raises(InputError, match="required: a whole number, at least 0"):
-        BatchSampler(Sampling(order=Sequential(4), limits={"graphs": 2})).set_epoch(epoch, start)
+        Sampling(order=Sequential(4), limits={"graphs": 2}).batches(epoch)
 
 
 # ---- a dataset ----
@@ -342,9 +330,9 @@ def test_batches_of_a_dataset_keep_their_budgets(prototypes):
     ds = lg.LazyGraphDataset(prototypes).where("n_atoms < 30")
     sizes = {"atoms": ds.columns["n_atoms"], "edges": ds.columns["n_edges"]}
     limits = {"atoms": 100, "edges": 3 * int(sizes["edges"].max())}
-    sampler = BatchSampler(Sampling(order=Shuffled(len(ds)), limits=limits, sizes=sizes))
+    batches = listed(Sampling(order=Shuffled(len(ds)), limits=limits, sizes=sizes).batches(0))
     visited = []
-    for batch in DataLoader(ds, batch_sampler=sampler, collate_fn=lg.collate):
+    for batch in DataLoader(ds, batch_sampler=batches, collate_fn=lg.collate):
         assert batch.num_nodes <= limits["atoms"]
         assert batch.num_edges <= limits["edges"]
         visited += batch.id

@@ -227,7 +227,7 @@ def test_labels_that_are_no_numbers_neither_teach_nor_judge(tmp_path):
     ],
     ids=str,
 )
-def test_options_have_an_effect_and_work_together(dataset, tmp_path, changes):
+def test_options_work_together(dataset, tmp_path, changes):
     results = train(dataset, tmp_path / "run", **changes)
     assert all(math.isfinite(score["mae"]) for score in results.scores.values())
     assert list(results.scores) == [changes.get("target", "density")] if "target" not in changes else changes["target"]
@@ -236,6 +236,27 @@ def test_options_have_an_effect_and_work_together(dataset, tmp_path, changes):
         assert steps == 3 * 3  # three epochs of eight batches
     if "keep" in changes:
         assert len(list(results.folder.checkpoints.glob("best-*"))) == min(2, results.epochs)
+
+
+def test_every_option_changes_what_is_learned(dataset, tmp_path):
+    """Each by itself: an option that does nothing would give the losses of the defaults."""
+    alone = {
+        "loss": "mse",
+        "schedule": "cosine",
+        "gradient_clip": 1e-3,
+        "accumulate": 2,
+        "ema_decay": 0.9,
+        "weight_decay": 0.9,
+        "learning_rate": 0.02,
+        "batch_size": 16,
+        "max_atoms": 300,
+        "seed": 7,
+        "model_options": {"dropout": 0.5},
+    }
+    seen = [losses(train(dataset, tmp_path / "defaults").folder.path)]
+    for name, value in alone.items():
+        seen.append(losses(train(dataset, tmp_path / name, **{name: value}).folder.path))
+        assert seen[-1] not in seen[:-1], name
 
 
 def test_patience_ends_a_run_that_learns_nothing(dataset, tmp_path):

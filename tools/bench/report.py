@@ -3,8 +3,8 @@
     python tools/bench/report.py RESULTS    every RESULTS/NAME.json becomes the result of benchmark NAME
     python tools/bench/report.py            only writes the tables again
 
-The tables of benchmark NAME stand in the page between `<!-- begin NAME -->` and `<!-- end NAME -->`; all other text is
-written by hand.
+`--page reliability` does the same for the runs of tools/soak. The tables of NAME stand in the page between
+`<!-- begin NAME -->` and `<!-- end NAME -->`; all other text is written by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def page(text, results):
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
         if not pattern.search(text):
-            raise SystemExit(f"found no {begin} ... {end} in benchmarks.md; required: one for every benchmark")
+            raise SystemExit(f"found no {begin} ... {end} in the page; required: one for every result")
         body = f"{begin}\n\n{section(result)}\n\n{end}"
         text = pattern.sub(lambda _, body=body: body, text, count=1)
     return text
@@ -54,9 +54,10 @@ def markdown(table):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="?", help="a folder of NAME.json files")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="where benchmarks.json and benchmarks.md are")
+    parser.add_argument("--page", default="benchmarks", help="the page, docs/PAGE.md and docs/PAGE.json")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder of the page")
     options = parser.parse_args()
-    stored, text = options.docs / "benchmarks.json", options.docs / "benchmarks.md"
+    stored, text = options.docs / f"{options.page}.json", options.docs / f"{options.page}.md"
     results = json.loads(stored.read_text()) if stored.exists() else {}
     if options.results:
         results |= {file.stem: json.loads(file.read_text()) for file in sorted(options.results.glob("*.json"))}

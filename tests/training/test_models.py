@@ -18,7 +18,7 @@ from lazygraph.training.models.basis import BatchNorm, GaussianBasis, mean_over_
 
 SMALL = {
     "icomformer": {"hidden_channels": 24, "num_rbf": 16},
-    "ecomformer": {"hidden_channels": 24, "num_rbf": 16, "tensor_channels": 8},
+    "ecomformer": {"hidden_channels": 24, "num_rbf": 16, "scalar_channels": 6, "tensor_channels": 4},
     "cgcnn": {"atom_fea_len": 16, "h_fea_len": 24},
 }
 NAMES = sorted(SMALL)
@@ -262,7 +262,7 @@ def test_the_centre_hears_its_neighbours_and_not_the_other_way_round(name):
 
 
 def test_the_equivariant_layer_hears_its_neighbours_too():
-    layer = comformer.EquivariantUpdate(6, 4).double().eval()
+    layer = comformer.EquivariantUpdate(6, 4, 2).double().eval()
     batch = by_hand([(0, 1)], n_atoms=2)
     edges, harmonics = torch.rand(1, 6, dtype=torch.float64), spherical_harmonics(batch.edge_attr)
     x = batch.x[:, :6].clone().requires_grad_()
@@ -271,6 +271,39 @@ def test_the_equivariant_layer_hears_its_neighbours_too():
     (of_neighbor,) = torch.autograd.grad(found[1].sum(), x)
     assert (of_centre[1] != 0).all()
     assert (of_neighbor[0] == 0).all()
+
+
+def test_the_merged_maps_of_the_attention_are_the_published_ones():
+    """Keys and values as the paper has them: centre, neighbour and edge projected, side by side into a perceptron."""
+    torch.manual_seed(3)
+    c = 5
+    layer = comformer.NodeTransformer(c).double().eval()
+    project = {n: torch.nn.Linear(c, c).double() for n in ("key", "value", "edge")}
+    perceptron = {n: torch.nn.Linear(3 * c, c).double() for n in ("key", "value")}
+    attention = layer.attention
+    with torch.no_grad():
+        for half, name in ((slice(0, c), "key"), (slice(c, None), "value")):
+            of_center, of_neighbor, of_edge = perceptron[name].weight.split(c, dim=1)
+            inner, edge = project[name], project["edge"]
+            attention.from_a.weight[half] = of_center @ inner.weight
+            attention.from_a.bias[half] = (
+                perceptron[name].bias + (of_center + of_neighbor) @ inner.bias + of_edge @ edge.bias
+            )
+            layer.from_neighbor.weight[half] = of_neighbor @ inner.weight
+            attention.from_c.weight[half] = of_edge @ edge.weight
+    x, edges = torch.randn(4, c, dtype=torch.float64), torch.randn(6, c, dtype=torch.float64)
+    edge_index = torch.tensor([[0, 1, 1, 2, 3, 3], [1, 0, 2, 1, 0, 3]])
+    center, neighbor = edge_index
+    hidden = {
+        n: torch.nn.functional.silu(
+            perceptron[n](torch.cat([project[n](x)[center], project[n](x)[neighbor], project["edge"](edges)], dim=1))
+        )
+        for n in perceptron
+    }
+    score = attention.query(x)[center] * attention.key(hidden["key"]) / c**0.5
+    messages = torch.sigmoid(attention.norm(score)) * attention.value(hidden["value"])
+    total = torch.zeros(4, c, dtype=torch.float64).index_add(0, center, messages)
+    close(layer(x, edge_index, edges), torch.nn.functional.softplus(x + layer.norm(layer.out(total))), 1e-12)
 
 
 def test_cgcnn_is_that_of_the_published_table(tmp_path, crystals):
@@ -305,8 +338,8 @@ def test_icomformer_reads_lengths_and_angles_of_lattice_vectors(crystals, batch_
     swapped.edge_nei = batch.edge_nei[:, [2, 0, 1]]
     assert (model(longer) - expected).abs().max() > 1e-6
     assert (model(turned) - expected).abs().max() > 1e-6
-    # messages are summed, so which of the three comes first is no matter
-    close(model(swapped), expected)
+    # each of the three has a map of its own
+    assert (model(swapped) - expected).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -326,7 +359,7 @@ def test_ecomformer_reads_harmonics_of_degrees_1_and_2(degree, monkeypatch, crys
 def test_the_equivariant_layer_sees_angles_and_not_orientations():
     """A path of three atoms with all lengths alike: bent, straight, and bent but turned."""
     torch.manual_seed(2)
-    layer = comformer.EquivariantUpdate(6, 4).double().eval()
+    layer = comformer.EquivariantUpdate(6, 4, 2).double().eval()
     edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     x, edges = torch.rand(3, 6, dtype=torch.float64), torch.rand(1, 6, dtype=torch.float64).expand(4, 6)
 

@@ -1,7 +1,8 @@
 """iComFormer and eComFormer, written from the paper.
 
 Source of all of it: Yan, Fu, Qian, Qian and Ji, "Complete and Efficient Graph Transformers for Crystal Material
-Property Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here.
+Property Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here; where it is silent (sizes of the tensor
+products, a map for each lattice vector, a linear map after the sums) the facts are those of the authors' own program.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import Linear, SiLU, Softplus
 from torch.nn.functional import silu, softplus
 from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import scatter
 
 from lazygraph.errors import InputError
 from lazygraph.training.models.basis import COMPONENTS, BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
@@ -25,9 +27,9 @@ class Attention(torch.nn.Module):
     """The gated message of the paper's transformer layers, from three inputs a, b and c to a.
 
     ``sigmoid(BN(q * k / sqrt(C))) * v``, elementwise, where q is linear in a, and k and v are two-layer perceptrons of
-    a, b and c together. The paper's first projections (LN_K, LN_V) and the first layers of its perceptrons (xi_K, xi_V)
-    are linear maps one after the other, hence one here, and a map of several inputs is a sum of one map each. So what
-    depends on an atom is computed once an atom, not once an edge. The key sees c too, in the paper only the value does.
+    a, b and c together. The published projections (LN_K, LN_V) and the first layers of the perceptrons are linear maps
+    one after the other, hence one here, and a map of several inputs is a sum of one map each. So what depends on an
+    atom is computed once an atom, not once an edge. The layer that owns it has the map of b.
 
     Args:
         channels: C, of all inputs and of the message.
@@ -37,14 +39,13 @@ class Attention(torch.nn.Module):
         super().__init__()
         self.query = Linear(channels, channels)
         self.from_a = Linear(channels, 2 * channels)
-        self.from_b = Linear(channels, 2 * channels, bias=False)
         self.from_c = Linear(channels, 2 * channels, bias=False)
         self.key = Linear(channels, channels)
         self.value = Linear(channels, channels)
         self.norm = BatchNorm(channels)
 
     def forward(self, query: Tensor, parts: Tensor) -> Tensor:
-        """The message (..., C), of ``query`` (..., C) of a, and ``parts`` (..., 2C): ``from_a + from_b + from_c``."""
+        """The message (..., C), of ``query`` (..., C) of a, and ``parts`` (..., 2C): the sum of the maps of a, b, c."""
         for_key, for_value = silu(parts).chunk(2, dim=-1)
         score = query * self.key(for_key) / math.sqrt(query.shape[-1])
         gate = torch.sigmoid(self.norm(score.flatten(0, -2))).view_as(score)
@@ -53,7 +54,7 @@ class Attention(torch.nn.Module):
 
 
 class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
-    """The node-wise transformer layer: ``softplus(x + BN(sum of the messages from the neighbours))``.
+    """The node-wise transformer layer: ``softplus(x + BN(linear(sum of the messages from the neighbours)))``.
 
     An atom in row 0 of ``edge_index`` attends to those in row 1.
 
@@ -64,6 +65,8 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
     def __init__(self, channels: int) -> None:
         super().__init__(aggr="sum", flow="target_to_source")
         self.attention = Attention(channels)
+        self.from_neighbor = Linear(channels, 2 * channels, bias=False)
+        self.out = Linear(channels, channels, bias=False)  # a bias would be lost in the normalisation
         self.norm = BatchNorm(channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, edges: Tensor) -> Tensor:
@@ -73,10 +76,10 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
             edge_index,
             query=attention.query(x),
             center=attention.from_a(x),
-            neighbor=attention.from_b(x),
+            neighbor=self.from_neighbor(x),
             edge=attention.from_c(edges),
         )
-        return softplus(x + self.norm(total))
+        return softplus(x + self.norm(self.out(total)))
 
     def message(self, query_i: Tensor, center_i: Tensor, neighbor_j: Tensor, edge: Tensor) -> Tensor:
         """(E, C), for PyG: ``_i`` is of the centre of an edge, ``_j`` of its neighbour."""
@@ -85,9 +88,10 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
 
 
 class EdgeTransformer(torch.nn.Module):
-    """The edge-wise transformer layer: ``softplus(edge + BN(sum of the messages from the three lattice vectors))``.
+    """The edge-wise transformer layer: ``softplus(edge + BN(linear(sum of the messages from the lattice vectors)))``.
 
-    The message of a lattice vector is made of the edge, the vector's length, and the angle between the two.
+    The message of a lattice vector is made of the edge, the vector's length, and the angle between the two. Lengths of
+    the first, second and third lattice vector have a map each.
 
     Args:
         channels: C, of edges, lengths and angles.
@@ -96,6 +100,8 @@ class EdgeTransformer(torch.nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.attention = Attention(channels)
+        self.from_lengths = torch.nn.ModuleList(Linear(channels, 2 * channels, bias=False) for _ in range(3))
+        self.out = Linear(channels, channels, bias=False)
         self.norm = BatchNorm(channels)
 
     def forward(self, edges: Tensor, lengths: Tensor, angles: Tensor, graph_of_edge: Tensor) -> Tensor:
@@ -108,83 +114,80 @@ class EdgeTransformer(torch.nn.Module):
             graph_of_edge: (E,).
         """
         attention = self.attention
-        parts = attention.from_a(edges).unsqueeze(1) + attention.from_b(lengths)[graph_of_edge]
+        of_lattice = torch.stack([self.from_lengths[m](lengths[:, m]) for m in range(3)], dim=1)
+        parts = attention.from_a(edges).unsqueeze(1) + of_lattice[graph_of_edge]
         messages = attention(attention.query(edges).unsqueeze(1), parts + attention.from_c(angles))
-        return softplus(edges + self.norm(messages.sum(dim=1)))
-
-
-class _Raise(MessagePassing):  # type: ignore[misc]
-    """The first tensor product: scalars of neighbours (N, K) times harmonics, averaged to (N, 9, K)."""
-
-    def __init__(self) -> None:
-        super().__init__(aggr="mean", flow="target_to_source", node_dim=0)
-
-    def forward(self, x: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        raised: Tensor = self.propagate(edge_index, x=x, weights=weights, harmonics=harmonics)
-        return raised
-
-    def message(self, x_j: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        degrees = torch.split(harmonics.unsqueeze(-1), [*COMPONENTS], dim=1)
-        scalars = torch.split(x_j.unsqueeze(1) * weights, 1, dim=1)
-        return torch.cat([s * h for s, h in zip(scalars, degrees, strict=True)], dim=1)
-
-
-class _Lower(MessagePassing):  # type: ignore[misc]
-    """The second tensor product: tensors of neighbours (N, 9, K) with harmonics, degree by degree, to (N, 3, K)."""
-
-    def __init__(self) -> None:
-        super().__init__(aggr="mean", flow="target_to_source", node_dim=0)
-
-    def forward(self, tensors: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        lowered: Tensor = self.propagate(edge_index, tensors=tensors, weights=weights, harmonics=harmonics)
-        return lowered
-
-    def message(self, tensors_j: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        degrees = torch.split(tensors_j * harmonics.unsqueeze(-1), [*COMPONENTS], dim=1)
-        # Over the root of 2l + 1, the product of two harmonics of any degree has the mean square 1.
-        products = [degree.sum(dim=1) / math.sqrt(degree.shape[1]) for degree in degrees]
-        return torch.stack(products, dim=1) * weights
+        return softplus(edges + self.norm(self.out(messages.sum(dim=1))))
 
 
 class EquivariantUpdate(torch.nn.Module):
     """The node-wise equivariant updating layer: what two rounds of tensor products see of directions, as scalars.
 
-    The first round makes tensors of degrees 0, 1 and 2 of the scalars of neighbours and the harmonics of edges, the
-    second multiplies the tensors of neighbours with the harmonics of edges and keeps what a rotation leaves as it is::
+    The first round makes S scalars, K vectors (l = 1) and K tensors (l = 2) of the scalars of neighbours and the
+    harmonics of edges; the second multiplies those of neighbours with the harmonics of edges and keeps what a rotation
+    leaves as it is. Every channel meets every other, with weights that a perceptron makes of each edge::
 
-        t_i^l = mean_j w_l(e_ij) s_j Y_l(r_ij)                  s = linear(x);  t_i^0 += s_i
-        u_i   = mean_j v_l(e_ij) (t_j^l . Y_l(r_ij)), l = 0..2
-        x_i  <- softplus(linear(softplus(BN(linear(u_i))))) + linear(x_i)
+        t_i = mean_j (A(e_ij) s_j) Y(r_ij),   + s_i where l = 0        s = linear(x),  A is (S + 2K, S)
+        u_i = mean_j B(e_ij) (t_j . Y(r_ij))                           B is (S, S + 2K)
+        x_i <- softplus(linear(softplus(BN(u_i)))) + linear(x_i)
 
-    In the paper every channel meets every other in the products; here, as in NequIP (Batzner et al., Nat. Commun. 13,
-    2453, 2022), the products are channel by channel with weights w and v that are linear in the features of the edge,
-    and linear maps mix the channels before and after.
+    These are the fully connected tensor products of e3nn with the path normalisation "element" (a test compares them).
 
     Args:
         channels: C, of atoms and edges.
-        tensor_channels: K, of the tensors.
+        scalars: S.
+        tensors: K, of vectors and as many of tensors.
     """
 
-    def __init__(self, channels: int, tensor_channels: int) -> None:
+    def __init__(self, channels: int, scalars: int, tensors: int) -> None:
         super().__init__()
-        self.scalars = Linear(channels, tensor_channels)
-        self.weights = Linear(channels, 6 * tensor_channels)
-        self.raise_ = _Raise()
-        self.lower = _Lower()
-        # A bias would be lost in the normalisation that follows.
-        self.mix = Linear(3 * tensor_channels, channels, bias=False)
-        self.nonlinear = torch.nn.Sequential(BatchNorm(channels), Softplus(), Linear(channels, channels), Softplus())
+        self.count, self.tensors = scalars, tensors
+        self.scalars = Linear(channels, scalars)
+        self.first, self.second = (
+            torch.nn.Sequential(
+                Linear(channels, channels), Softplus(), Linear(channels, scalars * (scalars + 2 * tensors))
+            )
+            for _ in range(2)
+        )
+        self.nonlinear = torch.nn.Sequential(BatchNorm(scalars), Softplus(), Linear(scalars, channels), Softplus())
         self.skip = Linear(channels, channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, edges: Tensor, harmonics: Tensor) -> Tensor:
         """(N, C) new features of atoms, from theirs (N, C), those of edges (E, C), and harmonics (E, 9) of edges."""
         scalars = self.scalars(x)
-        first, second = self.weights(edges).unflatten(1, (2, 3, -1)).unbind(1)
-        tensors = self.raise_(scalars, edge_index, first, harmonics)
-        tensors = torch.cat([tensors[:, :1] + scalars.unsqueeze(1), tensors[:, 1:]], dim=1)
-        invariants = self.lower(tensors, edge_index, second, harmonics)
-        updated: Tensor = self.nonlinear(self.mix(invariants.flatten(1))) + self.skip(x)
+        tensors = self.raised(scalars, edge_index, self.first(edges), harmonics)
+        tensors = torch.cat([tensors[:, : self.count] + scalars, tensors[:, self.count :]], dim=1)
+        invariants = self.lowered(tensors, edge_index, self.second(edges), harmonics)
+        updated: Tensor = self.nonlinear(invariants) + self.skip(x)
         return updated
+
+    def raised(self, scalars: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
+        """The first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) scalars, vectors, tensors."""
+        of_edges = weights.unflatten(1, (-1, self.count)) / math.sqrt(self.count)
+        products = torch.bmm(of_edges, scalars[edge_index[1]].unsqueeze(2))
+        parts = products.split([self.count, self.tensors, self.tensors], dim=1)
+        degrees = harmonics.unsqueeze(1).split([*COMPONENTS], dim=2)
+        raised = torch.cat([(p * y).flatten(1) for p, y in zip(parts, degrees, strict=True)], dim=1)
+        return _mean_over_neighbors(raised, edge_index, len(scalars))
+
+    def lowered(self, tensors: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
+        """The second product: (N, S + 3K + 5K) tensors, (E, S (S + 2K)) weights -> (N, S) scalars."""
+        counts = (self.count, self.tensors, self.tensors)
+        parts = tensors[edge_index[1]].split([n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
+        degrees = harmonics.unsqueeze(2).split([*COMPONENTS], dim=1)
+        # Over the root of 2l + 1, the product of two harmonics of any degree has the mean square 1.
+        products = [
+            torch.bmm(part.unflatten(1, (-1, m)), y) / math.sqrt(m)
+            for part, y, m in zip(parts, degrees, COMPONENTS, strict=True)
+        ]
+        invariants = torch.cat(products, dim=1)
+        of_edges = weights.unflatten(1, (self.count, -1)) / math.sqrt(sum(counts))
+        return _mean_over_neighbors(torch.bmm(of_edges, invariants).squeeze(2), edge_index, len(tensors))
+
+
+def _mean_over_neighbors(messages: Tensor, edge_index: Tensor, n_atoms: int) -> Tensor:
+    mean: Tensor = scatter(messages, edge_index[0], dim=0, dim_size=n_atoms, reduce="mean")
+    return mean
 
 
 class _Comformer(torch.nn.Module):
@@ -275,9 +278,10 @@ class EComformer(_Comformer):
         hidden_channels: of atoms and edges.
         num_layers: node-wise layers.
         num_rbf: centres of the expansion of lengths.
-        tensor_channels: of the tensors in the equivariant layer.
+        scalar_channels: of the scalars in the equivariant layer.
+        tensor_channels: of its vectors, and of its tensors.
 
-    Source: the paper; the defaults are those of its experiments, but for ``tensor_channels``.
+    Source: the paper; the defaults are those of its experiments.
     """
 
     def __init__(
@@ -288,10 +292,11 @@ class EComformer(_Comformer):
         hidden_channels: int = 256,
         num_layers: int = 3,
         num_rbf: int = 256,
-        tensor_channels: int = 64,
+        scalar_channels: int = 64,
+        tensor_channels: int = 8,
     ) -> None:
         super().__init__(outputs, node_features, hidden_channels, num_layers, num_rbf)
-        self.update = EquivariantUpdate(hidden_channels, tensor_channels)
+        self.update = EquivariantUpdate(hidden_channels, scalar_channels, tensor_channels)
 
     def forward(self, batch: Any) -> Tensor:
         """(B, outputs) for a PyG batch of B graphs; see the class."""

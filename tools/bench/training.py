@@ -7,7 +7,8 @@ than published, for a processor. The mean predictor knows the training labels an
 are those of the processor over two cores, which other work on the machine does not lengthen.
 
 Published errors are those of matbench v0.1 (Dunn et al., npj Comput. Mater. 6, 138, 2020; its leaderboard): five folds
-of all 1,265 phonons, and of all 18,928 perovskites, of which 7,572 have their labels here.
+of all 1,265 phonons, and of all 18,928 perovskites, of which 7,572 have their labels here (there and here of a whole
+cell of five atoms).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import lazygraph as lg
 # title: source, target, unit, model, epochs
 JARVIS = "jarvis/jdft_3d_superconductors.json.zip", "formation_energy_peratom", "eV/atom"
 PHONONS = "matbench/matbench_phonons.json.gz", "last phdos peak", "1/cm"
-PEROVSKITES = ["perov_5/val.csv", "perov_5/test.csv"], "heat_all", "eV/atom"
+PEROVSKITES = ["perov_5/val.csv", "perov_5/test.csv"], "heat_all", "eV/cell"
 CASES = {
     "JARVIS superconductors, formation energy, iComFormer": (*JARVIS, "icomformer", 50, None),
     "JARVIS superconductors, formation energy, CGCNN": (*JARVIS, "cgcnn", 200, None),

@@ -163,25 +163,25 @@ class EquivariantUpdate(torch.nn.Module):
 
     def raised(self, scalars: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         """The first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) scalars, vectors, tensors."""
-        of_edges = weights.unflatten(1, (-1, self.count)) / math.sqrt(self.count)
+        of_edges = weights.view(len(weights), -1, self.count) / math.sqrt(self.count)
         products = torch.bmm(of_edges, scalars[edge_index[1]].unsqueeze(2))
-        parts = products.split([self.count, self.tensors, self.tensors], dim=1)
-        degrees = harmonics.unsqueeze(1).split([*COMPONENTS], dim=2)
+        parts = torch.split(products, [self.count, self.tensors, self.tensors], dim=1)
+        degrees = torch.split(harmonics.unsqueeze(1), [*COMPONENTS], dim=2)
         raised = torch.cat([(p * y).flatten(1) for p, y in zip(parts, degrees, strict=True)], dim=1)
         return _mean_over_neighbors(raised, edge_index, len(scalars))
 
     def lowered(self, tensors: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         """The second product: (N, S + 3K + 5K) tensors, (E, S (S + 2K)) weights -> (N, S) scalars."""
         counts = (self.count, self.tensors, self.tensors)
-        parts = tensors[edge_index[1]].split([n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
-        degrees = harmonics.unsqueeze(2).split([*COMPONENTS], dim=1)
+        parts = torch.split(tensors[edge_index[1]], [n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
+        degrees = torch.split(harmonics.unsqueeze(2), [*COMPONENTS], dim=1)
         # Over the root of 2l + 1, the product of two harmonics of any degree has the mean square 1.
         products = [
-            torch.bmm(part.unflatten(1, (-1, m)), y) / math.sqrt(m)
+            torch.bmm(part.reshape(len(part), -1, m), y) / math.sqrt(m)
             for part, y, m in zip(parts, degrees, COMPONENTS, strict=True)
         ]
         invariants = torch.cat(products, dim=1)
-        of_edges = weights.unflatten(1, (self.count, -1)) / math.sqrt(sum(counts))
+        of_edges = weights.view(len(weights), self.count, -1) / math.sqrt(sum(counts))
         return _mean_over_neighbors(torch.bmm(of_edges, invariants).squeeze(2), edge_index, len(tensors))
 
 

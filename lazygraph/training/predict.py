@@ -19,6 +19,7 @@ from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.loader import loader
+from lazygraph.reading.views import View, view
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.training.folder import Folder
 from lazygraph.training.models import find_model
@@ -55,7 +56,7 @@ class Trained:
 
     module: GraphModule
     spec: GraphSpec | None
-    view: str
+    view: View
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trained:
@@ -85,7 +86,8 @@ class Trained:
         network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
         module = GraphModule(network, targets, options)
         module.load_state_dict(checkpoint["state_dict"])
-        return cls(module, None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"]), stored["view"])
+        spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
+        return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
 
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
         """A dataset as the model sees graphs.

@@ -141,7 +141,9 @@ def prepare(
 ) -> tuple[LazyGraphDataset, GraphModule, LazyGraphDataModule]:
     """Everything that a run starts with; raises whatever is wrong with options and dataset, and writes nothing."""
     entry = find_model(options.model)
-    dataset = LazyGraphDataset(path, target=list(options.target), view=entry.view)
+    targets = list(options.target)
+    view, model_options = entry.fitted(LazyGraphDataset(path, target=targets), options.model_options)
+    dataset = LazyGraphDataset(path, target=targets, view=view)
     data = LazyGraphDataModule(
         dataset,
         None if has_splits(dataset) else options.ratios,
@@ -159,21 +161,17 @@ def prepare(
                 msg = f"found no value of {label!r} among the {len(part)} graphs of {name}; required: at least one"
                 raise LabelError(msg)
     data.val_dataloader(), data.test_dataloader()  # which say what is wrong with them
-    targets = Targets.of(data.splits["train"], options.target, classify=options.task == "classification")
+    learned = Targets.of(data.splits["train"], options.target, classify=options.task == "classification")
     lightning.seed_everything(options.seed, verbose=False)
-    network = entry.build(targets.outputs, **options.model_options)
-    return dataset, GraphModule(network, targets, options, stored=_stored(dataset, options)), data
-
-
-def _stored(dataset: LazyGraphDataset, options: TrainOptions) -> dict[str, Any]:
-    """What a checkpoint says of the graphs, so that predictions are made of the same kind."""
-    return {
+    network = entry.build(learned.outputs, **model_options)
+    stored = {
         "version": 1,
         "model": options.model,
-        "model_options": dict(options.model_options),
-        "view": dataset.view.name,
+        "model_options": model_options,
+        "view": {"name": view.name, "parameters": view.parameters},
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
+    return dataset, GraphModule(network, learned, options, stored), data
 
 
 def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks: list[Callback]) -> lightning.Trainer:

@@ -75,9 +75,13 @@ class View(ABC):
             f"{preset!r}. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
         )
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those that are not at their defaults: ``lazygraph.view(v.name, **v.parameters)`` is the view again."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
     def __repr__(self) -> str:
-        shown = [repr(self.name)]
-        shown += [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        shown = [repr(self.name), *(f"{name}={value!r}" for name, value in self.parameters.items())]
         return f"lazygraph.view({', '.join(shown)})"
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InputError
+from lazygraph.reading.views import View, view
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from lazygraph.reading.dataset import LazyGraphDataset
+
+Fitted = tuple[View, dict[str, Any]]
 
 __all__ = ["MODELS", "ModelEntry", "find_model"]
 
@@ -31,6 +36,12 @@ class ModelEntry:
     """The recipe whose graphs suit it; empty where any will do."""
     build: Callable[..., Module]
     """``build(outputs, **hyperparameters)``: a model that makes (B, outputs) of a batch of B graphs."""
+    fit: Callable[[LazyGraphDataset, Mapping[str, Any]], Fitted] | None = None
+    """Of a model that has to know something of its graphs: what ``fitted`` gives."""
+
+    def fitted(self, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
+        """The view to read a dataset with, and all hyperparameters, those included that its graphs say."""
+        return (view(self.view), dict(hyperparameters)) if self.fit is None else self.fit(dataset, hyperparameters)
 
 
 def find_model(name: str) -> ModelEntry:
@@ -68,6 +79,11 @@ def find_model(name: str) -> ModelEntry:
     return ModelEntry(name, view, preset, partial(_construct, module, kind))
 
 
+def _fit(module: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
+    found: Fitted = importlib.import_module(module).fit_to(dataset, hyperparameters)
+    return found
+
+
 def _construct(module: str, kind: str, /, outputs: int, **hyperparameters: Any) -> Module:
     constructor: Callable[..., Module] = getattr(importlib.import_module(module), kind)
     signature = inspect.signature(constructor)
@@ -97,7 +113,10 @@ _ALL = (
     # It reads no lattice vectors, so it need not be given them: they are half of that view's bytes.
     ModelEntry("ecomformer", "matformer", "comformer", partial(_construct, f"{__name__}.comformer", "EComformer")),
     ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
-    ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.interop", "M3GNet")),
+    ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.matgl", "M3GNet")),
+    ModelEntry(
+        "mace", "mace", "mace", partial(_construct, f"{__name__}.mace", "Mace"), partial(_fit, f"{__name__}.mace")
+    ),
 )
 
 MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ALL}

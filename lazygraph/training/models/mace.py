@@ -1,0 +1,151 @@
+"""MACE of mace-torch, fed through the view ``mace``, and what it has to know of the graphs that it learns from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import Linear, SiLU
+
+from lazygraph.crystal import symbols_to_numbers
+from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
+from lazygraph.reading.views import View, view
+from lazygraph.training.models.basis import mean_over_atoms
+
+if TYPE_CHECKING:
+    from lazygraph.reading.dataset import LazyGraphDataset
+
+__all__ = ["Mace", "fit_to"]
+
+READS = ("node_attrs", "positions", "edge_index", "shifts", "unit_shifts", "cell", "batch", "ptr")
+UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+class Mace(torch.nn.Module):
+    """MACE, for properties of a crystal that do not grow with it: what it knows of atoms, averaged, and a perceptron.
+
+    The invariant features of all interactions are taken in the place of MACE's own energies. Reads the view ``mace`` of
+    graphs of the preset ``mace``, with the same elements.
+
+    Args:
+        outputs: numbers to predict for a graph.
+        elements: symbols of the elements that it can tell apart; those of the dataset unless given.
+        cutoff: of the edges, A; that of the recipe unless given.
+        avg_num_neighbors: by which sums over neighbours are divided; that of the dataset unless given.
+        channels: of each irreducible representation of atoms.
+        max_L: the greatest degree of atoms' features.
+        max_ell: the greatest degree of the harmonics of edges.
+        correlation: bodies that meet in a product, less one.
+        num_interactions: layers.
+        num_bessel: radial functions.
+        num_polynomial_cutoff: the order of the polynomial that ends them.
+        radial_MLP: hidden layers of the radial perceptron.
+
+    Raises:
+        MissingExtra: mace-torch is not installed.
+
+    Source: Batatia et al., NeurIPS 2022, arXiv:2206.07697; the defaults are the published ones of the MACE-MP models'
+    medium size (Batatia et al., arXiv:2401.00096), mace-torch 0.3.
+    """
+
+    def __init__(
+        self,
+        outputs: int = 1,
+        *,
+        elements: Sequence[str],
+        cutoff: float,
+        avg_num_neighbors: float,
+        channels: int = 128,
+        max_L: int = 1,  # noqa: N803  # mace-torch's names
+        max_ell: int = 3,
+        correlation: int = 3,
+        num_interactions: int = 2,
+        num_bessel: int = 10,
+        num_polynomial_cutoff: int = 5,
+        radial_MLP: Sequence[int] = (64, 64, 64),  # noqa: N803
+    ) -> None:
+        super().__init__()
+        modules, o3 = _packages()
+        numbers = sorted(symbols_to_numbers(list(elements)).tolist())
+        residual = modules.blocks.RealAgnosticResidualInteractionBlock
+        hidden = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(max_L + 1)])
+        self.network = modules.MACE(
+            r_max=cutoff,
+            num_bessel=num_bessel,
+            num_polynomial_cutoff=num_polynomial_cutoff,
+            max_ell=max_ell,
+            interaction_cls=residual,
+            interaction_cls_first=residual,
+            num_interactions=num_interactions,
+            num_elements=len(numbers),
+            hidden_irreps=hidden,
+            MLP_irreps=o3.Irreps("16x0e"),
+            atomic_energies=torch.zeros(len(numbers)).numpy(),
+            avg_num_neighbors=avg_num_neighbors,
+            atomic_numbers=numbers,
+            correlation=correlation,
+            gate=torch.nn.functional.silu,
+            radial_MLP=list(radial_MLP),
+        )
+        # Its energies: in several processes, weights that no loss reaches are an error.
+        self.network.readouts = torch.nn.ModuleList()
+        self._invariants = [channels * (max_L + 1) ** 2 * layer for layer in range(num_interactions)]
+        self.channels = channels
+        width = channels * num_interactions
+        self.readout = torch.nn.Sequential(Linear(width, channels), SiLU(), Linear(channels, outputs))
+
+    def forward(self, batch: Any) -> Tensor:
+        """(B, outputs) for a PyG batch of B graphs."""
+        found = self.network({name: batch[name] for name in READS}, training=self.training, compute_force=False)
+        features: Tensor = found["node_feats"]  # of each interaction: scalars first, then what a rotation turns
+        invariants = torch.cat([features[:, first : first + self.channels] for first in self._invariants], dim=1)
+        predicted: Tensor = self.readout(mean_over_atoms(invariants, batch))
+        return predicted
+
+
+def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View, dict[str, Any]]:
+    """The view of a dataset's graphs for MACE, and its hyperparameters, with those filled in that the graphs say.
+
+    Raises:
+        RecipeMismatch: the graphs do not hold every neighbour within a cutoff.
+        InputError: the dataset has elements that the model is not to know.
+    """
+    spec = dataset.spec
+    if spec is None or spec.rule != "radius":
+        msg = (
+            f"the model 'mace' found graphs of the recipe {spec!r}; required: every neighbour within a cutoff, as the "
+            "preset 'mace' has. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph mace"
+        )
+        raise RecipeMismatch(msg)
+    found = sorted(set(re.findall("[A-Z][a-z]?", "".join(set(dataset.columns["formula"].tolist())))))
+    elements = tuple(options.get("elements") or found)
+    if missing := sorted(set(found) - set(elements)):
+        msg = f"the dataset holds {', '.join(missing)}; required: only the elements of the model, {', '.join(elements)}"
+        raise InputError(msg)
+    columns = dataset.columns
+    neighbors = float(columns["n_edges"].sum()) / max(float(columns["n_atoms"].sum()), 1.0)
+    filled = {"elements": list(elements), "cutoff": spec.cutoff, "avg_num_neighbors": neighbors or 1.0}
+    return view("mace", elements=elements), filled | dict(options)
+
+
+def _packages() -> tuple[Any, Any]:
+    """``mace.modules`` and ``e3nn.o3``."""
+    before = os.environ.get(UNSAFE)
+    try:
+        # In this order: e3nn 0.4.4 cannot be imported before mace, which prints what it does not find.
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module("mace.modules"), importlib.import_module("e3nn.o3")
+    except ModuleNotFoundError as error:
+        msg = "the model 'mace' needs mace-torch, which is not installed: pip install 'lazygraph[interop]'"
+        raise MissingExtra(msg) from error
+    finally:
+        # mace has torch.load run the code in any file from then on; nobody asked for that.
+        if before is None:
+            os.environ.pop(UNSAFE, None)

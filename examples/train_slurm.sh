@@ -1,11 +1,11 @@
 #!/bin/bash
 # Trains on all GPUs of one node: a process for each, which Lightning finds through Slurm's variables. Given again, it goes
 # on where it was stopped, also after a time limit.
-#     sbatch examples/train_slurm.sh mp.lg band_gap run
+#     sbatch examples/train_slurm.sh mp.lg band_gap run --model ecomformer
 #SBATCH --nodes=1
 #SBATCH --gpus-per-node=4
 #SBATCH --ntasks-per-node=4
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
 set -euo pipefail
-srun lazygraph train "$1" --target "$2" --output-dir "$3" --devices 4 --no-progress
+srun lazygraph train "$1" --target "$2" --output-dir "$3" --devices "$SLURM_NTASKS_PER_NODE" --no-progress "${@:4}"

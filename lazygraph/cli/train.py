@@ -79,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the scores."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.options import TrainOptions, read_toml
     from lazygraph.training.run import train
@@ -99,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         results = train(where[0], options, where[1], progress=arguments.progress)
     else:
         results = train_ensemble(where[0], options, where[1], arguments.ensemble, progress=arguments.progress)
+    if rank_zero_only.rank:  # type: ignore[attr-defined]  # which Lightning sets
+        return 0
     if arguments.json:
         print(json.dumps(results.to_json(), indent=1))
         return 0
@@ -114,7 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _score(score: dict[str, Any]) -> str:
     if "accuracy" in score:
-        return f"accuracy {score['accuracy']:.3f}"
+        area = f", ROC AUC {score['roc_auc']:.3f}" if "roc_auc" in score else ""
+        return f"accuracy {score['accuracy']:.3f}{area}"
     if "mae" not in score:
         return "no labels"
     unit = f" {score['unit']}" if score["unit"] else ""

@@ -45,10 +45,10 @@ def train_ensemble(
         As of :func:`train`, for the mean of the models; the checkpoint is that of the first.
 
     Raises:
-        InputError: fewer than two members, or a classification. Else as :func:`train`.
+        InputError: fewer than two members. Else as :func:`train`.
     """
-    if members < 2 or options.task != "regression":
-        msg = f"found {members} members for a {options.task}; required: at least two, and a regression"
+    if members < 2:
+        msg = f"found an ensemble of {members}; required: at least two members"
         raise InputError(msg)
     folder = Folder(Path(output_dir).resolve())
     dataset, _, _ = prepare(path, options)
@@ -63,8 +63,8 @@ def train_ensemble(
         seen = models[-1].open(path)
         ratios = None if has_splits(seen) else options.ratios
         parts.append(split_dataset(seen, ratios, options.split_seed)["test"])
-    rows = joined([predictions(model, part, progress) for model, part in zip(models, parts, strict=True)])
     targets = models[0].module.targets
+    rows = joined([predictions(model, part, progress) for model, part in zip(models, parts, strict=True)], targets)
     results = Results(
         scores=scores_of(rows, targets),
         baseline=runs[0]["baseline"],
@@ -74,12 +74,14 @@ def train_ensemble(
         epochs=sum(run["epochs"] for run in runs),
         seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
         waited=sum(run["waited"] for run in runs) / members,
+        quarantined=runs[0]["quarantined"],
     )
     if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
         return results
     write_predictions(rows, targets, folder.predictions)
     if rows:
-        draw_parity(rows, targets, folder.path / "parity.png")
+        if not targets.classes:
+            draw_parity(rows, targets, folder.path / "parity.png")
         draw_calibration(rows, targets, folder.path / "calibration.png")
     write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")
     return results

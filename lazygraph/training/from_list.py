@@ -7,7 +7,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ import numpy as np
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError
-from lazygraph.format.manifest import MANIFEST
+from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.graphs.spec import GraphSpec, graph
 from lazygraph.training.data import check_ratios
 from lazygraph.training.folder import Folder
@@ -33,7 +34,7 @@ TARGET = "target"
 
 def train_from_list(
     strucs: Sequence[Any],
-    labels: Sequence[float | None],
+    labels: Sequence[float | None] | Mapping[str, Sequence[float | None]],
     *,
     ids: Sequence[str] | None = None,
     model: str = "icomformer",
@@ -50,7 +51,7 @@ def train_from_list(
     num_workers: int = 0,
     cache_graphs: bool = True,
     graph_cache_dir: str | os.PathLike[str] = "graph_cache",
-    unit: str | None = None,
+    unit: str | Mapping[str, str] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Results:
@@ -58,7 +59,7 @@ def train_from_list(
 
     Args:
         strucs: pymatgen ``Structure``, ASE or jarvis ``Atoms``, their dictionaries, or :class:`lazygraph.Crystal`.
-        labels: one number for each; None or NaN where it is missing.
+        labels: one number for each; None or NaN where it is missing. Of several targets: name -> such numbers.
         ids: one text for each; their numbers unless given.
         model: see :class:`TrainOptions`, as for all that follow but those of the graphs.
         learning_rate: as there.
@@ -74,7 +75,7 @@ def train_from_list(
         num_workers: processes that read; 0 to let the loader choose.
         cache_graphs: keep the graphs, and take them from there where structures, labels and recipe are the same.
         graph_cache_dir: where.
-        unit: of the labels, for every report.
+        unit: of the labels, for every report; of several targets: name -> unit.
         progress: show bars.
         options: of :class:`TrainOptions`, such as ``loss="mse"`` or ``seed=1``.
 
@@ -83,22 +84,40 @@ def train_from_list(
 
     Raises:
         InputError: labels of another number than structures, none that is a number, or options that do not fit.
+
+    Warns:
+        UserWarning: some structures could not become graphs; the first reason is given.
     """
     begin = time.perf_counter()
-    given = {"target": (TARGET,), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
+    columns = labels if isinstance(labels, Mapping) else {TARGET: labels}
+    units = dict(unit) if isinstance(unit, Mapping) else {} if unit is None else dict.fromkeys(columns, unit)
+    if unknown := sorted(set(units) - set(columns)):
+        msg = f"found a unit of {unknown[0]!r}; required: of the labels {', '.join(columns)}"
+        raise InputError(msg)
+    given = {"target": tuple(columns), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
     given |= {"n_epochs": n_epochs, "train_ratio": train_ratio, "val_ratio": val_ratio, "test_ratio": test_ratio}
     settings = TrainOptions.of({**given, "num_workers": num_workers, **options})
-    inputs = _inputs(strucs, labels, ids)
+    inputs = _inputs(strucs, columns, ids)
     spec = _recipe(model, cutoff, max_neighbors, use_lattice)
     check_ratios(len(inputs), settings.ratios)
     Folder(Path(output_dir)).check(settings.to_json())
     seconds = {"conversion": time.perf_counter() - begin}
     begin = time.perf_counter()
-    with _Graphs(inputs, spec, unit, Path(graph_cache_dir) if cache_graphs else None, progress) as path:
+    with _Graphs(inputs, spec, units, Path(graph_cache_dir) if cache_graphs else None, progress) as path:
         seconds["building"] = time.perf_counter() - begin
-        results = train(path, settings, output_dir, progress=progress)
-    results.seconds.update(seconds)
-    return results
+        _warn_of_quarantined(path)
+        return train(path, settings, output_dir, progress=progress, seconds=seconds)
+
+
+def _warn_of_quarantined(path: Path) -> None:
+    quarantine = Manifest.load(path).quarantine
+    if quarantine is not None:
+        with (path / quarantine.file.name).open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
+        msg = (
+            f"{quarantine.count} structures could not become graphs; the first, id {first['id']!r}: {first['message']}"
+        )
+        warnings.warn(msg, stacklevel=3)
 
 
 @dataclass(slots=True)
@@ -107,7 +126,7 @@ class _Graphs:
 
     inputs: list[tuple[str, Any, dict[str, float]]]
     spec: GraphSpec
-    unit: str | None
+    units: dict[str, str]
     cache: Path | None
     progress: bool
     temporary: TemporaryDirectory[str] | None = None
@@ -117,11 +136,11 @@ class _Graphs:
             self.temporary = TemporaryDirectory()
             path = Path(self.temporary.name) / "graphs.lg"
         else:
-            path = self.cache / f"{_digest(self.inputs, self.spec, self.unit)}.lg"
+            path = self.cache / f"{_digest(self.inputs, self.spec, self.units)}.lg"
         if not (path / MANIFEST).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            units = {} if self.unit is None else {TARGET: self.unit}
-            write(self.inputs, path, graph=self.spec, labels=[TARGET], units=units, progress=self.progress)
+            names = list(self.inputs[0][2])
+            write(self.inputs, path, graph=self.spec, labels=names, units=self.units, progress=self.progress)
         return path
 
     def __exit__(self, *_: object) -> None:
@@ -130,18 +149,23 @@ class _Graphs:
 
 
 def _inputs(
-    strucs: Sequence[Any], labels: Sequence[float | None], ids: Sequence[str] | None
+    strucs: Sequence[Any], labels: Mapping[str, Sequence[float | None]], ids: Sequence[str] | None
 ) -> list[tuple[str, Any, dict[str, float]]]:
     """(id, crystal, labels) of each; a structure that is none stays as it is, and ends in quarantine."""
-    strucs, values = list(strucs), [_number(label) for label in labels]
+    strucs = list(strucs)
+    columns = {name: [_number(label) for label in column] for name, column in labels.items()}
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
-    if not len(strucs) == len(values) == len(names):
-        msg = f"found {len(strucs)} structures, {len(values)} labels and {len(names)} ids; required: one of each"
-        raise InputError(msg)
-    if not np.isfinite(values).any():
-        msg = f"found no number among the {len(values)} labels; required: at least one"
-        raise InputError(msg)
-    return [(name, _crystal(s), {TARGET: value}) for name, s, value in zip(names, strucs, values, strict=True)]
+    for values in columns.values():
+        if not len(strucs) == len(values) == len(names):
+            msg = f"found {len(strucs)} structures, {len(values)} labels and {len(names)} ids; required: one of each"
+            raise InputError(msg)
+    for label, values in columns.items():
+        if not np.isfinite(values).any():
+            of = "" if label == TARGET else f" of {label!r}"
+            msg = f"found no number among the {len(values)} labels{of}; required: at least one"
+            raise InputError(msg)
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return [(name, _crystal(s), row) for name, s, row in zip(names, strucs, rows, strict=True)]
 
 
 def _number(label: Any) -> float:
@@ -165,16 +189,16 @@ def _recipe(model: str, cutoff: float | None, max_neighbors: int | None, use_lat
     return graph(preset, **{name: value for name, value in wanted.items() if value is not None})
 
 
-def _digest(inputs: list[tuple[str, Any, dict[str, float]]], spec: GraphSpec, unit: str | None) -> str:
+def _digest(inputs: list[tuple[str, Any, dict[str, float]]], spec: GraphSpec, units: dict[str, str]) -> str:
     """A name for this content and recipe: one changed atom is another one."""
-    out = hashlib.sha256(json.dumps([spec.to_json(), unit], sort_keys=True).encode())
+    out = hashlib.sha256(json.dumps([spec.to_json(), list(inputs[0][2]), units], sort_keys=True).encode())
     for name, crystal, values in inputs:
         if isinstance(crystal, Crystal):
             arrays = (crystal.lattice, crystal.frac_coords, crystal.numbers, np.array(crystal.pbc))
             parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
         else:
             parts = [type(crystal).__name__.encode()]  # which ends in quarantine
-        for part in (name.encode(), np.float64(values[TARGET]).tobytes(), *parts):
+        for part in (name.encode(), np.array(list(values.values()), dtype=np.float64).tobytes(), *parts):
             out.update(len(part).to_bytes(8, "little"))
             out.update(part)
     return out.hexdigest()[:32]

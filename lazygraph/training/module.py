@@ -14,12 +14,12 @@ from torch_geometric.data import Batch
 from torchmetrics import MeanMetric
 
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.targets import Targets
+from lazygraph.training.targets import Targets, with_unit
 
 __all__ = ["GraphModule", "Predicted", "accelerator"]
 
-Predicted = tuple[list[str], Tensor, Tensor]
-"""Ids, (B, T) predictions and (B, T) labels, both in the units of the labels."""
+Predicted = tuple[list[str], Tensor, Tensor, Tensor]
+"""Ids, (B, T) predictions and (B, T) labels, both in the units of the labels, and (B, classes) probabilities."""
 
 LOSSES = {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.smooth_l1_loss}
 PLATEAU = 10  # epochs
@@ -33,8 +33,8 @@ def accelerator() -> str:
 class GraphModule(lightning.LightningModule):
     """Trains a network that takes a PyG batch and gives (B, outputs).
 
-    Logs ``loss`` of a batch and ``val_loss``, of normalised targets, and for each target ``val_mae/NAME`` in its own
-    unit, or ``val_accuracy``.
+    Logs ``loss`` of a batch and ``val_loss``, of normalised targets, and for each target ``val_mae/NAME (UNIT)``, or
+    ``val_accuracy``. No step waits for the device.
 
     Args:
         network: any module that takes a PyG ``Batch``.
@@ -48,6 +48,7 @@ class GraphModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.targets, self.options, self._stored = network, targets, options, dict(stored or {})
+        self.scale = targets.scale()
         # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
         self._epoch, self._sums = -1, torch.zeros(2)
         # NaN is not left out: a network that gives it has to look bad.
@@ -81,19 +82,28 @@ class GraphModule(lightning.LightningModule):
         out = self(batch)
         total, count = self._loss(out, batch.y)
         self.val_loss.update(total / count.clamp(min=1), count)
-        wrong = self._errors(self.targets.restored(out), batch.y)
-        for metric, values, labels in zip(self._val_errors, wrong.T, batch.y.T, strict=True):
-            metric.update(values[labels.isfinite()], 1.0)
+        wrong, there = self._errors(self.scale.restored(out), batch.y), batch.y.isfinite()
+        for metric, values, counted in zip(self._val_errors, wrong.T, there.T, strict=True):
+            metric.update(values.where(counted, 0.0), counted.double())
         self.log("val_loss", self.val_loss, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs)
         for name, metric in zip(self._error_names(), self._val_errors, strict=True):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A pinned batch is copied while the device computes."""
+        if isinstance(batch, Batch):
+            return batch.to(device, non_blocking=True)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
-        """Ids, predictions and labels, on the CPU; in the precision of the weights."""
+        """Ids, predictions, labels and probabilities, on the CPU; in the precision of the weights."""
         labels = getattr(batch, "y", None)
         with torch.autocast(self.device.type, enabled=False):
-            predicted = self.targets.restored(self(batch)).cpu()
-        return batch.id, predicted, torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
+            out = self(batch)
+        predicted = self.scale.restored(out).cpu()
+        labels = torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
+        classes = len(self.targets.classes)
+        return batch.id, predicted, labels, out[:, :classes].double().softmax(dim=1).cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and its schedule."""
@@ -131,23 +141,30 @@ class GraphModule(lightning.LightningModule):
         """Add what predictions need, and the state of the random numbers."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
         sums = of_ranks.reshape(-1, 2).mean(0).cpu()  # of which every rank takes its share
+        states: Any = self.all_gather(torch.get_rng_state().to(self.device))
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
-        checkpoint["random_state"], checkpoint["train_sums"] = torch.get_rng_state(), (self._epoch, sums)
+        checkpoint["random_states"] = states.reshape(self.trainer.world_size, -1).cpu()
+        checkpoint["train_sums"] = self._epoch, sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the random numbers, and in the middle of an epoch with its losses, where they were."""
-        torch.set_rng_state(checkpoint["random_state"].cpu())
+        states = checkpoint["random_states"].cpu()
+        if self.trainer.world_size == len(states):
+            # A copy: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
+            torch.set_rng_state(states[self.trainer.global_rank].clone())
         self._epoch, self._sums = checkpoint["train_sums"]
 
     def _loss(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the losses of the labels that are there, and their number."""
         if self.targets.classes:
-            places = self.targets.places(y)
+            places = self.scale.places(y)
             total = functional.cross_entropy(out.float(), places, ignore_index=-100, reduction="sum")
             return total, (places != -100).sum()
-        wanted = self.targets.normalised(y)
+        wanted = self.scale.normalised(y).float()
         there = wanted.isfinite()
-        return LOSSES[self.options.loss](out[there].float(), wanted[there].float(), reduction="sum"), there.sum()
+        # No selection, whose size a GPU would have to be asked for: what is missing is put beside itself.
+        known, given = wanted.where(there, 0.0), out.float().where(there, 0.0)
+        return LOSSES[self.options.loss](given, known, reduction="sum"), there.sum()
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
         """(B, T) absolute errors, or whether a class was met."""
@@ -156,4 +173,5 @@ class GraphModule(lightning.LightningModule):
     def _error_names(self) -> list[str]:
         if self.targets.classes:
             return ["val_accuracy"]
-        return [f"val_mae/{name}" for name in self.targets.names]
+        pairs = zip(self.targets.names, self.targets.units, strict=True)
+        return [f"val_mae/{with_unit(name, unit)}" for name, unit in pairs]

@@ -113,6 +113,9 @@ class TrainOptions:
             if getattr(self, name) not in choices:
                 msg = f"found {name}={getattr(self, name)!r}; required: one of {', '.join(map(repr, choices))}"
                 raise InputError(msg)
+        if not _is_plain(self.model_options):
+            msg = f"found model_options={self.model_options!r}; required: names with numbers, texts, or lists of them"
+            raise InputError(msg)
         self._check_numbers()
         SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them
 
@@ -164,6 +167,15 @@ class TrainOptions:
     def to_json(self) -> dict[str, Any]:
         """All of them as plain values."""
         return asdict(self) | {"target": list(self.target), "model_options": dict(self.model_options)}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether TOML can hold it."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _is_plain(each) for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (str, bool, int, float))
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lazygraph.training.report import Prediction, with_unit
-from lazygraph.training.targets import Targets
+from lazygraph.training.report import Prediction
+from lazygraph.training.targets import Targets, with_unit
 
 __all__ = ["draw_calibration", "draw_learning_curve", "draw_parity"]
 
@@ -54,15 +55,39 @@ def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path)
 
 
 def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
-    """How many labels lie within so many deviations of an ensemble's prediction, against a normal distribution, as PNG.
+    """How far an ensemble's predictions can be believed, as PNG: a curve below the diagonal says, too far.
 
-    A curve below the diagonal says that the deviation is too small to be the error (Kuleshov, Fenner and Ermon 2018).
+    How many labels lie within so many deviations of the prediction, against a normal distribution (Kuleshov, Fenner and
+    Ermon 2018); of classes, how many of the predictions with a probability are right (Guo et al. 2017).
     """
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    if targets.classes:
+        _draw_reliability(axes, predictions)
+    else:
+        _draw_coverage(axes, predictions, targets)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _draw_reliability(axes: Any, predictions: Sequence[Prediction]) -> None:
+    rows = [row for row in predictions if not np.isnan(row.label[0])]
+    sure = np.array([max(row.probabilities) for row in rows])
+    right = np.array([row.predicted[0] == row.label[0] for row in rows])
+    bins = np.minimum((sure * 10).astype(int), 9)
+    there = np.unique(bins)
+    axes.plot(
+        [sure[bins == b].mean() for b in there], [right[bins == b].mean() for b in there], marker=".", label="found"
+    )
+    axes.set_xlabel("probability of the predicted class")
+    axes.set_ylabel("share of them that is right")
+
+
+def _draw_coverage(axes: Any, predictions: Sequence[Prediction], targets: Targets) -> None:
     normal = NormalDist()
     expected = np.linspace(0.01, 0.99, 50)
     quantiles = np.array([normal.inv_cdf((1 + share) / 2) for share in expected])
-    figure = Figure(figsize=(4, 4), layout="constrained")
-    axes = figure.add_subplot()
     for k, name in enumerate(targets.names):
         rows = [row for row in predictions if row.deviation is not None and not np.isnan(row.label[k])]
         off = np.array([abs(row.predicted[k] - row.label[k]) for row in rows])
@@ -70,11 +95,8 @@ def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: 
         if rows:
             found = (off[:, None] <= quantiles * deviation[:, None]).mean(axis=0)
             axes.plot(expected, found, label=name)
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
     axes.set_xlabel("expected share of labels")
     axes.set_ylabel("share found within that many deviations")
-    axes.legend(frameon=False)
-    _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

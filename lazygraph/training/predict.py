@@ -131,10 +131,10 @@ def predict(
     folder = Folder(Path(run))
     of_members = folder.members() if folder.results.exists() else []
     models = [Trained.load(member) for member in of_members or [Path(run)]]
-    first = models[0]
+    first, targets = models[0], models[0].module.targets
     if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
-        rows = joined([predictions(model, model.open(source), progress, num_workers) for model in models])
-        return Predictions(first.module.targets, rows, [])
+        rows = joined([predictions(model, model.open(source), progress, num_workers) for model in models], targets)
+        return Predictions(targets, rows, [])
     if first.spec is None:
         raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
     with tempfile.TemporaryDirectory() as temporary:
@@ -144,8 +144,8 @@ def predict(
         if report.quarantine_file is not None:
             lines = report.quarantine_file.read_text(encoding="utf-8").splitlines()
             quarantined = [json.loads(line) for line in lines]
-        rows = joined([predictions(model, model.open(path), progress, num_workers) for model in models])
-        return Predictions(first.module.targets, rows, quarantined)
+        rows = joined([predictions(model, model.open(path), progress, num_workers) for model in models], targets)
+        return Predictions(targets, rows, quarantined)
 
 
 def predictions(
@@ -163,14 +163,26 @@ def predictions(
         batches.close()
 
 
-def joined(members: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """The mean and the (population) standard deviation of what several models say of the same graphs, in one order."""
-    if len(members) == 1:
-        return list(members[0])
-    values = np.array([[row.predicted for row in rows] for rows in members])
-    means, deviations = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
-    rows = zip(members[0], means, deviations, strict=True)
-    return [row._replace(predicted=mean, deviation=deviation) for row, mean, deviation in rows]
+def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Prediction]:
+    """The mean and the (population) standard deviation of what several models say of the same graphs, in one order.
+
+    Of classes, the means of the probabilities, the class that is most probable by them, and the standard deviation of
+    its probability.
+    """
+    first = list(members[0])
+    if len(members) == 1 or not first:
+        return first
+    of_classes = bool(targets.classes)
+    values = np.array([[row.probabilities if of_classes else row.predicted for row in rows] for rows in members])
+    means, deviations = values.mean(axis=0), values.std(axis=0)
+    if not of_classes:
+        rows = zip(first, means.tolist(), deviations.tolist(), strict=True)
+        return [row._replace(predicted=mean, deviation=deviation) for row, mean, deviation in rows]
+    best = means.argmax(axis=1)
+    return [
+        row._replace(predicted=[targets.classes[k]], deviation=[float(off[k])], probabilities=mean.tolist())
+        for row, k, mean, off in zip(first, best.tolist(), means, deviations, strict=True)
+    ]
 
 
 def _checkpoint(path: Path) -> Path:

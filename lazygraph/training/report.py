@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import torch
+from torchmetrics.functional.classification import binary_auroc
 
 from lazygraph.errors import MissingExtra
 from lazygraph.format.files import write_atomic
 from lazygraph.reading.loader import Loader
 from lazygraph.training.module import GraphModule
-from lazygraph.training.targets import Targets
+from lazygraph.training.targets import Targets, with_unit
 
-__all__ = ["Prediction", "Scores", "predictions_of", "scores_of", "with_unit", "write_predictions"]
+__all__ = ["Prediction", "Scores", "predictions_of", "scores_of", "write_predictions"]
 
 
 class Prediction(NamedTuple):
@@ -30,32 +31,35 @@ class Prediction(NamedTuple):
     label: Sequence[float]
     """NaN where it is missing."""
     deviation: Sequence[float] | None = None
-    """Of an ensemble: the standard deviation of what its models predict."""
+    """Of an ensemble: the standard deviation of what its models predict; of classes, of the probability of this one."""
+    probabilities: Sequence[float] = ()
+    """Of each class, in a classification."""
 
 
 Scores = dict[str, dict[str, Any]]
-"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; of classes ``count`` and ``accuracy``."""
+"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; of classes ``count``, ``accuracy``, and where
+they are two ``roc_auc``."""
 
 
 def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Loader) -> list[Prediction]:
-    """The predictions of all graphs of a loader, on every rank.
+    """The predictions of all graphs of a loader, on every rank, in the order of its dataset.
 
     Args:
         trainer: what runs it.
         module: with its weights.
         loader: in any order.
     """
-    found = trainer.predict(module, loader) or []
     own = [
-        Prediction(graph_id, predicted, label)
-        for ids, predictions, labels in found
-        for graph_id, predicted, label in zip(ids, predictions.tolist(), labels.tolist(), strict=True)
+        Prediction(graph_id, predicted, label, probabilities=probabilities)
+        for ids, *arrays in trainer.predict(module, loader) or []
+        for graph_id, predicted, label, probabilities in zip(ids, *(a.tolist() for a in arrays), strict=True)
     ]
     if trainer.world_size == 1:
         return own
     gathered: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(gathered, own)
-    return [prediction for rank in gathered for prediction in rank]
+    of_id = {prediction.id: prediction for rank in gathered for prediction in rank}
+    return [of_id[graph_id] for graph_id in loader.dataset.ids.tolist()]
 
 
 def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
@@ -72,20 +76,20 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
             continue
         if targets.classes:
             out[name]["accuracy"] = float((off == 0).mean())
+            if len(targets.classes) == 2 and len(set(theirs[there].tolist())) == 2 and predictions[0].probabilities:
+                of_second = torch.tensor([row.probabilities[1] for row in predictions])[torch.tensor(there)]
+                labelled = torch.tensor(theirs[there] == targets.classes[1])
+                out[name]["roc_auc"] = float(binary_auroc(of_second, labelled.int()))
         else:
             out[name] |= {"mae": float(np.abs(off).mean()), "rmse": math.sqrt((off**2).mean()), "unit": unit}
     return out
 
 
-def with_unit(name: str, unit: str | None) -> str:
-    """``band_gap (eV)``."""
-    return name if unit is None else f"{name} ({unit})"
-
-
 def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
     """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
 
-    Parquet where the file's name ends so, else CSV. The names of the columns say the units; a missing label is empty.
+    Of classes, the probability of each too. Parquet where the file's name ends so, else CSV. Columns are named with
+    their units; a missing label is empty.
 
     Raises:
         MissingExtra: Parquet needs pyarrow.
@@ -97,6 +101,8 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
         table[f"predicted {title}"] = [row.predicted[k] for row in predictions]
         if any(row.deviation is not None for row in predictions):
             table[f"deviation {title}"] = [None if row.deviation is None else row.deviation[k] for row in predictions]
+    for place, value in enumerate(targets.classes):
+        table[f"probability {targets.names[0]}={value:g}"] = [row.probabilities[place] for row in predictions]
     if path.suffix == ".parquet":
         _write_parquet(table, path)
         return

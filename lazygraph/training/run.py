@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 
 from lazygraph.errors import LabelError
 from lazygraph.format.files import fsync_directory, write_atomic
@@ -29,6 +29,8 @@ from lazygraph.training.report import Prediction, Scores, predictions_of, scores
 from lazygraph.training.targets import Targets
 
 __all__ = ["Results", "prepare", "train"]
+
+SEEN_EVERY = 10  # steps
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -47,6 +49,25 @@ class WholeFiles(TorchCheckpointIO):
         fsync_directory(target.parent)
 
 
+class Last(ModelCheckpoint):
+    """A checkpoint every so many steps, never between the batches that are added up for one."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write one if it is time; gradients are not kept."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+class Patience(EarlyStopping):
+    """Early stopping that stays stopped: a run that was killed after it trains no further epoch."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Stop before the first step, where a checkpoint says that it is over."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """What a training run came to.
@@ -58,8 +79,9 @@ class Results:
         checkpoint: the best one.
         folder: everything that was written.
         epochs: how many were trained.
-        seconds: of ``opening``, ``training`` (all epochs with their validation), ``predicting``.
+        seconds: of ``opening``, ``training`` (with validation, and what was before a stop), ``predicting``.
         waited: the share of the time of training steps in which the device waited for data.
+        quarantined: inputs of the dataset that could not become graphs.
     """
 
     scores: Scores
@@ -70,6 +92,7 @@ class Results:
     epochs: int
     seconds: dict[str, float]
     waited: float
+    quarantined: int
 
     def to_json(self) -> dict[str, Any]:
         """All but the predictions, as plain values."""
@@ -80,6 +103,7 @@ class Results:
             "epochs": self.epochs,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "waited": round(self.waited, 4),
+            "quarantined": self.quarantined,
         }
 
 
@@ -90,6 +114,7 @@ def train(
     *,
     progress: bool = True,
     callbacks: tuple[Callback, ...] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> Results:
     """Train a model on a dataset; a run that was stopped goes on where its last checkpoint was written.
 
@@ -99,6 +124,7 @@ def train(
         output_dir: the folder of the run: options, checkpoints, metrics, predictions, plots.
         progress: show a bar.
         callbacks: further ones for Lightning's ``Trainer``.
+        seconds: of what was done to make the dataset, for the results.
 
     Returns:
         Scores and predictions of the test graphs by the best checkpoint, and where everything is.
@@ -117,9 +143,13 @@ def train(
     best = ModelCheckpoint(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
     )
-    trainer = _trainer(options, folder, progress=progress, callbacks=[clock, best, *callbacks])
-    seconds = {"opening": time.perf_counter() - begin}
-    seconds |= _timed("training", lambda: trainer.fit(module, data, ckpt_path=resumes, weights_only=True))
+    if progress:
+        callbacks = (TQDMProgressBar(refresh_rate=SEEN_EVERY), *callbacks)  # each time it waits for the device
+    every = min(SEEN_EVERY, len(data.train))
+    trainer = _trainer(options, folder, every, progress=progress, callbacks=[clock, best, *callbacks])
+    times = {**(seconds or {}), "opening": time.perf_counter() - begin}
+    trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
+    times["training"] = clock.elapsed
     data.train.close()
 
     begin = time.perf_counter()
@@ -128,8 +158,12 @@ def train(
     targets, splits = module.targets, data.splits
     found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
     scores, baseline = scores_of(found, targets), scores_of(_of_mean(found, splits["train"], targets), targets)
-    seconds["predicting"] = time.perf_counter() - begin
-    results = Results(scores, baseline, found, checkpoint, folder, trainer.current_epoch, seconds, clock.waited)
+    times["predicting"] = time.perf_counter() - begin
+    quarantine = dataset.manifest.quarantine
+    results = Results(
+        scores, baseline, found, checkpoint, folder, trainer.current_epoch, times, clock.waited,
+        0 if quarantine is None else quarantine.count,
+    )  # fmt: skip
     if trainer.is_global_zero:
         _write(results, targets)
     trainer.strategy.barrier()
@@ -174,8 +208,10 @@ def prepare(
     return dataset, GraphModule(network, learned, options, stored), data
 
 
-def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks: list[Callback]) -> lightning.Trainer:
-    last = ModelCheckpoint(
+def _trainer(
+    options: TrainOptions, folder: Folder, every: int, *, progress: bool, callbacks: list[Callback]
+) -> lightning.Trainer:
+    last = Last(
         folder.checkpoints, "last", every_n_train_steps=options.checkpoint_every, save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
@@ -185,7 +221,7 @@ def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks
     )  # fmt: skip
     callbacks = [*callbacks, last, at_ends]
     if options.patience is not None:
-        callbacks.append(EarlyStopping("val_loss", patience=options.patience))
+        callbacks.append(Patience("val_loss", patience=options.patience))
     if options.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=options.ema_decay, use_buffers=False))
     on_gpu = torch.cuda.is_available()
@@ -207,7 +243,7 @@ def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
+        log_every_n_steps=every,
     )
 
 
@@ -228,12 +264,6 @@ def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets)
 def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:
     values = torch.as_tensor(train.columns[targets.names[0]]).float()
     return max(targets.classes, key=lambda value: int((values == value).sum()))
-
-
-def _timed(name: str, call: Callable[[], Any]) -> dict[str, float]:
-    begin = time.perf_counter()
-    call()
-    return {name: time.perf_counter() - begin}
 
 
 def _write(results: Results, targets: Targets) -> None:

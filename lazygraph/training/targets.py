@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lazygraph.errors import InputError, LabelError
 from lazygraph.reading.dataset import LazyGraphDataset
 
-__all__ = ["Targets"]
+__all__ = ["Scale", "Targets", "with_unit"]
 
 MOST_CLASSES = 1000
 
@@ -74,22 +74,9 @@ class Targets:
         """The numbers that a network has to give for a graph."""
         return len(self.classes) or len(self.names)
 
-    def normalised(self, y: Tensor) -> Tensor:
-        """(B, T) labels -> what a network is to give, NaN where a label is missing."""
-        return (y - y.new_tensor(self.mean)) / y.new_tensor(self.std)
-
-    def restored(self, outputs: Tensor) -> Tensor:
-        """(B, outputs) of a network -> (B, T) float64 in the units of the labels; of classes, the most probable one."""
-        out = outputs.double()
-        if self.classes:
-            return out.new_tensor(self.classes)[out.argmax(dim=1)][:, None]
-        return out * out.new_tensor(self.std) + out.new_tensor(self.mean)
-
-    def places(self, y: Tensor) -> Tensor:
-        """(B, 1) labels -> (B,) int64 places in ``classes``, -100 where a label is missing or of no class."""
-        known = y.new_tensor(self.classes)
-        same = y[:, :1] == known
-        return torch.where(same.any(dim=1), same.int().argmax(dim=1), -100)
+    def scale(self) -> Scale:
+        """The same as arithmetic on tensors."""
+        return Scale(self)
 
     def named(self, values: Sequence[float]) -> dict[str, float]:
         """One number for each target, under its name."""
@@ -103,6 +90,45 @@ class Targets:
     def from_json(cls, data: Mapping[str, Any]) -> Targets:
         """What ``to_json`` gave."""
         return cls(**{name: tuple(value) for name, value in data.items()})
+
+
+def with_unit(name: str, unit: str | None) -> str:
+    """``band_gap (eV)``."""
+    return name if unit is None else f"{name} ({unit})"
+
+
+class Scale(nn.Module):
+    """Labels to what a network gives, and back. Its constants follow the module that it is part of to its device.
+
+    Args:
+        targets: what is learned.
+    """
+
+    mean: Tensor
+    std: Tensor
+    classes: Tensor
+
+    def __init__(self, targets: Targets) -> None:
+        super().__init__()
+        for name in ("mean", "std", "classes"):
+            values = torch.tensor(getattr(targets, name), dtype=torch.float64)
+            self.register_buffer(name, values, persistent=False)
+
+    def normalised(self, y: Tensor) -> Tensor:
+        """(B, T) labels -> what a network is to give, NaN where a label is missing."""
+        return (y - self.mean.to(y.dtype)) / self.std.to(y.dtype)
+
+    def restored(self, outputs: Tensor) -> Tensor:
+        """(B, outputs) of a network -> (B, T) float64 in the units of the labels; of classes, the most probable one."""
+        out = outputs.double()
+        if len(self.classes):
+            return self.classes[out.argmax(dim=1)][:, None]
+        return out * self.std + self.mean
+
+    def places(self, y: Tensor) -> Tensor:
+        """(B, 1) labels -> (B,) int64 places in ``classes``, -100 where a label is missing or of no class."""
+        same = y[:, :1] == self.classes.to(y.dtype)
+        return torch.where(same.any(dim=1), same.int().argmax(dim=1), -100)
 
 
 def _classes(names: list[str], finite: list[NDArray[np.float64]]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -52,6 +53,25 @@ def test_from_structures_to_predictions(inputs, tmp_path):
     assert {row.label[0] for row in results.predictions} <= set(range(7))
     assert set(results.seconds) == {"conversion", "building", "opening", "training", "predicting"}
     assert len(results.predictions) == 4
+    written = json.loads(results.folder.results.read_text())
+    assert written["seconds"].keys() == results.seconds.keys()
+
+
+def test_several_targets_with_units_of_their_own(inputs, tmp_path):
+    strucs, gaps = inputs
+    masses = [None, *range(39)]
+    results = train((strucs, {"gap": gaps, "mass": masses}), tmp_path, "run", unit={"gap": "eV"})
+    assert {name: score["unit"] for name, score in results.scores.items()} == {"gap": "eV", "mass": None}
+    for row in results.predictions:
+        assert row.label == [gaps[int(row.id)], masses[int(row.id)]]
+    train((strucs, {"gap": gaps, "weight": masses}), tmp_path, "other")
+    assert len(built(tmp_path)) == 2
+    with pytest.raises(InputError, match="found a unit of 'mess'; required: of the labels gap, mass"):
+        train((strucs, {"gap": gaps, "mass": masses}), tmp_path, "bad", unit={"mess": "kg"})
+    with pytest.raises(InputError, match="found no number among the 40 labels of 'mass'"):
+        train((strucs, {"gap": gaps, "mass": [None] * 40}), tmp_path, "bad")
+    with pytest.raises(InputError, match="found 40 structures, 2 labels"):
+        train((strucs, {"gap": gaps, "mass": [1, 2]}), tmp_path, "bad")
 
 
 def test_graphs_are_built_once_for_the_same_content_and_recipe(inputs, tmp_path):
@@ -98,5 +118,7 @@ def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
 
 def test_a_structure_that_is_none_is_left_out(inputs, tmp_path):
     strucs, labels = inputs
-    results = train(([*strucs, "no structure"], [*labels, 3.0]), tmp_path, "run")
+    with pytest.warns(UserWarning, match="1 structures could not become graphs; the first, id '40': "):
+        results = train(([*strucs, "no structure"], [*labels, 3.0]), tmp_path, "run")
     assert len(results.predictions) == 4
+    assert results.quarantined == json.loads(results.folder.results.read_text())["quarantined"] == 1

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 import lazygraph as lg
 from lazygraph.errors import InputError
+from lazygraph.reading.views import VIEWS
 from lazygraph.training.models import MODELS, basis, cgcnn, comformer, find_model
 from lazygraph.training.models.basis import BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
 
@@ -456,7 +457,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_models_by_name():
-    assert list(MODELS) == ["icomformer", "ecomformer", "cgcnn", "m3gnet"]
+    assert list(MODELS) == ["icomformer", "ecomformer", "cgcnn", "m3gnet", "mace"]
     assert [type(MODELS[name].build(1, **SMALL[name])) for name in SMALL] == [
         comformer.IComformer,
         comformer.EComformer,
@@ -465,7 +466,7 @@ def test_models_by_name():
     for name, entry in MODELS.items():
         assert entry.name == name
         assert find_model(name) is entry
-        lg.view(entry.view)
+        assert entry.view in VIEWS
         lg.graph(entry.preset)
 
 
@@ -486,7 +487,7 @@ def test_a_class_without_outputs_is_not_given_any(own):
     "name", ["nonet", "", ":", "a:b:c", "no_such_module_anywhere:Net", "lazygraph.errors:Net", ":Net"]
 )
 def test_an_unknown_model_is_refused_with_the_known_ones(name):
-    with pytest.raises(InputError, match="icomformer, ecomformer, cgcnn, m3gnet, or package.module:Class"):
+    with pytest.raises(InputError, match="icomformer, ecomformer, cgcnn, m3gnet, mace, or package.module:Class"):
         find_model(name)
 
 

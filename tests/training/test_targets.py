@@ -26,7 +26,7 @@ def test_what_is_normalised_is_restored(of_each, data):
     mean, std = zip(*of_each, strict=True)
     targets = Targets(tuple("abcd"[: len(mean)]), (None,) * len(mean), mean, std)
     y = torch.tensor(data.draw(st.lists(st.lists(numbers, min_size=len(mean), max_size=len(mean)), min_size=1)))
-    assert torch.allclose(targets.restored(targets.normalised(y)), y.double(), rtol=1e-4, atol=1e-2)
+    assert torch.allclose(targets.scale().restored(targets.scale().normalised(y)), y.double(), rtol=1e-4, atol=1e-2)
     assert Targets.from_json(json.loads(json.dumps(targets.to_json()))) == targets
 
 
@@ -73,8 +73,8 @@ def test_missing_labels_neither_count_nor_move_weights(tmp_path):
 def test_places_of_classes():
     targets = Targets(("kind",), (None,), (0.0,), (1.0,), (0.0, 2.0, 4.0))
     y = torch.tensor([[4.0], [0.0], [torch.nan], [3.0], [2.0]])
-    assert targets.places(y).tolist() == [2, 0, -100, -100, 1]
-    assert targets.restored(torch.eye(3)).tolist() == [[0.0], [2.0], [4.0]]
+    assert targets.scale().places(y).tolist() == [2, 0, -100, -100, 1]
+    assert targets.scale().restored(torch.eye(3)).tolist() == [[0.0], [2.0], [4.0]]
     assert targets.outputs == 3
 
 

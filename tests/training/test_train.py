@@ -154,6 +154,8 @@ def test_a_killed_run_goes_on_to_the_same_losses(dataset, tmp_path, step, change
     assert resumed.scores == whole.scores
     assert resumed.predictions == whole.predictions
     assert max(float(row["seconds"]) for row in rows(folder / "metrics.csv")) < 60
+    before = sum(float(row["seconds"]) for row in rows(folder / "metrics.csv"))
+    assert resumed.seconds["training"] > before  # validation too, and what was before the kill
     if "schedule" in changes:
         # It has seen that nothing is learned, from before the kill on.
         assert float(losses(folder)[-1][-1]) == pytest.approx(1e-8, abs=0)
@@ -264,6 +266,35 @@ def test_patience_ends_a_run_that_learns_nothing(dataset, tmp_path):
     assert results.epochs < 10
 
 
+KILLED_TWICE = KILLED.replace("def on_train", "batches = 0\n    def on_train").replace(
+    "if trainer.global_step ==", "self.batches += 1\n        if self.batches =="
+)
+
+
+def test_checkpoints_fall_between_steps_of_added_up_batches(dataset, tmp_path):
+    """Killed in the middle of a step, and again in the middle of the one that is begun anew."""
+    changes = {"accumulate": 3, "checkpoint_every": 1, "batch_size": 16}
+    whole = train(dataset, tmp_path / "whole", **changes)
+    folder = tmp_path / "killed"
+    for batches in (8, 3):
+        command = [sys.executable, "-c", KILLED_TWICE, dataset, folder, Path(__file__).parent, str(batches)]
+        done = subprocess.run([*command, repr({**QUICK, **changes})], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    train(dataset, folder, **changes)
+    assert losses(folder) == losses(whole.folder.path)
+
+
+def test_a_run_that_was_stopped_early_and_then_killed_trains_no_further(dataset, tmp_path):
+    changes = {"patience": 2, "learning_rate": 1e-9, "n_epochs": 20}
+    whole = train(dataset, tmp_path / "run", **changes)
+    before = losses(tmp_path / "run")
+    whole.folder.results.unlink()
+    again = train(dataset, tmp_path / "run", **changes)
+    assert losses(tmp_path / "run") == before
+    assert again.epochs == whole.epochs < 20
+    assert again.scores == whole.scores
+
+
 def test_models_of_the_registry_train(tmp_path):
     few = tmp_path / "few.lg"
     lg.write("prototypes:40?seed=1", few, graph=lg.graph("comformer", max_neighbors=6), workers=1, progress=False)
@@ -281,6 +312,11 @@ def test_classes(tmp_path):
     lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False)
     results = train(tmp_path / "c.lg", tmp_path / "run", target="kind", task="classification", n_epochs=20)
     assert results.scores["kind"] == {"count": 9, "accuracy": 1.0}
+    table = rows(results.folder.predictions)
+    for row, told in zip(results.predictions, table, strict=True):
+        assert sum(row.probabilities) == pytest.approx(1)
+        assert row.predicted[0] == 2 * np.argmax(row.probabilities)
+        assert float(told["probability kind=2"]) == pytest.approx(row.probabilities[1])
     assert results.baseline["kind"]["accuracy"] < 0.7
     assert {row.predicted[0] for row in results.predictions} <= {0.0, 2.0, 4.0}
     with pytest.raises(InputError, match="required for classification: one"):
@@ -392,8 +428,33 @@ def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
     assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExists, match="finished"):
         lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
-    with pytest.raises(InputError, match="found 1 members"):
+    with pytest.raises(InputError, match="found an ensemble of 1"):
         lg.train_ensemble(dataset, options, tmp_path / "other", 1)
+
+
+def test_an_ensemble_of_classifiers_gives_probabilities(tmp_path):
+    rng = np.random.default_rng(2)
+    inputs = [
+        (f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 3]), {"metal": float((n % 3 + rng.random()) > 1.4)})
+        for n in range(120)
+    ]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False)
+    options = lg.TrainOptions.of({**QUICK, "target": "metal", "task": "classification"})
+    results = lg.train_ensemble(tmp_path / "c.lg", options, tmp_path / "run", 2, progress=False)
+    members = [rows(tmp_path / "run" / f"member-{k}" / "predictions.csv") for k in range(2)]
+    for row, first, second in zip(results.predictions, *members, strict=True):
+        pair = [float(member["probability metal=1"]) for member in (first, second)]
+        assert row.probabilities[1] == pytest.approx(np.mean(pair))
+        assert row.predicted == [float(np.mean(pair) > 0.5)]
+        assert row.deviation[0] == pytest.approx(np.std(pair), abs=1e-8)
+    right = [(row.probabilities[1], row.label[0]) for row in results.predictions]
+    above = [(p > q) + (p == q) / 2 for p, y in right for q, z in right if y > z]
+    assert results.scores["metal"]["roc_auc"] == pytest.approx(np.mean(above))
+    assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+    found = lg.predict(tmp_path / "run", tmp_path / "c.lg", progress=False)
+    assert {row.id: row.deviation for row in found.rows}[results.predictions[0].id] == pytest.approx(
+        results.predictions[0].deviation, abs=1e-6
+    )
 
 
 def test_predictions_as_parquet(finished, tmp_path):

@@ -142,11 +142,10 @@ class EquivariantUpdate(torch.nn.Module):
     def __init__(self, channels: int, scalars: int, tensors: int) -> None:
         super().__init__()
         self.count, self.tensors = scalars, tensors
+        self.width = scalars + 2 * tensors
         self.scalars = Linear(channels, scalars)
         self.first, self.second = (
-            torch.nn.Sequential(
-                Linear(channels, channels), Softplus(), Linear(channels, scalars * (scalars + 2 * tensors))
-            )
+            torch.nn.Sequential(Linear(channels, channels), Softplus(), Linear(channels, scalars * self.width))
             for _ in range(2)
         )
         self.nonlinear = torch.nn.Sequential(BatchNorm(scalars), Softplus(), Linear(scalars, channels), Softplus())
@@ -163,7 +162,7 @@ class EquivariantUpdate(torch.nn.Module):
 
     def raised(self, scalars: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         """The first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) scalars, vectors, tensors."""
-        of_edges = weights.view(len(weights), -1, self.count) / math.sqrt(self.count)
+        of_edges = weights.view(len(weights), self.width, self.count) / math.sqrt(self.count)
         products = torch.bmm(of_edges, scalars[edge_index[1]].unsqueeze(2))
         parts = torch.split(products, [self.count, self.tensors, self.tensors], dim=1)
         degrees = torch.split(harmonics.unsqueeze(1), [*COMPONENTS], dim=2)
@@ -177,11 +176,11 @@ class EquivariantUpdate(torch.nn.Module):
         degrees = torch.split(harmonics.unsqueeze(2), [*COMPONENTS], dim=1)
         # Over the root of 2l + 1, the product of two harmonics of any degree has the mean square 1.
         products = [
-            torch.bmm(part.reshape(len(part), -1, m), y) / math.sqrt(m)
-            for part, y, m in zip(parts, degrees, COMPONENTS, strict=True)
+            torch.bmm(part.reshape(len(part), n, m), y) / math.sqrt(m)
+            for part, y, n, m in zip(parts, degrees, counts, COMPONENTS, strict=True)
         ]
         invariants = torch.cat(products, dim=1)
-        of_edges = weights.view(len(weights), self.count, -1) / math.sqrt(sum(counts))
+        of_edges = weights.view(len(weights), self.count, self.width) / math.sqrt(self.width)
         return _mean_over_neighbors(torch.bmm(of_edges, invariants).squeeze(2), edge_index, len(tensors))
 
 

@@ -7,8 +7,8 @@ One process replaces the dataset at one path: overwritten with other content and
 appended to, with other labels, with other splits, with old files deleted at once (`gc`), and as a whole directory, by
 rename. After each change it writes down what the dataset holds now, of its own knowledge: ids, atoms, cells, labels,
 splits. Readers of every start method open the dataset, read it in their way, and compare each graph with the version
-that the manifest of their object is. `DatasetReplaced` is right at any time, `DatasetNotFound` in the moment between two
-renames; anything else is wrong, as is a reader that dies or hangs.
+that the manifest of their object is. `DatasetReplaced` is right at any time, `DatasetNotFound` in the moment between
+two renames; anything else is wrong, as is a reader that dies or hangs.
 """
 
 from __future__ import annotations

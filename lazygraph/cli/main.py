@@ -12,7 +12,22 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from lazygraph.cli import gc, info, labels, merge, plan, predict, shard, show, split, stats, train, verify, write
+from lazygraph.cli import (
+    doctor,
+    gc,
+    info,
+    labels,
+    merge,
+    plan,
+    predict,
+    shard,
+    show,
+    split,
+    stats,
+    train,
+    verify,
+    write,
+)
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["main", "main_write"]
@@ -29,6 +44,7 @@ COMMANDS = {
     "labels": labels,
     "split": split,
     "gc": gc,
+    "doctor": doctor,
     "train": train,
     "predict": predict,
 }

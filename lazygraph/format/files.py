@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.errors import CorruptDataset, LazyGraphError
 
-__all__ = ["FileRef", "fsync_directory", "named_after_content", "sha256_of", "write_atomic"]
+__all__ = ["FileRef", "fsync_directory", "named_after_content", "reading", "sha256_of", "write_atomic"]
+
+T = TypeVar("T")
 
 
 class FileRef(NamedTuple):
@@ -52,6 +56,29 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file in hex, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reading(path: Path, read: Callable[[], T]) -> T:
+    """What ``read``, which opens a file, makes of it; called once more where a file server had lost sight of the file.
+
+    Args:
+        path: the file, for the message.
+        read: gives the same whenever it is called.
+
+    Raises:
+        OSError: the file system failed; with the path, and the number that it gave.
+    """
+    try:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:  # which NFS says of a file that was replaced after it was opened
+                raise
+            return read()
+    except OSError as error:
+        if isinstance(error, LazyGraphError) or error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, f"{path}: {error.strerror}") from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:

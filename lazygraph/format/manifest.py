@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import Column
-from lazygraph.format.files import FileRef, write_atomic
+from lazygraph.format.files import FileRef, reading, write_atomic
 from lazygraph.format.schema import Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
 
@@ -152,10 +153,11 @@ class Manifest:
             DatasetNotFound: there is none.
             UnsupportedFormat: it is of another major version.
             CorruptDataset: it is not a manifest, or not the one that was written.
+        OSError: the file system failed.
         """
         path = directory / MANIFEST
         try:
-            return _parse(_read(path))
+            return _parse(reading(path, lambda: _read(path)))
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetNotFound(_not_found(directory)) from None
         except (CorruptDataset, UnsupportedFormat) as error:
@@ -194,15 +196,15 @@ def _not_found(directory: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
         msg = "it is no regular file"
         raise CorruptDataset(msg)
-    if found.st_size > MAX_BYTES:
-        msg = f"it has {found.st_size} bytes; required: at most {MAX_BYTES}"
-        raise CorruptDataset(msg)
     with path.open("rb") as file:
-        return file.read(found.st_size + 1)
+        size = os.fstat(file.fileno()).st_size  # of this one: another may have come into its place
+        if size > MAX_BYTES:
+            msg = f"it has {size} bytes; required: at most {MAX_BYTES}"
+            raise CorruptDataset(msg)
+        return file.read(size + 1)
 
 
 def _parse(data: bytes) -> Manifest:

@@ -94,6 +94,8 @@ def read_value(descriptor: int, size: int, offset: int, length: int, xxh3: int) 
         msg = f"the shard ends at byte {size}; required: {length} bytes from {offset} on"
         raise CorruptDataset(msg)
     value = os.pread(descriptor, length, offset)
+    while len(value) < length and (more := os.pread(descriptor, length - len(value), offset + len(value))):
+        value += more  # some file systems give a part where a signal comes
     if len(value) != length:
         msg = f"the shard was cut off: found {len(value)} of the {length} bytes at {offset}"
         raise CorruptDataset(msg)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, UnknownId
 from lazygraph.format.columns import open_column
-from lazygraph.format.files import FileRef
+from lazygraph.format.files import FileRef, reading
 from lazygraph.format.fused import Located, Loops, ShardNotOpen
 from lazygraph.format.joint import Joined, join
-from lazygraph.format.manifest import Manifest, row_starts
+from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
 from lazygraph.format.record import Decompressor, Record, unpack
 from lazygraph.format.shard import read_value
 
@@ -102,7 +102,7 @@ class Store:
         except KeyError:
             column = self.manifest.columns[name]
         try:
-            array = open_column(self.path, column)
+            array = reading(self.path / column.file.name, lambda: open_column(self.path, column))
         except FileNotFoundError:
             self._missing(column.file)
         self._columns[name] = array
@@ -158,16 +158,13 @@ class Store:
         Raises:
             CorruptDataset: with dataset, shard, row and id, where the bytes are not those that were written.
             DatasetReplaced: the shard's file is gone, since the dataset was replaced.
-            OSError: the file system failed.
+            OSError: the file system failed; with shard, row, id, and the number that it gave.
         """
         index = self._index or self._open_index()
         shard = bisect_right(self._ends, row)
         try:
             offset, length, digest = index.located.record[row].item()
-            descriptor = self._shards.held.get(shard)
-            if descriptor is None:
-                descriptor = self._open({shard}).held[shard]
-            frame = read_value(descriptor.number, descriptor.size, offset, length, digest)
+            frame = self._value(shard, offset, length, digest)
             bound = self.manifest.schema.bound([int(column[row]) for column in index.located.counts])
             raw = index.decompress(frame, bound)
         except CorruptDataset as error:
@@ -179,6 +176,20 @@ class Store:
             msg = f"{self.path / file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
             raise OSError(error.errno, msg) from error
         return raw
+
+    def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
+        """The compressed record at a place of a shard."""
+        descriptor = self._shards.held.get(shard) or self._open({shard}).held[shard]
+        try:
+            return read_value(descriptor.number, descriptor.size, offset, length, digest)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        # A server of files no longer knows what was opened, but may have the file. What is in it the checksum says.
+        held = {other: kept for other, kept in self._shards.held.items() if other != shard}
+        self._shards = _Shards(len(self._ends), held)
+        descriptor = self._open({shard}).held[shard]
+        return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
@@ -250,7 +261,7 @@ class Store:
         dictionary = None
         if (file := manifest.dictionary) is not None:
             try:
-                dictionary = file.check(self.path).read_bytes()
+                dictionary = reading(self.path / file.name, lambda: file.check(self.path).read_bytes())
             except FileNotFoundError:
                 self._missing(file)
         ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
@@ -282,15 +293,26 @@ class Store:
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""
-        try:
-            same = Manifest.load(self.path) == self.manifest
-        except (LazyGraphError, OSError):
-            same = False
-        if same:
+        if self._lacks(file):
             msg = f"{self.path / file.name} is missing, and the manifest names it: part of the dataset was deleted"
             raise CorruptDataset(msg)
         msg = f"{self.path} was replaced, moved or deleted while it was open ({file.name} is gone); open it again"
         raise DatasetReplaced(errno.ENOENT, msg)
+
+    def _lacks(self, file: FileRef) -> bool:
+        """Whether the dataset is the one that was opened, without this file, and nobody is replacing it."""
+        try:
+            before = self._seen()
+            if Manifest.load(self.path) != self.manifest:
+                return False
+            gone = not (self.path / file.name).exists()
+            return gone and self._seen() == before
+        except (LazyGraphError, OSError):
+            return False
+
+    def _seen(self) -> list[tuple[int, int]]:
+        """What changes when the directory is renamed or its manifest replaced."""
+        return [(found.st_ino, found.st_ctime_ns) for found in (self.path.stat(), (self.path / MANIFEST).stat())]
 
     def _some_ids(self) -> str:
         return ", ".join(repr(self.graph_id(row)) for row in range(min(3, len(self))))

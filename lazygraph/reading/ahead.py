@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -70,6 +72,8 @@ class Processes:
         iterator: Any = iter(workers.loader)
         try:
             for sent in iterator:
+                if isinstance(sent, _Failed):
+                    raise sent.error  # noqa: TRY301 - as torch raises others
                 # In memory that the worker uses again: the caller is done with it when he asks for the next one.
                 yield sent if workers.slots is None else workers.slots.receive(sent)
         except GeneratorExit:  # left early; they can go on
@@ -127,12 +131,35 @@ class _Records:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitems__(self, positions: Positions) -> Fetched | Batch | Sent:
-        fetched, worker = fetch(self._dataset, positions), get_worker_info()
+    def __getitems__(self, positions: Positions) -> Fetched | Batch | Sent | _Failed:
+        worker = get_worker_info()
+        try:
+            fetched = fetch(self._dataset, positions)
+        except OSError as error:
+            if (failed := _Failed.of(error)) is None:
+                raise
+            return failed
         if self._slots is None or worker is None:
             return fetched
         sent: Fetched | Sent = self._slots.send(fetched, worker.id)
         return sent
+
+
+class _Failed(NamedTuple):
+    """What a worker met, sent as a value: torch would make another error of its text, without ``errno``."""
+
+    error: OSError
+
+    @classmethod
+    def of(cls, error: OSError) -> _Failed | None:
+        """None for one, as of a transform, that is not the same after it was sent."""
+        error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+        try:
+            # Made by this process a moment ago.
+            same = repr(pickle.loads(pickle.dumps(error))) == repr(error)  # noqa: S301
+        except Exception:  # noqa: BLE001 - whatever its class does
+            return None
+        return cls(error) if same else None
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -16,11 +16,13 @@ import traceback
 import pytest
 
 import lazygraph as lg
+from lazygraph.cli.main import main, main_write
 from lazygraph.errors import DatasetNotFound, WriterBusy
 from lazygraph.writing.edit import gc, set_labels, set_splits
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, shared
-from lazygraph.writing.write import plan
+from lazygraph.writing.worker import make_shard
+from lazygraph.writing.write import finish, plan
 
 HOLD = """
 import sys
@@ -79,6 +81,55 @@ def test_a_second_writer_is_refused_and_told_who_the_first_one_is(holder, finish
     assert process.returncode == 0
     assert write("prototypes:5", finished, overwrite=True).written == 5
     assert not Layout.of(finished).partial.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["write", "prototypes:5", "-o", "x.lg", "--overwrite"],
+        ["write", "prototypes:5", "-o", "x.lg", "--append"],
+        ["plan", "prototypes:5", "-o", "x.lg", "--overwrite"],
+        ["merge", "x.lg"],
+        ["labels", "x.lg", "--from", "gaps.csv"],
+        ["split", "x.lg", "0.5,0.25,0.25"],
+        ["gc", "x.lg"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+def test_a_second_command_is_refused_in_one_line(holder, finished, bytes_of, arguments, monkeypatch, capsys):
+    monkeypatch.chdir(finished.parent)
+    (finished.parent / "gaps.csv").write_text("id,gap\nid-0,1.5\n")
+    process = holder(finished)
+    before = bytes_of(finished)
+    commands = [main]
+    if arguments[0] in ("write", "plan", "merge"):  # which lazygraph-write does too
+        commands.append(lambda given: main_write(given[given[0] == "write" :]))
+    for command in commands:
+        assert command(arguments) == 2
+        out, error = capsys.readouterr()
+        assert out == ""
+        assert error.startswith(f"lazygraph: error: {finished} is being written by process {process.pid} on ")
+        assert error.endswith("; wait for it, or stop it first\n")
+        assert error.count("\n") == 1
+    assert bytes_of(finished) == before
+
+
+def test_nobody_merges_beside_another_writer_and_a_dead_one_does_not_hinder_it(holder, tmp_path):
+    path = tmp_path / "x.lg"
+    for task in range(len(plan("prototypes:20", path, shard_size=10).tasks)):
+        make_shard(path, task)
+    process = holder(path)
+    for work in (lambda: finish(path), lambda: make_shard_alone(path)):
+        with pytest.raises(WriterBusy, match=f"process {process.pid}"):
+            work()
+    process.kill()
+    process.wait()
+    assert finish(path).written == 20
+
+
+def make_shard_alone(path):
+    with shared(Layout.of(path)):
+        make_shard(path, 0)
 
 
 def test_a_lock_that_a_dead_process_left_blocks_nobody(holder, finished):

@@ -1,0 +1,84 @@
+"""``lazygraph doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from lazygraph.cli.options import add_json
+from lazygraph.errors import DatasetNotFound
+from lazygraph.reading.doctor import MachineFacts, Place, advise
+from lazygraph.reading.surroundings import look
+
+SUMMARY = "Look at this machine, and at a dataset on it, and say what to set and why."
+EXAMPLES = """\
+examples:
+  lazygraph doctor
+  lazygraph doctor mp.lg
+      also opens the dataset, reads some graphs, and looks at the disk that it is on
+  lazygraph doctor mp.lg --json
+  lazygraph doctor mp.lg --strict && sbatch train.sh
+      exits with 1 if anything is to be set
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("path", nargs="?", metavar="PATH", help="a dataset, or a folder where one is to be")
+    add_json(parser)
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything is to be set")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the facts and the advice; changes nothing."""
+    if arguments.path is not None and not Path(arguments.path).exists():
+        msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder where one is to be"
+        raise DatasetNotFound(msg)
+    facts = look(arguments.path)
+    advice = advise(facts)
+    if arguments.json:
+        print(json.dumps({"facts": asdict(facts), "advice": [asdict(one) for one in advice]}))
+    else:
+        print("\n".join(_lines(facts)))
+        for kind in ("set", "know"):
+            for one in advice:
+                if one.kind == kind:
+                    print(f"\n{kind}: {one.what}\n     because {one.why}")
+        if not any(one.kind == "set" for one in advice):
+            print("\nnothing is to be set")
+    return int(arguments.strict and any(one.kind == "set" for one in advice))
+
+
+def _lines(facts: MachineFacts) -> Iterator[str]:
+    versions = ", ".join(f"{name} {version or 'not installed'}" for name, version in facts.versions.items())
+    yield f"versions        {versions}"
+    yield f"compiled loops  {facts.native or ('there' if facts.borrowed else 'there, without zstd and XXH3')}"
+    limit = "none" if facts.cpu_limit is None else f"{facts.cpu_limit:g}"
+    yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.affinity)}, limit of the container {limit}"
+    yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"
+    yield f"memory          {_size(facts.memory)}, limit of the container {_size(facts.memory_limit, 'none')}"
+    yield f"open files      {_told(facts.descriptors)}, at most {_told(facts.descriptors_hard)}"
+    yield f"start method    {_told(facts.start_method)}"
+    yield f"shared memory   {'none' if facts.shm is None else _place(facts.shm)}"
+    yield f"temporary files {_place(facts.temporary)}"
+    if facts.place is not None:
+        yield f"path            {_place(facts.place)}"
+    if facts.dataset is not None and facts.dataset.problem is None:
+        dataset = facts.dataset
+        speed = "" if dataset.microseconds is None else f", {dataset.microseconds:.0f} us a graph read again"
+        yield f"dataset         {dataset.graphs:,} graphs in {dataset.shards:,} shards{speed}"
+
+
+def _place(place: Place) -> str:
+    return f"{place.path}, {_told(place.file_system)}, {_size(place.free)} free"
+
+
+def _told(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _size(size: int | None, otherwise: str = "unknown") -> str:
+    return otherwise if size is None else f"{size / 2**30:,.1f} GiB"

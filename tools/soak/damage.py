@@ -2,10 +2,10 @@
 
     python -m tools.soak.damage --json damage.json
 
-Bytes are flipped at random over all files, files are cut, lengthened, deleted, exchanged, taken from another dataset, and
-replaced by what is no file. Of each damage, `verify` must name the file; every graph is read alone, in batches and through
-the loader, and every column is looked at, with the compiled loops and without, in a process of its own with a deadline:
-whatever comes must be what was written, or a CorruptDataset error that names dataset, shard, row and id.
+Bytes are flipped at random over all files, files are cut, lengthened, deleted, exchanged, taken from another dataset,
+and replaced by what is no file. Of each damage, `verify` must name the file; every graph is read alone, in batches and
+through the loader, and every column is looked at, with the compiled loops and without, in a process of its own with a
+deadline: whatever comes must be what was written, or a CorruptDataset error that names dataset, shard, row and id.
 
 Then shards whose page tree was crafted, with every hash right (`tools/soak/trees.py`): `verify` must name the page, and
 reading must be exact. What liblmdb does with them is in the table for comparison.
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import lazygraph as lg
-from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.manifest import MANIFEST
 from lazygraph.reading.verify import verify
 from lazygraph.writing import graph_writer
 from lazygraph.writing.edit import gc, set_splits

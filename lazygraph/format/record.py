@@ -45,6 +45,19 @@ class Record(NamedTuple):
             out[field.name] = decode(field, code, buffer, 1 if field.axis is None else rows[field.axis], basis)
         return out
 
+    def strays(self) -> list[str]:
+        """A sentence for every field of indices that point beyond what they count."""
+        rows = dict(zip(self.schema.axes, self.counts, strict=True))
+        arrays = self.arrays()
+        out = []
+        for field in self.schema.fields:
+            value = arrays[field.name]
+            if field.counts is not None and not isinstance(value, str) and value.size:
+                low, high = int(value.min()), int(value.max())
+                if low < 0 or high >= rows[field.counts]:
+                    out.append(f"{field.name} holds {low} to {high}; required: 0 to {rows[field.counts] - 1}")
+        return out
+
 
 def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[bytes, tuple[int, ...]]:
     """The decompressed form of one record, and its axis counts.

@@ -7,7 +7,6 @@ writer finds out where each value lies, proves it by reading the published bytes
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,12 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
 from lazygraph.format.files import FileRef, fsync_directory, sha256_of
+from lazygraph.format.pages import locate
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
 
 PAGE = max(4096, os.sysconf("SC_PAGE_SIZE"))  # LMDB takes that of the operating system
 MAP_UNIT = 2**24  # map sizes are multiples of it, so that the bytes of a shard depend on its records alone
-
-# struct MDB_page: page number u8, pad u2, flags u2, then lower and upper u2 or the number of overflow pages u4.
-_HEADER = struct.Struct("<QHHHH")
-_LEAF, _OVERFLOW = 0x02, 0x04
-# struct MDB_node: size of the data (two u2, low first), flags u2, size of the key u2, key, data.
-_NODE = struct.Struct("<HHHH")
-_BIG_DATA = 0x01
 
 
 def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple[FileRef, NDArray[Any]]:
@@ -49,14 +42,17 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
     temporary = folder / f".{number:05d}.{os.getpid()}.tmp"
     try:
         _write_environment(temporary, records)
-        located = _locate(temporary, len(records))
-        index = np.empty(len(records), record_dtype(temporary.stat().st_size, max(map(len, records), default=0)))
-        index["offset"] = located
+        size = temporary.stat().st_size
+        index = np.empty(len(records), record_dtype(size, max(map(len, records), default=0)))
         index["length"] = [len(r) for r in records]
         index["xxh3"] = [xxhash.xxh3_64_intdigest(r) for r in records]
-        size = temporary.stat().st_size
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+            try:
+                index["offset"] = locate(file.fileno(), size, len(records))[:, 0]
+            except CorruptDataset as error:
+                msg = f"LMDB has put its pages in another way than is known; report this as a bug: {error}"
+                raise LazyGraphError(msg) from error
             _prove(file.fileno(), size, index)
         digest = sha256_of(temporary)
         name = f"shards/{number:05d}-{digest[:16]}.lmdb"
@@ -126,41 +122,3 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     ) as environment, environment.begin(write=True) as transaction:  # fmt: skip
         for number, record in enumerate(records):
             transaction.put(number.to_bytes(4, "big"), record, append=True)
-
-
-def _locate(path: Path, count: int) -> list[int]:
-    """The file offset of each value of a shard that this process has just written, by its pages.
-
-    Data are appended in the order of their keys, so leaf pages and overflow pages stand in key order in each node;
-    keys say which record a node belongs to.
-    """
-    data = path.read_bytes()
-    size = _page_size(data)
-    offsets = [-1] * count
-    page = 2  # 0 and 1 are meta pages
-    while page * size < len(data):
-        start = page * size
-        _, _, flags, lower, upper = _HEADER.unpack_from(data, start)
-        if flags & _OVERFLOW:
-            page += lower | upper << 16
-            continue
-        if flags & _LEAF:
-            pointers = np.frombuffer(data, "<u2", (lower - 16) // 2, start + 16)
-            for pointer in pointers.tolist():
-                node = start + pointer
-                _, _, node_flags, key_size = _NODE.unpack_from(data, node)
-                if key_size != 4:
-                    continue  # not a record: no other keys are ever written
-                value = node + _NODE.size + key_size
-                if node_flags & _BIG_DATA:
-                    (first,) = struct.unpack_from("<Q", data, value)
-                    value = first * size + 16
-                offsets[int.from_bytes(data[node + _NODE.size : node + _NODE.size + 4], "big")] = value
-        page += 1
-    return offsets
-
-
-def _page_size(data: bytes) -> int:
-    """The page size, from the first meta page (struct MDB_meta: magic, version u4, address, map size u8, size u4)."""
-    (size,) = struct.unpack_from("<I", data, 16 + 24)
-    return int(size)

@@ -6,6 +6,7 @@ writer finds out where each value lies, proves it by reading the published bytes
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -118,6 +119,15 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     # Values over half a page take whole pages of their own, the others share pages at least half full.
     pages = sum(2 + 2 * len(record) // PAGE for record in records)
     map_size = (pages * PAGE // MAP_UNIT + 1) * MAP_UNIT
+    try:
+        _fill_environment(path, records, map_size)
+    except lmdb.Error as error:
+        # A full disk, a limit or a lost mount: LMDB's own class says nothing of the path.
+        code = getattr(error, "code", None) or errno.EIO
+        raise OSError(code, os.strerror(code) if code > 0 else str(error), os.fspath(path)) from error
+
+
+def _fill_environment(path: Path, records: Sequence[bytes], map_size: int) -> None:
     with lmdb.open(
         os.fspath(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
         meminit=True, max_dbs=0,

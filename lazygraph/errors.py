@@ -91,6 +91,10 @@ class WorkerDied(LazyGraphError, RuntimeError):
 class StorageError(LazyGraphError, OSError):
     """The place where a dataset is written is full, read-only, forbidden, or files can no longer be opened."""
 
+    def __str__(self) -> str:
+        # OSError puts its number and file name around the sentence, which tells both.
+        return str(self.args[0]) if self.args else ""
+
 
 class DatasetNotFound(LazyGraphError, FileNotFoundError):
     """There is no finished dataset at this path."""

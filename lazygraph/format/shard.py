@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
-from lazygraph.format.files import FileRef, fsync_directory, sha256_of
+from lazygraph.format.files import FileRef, fsync_directory, make_folder, sha256_of
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
 
@@ -46,8 +47,9 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
         The file, and the ``record`` column's rows (offset, length, xxh3), proven by reading the file back.
     """
     folder = directory / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{number:05d}.{os.getpid()}.tmp"
+    make_folder(folder)
+    # Never a name that was there before: LMDB would go on with what a process of the same number left.
+    temporary = folder / f".{number:05d}.{os.urandom(8).hex()}.tmp"
     try:
         _write_environment(temporary, records)
         located = _locate(temporary, len(records))
@@ -124,6 +126,9 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     except lmdb.Error as error:
         # A full disk, a limit or a lost mount: LMDB's own class says nothing of the path.
         code = getattr(error, "code", None) or errno.EIO
+        # It calls a write that was cut short an input/output error.
+        if code == errno.EIO and shutil.disk_usage(path.parent).free < sum(map(len, records)):
+            code = errno.ENOSPC
         raise OSError(code, os.strerror(code) if code > 0 else str(error), os.fspath(path)) from error
 
 

@@ -20,7 +20,7 @@ from lazygraph.writing.fields import count_columns, crystal_schema, crystal_valu
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task
-from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows
+from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows, finished
 from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
@@ -50,13 +50,11 @@ def make_shard(final: Path, task: int) -> Made:
     if task not in range(len(plan.tasks)):
         msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
         raise InputError(msg)
-    done = layout.done(task)
-    try:
-        rows = ShardRows.load(done)
-    except FileNotFoundError:
+    rows = finished(layout, task)
+    if rows is None:
         with watched(layout.at(task)) as watch:
             rows = _make(plan, task, layout, watch)
-            rows.save(done)
+            rows.save(layout.done(task))
     return Made(task, len(rows.id), len(rows.rejected))
 
 

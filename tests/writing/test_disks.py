@@ -188,7 +188,7 @@ def test_a_disk_that_may_not_be_written(confined):
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         one_line(*write(disk / "x.lg"), str(disk), "read-only")
         one_line(*write(disk / "old.lg", "--append", source=MORE), str(disk), "read-only")
-        one_line(*command(main, "split", disk / "old.lg", "--fractions", "0.5,0.25,0.25"), str(disk), "read-only")
+        one_line(*command(main, "split", disk / "old.lg", "0.5,0.25,0.25"), str(disk), "read-only")
         one_line(*command(main, "gc", disk / "old.lg"), str(disk), "read-only")
         assert read(disk / "old.lg") == old and not (disk / "x.lg.partial").exists()
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
@@ -203,7 +203,7 @@ def test_a_disk_that_may_not_be_written(confined):
             try:
                 os.setgid(65534), os.setuid(65534)
                 one_line(*write(folder / "x.lg"), "no permission", str(folder))
-                one_line(*command(main, "split", disk / "old.lg", "--fractions", "0.5,0.25,0.25"), "no permission")
+                one_line(*command(main, "split", disk / "old.lg", "0.5,0.25,0.25"), "no permission")
                 os._exit(0)
             except BaseException:
                 import traceback

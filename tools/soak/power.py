@@ -114,19 +114,34 @@ def crashes(calls, chance: random.Random, states: int) -> Iterator[tuple[int, di
     _, (contents, names) = calls[0][0], calls[0][2]
     safe_names, safe_contents = dict(names), dict(contents)
     memory: dict[int, bytes] = {}
+    moved: set[str] = set()
+    renames: list[tuple[str, str, int]] = []
     history: dict[str, list] = {}  # path -> values that its name had since the last fsync of its folder
     for number, (kind, paths, (contents, names)) in enumerate(calls):
         # The state found is what is in memory before this call.
-        for path in {*names, *safe_names}:
+        for path in {*names, *safe_names, *history}:
+            if any(path.startswith(folder + "/") for folder in moved):
+                continue  # these go where their folder goes
             values = history.setdefault(path, [safe_names.get(path, ABSENT)])
             if (now := names.get(path, ABSENT)) != values[-1]:
                 values.append(now)
         memory |= contents
         for turn in range(states):
-            yield number, disk(history, safe_contents, memory, chance, turn)
+            yield number, disk(history, safe_contents, memory, chance, turn, renames)
         if kind == "sync":
             inode = names[paths[0]]
             safe_contents[inode] = contents[inode]
+        elif kind == "rename":
+            old, new = paths
+            if names[old] is not None:
+                renames.append((old, new, names[old]))
+            else:
+                moved.add(old)
+                for path in list(history):
+                    if path.startswith(old + "/"):
+                        history[new + path.removeprefix(old)] = list(history[path])
+                        if path in safe_names:
+                            safe_names[new + path.removeprefix(old)] = safe_names[path]
         elif kind == "sync_folder":
             folder = "" if paths[0] == "." else paths[0]
             for path in list(history):
@@ -141,12 +156,20 @@ def crashes(calls, chance: random.Random, states: int) -> Iterator[tuple[int, di
 ABSENT = "absent"
 
 
-def disk(history, safe, memory, chance, turn):
+def disk(history, safe, memory, chance, turn, renames):
     """One state: turn 0 loses all that may be lost, turn 1 keeps names and loses contents, the others go by chance."""
     tree = {}
-    for path in sorted(history):
-        values = history[path]
-        value = values[0] if turn == 0 else values[-1] if turn == 1 else chance.choice(values)
+    taken = {
+        path: values[0] if turn == 0 else values[-1] if turn == 1 else chance.choice(values)
+        for path, values in sorted(history.items())
+    }
+    for old, new, inode in renames:  # a rename is atomic: the file is not lost under both names
+        if inode not in taken.values() and {ABSENT, inode} & {*history.get(old, ()), *history.get(new, ())}:
+            place = chance.choice((old, new))
+            place = place if inode in history.get(place, ()) else new if place == old else old
+            if inode in history.get(place, ()):
+                taken[place] = inode
+    for path, value in taken.items():
         parent = os.path.dirname(path)
         if value == ABSENT or (parent and parent not in tree):
             continue

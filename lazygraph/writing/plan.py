@@ -177,6 +177,9 @@ class Plan:
                 f"'lazygraph-write plan SOURCE -o {layout.final.name}'"
             )
             raise InputError(msg) from None
+        except ValueError as error:
+            msg = f"{layout.plan} is damaged ({error}); delete {layout.partial} and begin anew"
+            raise InputError(msg) from error
         if data.get("plan") != PLAN_VERSION:
             msg = (
                 f"{layout.plan} is of plan version {data.get('plan')}; required: {PLAN_VERSION}, which this release "

@@ -40,7 +40,8 @@ print("ready", flush=True)
 if change == "write":
     lg.write("prototypes:700?seed=0", path, **write)
 elif change in ("append", "overwrite"):
-    lg.write([(f"id-{n}", lg.Crystal([[4 + n / 100, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11])) for n in range(200)],
+    cells = [[[4 + n / 100, 0, 0], [0, 4, 0], [0, 0, 4]] for n in range(200)]
+    lg.write([(f"id-{n}", lg.Crystal(cell, [[0, 0, 0]], [11])) for n, cell in enumerate(cells)],
              path, **{change: True}, **write)
 elif change == "merge":
     lazygraph.writing.write.finish(path)

@@ -10,6 +10,8 @@ LazyGraphError
 │   └── RecipeMismatch                  a dataset holds other graphs than expected
 ├── OutputExists (FileExistsError)      the output is there already, made of something else
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
+├── WorkerDied (RuntimeError)           a process that makes graphs died again and again, or at one input
+├── StorageError (OSError)              the place of the output is full, read-only, forbidden or out of descriptors
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
@@ -32,10 +34,12 @@ __all__ = [
     "OutputExists",
     "RecipeError",
     "RecipeMismatch",
+    "StorageError",
     "StructureError",
     "UnknownId",
     "UnreadableInput",
     "UnsupportedFormat",
+    "WorkerDied",
     "WriterBusy",
 ]
 
@@ -78,6 +82,18 @@ class OutputExists(LazyGraphError, FileExistsError):
 
 class WriterBusy(LazyGraphError, BlockingIOError):
     """Another process is writing the same dataset."""
+
+
+class WorkerDied(LazyGraphError, RuntimeError):
+    """A process that makes graphs died, again and again or at one input."""
+
+
+class StorageError(LazyGraphError, OSError):
+    """The place where a dataset is written is full, read-only, forbidden, or files can no longer be opened."""
+
+    def __str__(self) -> str:
+        # OSError puts its number and file name around the sentence, which tells both.
+        return str(self.args[0]) if self.args else ""
 
 
 class DatasetNotFound(LazyGraphError, FileNotFoundError):

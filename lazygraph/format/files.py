@@ -12,7 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
-__all__ = ["FileRef", "fsync_directory", "named_after_content", "reading", "sha256_of", "write_atomic"]
+__all__ = [
+    "FileRef",
+    "fsync_directory",
+    "make_folder",
+    "named_after_content",
+    "reading",
+    "sha256_of",
+    "write_atomic",
+]
 
 T = TypeVar("T")
 
@@ -101,9 +109,18 @@ def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) ->
     digest = hashlib.sha256(data).hexdigest()
     name = f"{stem}-{digest[:16]}{suffix}"
     path = directory / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, data)
     return FileRef(name, len(data), digest)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that their names survive a power failure; nothing where it is there."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_directory(folder.parent)
 
 
 def fsync_directory(directory: Path) -> None:

@@ -6,7 +6,9 @@ writer finds out where each value lies, proves it by reading the published bytes
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
-from lazygraph.format.files import FileRef, fsync_directory, sha256_of
+from lazygraph.format.files import FileRef, fsync_directory, make_folder, sha256_of
 from lazygraph.format.pages import locate
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
@@ -38,8 +40,9 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
         The file, and the ``record`` column's rows (offset, length, xxh3), proven by reading the file back.
     """
     folder = directory / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{number:05d}.{os.getpid()}.tmp"
+    make_folder(folder)
+    # Never a name that was there before: LMDB would go on with what a process of the same number left.
+    temporary = folder / f".{number:05d}.{os.urandom(8).hex()}.tmp"
     try:
         _write_environment(temporary, records)
         size = temporary.stat().st_size
@@ -116,6 +119,18 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     # Values over half a page take whole pages of their own, the others share pages at least half full.
     pages = sum(2 + 2 * len(record) // PAGE for record in records)
     map_size = (pages * PAGE // MAP_UNIT + 1) * MAP_UNIT
+    try:
+        _fill_environment(path, records, map_size)
+    except lmdb.Error as error:
+        # A full disk, a limit or a lost mount: LMDB's own class says nothing of the path.
+        code = getattr(error, "code", None) or errno.EIO
+        # It calls a write that was cut short an input/output error.
+        if code == errno.EIO and shutil.disk_usage(path.parent).free < sum(map(len, records)):
+            code = errno.ENOSPC
+        raise OSError(code, os.strerror(code) if code > 0 else str(error), os.fspath(path)) from error
+
+
+def _fill_environment(path: Path, records: Sequence[bytes], map_size: int) -> None:
     with lmdb.open(
         os.fspath(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
         meminit=True, max_dbs=0,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
+from lazygraph.errors import StorageError
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.graphs import collate
 from lazygraph.reading.reader import Fetched
@@ -69,7 +70,7 @@ class Processes:
         pid = os.getpid()
         workers = self._idle.pop(pid, None) or self._started()
         workers.to_read[:] = batches
-        iterator: Any = iter(workers.loader)
+        iterator: Any = _begun(workers.loader)
         try:
             for sent in iterator:
                 if isinstance(sent, _Failed):
@@ -171,3 +172,19 @@ def _ignore_interrupts(worker: int) -> None:
 def _as_it_is(fetched: Any) -> Any:
     """The ``collate_fn`` of workers, whose batches are made already."""
     return fetched
+
+
+def _begun(loader: Any) -> Any:
+    """An iterator of a ``DataLoader``, whose processes start here.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    try:
+        return iter(loader)
+    except OSError as error:
+        msg = (
+            f"cannot start worker processes: {error.strerror or error}; they need room in /dev/shm for semaphores and "
+            "some file descriptors (ulimit -n): make room, or read in threads (num_workers=0)"
+        )
+        raise StorageError(msg) from error

@@ -67,3 +67,12 @@ class Layout:
     def done(self, shard: int) -> Path:
         """What is known of a finished shard; it exists once the shard does."""
         return self.rows / f"{shard:05d}.msgpack"
+
+    def at(self, shard: int) -> Path:
+        """Which input of a shard a process is at; left behind by one that was killed."""
+        return self.partial / "at" / f"{shard:05d}"
+
+    @property
+    def planning(self) -> Path:
+        """Which sample a process that plans is at; left behind by one that was killed."""
+        return self.partial / "planning"

@@ -15,6 +15,7 @@ from lazygraph.errors import WriterBusy
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import resumable, roll_forward, sweep
+from lazygraph.writing.storage import explained
 
 __all__ = ["exclusive", "shared"]
 
@@ -30,12 +31,20 @@ def exclusive(layout: Layout) -> Iterator[bool]:
 
     Raises:
         WriterBusy: another process is at work, with its number, host and command.
+        StorageError: the place is full, read-only or forbidden, here or within the block.
     """
+    with explained(layout), _exclusive(layout) as finished:
+        yield finished
+
+
+@contextmanager
+def _exclusive(layout: Layout) -> Iterator[bool]:
     descriptor = _acquire(layout, fcntl.LOCK_EX, lambda: _make_folder(layout.partial))
     try:
         who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[:6])[:300]}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without its name
+            os.pwrite(descriptor, json.dumps(who).encode(), 0)
         yield roll_forward(layout)
     finally:
         try:
@@ -58,12 +67,13 @@ def shared(layout: Layout) -> Iterator[None]:
         InputError: there is no plan.
         WriterBusy: a process plans, merges or edits right now.
     """
-    descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: Plan.load(layout))
-    try:
-        os.ftruncate(descriptor, 0)  # a killed process may have left its name
-        yield
-    finally:
-        os.close(descriptor)
+    with explained(layout):
+        descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: Plan.load(layout))
+        try:
+            os.ftruncate(descriptor, 0)  # a killed process may have left its name
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ from lazygraph.writing.fields import count_columns
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.rows import Rejected, ShardRows
+from lazygraph.writing.rows import Rejected, ShardRows, finished
 from lazygraph.writing.splits import SPLITS, SplitRule
 
 __all__ = ["Merged", "already_merged", "merge", "read_quarantine"]
@@ -134,7 +134,8 @@ def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
 
 
 def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
-    missing = [task for task in range(len(plan.tasks)) if not layout.done(task).exists()]
+    found = [finished(layout, task) for task in range(len(plan.tasks))]
+    missing = [task for task, rows in enumerate(found) if rows is None]
     if missing:
         numbers = ", ".join(map(str, missing[:10])) + ("..." if len(missing) > 10 else "")
         msg = (
@@ -142,7 +143,7 @@ def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
             f"make each with 'lazygraph-write shard {layout.final.name} --task N'"
         )
         raise InputError(msg)
-    made = [ShardRows.load(layout.done(task)) for task in range(len(plan.tasks))]
+    made = [rows for rows in found if rows is not None]
     for rows in made:
         rows.file.check(layout.dataset)
     return made

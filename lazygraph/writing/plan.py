@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from lazygraph.crystal import Crystal
@@ -24,6 +25,7 @@ from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.suspects import watched
 
 __all__ = [
     "Base",
@@ -175,6 +177,9 @@ class Plan:
                 f"'lazygraph-write plan SOURCE -o {layout.final.name}'"
             )
             raise InputError(msg) from None
+        except ValueError as error:
+            msg = f"{layout.plan} is damaged ({error}); delete {layout.partial} and begin anew"
+            raise InputError(msg) from error
         if data.get("plan") != PLAN_VERSION:
             msg = (
                 f"{layout.plan} is of plan version {data.get('plan')}; required: {PLAN_VERSION}, which this release "
@@ -242,7 +247,11 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
-    trained = train_dictionary(list(_records(some, spec, chosen, schema)), plan.entries)
+    record = partial(_record, spec=spec, labels=chosen, schema=schema)
+    with watched(layout.planning) as watch:
+        some = watch.harmless(some, record)
+        records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
+    trained = train_dictionary(records, plan.entries)
     dictionary = None if trained is None else named_after_content(layout.dataset, "dictionary", ".zstd", trained)
     return replace(plan, labels=tuple(labels), schema=schema, dictionary=dictionary, notes=(*plan.notes, *notes))
 
@@ -334,14 +343,13 @@ def _samples(plan: Plan, layout: Layout) -> Iterator[Entry]:
             yield entry
 
 
-def _records(samples: Iterable[Entry], spec: GraphSpec, labels: LabelSet, schema: Schema) -> Iterator[bytes]:
-    for entry in samples:
-        try:
-            graph = spec.build(entry.crystal)
-            _, atoms = labels.row(entry.labels, graph.n_atoms)
-            yield pack(schema, 0, crystal_values(graph, atoms))[0]
-        except InputError:
-            continue  # the worker of its shard will say why
+def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema) -> bytes:
+    try:
+        graph = spec.build(entry.crystal)
+        _, atoms = labels.row(entry.labels, graph.n_atoms)
+        return pack(schema, 0, crystal_values(graph, atoms))[0]
+    except InputError:
+        return b""  # the worker of its shard will say why
 
 
 def _short(value: Any) -> str:

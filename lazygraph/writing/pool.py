@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lazygraph.errors import LazyGraphError
+from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
 
 __all__ = ["available_cpus", "make_shards"]
 
 # BLAS and OpenMP would start a thread pool in every worker for arrays of a few hundred numbers.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
+MOST_DEATHS = 64  # of a run, whatever is done in between
+KEPT = "What is finished is kept: run the same command again to go on"
 
 
 def available_cpus() -> int:
@@ -48,7 +51,7 @@ def make_shards(
         progress: show a bar with rate, time left and quarantined inputs on stderr, if that is a terminal.
 
     Raises:
-        LazyGraphError: a worker process died.
+        WorkerDied: worker processes died again and again, or that of an executor once.
     """
     pending = list(tasks)
     workers = min(workers or available_cpus(), len(pending))
@@ -64,25 +67,52 @@ def make_shards(
 
 def _run(final: Path, tasks: list[int], workers: int, executor: Executor | None) -> Iterator[Made]:
     if executor is not None:
-        yield from _finished([executor.submit(make_shard, final, task) for task in tasks])
+        try:
+            yield from _finished(executor, final, tasks)
+        except BrokenExecutor as error:
+            msg = f"the executor broke: a worker process died. {KEPT}"
+            raise WorkerDied(msg) from error
     elif workers <= 1:
         for task in tasks:
             yield make_shard(final, task)
     else:
-        with _processes(workers) as pool:
-            yield from _finished([pool.submit(make_shard, final, task) for task in tasks])
+        yield from _outlived(final, tasks, workers)
 
 
-def _finished(futures: list[Future[Made]]) -> Iterator[Made]:
+def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
+    """The shards, made by worker processes of which some may die: new ones then go on.
+
+    Raises:
+        WorkerDied: they die again and again, and neither a shard is finished in between nor a killing input found.
+    """
+    layout = Layout.of(final)
+    waiting = dict.fromkeys(tasks)
+    deaths = fruitless = found = 0
+    while waiting:
+        try:
+            with _processes(min(workers, len(waiting))) as pool:
+                for made in _finished(pool, final, list(waiting)):
+                    del waiting[made.task]
+                    fruitless = 0
+                    yield made
+        except BrokenProcessPool as error:
+            now = sum(len(condemned(layout.at(task))) for task in tasks)
+            fruitless = 1 if now > found else fruitless + 1
+            found, deaths = now, deaths + 1
+            if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:
+                msg = (
+                    f"worker processes died {deaths} times, most often because memory ran out; {found} inputs were "
+                    f"found to kill them, {len(waiting)} of {len(tasks)} shards are not made. {KEPT}"
+                )
+                raise WorkerDied(msg) from error
+
+
+def _finished(pool: Executor, final: Path, tasks: list[int]) -> Iterator[Made]:
+    futures: list[Future[Made]] = []
     try:
+        futures += (pool.submit(make_shard, final, task) for task in tasks)
         for future in as_completed(futures):
             yield future.result()
-    except BrokenProcessPool as error:
-        msg = (
-            "a worker process died, most often because memory ran out; the shards that are finished are kept: run the "
-            "same command again to go on, with fewer workers if it happens again"
-        )
-        raise LazyGraphError(msg) from error
     finally:
         for future in futures:
             future.cancel()
@@ -93,7 +123,14 @@ def _processes(workers: int) -> Iterator[Executor]:
     """Worker processes that neither fork this one nor run the user's script again, and that die with it."""
     from loky import ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),), env=SINGLE_THREADED)
+    try:
+        pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),), env=SINGLE_THREADED)
+    except OSError as error:
+        msg = (
+            f"cannot start worker processes: {error.strerror or error}; their semaphores need room in /dev/shm and a "
+            f"few file descriptors (ulimit -n): make room, or work in one process (workers=1, --workers 1). {KEPT}"
+        )
+        raise StorageError(msg) from error
     try:
         yield pool
     except BaseException:
@@ -105,10 +142,7 @@ def _processes(workers: int) -> Iterator[Executor]:
 def _start(parent: int) -> None:
     """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
+    die_with(parent)
 
 
 def _bar(total: int, *, show: bool) -> Any:

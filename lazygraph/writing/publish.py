@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def roll_forward(layout: Layout) -> bool:
             continue
         fsync_directory(layout.final.parent)
     if not resumable(layout):
-        sweep(layout)
+        sweep(layout, keep=(layout.planning,))
     return written
 
 
@@ -68,12 +68,12 @@ def resumable(layout: Layout) -> bool:
     return layout.plan.exists() or any((folder / MANIFEST).exists() for folder in (layout.edit, layout.dataset))
 
 
-def sweep(layout: Layout) -> None:
+def sweep(layout: Layout, keep: Collection[Path] = ()) -> None:
     """Remove everything from the partial folder but the lock; what a dying worker still writes may stay."""
     for path in layout.partial.glob("*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        elif path != layout.lock:
+        elif path != layout.lock and path not in keep:
             path.unlink(missing_ok=True)
 
 

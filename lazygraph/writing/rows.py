@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
-from lazygraph.format.files import FileRef, write_atomic
+from lazygraph.format.files import FileRef, make_folder, write_atomic
+from lazygraph.writing.layout import Layout
 
-__all__ = ["Rejected", "RowBuffer", "ShardRows"]
+__all__ = ["Rejected", "RowBuffer", "ShardRows", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class ShardRows:
                 "rejected": [list(astuple(r)) for r in self.rejected],
             }
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomic(path, body + hashlib.sha256(body).digest())
 
     @classmethod
@@ -86,6 +87,19 @@ class ShardRows:
             rejected=tuple(Rejected(*r) for r in raw["rejected"]),
             **{name: _unpack(array) for name, array in raw["arrays"].items()},
         )
+
+
+def finished(layout: Layout, task: int) -> ShardRows | None:
+    """What is known of a shard, if it is finished: its row file is whole, and the shard has the size that it says.
+
+    After a power failure one of them may be there without the other; the shard is then made again.
+    """
+    try:
+        rows = ShardRows.load(layout.done(task))
+        rows.file.check_size(layout.dataset)
+    except (FileNotFoundError, CorruptDataset):
+        return None
+    return rows
 
 
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, WorkerDied
 from lazygraph.format.columns import text_array
 from lazygraph.format.manifest import graph_digest
 from lazygraph.format.record import Compressor, pack
@@ -18,7 +20,8 @@ from lazygraph.writing.fields import count_columns, crystal_schema, crystal_valu
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task
-from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows
+from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows, finished
+from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
 
@@ -47,16 +50,15 @@ def make_shard(final: Path, task: int) -> Made:
     if task not in range(len(plan.tasks)):
         msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
         raise InputError(msg)
-    done = layout.done(task)
-    try:
-        rows = ShardRows.load(done)
-    except FileNotFoundError:
-        rows = _make(plan, task, layout)
-        rows.save(done)
+    rows = finished(layout, task)
+    if rows is None:
+        with watched(layout.at(task)) as watch:
+            rows = _make(plan, task, layout, watch)
+            rows.save(layout.done(task))
     return Made(task, len(rows.id), len(rows.rejected))
 
 
-def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
+def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = crystal_schema(spec, labels.node)
@@ -67,17 +69,23 @@ def _make(plan: Plan, task: int, layout: Layout) -> ShardRows:
     job = plan.tasks[task]
     source = plan.sources[job.source]["name"]
     frames = []
-    for position, entry in read_task(plan, job, layout):
+
+    def row(position: int, entry: Entry) -> tuple[Any, ...]:
+        crystal = _crystal(entry)
+        graph = spec.build(crystal)
+        values, atoms = labels.row(entry.labels, len(crystal))
+        raw, counts = pack(schema, position, crystal_values(graph, atoms))
+        counts = (*counts, *derived_sizes(spec, graph).values())
+        graph_id = text_array([entry.id]).item()
+        formula = crystal.formula
+        text_array([formula], "formula")  # too long with some fifty elements
+        return raw, counts, values, graph_id, formula
+
+    for position, entry in watch.reading(partial(read_task, plan, job, layout)):
         try:
-            crystal = _crystal(entry)
-            graph = spec.build(crystal)
-            values, atoms = labels.row(entry.labels, len(crystal))
-            raw, counts = pack(schema, position, crystal_values(graph, atoms))
-            counts = (*counts, *derived_sizes(spec, graph).values())
-            graph_id = text_array([entry.id]).item()
-            formula = crystal.formula
-            text_array([formula], "formula")  # too long with some fifty elements
-        except InputError as error:
+            watch.refuse_killer(partial(row, position, entry))
+            raw, counts, values, graph_id, formula = row(position, entry)
+        except (InputError, WorkerDied) as error:
             rows.rejected.append(
                 Rejected(
                     source, position, position - job.position + job.start, entry.id, type(error).__name__, str(error)

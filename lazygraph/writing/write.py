@@ -22,6 +22,7 @@ from lazygraph.writing.lock import exclusive
 from lazygraph.writing.merge import Merged, already_merged, merge
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
+from lazygraph.writing.rows import finished as finished_shard
 from lazygraph.writing.splits import SplitRule
 
 __all__ = ["Report", "finish", "plan", "write"]
@@ -142,7 +143,7 @@ def write(
             if not (overwrite or adds):
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
         _begin(new, layout)
-        pending = [task for task in range(len(new.tasks)) if not layout.done(task).exists()]
+        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task) is None]
         counts = [task.count for task in new.tasks]
         make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
         merged = merge(layout, rule)

@@ -200,20 +200,3 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_finishes(started, tmp_path,
     write(source, path, shard_size=SHARD)
     write(source, tmp_path / "undisturbed.lg", shard_size=SHARD)
     assert bytes_of(path) == bytes_of(tmp_path / "undisturbed.lg")
-
-
-def test_a_worker_that_dies_is_told_of_and_its_shard_is_made_by_the_next_run(started, tmp_path, write, bytes_of):
-    path = tmp_path / "x.lg"
-    process = started(WRITE, path, 2, LONG, "")
-    while not (list(Layout.of(path).rows.glob("*.msgpack"))):
-        assert process.poll() is None
-        time.sleep(0.005)
-    victims = [p for p in psutil.Process(process.pid).children(recursive=True) if "loky" in " ".join(p.cmdline())]
-    workers = [p for p in victims if "tracker" not in " ".join(p.cmdline())]
-    workers[0].kill()
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "a worker process died" in stderr.splitlines()[-1]
-    write(LONG, path, shard_size=SHARD)
-    write(LONG, tmp_path / "undisturbed.lg", shard_size=SHARD)
-    assert bytes_of(path) == bytes_of(tmp_path / "undisturbed.lg")

@@ -160,10 +160,13 @@ def _descr(dtype: np.dtype[Any]) -> Any:
 def _data_start(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int | None:
     """Where the values of a ``.npy`` file begin, or None where its header is not that of this type and shape."""
     beginning = file.read(10)
-    header = file.read(int.from_bytes(beginning[8:], "little"))
+    length = int.from_bytes(beginning[8:], "little")
+    header = file.read(length)
     descr = np.lib.format.dtype_to_descr(dtype)
     expected = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
     start = len(beginning) + len(header)
+    if len(header) < length:
+        return None
     if beginning[:8] != b"\x93NUMPY\1\0" or start % 64 or header.rstrip(b" \n") != expected or header[-1:] != b"\n":
         return None
     return start

@@ -68,7 +68,9 @@ class Folder:
             OutputExists: it is that of another run, or of a finished one, or holds something else.
         """
         if not self.options.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            # Another rank may be writing the options this moment.
+            others = [p for p in self.path.iterdir() if not p.name.startswith(".")] if self.path.exists() else []
+            if others and not self.options.exists():
                 msg = f"{self.path} holds files that are not of a run; choose another output_dir"
                 raise OutputExists(msg)
             return

@@ -76,8 +76,14 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
             continue
         if targets.classes:
             out[name]["accuracy"] = float((off == 0).mean())
-            if len(targets.classes) == 2 and len(set(theirs[there].tolist())) == 2 and predictions[0].probabilities:
-                of_second = torch.tensor([row.probabilities[1] for row in predictions])[torch.tensor(there)]
+            if (
+                len(targets.classes) == 2
+                and set(theirs[there].tolist()) == set(targets.classes)
+                and predictions[0].probabilities
+            ):
+                of_second = torch.tensor([row.probabilities[1] for row in predictions], dtype=torch.float64)[
+                    torch.tensor(there)
+                ]
                 labelled = torch.tensor(theirs[there] == targets.classes[1])
                 out[name]["roc_auc"] = float(binary_auroc(of_second, labelled.int()))
         else:
@@ -102,7 +108,7 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
         if any(row.deviation is not None for row in predictions):
             table[f"deviation {title}"] = [None if row.deviation is None else row.deviation[k] for row in predictions]
     for place, value in enumerate(targets.classes):
-        table[f"probability {targets.names[0]}={value:g}"] = [row.probabilities[place] for row in predictions]
+        table[f"probability {targets.names[0]}={value:.9g}"] = [row.probabilities[place] for row in predictions]
     if path.suffix == ".parquet":
         _write_parquet(table, path)
         return

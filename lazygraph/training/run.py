@@ -56,7 +56,8 @@ class Last(ModelCheckpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write one if it is time; gradients are not kept."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        # The last of an epoch would be written before its validation, which a later run would then not make up for.
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
@@ -258,7 +259,7 @@ def _tensorboard(folder: Folder) -> Any:
 def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
     """What somebody would predict who knows nothing of the graphs."""
     guess = targets.mean if not targets.classes else (_most_frequent(train, targets),)
-    return [prediction._replace(predicted=guess) for prediction in found]
+    return [prediction._replace(predicted=guess, probabilities=()) for prediction in found]
 
 
 def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:

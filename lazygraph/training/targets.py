@@ -66,7 +66,10 @@ class Targets:
                 raise LabelError(msg)
         if classify:
             return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite))
-        mean, std = [float(values.mean()) for values in finite], [float(values.std()) or 1.0 for values in finite]
+        mean, std = (
+            [float(values.mean()) for values in finite],
+            [float(values.std()) if np.ptp(values) else 1.0 for values in finite],
+        )
         return cls(tuple(names), tuple(units), tuple(mean), tuple(std))
 
     @property

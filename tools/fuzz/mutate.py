@@ -1,4 +1,4 @@
-"""How inputs are changed beside libFuzzer's own ways: parts of JSON and msgpack as a whole, which bytes seldom become."""
+"""How inputs are changed beside libFuzzer's own ways: whole parts of JSON and msgpack, which bytes seldom become."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ VALUES = (
     "float64", "int8", "str", "bool", "node", "edge", "swap", "negate", "same", "lattice", "|S4", "<f8", "|O", "label",
 )  # fmt: skip
 PARTS = (
-    -1, 0, 1, 2, 3, 127, 128, 2**16, 2**31 - 1, 2**31, 2**63, 2**64 - 1, b"", b"\0", b"\xff" * 8, b"\x84" * 6, 1.5, None,
-    True, "", "text", [], {}, {b"a": 1}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2),
+    -1, 0, 1, 2, 3, 127, 128, 2**16, 2**31 - 1, 2**31, 2**63, 2**64 - 1, b"", b"\0", b"\xff" * 8, b"\x84" * 6, 1.5,
+    None, True, "", "text", [], {}, {b"a": 1}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2),
 )  # fmt: skip
 
 

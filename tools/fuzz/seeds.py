@@ -47,7 +47,8 @@ def manifests():
         {"user": {"a": "\ud7ff\U0010ffff\u0000\x1b[31m"}}, {"recipe": {"preset": "os:system"}}, {"inputs": 10**40},
         {"recipe": body["recipe"] | {"cutoff": 1e308}}, {"provenance": []}, {"columns": {}}, {"shards": []},
     ):  # fmt: skip
-        out.append(json.dumps(body | change, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()[:-1])
+        text = json.dumps(body | change, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        out.append(text.encode()[:-1])
     out.append(out[0].replace(b'"user":{}', b'"user":{"a":1,"a":2}'))
     out.append(out[0].replace(b'"user":{}', b'"user":{"a":1e999}'))
     out.append(out[0].replace(b'"user":{}', b'"user":{"a":"\\ud800"}'))
@@ -106,7 +107,13 @@ def records():
         (5, {b"a": b"b"}), (6, 1.5), (7, "text"), (8, [[]]),
     ):  # fmt: skip
         out.append(b"\0" + msgpack.packb([*parts[:place], value, *parts[place + 1 :]]))
-    return [*out, b"\0" + b"\x91" * 300, out[1] + b"\0", b"\0\xdd\xff\xff\xff\xff", b"\6\x93\0\xce\x7f\xff\xff\xff\xc4\0"]
+    return [
+        *out,
+        b"\0" + b"\x91" * 300,
+        out[1] + b"\0",
+        b"\0\xdd\xff\xff\xff\xff",
+        b"\6\x93\0\xce\x7f\xff\xff\xff\xc4\0",
+    ]
 
 
 def frames():
@@ -140,8 +147,8 @@ def columns():
     )]  # fmt: skip
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.array([[], {}, None], dtype=object), (1, 0), allow_pickle=True)
-    return [*out, b"\0" + buffer.getvalue(), b"\0" + good + b"\0", b"\0" + good[:-1], b"\0", b'["<f8",[0,9223372036854775808]]\n',
-            b'["<f8",[0' + b",1" * 64 + b"]]\n"]  # fmt: skip
+    wrong = [b"\0" + buffer.getvalue(), b"\0" + good + b"\0", b"\0" + good[:-1], b"\0"]
+    return [*out, *wrong, b'["<f8",[0,9223372036854775808]]\n', b'["<f8",[0' + b",1" * 64 + b"]]\n"]
 
 
 def shards():
@@ -151,11 +158,11 @@ def shards():
     file = bytes(64) + one + bytes(16) + two
     entries = [(64, len(one)), (80 + len(one), len(two)), (0, 0)]
     last = 2**64 - 1
-    out = []
-    for change in (entries, entries[::-1], [(last, 5)] * 3, [(64, 2**32 - 1)] * 3, [(2**63, 1)] * 3,
-                   [(last - 4, 5)] * 3, [(64, len(one) - 1)] * 3, [(len(file), 0)] * 3, [(0, len(file))] * 3):  # fmt: skip
-        out.append(b"".join(struct.pack("<QI", *entry) for entry in change) + file)
-    return out
+    changes = (
+        entries, entries[::-1], [(last, 5)] * 3, [(64, 2**32 - 1)] * 3, [(2**63, 1)] * 3, [(last - 4, 5)] * 3,
+        [(64, len(one) - 1)] * 3, [(len(file), 0)] * 3, [(0, len(file))] * 3,
+    )  # fmt: skip
+    return [b"".join(struct.pack("<QI", *entry) for entry in change) + file for change in changes]
 
 
 def pages():

@@ -12,6 +12,7 @@ import hashlib
 import json
 import struct
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -88,10 +89,8 @@ def manifest(data):
     for name, column in found.columns.items():
         columns_module.dtype_of(column)
         require(len(name.encode()) <= 255, "a long name")
-    try:
+    with suppress(RecipeError):
         require(found.recipe is None or bool(GraphSpec.from_json(found.recipe)), "a recipe that is none")
-    except RecipeError:
-        pass
     require(manifest_module.row_starts(found.shards)[-1] == found.graphs, "rows that are not those of the shards")
 
 
@@ -193,7 +192,7 @@ def shard(data):
 
 
 def pages(data):
-    """A shard as LMDB wrote it, changed in places: which one, how many records it is asked for, then place and value."""
+    """A shard as LMDB wrote it, changed in places: which one, how many records are asked for, then place and value."""
     whole, records = bases()[data[0] % len(bases())] if data else bases()[0]
     changed = bytearray(whole)
     for place, value in struct.iter_unpack("<IH", data[2 : 2 + (len(data) - 2) // 6 * 6]):
@@ -340,7 +339,9 @@ def _batch_of(schema, dictionary):
 @lru_cache(maxsize=1)
 def dictionary():
     """A dictionary of short records."""
-    texts = [pack(SCHEMAS[1], n, {"text": f"a text that all share, {n}", "flag": np.array(True)})[0] for n in range(100)]
+    texts = [
+        pack(SCHEMAS[1], n, {"text": f"a text that all share, {n}", "flag": np.array(True)})[0] for n in range(100)
+    ]
     return train_dictionary(texts, 100)
 
 

@@ -132,7 +132,7 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     columns = dataset.columns
     neighbors = float(columns["n_edges"].sum()) / max(float(columns["n_atoms"].sum()), 1.0)
     filled = {"elements": list(elements), "cutoff": spec.cutoff, "avg_num_neighbors": neighbors or 1.0}
-    return view("mace", elements=elements), filled | dict(options)
+    return view("mace", elements=elements), filled | dict(options) | {"elements": list(elements)}
 
 
 def _packages() -> tuple[Any, Any]:
@@ -149,3 +149,5 @@ def _packages() -> tuple[Any, Any]:
         # mace has torch.load run the code in any file from then on; nobody asked for that.
         if before is None:
             os.environ.pop(UNSAFE, None)
+        else:
+            os.environ[UNSAFE] = before

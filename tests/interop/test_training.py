@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 
@@ -105,7 +106,9 @@ def test_mace_leaves_a_rotation_as_it_is_and_reaches_all_its_weights(crystals, t
 
 def test_a_checkpoint_with_code_is_refused_though_mace_is_there(tmp_path):
     """Importing mace has torch.load trust every file; ours say what they want, and MACE by name takes it back."""
-    done = subprocess.run([sys.executable, "-c", BOMB, str(tmp_path)], capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"}
+    command = [sys.executable, "-c", BOMB, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["refused", "refused", "None"], done.stderr
     assert not (tmp_path / "ran").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -205,10 +206,12 @@ def test_a_forked_copy_that_is_closed_leaves_the_processes_of_its_parent(ds):
     loader.close()
 
 
+# Where the tests run in the background, SIGINT is ignored, and children inherit that: Ctrl-C is set as in a terminal.
 INTERRUPTED = """
-import sys
+import signal, sys
 import lazygraph as lg
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 loader = lg.loader(lg.LazyGraphDataset(sys.argv[1]), 20, shuffle=True, **eval(sys.argv[2]))
 first = next(iter(loader))
 try:
@@ -230,14 +233,19 @@ def test_interrupting(prototypes):
         subprocess.Popen([sys.executable, "-c", INTERRUPTED.format(use=use), prototypes, str(way)], **pipes)
         for way, use in ((THREAD, "pass"), (FORK, "sum(range(10**5))"))
     ]
-    for run in runs:
-        assert run.stdout.readline() == "reading\n", run.stderr.read()
-        os.killpg(run.pid, signal.SIGINT)
-    for run in runs:
-        out, err = run.communicate(timeout=60)
-        assert (out, err, run.returncode) == ("interrupted 15\n", "", 0)
-        with pytest.raises(ProcessLookupError):
-            os.killpg(run.pid, 0)
+    try:
+        for run in runs:
+            assert run.stdout.readline() == "reading\n", run.stderr.read()
+            os.killpg(run.pid, signal.SIGINT)
+        for run in runs:
+            out, err = run.communicate(timeout=60)
+            assert (out, err, run.returncode) == ("interrupted 15\n", "", 0)
+            with pytest.raises(ProcessLookupError):
+                os.killpg(run.pid, 0)
+    finally:
+        for run in runs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
 
 
 @pytest.fixture

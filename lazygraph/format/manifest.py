@@ -131,11 +131,11 @@ class Manifest:
         prefix = canonical_json(body)[:-1]
         return prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
 
-    def publish(self, directory: Path) -> None:
-        """Write the manifest, atomically: from here on this is what the dataset is.
+    def check_writable(self, directory: Path) -> None:
+        """Refuse to write a manifest of a newer minor version, whose additions would be lost.
 
         Raises:
-            UnsupportedFormat: it is of a newer minor version, whose additions would be lost.
+            UnsupportedFormat: with both versions.
         """
         if self.version > VERSION:
             found, known = (".".join(map(str, version)) for version in (self.version, VERSION))
@@ -143,6 +143,14 @@ class Manifest:
                 f"{directory} has format version {found}; this release writes {known}: change it with a newer lazygraph"
             )
             raise UnsupportedFormat(msg)
+
+    def publish(self, directory: Path) -> None:
+        """Write the manifest, atomically: from here on this is what the dataset is.
+
+        Raises:
+            UnsupportedFormat: it is of a newer minor version.
+        """
+        self.check_writable(directory)
         write_atomic(directory / MANIFEST, self.to_bytes())
 
     @classmethod

@@ -15,9 +15,8 @@ from lazygraph.sources.base import Source
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.merge import read_quarantine
 from lazygraph.writing.plan import Base, Plan, Task, WriteOptions, scan_sources
-from lazygraph.writing.rows import Rejected
+from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
 
@@ -79,9 +78,24 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
         return None
     spec = spec_of(manifest)
     plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)), spec, layout)
-    origins = _origins(plan, rejected, layout)
+    origins = _origins(plan, [_known(one, plan, manifest) for one in rejected], layout)
     tasks = [again for task in plan.tasks for again in _again(task, origins.get(task.source, ()))]
     return replace(plan, tasks=tuple(tasks), entries=0)
+
+
+def _known(one: Rejected, plan: Plan, manifest: Manifest) -> Rejected:
+    """The input with its source, which of a graph that was lost later follows from its position."""
+    if one.source != UNKNOWN_SOURCE:
+        return one
+    if plan.entries != manifest.inputs:
+        msg = (
+            f"the sources given have {plan.entries} inputs; required: all {manifest.inputs} that the dataset was made "
+            "from, in the same order, for of graphs that were lost only the number among all inputs is known"
+        )
+        raise InputError(msg)
+    position = plan.first_position + one.position
+    task = next(task for task in plan.tasks if task.position <= position < task.position + task.count)
+    return replace(one, source=plan.sources[task.source]["name"], entry=position - task.position + task.start)
 
 
 def _origins(plan: Plan, rejected: Iterable[Rejected], layout: Layout) -> dict[int, list[Rejected]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
-from lazygraph.format.files import named_after_content
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -21,10 +19,11 @@ from lazygraph.writing.fields import count_columns
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.rows import Rejected, ShardRows, finished
+from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
+from lazygraph.writing.rows import ShardRows, finished
 from lazygraph.writing.splits import SPLITS, SplitRule
 
-__all__ = ["Merged", "already_merged", "merge", "read_quarantine"]
+__all__ = ["Merged", "already_merged", "merge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +117,6 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merge
 def _is_split(store: Store, rule: SplitRule) -> bool:
     codes = rule.codes(len(store), store.column("formula"))
     return "split" in store.manifest.columns and np.array_equal(codes, store.column("split"))
-
-
-def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
-    """The inputs of a dataset that could not become graphs."""
-    if manifest.quarantine is None:
-        return []
-    # Not splitlines(): it also breaks at U+2028 and its like, which an id may hold.
-    lines = manifest.quarantine.file.check(directory).read_bytes().removesuffix(b"\n").split(b"\n")
-    return [Rejected(**json.loads(line)) for line in lines]
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
@@ -240,11 +230,7 @@ def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout:
     """The list of all rejected inputs: those of before, less the ones that this plan tried again, and the new ones."""
     old = [] if base is None else read_quarantine(layout.final, base.manifest)
     retried = {task.position + number for task in plan.tasks for number in task.only or ()}
-    rejected = sorted([*(r for r in old if r.position not in retried), *new], key=lambda r: r.position)
-    if not rejected:
-        return None
-    lines = "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in rejected)
-    return Quarantine(named_after_content(layout.dataset, "quarantine", ".jsonl", lines.encode()), len(rejected))
+    return write_quarantine(layout.dataset, [*(r for r in old if r.position not in retried), *new])
 
 
 def _manifest(

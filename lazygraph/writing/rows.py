@@ -16,20 +16,9 @@ from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
 from lazygraph.format.files import FileRef, make_folder, write_atomic
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.quarantine import Rejected
 
-__all__ = ["Rejected", "RowBuffer", "ShardRows", "finished"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """One input that could not become a graph: number ``entry`` of its source, number ``position`` of all inputs."""
-
-    source: str
-    position: int
-    entry: int
-    id: str
-    error: str
-    message: str
+__all__ = ["RowBuffer", "ShardRows", "finished"]
 
 
 @dataclass(frozen=True, slots=True)

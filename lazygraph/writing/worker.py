@@ -20,7 +20,8 @@ from lazygraph.writing.fields import count_columns, crystal_schema, crystal_valu
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task
-from lazygraph.writing.rows import Rejected, RowBuffer, ShardRows, finished
+from lazygraph.writing.quarantine import Rejected
+from lazygraph.writing.rows import RowBuffer, ShardRows, finished
 from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]

@@ -31,7 +31,7 @@ from lazygraph.sources.detect import open_sources, source_from_json, source_to_j
 from lazygraph.sources.files import FilesSource
 from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.writing.edit import set_labels, set_splits
-from lazygraph.writing.merge import read_quarantine
+from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
 

@@ -11,7 +11,7 @@ import pytest
 import lazygraph as lg
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
-from lazygraph.writing.merge import read_quarantine
+from lazygraph.writing.quarantine import read_quarantine
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,45 @@
+"""``lazygraph salvage``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.writing.salvage import salvage
+
+SUMMARY = "Save what is whole in a damaged dataset as a new one."
+EXAMPLES = """\
+examples:
+  lazygraph salvage bad.lg -o good.lg
+      exits with 0 if nothing is lost, with 1 and a line for everything that is if not
+  lazygraph salvage bad.lg -o good.lg --json
+  lazygraph salvage bad.lg -o good.lg || lazygraph-write mp.json.gz -o good.lg --retry-quarantined
+      makes the lost graphs again, of all sources that bad.lg was made from, in the same order
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add_dataset(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="GOOD.lg", help="the dataset directory to make")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Salvage, and print what is lost."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" graphs", desc="salvaging", disable=arguments.json or not sys.stderr.isatty()) as bar:
+        result = salvage(arguments.dataset, arguments.output, bar.update)
+    if arguments.json:
+        print(json.dumps({**asdict(result), "path": str(result.path)}))
+    else:
+        for one in result.lost:
+            print(f"lost row {one.row}, id {one.id!r}: {one.reason}")
+        for note in result.notes:
+            print(note)
+        print(f"kept {result.kept:,} of {result.graphs:,} graphs in {arguments.output}")
+    return 0 if result.complete else 1

@@ -19,6 +19,7 @@ from lazygraph.writing.edit import gc
 from lazygraph.writing.layout import Layout
 
 SHARD = 8
+ALWAYS = 1000
 CODE = f"""
 import os, sys, lazygraph as lg
 from pathlib import Path
@@ -42,9 +43,10 @@ if os.environ.get("KILLING"):
     build = GraphSpec.build
 
     def deadly(self, structure, **options):
-        once = Path(os.environ["KILLING"])
-        if len(structure) == 3 and (os.environ["HOW"] == "always" or not once.exists()):
-            once.touch()
+        deaths = Path(os.environ["KILLING"])
+        if len(structure) == 3 and (not deaths.exists() or deaths.stat().st_size < int(os.environ["TIMES"])):
+            with deaths.open("a") as file:
+                file.write("x")
             os.kill(os.getpid(), signal.SIGKILL)
         return build(self, structure, **options)
 
@@ -58,11 +60,11 @@ def run(tmp_path, environment):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
 
-    def call(path, killers=(), *, how="", workers=2):
+    def call(path, killers=(), *, times=0, workers=2):
         paths = [str(tmp_path / "site"), environment["PYTHONPATH"]]
         variables = environment | {"PYTHONPATH": os.pathsep.join(paths)}
-        if how:
-            variables |= {"KILLING": str(tmp_path / "once"), "HOW": how}
+        if times:
+            variables |= {"KILLING": str(tmp_path / "deaths"), "TIMES": str(times)}
         arguments = [str(path), str(workers), ",".join(map(str, killers))]
         return subprocess.run(
             [sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, cwd=tmp_path, env=variables,
@@ -72,11 +74,12 @@ def run(tmp_path, environment):
     return call
 
 
-def test_a_crystal_that_kills_once_costs_nothing_but_time(run, tmp_path, bytes_of):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_crystal_at_which_processes_die_by_chance_costs_nothing_but_time(run, tmp_path, bytes_of, times):
     path, undisturbed = tmp_path / "x.lg", tmp_path / "y.lg"
     assert run(undisturbed, (10,)).stdout == "144 0\n"
-    done = run(path, (10,), how="once")
-    assert (tmp_path / "once").exists()
+    done = run(path, (10,), times=times)
+    assert (tmp_path / "deaths").stat().st_size == times
     assert (done.stdout, done.returncode) == ("144 0\n", 0), done.stderr
     assert bytes_of(path) == bytes_of(undisturbed)
     assert not Layout.of(path).partial.exists()
@@ -85,7 +88,7 @@ def test_a_crystal_that_kills_once_costs_nothing_but_time(run, tmp_path, bytes_o
 def test_crystals_that_always_kill_are_quarantined_and_no_others(run, tmp_path, bytes_of, quarantine):
     paths = [tmp_path / name for name in ("x.lg", "y.lg")]
     for path in paths:
-        done = run(path, (10, 11, 29), how="always")
+        done = run(path, (10, 11, 29), times=ALWAYS)
         assert (done.stdout, done.returncode) == ("141 3\n", 0), done.stderr
     found = quarantine(paths[0])
     assert [(one.id, one.error) for one in found] == [(f"id-{n}", "WorkerDied") for n in (10, 11, 29)]
@@ -95,16 +98,16 @@ def test_crystals_that_always_kill_are_quarantined_and_no_others(run, tmp_path, 
 
 def test_where_the_work_is_done_in_the_process_itself_the_same_command_goes_on(run, tmp_path, bytes_of, quarantine):
     path = tmp_path / "x.lg"
-    assert run(path, (10,), how="always", workers=1).returncode == -9
-    done = run(path, (10,), how="always", workers=1)
+    assert run(path, (10,), times=ALWAYS, workers=1).returncode == -9
+    done = run(path, (10,), times=ALWAYS, workers=1)
     assert (done.stdout, done.returncode) == ("143 1\n", 0), done.stderr
     assert [one.id for one in quarantine(path)] == ["id-10"]
 
 
 def test_a_sample_that_kills_the_process_that_plans_is_met_by_the_same_command(run, tmp_path, quarantine):
     path = tmp_path / "x.lg"
-    assert run(path, (0, 3), how="always").returncode == -9
-    done = run(path, (0, 3), how="always")
+    assert run(path, (0, 3), times=ALWAYS).returncode == -9
+    done = run(path, (0, 3), times=ALWAYS)
     assert (done.stdout, done.returncode) == ("142 2\n", 0), done.stderr
     assert [one.id for one in quarantine(path)] == ["id-0", "id-3"]
 

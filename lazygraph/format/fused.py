@@ -84,7 +84,8 @@ class Loops:
     def where_possible(cls, schema: Schema, located: Located, dictionary: bytes | None) -> Loops | None:
         """None where there are no compiled loops, or where the dataset is not what they read."""
         there = kernels() is not None and functions() is not None
-        return cls(schema, located, dictionary) if there and schema.fields and located.known else None
+        read = schema.fields and not schema.hollow and located.known
+        return cls(schema, located, dictionary) if there and read else None
 
     def joined(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
         """The records of these rows, put together in this order, as ``joint.join`` does.

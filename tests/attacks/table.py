@@ -435,6 +435,11 @@ for what, change in {
     ATTACKS[f"statistics_of_{what}"] = Attack(change, (CORRUPT, "the statistics"), "the statistics", "crystals")
 
 
+@attack("the recipe is one of crystals", verify=None)
+def a_schema_of_no_crystals(d):
+    d.field("pbc", name="pbd")
+
+
 @attack("an input with the keys")
 def an_input_without_a_name(d):
     d.body["provenance"]["inputs"] = [{}]
@@ -608,6 +613,17 @@ ATTACKS["shards_that_are_other_files"] = Attack(
     "bytes; required",
     "crystals",
 )
+
+
+@attack(None, reads=True)
+def a_folder_that_is_a_link(d):
+    """Sizes and hashes say what may be read, wherever it lies; caches keep files so."""
+
+    def lead(path):
+        (path / "columns").rename(path.parent / "elsewhere")
+        (path / "columns").symlink_to("../elsewhere")
+
+    d.after.append(lead)
 
 
 # ---- columns ----

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
 from lazygraph.format.joint import Joined, Place, view
-from lazygraph.format.schema import MAX_AXES, Field, Schema
+from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
 from lazygraph.native import address, kernels
 from lazygraph.native.borrowed import Functions, functions
 
@@ -84,8 +84,7 @@ class Loops:
     def where_possible(cls, schema: Schema, located: Located, dictionary: bytes | None) -> Loops | None:
         """None where there are no compiled loops, or where the dataset is not what they read."""
         there = kernels() is not None and functions() is not None
-        read = schema.fields and not schema.hollow and located.known
-        return cls(schema, located, dictionary) if there and read else None
+        return cls(schema, located, dictionary) if there and schema.fields and located.known else None
 
     def joined(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
         """The records of these rows, put together in this order, as ``joint.join`` does.
@@ -143,7 +142,7 @@ class _Batch:
         found = library.lg_batch_read(self._pointer, source, address(files), address(rows), n, address(counts))
         if found > 0:
             raise ShardNotOpen
-        if found < 0:
+        if found < 0 or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
             return None
         buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
         if library.lg_batch_decode(self._pointer, address(buffer)) < 0:

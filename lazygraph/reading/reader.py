@@ -74,7 +74,8 @@ class ShownThroughView:
         self._view, self._spec, self._schema = view, spec, schema
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
         if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
-            msg = f"the name of the label of atoms {taken[0]!r} is that of an array of the view {view.name!r}: use another view"
+            name = taken[0]
+            msg = f"the label of atoms {name!r} has a name that is that of an array of the view {view.name!r}; use another"
             raise LabelError(msg)
         self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
 

@@ -155,7 +155,7 @@ def _index(store: Store) -> Iterator[str]:
 
 
 def _record(store: Store, row: int, raw: bytes) -> Iterator[str]:
-    """What a record promises beyond its checksum: its form, the counts of the columns, indices within what they count."""
+    """What a record promises beyond its checksum: form, counts as in the columns, indices within what they count."""
     schema = store.manifest.schema
     try:
         record = unpack(schema, raw)

@@ -19,6 +19,7 @@ import numpy as np
 import zstandard
 
 from lazygraph.format.manifest import MANIFEST
+
 from hostile import sealed, with_user  # isort: skip  # beside this file
 
 CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
@@ -437,7 +438,7 @@ for what, change in {
 
 @attack("the recipe is one of crystals", verify=None)
 def a_schema_of_no_crystals(d):
-    d.field("pbc", name="pbd")
+    d.body["schema"]["fields"][2]["name"] = "pbd"
 
 
 @attack("an input with the keys")
@@ -502,6 +503,10 @@ def named(name):
     return edited("the file name", edit)
 
 
+def field_1(body):
+    return body["schema"]["fields"][1]
+
+
 ATTACKS |= {
     "a_key_twice": manifest("the key 'a' stands twice", with_user(b'{"a":1,"a":2}')),
     "an_infinite_number": manifest("the number 1e999; required: finite ones", with_user(b'{"a":1e999}')),
@@ -528,10 +533,10 @@ ATTACKS |= {
     "a_shape_of_many_sizes": edited(
         "the column 'density' has the type", lambda b: b["columns"]["density"].update(shape=[b["graphs"], *[1] * 10**5])
     ),
-    "a_field_that_overflows": edited("at most 134217728", lambda b: b["schema"]["fields"][1].update(shape=[2**40, 2**40])),
-    "a_field_of_negative_shape": edited("at most three sizes", lambda b: b["schema"]["fields"][1].update(shape=[-3, 3])),
-    "a_field_of_objects": edited("the dtype 'object'", lambda b: b["schema"]["fields"][1].update(dtype="object")),
-    "a_field_of_escape_codes": edited("printable", lambda b: b["schema"]["fields"][1].update(name=ESCAPE)),
+    "a_field_that_overflows": edited("at most 134217728", lambda b: field_1(b).update(shape=[2**40, 2**40])),
+    "a_field_of_negative_shape": edited("at most three sizes", lambda b: field_1(b).update(shape=[-3, 3])),
+    "a_field_of_objects": edited("the dtype 'object'", lambda b: field_1(b).update(dtype="object")),
+    "a_field_of_escape_codes": edited("printable", lambda b: field_1(b).update(name=ESCAPE)),
     "a_column_of_objects": edited("has the type '|O'", lambda b: b["columns"]["density"].update(dtype="|O")),
     "a_name_that_climbs": named("columns/../../HASH.npy"),
     "a_name_that_climbs_first": named("../columns/id-HASH.npy"),

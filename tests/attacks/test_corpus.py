@@ -1,4 +1,4 @@
-"""The inputs of the fuzzer, kept ones and seeds, through its targets: in plain Python, with little memory, a deadline."""
+"""The inputs of the fuzzer, kept ones and seeds, through its targets: plain Python, little memory, a deadline."""
 
 from __future__ import annotations
 

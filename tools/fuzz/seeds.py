@@ -66,7 +66,8 @@ def described(schema, recipe):
     columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", STATISTICS)
     return Manifest(
         2, 3, recipe, schema, 9, ref("dictionary", ".zstd"), (Shard(ref("shards/00000", ".lmdb"), 2, 2),), columns,
-        Quarantine(ref("quarantine", ".jsonl"), 1), Provenance(({"name": "a.cif", "size": 9, "sha256": DIGEST},), {"numpy": "2"}, ("note",)), DIGEST,
+        Quarantine(ref("quarantine", ".jsonl"), 1),
+        Provenance(({"name": "a.cif", "size": 9, "sha256": DIGEST},), {"numpy": "2"}, ("note",)), DIGEST,
     )  # fmt: skip
 
 

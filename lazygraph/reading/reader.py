@@ -75,7 +75,7 @@ class ShownThroughView:
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
         if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
             name = taken[0]
-            msg = f"the label of atoms {name!r} has a name that is that of an array of the view {view.name!r}; use another"
+            msg = f"the name of the atom label {name!r} is that of an array of the view {view.name!r}; use another view"
             raise LabelError(msg)
         self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
 

@@ -65,7 +65,7 @@ EXAMPLE = Manifest(
         "formula": index("formula", "|S7"),
         "split": index("split", "|u1", categories=("train", "val")),
         "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", {"count": 3, "mean": 0.1}),
-        "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0}),
+        "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
     quarantine=Quarantine(ref("quarantine", ".jsonl"), 2),
     provenance=Provenance(

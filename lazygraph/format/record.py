@@ -68,7 +68,8 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
         values: field name -> array in the field's dtype and full shape, or text. An axis of no field is counted 0.
 
     Raises:
-        InputError: two fields disagree about the length of their axis, or the record is larger than 1 GiB.
+        InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB, or rows that no
+            bytes stand for are more than 65,536.
     """
     counts = dict.fromkeys(schema.axes, -1)
     codes = bytearray()

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import printable
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
@@ -34,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(arguments.dataset)
     facts = facts_of(store)
     if arguments.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(json.dumps(facts))
     else:
-        print("\n".join(_lines(store.manifest, facts)))
+        print("\n".join(map(printable, _lines(store.manifest, facts))))
     return 0
 
 

@@ -29,6 +29,7 @@ from lazygraph.cli import (
     verify,
     write,
 )
+from lazygraph.cli.output import printable
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["main", "main_write"]
@@ -98,6 +99,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except (LazyGraphError, OSError) as error:
         if arguments.traceback:
             traceback.print_exc()
-        print(f"lazygraph: error: {error}", file=sys.stderr)
+        print("lazygraph: error:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         return 3 if isinstance(error, CorruptDataset) else 2
     return code

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 
 from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import printable
 from lazygraph.writing.salvage import salvage
 
 SUMMARY = "Save what is whole in a damaged dataset as a new one."
@@ -38,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**asdict(result), "path": str(result.path)}))
     else:
         for one in result.lost:
-            print(f"lost row {one.row}, id {one.id!r}: {one.reason}")
+            print(printable(f"lost row {one.row}, id {one.id!r}: {one.reason}"))
         for note in result.notes:
-            print(note)
+            print(printable(note))
         print(f"kept {result.kept:,} of {result.graphs:,} graphs in {arguments.output}")
     return 0 if result.complete else 1

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import printable
 from lazygraph.crystal import SYMBOLS
-from lazygraph.errors import InputError
+from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.store import Store
+from lazygraph.reading.crystals import check_crystals
 
 SUMMARY = "Show one graph: its fields with shapes and units, its labels, and the crystal."
 EXAMPLES = """\
@@ -43,18 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
         values = {name: _plain(value) for name, value in labels.items()}
         print(json.dumps({"id": store.graph_id(row), "row": row, "labels": values, "fields": fields}))
         return 0
-    print(f"{store.graph_id(row)}  (row {row} of {len(store):,})")
+    print(f"{printable(store.graph_id(row))}  (row {row} of {len(store):,})")
     for name, value in labels.items():
         unit = store.manifest.columns[name].unit
-        print(f"  {name} = {_short(value)}{f' {unit}' if unit else ''}")
+        print(printable(f"  {name} = {_short(value)}{f' {unit}' if unit else ''}"))
     print("fields")
     for field in store.manifest.schema.fields:
         value = arrays[field.name]
         text = repr(value) if isinstance(value, str) else f"{value.dtype} {value.shape}"
         notes = [f"[{field.unit}]"] if field.unit else []
         notes += [f"indices of {field.counts}s"] if field.counts else []
-        print(f"  {field.name:16} {text} {' '.join(notes)}".rstrip())
+        print(printable(f"  {field.name:16} {text} {' '.join(notes)}".rstrip()))
     if store.manifest.recipe is not None:
+        check_crystals(store.manifest.schema)
         _print_crystal(arrays, None if arguments.all else MAX_ATOMS)
     return 0
 
@@ -80,11 +83,19 @@ def _print_crystal(arrays: dict[str, Any], most: int | None) -> None:
         print(f"  periodic along {arrays['pbc'].tolist()}")
     print("atoms: symbol, fractional coordinates, edges that begin there")
     numbers, coordinates = arrays["numbers"].tolist(), arrays["frac_coords"].tolist()
-    degrees = np.bincount(arrays["edge_index"][0], minlength=len(numbers)).tolist()
+    centres = arrays["edge_index"][0]
+    if centres.size and not 0 <= centres.min() <= centres.max() < len(numbers):
+        msg = f"the edges of this graph begin at atoms {centres.min()} to {centres.max()}; it has {len(numbers)}"
+        raise CorruptDataset(msg)
+    degrees = np.bincount(centres, minlength=len(numbers)).tolist()
     for z, frac, degree in list(zip(numbers, coordinates, degrees, strict=True))[:most]:
-        print(f"  {SYMBOLS[z]:2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
+        print(f"  {_symbol(z):2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
     if most is not None and len(numbers) > most:
         print(f"  and {len(numbers) - most} more atoms (--all shows them)")
+
+
+def _symbol(number: int) -> str:
+    return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the distributions."""
     statistics = statistics_of(Store(arguments.dataset))
     if arguments.json:
-        print(json.dumps(statistics, ensure_ascii=False))
+        print(json.dumps(statistics))
         return 0
     names = ["count", "missing", "mean", "std", "min", *(f"{q:.0%}" for q in QUANTILES), "max"]
     rows = {"n_atoms": statistics["n_atoms"], "n_edges": statistics["n_edges"], **statistics["labels"]}
@@ -56,8 +56,8 @@ def statistics_of(store: Store) -> dict[str, Any]:
     if "formula" in columns:
         formulas, counts = np.unique(store.column("formula"), return_counts=True)
         for formula, count in zip(formulas.tolist(), counts.tolist(), strict=True):
-            for element in re.findall("[A-Z][a-z]?", formula.decode()):
-                elements[element] += count
+            for element in re.findall(rb"[A-Z][a-z]?", formula):
+                elements[element.decode()] += count
     return {
         "graphs": len(store),
         "n_atoms": _distribution(store.column("n_node")) if "n_node" in columns else None,

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 
 from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import printable
 from lazygraph.reading.verify import verify
 
 SUMMARY = "Check every byte of a dataset: files, records, indices, ids, content id."
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(result)))
     else:
         for problem in result.problems:
-            print(problem)
+            print(printable(problem))
         found = f"{len(result.problems)} problems" if result.problems else "all as written"
         print(f"{result.graphs:,} graphs in {result.files:,} files of {result.size:,} bytes: {found}")
     return 3 if result.problems else 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
 from lazygraph.format.joint import Joined, Place, view
-from lazygraph.format.schema import MAX_AXES, Field, Schema
+from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
 from lazygraph.native import address, kernels
 from lazygraph.native.borrowed import Functions, functions
 
@@ -142,7 +142,7 @@ class _Batch:
         found = library.lg_batch_read(self._pointer, source, address(files), address(rows), n, address(counts))
         if found > 0:
             raise ShardNotOpen
-        if found < 0:
+        if found < 0 or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
             return None
         buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
         if library.lg_batch_decode(self._pointer, address(buffer)) < 0:

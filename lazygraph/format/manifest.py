@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
-from lazygraph.format.columns import Column
+from lazygraph.format.columns import NO_SPLIT, Column
 from lazygraph.format.files import FileRef, reading, write_atomic
-from lazygraph.format.schema import Schema
+from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
 MANIFEST = "manifest.json"
 VERSION = (1, 0)
 MAX_BYTES = 2**28
+MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
+MAX_MESSAGE = 2000  # characters
 
 # Every name that a manifest may use; nothing else is ever opened.
 _NAMES = re.compile(
@@ -169,7 +171,8 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetNotFound(_not_found(directory)) from None
         except (CorruptDataset, UnsupportedFormat) as error:
-            msg = f"{path}: {error}"
+            said = str(error)  # may quote what is found, which may be megabytes
+            msg = f"{path}: {said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + ' ...'}"
             raise type(error)(msg) from error
 
 
@@ -289,6 +292,9 @@ def _check(manifest: Manifest) -> None:
         if not column.shape or column.shape[0] != manifest.graphs:
             msg = f"the column {name!r} has the shape {column.shape}; required: {manifest.graphs} rows"
             raise CorruptDataset(msg)
+        if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME:
+            msg = f"the column name {name!r}; required: 1 to {MAX_NAME} printable bytes"
+            raise CorruptDataset(msg)
         _check_column(name, column, axis=name.startswith("n_") and name[2:] in manifest.schema.axes)
 
 
@@ -317,8 +323,12 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
         good = column.role == "label" and column.dtype == "<f8"
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
-    if not good or (column.categories is None) == (name == "split"):
+    if not good or (column.categories is None) == (name == "split") or len(column.shape) > MAX_DIMENSIONS:
         msg = f"the column {name!r} has the type {column.dtype!r}, shape {column.shape} and role {column.role!r}"
+        raise CorruptDataset(msg)
+    names = column.categories or ()
+    if len(names) > NO_SPLIT or any(len(each.encode()) > MAX_NAME for each in names):
+        msg = f"the column {name!r} has {len(names)} categories; required: at most {NO_SPLIT}, of {MAX_NAME} bytes"
         raise CorruptDataset(msg)
 
 
@@ -338,10 +348,21 @@ def _column(raw: dict[str, Any]) -> Column:
         file=_file(raw.pop("file")),
         shape=tuple(count(n) for n in sequence(raw.pop("shape"))),
         unit=optional(text, raw.pop("unit")),
-        statistics=optional(mapping, raw.pop("statistics")),
+        statistics=optional(_statistics, raw.pop("statistics")),
         categories=optional(texts, raw.pop("categories")),
         **raw,
     )
+
+
+def _statistics(raw: Any) -> dict[str, Any]:
+    numbers = (type(value) is float or (type(value) is int and abs(value) < 2**63) for value in mapping(raw).values())
+    if set(raw) not in _STATISTICS or not all(numbers):
+        msg = f"the statistics {raw!r}; required: numbers by the names in docs/format.md"
+        raise CorruptDataset(msg)
+    return dict(raw)
+
+
+_STATISTICS = ({"count", "missing"}, {"count", "missing", "mean", "std", "min", "max"})
 
 
 def _quarantine(raw: dict[str, Any]) -> Quarantine:
@@ -350,8 +371,17 @@ def _quarantine(raw: dict[str, Any]) -> Quarantine:
 
 def _provenance(raw: dict[str, Any]) -> Provenance:
     raw = mapping(raw)
-    inputs = tuple(mapping(file) for file in sequence(raw.pop("inputs")))
-    return Provenance(inputs, mapping(raw.pop("versions")), texts(raw.pop("notes")), **raw)
+    inputs = tuple(_input(mapping(file)) for file in sequence(raw.pop("inputs")))
+    versions = {name: text(version) for name, version in mapping(raw.pop("versions")).items()}
+    return Provenance(inputs, versions, texts(raw.pop("notes")), **raw)
+
+
+def _input(raw: dict[str, Any]) -> dict[str, Any]:
+    read = {"name": text, "size": count, "sha256": text}
+    if set(raw) != set(read):
+        msg = f"an input with the keys {sorted(raw)}; required: {sorted(read)}"
+        raise CorruptDataset(msg)
+    return {name: read[name](value) for name, value in raw.items()}
 
 
 def row_starts(shards: Iterable[Shard]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.encoding import decode, encode
-from lazygraph.format.schema import Field, Schema
+from lazygraph.format.schema import MAX_HOLLOW, Field, Schema
 
 __all__ = ["MAX_RECORD", "Compressor", "Decompressor", "Record", "pack", "train_dictionary", "unpack"]
 
@@ -68,7 +68,8 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
         values: field name -> array in the field's dtype and full shape, or text. An axis of no field is counted 0.
 
     Raises:
-        InputError: two fields disagree about the length of their axis, or the record is larger than 1 GiB.
+        InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB, or rows that no
+            bytes stand for are more than 65,536.
     """
     counts = dict.fromkeys(schema.axes, -1)
     codes = bytearray()
@@ -90,6 +91,8 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
     if len(raw) > MAX_RECORD or max(sizes, default=0) > MAX_COUNT:
         msg = f"the graph takes {len(raw)} bytes with the counts {sizes}; required: at most {MAX_RECORD} bytes"
         raise InputError(msg)
+    if problem := _of_nothing(schema, sizes):
+        raise InputError(problem)
     return raw, sizes
 
 
@@ -119,7 +122,19 @@ def unpack(schema: Schema, raw: bytes) -> Record:
     ):
         msg = "the record does not hold position, counts, codes and one byte string a field"
         raise CorruptDataset(msg)
+    if problem := _of_nothing(schema, numbers[1:]):
+        raise CorruptDataset(problem)
     return Record(schema, numbers[0], tuple(numbers[1:]), codes, buffers)
+
+
+def _of_nothing(schema: Schema, counts: Sequence[int]) -> str | None:
+    """What is wrong with counts that no bytes stand for: they would cost memory only where they are read."""
+    for place in schema.hollow:
+        if counts[place] > MAX_HOLLOW:
+            return (
+                f"{counts[place]} rows of nothing along the axis {schema.axes[place]!r}; required: at most {MAX_HOLLOW}"
+            )
+    return None
 
 
 def train_dictionary(records: Sequence[bytes], graphs: int) -> bytes | None:

@@ -36,6 +36,7 @@ MAX_FIELDS = 256
 MAX_NAME = 255
 MAX_COMPONENTS = 2**27  # values a row of a field, a size of 0 counted as 1; a record has at most 2**30 bytes
 MAX_TEXT = 65536  # bytes of one text field
+MAX_HOLLOW = 65536  # rows along an axis of no field, or of fields without components
 
 Pair = Literal["swap", "negate", "same"]
 
@@ -153,6 +154,12 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """The names of the fields, in order."""
         return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def hollow(self) -> tuple[int, ...]:
+        """The places of the axes along which no field holds anything, so that rows cost no bytes."""
+        filled = {field.axis for field in self.fields if field.components}
+        return tuple(place for place, axis in enumerate(self.axes) if axis not in filled)
 
     def __getitem__(self, name: str) -> Field:
         return self.fields[self.names.index(name)]

@@ -46,7 +46,8 @@ def check(name: str, value: Any) -> Any:
             raise impossible(name, value, "True or False")
         return value
     least, most = LENGTHS[name]
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= float(value) <= most:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not least <= value <= most:  # an int may be too great for a float
         raise impossible(name, value, f"a length from {least:g} to {most:g} A")
     return float(value)
 

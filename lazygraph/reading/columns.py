@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError
+from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.store import Store
 
@@ -33,7 +33,11 @@ class Columns(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         array = self.raw(name)
         if array.dtype.kind == "S":
-            return np.char.decode(array, "utf-8")
+            try:
+                return np.char.decode(array, "utf-8")
+            except UnicodeDecodeError as error:
+                msg = f"{self._store.path}: the column {name!r} is not UTF-8: {error}"
+                raise CorruptDataset(msg) from error
         return array
 
     def raw(self, name: str) -> NDArray[Any]:

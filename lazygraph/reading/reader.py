@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
@@ -25,6 +25,7 @@ from lazygraph.reading.views.base import NODE, View
 __all__ = ["Fetched", "Reader", "ShownAsStored", "ShownThroughView"]
 
 STRAY = "an edge ends at an atom that the crystal does not have"
+_OF_EVERY_GRAPH = ("y", "id", "num_nodes", "batch", "ptr")  # what PyG and the reader add to a view's arrays
 Values = dict[str, Any]
 Rows = dict[str, NDArray[np.int64]]
 """Axis -> (B,) rows of each graph."""
@@ -72,6 +73,10 @@ class ShownThroughView:
         check_crystals(schema)
         self._view, self._spec, self._schema = view, spec, schema
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
+        if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
+            name = taken[0]
+            msg = f"the name of the atom label {name!r} is that of an array of the view {view.name!r}; use another view"
+            raise LabelError(msg)
         self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
 
     def problem(self, joined: Joined) -> int | None:

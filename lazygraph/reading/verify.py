@@ -11,7 +11,7 @@ import numpy as np
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.manifest import content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
-from lazygraph.format.record import Record, unpack
+from lazygraph.format.record import unpack
 from lazygraph.format.store import Store
 
 __all__ = ["Verification", "verify"]
@@ -47,16 +47,16 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
     for number in range(len(manifest.shards)):
         problems += _tree(store, number)
     if not damaged:
-        problems += _index(store)
+        problems += _columns(store) or _index(store)
     digests = []
     step = 1000
-    for row in range(len(store)):
+    for row in _rows(store, problems):
         try:
             raw = store.raw(row)
             digests.append(graph_digest(store.column("id")[row], raw))
-            problems += [store.where(row) + problem for problem in _record(store, row, unpack(manifest.schema, raw))]
+            problems += [store.where(row) + problem for problem in _record(store, row, raw)]
         except (CorruptDataset, OSError) as error:
-            # A column that cannot be read fails for every row: say so once.
+            # What cannot be read for any row, such as the dictionary, is said once.
             if not problems or problems[-1] != str(error):
                 problems.append(str(error))
         if progress is not None and (row + 1) % step == 0:
@@ -109,6 +109,33 @@ def _tree(store: Store, number: int) -> Iterator[str]:
         )
 
 
+def _rows(store: Store, problems: list[str]) -> range:
+    """The rows to look at: none where a column says nothing of any, whatever number of graphs the manifest promises."""
+    try:
+        for name in ("record", "id", *(f"n_{axis}" for axis in store.manifest.schema.axes)):
+            store.column(name)
+    except (CorruptDataset, OSError) as error:
+        if str(error) not in problems:
+            problems.append(str(error))
+        return range(0)
+    return range(len(store))
+
+
+def _columns(store: Store) -> list[str]:
+    """Columns whose header is not as the manifest says, or whose texts are not UTF-8, though the file is as it was."""
+    problems = []
+    for name in store.manifest.columns:
+        try:
+            column = store.column(name)
+            if column.dtype.kind == "S":
+                b"\n".join(column.tolist()).decode()
+        except UnicodeDecodeError as error:
+            problems.append(f"{store.path}: the column {name!r} is not UTF-8: {error}")
+        except (CorruptDataset, OSError) as error:
+            problems.append(str(error))
+    return problems
+
+
 def _index(store: Store) -> Iterator[str]:
     """What the columns promise to one another."""
     ids, order = store.column("id"), store.column("id_order")
@@ -127,10 +154,16 @@ def _index(store: Store) -> Iterator[str]:
             yield f"{store.path}: a split code has no name"
 
 
-def _record(store: Store, row: int, record: Record) -> Iterator[str]:
-    """What a record promises beyond its checksum: counts as in the columns, indices within what they count."""
+def _record(store: Store, row: int, raw: bytes) -> Iterator[str]:
+    """What a record promises beyond its checksum: form, counts as in the columns, indices within what they count."""
     schema = store.manifest.schema
+    try:
+        record = unpack(schema, raw)
+        strays = record.strays()
+    except CorruptDataset as error:
+        yield str(error)
+        return
     for axis, count in zip(schema.axes, record.counts, strict=True):
         if count != int(store.column(f"n_{axis}")[row]):
             yield f"{count} rows along {axis!r}; the column n_{axis} says {store.column(f'n_{axis}')[row]}"
-    yield from record.strays()
+    yield from strays

@@ -28,6 +28,7 @@ from lazygraph.format.manifest import (
 )
 from lazygraph.format.schema import Field, Schema
 
+STATISTICS = {"count": 3, "missing": 0, "mean": 0.1, "std": 0.1, "min": 0.0, "max": 0.2}
 DIGEST = "0123456789abcdef" * 4
 RECORD = [["offset", "<u4"], ["length", "<u2"], ["xxh3", "<u8"]]
 
@@ -64,8 +65,8 @@ EXAMPLE = Manifest(
         "n_edge": index("n_edge", "<u2"),
         "formula": index("formula", "|S7"),
         "split": index("split", "|u1", categories=("train", "val")),
-        "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", {"count": 3, "mean": 0.1}),
-        "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0}),
+        "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", STATISTICS),
+        "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
     quarantine=Quarantine(ref("quarantine", ".jsonl"), 2),
     provenance=Provenance(

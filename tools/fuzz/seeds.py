@@ -23,6 +23,7 @@ from tools.fuzz.targets import COLUMNS, CRYSTAL, SCHEMAS
 
 CORPUS = Path(__file__).with_name("corpus")
 DIGEST = "0123456789abcdef" * 4
+STATISTICS = {"count": 2, "missing": 0, "mean": 0.5, "std": 0.5, "min": 0.0, "max": 1.0}
 RECORD = [["offset", "<u4"], ["length", "<u2"], ["xxh3", "<u8"]]
 
 
@@ -62,10 +63,11 @@ def described(schema, recipe):
     index = {"record": RECORD, "id": "|S5", "id_order": "<u4", **{f"n_{axis}": "|u1" for axis in schema.axes}}
     columns = {name: Column(ref(f"columns/{name}", ".npy"), dtype, (2,), "index") for name, dtype in index.items()}
     columns["split"] = Column(ref("columns/split", ".npy"), "|u1", (2,), "index", categories=("train", "val"))
-    columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", {"count": 2, "mean": 0.5})
+    columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", STATISTICS)
     return Manifest(
         2, 3, recipe, schema, 9, ref("dictionary", ".zstd"), (Shard(ref("shards/00000", ".lmdb"), 2, 2),), columns,
-        Quarantine(ref("quarantine", ".jsonl"), 1), Provenance(({"name": "a.cif"},), {"numpy": "2"}, ("note",)), DIGEST,
+        Quarantine(ref("quarantine", ".jsonl"), 1),
+        Provenance(({"name": "a.cif", "size": 9, "sha256": DIGEST},), {"numpy": "2"}, ("note",)), DIGEST,
     )  # fmt: skip
 
 

@@ -1,0 +1,676 @@
+"""Every attack: how it is made of a good dataset, and what must be said of it.
+
+``dataset`` is the error of ``LazyGraphDataset`` that reads everything, as class and a part of its message, or None
+where what is there can be read as what it is. ``verify`` is a part of what ``lazygraph verify`` prints, or None where
+all is as it was written. Where only one is given, it holds for both.
+"""
+
+from __future__ import annotations
+
+import io
+import marshal
+import os
+import pickle
+import struct
+from typing import NamedTuple
+
+import msgpack
+import numpy as np
+import zstandard
+
+from lazygraph.format.manifest import MANIFEST
+
+from hostile import sealed, with_user  # isort: skip  # beside this file
+
+CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
+ANY = ""
+
+
+class Attack(NamedTuple):
+    change: object
+    """Called with the ``Hostile`` dataset, before it is written."""
+    dataset: tuple[str, str] | None
+    verify: str | None
+    base: str
+    """``crystals``, or ``ready``: graphs that came ready-made."""
+
+
+ATTACKS: dict[str, Attack] = {}
+
+
+def attack(said, *, error=CORRUPT, verify=ANY, base="crystals", reads=False):
+    """Add the decorated function to the table, under its name."""
+
+    def add(change):
+        name = change.__name__.strip("_")
+        ATTACKS[name] = Attack(change, None if reads else (error, said), said if verify == ANY else verify, base)
+        return change
+
+    return add
+
+
+class Code:
+    """What runs code where it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+PICKLE = pickle.dumps(Code())
+ESCAPE = "\x1b]0;title\x07\x1b[31mred\x1b[0m\x9b2J\u202e\r\n"
+
+
+# ---- records: what is compressed ----
+
+
+@attack("'numbers' has")
+def a_pickle_in_a_buffer(d):
+    d.buffer(1, "numbers", PICKLE)
+
+
+@attack("the record is not")
+def a_pickle_as_a_record(d):
+    d.raws[1] = PICKLE
+
+
+@attack("the record does not hold position, counts, codes")
+def code_objects_as_codes(d):
+    d.part(1, 3, marshal.dumps(compile("1", "x", "exec")))
+
+
+@attack("is not UTF-8", base="ready")
+def a_pickle_as_text(d):
+    d.buffer(1, "name", PICKLE)
+
+
+@attack("the record is not msgpack")
+def an_extension_type(d):
+    d.part(1, 4, msgpack.ExtType(42, PICKLE))
+
+
+@attack("the record is not msgpack")
+def a_time_stamp(d):
+    d.part(1, 4, msgpack.Timestamp(1, 2))
+
+
+@attack("the record is not msgpack")
+def a_nesting_bomb(d):
+    d.raws[1] = b"\x91" * 3000
+
+
+@attack("the record is not msgpack")
+def a_map_in_the_place_of_the_array(d):
+    d.raws[1] = msgpack.packb({0: 1})
+
+
+@attack("the record is not msgpack")
+def a_map_in_the_place_of_a_buffer(d):
+    d.buffer(1, "numbers", {b"a": 1})
+
+
+@attack("the record does not hold position, counts, codes")
+def an_integer_in_the_place_of_a_buffer(d):
+    d.buffer(1, "numbers", 6)
+
+
+@attack("the record does not hold position, counts, codes")
+def a_text_in_the_place_of_a_buffer(d):
+    d.buffer(1, "numbers", "text")
+
+
+@attack("the record is not msgpack")
+def bytes_after_the_record(d):
+    d.raws[1] += b"\0"
+
+
+@attack("the record is not msgpack")
+def an_array_of_four_billion(d):
+    d.raws[1] = b"\xdd\xff\xff\xff\xff"
+
+
+@attack("the record is not msgpack")
+def a_buffer_of_four_gigabytes(d):
+    d.raws[1] = b"\x9a\x01\x02\x02\xc6\xff\xff\xff\xff"
+
+
+@attack("the record does not hold position, counts, codes")
+def a_negative_count(d):
+    d.count(1, "node", -1)
+
+
+@attack("the record does not hold position, counts, codes")
+def a_count_as_a_float(d):
+    d.count(1, "node", 2.0)
+
+
+@attack("the record does not hold position, counts, codes")
+def a_count_of_2_31(d):
+    d.count(1, "edge", 2**31)
+
+
+@attack("'numbers' has")
+def a_count_that_promises_gigabytes(d):
+    d.count(1, "node", 2**31 - 1)
+
+
+@attack("rows of nothing along the axis", base="ready")
+def rows_of_nothing(d):
+    d.field("x", shape=[0])
+    for row in range(len(d.raws)):
+        d.buffer(row, "x", b"")
+        d.count(row, "node", 2**31 - 1)
+    d.columns["n_node"] = np.full(len(d.raws), 2**31 - 1, "<u4")
+
+
+@attack("rows of nothing along the axis", base="ready")
+def rows_of_no_field(d):
+    d.body["schema"]["axes"].insert(0, "atom")
+    d.body["columns"]["n_atom"] = dict(d.body["columns"]["n_node"])
+    d.columns["n_atom"] = np.full(len(d.raws), 2**31 - 1, "<u4")
+    for row, raw in enumerate(d.raws):
+        parts = msgpack.unpackb(raw)
+        d.raws[row] = msgpack.packb([parts[0], 2**31 - 1, *parts[1:]])
+
+
+@attack("unknown code 239")
+def an_unknown_code(d):
+    d.part(1, 3, lambda codes: b"\xef" + codes[1:])
+
+
+@attack("holds other bytes than 0 and 1")
+def a_truth_of_two(d):
+    d.buffer(1, "pbc", b"\2\0\1")
+
+
+@attack("an edge ends at an atom that the crystal does not have", verify="edge_index holds")
+def an_edge_that_leaves_the_graph(d):
+    d.buffer(1, "edge_index", lambda buffer: b"\xfe" + buffer[1:])
+
+
+@attack(None, reads=True, verify="edge_index holds", base="ready")
+def an_edge_that_leaves_a_ready_made_graph(d):
+    d.buffer(1, "edge_index", lambda buffer: b"\xfe" + buffer[1:])
+
+
+@attack(None, reads=True)
+def atoms_of_no_element(d):
+    d.buffer(1, "numbers", lambda buffer: b"\0" + b"\xff" * (len(buffer) - 1))
+
+
+@attack(None, reads=True)
+def a_lattice_that_is_not_a_number(d):
+    d.buffer(1, "lattice", struct.pack("<9d", *[float("nan")] * 4, *[float("inf")] * 5))
+    names = [field["name"] for field in d.body["schema"]["fields"]]
+    d.part(1, 3, lambda codes: codes[: (k := names.index("lattice"))] + b"\x0a" + codes[k + 1 :])
+
+
+# ---- records: their frames ----
+
+
+def zeros(size, **options):
+    """A frame of so many zeros."""
+    known = size if options.get("write_content_size", True) else -1
+    context = zstandard.ZstdCompressor(level=1, **options).compressobj(known)
+    return b"".join(context.compress(bytes(2**20)) for _ in range(size >> 20)) + context.flush()
+
+
+@attack("the record is not a zstd frame")
+def a_pickle_as_a_frame(d):
+    d.frames[1] = PICKLE
+
+
+@attack("the frame promises 4294967296 bytes")
+def a_bomb_that_says_its_size(d):
+    d.frames[1] = zeros(2**22).replace(struct.pack("<I", 2**22), b"", 1)
+    d.frames[1] = b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**32) + d.frames[1][10:]
+
+
+@attack("the frame promises -1 bytes")
+def a_bomb_that_does_not(d):
+    d.frames[1] = zeros(2**29, write_content_size=False)
+
+
+@attack("the record is not a zstd frame")
+def a_bomb_that_says_1000_bytes(d):
+    blocks = zeros(2**28)
+    header = zstandard.frame_header_size(blocks)
+    d.frames[1] = b"\x28\xb5\x2f\xfd\x40\x70" + struct.pack("<H", 1000 - 256) + blocks[header:]
+
+
+@attack("the record is not a zstd frame")
+def two_frames(d):
+    d.frames[1] = zstandard.compress(d.raws[1]) * 2
+
+
+@attack("the frame promises 0 bytes")
+def a_skippable_frame_first(d):
+    d.frames[1] = b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstandard.compress(d.raws[1])
+
+
+@attack("the record is not a zstd frame")
+def a_skippable_frame_last(d):
+    d.frames[1] = zstandard.compress(d.raws[1]) + b"\x50\x2a\x4d\x18\xff\xff\xff\xff"
+
+
+@attack("the record is not a zstd frame")
+def a_dictionary_that_is_not_there(d):
+    known = zstandard.train_dictionary(4096, [bytes([n, n + 1, n + 2]) * 50 for n in range(200)])
+    d.frames[1] = zstandard.ZstdCompressor(dict_data=known).compress(d.raws[1])
+
+
+@attack("the dictionary is none")
+def a_dictionary_that_is_none(d):
+    d.dictionary = b"\x37\xa4\x30\xec" + bytes(200)
+
+
+@attack(None, reads=True)
+def a_pickle_as_a_dictionary(d):
+    """Bytes that no frame refers to."""
+    d.dictionary = PICKLE * 10
+
+
+# ---- where records lie ----
+
+
+def record(**changes):
+    """The column ``record`` with the second row changed, wide enough for any place."""
+
+    def change(column):
+        out = column.astype([("offset", "<u8"), ("length", "<u4"), ("xxh3", "<u8")])
+        for name, value in changes.items():
+            out[name][1] = value
+        return out
+
+    return change
+
+
+@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+def a_record_behind_the_end(d):
+    d.record = record(offset=2**40)
+
+
+@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+def an_offset_that_overflows(d):
+    d.record = record(offset=2**64 - 5)
+
+
+@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+def a_record_of_four_gigabytes(d):
+    d.record = record(length=2**32 - 1)
+
+
+@attack("do not have the checksum")
+def a_record_with_another_checksum(d):
+    d.record = record(xxh3=0)
+
+
+@attack(None, reads=True, verify="the column n_node says 18446744073709551615")
+def counts_that_promise_terabytes(d):
+    d.columns["n_node"] = np.full(len(d.raws), 2**64 - 1, "<u8")
+
+
+@attack(None, reads=True, verify="the column n_edge says 1")
+def counts_of_other_graphs(d):
+    d.columns["n_edge"] = np.full(len(d.raws), 2, "<u2")
+    d.columns["n_edge"][1] = 1
+    for row in range(len(d.raws)):
+        d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[2] if row != 1 else 1
+
+
+# ---- ids, splits, labels ----
+
+
+def with_id(graph_id):
+    def change(d):
+        width = max(len(graph_id), d.columns["id"].dtype.itemsize)
+        d.columns["id"] = d.columns["id"].astype(f"S{width}")
+        d.columns["id"][1] = graph_id
+        d.columns["id_order"] = np.argsort(d.columns["id"], kind="stable").astype(d.columns["id_order"].dtype)
+
+    return change
+
+
+@attack(None, reads=True)
+def an_id_of_escape_codes(d):
+    with_id(ESCAPE.encode())(d)
+
+
+@attack("is not UTF-8", verify="is not UTF-8")
+def an_id_that_is_no_text(d):
+    with_id(b"\xff\xfe")(d)
+
+
+@attack(None, reads=True, verify="ids are not unique")
+def an_id_twice(d):
+    with_id(d.columns["id"][0])(d)
+
+
+@attack("id_order names a row that is not there", verify="id_order is not a permutation")
+def an_order_of_other_rows(d):
+    d.columns["id_order"] = np.full(len(d.raws), 2**32 - 1, "<u4")
+
+
+@attack("the column 'formula'")
+def a_formula_that_is_no_text(d):
+    d.columns["formula"] = d.columns["formula"].astype("S40")
+    d.columns["formula"][1] = b"\xffSi\x1b[31m"
+
+
+@attack(None, reads=True, verify="a split code has no name")
+def a_split_without_a_name(d):
+    d.columns["split"][:] = 9
+
+
+@attack("categories; required: at most 255")
+def too_many_splits(d):
+    d.body["columns"]["split"]["categories"] = [f"split {n}" for n in range(256)]
+
+
+@attack("categories; required: at most 255")
+def a_split_with_an_endless_name(d):
+    d.body["columns"]["split"]["categories"] = ["x" * 10**6, "b", "c"]
+
+
+@attack(None, reads=True)
+def splits_and_units_of_escape_codes(d):
+    d.body["columns"]["split"]["categories"] = [ESCAPE, "val", "test"]
+    d.label("energy", unit=ESCAPE)
+    d.body["provenance"]["notes"] = [ESCAPE]
+    d.body["provenance"]["inputs"] = [{"name": ESCAPE, "size": 1, "sha256": ESCAPE}]
+    d.body["provenance"]["versions"] = {ESCAPE: ESCAPE}
+
+
+@attack("the column name")
+def a_label_of_escape_codes(d):
+    d.label(ESCAPE)
+
+
+@attack("the column name")
+def a_label_with_an_endless_name(d):
+    d.label("x" * 300)
+
+
+@attack(None, reads=True)
+def labels_named_like_attributes(d):
+    for name in ("__class__", "__dict__", "_store", "x", "edge_index", "ptr", "to", "keys", "y", "id_", "n_", "batch"):
+        d.label(name)
+
+
+@attack("is that of an array", error="LabelError", verify=None)
+def a_label_of_atoms_that_shadows_an_array(d):
+    atoms(d, "x")
+
+
+@attack("is that of an array", error="LabelError", verify=None)
+def a_label_of_atoms_that_shadows_the_batch(d):
+    atoms(d, "ptr")
+
+
+@attack(None, reads=True)
+def a_label_of_atoms_named_like_a_method(d):
+    atoms(d, "to")
+
+
+def atoms(d, name):
+    """A label of atoms that is zero everywhere."""
+    blank = {"dtype": "float64", "shape": [], "axis": "node", "axis_dim": 0, "unit": None, "counts": None, "pair": None}
+    d.body["schema"]["fields"].append({"name": name, "basis": None} | blank)
+    for row, raw in enumerate(d.raws):
+        parts = msgpack.unpackb(raw)
+        parts[3] += b"\x14"  # integers / 1e8
+        d.raws[row] = msgpack.packb([*parts, bytes(parts[1])])
+
+
+def statistics(**values):
+    good = {"count": 1, "missing": 0, "mean": 0.0, "std": 0.0, "min": 0.0, "max": 0.0}
+    return lambda d: d.label("a", statistics=good | values)
+
+
+for what, change in {
+    "texts": statistics(mean=ESCAPE),
+    "lists": statistics(std=[]),
+    "truth": statistics(min=True),
+    "great_numbers": statistics(max=10**400),
+    "unknown_names": statistics(unit="eV"),
+}.items():
+    ATTACKS[f"statistics_of_{what}"] = Attack(change, (CORRUPT, "the statistics"), "the statistics", "crystals")
+
+
+@attack("the recipe is one of crystals", verify=None)
+def a_schema_of_no_crystals(d):
+    d.body["schema"]["fields"][2]["name"] = "pbd"
+
+
+@attack("an input with the keys")
+def an_input_without_a_name(d):
+    d.body["provenance"]["inputs"] = [{}]
+
+
+@attack("where a count is required")
+def an_input_of_no_size(d):
+    d.body["provenance"]["inputs"] = [{"name": "a", "size": "x", "sha256": "b"}]
+
+
+@attack("where a text is required")
+def versions_of_other_types(d):
+    d.body["provenance"]["versions"] = {"numpy": [1]}
+
+
+# ---- recipes ----
+
+
+def recipe(**changes):
+    return lambda d: d.body["recipe"].update(changes)
+
+
+@attack(None, reads=True)
+def a_recipe_that_names_a_module(d):
+    d.body["recipe"]["preset"] = "evil:PRESET"
+
+
+ATTACKS["a_recipe_of_no_rule"] = Attack(
+    recipe(rule="os.system"), (RECIPE, "found the rule 'os.system'"), None, "crystals"
+)
+ATTACKS["a_recipe_with_unknown_keys"] = Attack(recipe(run="x"), (RECIPE, "the unknown keys ['run']"), None, "crystals")
+ATTACKS["a_recipe_of_a_great_number"] = Attack(recipe(cutoff=10**400), (RECIPE, "cutoff"), None, "crystals")
+ATTACKS["a_recipe_of_lists"] = Attack(recipe(preset=[[]]), (RECIPE, "preset"), None, "crystals")
+
+
+# ---- the manifest ----
+
+
+def manifest(said, seal, error=CORRUPT):
+    """An attack by other bytes of the manifest."""
+
+    def change(d):
+        d.seal = seal
+
+    return Attack(change, None if said is None else (error, said), said, "crystals")
+
+
+def edited(said, edit, error=CORRUPT):
+    """An attack by another manifest."""
+    return Attack(lambda d: d.edits.append(edit), None if said is None else (error, said), said, "crystals")
+
+
+def named(name):
+    """An attack by the name of a file, which keeps the digits of its hash."""
+
+    def edit(body):
+        file = body["columns"]["id"]["file"]
+        file["name"] = name.replace("HASH", file["sha256"][:16])
+
+    return edited("the file name", edit)
+
+
+def field_1(body):
+    return body["schema"]["fields"][1]
+
+
+ATTACKS |= {
+    "a_key_twice": manifest("the key 'a' stands twice", with_user(b'{"a":1,"a":2}')),
+    "an_infinite_number": manifest("the number 1e999; required: finite ones", with_user(b'{"a":1e999}')),
+    "no_number": manifest("the number NaN; required: finite ones", with_user(b'{"a":NaN}')),
+    "a_number_of_many_digits": manifest("ValueError", with_user(b'{"a":' + b"9" * 200_000 + b"}")),
+    "deep_json": manifest("RecursionError", with_user(b'{"a":' + b"[" * 10**6 + b"]" * 10**6 + b"}")),
+    "half_of_a_surrogate_pair": manifest("UnicodeEncodeError", with_user(b'{"a":"\\ud800"}')),
+    "other_text": manifest("UnicodeDecodeError", with_user(b'{"a":"\xff"}')),
+    "a_pickle_as_a_manifest": manifest("checksum at the end is missing", lambda _: PICKLE),
+    "a_pickle_that_is_sealed": manifest("UnicodeDecodeError", lambda _: sealed(PICKLE + b"\xff")),
+    "a_list_as_a_manifest": manifest("a key is missing", lambda _: sealed(b"[1,2")),
+    "an_empty_manifest": manifest("checksum at the end is missing", lambda _: b""),
+    "an_unknown_key": edited("the unknown keys ['run']", lambda b: b.update(run="x")),
+    "a_newer_version": edited("format version 2.0", lambda b: b.update(version=[2, 0]), UNSUPPORTED),
+    "an_unknown_version": edited("format version 10000", lambda b: b.update(version=[10**300, 0]), UNSUPPORTED),
+    "a_version_of_other_type": edited("where a count is required", lambda b: b.update(version=["1", 0])),
+    "an_endless_message": edited("the codec", lambda b: b.update(codec={"name": ESCAPE * 10**4})),
+    "a_message_of_escape_codes": edited("the unknown keys", lambda b: b.update({ESCAPE: 1})),
+    "more_graphs_than_rows": edited("the shards have", lambda b: b.update(graphs=10**12)),
+    "a_negative_shape": edited("-1 where a count", lambda b: b["columns"]["density"].update(shape=[b["graphs"], -1])),
+    "a_shape_that_overflows": edited(
+        "is not a .npy file", lambda b: b["columns"]["density"].update(shape=[b["graphs"], 2**62, 2**62])
+    ),
+    "a_shape_of_many_sizes": edited(
+        "the column 'density' has the type", lambda b: b["columns"]["density"].update(shape=[b["graphs"], *[1] * 10**5])
+    ),
+    "a_field_that_overflows": edited("at most 134217728", lambda b: field_1(b).update(shape=[2**40, 2**40])),
+    "a_field_of_negative_shape": edited("at most three sizes", lambda b: field_1(b).update(shape=[-3, 3])),
+    "a_field_of_objects": edited("the dtype 'object'", lambda b: field_1(b).update(dtype="object")),
+    "a_field_of_escape_codes": edited("printable", lambda b: field_1(b).update(name=ESCAPE)),
+    "a_column_of_objects": edited("has the type '|O'", lambda b: b["columns"]["density"].update(dtype="|O")),
+    "a_name_that_climbs": named("columns/../../HASH.npy"),
+    "a_name_that_climbs_first": named("../columns/id-HASH.npy"),
+    "an_absolute_name": named("/etc/passwd-HASH.npy"),
+    "a_name_with_a_backslash": named("columns\\id-HASH.npy"),
+    "a_name_with_a_drive": named("C:/columns/id-HASH.npy"),
+    "a_name_with_a_zero": named("columns/id\0-HASH.npy"),
+    "a_name_with_a_newline": named("columns/id-HASH.npy\n"),
+    "a_name_of_escape_codes": named(f"columns/{ESCAPE}-HASH.npy"),
+    "a_name_of_code": named("columns/id-HASH.pkl"),
+}  # fmt: skip
+
+
+@attack("is not a .npy file", verify="is not a .npy file")
+def four_billion_graphs(d):
+    def edit(body):
+        n = body["graphs"] = 2**32 - 1
+        body["shards"][0].update(records=n, rows=n)
+        for column in body["columns"].values():
+            column["shape"][0] = n
+
+    d.edits.append(edit)
+
+
+@attack("it has 1073741824 bytes; required: at most 268435456")
+def a_manifest_of_a_gigabyte(d):
+    d.after.append(lambda path: os.truncate(path / MANIFEST, 2**30))
+
+
+@attack("it is no regular file")
+def a_pipe_as_a_manifest(d):
+    d.after.append(lambda path: replaced(path / MANIFEST, os.mkfifo))
+
+
+@attack("it is no regular file")
+def a_folder_as_a_manifest(d):
+    d.after.append(lambda path: replaced(path / MANIFEST, os.mkdir))
+
+
+@attack("it is no regular file")
+def a_device_as_a_manifest(d):
+    d.after.append(lambda path: replaced(path / MANIFEST, lambda name: os.symlink("/dev/zero", name)))
+
+
+@attack("symbolic links", error="OSError")
+def a_manifest_that_leads_to_itself(d):
+    d.after.append(lambda path: replaced(path / MANIFEST, lambda name: os.symlink(name, name)))
+
+
+# ---- files ----
+
+
+def replaced(file, make):
+    """What is made in the place of a file."""
+    file.unlink()
+    make(os.fspath(file))
+
+
+def each(pattern, make):
+    """What is made in the place of every file of a pattern."""
+    return lambda d: d.after.append(lambda path: [replaced(file, make) for file in path.glob(pattern)])
+
+
+for what, make in {
+    "pipes": os.mkfifo,
+    "folders": os.mkdir,
+    "devices": lambda name: os.symlink("/dev/zero", name),
+}.items():
+    for pattern, stem in (("shards/*", "shards"), ("columns/*", "columns")):
+        ATTACKS[f"{what}_as_{stem}"] = Attack(
+            each(pattern, make), (CORRUPT, "is no regular file"), "is no regular file", "crystals"
+        )
+ATTACKS["columns_that_lead_to_themselves"] = Attack(
+    each("columns/*", lambda name: os.symlink(name, name)), ("OSError", "symbolic links"), "symbolic links", "crystals"
+)
+ATTACKS["shards_that_are_other_files"] = Attack(
+    each("shards/*", lambda name: os.symlink("/etc/passwd", name)),
+    (CORRUPT, "bytes; required"),
+    "bytes; required",
+    "crystals",
+)
+
+
+@attack(None, reads=True)
+def a_folder_that_is_a_link(d):
+    """Sizes and hashes say what may be read, wherever it lies; caches keep files so."""
+
+    def lead(path):
+        (path / "columns").rename(path.parent / "elsewhere")
+        (path / "columns").symlink_to("../elsewhere")
+
+    d.after.append(lead)
+
+
+# ---- columns ----
+
+
+def npy(header, values=bytes(96), version=b"\1\0"):
+    """A ``.npy`` file with this header."""
+    size = 2 if version == b"\1\0" else 4
+    header = header.ljust(-(-(8 + size + len(header) + 1) // 64) * 64 - 8 - size - 1) + b"\n"
+    return b"\x93NUMPY" + version + len(header).to_bytes(size, "little") + header + values
+
+
+def of_objects():
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.array([Code()] * 12, dtype=object), (1, 0), allow_pickle=True)
+    return buffer.getvalue()
+
+
+FILES = {
+    "objects": of_objects(),
+    "another_type": npy(b"{'descr': '<i8', 'fortran_order': False, 'shape': (12,), }"),
+    "another_byte_order": npy(b"{'descr': '>f8', 'fortran_order': False, 'shape': (12,), }"),
+    "another_shape": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (6, 2), }"),
+    "a_shape_of_terabytes": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }"),
+    "a_negative_size": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-12,), }"),
+    "another_order": npy(b"{'descr': '<f8', 'fortran_order': True, 'shape': (12,), }"),
+    "code": npy(b"{'descr': __import__('os').system('touch ran'), 'fortran_order': False, 'shape': (12,), }"),
+    "deep_brackets": npy(b"(" * 60_000),
+    "another_version": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (12,), }", version=b"\2\0"),
+    "values_missing": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (12,), }", bytes(95)),
+    "values_too_many": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (12,), }", bytes(97)),
+    "no_header": b"\x93NUMPY\1\0\xff\xff",
+    "a_pickle": PICKLE,
+    "nothing": b"",
+}
+
+
+def filed(data):
+    return lambda d: d.files.update(density=data)
+
+
+ATTACKS |= {
+    f"a_column_of_{name}": Attack(filed(data), (CORRUPT, "is not a .npy file"), "is not a .npy file", "crystals")
+    for name, data in FILES.items()
+}  # fmt: skip

@@ -164,7 +164,7 @@ class GraphModule(lightning.LightningModule):
         there = wanted.isfinite()
         # No selection, whose size a GPU would have to be asked for: what is missing is put beside itself.
         known, given = wanted.where(there, 0.0), out.float().where(there, 0.0)
-        return LOSSES[self.options.loss](given, known, reduction="sum"), there.sum()
+        return LOSSES[str(self.options.loss)](given, known, reduction="sum"), there.sum()
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
         """(B, T) absolute errors, or whether a class was met."""

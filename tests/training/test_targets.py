@@ -86,22 +86,3 @@ def test_scores():
         "b": {"count": 0},
     }
     assert scores_of([], targets)["a"] == {"count": 0}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"target": ()}, r"found target=\(\); required: the name of a label"),
-        ({"schedule": "step"}, "found schedule='step'; required: one of 'onecycle'"),
-        ({"n_epochs": 0}, "found n_epochs=0; required: a whole number from 1 on"),
-        ({"batch_size": None}, "found no limit of a batch"),
-        ({"learning_rate": 0}, "found learning_rate=0; required: a positive number"),
-        ({"learning_rate": "1e-3"}, "found learning_rate='1e-3'; required: a number"),
-        ({"val_ratio": 0}, "found val_ratio=0; required: a positive number"),
-        ({"train_ratio": 0.95}, "fractions"),
-        ({"ema_decay": 1.0}, "found ema_decay=1.0"),
-    ],
-)
-def test_impossible_options(changes, message):
-    with pytest.raises(InputError, match=message):
-        lg.TrainOptions.of({"target": "gap", **changes})

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 from torchmetrics import MeanMetric
 
+from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets, with_unit
 
@@ -141,18 +142,36 @@ class GraphModule(lightning.LightningModule):
         """Add what predictions need, and the state of the random numbers."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
         sums = of_ranks.reshape(-1, 2).mean(0).cpu()  # of which every rank takes its share
-        states: Any = self.all_gather(torch.get_rng_state().to(self.device))
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
-        checkpoint["random_states"] = states.reshape(self.trainer.world_size, -1).cpu()
+        checkpoint["random_states"] = self._of_ranks(torch.get_rng_state())
+        if self.device.type == "cuda":
+            checkpoint["cuda_random_states"] = self._of_ranks(torch.cuda.get_rng_state(self.device))
         checkpoint["train_sums"] = self._epoch, sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were."""
-        states = checkpoint["random_states"].cpu()
-        if self.trainer.world_size == len(states):
-            # A copy: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
-            torch.set_rng_state(states[self.trainer.global_rank].clone())
+        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were.
+
+        Raises:
+            InputError: another number of processes shared the graphs before.
+        """
+        states, rank = checkpoint["random_states"].cpu(), self.trainer.global_rank
+        if self.trainer.world_size != len(states):
+            msg = (
+                f"found {self.trainer.world_size} processes, and a run that was trained by {len(states)}; required: as "
+                "many, for each has its own graphs and random numbers: set devices and num_nodes, or train anew in "
+                "another output_dir"
+            )
+            raise InputError(msg)
+        # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
+        torch.set_rng_state(states[rank].clone())
+        if self.device.type == "cuda" and "cuda_random_states" in checkpoint:
+            torch.cuda.set_rng_state(checkpoint["cuda_random_states"].cpu()[rank].clone(), self.device)
         self._epoch, self._sums = checkpoint["train_sums"]
+
+    def _of_ranks(self, state: Tensor) -> Tensor:
+        """(ranks, bytes) of a state of random numbers, on the CPU; to be called by all ranks."""
+        states: Any = self.all_gather(state.to(self.device))
+        return torch.as_tensor(states).reshape(self.trainer.world_size, -1).cpu()
 
     def _loss(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the losses of the labels that are there, and their number."""

@@ -14,6 +14,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
 from lazygraph.graphs.spec import GraphSpec
@@ -95,8 +96,7 @@ class Trained:
         Raises:
             RecipeMismatch: its graphs are others than the model was trained with, and do not hold them.
         """
-        targets = list(dict.fromkeys(name.partition("[")[0] for name in self.module.targets.names))
-        dataset = LazyGraphDataset(path)
+        targets, dataset = list(self.module.options.target), LazyGraphDataset(path)
         known = targets if set(targets) <= set(dataset.manifest.labels()) else None
         if dataset.spec == self.spec:
             return LazyGraphDataset(path, known, self.view)
@@ -151,10 +151,11 @@ def predict(
 def predictions(
     trained: Trained, dataset: LazyGraphDataset, progress: bool, num_workers: int | None = None
 ) -> list[Prediction]:
-    """What one model says of the graphs of a dataset."""
+    """What one model says of all graphs of a dataset: on every process, where there are several."""
     trainer = lightning.Trainer(
         accelerator=accelerator(), devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=progress,
         enable_model_summary=False,
+        plugins=[LightningEnvironment()],  # Slurm and torchrun have as many devices as processes
     )  # fmt: skip
     batches = loader(dataset, BATCH, num_workers=num_workers, rank=0, world_size=1)
     try:

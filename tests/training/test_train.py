@@ -428,7 +428,7 @@ def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
     assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExists, match="finished"):
         lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
-    with pytest.raises(InputError, match="found an ensemble of 1"):
+    with pytest.raises(InputError, match="found members=1; required: a whole number from 2 on"):
         lg.train_ensemble(dataset, options, tmp_path / "other", 1)
 
 
@@ -451,10 +451,37 @@ def test_an_ensemble_of_classifiers_gives_probabilities(tmp_path):
     above = [(p > q) + (p == q) / 2 for p, y in right for q, z in right if y > z]
     assert results.scores["metal"]["roc_auc"] == pytest.approx(np.mean(above))
     assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+    assert list(rows(tmp_path / "run" / "predictions.csv")[0]) == [
+        "id",
+        "metal",
+        "predicted metal",
+        "deviation of the probability",
+        "probability metal=0",
+        "probability metal=1",
+    ]
     found = lg.predict(tmp_path / "run", tmp_path / "c.lg", progress=False)
     assert {row.id: row.deviation for row in found.rows}[results.predictions[0].id] == pytest.approx(
         results.predictions[0].deviation, abs=1e-6
     )
+
+
+def test_names_may_hold_brackets_and_dollars(tmp_path):
+    names = ["gap[eV]", "gap", r"$\frac$"]
+    inputs = [
+        (
+            f"c{n}",
+            lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]),
+            {**dict.fromkeys(names, n / 7), "d[1]": [n, 2.0]},
+        )
+        for n in range(40)
+    ]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, units={"gap": "eV[1]"})
+    options = lg.TrainOptions.of({**QUICK, "target": [*names, "d[1]"], "n_epochs": 1})
+    results = lg.train_ensemble(tmp_path / "c.lg", options, tmp_path / "run", 2, progress=False)
+    assert list(results.scores) == [*names, "d[1][0]", "d[1][1]"]
+    found = {row.id: row.label for row in lg.predict(tmp_path / "run", tmp_path / "c.lg", progress=False).rows}
+    for row in results.predictions:
+        assert found[row.id] == pytest.approx(row.label)
 
 
 def test_predictions_as_parquet(finished, tmp_path):

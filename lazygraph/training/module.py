@@ -58,9 +58,19 @@ class GraphModule(lightning.LightningModule):
         self.val_errors = nn.ModuleList(self._val_errors)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B, outputs) of the network."""
-        out: Tensor = self.network(batch)
-        return out.reshape(batch.num_graphs, self.targets.outputs)
+        """(B, outputs) of the network, which may leave out dimensions of one.
+
+        Raises:
+            InputError: the network gives something else.
+        """
+        out, wanted = self.network(batch), (batch.num_graphs, self.targets.outputs)
+        found = tuple(out.shape) if isinstance(out, Tensor) else None
+        # Not by the number of numbers alone: those of atoms, or transposed ones, would be taken for those of graphs.
+        if found is None or [n for n in found if n != 1] != [n for n in wanted if n != 1]:
+            what = f"a {type(out).__name__}" if found is None else f"an output of shape {found}"
+            msg = f"the model gives {what} for {wanted[0]} graphs; required: a tensor of shape {wanted}, (B, outputs)"
+            raise InputError(msg)
+        return torch.as_tensor(out).reshape(wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
         """The mean loss over the labels that are there."""

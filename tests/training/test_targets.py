@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,47 @@ def test_missing_labels_neither_count_nor_move_weights(tmp_path):
     total.backward()
     assert (out.grad[~there] == 0).all()
     assert (out.grad[there] != 0).all()
+
+
+class Gives(torch.nn.Module):
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, batch):
+        return self.out
+
+
+@pytest.mark.parametrize(
+    ("shape", "graphs", "targets", "fits"),
+    [
+        ((3, 2), 3, 2, True),
+        ((2,), 1, 2, True),
+        ((3,), 3, 1, True),
+        ((), 1, 1, True),
+        ((2, 3), 3, 2, False),
+        ((6,), 3, 2, False),
+        ((6, 1), 3, 2, False),
+        ((6, 1), 3, 1, False),
+        ((3, 3), 3, 2, False),
+    ],
+)
+def test_a_network_gives_a_row_for_each_graph(shape, graphs, targets, fits):
+    names = tuple("ab"[:targets])
+    ones = (1.0,) * targets
+    options = lg.TrainOptions(target=names)
+    module = GraphModule(Gives(torch.ones(shape)), Targets(names, (None,) * targets, ones, ones), options)
+    batch = SimpleNamespace(num_graphs=graphs)
+    if fits:
+        assert module(batch).shape == (graphs, targets)
+        return
+    with pytest.raises(
+        InputError, match=rf"an output of shape .*for {graphs} graphs; required: .*\({graphs}, {targets}\)"
+    ):
+        module(batch)
+    module.network.out = {"energy": 1.0}
+    with pytest.raises(InputError, match="the model gives a dict"):
+        module(batch)
 
 
 def test_places_of_classes():

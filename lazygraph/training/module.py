@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Batch
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
@@ -29,6 +29,30 @@ PLATEAU = 10  # epochs
 def accelerator() -> str:
     """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
     return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+class MeanOfLabels(Metric):
+    """The mean over all labels of an epoch, on all ranks.
+
+    torchmetrics' own forgets the weights unless it looks for NaN. NaN is not left out: a network that gives it has to look bad.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, count: Tensor) -> None:
+        """Add a batch: the sum over its labels, and their number."""
+        self.total += total
+        self.count += count
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.count
 
 
 class GraphModule(lightning.LightningModule):
@@ -52,9 +76,8 @@ class GraphModule(lightning.LightningModule):
         self.scale = targets.scale()
         # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
         self._epoch, self._sums = -1, torch.zeros(2)
-        # NaN is not left out: a network that gives it has to look bad.
-        self.val_loss = MeanMetric(nan_strategy="disable")
-        self._val_errors = [MeanMetric(nan_strategy="disable") for _ in targets.names]
+        self.val_loss = MeanOfLabels()
+        self._val_errors = [MeanOfLabels() for _ in targets.names]
         self.val_errors = nn.ModuleList(self._val_errors)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -73,9 +96,12 @@ class GraphModule(lightning.LightningModule):
         return torch.as_tensor(out).reshape(wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
-        """The mean loss over the labels that are there."""
+        """The mean loss over the labels that are there, in the batches of all ranks."""
         total, count = self._loss(self(batch), batch.y)
-        loss = total / count.clamp(min=1)
+        ranks = self.trainer.world_size
+        # Ranks' gradients are averaged: each is to count by its labels, not as one.
+        of_a_rank: Any = count if ranks == 1 else self.trainer.strategy.reduce(count.float(), reduce_op="mean")
+        loss: Tensor = total / of_a_rank.clamp(min=1 / ranks)
         if self._epoch != self.current_epoch:
             self._epoch, self._sums = self.current_epoch, torch.zeros(2)
         self._sums = self._sums.to(self.device) + torch.stack([total.detach().float(), count.float()])
@@ -92,10 +118,10 @@ class GraphModule(lightning.LightningModule):
         """Losses and errors, each weighted with the number of its labels."""
         out = self(batch)
         total, count = self._loss(out, batch.y)
-        self.val_loss.update(total / count.clamp(min=1), count)
+        self.val_loss.update(total, count)
         wrong, there = self._errors(self.scale.restored(out), batch.y), batch.y.isfinite()
         for metric, values, counted in zip(self._val_errors, wrong.T, there.T, strict=True):
-            metric.update(values.where(counted, 0.0), counted.double())
+            metric.update(values.where(counted, 0.0).sum(), counted.sum())
         self.log("val_loss", self.val_loss, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs)
         for name, metric in zip(self._error_names(), self._val_errors, strict=True):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -18,7 +19,8 @@ OPTIONS = lg.TrainOptions(
     model="nets:Composition",
     n_epochs=4,
     batch_size=64,
-    learning_rate=1e-3,
+    learning_rate=np.float64(1e-3),
+    model_options={"width": np.int64(8)},
     schedule="none",
     keep=2,
     train_ratio=0.6,

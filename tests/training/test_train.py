@@ -339,6 +339,36 @@ def test_missing_labels_are_left_out(tmp_path):
     assert {row["a"] for row in table} >= {""}
 
 
+def test_validation_counts_the_labels_that_are_there(tmp_path):
+    """Over batches that hold different numbers of them, and of two targets each by itself."""
+    rng = np.random.default_rng(0)
+    inputs = []
+    for n in range(100):
+        labels = {
+            "a": rng.normal() if rng.random() < 0.3 else None,
+            "b": rng.normal() * 9 if rng.random() < 0.6 else None,
+        }
+        inputs.append((f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]), labels))
+    lg.write(
+        inputs,
+        tmp_path / "c.lg",
+        graph="comformer",
+        workers=1,
+        progress=False,
+        labels=["a", "b"],
+        split=(0.5, 0.4, 0.1),
+    )
+    results = train(tmp_path / "c.lg", tmp_path / "run", target=["a", "b"], n_epochs=1, batch_size=4)
+    told = rows(results.folder.metrics)[0]
+    ids = set(lg.LazyGraphDataset(tmp_path / "c.lg").split("val").ids.tolist())
+    found = lg.predict(results.folder.last, tmp_path / "c.lg", progress=False)
+    off = np.array([np.abs(np.subtract(row.predicted, row.label)) for row in found.rows if row.id in ids])
+    assert off.shape == (40, 2)
+    assert float(told["val_mae/a"]) == pytest.approx(np.nanmean(off[:, 0]), rel=1e-5)
+    assert float(told["val_mae/b"]) == pytest.approx(np.nanmean(off[:, 1]), rel=1e-5)
+    assert float(told["val_loss"]) == pytest.approx(np.nanmean(off / found.targets.std), rel=1e-5)
+
+
 @pytest.mark.parametrize("source", ["dataset", "files", "structures"])
 def test_predictions_are_those_of_the_run_from_any_source(finished, dataset, tmp_path, source):
     expected = {row.id: row.predicted for row in finished.predictions}

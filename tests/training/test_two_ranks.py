@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lazygraph as lg
@@ -43,7 +44,16 @@ def losses(path):
 @pytest.mark.filterwarnings("ignore")
 def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
     dataset = tmp_path / "p.lg"
-    lg.write("prototypes:300?seed=1", dataset, graph="comformer", workers=1, progress=False, split=(0.8, 0.1, 0.1))
+    rng = np.random.default_rng(1)  # labels are missing, here more of them than there
+    inputs = [
+        (
+            f"c{n}",
+            lg.Crystal(np.eye(3) * 3, [[0, 0, 0], [0.5, 0.5, 0.5]], rng.integers(11, 30, 2)),
+            {"density": None if rng.random() < 0.7 else float(rng.normal())},
+        )
+        for n in range(300)
+    ]
+    lg.write(inputs, dataset, graph="comformer", workers=1, progress=False, split=(0.8, 0.1, 0.1), labels=["density"])
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
     done = subprocess.run(

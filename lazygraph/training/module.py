@@ -34,7 +34,8 @@ def accelerator() -> str:
 class MeanOfLabels(Metric):
     """The mean over all labels of an epoch, on all ranks.
 
-    torchmetrics' own forgets the weights unless it looks for NaN. NaN is not left out: a network that gives it has to look bad.
+    torchmetrics' own forgets the weights unless it looks for NaN. NaN is not left out: a network that gives it has to
+    look bad.
     """
 
     total: Tensor

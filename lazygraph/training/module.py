@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch_geometric.data import Batch
 from torchmetrics import Metric
@@ -99,10 +99,11 @@ class GraphModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
         """The mean loss over the labels that are there, in the batches of all ranks."""
         total, count = self._loss(self(batch), batch.y)
-        ranks = self.trainer.world_size
-        # Ranks' gradients are averaged: each is to count by its labels, not as one.
-        of_a_rank: Any = count if ranks == 1 else self.trainer.strategy.reduce(count.float(), reduce_op="mean")
-        loss: Tensor = total / of_a_rank.clamp(min=1 / ranks)
+        ranks, everywhere = self.trainer.world_size, count.float()
+        if ranks > 1:
+            distributed.all_reduce(everywhere)
+        # The gradients of ranks are averaged: each is to count by its labels, not as one.
+        loss = total * ranks / everywhere.clamp(min=1)
         if self._epoch != self.current_epoch:
             self._epoch, self._sums = self.current_epoch, torch.zeros(2)
         self._sums = self._sums.to(self.device) + torch.stack([total.detach().float(), count.float()])
@@ -178,12 +179,11 @@ class GraphModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what predictions need, and the state of the random numbers."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
-        sums = of_ranks.reshape(-1, 2).mean(0).cpu()  # of which every rank takes its share
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
         checkpoint["random_states"] = self._of_ranks(torch.get_rng_state())
         if self.device.type == "cuda":
             checkpoint["cuda_random_states"] = self._of_ranks(torch.cuda.get_rng_state(self.device))
-        checkpoint["train_sums"] = self._epoch, sums
+        checkpoint["train_sums"] = self._epoch, of_ranks.reshape(-1, 2).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the random numbers, and in the middle of an epoch with its losses, where they were.
@@ -203,7 +203,8 @@ class GraphModule(lightning.LightningModule):
         torch.set_rng_state(states[rank].clone())
         if self.device.type == "cuda" and "cuda_random_states" in checkpoint:
             torch.cuda.set_rng_state(checkpoint["cuda_random_states"].cpu()[rank].clone(), self.device)
-        self._epoch, self._sums = checkpoint["train_sums"]
+        self._epoch, sums = checkpoint["train_sums"]
+        self._sums = sums[rank].clone()
 
     def _of_ranks(self, state: Tensor) -> Tensor:
         """(ranks, bytes) of a state of random numbers, on the CPU; to be called by all ranks."""

@@ -18,6 +18,7 @@ examples:
   lazygraph predict run mp.lg -o predictions.csv
       the graphs of a dataset, beside their labels
   lazygraph predict run 'candidates/*.cif' -o predictions.parquet
+Of several processes that Slurm or torchrun starts with this command, the first does all of it.
 """
 
 
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, and write the table."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from lazygraph.training.predict import predict
     from lazygraph.training.report import write_predictions
 
@@ -40,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not Path(arguments.output).absolute().parent.is_dir():
         msg = f"there is no folder {Path(arguments.output).parent} to write {arguments.output} to"
         raise InputError(msg)
+    if rank := rank_zero_only.rank:  # type: ignore[attr-defined]  # which Lightning sets
+        print(f"lazygraph: process {rank} leaves the predictions to process 0", file=sys.stderr)
+        return 0
     sys.path.insert(0, os.getcwd())  # noqa: PTH109  # for a model of the user's own, as with python -m
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     found = predict(arguments.run_folder, source, progress=arguments.progress)

@@ -6,17 +6,19 @@ import json
 import os
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
-from lazygraph.errors import InputError
 from lazygraph.format.files import write_atomic
 from lazygraph.training.data import has_splits, split_dataset
 from lazygraph.training.folder import Folder
 from lazygraph.training.options import TrainOptions
+from lazygraph.training.plain import whole_number
 from lazygraph.training.plots import draw_calibration, draw_parity
 from lazygraph.training.predict import Trained, joined, predictions
 from lazygraph.training.report import scores_of, write_predictions
 from lazygraph.training.run import Results, prepare, train
+from lazygraph.training.targets import Targets
 
 __all__ = ["train_ensemble"]
 
@@ -32,7 +34,8 @@ def train_ensemble(
     """Train several models that differ in their seeds: of weights and order, not of the split.
 
     They are trained one after another, all of them reading the same files, of which the operating system keeps one copy
-    in memory. Members that are finished are not trained again.
+    in memory. Members that are finished are not trained again. Several processes train each member together; every one
+    of them returns all predictions, and the first writes them.
 
     Args:
         path: the dataset directory.
@@ -45,26 +48,28 @@ def train_ensemble(
         As of :func:`train`, for the mean of the models; the checkpoint is that of the first.
 
     Raises:
-        InputError: fewer than two members. Else as :func:`train`.
+        InputError: fewer than two members, or seeds beyond 4294967295. Else as :func:`train`.
     """
-    if members < 2:
-        msg = f"found an ensemble of {members}; required: at least two members"
-        raise InputError(msg)
+    members = whole_number("members", members, 2)
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # which Lightning sets
     folder = Folder(Path(output_dir).resolve())
+    of_members = [options.changed(seed=options.seed + number) for number in range(members)]
     dataset, _, _ = prepare(path, options)
-    folder.claim(options.to_json() | {"dataset": {"content_id": dataset.content_id, "members": members}})
+    own = options.to_json() | {"dataset": {"content_id": dataset.content_id, "members": members}}
+    folder.claim(own, first=first)
     runs, models, parts = [], [], []
-    for number in range(members):
+    for number, settings in enumerate(of_members):
         member = folder.member(number)
         if not member.results.exists():
-            train(path, options.changed(seed=options.seed + number), member.path, progress=progress)
+            train(path, settings, member.path, progress=progress)
         runs.append(json.loads(member.results.read_text(encoding="utf-8")))
         models.append(Trained.load(member.path))
         seen = models[-1].open(path)
         ratios = None if has_splits(seen) else options.ratios
         parts.append(split_dataset(seen, ratios, options.split_seed)["test"])
     targets = models[0].module.targets
-    rows = joined([predictions(model, part, progress) for model, part in zip(models, parts, strict=True)], targets)
+    told = [predictions(model, part, progress and first) for model, part in zip(models, parts, strict=True)]
+    rows = joined(told, targets)
     results = Results(
         scores=scores_of(rows, targets),
         baseline=runs[0]["baseline"],
@@ -76,12 +81,19 @@ def train_ensemble(
         waited=sum(run["waited"] for run in runs) / members,
         quarantined=runs[0]["quarantined"],
     )
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
-        return results
+    if first:
+        _write(results, targets)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()  # whoever comes back finds the files
+    return results
+
+
+def _write(results: Results, targets: Targets) -> None:
+    """Predictions, plots, and last the results, which say that the ensemble is finished."""
+    rows, folder = results.predictions, results.folder
     write_predictions(rows, targets, folder.predictions)
     if rows:
         if not targets.classes:
             draw_parity(rows, targets, folder.path / "parity.png")
         draw_calibration(rows, targets, folder.path / "calibration.png")
     write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")
-    return results

@@ -12,6 +12,9 @@ from lazygraph.training.options import read_toml, write_toml
 
 __all__ = ["Folder"]
 
+# How a run is carried out, and not what it is: a run may go on with others. (Only the processes have to be as many.)
+MEANS = ("num_workers", "devices", "num_nodes")
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -55,8 +58,8 @@ class Folder:
 
     def members(self) -> list[Path]:
         """The folders of an ensemble's models, in order; none where it is a single run."""
-        found = self.path.glob("member-*")
-        return sorted(found, key=lambda path: int(path.name.removeprefix("member-")))
+        numbers = (path.name.removeprefix("member-") for path in self.path.glob("member-*"))
+        return [self.member(number).path for number in sorted(int(each) for each in numbers if each.isdecimal())]
 
     def check(self, own: Mapping[str, Any]) -> None:
         """Refuse a folder that cannot be that of this run.
@@ -75,7 +78,7 @@ class Folder:
                 raise OutputExists(msg)
             return
         found = read_toml(self.options)
-        if differ := [name for name, value in own.items() if value != found.get(name)]:
+        if differ := [name for name, value in own.items() if name not in MEANS and value != found.get(name)]:
             parts = "; ".join(f"{name} is {found.get(name)!r} there and {own[name]!r} here" for name in differ)
             msg = f"{self.path} holds another run: {parts}; choose another output_dir, or delete it"
             raise OutputExists(msg)
@@ -83,18 +86,19 @@ class Folder:
             msg = f"{self.path} holds this run, finished; choose another output_dir, or delete it"
             raise OutputExists(msg)
 
-    def claim(self, own: Mapping[str, Any]) -> Path | None:
+    def claim(self, own: Mapping[str, Any], *, first: bool) -> Path | None:
         """Make the folder that of a run, which goes on where it was stopped. Raises as ``check`` does.
 
         Args:
             own: all that the run hangs on, as plain values.
+            first: whether this process is the first of those that train together, which alone writes. The others need
+                not wait: nobody trains before all have met.
 
         Returns:
             The checkpoint to go on from, if there is one.
         """
         self.check(own)
-        if self.options.exists():
-            return self.last if self.last.exists() else None
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_toml(own, self.options)
-        return None
+        if first and not self.options.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_toml(own, self.options)
+        return self.last if self.last.exists() else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,24 +17,27 @@ from typing import Any
 import numpy as np
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, WriterBusy
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.graphs.spec import GraphSpec, graph
 from lazygraph.training.data import check_ratios
 from lazygraph.training.folder import Folder
+from lazygraph.training.labels import columns_of
 from lazygraph.training.models import find_model
 from lazygraph.training.options import TrainOptions
+from lazygraph.training.plain import plain
 from lazygraph.training.run import Results, train
 from lazygraph.writing.write import write
 
 __all__ = ["train_from_list"]
 
-TARGET = "target"
+Input = tuple[str, Any, dict[str, float]]
+BUSY = 0.2  # seconds between two looks at a dataset that another process writes
 
 
 def train_from_list(
     strucs: Sequence[Any],
-    labels: Sequence[float | None] | Mapping[str, Sequence[float | None]],
+    labels: Any,
     *,
     ids: Sequence[str] | None = None,
     model: str = "icomformer",
@@ -59,7 +62,8 @@ def train_from_list(
 
     Args:
         strucs: pymatgen ``Structure``, ASE or jarvis ``Atoms``, their dictionaries, or :class:`lazygraph.Crystal`.
-        labels: one number for each; None or NaN where it is missing. Of several targets: name -> such numbers.
+        labels: one number for each, in a list, an array or a pandas ``Series``; None, NaN or ``NA`` where one is
+            missing. Of several targets: name -> such numbers, or a ``DataFrame``.
         ids: one text for each; their numbers unless given.
         model: see :class:`TrainOptions`, as for all that follow but those of the graphs.
         learning_rate: as there.
@@ -83,13 +87,22 @@ def train_from_list(
         Scores, predictions, paths and times; ``seconds`` has ``conversion`` and ``building`` too.
 
     Raises:
-        InputError: labels of another number than structures, none that is a number, or options that do not fit.
+        LabelError: labels of another number than structures, none that is a number, or several without names.
+        InputError: options that do not fit.
 
     Warns:
         UserWarning: some structures could not become graphs; the first reason is given.
     """
     begin = time.perf_counter()
-    columns = labels if isinstance(labels, Mapping) else {TARGET: labels}
+    if "target" in options:
+        msg = (
+            f"found target={options['target']!r}; required: none, for the names of the labels are the targets: "
+            "labels={'gap': [...]}"
+        )
+        raise InputError(msg)
+    _check_pairs(strucs, labels)
+    strucs = list(strucs)
+    columns = columns_of(labels, len(strucs))
     units = dict(unit) if isinstance(unit, Mapping) else {} if unit is None else dict.fromkeys(columns, unit)
     if unknown := sorted(set(units) - set(columns)):
         msg = f"found a unit of {unknown[0]!r}; required: of the labels {', '.join(columns)}"
@@ -124,7 +137,7 @@ def _warn_of_quarantined(path: Path) -> None:
 class _Graphs:
     """The dataset of these inputs: in the cache, or for as long as it is used."""
 
-    inputs: list[tuple[str, Any, dict[str, float]]]
+    inputs: list[Input]
     spec: GraphSpec
     units: dict[str, str]
     cache: Path | None
@@ -137,10 +150,14 @@ class _Graphs:
             path = Path(self.temporary.name) / "graphs.lg"
         else:
             path = self.cache / f"{_digest(self.inputs, self.spec, self.units)}.lg"
-        if not (path / MANIFEST).exists():
+        names = list(self.inputs[0][2])
+        while not (path / MANIFEST).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            names = list(self.inputs[0][2])
-            write(self.inputs, path, graph=self.spec, labels=names, units=self.units, progress=self.progress)
+            # Another rank, or another run with the same structures, may be writing the same: its lock goes with it.
+            with suppress(WriterBusy):
+                write(self.inputs, path, graph=self.spec, labels=names, units=self.units, progress=self.progress)
+                break
+            time.sleep(BUSY)
         return path
 
     def __exit__(self, *_: object) -> None:
@@ -148,32 +165,25 @@ class _Graphs:
             self.temporary.cleanup()
 
 
-def _inputs(
-    strucs: Sequence[Any], labels: Mapping[str, Sequence[float | None]], ids: Sequence[str] | None
-) -> list[tuple[str, Any, dict[str, float]]]:
+def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence[str] | None) -> list[Input]:
     """(id, crystal, labels) of each; a structure that is none stays as it is, and ends in quarantine."""
-    strucs = list(strucs)
-    columns = {name: [_number(label) for label in column] for name, column in labels.items()}
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
-    for values in columns.values():
-        if not len(strucs) == len(values) == len(names):
-            msg = f"found {len(strucs)} structures, {len(values)} labels and {len(names)} ids; required: one of each"
-            raise InputError(msg)
-    for label, values in columns.items():
-        if not np.isfinite(values).any():
-            of = "" if label == TARGET else f" of {label!r}"
-            msg = f"found no number among the {len(values)} labels{of}; required: at least one"
-            raise InputError(msg)
+    if len(names) != len(strucs):
+        msg = f"found {len(strucs)} structures and {len(names)} ids; required: one of each"
+        raise InputError(msg)
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return [(name, _crystal(s), row) for name, s, row in zip(names, strucs, rows, strict=True)]
 
 
-def _number(label: Any) -> float:
-    try:
-        return math.nan if label is None else float(label)
-    except (TypeError, ValueError):
-        msg = f"found the label {label!r}; required: a number, or None where it is missing"
-        raise InputError(msg) from None
+def _check_pairs(strucs: Any, labels: Any) -> None:
+    """Refuse structures without an order, and labels that pandas would put together with them in another one."""
+    indexes: list[Any] = [getattr(each, "index", None) for each in (strucs, labels)]
+    if all(hasattr(index, "equals") for index in indexes) and not indexes[0].equals(indexes[1]):
+        msg = "found structures and labels with different indexes; required: the same rows in the same order"
+        raise InputError(msg)
+    if isinstance(strucs, Mapping) or hasattr(strucs, "columns"):
+        msg = f"found structures as {type(strucs).__name__}; required: a list of them, and their names as ids=[...]"
+        raise InputError(msg)
 
 
 def _crystal(structure: Any) -> Any:
@@ -186,10 +196,10 @@ def _crystal(structure: Any) -> Any:
 def _recipe(model: str, cutoff: float | None, max_neighbors: int | None, use_lattice: bool | None) -> GraphSpec:
     preset = find_model(model).preset or "comformer"
     wanted = {"cutoff": cutoff, "max_neighbors": max_neighbors, "lattice_edges": use_lattice}
-    return graph(preset, **{name: value for name, value in wanted.items() if value is not None})
+    return graph(preset, **{name: plain(name, value) for name, value in wanted.items() if value is not None})
 
 
-def _digest(inputs: list[tuple[str, Any, dict[str, float]]], spec: GraphSpec, units: dict[str, str]) -> str:
+def _digest(inputs: list[Input], spec: GraphSpec, units: dict[str, str]) -> str:
     """A name for this content and recipe: one changed atom is another one."""
     out = hashlib.sha256(json.dumps([spec.to_json(), list(inputs[0][2]), units], sort_keys=True).encode())
     for name, crystal, values in inputs:

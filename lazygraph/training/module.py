@@ -8,11 +8,12 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch_geometric.data import Batch
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
+from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets, with_unit
 
@@ -28,6 +29,31 @@ PLATEAU = 10  # epochs
 def accelerator() -> str:
     """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
     return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+class MeanOfLabels(Metric):
+    """The mean over all labels of an epoch, on all ranks.
+
+    torchmetrics' own forgets the weights unless it looks for NaN. NaN is not left out: a network that gives it has to
+    look bad.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, count: Tensor) -> None:
+        """Add a batch: the sum over its labels, and their number."""
+        self.total += total
+        self.count += count
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.count
 
 
 class GraphModule(lightning.LightningModule):
@@ -51,20 +77,33 @@ class GraphModule(lightning.LightningModule):
         self.scale = targets.scale()
         # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
         self._epoch, self._sums = -1, torch.zeros(2)
-        # NaN is not left out: a network that gives it has to look bad.
-        self.val_loss = MeanMetric(nan_strategy="disable")
-        self._val_errors = [MeanMetric(nan_strategy="disable") for _ in targets.names]
+        self.val_loss = MeanOfLabels()
+        self._val_errors = [MeanOfLabels() for _ in targets.names]
         self.val_errors = nn.ModuleList(self._val_errors)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B, outputs) of the network."""
-        out: Tensor = self.network(batch)
-        return out.reshape(batch.num_graphs, self.targets.outputs)
+        """(B, outputs) of the network, which may leave out dimensions of one.
+
+        Raises:
+            InputError: the network gives something else.
+        """
+        out, wanted = self.network(batch), (batch.num_graphs, self.targets.outputs)
+        found = tuple(out.shape) if isinstance(out, Tensor) else None
+        # Not by the number of numbers alone: those of atoms, or transposed ones, would be taken for those of graphs.
+        if found is None or [n for n in found if n != 1] != [n for n in wanted if n != 1]:
+            what = f"a {type(out).__name__}" if found is None else f"an output of shape {found}"
+            msg = f"the model gives {what} for {wanted[0]} graphs; required: a tensor of shape {wanted}, (B, outputs)"
+            raise InputError(msg)
+        return torch.as_tensor(out).reshape(wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
-        """The mean loss over the labels that are there."""
+        """The mean loss over the labels that are there, in the batches of all ranks."""
         total, count = self._loss(self(batch), batch.y)
-        loss = total / count.clamp(min=1)
+        ranks, everywhere = self.trainer.world_size, count.float()
+        if ranks > 1:
+            distributed.all_reduce(everywhere)
+        # The gradients of ranks are averaged: each is to count by its labels, not as one.
+        loss = total * ranks / everywhere.clamp(min=1)
         if self._epoch != self.current_epoch:
             self._epoch, self._sums = self.current_epoch, torch.zeros(2)
         self._sums = self._sums.to(self.device) + torch.stack([total.detach().float(), count.float()])
@@ -81,10 +120,10 @@ class GraphModule(lightning.LightningModule):
         """Losses and errors, each weighted with the number of its labels."""
         out = self(batch)
         total, count = self._loss(out, batch.y)
-        self.val_loss.update(total / count.clamp(min=1), count)
+        self.val_loss.update(total, count)
         wrong, there = self._errors(self.scale.restored(out), batch.y), batch.y.isfinite()
         for metric, values, counted in zip(self._val_errors, wrong.T, there.T, strict=True):
-            metric.update(values.where(counted, 0.0), counted.double())
+            metric.update(values.where(counted, 0.0).sum(), counted.sum())
         self.log("val_loss", self.val_loss, on_epoch=True, prog_bar=True, batch_size=batch.num_graphs)
         for name, metric in zip(self._error_names(), self._val_errors, strict=True):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
@@ -140,19 +179,37 @@ class GraphModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what predictions need, and the state of the random numbers."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
-        sums = of_ranks.reshape(-1, 2).mean(0).cpu()  # of which every rank takes its share
-        states: Any = self.all_gather(torch.get_rng_state().to(self.device))
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
-        checkpoint["random_states"] = states.reshape(self.trainer.world_size, -1).cpu()
-        checkpoint["train_sums"] = self._epoch, sums
+        checkpoint["random_states"] = self._of_ranks(torch.get_rng_state())
+        if self.device.type == "cuda":
+            checkpoint["cuda_random_states"] = self._of_ranks(torch.cuda.get_rng_state(self.device))
+        checkpoint["train_sums"] = self._epoch, of_ranks.reshape(-1, 2).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were."""
-        states = checkpoint["random_states"].cpu()
-        if self.trainer.world_size == len(states):
-            # A copy: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
-            torch.set_rng_state(states[self.trainer.global_rank].clone())
-        self._epoch, self._sums = checkpoint["train_sums"]
+        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were.
+
+        Raises:
+            InputError: another number of processes shared the graphs before.
+        """
+        states, rank = checkpoint["random_states"].cpu(), self.trainer.global_rank
+        if self.trainer.world_size != len(states):
+            msg = (
+                f"found {self.trainer.world_size} processes, and a run that was trained by {len(states)}; required: as "
+                "many, for each has its own graphs and random numbers: set devices and num_nodes, or train anew in "
+                "another output_dir"
+            )
+            raise InputError(msg)
+        # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
+        torch.set_rng_state(states[rank].clone())
+        if self.device.type == "cuda" and "cuda_random_states" in checkpoint:
+            torch.cuda.set_rng_state(checkpoint["cuda_random_states"].cpu()[rank].clone(), self.device)
+        self._epoch, sums = checkpoint["train_sums"]
+        self._sums = sums[rank].clone()
+
+    def _of_ranks(self, state: Tensor) -> Tensor:
+        """(ranks, bytes) of a state of random numbers, on the CPU; to be called by all ranks."""
+        states: Any = self.all_gather(state.to(self.device))
+        return torch.as_tensor(states).reshape(self.trainer.world_size, -1).cpu()
 
     def _loss(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the losses of the labels that are there, and their number."""
@@ -164,7 +221,7 @@ class GraphModule(lightning.LightningModule):
         there = wanted.isfinite()
         # No selection, whose size a GPU would have to be asked for: what is missing is put beside itself.
         known, given = wanted.where(there, 0.0), out.float().where(there, 0.0)
-        return LOSSES[self.options.loss](given, known, reduction="sum"), there.sum()
+        return LOSSES[str(self.options.loss)](given, known, reduction="sum"), there.sum()
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
         """(B, T) absolute errors, or whether a class was met."""

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lazygraph.errors import InputError
 from lazygraph.format.files import write_atomic
+from lazygraph.training.plain import plain, real_number, whole_number
 from lazygraph.writing.splits import SplitRule
 
 __all__ = ["TrainOptions", "read_toml", "write_toml"]
@@ -18,26 +21,45 @@ __all__ = ["TrainOptions", "read_toml", "write_toml"]
 CHOICES = {
     "task": ("regression", "classification"),
     "schedule": ("onecycle", "cosine", "plateau", "none"),
-    "loss": ("l1", "mse", "huber"),
     "precision": ("32", "bf16", "16"),
 }
-NUMBERS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
-AT_LEAST_ONE = (
-    "n_epochs",
-    "batch_size",
-    "max_atoms",
-    "max_edges",
-    "accumulate",
-    "patience",
-    "keep",
-    "checkpoint_every",
-    "num_nodes",
-)
+LOSSES = {"regression": ("l1", "mse", "huber"), "classification": ("cross_entropy",)}
+"""Of each task; the first is taken where none is given."""
+SEEDS = 2**32 - 1  # the greatest that numpy takes
+# name: least, and most
+WHOLE: dict[str, tuple[int, int | None]] = {
+    "n_epochs": (1, None),
+    "batch_size": (1, None),
+    "max_atoms": (1, None),
+    "max_edges": (1, None),
+    "accumulate": (1, None),
+    "patience": (1, None),
+    "keep": (1, None),
+    "checkpoint_every": (1, None),
+    "seed": (0, SEEDS),
+    "split_seed": (0, SEEDS),
+    "num_workers": (0, None),
+    "devices": (0, None),
+    "num_nodes": (1, None),
+}
+# name: its bounds, as real_number takes them
+REAL: dict[str, dict[str, float]] = {
+    "learning_rate": {"above": 0},
+    "weight_decay": {"least": 0},
+    "gradient_clip": {"above": 0},
+    "ema_decay": {"above": 0, "below": 1},
+    "train_ratio": {"above": 0},
+    "val_ratio": {"above": 0},
+    "test_ratio": {"least": 0},
+}
+MAY_BE_NONE = ("batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """How a model is trained; the defaults are those that ComFormer was published with where it says them.
+
+    numpy's numbers and texts, tuples and paths become plain numbers, texts and lists, as they are written to a file.
 
     Args:
         target: the labels to learn.
@@ -52,7 +74,8 @@ class TrainOptions:
         weight_decay: of AdamW.
         schedule: ``onecycle``, ``cosine``, ``plateau`` (a tenth where the validation loss has not fallen for 10 epochs)
             or ``none``.
-        loss: ``l1``, ``mse`` or ``huber``, of normalised targets; missing labels are left out.
+        loss: ``l1``, ``mse`` or ``huber``, of normalised targets, ``l1`` unless given; of classes ``cross_entropy``.
+            Missing labels are left out.
         gradient_clip: the greatest norm of the gradients; None for any.
         accumulate: batches whose gradients are added up for one step.
         precision: ``32``, or on a GPU ``bf16`` or ``16`` for training steps; predictions are made in 32.
@@ -69,6 +92,9 @@ class TrainOptions:
         num_workers: processes that read; 0 to let the loader choose.
         devices: how many devices of each machine; 0 for all that there are.
         num_nodes: how many machines, on each of which the same command is given, by Slurm or torchrun.
+
+    Raises:
+        InputError: one of them cannot be that; the message says what was found and what is required.
     """
 
     target: tuple[str, ...]
@@ -82,7 +108,7 @@ class TrainOptions:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     schedule: str = "onecycle"
-    loss: str = "l1"
+    loss: str | None = None
     gradient_clip: float | None = None
     accumulate: int = 1
     precision: str = "32"
@@ -100,45 +126,75 @@ class TrainOptions:
     num_nodes: int = 1
 
     def __post_init__(self) -> None:
-        given: Any = self.target
-        target = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else ()
-        object.__setattr__(self, "target", target)
-        if not target or not all(isinstance(name, str) for name in target):
-            msg = f"found target={given!r}; required: the name of a label, or several"
-            raise InputError(msg)
-        if self.task == "classification" and len(target) > 1:
-            msg = f"found the targets {', '.join(target)}; required for classification: one"
-            raise InputError(msg)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                msg = f"found {name}={getattr(self, name)!r}; required: one of {', '.join(map(repr, choices))}"
-                raise InputError(msg)
-        if not _is_plain(self.model_options):
-            msg = f"found model_options={self.model_options!r}; required: names with numbers, texts, or lists of them"
-            raise InputError(msg)
-        self._check_numbers()
-        SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them
-
-    def _check_numbers(self) -> None:
-        for name in NUMBERS:
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                msg = f"found {name}={value!r}; required: a number"
-                raise InputError(msg)
-        for name in AT_LEAST_ONE:
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                msg = f"found {name}={value!r}; required: a whole number from 1 on"
-                raise InputError(msg)
+        self._set("target", self._targets())
+        self._set("model_options", self._plain_model_options())
+        self._set_texts()
+        for name, (least, most) in WHOLE.items():
+            if not self._is_left_out(name):
+                self._set(name, whole_number(name, getattr(self, name), least, most))
+        for name, bounds in REAL.items():
+            if not self._is_left_out(name):
+                self._set(name, real_number(name, getattr(self, name), **bounds))
         if self.batch_size is None and self.max_atoms is None and self.max_edges is None:
             raise InputError("found no limit of a batch; required: batch_size, max_atoms or max_edges")
-        for name in ("learning_rate", "train_ratio", "val_ratio"):
-            if not getattr(self, name) > 0:
-                msg = f"found {name}={getattr(self, name)!r}; required: a positive number"
-                raise InputError(msg)
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            msg = f"found ema_decay={self.ema_decay!r}; required: a number between 0 and 1"
+        SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them together
+
+    def _set_texts(self) -> None:
+        if not (isinstance(self.model, str) and self.model):
+            msg = f"found model={self.model!r}; required: the name of one, or package.module:Class for your own"
             raise InputError(msg)
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value in choices):
+                msg = f"found {name}={value!r}; required: one of {', '.join(map(repr, choices))}"
+                raise InputError(msg)
+        if self.task == "classification" and len(self.target) > 1:
+            msg = f"found the targets {', '.join(self.target)}; required for classification: one"
+            raise InputError(msg)
+        self._set("loss", self._loss())
+        for name in ("model", "loss", *CHOICES):
+            self._set(name, str.__str__(getattr(self, name)))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _is_left_out(self, name: str) -> bool:
+        return name in MAY_BE_NONE and getattr(self, name) is None
+
+    def _targets(self) -> tuple[str, ...]:
+        given: Any = self.target
+        several = isinstance(given, (list, tuple, np.ndarray))
+        names = [given] if isinstance(given, str) else list(given) if several else []
+        if not names or not all(isinstance(name, str) and name for name in names):
+            msg = f"found target={given!r}; required: the name of a label, or several"
+            raise InputError(msg)
+        target = tuple(str.__str__(name) for name in names)
+        if twice := [name for name in target if target.count(name) > 1]:
+            msg = f"found target={given!r}; required: each label once; found the target {twice[0]!r} twice"
+            raise InputError(msg)
+        return target
+
+    def _plain_model_options(self) -> dict[str, Any]:
+        given: Any = self.model_options
+        if not isinstance(given, Mapping):
+            msg = f"found model_options={given!r}; required: names with their values, such as {{'width': 128}}"
+            raise InputError(msg)
+        options: dict[str, Any] = plain("model_options", given)
+        if "outputs" in options:
+            msg = "found model_options with 'outputs'; required: without it, for the targets say how many there are"
+            raise InputError(msg)
+        return options
+
+    def _loss(self) -> str:
+        choices = LOSSES[self.task]
+        if self.loss is None:
+            return choices[0]
+        if not (isinstance(self.loss, str) and self.loss in choices):
+            names = ", ".join(map(repr, choices))
+            required = f"one of {names}" if len(choices) > 1 else f"{names}, or none"
+            msg = f"found loss={self.loss!r} for {self.task}; required: {required}"
+            raise InputError(msg)
+        return self.loss
 
     @property
     def ratios(self) -> tuple[float, float, float]:
@@ -167,15 +223,6 @@ class TrainOptions:
     def to_json(self) -> dict[str, Any]:
         """All of them as plain values."""
         return asdict(self) | {"target": list(self.target), "model_options": dict(self.model_options)}
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether TOML can hold it."""
-    if isinstance(value, Mapping):
-        return all(isinstance(name, str) and _is_plain(each) for name, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return isinstance(value, (str, bool, int, float))
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -48,8 +48,9 @@ def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path)
         if there.any():
             ends = [min(labels[there].min(), predicted.min()), max(labels[there].max(), predicted.max())]
             axes.plot(ends, ends, color="0.6", linewidth=0.8)
-        axes.set_xlabel(with_unit(name, unit))
-        axes.set_ylabel(f"predicted {with_unit(name, unit)}")
+        title = with_unit(name, unit).replace("$", r"\$")  # else matplotlib reads it as a formula, and may fail
+        axes.set_xlabel(title)
+        axes.set_ylabel(f"predicted {title}")
         axes.set_aspect("equal", adjustable="datalim")
     _save(figure, path)
 
@@ -94,7 +95,7 @@ def _draw_coverage(axes: Any, predictions: Sequence[Prediction], targets: Target
         deviation = np.array([0.0 if row.deviation is None else row.deviation[k] for row in rows])
         if rows:
             found = (off[:, None] <= quantiles * deviation[:, None]).mean(axis=0)
-            axes.plot(expected, found, label=name)
+            axes.plot(expected, found, label=name.replace("$", r"\$"))
     axes.set_xlabel("expected share of labels")
     axes.set_ylabel("share found within that many deviations")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
 from lazygraph.graphs.spec import GraphSpec
@@ -42,7 +44,8 @@ class Predictions:
     Attributes:
         targets: names and units.
         rows: one for each graph, in the order of the input.
-        quarantined: inputs that could not become graphs, with the reasons.
+        quarantined: inputs that could not become graphs, or have elements that the model does not know: ``id`` and
+            ``message`` of each, at least.
     """
 
     targets: Targets
@@ -95,8 +98,7 @@ class Trained:
         Raises:
             RecipeMismatch: its graphs are others than the model was trained with, and do not hold them.
         """
-        targets = list(dict.fromkeys(name.partition("[")[0] for name in self.module.targets.names))
-        dataset = LazyGraphDataset(path)
+        targets, dataset = list(self.module.options.target), LazyGraphDataset(path)
         known = targets if set(targets) <= set(dataset.manifest.labels()) else None
         if dataset.spec == self.spec:
             return LazyGraphDataset(path, known, self.view)
@@ -131,10 +133,9 @@ def predict(
     folder = Folder(Path(run))
     of_members = folder.members() if folder.results.exists() else []
     models = [Trained.load(member) for member in of_members or [Path(run)]]
-    first, targets = models[0], models[0].module.targets
+    first = models[0]
     if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
-        rows = joined([predictions(model, model.open(source), progress, num_workers) for model in models], targets)
-        return Predictions(targets, rows, [])
+        return _told(models, Path(source), [], progress=progress, num_workers=num_workers)
     if first.spec is None:
         raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
     with tempfile.TemporaryDirectory() as temporary:
@@ -144,17 +145,46 @@ def predict(
         if report.quarantine_file is not None:
             lines = report.quarantine_file.read_text(encoding="utf-8").splitlines()
             quarantined = [json.loads(line) for line in lines]
-        rows = joined([predictions(model, model.open(path), progress, num_workers) for model in models], targets)
-        return Predictions(targets, rows, quarantined)
+        return _told(models, path, quarantined, progress=progress, num_workers=num_workers)
+
+
+def _told(
+    models: Sequence[Trained], path: Path, quarantined: list[dict[str, Any]], *, progress: bool, num_workers: int | None
+) -> Predictions:
+    """What the models say of the graphs of a dataset whose elements they know."""
+    parts = [known_to(model.view, model.open(path)) for model in models]
+    rows = joined(
+        [predictions(model, part, progress, num_workers) for model, (part, _) in zip(models, parts, strict=True)],
+        models[0].module.targets,
+    )
+    return Predictions(models[0].module.targets, rows, [*quarantined, *parts[0][1]])
+
+
+def known_to(view: View, dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:
+    """The graphs of which a view knows all elements, and which are the others and why."""
+    elements: tuple[str, ...] = getattr(view, "elements", ())
+    if not elements or "formula" not in dataset.columns:
+        return dataset, []
+    formulas, of_graph = np.unique(dataset.columns["formula"], return_inverse=True)
+    missing = [sorted(set(re.findall("[A-Z][a-z]?", str(formula))) - set(elements)) for formula in formulas.tolist()]
+    strange = np.flatnonzero(np.array([bool(symbols) for symbols in missing], dtype=bool)[of_graph])
+    if not len(strange):
+        return dataset, []
+    knows = f"it knows {', '.join(elements)}"
+    reasons = [f"found atoms of {', '.join(symbols)}, which the model does not know; {knows}" for symbols in missing]
+    told = zip(dataset.ids[strange].tolist(), of_graph[strange].tolist(), strict=True)
+    left = dataset[np.setdiff1d(np.arange(len(dataset)), strange)]
+    return left, [{"id": graph_id, "message": reasons[k]} for graph_id, k in told]
 
 
 def predictions(
     trained: Trained, dataset: LazyGraphDataset, progress: bool, num_workers: int | None = None
 ) -> list[Prediction]:
-    """What one model says of the graphs of a dataset."""
+    """What one model says of all graphs of a dataset: on every process, where there are several."""
     trainer = lightning.Trainer(
         accelerator=accelerator(), devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=progress,
         enable_model_summary=False,
+        plugins=[LightningEnvironment()],  # Slurm and torchrun have as many devices as processes
     )  # fmt: skip
     batches = loader(dataset, BATCH, num_workers=num_workers, rank=0, world_size=1)
     try:

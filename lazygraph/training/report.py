@@ -94,8 +94,8 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
 def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
     """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
 
-    Of classes, the probability of each too. Parquet where the file's name ends so, else CSV. Columns are named with
-    their units; a missing label is empty.
+    Of classes, the probability of each too, and the deviation is that of the predicted class's probability. Parquet
+    where the file's name ends so, else CSV. Columns are named with their units; a missing label is empty.
 
     Raises:
         MissingExtra: Parquet needs pyarrow.
@@ -106,7 +106,8 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
         table[title] = [None if math.isnan(row.label[k]) else row.label[k] for row in predictions]
         table[f"predicted {title}"] = [row.predicted[k] for row in predictions]
         if any(row.deviation is not None for row in predictions):
-            table[f"deviation {title}"] = [None if row.deviation is None else row.deviation[k] for row in predictions]
+            deviation = "deviation of the probability" if targets.classes else f"deviation {title}"
+            table[deviation] = [None if row.deviation is None else row.deviation[k] for row in predictions]
     for place, value in enumerate(targets.classes):
         table[f"probability {targets.names[0]}={value:.9g}"] = [row.probabilities[place] for row in predictions]
     if path.suffix == ".parquet":
@@ -126,7 +127,9 @@ def _write_parquet(table: dict[str, list[Any]], path: Path) -> None:
     except ModuleNotFoundError as error:
         msg = f"{path} needs the package pyarrow, which is not installed: pip install 'lazygraph[parquet]'"
         raise MissingExtra(msg) from error
-    parquet.write_table(arrow_table(table), path)
+    file = io.BytesIO()
+    parquet.write_table(arrow_table(table), file)
+    write_atomic(path, file.getvalue())
 
 
 def _text(value: Any) -> str:

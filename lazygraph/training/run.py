@@ -13,12 +13,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 
-from lazygraph.errors import LabelError
-from lazygraph.format.files import fsync_directory, write_atomic
+from lazygraph.errors import InputError, LabelError
+from lazygraph.format.files import write_atomic
 from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.training.checkpoints import Kept, Last, WholeFiles
 from lazygraph.training.data import LazyGraphDataModule, has_splits
 from lazygraph.training.folder import Folder
 from lazygraph.training.models import find_model
@@ -26,47 +26,12 @@ from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
 from lazygraph.training.report import Prediction, Scores, predictions_of, scores_of, write_predictions
+from lazygraph.training.stopping import Finite, Patience
 from lazygraph.training.targets import Targets
 
 __all__ = ["Results", "prepare", "train"]
 
 SEEN_EVERY = 10  # steps
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all, on any file system; Lightning may copy its own into their place."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
-        """Write beside the place, and move there."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        fsync_directory(target.parent)
-
-
-class Last(ModelCheckpoint):
-    """A checkpoint every so many steps, never between the batches that are added up for one."""
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Write one if it is time; gradients are not kept."""
-        # The last of an epoch would be written before its validation, which a later run would then not make up for.
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-
-class Patience(EarlyStopping):
-    """Early stopping that stays stopped: a run that was killed after it trains no further epoch."""
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Stop before the first step, where a checkpoint says that it is over."""
-        trainer.should_stop = self.wait_count >= self.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +96,8 @@ def train(
         Scores and predictions of the test graphs by the best checkpoint, and where everything is.
 
     Raises:
-        InputError: options that do not fit the dataset, or too few graphs for the ratios.
+        InputError: options that do not fit the dataset, or too few graphs for the ratios; a run that is gone on with by
+            another number of processes; losses that are no longer numbers, or checkpoints that are gone.
         LabelError: a target that the dataset does not have, or that no training graph has.
         RecipeMismatch: graphs that the model cannot use; the message says which preset it needs.
         OutputExists: the folder holds another run, or a finished one.
@@ -139,22 +105,26 @@ def train(
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())
     dataset, module, data = prepare(path, options)
-    resumes = folder.claim(options.to_json() | {"dataset": {"content_id": dataset.content_id}})
+    own = options.to_json() | {"dataset": {"content_id": dataset.content_id}}
+    folder.check(own)
     clock = Progress(folder.metrics, data.train)
-    best = ModelCheckpoint(
+    best = Kept(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
     )
     if progress:
         callbacks = (TQDMProgressBar(refresh_rate=SEEN_EVERY), *callbacks)  # each time it waits for the device
     every = min(SEEN_EVERY, len(data.train))
     trainer = _trainer(options, folder, every, progress=progress, callbacks=[clock, best, *callbacks])
+    resumes = folder.claim(own, first=trainer.is_global_zero)
     times = {**(seconds or {}), "opening": time.perf_counter() - begin}
-    trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
+    finally:
+        data.train.close()
     times["training"] = clock.elapsed
-    data.train.close()
 
     begin = time.perf_counter()
-    checkpoint = folder.checkpoints / Path(best.best_model_path).name  # whose folder may have been moved meanwhile
+    checkpoint = _best(best, folder)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     targets, splits = module.targets, data.splits
     found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
@@ -209,6 +179,19 @@ def prepare(
     return dataset, GraphModule(network, learned, options, stored), data
 
 
+def _best(kept: Kept, folder: Folder) -> Path:
+    """The best checkpoint."""
+    path = Path(kept.best_model_path)
+    if not path.is_file():
+        found = ", ".join(sorted(file.name for file in folder.checkpoints.glob("*.ckpt"))) or "none"
+        msg = (
+            f"found no best checkpoint {path.name} in {folder.checkpoints}, of which nothing may be taken away before "
+            f"the run is finished (there: {found}); put it back, or train anew in another output_dir"
+        )
+        raise InputError(msg)
+    return path
+
+
 def _trainer(
     options: TrainOptions, folder: Folder, every: int, *, progress: bool, callbacks: list[Callback]
 ) -> lightning.Trainer:
@@ -216,11 +199,11 @@ def _trainer(
         folder.checkpoints, "last", every_n_train_steps=options.checkpoint_every, save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
-    at_ends = ModelCheckpoint(
+    at_ends = Kept(
         folder.checkpoints, "last", every_n_epochs=1, save_top_k=1, enable_version_counter=False,
         save_on_train_epoch_end=True,
     )  # fmt: skip
-    callbacks = [*callbacks, last, at_ends]
+    callbacks = [Finite(folder), *callbacks, last, at_ends]
     if options.patience is not None:
         callbacks.append(Patience("val_loss", patience=options.patience))
     if options.ema_decay is not None:

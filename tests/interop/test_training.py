@@ -74,8 +74,17 @@ def test_mace_is_told_elements_cutoff_and_neighbors_by_the_dataset(crystals, tmp
         run,
         progress=False,
     )
-    found = lg.predict(run, [lg.Crystal(np.eye(3) * 4, [[0, 0, 0]], [17])], progress=False)
-    assert math.isfinite(found.rows[0].predicted[0])
+    more = [(f"z{z}", lg.Crystal(np.eye(3) * 4, [[0, 0, 0]], [z]), {}) for z in (47, 17, 79)]
+    lg.write(more, tmp_path / "more.lg", graph=lg.graph("mace", cutoff=4.0), workers=1, progress=False)
+    for source in (more, tmp_path / "more.lg"):
+        found = lg.predict(run, source, progress=False)
+        assert [row.id for row in found.rows] == ["z17"]
+        assert math.isfinite(found.rows[0].predicted[0])
+        assert [(entry["id"], entry["message"].split(",")[0]) for entry in found.quarantined] == [
+            ("z47", "found atoms of Ag"),
+            ("z79", "found atoms of Au"),
+        ]
+    assert lg.predict(run, more[:1], progress=False).rows == []
 
 
 def test_mace_refuses_graphs_that_it_cannot_use(crystals, tmp_path):
@@ -85,6 +94,23 @@ def test_mace_refuses_graphs_that_it_cannot_use(crystals, tmp_path):
         find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "shell.lg"), {})
     with pytest.raises(lg.InputError, match="the dataset holds Cu"):
         find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "radius.lg"), {"elements": ["Na", "Cl"]})
+    known = ["Na", "Cl", "Cu"]
+    for options, message in (
+        ({"elements": "NaClCu"}, r"found elements='NaClCu' of the model 'mace'; required: a list of symbols"),
+        ({"elements": "Na,Cl,Cu"}, r"--model-option 'elements=\[\"Cu\", \"O\"\]'"),
+        ({"elements": [11, 17, 29]}, "required: a list of symbols"),
+        ({"elements": []}, "found the elements none"),
+        ({"elements": [*known, "Na"]}, "each one once"),
+        ({"elements": [*known, "Xx"]}, "found the element 'Xx'"),
+        ({"cutoff": 7}, "found cutoff=7 of the model 'mace' and graphs of neighbours up to 5 A, .*--cutoff 7"),
+        ({"cutoff": "5"}, "found cutoff='5'; required: a finite number greater than 0"),
+        ({"cutoff": -1}, "found cutoff=-1"),
+        ({"avg_num_neighbors": 0}, "found avg_num_neighbors=0"),
+    ):
+        with pytest.raises(lg.InputError, match=message):
+            find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "radius.lg"), options)
+    _, fitted = find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "radius.lg"), {"elements": known, "cutoff": 4})
+    assert (fitted["elements"], fitted["cutoff"]) == (known, 4.0)
 
 
 def test_mace_leaves_a_rotation_as_it_is_and_reaches_all_its_weights(crystals, tmp_path):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import lazygraph as lg
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, LabelError
+from lazygraph.training.labels import columns_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 
@@ -70,7 +77,7 @@ def test_several_targets_with_units_of_their_own(inputs, tmp_path):
         train((strucs, {"gap": gaps, "mass": masses}), tmp_path, "bad", unit={"mess": "kg"})
     with pytest.raises(InputError, match="found no number among the 40 labels of 'mass'"):
         train((strucs, {"gap": gaps, "mass": [None] * 40}), tmp_path, "bad")
-    with pytest.raises(InputError, match="found 40 structures, 2 labels"):
+    with pytest.raises(InputError, match="found 40 structures and 2 labels of 'mass'"):
         train((strucs, {"gap": gaps, "mass": [1, 2]}), tmp_path, "bad")
 
 
@@ -105,8 +112,16 @@ def test_without_a_cache_nothing_is_left(inputs, tmp_path):
 
 def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
     strucs, labels = inputs
-    with pytest.raises(InputError, match="found 40 structures, 39 labels and 40 ids"):
+    with pytest.raises(InputError, match="found 40 structures and 39 labels"):
         train((strucs, labels[1:]), tmp_path, "run")
+    with pytest.raises(InputError, match="found 40 structures and 2 ids"):
+        train(inputs, tmp_path, "run", ids=["a", "b"])
+    with pytest.raises(InputError, match="found target='gap'; required: none, .* the labels are the targets"):
+        train(inputs, tmp_path, "run", target="gap")
+    with pytest.raises(InputError, match="found structures as dict; required: a list"):
+        train((dict(enumerate(strucs)), labels), tmp_path, "run")
+    with pytest.raises(InputError, match="different indexes"):
+        train((pd.Series(strucs), pd.Series(labels, range(1, 41))), tmp_path, "run")
     with pytest.raises(InputError, match="found no number among the 40 labels"):
         train((strucs, [math.nan, None] * 20), tmp_path, "run")
     with pytest.raises(InputError, match="found the option 'lr'"):
@@ -114,6 +129,7 @@ def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
     with pytest.raises(InputError, match="fractions"):
         train(inputs, tmp_path, "run", train_ratio=0.9)
     assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_structure_that_is_none_is_left_out(inputs, tmp_path):
@@ -122,3 +138,92 @@ def test_a_structure_that_is_none_is_left_out(inputs, tmp_path):
         results = train(([*strucs, "no structure"], [*labels, 3.0]), tmp_path, "run")
     assert len(results.predictions) == 4
     assert results.quarantined == json.loads(results.folder.results.read_text())["quarantined"] == 1
+
+
+def test_tables_name_their_targets(inputs, tmp_path):
+    strucs, gaps = inputs
+    masses = pd.array([pd.NA, *range(39)], dtype="Int64")
+    table = pd.DataFrame({"gap": gaps, "mass": masses})
+    results = train((pd.Series(strucs), table), tmp_path, "run", unit={"gap": "eV"})
+    same = train((strucs, {"gap": gaps, "mass": [None, *range(39)]}), tmp_path, "same", unit={"gap": "eV"})
+    assert list(results.scores) == ["gap", "mass"]
+    assert [row[:2] for row in results.predictions] == [row[:2] for row in same.predictions]
+    assert len(built(tmp_path)) == 1
+
+
+ONE = [3.0, None, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ONE,
+        iter(ONE),
+        np.array(ONE, dtype=float),
+        np.array(ONE, dtype=object)[:, None],
+        pd.Series([3, pd.NA, 1, 2], index=[7, 5, 3, 1]),
+        pd.Series(ONE, name="gap"),
+        torch.tensor([[3.0], [math.nan], [1.0], [2.0]]),
+        [np.float32(3), pd.NaT, True, "2"],
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_labels_of_one_target(labels):
+    assert columns_of(labels, 4) == {"target": pytest.approx([3.0, math.nan, 1.0, 2.0], nan_ok=True)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((4, 2)), r"labels of shape \(4, 2\); required: .*{'gap': y\[:, 0\], 'mass': y\[:, 1\]}"),
+        (np.float64(3), r"labels of shape \(\)"),
+        (3.0, "found labels 3.0; required: one number for each"),
+        ("1234", "found labels '1234'; required"),
+        ([[1.0, 2.0]] * 4, r"found the label \[1.0, 2.0\]; required: a number, .*mapping"),
+        ([{"gap": 1.0}] * 4, "found the label {'gap': 1.0}; required"),
+        (["1", "2", "3", "metal"], "found the label 'metal'"),
+        ({}, "found labels without a column"),
+        ({"mp-1": 1.0, "mp-2": 2.0}, "found labels of 'mp-1' 1.0; required: one number for each"),
+        ({"gap": np.zeros((4, 3))}, r"labels of 'gap' of shape \(4, 3\)"),
+        ({0: ONE}, "found the name 0 of labels; required: texts"),
+        (pd.DataFrame(np.zeros((4, 2))), r"found the name 0 of labels; .*columns = \['gap', 'mass'\]"),
+        (pd.DataFrame(np.zeros((4, 2)), columns=["gap", "gap"]), "found the names gap, gap"),
+        (pd.DataFrame({("a", "b"): ONE}), "found the name .'a', 'b'."),
+        ([1.0, 2.0], "found 4 structures and 2 labels; required: one of each"),
+        ([pd.NA] * 4, "found no number among the 4 labels"),
+    ],
+    ids=[str(n) for n in range(16)],
+)
+def test_labels_that_cannot_be_told(labels, message):
+    with pytest.raises(LabelError, match=message):
+        columns_of(labels, 4)
+
+
+HOLDER = """
+import sys, time
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import exclusive
+with exclusive(Layout.of(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_two_runs_share_the_graphs_that_one_of_them_writes(inputs, tmp_path):
+    """While another process writes the same graphs, a run waits, and writes them where that process came to nothing."""
+    train(inputs, tmp_path, "first")
+    (path,) = (tmp_path / "cache").iterdir()
+    shutil.rmtree(path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    release = threading.Timer(1.0, holder.stdin.close)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        release.start()
+        assert train(inputs, tmp_path, "second").predictions
+        assert holder.wait(60) == 0
+    finally:
+        release.cancel()
+        holder.kill()
+        holder.wait()

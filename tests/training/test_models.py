@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import lazygraph as lg
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, MissingExtra
 from lazygraph.reading.views import VIEWS
 from lazygraph.training.models import MODELS, basis, cgcnn, comformer, find_model
 from lazygraph.training.models.basis import BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
@@ -518,3 +519,13 @@ def test_entries_and_models_can_be_copied(name):
     fresh = entry.build(2, **SMALL[name]).double().eval()
     fresh.load_state_dict(model.state_dict())
     assert (fresh(batch) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "module"), [("mace", "mace-torch", "mace.modules"), ("m3gnet", "matgl", "matgl.models")]
+)
+def test_a_model_of_a_package_that_is_missing_names_the_extra(name, package, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    required = {"elements": ["Na"], "cutoff": 4.0, "avg_num_neighbors": 1.0} if name == "mace" else {}
+    with pytest.raises(MissingExtra, match=rf"'{name}' needs {package}, .*pip install 'lazygraph\[interop\]'"):
+        find_model(name).build(1, **required)

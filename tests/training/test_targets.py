@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,47 @@ def test_missing_labels_neither_count_nor_move_weights(tmp_path):
     assert (out.grad[there] != 0).all()
 
 
+class Gives(torch.nn.Module):
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, batch):
+        return self.out
+
+
+@pytest.mark.parametrize(
+    ("shape", "graphs", "targets", "fits"),
+    [
+        ((3, 2), 3, 2, True),
+        ((2,), 1, 2, True),
+        ((3,), 3, 1, True),
+        ((), 1, 1, True),
+        ((2, 3), 3, 2, False),
+        ((6,), 3, 2, False),
+        ((6, 1), 3, 2, False),
+        ((6, 1), 3, 1, False),
+        ((3, 3), 3, 2, False),
+    ],
+)
+def test_a_network_gives_a_row_for_each_graph(shape, graphs, targets, fits):
+    names = tuple("ab"[:targets])
+    ones = (1.0,) * targets
+    options = lg.TrainOptions(target=names)
+    module = GraphModule(Gives(torch.ones(shape)), Targets(names, (None,) * targets, ones, ones), options)
+    batch = SimpleNamespace(num_graphs=graphs)
+    if fits:
+        assert module(batch).shape == (graphs, targets)
+        return
+    with pytest.raises(
+        InputError, match=rf"an output of shape .*for {graphs} graphs; required: .*\({graphs}, {targets}\)"
+    ):
+        module(batch)
+    module.network.out = {"energy": 1.0}
+    with pytest.raises(InputError, match="the model gives a dict"):
+        module(batch)
+
+
 def test_places_of_classes():
     targets = Targets(("kind",), (None,), (0.0,), (1.0,), (0.0, 2.0, 4.0))
     y = torch.tensor([[4.0], [0.0], [torch.nan], [3.0], [2.0]])
@@ -86,22 +128,3 @@ def test_scores():
         "b": {"count": 0},
     }
     assert scores_of([], targets)["a"] == {"count": 0}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"target": ()}, r"found target=\(\); required: the name of a label"),
-        ({"schedule": "step"}, "found schedule='step'; required: one of 'onecycle'"),
-        ({"n_epochs": 0}, "found n_epochs=0; required: a whole number from 1 on"),
-        ({"batch_size": None}, "found no limit of a batch"),
-        ({"learning_rate": 0}, "found learning_rate=0; required: a positive number"),
-        ({"learning_rate": "1e-3"}, "found learning_rate='1e-3'; required: a number"),
-        ({"val_ratio": 0}, "found val_ratio=0; required: a positive number"),
-        ({"train_ratio": 0.95}, "fractions"),
-        ({"ema_decay": 1.0}, "found ema_decay=1.0"),
-    ],
-)
-def test_impossible_options(changes, message):
-    with pytest.raises(InputError, match=message):
-        lg.TrainOptions.of({"target": "gap", **changes})

@@ -339,6 +339,36 @@ def test_missing_labels_are_left_out(tmp_path):
     assert {row["a"] for row in table} >= {""}
 
 
+def test_validation_counts_the_labels_that_are_there(tmp_path):
+    """Over batches that hold different numbers of them, and of two targets each by itself."""
+    rng = np.random.default_rng(0)
+    inputs = []
+    for n in range(100):
+        labels = {
+            "a": rng.normal() if rng.random() < 0.3 else None,
+            "b": rng.normal() * 9 if rng.random() < 0.6 else None,
+        }
+        inputs.append((f"c{n}", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]), labels))
+    lg.write(
+        inputs,
+        tmp_path / "c.lg",
+        graph="comformer",
+        workers=1,
+        progress=False,
+        labels=["a", "b"],
+        split=(0.5, 0.4, 0.1),
+    )
+    results = train(tmp_path / "c.lg", tmp_path / "run", target=["a", "b"], n_epochs=1, batch_size=4)
+    told = rows(results.folder.metrics)[0]
+    ids = set(lg.LazyGraphDataset(tmp_path / "c.lg").split("val").ids.tolist())
+    found = lg.predict(results.folder.last, tmp_path / "c.lg", progress=False)
+    off = np.array([np.abs(np.subtract(row.predicted, row.label)) for row in found.rows if row.id in ids])
+    assert off.shape == (40, 2)
+    assert float(told["val_mae/a"]) == pytest.approx(np.nanmean(off[:, 0]), rel=1e-5)
+    assert float(told["val_mae/b"]) == pytest.approx(np.nanmean(off[:, 1]), rel=1e-5)
+    assert float(told["val_loss"]) == pytest.approx(np.nanmean(off / found.targets.std), rel=1e-5)
+
+
 @pytest.mark.parametrize("source", ["dataset", "files", "structures"])
 def test_predictions_are_those_of_the_run_from_any_source(finished, dataset, tmp_path, source):
     expected = {row.id: row.predicted for row in finished.predictions}
@@ -428,7 +458,7 @@ def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
     assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExists, match="finished"):
         lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
-    with pytest.raises(InputError, match="found an ensemble of 1"):
+    with pytest.raises(InputError, match="found members=1; required: a whole number from 2 on"):
         lg.train_ensemble(dataset, options, tmp_path / "other", 1)
 
 
@@ -451,10 +481,37 @@ def test_an_ensemble_of_classifiers_gives_probabilities(tmp_path):
     above = [(p > q) + (p == q) / 2 for p, y in right for q, z in right if y > z]
     assert results.scores["metal"]["roc_auc"] == pytest.approx(np.mean(above))
     assert (tmp_path / "run" / "calibration.png").read_bytes()[:4] == b"\x89PNG"
+    assert list(rows(tmp_path / "run" / "predictions.csv")[0]) == [
+        "id",
+        "metal",
+        "predicted metal",
+        "deviation of the probability",
+        "probability metal=0",
+        "probability metal=1",
+    ]
     found = lg.predict(tmp_path / "run", tmp_path / "c.lg", progress=False)
     assert {row.id: row.deviation for row in found.rows}[results.predictions[0].id] == pytest.approx(
         results.predictions[0].deviation, abs=1e-6
     )
+
+
+def test_names_may_hold_brackets_and_dollars(tmp_path):
+    names = ["gap[eV]", "gap", r"$\frac$"]
+    inputs = [
+        (
+            f"c{n}",
+            lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 5]),
+            {**dict.fromkeys(names, n / 7), "d[1]": [n, 2.0]},
+        )
+        for n in range(40)
+    ]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, units={"gap": "eV[1]"})
+    options = lg.TrainOptions.of({**QUICK, "target": [*names, "d[1]"], "n_epochs": 1})
+    results = lg.train_ensemble(tmp_path / "c.lg", options, tmp_path / "run", 2, progress=False)
+    assert list(results.scores) == [*names, "d[1][0]", "d[1][1]"]
+    found = {row.id: row.label for row in lg.predict(tmp_path / "run", tmp_path / "c.lg", progress=False).rows}
+    for row in results.predictions:
+        assert found[row.id] == pytest.approx(row.label)
 
 
 def test_predictions_as_parquet(finished, tmp_path):

@@ -17,7 +17,9 @@ from torch.nn import Linear, SiLU
 from lazygraph.crystal import symbols_to_numbers
 from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
 from lazygraph.reading.views import View, view
+from lazygraph.reading.views.features import elements_of
 from lazygraph.training.models.basis import mean_over_atoms
+from lazygraph.training.plain import real_number
 
 if TYPE_CHECKING:
     from lazygraph.reading.dataset import LazyGraphDataset
@@ -115,7 +117,7 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
 
     Raises:
         RecipeMismatch: the graphs do not hold every neighbour within a cutoff.
-        InputError: the dataset has elements that the model is not to know.
+        InputError: the dataset has elements that the model is not to know, or edges that end before its cutoff.
     """
     spec = dataset.spec
     if spec is None or spec.rule != "radius":
@@ -125,14 +127,34 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
         )
         raise RecipeMismatch(msg)
     found = sorted(set(re.findall("[A-Z][a-z]?", "".join(set(dataset.columns["formula"].tolist())))))
-    elements = tuple(options.get("elements") or found)
+    elements = _elements(options["elements"]) if "elements" in options else tuple(found)
     if missing := sorted(set(found) - set(elements)):
         msg = f"the dataset holds {', '.join(missing)}; required: only the elements of the model, {', '.join(elements)}"
         raise InputError(msg)
     columns = dataset.columns
     neighbors = float(columns["n_edges"].sum()) / max(float(columns["n_atoms"].sum()), 1.0)
-    filled = {"elements": list(elements), "cutoff": spec.cutoff, "avg_num_neighbors": neighbors or 1.0}
-    return view("mace", elements=elements), filled | dict(options) | {"elements": list(elements)}
+    filled: dict[str, Any] = {"cutoff": spec.cutoff, "avg_num_neighbors": neighbors or 1.0, **options}
+    for name in ("cutoff", "avg_num_neighbors"):
+        filled[name] = real_number(name, filled[name], above=0)
+    if spec.cutoff is not None and filled["cutoff"] > spec.cutoff:
+        msg = (
+            f"found cutoff={filled['cutoff']:g} of the model 'mace' and graphs of neighbours up to {spec.cutoff:g} A, "
+            "those of their recipe; required: no more than that. Leave it out, or write graphs with a larger one: "
+            f"lazygraph-write OLD.lg -o NEW.lg --graph mace --cutoff {filled['cutoff']:g}"
+        )
+        raise InputError(msg)
+    return view("mace", elements=elements), filled | {"elements": list(elements)}
+
+
+def _elements(given: Any) -> tuple[str, ...]:
+    """Those of the option, checked."""
+    if not isinstance(given, (list, tuple)) or not all(isinstance(symbol, str) for symbol in given):
+        msg = (
+            f"found elements={given!r} of the model 'mace'; required: a list of symbols, as in ['Cu', 'O'] "
+            """(--model-option 'elements=["Cu", "O"]'), or none for those of the dataset"""
+        )
+        raise InputError(msg)
+    return elements_of(given)
 
 
 def _packages() -> tuple[Any, Any]:
@@ -143,7 +165,7 @@ def _packages() -> tuple[Any, Any]:
         with redirect_stdout(sys.stderr):
             return importlib.import_module("mace.modules"), importlib.import_module("e3nn.o3")
     except ModuleNotFoundError as error:
-        msg = "the model 'mace' needs mace-torch, which is not installed: pip install 'lazygraph[interop]'"
+        msg = f"the model 'mace' needs mace-torch, which is not installed ({error}): pip install 'lazygraph[interop]'"
         raise MissingExtra(msg) from error
     finally:
         # mace has torch.load run the code in any file from then on; nobody asked for that.

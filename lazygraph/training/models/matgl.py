@@ -32,7 +32,7 @@ class M3GNet(torch.nn.Module):
         try:
             from matgl.models import M3GNet as Matgl
         except ModuleNotFoundError as error:
-            msg = "the model 'm3gnet' needs matgl, which is not installed: pip install 'lazygraph[interop]'"
+            msg = f"the model 'm3gnet' needs matgl, which is not installed ({error}): pip install 'lazygraph[interop]'"
             raise MissingExtra(msg) from error
         self.network = Matgl(is_intensive=True, ntargets=outputs, **hyperparameters)
 

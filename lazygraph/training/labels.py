@@ -1,0 +1,96 @@
+"""Labels as people have them, lists, dictionaries, arrays and pandas' tables, as columns of numbers by name."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazygraph.errors import LabelError
+
+__all__ = ["TARGET", "columns_of"]
+
+TARGET = "target"
+"""The name of the one target whose labels come without."""
+
+WAYS = "one number for each structure, or of several targets a mapping: {'gap': [...], 'mass': [...]}"
+
+
+def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
+    """Name -> one number for each structure, NaN where it is missing.
+
+    Args:
+        labels: one column of numbers, whose name is ``target``; or a mapping of names to such, or a pandas
+            ``DataFrame``. None, NaN and pandas' ``NA`` are missing.
+        n: the number of structures.
+
+    Raises:
+        LabelError: they are something else, of another number, or not one of them is a number.
+    """
+    out = {name: _column(name, values, n) for name, values in _named(labels).items()}
+    for name, values in out.items():
+        if not np.isfinite(values).any():
+            msg = f"found no number among the {n} labels{_of(name)}; required: at least one"
+            raise LabelError(msg)
+    return out
+
+
+def _named(labels: Any) -> Mapping[str, Any]:
+    if not (isinstance(labels, Mapping) or _is_table(labels)):
+        return {TARGET: labels}
+    names = list(labels.keys())
+    if not names:
+        msg = f"found labels without a column; required: {WAYS}"
+        raise LabelError(msg)
+    if strange := [name for name in names if not (isinstance(name, str) and name)]:
+        msg = (
+            f"found the name {strange[0]!r} of labels; required: texts, which name the targets: rename the columns, as "
+            "in labels.columns = ['gap', 'mass'], or give a mapping"
+        )
+        raise LabelError(msg)
+    if len(set(names)) < len(names):
+        msg = f"found the names {', '.join(names)} of labels; required: each one once"
+        raise LabelError(msg)
+    return {str.__str__(name): labels[name] for name in names}
+
+
+def _is_table(labels: Any) -> bool:
+    pandas: Any = sys.modules.get("pandas")  # who has a table has imported it
+    return pandas is not None and isinstance(labels, pandas.DataFrame)
+
+
+def _column(name: str, values: Any, n: int) -> list[float]:
+    shape: Sequence[int] | None = getattr(values, "shape", None)
+    if shape is not None and len(shape) == 2 and shape[1] == 1 and not _is_table(values):
+        values = values.reshape(-1)
+    elif shape is not None and len(shape) != 1:
+        msg = (
+            f"found labels{_of(name)} of shape {tuple(shape)}; required: {WAYS}, of an array y "
+            "{'gap': y[:, 0], 'mass': y[:, 1]}"
+        )
+        raise LabelError(msg)
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        msg = f"found labels{_of(name)} {values!r}; required: {WAYS}"
+        raise LabelError(msg)
+    numbers = [_number(name, label) for label in values]
+    if len(numbers) != n:
+        msg = f"found {n} structures and {len(numbers)} labels{_of(name)}; required: one of each, None if it is missing"
+        raise LabelError(msg)
+    return numbers
+
+
+def _number(name: str, label: Any) -> float:
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):  # pandas' own
+        return math.nan
+    try:
+        return float(label)
+    except (TypeError, ValueError, OverflowError):
+        msg = f"found the label{_of(name)} {label!r}; required: a number, or None where it is missing; {WAYS}"
+        raise LabelError(msg) from None
+
+
+def _of(name: str) -> str:
+    return "" if name == TARGET else f" of {name!r}"

@@ -1,0 +1,48 @@
+"""What ends a run before its last epoch: patience, and losses that are no longer numbers."""
+
+from __future__ import annotations
+
+import math
+
+import lightning
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+from lazygraph.errors import InputError
+from lazygraph.training.folder import Folder
+
+__all__ = ["Finite", "Patience"]
+
+
+class Patience(EarlyStopping):
+    """Early stopping that stays stopped: a run that was killed after it trains no further epoch."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Stop before the first step, where a checkpoint says that it is over."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
+class Finite(Callback):
+    """An error where the validation loss is NaN or infinite, before anything takes it for a result.
+
+    Args:
+        folder: of the run, for the error.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
+        """Look at the loss, which is the same on all ranks.
+
+        Raises:
+            InputError: it is not finite.
+        """
+        loss = float(trainer.callback_metrics["val_loss"])
+        if not math.isfinite(loss):
+            msg = (
+                f"found a validation loss of {loss} in epoch {trainer.current_epoch}, counted from 0; required: a "
+                "finite one. Train anew in another output_dir, with a smaller learning_rate or a gradient_clip, with "
+                "precision 32, or with another model, if this one gives NaN for some graph; the best checkpoint of the "
+                f"epochs before, if there is one, is in {self._folder.checkpoints}"
+            )
+            raise InputError(msg)

@@ -23,7 +23,7 @@ from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quaran
 from lazygraph.writing.rows import ShardRows, finished
 from lazygraph.writing.splits import SPLITS, SplitRule
 
-__all__ = ["Merged", "already_merged", "merge"]
+__all__ = ["Merged", "already_merged", "merge", "published"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,13 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
     manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
     publish(layout, layout.dataset, manifest)
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
+
+
+def published(layout: Layout) -> Merged:
+    """What a dataset holds, as a merge of all of it would report it."""
+    manifest = Manifest.load(layout.final)
+    quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), ())
 
 
 def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merged | None:

@@ -9,14 +9,15 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, OutputExists, UnreadableInput
+from lazygraph.errors import InputError, LazyGraphError, OutputExists, UnreadableInput
 from lazygraph.format.files import FileRef, named_after_content, write_atomic
-from lazygraph.format.manifest import canonical_json
+from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.spec import GraphSpec
@@ -172,10 +173,10 @@ class Plan:
         try:
             data = json.loads(layout.plan.read_bytes())
         except FileNotFoundError:
-            msg = (
-                f"there is no plan in {layout.partial}; make one with "
-                f"'lazygraph-write plan SOURCE -o {layout.final.name}'"
-            )
+            name = layout.final.name
+            msg = f"there is no plan in {layout.partial}; make one with 'lazygraph-write plan SOURCE -o {name}'"
+            with suppress(LazyGraphError):  # which may be what a plan became
+                msg += f"; {name} holds {Manifest.load(layout.final).graphs} graphs"
             raise InputError(msg) from None
         except ValueError as error:
             msg = f"{layout.plan} is damaged ({error}); delete {layout.partial} and begin anew"

@@ -19,7 +19,7 @@ from lazygraph.sources.detect import open_sources
 from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
-from lazygraph.writing.merge import Merged, already_merged, merge
+from lazygraph.writing.merge import Merged, already_merged, merge, published
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
 from lazygraph.writing.rows import finished as finished_shard
@@ -180,11 +180,14 @@ def plan(
 
 
 def finish(path: str | os.PathLike[str]) -> Report:
-    """The last third of ``write``: put the shards together and publish the dataset."""
+    """The last third of ``write``: put the shards together and publish the dataset.
+
+    Where a process was killed while it published them, it finishes that; the report is then of the whole dataset.
+    """
     begin = time.perf_counter()
     layout = Layout.of(path)
-    with exclusive(layout):
-        merged = merge(layout)
+    with exclusive(layout) as finished:
+        merged = published(layout) if finished and not layout.plan.exists() else merge(layout)
     return _report(merged, layout, begin)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -17,6 +18,8 @@ import pytest
 import lazygraph as lg
 from lazygraph.writing.edit import gc, set_labels, set_splits
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.worker import make_shard
+from lazygraph.writing.write import finish, plan
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "fcntl.flock"}
 SIZE = 3
@@ -159,6 +162,42 @@ def test_an_overwrite(every_step, states, bytes_of, sound):
         states.append(path)
 
     every_step(prepare, lambda path: states.make(path, overwrite=True), check)
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_merge(states, tmp_path, bytes_of, salt, how):
+    def items():
+        return [(f"id-{n}", salt(n), {"energy": n}) for n in range(SIZE)]
+
+    planned = tmp_path / "planned"
+    made = plan(items(), tmp_path / "x.lg", shard_size=2)
+    for task in range(len(made.tasks)):
+        make_shard(tmp_path / "x.lg", task)
+    shutil.move(Layout.of(tmp_path / "x.lg").partial, planned)
+    path = tmp_path / "m" / "x.lg"
+    step, total, taken_up = 0, 1, 0
+    while step < total:
+        step += 1
+        shutil.rmtree(path.parent, ignore_errors=True)
+        shutil.copytree(planned, Layout.of(path).partial)
+        if step == 1:
+            total = interrupted(lambda: finish(path), 0)
+            shutil.rmtree(path.parent)
+            shutil.copytree(planned, Layout.of(path).partial)
+        interrupted(lambda: finish(path), step, how)
+        decided, planless = path.exists(), not Layout.of(path).plan.exists()
+        try:
+            report = finish(path)
+        except lg.InputError as error:  # killed when there was nothing left to do
+            assert decided
+            assert re.search("there is no plan .*; x.lg holds 3 graphs", str(error))  # noqa: PT017
+        else:
+            assert (report.written, report.quarantined) == (SIZE, 0), step
+            taken_up += planless
+        assert bytes_of(path) == states.one
+        assert [p.name for p in path.parent.iterdir()] == ["x.lg"]
+    assert total > 20
+    assert taken_up
 
 
 @pytest.mark.parametrize("edit", ["labels", "splits"])

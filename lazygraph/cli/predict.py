@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="the folder of a run, or a checkpoint")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="files, folders, globs, or one dataset")
     parser.add_argument("-o", "--output", required=True, metavar="FILE.csv", help="the table; .parquet too")
+    parser.add_argument(
+        "--model", metavar="PACKAGE.MODULE:CLASS", help="the class of your own that the run was trained with"
+    )
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no bar")
 
 
@@ -48,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     sys.path.insert(0, os.getcwd())  # noqa: PTH109  # for a model of the user's own, as with python -m
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
-    found = predict(arguments.run_folder, source, progress=arguments.progress)
+    found = predict(arguments.run_folder, source, model=arguments.model, progress=arguments.progress)
     write_predictions(found.rows, found.targets, Path(arguments.output))
     for entry in found.quarantined:
         print(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}", file=sys.stderr)

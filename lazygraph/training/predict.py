@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,14 +63,17 @@ class Trained:
     view: View
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Trained:
-        """Read a checkpoint of ``train``; nothing in it is run.
+    def load(cls, path: str | os.PathLike[str], model: str | None = None) -> Trained:
+        """Read a checkpoint of ``train``; nothing in it is run, and nothing imported because it names it.
 
         Args:
             path: the folder of a run, of which the best checkpoint is taken, or a checkpoint.
+            model: the class of your own that it was trained with, ``package.module:Class``; not needed where that
+                module is imported already.
 
         Raises:
-            InputError: there is none, or it is not one of lazygraph's.
+            InputError: there is none, or it is not one of lazygraph's, or it has another model, or names a class whose
+                module is not imported.
             UnsupportedFormat: it was written by a newer release.
         """
         file = _checkpoint(Path(path))
@@ -85,10 +89,19 @@ class Trained:
         if stored.get("version") != VERSION:
             msg = f"{file} has version {stored.get('version')!r}; this release reads {VERSION}"
             raise UnsupportedFormat(msg)
+        try:
+            return cls._of(stored, checkpoint["state_dict"], model)
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            msg = f"{file} is not as lazygraph writes checkpoints: {type(error).__name__}: {error}"
+            raise InputError(msg) from error
+
+    @classmethod
+    def _of(cls, stored: dict[str, Any], weights: dict[str, Any], model: str | None) -> Trained:
         targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
+        _check_trust(stored["model"], model)
         network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
         module = GraphModule(network, targets, options)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
         return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
 
@@ -116,13 +129,20 @@ class Trained:
 
 
 def predict(
-    run: str | os.PathLike[str], source: Any, *, progress: bool = True, num_workers: int | None = None
+    run: str | os.PathLike[str],
+    source: Any,
+    *,
+    model: str | None = None,
+    progress: bool = True,
+    num_workers: int | None = None,
 ) -> Predictions:
     """Predict for structures of any source, or the graphs of a dataset.
 
     Args:
         run: the folder of a run, or of an ensemble, whose mean and deviation are given; or a checkpoint.
         source: as for :func:`lazygraph.write`, or a dataset directory.
+        model: the class of your own that it was trained with, ``package.module:Class``: it is imported only if you name
+            it, or have imported its module, since the checkpoint may be somebody else's.
         progress: show a bar.
         num_workers: processes that read; chosen if not given.
 
@@ -132,7 +152,7 @@ def predict(
     """
     folder = Folder(Path(run))
     of_members = folder.members() if folder.results.exists() else []
-    models = [Trained.load(member) for member in of_members or [Path(run)]]
+    models = [Trained.load(member, model) for member in of_members or [Path(run)]]
     first = models[0]
     if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
         return _told(models, Path(source), [], progress=progress, num_workers=num_workers)
@@ -213,6 +233,23 @@ def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Pr
         row._replace(predicted=[targets.classes[k]], deviation=[float(off[k])], probabilities=mean.tolist())
         for row, k, mean, off in zip(first, best.tolist(), means, deviations, strict=True)
     ]
+
+
+def _check_trust(named: str, model: str | None) -> None:
+    """Refuse a model that is not the one asked for, and one whose module would be imported because a file says so.
+
+    Raises:
+        InputError: it is.
+    """
+    if model is not None and model != named:
+        msg = f"found a checkpoint of the model {named!r}; required: {model!r}, as asked for"
+        raise InputError(msg)
+    if model is None and ":" in named and named.partition(":")[0] not in sys.modules:
+        msg = (
+            f"the checkpoint names the class {named!r}, which would be imported and called; required: that you name it "
+            f"too, if you know it, with --model {named}, or model={named!r} in Python"
+        )
+        raise InputError(msg)
 
 
 def _checkpoint(path: Path) -> Path:

@@ -416,6 +416,40 @@ def test_a_checkpoint_that_holds_code_is_refused(finished, dataset, tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
+def test_nothing_is_imported_because_a_checkpoint_names_it(finished, dataset, tmp_path, monkeypatch, capsys):
+    """Of a checkpoint with a class of one's own, or of a stranger's, beside a module that the stranger sent with it."""
+    monkeypatch.chdir(tmp_path)
+    module = "sent_along_with_it"
+    checkpoint = torch.load(finished.checkpoint, weights_only=True)
+    home, _, kind = checkpoint["lazygraph"]["model"].partition(":")
+    (tmp_path / f"{module}.py").write_text(
+        f"from pathlib import Path\nPath('ran').touch()\nfrom {home} import {kind} as Net\n"
+    )
+    checkpoint["lazygraph"]["model"] = f"{module}:Net"
+    torch.save(checkpoint, "own.ckpt")
+    command = ["predict", "own.ckpt", str(dataset), "-o", "p.csv", "--no-progress"]
+    with pytest.raises(InputError, match=f"--model {module}:Net"):
+        lg.predict("own.ckpt", dataset, progress=False)
+    assert main(command) == 2
+    assert not Path("ran").exists()
+    with pytest.raises(InputError, match="required: 'cgcnn', as asked for"):
+        lg.predict("own.ckpt", dataset, model="cgcnn", progress=False)
+    assert main([*command, "--model", f"{module}:Net"]) == 0
+    assert Path("ran").exists()
+    assert len(rows(tmp_path / "p.csv")) == len(lg.LazyGraphDataset(dataset))
+    assert main(command) == 0  # for it is imported now
+    del sys.modules[module]
+
+
+@pytest.mark.parametrize("key", ["model", "model_options", "targets", "options", "view", "recipe", "state_dict"])
+def test_a_checkpoint_that_lacks_something_is_refused(finished, dataset, tmp_path, key):
+    checkpoint = torch.load(finished.checkpoint, weights_only=True)
+    del (checkpoint if key == "state_dict" else checkpoint["lazygraph"])[key]
+    torch.save(checkpoint, tmp_path / "bad.ckpt")
+    with pytest.raises(InputError, match="bad.ckpt is not as lazygraph writes checkpoints"):
+        lg.predict(tmp_path / "bad.ckpt", dataset)
+
+
 def test_the_command_line_predicts(finished, tmp_path, capsys):
     (tmp_path / "bad.cif").write_text("data_x\n_cell_length_a 3\n")
     lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [29]).to_pymatgen().to(str(tmp_path / "good.cif"))

@@ -119,7 +119,7 @@ def test_every_option_is_plain():
         [np.array([None])],
         torch.ones(2),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_plain_is_named(value):
     with pytest.raises(InputError, match=r"found model_options\['x'\].*required: numbers, texts"):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.files import FileRef, named_after_content, sha256_of
 
-__all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "text_array", "unsigned", "write_column"]
+__all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "strays", "text_array", "unsigned", "write_column"]
 
 MAX_ID = 255  # bytes of an id, as UTF-8
 NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
@@ -109,6 +109,23 @@ def dtype_of(column: Column) -> np.dtype[Any]:
         pass
     msg = f"the column {column.file.name} has the type {descr!r}; required: numbers, booleans or byte strings"
     raise CorruptDataset(msg)
+
+
+def strays(column: Column, array: NDArray[Any]) -> str | None:
+    """What a column holds that it may not, though its file is as it was written; None where all is well.
+
+    Args:
+        column: as the manifest describes it.
+        array: its values.
+    """
+    if array.dtype.kind == "S":
+        try:
+            b"\n".join(array.tolist()).decode()
+        except UnicodeDecodeError as error:
+            return f"is not UTF-8: {error}"
+    if column.categories is not None and ((array >= len(column.categories)) & (array != NO_SPLIT)).any():
+        return f"has a code without a name: it names {len(column.categories)}"
+    return None
 
 
 def text_array(texts: Sequence[str], what: str = "id") -> NDArray[np.bytes_]:

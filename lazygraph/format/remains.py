@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset
-from lazygraph.format.columns import dtype_of, open_column
+from lazygraph.format.columns import dtype_of, open_column, strays
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import MAX_RECORD, Decompressor, Record, unpack
@@ -69,9 +69,14 @@ class Remains:
         self._columns: dict[str, NDArray[Any]] = {}
         for name, column in manifest.columns.items():
             try:
-                self._columns[name] = open_column(path, column)
+                array = open_column(path, column)
+                problem = strays(column, array)
             except (CorruptDataset, OSError) as error:
-                self.damaged[name] = str(error)
+                problem = str(error)
+            if problem is None:
+                self._columns[name] = array
+            else:
+                self.damaged[name] = problem
         self._check_promise()
         self._decompress = Decompressor(self._dictionary())
         self._record = self._columns["record"] if "record" in self._columns else self._as_read("record")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazygraph.errors import CorruptDataset
+from lazygraph.format.columns import strays
 from lazygraph.format.manifest import content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
@@ -122,15 +123,12 @@ def _rows(store: Store, problems: list[str]) -> range:
 
 
 def _columns(store: Store) -> list[str]:
-    """Columns whose header is not as the manifest says, or whose texts are not UTF-8, though the file is as it was."""
+    """Columns whose header or values are not as they must be, though the file is as it was written."""
     problems = []
-    for name in store.manifest.columns:
+    for name, column in store.manifest.columns.items():
         try:
-            column = store.column(name)
-            if column.dtype.kind == "S":
-                b"\n".join(column.tolist()).decode()
-        except UnicodeDecodeError as error:
-            problems.append(f"{store.path}: the column {name!r} is not UTF-8: {error}")
+            if problem := strays(column, store.column(name)):
+                problems.append(f"{store.path}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
             problems.append(str(error))
     return problems
@@ -147,11 +145,6 @@ def _index(store: Store) -> Iterator[str]:
         ordered = ids[order]
         if not (ordered[1:] > ordered[:-1]).all():
             yield f"{store.path}: ids are not unique, or id_order does not sort them"
-    split = store.manifest.columns.get("split")
-    if split is not None:
-        codes = store.column("split")
-        if ((codes >= len(split.categories or ())) & (codes != 255)).any():
-            yield f"{store.path}: a split code has no name"
 
 
 def _record(store: Store, row: int, raw: bytes) -> Iterator[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists
-from lazygraph.format.columns import Column, text_array, unsigned, write_column
+from lazygraph.format.columns import Column, strays, text_array, unsigned, write_column
 from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Record
@@ -206,7 +206,7 @@ def _ids(remains: Remains, kept: _Kept, *, complete: bool) -> tuple[NDArray[np.b
     """The ids of the kept rows, the digests that belong to them, and whether they are called after their inputs."""
     manifest = remains.manifest
     named = "id" in remains.damaged
-    if named and complete:
+    if named and complete and strays(manifest.columns["id"], remains.ids) is None:
         # The damage may lie beside the ids: the content id tells whether they are those that were written.
         digests = (digest.tobytes() for digest in kept.digest)
         named = content_id(manifest.recipe, manifest.schema, digests) != manifest.content_id

@@ -356,7 +356,7 @@ def a_formula_that_is_no_text(d):
     d.columns["formula"][1] = b"\xffSi\x1b[31m"
 
 
-@attack(None, reads=True, verify="a split code has no name")
+@attack(None, reads=True, verify="has a code without a name")
 def a_split_without_a_name(d):
     d.columns["split"][:] = 9
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import lazygraph as lg
 from lazygraph.cli.main import main
 from lazygraph.format.store import Store
 from lazygraph.reading.verify import verify
+from lazygraph.writing.salvage import salvage
 from tools.soak.apart import apart
 
 from hostile import Hostile  # isort: skip  # beside this file
@@ -105,6 +107,17 @@ def problems(path):
         raise lg.CorruptDataset("\n".join(found))
 
 
+def saved(path):
+    """What ``salvage`` keeps is a whole dataset."""
+    good = path.with_name("good.lg")
+    try:
+        salvage(path, good)
+        found = verify(good).problems
+    finally:
+        shutil.rmtree(good, ignore_errors=True)
+    assert found == (), found
+
+
 def outcome(call, path):
     """Class and message of the error, or None."""
     try:
@@ -128,7 +141,7 @@ def run(command, path):
 
 def all_of(path, *, commands):
     """What every way to read says."""
-    ways = {"dataset": everything, "store": stored, "problems": problems}
+    ways = {"dataset": everything, "store": stored, "problems": problems, "salvage": saved}
     said = {name: outcome(call, path) for name, call in ways.items()}
     return said | {name: run(command, path) for name, command in COMMANDS.items() if commands}
 
@@ -166,7 +179,7 @@ def test_a_good_dataset_is_read(bases, tmp_path):
     """The limits are no hindrance, and what is made again is good."""
     good = {name: hostile.copy().write(tmp_path / name / "d.lg") for name, hostile in bases.items()}
     for said in told(good, tmp_path / "log", compiled=True).values():
-        assert said["dataset"] is said["store"] is said["problems"] is None, said
+        assert said["dataset"] is said["store"] is said["problems"] is said["salvage"] is None, said
         assert [said[command][0] for command in COMMANDS] == [0] * len(COMMANDS), said
 
 
@@ -186,8 +199,8 @@ def failures(attack, said):
     if said["ran"]:
         yield "code was run"
     yield from dataset_failures(attack, said)
-    if {found[0] for found in (said["store"], said["problems"]) if found} - KNOWN:
-        yield f"other errors: {said['store']}, {said['problems']}"
+    if others := [said[way] for way in ("store", "problems", "salvage") if said[way] and said[way][0] not in KNOWN]:
+        yield f"other errors: {others}"
     for command in COMMANDS:
         if command in said:
             yield from command_failures(command, *said[command], clean=said["problems"] is None)

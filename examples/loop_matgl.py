@@ -10,7 +10,7 @@ import lazygraph as lg
 
 salts = [
     (f"{a}{b}-{length}", Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), [a, b], [[0, 0, 0], [0.5] * 3]), {})
-    for a, b, length in itertools.product(["Li", "Na", "K"], ["F", "Cl", "Br", "I"], [4.8, 5.2, 5.6, 6.0, 6.4])
+    for a, b, length in itertools.product(["Li", "Na", "K"], ["F", "Cl", "Br", "I"], [4.8, 5.4, 6.0])
 ]
 for _, structure, labels in salts:
     labels["density"] = float(structure.density)

@@ -133,10 +133,10 @@ def _processes(workers: int) -> Iterator[Executor]:
         raise StorageError(msg) from error
     try:
         yield pool
-    except BaseException:
+    finally:
+        # They have nothing in hand that counts. Asked to end, they would wait for ever for the lock of a queue with
+        # which one of them was killed.
         pool.shutdown(wait=True, kill_workers=True)
-        raise
-    pool.shutdown(wait=True)
 
 
 def _start(parent: int) -> None:

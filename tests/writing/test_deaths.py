@@ -165,3 +165,32 @@ def test_a_broken_executor_is_told_of(tmp_path, monkeypatch):
 
     with pytest.raises(lg.errors.WorkerDied, match="run the same command again"):
         lg.write("prototypes:20?seed=0", tmp_path / "x.lg", executor=Broken(), progress=False)
+
+
+STOPPED = """
+import os, signal, sys
+import psutil, lazygraph as lg
+from loky import ProcessPoolExecutor
+shutdown = ProcessPoolExecutor.shutdown
+
+def stopped(self, *arguments, **options):
+    for child in psutil.Process().children(recursive=True):
+        if "popen_loky" in " ".join(child.cmdline()):
+            os.kill(child.pid, signal.SIGSTOP)
+    shutdown(self, *arguments, **options)
+
+ProcessPoolExecutor.shutdown = stopped
+lg.write("prototypes:40?seed=0", sys.argv[1], workers=2, shard_size=8, progress=False)
+"""
+
+
+def test_workers_that_cannot_end_are_not_waited_for(environment, tmp_path):
+    """One that is killed with the lock of a queue leaves the others waiting for it; here they are stopped."""
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path / "x.lg")], env=environment)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for one in (process, *family):
+            one.kill()
+    assert len(lg.LazyGraphDataset(tmp_path / "x.lg")) == 40

@@ -22,6 +22,7 @@ from lazygraph.format.shard import write_shard
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
@@ -122,7 +123,7 @@ class _Kept:
     digest: NDArray[np.void]
     """What each adds to the content id under the id that the column gives it."""
     digest_named: NDArray[np.void]
-    """The same under the name of its input."""
+    """The same under the name of its input, where the column is damaged."""
     again: dict[str, NDArray[Any]]
     """The damaged columns that were made again."""
 
@@ -156,18 +157,22 @@ def _part(remains: Remains, folder: Path, number: int, whole: list[Whole]) -> _K
     """One shard, written, and its part of the columns."""
     manifest = remains.manifest
     file, record = write_shard(folder, number, [one.frame for one in whole])
-    named = [_named_after(one.record.position).encode() for one in whole]
-    ids = [remains.ids[one.row] for one in whole]
-    again = [name for name in _derived(manifest) if name in remains.damaged]
-    made = [_made(manifest, one.record) for one in whole] if again else []
+    digest = _digests([remains.ids[one.row] for one in whole], whole)
+    digest_named = digest
+    if "id" in remains.damaged:
+        digest_named = _digests([_named_after(one.record.position).encode() for one in whole], whole)
+    again, made = [name for name in _derived(manifest) if name in remains.damaged], []
+    if again and manifest.recipe is not None:
+        spec = GraphSpec.from_json(manifest.recipe)
+        made = [_made(spec, one.record) for one in whole]
     return _Kept(
         (Shard(file, len(whole), len(whole)),),
         record,
         row=np.array([one.row for one in whole], np.int64),
         position=np.array([one.record.position for one in whole], np.int64),
         counts=np.array([one.record.counts for one in whole], np.int64).reshape(len(whole), -1),
-        digest=_digests(ids, whole),
-        digest_named=_digests(named, whole),
+        digest=digest,
+        digest_named=digest_named,
         again={name: _column([one[name] for one in made]) for name in again},
     )
 
@@ -182,19 +187,19 @@ def _named_after(position: int) -> str:
 
 def _derived(manifest: Manifest) -> tuple[str, ...]:
     """The columns that can be made from the records of crystals alone."""
-    if manifest.recipe is None or not {"lattice", "frac_coords", "numbers", "pbc", "edge_index", "images"} <= set(
-        manifest.schema.names
-    ):
+    if manifest.recipe is None:
         return ()
-    return ("formula", *derived_names(GraphSpec.from_json(manifest.recipe)))
+    spec = GraphSpec.from_json(manifest.recipe)
+    if not set(crystal_schema(spec, ()).names) <= set(manifest.schema.names):
+        return ()
+    return ("formula", *derived_names(spec))
 
 
-def _made(manifest: Manifest, record: Record) -> dict[str, Any]:
+def _made(spec: GraphSpec, record: Record) -> dict[str, Any]:
     """The values of one record for those columns."""
     arrays: dict[str, Any] = record.arrays()
     crystal = Crystal(arrays["lattice"], arrays["frac_coords"], arrays["numbers"], tuple(arrays["pbc"].tolist()))
     edges, images = arrays["edge_index"].astype(np.int32), arrays["images"].astype(np.int16)
-    spec = GraphSpec.from_json(manifest.recipe or {})
     return {"formula": crystal.formula, **derived_sizes(spec, CrystalGraph(crystal, edges, images))}
 
 

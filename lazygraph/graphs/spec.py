@@ -12,6 +12,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.backends import Backend, backend_named
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.effort import MAX_IMAGES, MOST_IMAGES
 from lazygraph.graphs.neighbors import BackendSearch
 from lazygraph.graphs.parameters import check, impossible, switch
 from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
@@ -105,7 +106,7 @@ class GraphSpec:
             return math.inf
         return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
 
-    def build(self, structure: Any, *, backend: str | Backend = "native") -> CrystalGraph:
+    def build(self, structure: Any, *, backend: str | Backend = "native", max_images: int = MAX_IMAGES) -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
 
         Edges of the rules ``shell`` and ``radius`` come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S),
@@ -117,10 +118,13 @@ class GraphSpec:
             backend: the neighbour search: ``"native"``, compiled at installation, and pymatgen's where it was not or
                 where it leaves a structure; ``"pymatgen"``; ``"vesin"``; or a function with the contract of
                 ``lazygraph.graphs.backends.Backend``. The graph is the same.
+            max_images: how many images of atoms a search for neighbours may look at, and how many neighbours it may
+                find. A structure that needs more, such as one with a very flat cell, is refused before the search
+                begins, which would take hours or all memory.
 
         Raises:
             StructureError: the structure cannot become a graph of this recipe.
-            RecipeError: the backend is unknown.
+            RecipeError: the backend is unknown, or ``max_images`` no number from 1 to 1,000,000,000.
             MissingExtra: the backend is not installed.
 
         Example:
@@ -128,8 +132,10 @@ class GraphSpec:
             >>> graph("radius", cutoff=3.0).build(nacl)
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
-        search = BackendSearch(Crystal.from_any(structure), backend_named(backend))
-        return build_graph(self, search, native=backend == "native")
+        if not 1 <= max_images <= MOST_IMAGES:
+            raise impossible("max_images", max_images, f"1 to {MOST_IMAGES:,}")
+        search = BackendSearch(Crystal.from_any(structure), backend_named(backend), max_images=max_images)
+        return build_graph(self, search, native=search if backend == "native" else None)
 
     def diff(self, other: GraphSpec) -> list[str]:
         """One sentence for every field in which ``other`` differs; empty where the recipes are equal.

@@ -1,4 +1,4 @@
-"""Cells from 1e-300 to 1e300 A, flat, needle-like, skewed: a graph or an error of lazygraph's, in bounded time and memory."""
+"""Cells from 1e-300 to 1e300 A, flat, needle-like, skewed: a graph or an error of lazygraph's, in bounded memory."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def outcome(make):
         try:
             return make()
         except LazyGraphError as error:
-            assert len(str(error)) > 20
             return error
 
 
 def told(graph):
     if isinstance(graph, LazyGraphError):
+        assert len(str(graph)) > 20
         return type(graph), str(graph)
     arrays = (graph.edge_index, graph.images, graph.distances, graph.vectors)
     assert all(np.isfinite(array).all() for array in arrays)

@@ -6,6 +6,7 @@ LazyGraphError
 │   ├── LabelError                      a label has the wrong type or shape, or does not exist
 │   ├── DuplicateId                     an id that the dataset holds already
 │   ├── UnreadableInput                 a file or an entry of it cannot be read or recognised
+│   ├── InputTimeout                    one input takes longer than it may
 │   ├── RecipeError                     an unknown preset or an impossible parameter
 │   └── RecipeMismatch                  a dataset holds other graphs than expected
 ├── OutputExists (FileExistsError)      the output is there already, made of something else
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetReplaced",
     "DuplicateId",
     "InputError",
+    "InputTimeout",
     "LabelError",
     "LazyGraphError",
     "MissingExtra",
@@ -66,6 +68,10 @@ class DuplicateId(InputError):
 
 class UnreadableInput(InputError):
     """A file, or one entry of it, cannot be read or recognised."""
+
+
+class InputTimeout(InputError):
+    """One input takes more processor time than it may."""
 
 
 class RecipeError(InputError):

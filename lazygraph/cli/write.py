@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.errors import InputError
 from lazygraph.writing.write import Report, write
 
+STDIN = "-"
 SUMMARY = "Convert structures, build their graphs in parallel, and write them as a dataset."
 EXAMPLES = """\
 examples:
@@ -49,8 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write, and print what was done."""
-    report = write(
-        arguments.source,
+    with standard_input(arguments.source) as source:
+        report = _write(source, arguments)
+    print_report(report, as_json=arguments.json)
+    return 1 if arguments.strict and report.quarantined else 0
+
+
+def _write(source: list[str], arguments: argparse.Namespace) -> Report:
+    return write(
+        source,
         arguments.output,
         workers=arguments.workers,
         append=arguments.append,
@@ -61,8 +75,28 @@ def run(arguments: argparse.Namespace) -> int:
         group=arguments.group,
         **source_options(arguments),
     )
-    print_report(report, as_json=arguments.json)
-    return 1 if arguments.strict and report.quarantined else 0
+
+
+@contextmanager
+def standard_input(source: list[str]) -> Iterator[list[str]]:
+    """The sources, with a file that holds what was on standard input in the place of ``-``.
+
+    Inputs are read several times, by several processes, which a pipe cannot be.
+
+    Raises:
+        InputError: standard input is named twice.
+    """
+    if STDIN not in source:
+        yield source
+        return
+    if source.count(STDIN) > 1:
+        msg = f"found {STDIN} {source.count(STDIN)} times among the sources; required: once, standard input ends once"
+        raise InputError(msg)
+    with tempfile.TemporaryDirectory(prefix="lazygraph-") as folder:
+        path = Path(folder, "stdin")
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        yield [os.fspath(path) if one == STDIN else one for one in source]
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -75,6 +109,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "written": report.written,
             "quarantined": report.quarantined,
             "seconds": round(report.seconds, 3),
+            "recipe": None if report.recipe is None else report.recipe.to_json(),
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
         }
@@ -82,5 +117,6 @@ def print_report(report: Report, *, as_json: bool) -> None:
         return
     rate = report.written / report.seconds if report.seconds else 0.0
     print(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    print(f"recipe: {report.recipe}")
     if report.quarantined:
         print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

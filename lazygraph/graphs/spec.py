@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from lazygraph.graphs.parameters import check, impossible, switch
 from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
 from lazygraph.graphs.rules import RULES, build_graph
 
-__all__ = ["GraphSpec", "graph"]
+__all__ = ["GraphSpec", "check_images", "graph"]
 
 # Fields younger than the first release: written where they are set, so that its recipes keep their bytes and are read.
 YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles"})
@@ -132,9 +133,8 @@ class GraphSpec:
             >>> graph("radius", cutoff=3.0).build(nacl)
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
-        if not 1 <= max_images <= MOST_IMAGES:
-            raise impossible("max_images", max_images, f"1 to {MOST_IMAGES:,}")
-        search = BackendSearch(Crystal.from_any(structure), backend_named(backend), max_images=max_images)
+        crystal, most = Crystal.from_any(structure), check_images(max_images)
+        search = BackendSearch(crystal, backend_named(backend), max_images=most)
         return build_graph(self, search, native=search if backend == "native" else None)
 
     def diff(self, other: GraphSpec) -> list[str]:
@@ -227,6 +227,18 @@ class GraphSpec:
                 raise RecipeError(msg)
         if "lattice_edges" in preset.parameters:
             switch("lattice_edges", self.lattice_edges, preset.parameters["lattice_edges"])
+
+
+def check_images(max_images: int) -> int:
+    """The greatest number of images that a search may look at.
+
+    Raises:
+        RecipeError: it is no number from 1 to 1,000,000,000.
+    """
+    whole: object = max_images
+    if not isinstance(whole, numbers.Integral) or not 1 <= max_images <= MOST_IMAGES:
+        raise impossible("max_images", max_images, f"a whole number from 1 to {MOST_IMAGES:,}")
+    return int(max_images)
 
 
 def graph(preset: str, /, **parameters: Any) -> GraphSpec:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, default_id
+from lazygraph.sources.base import Cut, Entry, Scan, default_id, read_entry, require_length
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure, require_id_key
 from lazygraph.sources.rowscan import rows
@@ -78,9 +78,11 @@ class CsvSource:
             header = _header(first)
             file.seek(cut.mark)
             for position, (_, text) in enumerate(islice(rows(pieces(file), quoted=True), cut.count), cut.start):
-                yield self._entry(text, header, default_id(self.name, position))
+                default = default_id(self.name, position)
+                yield read_entry(default, self._entry, text, header, default)
 
     def _entry(self, text: bytes, header: list[str], default: str) -> Entry:
+        require_length(text)
         try:
             cells = _cells(text)
         except (csv.Error, UnicodeDecodeError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -17,13 +16,15 @@ import numpy as np
 
 from lazygraph.crystal import Crystal, symbols_to_numbers
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import ID_KEYS, Cut, Entry, Scan, attempt, default_id
+from lazygraph.sources.base import ID_KEYS, MAX_TEXT, Cut, Entry, Scan, attempt, default_id, read_entry, require_length
 from lazygraph.sources.records import id_text
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming
 
 __all__ = ["ExtxyzSource", "numeric_labels", "sniff", "take_id"]
 
 DIGITS = 12  # of a count of atoms; more are no count
+COUNT_LINE = 1000  # bytes of the line that holds it
+PIECE = 1 << 20  # bytes
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(Lattice|Properties)\s*=")
 
@@ -64,13 +65,15 @@ class ExtxyzSource:
         with body(Path(self.path), spool).open("rb") as file:
             file.seek(cut.mark)
             for position in range(cut.start, cut.start + cut.count):
-                yield self._entry(*_next_frame(file), position)
+                default = default_id(self.name, position)
+                yield read_entry(default, self._entry, *_next_frame(file), default)
 
-    def _entry(self, n_atoms: int, lines: list[str], position: int) -> Entry:
+    def _entry(self, n_atoms: int, lines: list[bytes], default: str) -> Entry:
+        require_length(lines[0] if lines else b"")
         info: dict[str, Any] = {}
         columns: dict[str, Any] = {}
-        crystal = attempt(_parse, n_atoms, lines, info, columns)
-        default = default_id(self.name, position)
+        texts = [line.decode("utf-8", "replace") for line in lines]
+        crystal = attempt(_parse, n_atoms, texts, info, columns)
         try:
             return Entry(take_id(info, self.id_key, default), crystal, numeric_labels(info | columns))
         except UnreadableInput as error:
@@ -125,49 +128,76 @@ def take_id(values: dict[str, Any], id_key: str | None, default: str) -> str:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
-    """The byte offset of every frame; only the lines with counts are looked at."""
-    before = skip = 0  # before: lines ahead of this piece; skip: lines of it that belong to the last frame
-    for base, piece, ends in _whole_lines(chunks):
-        line = skip
-        while line < len(ends):
-            start = ends[line - 1] + 1 if line else 0
-            text = piece[start : ends[line]].strip()
-            if not text:
-                line += 1  # blank lines may stand between frames and at the end
-                continue
-            if not text.isdigit() or len(text) > DIGITS:
-                msg = f"line {before + line + 1} is {text[:40]!r}; required: the number of atoms of the next frame"
-                raise UnreadableInput(msg)
-            yield base + start
-            line += int(text) + 2
-        skip = line - len(ends)
-        before += len(ends)
-
-
-def _whole_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, list[int]]]:
-    """The same bytes in pieces that end where a line ends: offset, bytes, and where each line ends."""
-    base, rest = 0, b""
+    """The byte offset of every frame; only the lines with counts are looked at, and no line is held whole."""
+    lines = skip = offset = 0  # lines ended so far; lines that belong to the last frame; where this piece begins
+    start, head = 0, b""  # of the line that has not ended yet: its offset, and how it begins
     for chunk in chunks:
-        piece = rest + chunk
-        ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n")).tolist()
-        if ends:
-            yield base, piece, ends
-            base += ends[-1] + 1
-            piece = piece[ends[-1] + 1 :]
-        rest = piece
-    if rest:
-        yield base, rest, [len(rest)]
+        ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")).tolist()
+        line = begin = 0
+        while True:
+            if skip:
+                passed = min(skip, len(ends) - line)
+                if passed:
+                    line, lines, skip = line + passed, lines + passed, skip - passed
+                    begin = ends[line - 1] + 1
+                    start, head = offset + begin, b""
+                if skip:
+                    break
+            end = ends[line] if line < len(ends) else len(chunk)
+            head += chunk[begin : min(end, begin + COUNT_LINE - len(head))]
+            if line == len(ends):
+                break
+            line, begin = line + 1, end + 1
+            lines += 1
+            if (n_atoms := _count(head, lines)) is not None:
+                yield start
+                skip = n_atoms + 1
+            start, head = offset + begin, b""
+        offset += len(chunk)
+    if not skip and _count(head, lines + 1) is not None:
+        yield start
 
 
-def _next_frame(file: BinaryIO) -> tuple[int, list[str]]:
-    """The number of atoms of the frame that begins here; its comment line and atom lines, as many as there are."""
+def _count(line: bytes, number: int) -> int | None:
+    """The number of atoms that a line says; None for a blank one, which may stand between frames and at the end."""
+    text = line.strip()
+    if not text and len(line) < COUNT_LINE:
+        return None
+    if not text.isdigit() or len(text) > DIGITS:
+        msg = f"line {number} is {text[:40]!r}; required: the number of atoms of the next frame"
+        raise UnreadableInput(msg)
+    return int(text)
+
+
+def _next_frame(file: BinaryIO) -> tuple[int, list[bytes]]:
+    """The number of atoms of the frame that begins here; its comment line and atom lines, as many as there are.
+
+    Of a frame that is too long nothing is held but its first line, which then is too long too.
+    """
     while (count := file.readline().removeprefix(BYTE_ORDER_MARK)) and not count.strip():
         pass
     if not count.strip().isdigit():
         msg = f"found {count[:40]!r} where a frame began when the file was scanned; the file has changed since"
         raise UnreadableInput(msg)
     n_atoms = int(count)
-    return n_atoms, [line.decode("utf-8", "replace") for line in islice(file, n_atoms + 1)]
+    lines: list[bytes] = []
+    room = MAX_TEXT
+    for number in range(n_atoms + 1):
+        line = file.readline(room + 1)
+        if not line:
+            break
+        room -= len(line)
+        if room < 0:
+            _skip_lines(file, n_atoms + 1 - number - line.endswith(b"\n"))
+            return n_atoms, [bytes(MAX_TEXT + 1)]
+        lines.append(line)
+    return n_atoms, lines
+
+
+def _skip_lines(file: BinaryIO, n: int) -> None:
+    """Read on until so many lines have ended, or the file has."""
+    while n and (piece := file.readline(PIECE)):
+        n -= piece.endswith(b"\n")
 
 
 def _parse(n_atoms: int, lines: list[str], info: dict[str, Any], columns: dict[str, Any]) -> Crystal:

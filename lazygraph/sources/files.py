@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import cif, poscar
-from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, hash_file
+from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, hash_file, read_entry, readable
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
-from lazygraph.sources.unpack import HEAD, Intake
+from lazygraph.sources.unpack import HEAD, Intake, whole
 
 __all__ = [
     "FilesSource",
@@ -74,9 +74,12 @@ class FilesSource:
         """Yield one entry per file."""
         for line in read_lines(spool, cut):
             path = Path(line)
-            remarks: list[Remark] = []
-            crystal = attempt(read_structure, path, self.options, remarks)
-            yield Entry(structure_id(path), crystal, {}, remarks=tuple(remarks))
+            yield read_entry(structure_id(path), self._entry, path)
+
+    def _entry(self, path: Path) -> Entry:
+        remarks: list[Remark] = []
+        crystal = attempt(read_structure, path, self.options, remarks)
+        return Entry(structure_id(path), crystal, {}, remarks=tuple(remarks))
 
 
 def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) -> Crystal:
@@ -86,7 +89,7 @@ def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) ->
         UnreadableInput: it is neither, or cannot be parsed.
         StructureError: its structure is not a crystal without disorder.
     """
-    data = b"".join(Intake(path))
+    data = whole(Intake(path))
     head, text = data[:HEAD], data.decode("utf-8", "replace")
     if cif.sniff(head):
         return cif.parse_cif(text, options.cif_formula, remarks)
@@ -136,15 +139,18 @@ def expand(path: str) -> list[Path]:
         msg = f"the folder {path} holds no CIF or POSCAR; required: files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*"
         raise UnreadableInput(msg)
     matches = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob refuses absolute patterns
-    if found := sorted(file for match in matches if (file := Path(match)).is_file()):
+    if found := sorted(file for match in matches if not (file := Path(match)).is_dir()):
         return found
     msg = f"nothing is at {path}; required: a file, a folder, or a pattern that matches files"
     raise UnreadableInput(msg)
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are."""
-    return (path for path in folder.rglob("*") if is_structure_name(path) and path.is_file())
+    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are.
+
+    Pipes, devices and links that lead nowhere are among them: their entries say what is wrong.
+    """
+    return (path for path in folder.rglob("*") if is_structure_name(path) and not path.is_dir())
 
 
 def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str, ...]]:
@@ -153,7 +159,7 @@ def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str,
     for file in files:
         try:
             hashed.append(hash_file(file))
-        except OSError:  # the entry of this file says why, when its turn comes
+        except (OSError, UnreadableInput):  # the entry of this file says why, when its turn comes
             unreadable.append(file)
     notes = (f"{len(unreadable)} files cannot be read: {named(unreadable)}",) if unreadable else ()
     if len(hashed) <= NAMED:
@@ -165,7 +171,7 @@ def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str,
 
 def named(files: Sequence[Path]) -> str:
     """The first few names of many files."""
-    return ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    return ", ".join(readable(file.name) for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 
 def write_lines(spool: Path, items: Iterable[Any], every: int) -> tuple[int, tuple[int, ...]]:

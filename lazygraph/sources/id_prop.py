@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Remark, Scan, attempt, label_value
+from lazygraph.sources.base import Cut, Entry, Remark, Scan, attempt, label_value, open_regular, read_entry
 from lazygraph.sources.files import (
     hash_files,
     is_structure_name,
@@ -66,17 +68,20 @@ class IdPropSource:
         """Yield one entry per row."""
         folder = Path(self.path)
         for names, key, *values in read_lines(spool, cut):
-            path = _file_of(folder, key)
-            entry_id = structure_id(path) if path == folder / key else key
-            remarks: list[Remark] = []
-            crystal = attempt(self._read, path, names, values, remarks)
-            yield Entry(entry_id, crystal, dict(zip(names, values, strict=False)), remarks=tuple(remarks))
+            yield read_entry(key, self._entry, folder, names, key, values)
+
+    def _entry(self, folder: Path, names: list[str], key: str, values: list[str]) -> Entry:
+        path = _file_of(folder, key)
+        entry_id = structure_id(path) if path == folder / key else key
+        remarks: list[Remark] = []
+        crystal = attempt(self._read, path, names, values, remarks)
+        return Entry(entry_id, crystal, dict(zip(names, values, strict=False)), remarks=tuple(remarks))
 
     def _read(self, path: Path, names: list[str], values: list[str], remarks: list[Remark]) -> Crystal:
         if len(values) != len(names):
             msg = f"the row of {path.name} has {len(values)} values; required: {len(names)}, for {', '.join(names)}"
             raise UnreadableInput(msg)
-        if not path.is_file():
+        if not os.path.lexists(path):
             msg = f"{TABLE} names {path.name}, which is not beside it; required: one structure file per row"
             raise UnreadableInput(msg)
         return read_structure(path, self.options, remarks)
@@ -94,7 +99,7 @@ def _file_of(folder: Path, key: str) -> Path:
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Label names and rows ``[key, value, ...]`` of the table, without its header."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"cannot read {path}: {error}; required: a text table of ids or file names and values"

@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, default_id
+from lazygraph.sources.base import Cut, Entry, Scan, default_id, read_entry, require_length
 from lazygraph.sources.jsonscan import elements
 from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.records import broken_entry, entry_of, require_id_key
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
+from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces, whole
 
 __all__ = ["Layout", "loads", "read_entries", "scan_entries", "split_member"]
 
@@ -58,7 +58,8 @@ def read_entries(
         file.seek(cut.mark)
         texts = islice(_texts(pieces(file), layout, inside=True), cut.count)
         for position, (_, text) in enumerate(texts, cut.start):
-            yield _entry(text, layout, id_key, default_id(name, position), options)
+            default = default_id(name, position)
+            yield read_entry(default, _entry, text, layout, id_key, default, options)
 
 
 def split_member(text: bytes) -> tuple[str, str]:
@@ -88,7 +89,7 @@ def loads(text: str | bytes) -> object:
     """
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         msg = f"not JSON: {error}"
         raise UnreadableInput(msg) from error
 
@@ -98,7 +99,7 @@ def _texts(chunks: Iterable[bytes], layout: Layout, *, inside: bool) -> Iterator
         case Layout.LINES:
             yield from rows(chunks, quoted=False)
         case Layout.DOCUMENT:
-            yield 0, b"".join(chunks)
+            yield 0, whole(chunks)
         case _:
             top = b"[" if layout is Layout.ARRAY else b"{"
             for start, text, _ in elements(chunks, 1, top, inside=inside):
@@ -108,6 +109,7 @@ def _texts(chunks: Iterable[bytes], layout: Layout, *, inside: bool) -> Iterator
 def _entry(text: bytes, layout: Layout, id_key: str | None, default: str, options: SourceOptions) -> Entry:
     key = None
     try:
+        require_length(text)
         if layout is Layout.MAPPING:
             key, value = split_member(text)
             return entry_of(loads(value), id_key, default, key, options)

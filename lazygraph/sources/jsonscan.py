@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.jsonevents import CLOSING, COMMA, Events
+from lazygraph.sources.unpack import Held
 
 __all__ = ["Element", "Prefix", "elements", "first_value"]
 
@@ -39,6 +40,8 @@ class Prefix(NamedTuple):
 def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False) -> Iterator[Element]:
     """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
 
+    An element that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
+
     Args:
         chunks: the pieces of one JSON document.
         level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
@@ -56,22 +59,19 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
     """
     events = Events(level, depth=level if inside else 0)
     walk = _Walk(level, top[0], inside=inside)
-    held: list[bytes] = []
+    held = Held()
     offset = 0  # of the present piece
     for chunk in chunks:
         begin = 0
         for position, kind in events.of(chunk):
-            text = chunk[begin:position]
-            if held:
-                text = b"".join((*held, text))
-                held.clear()
+            text, size = held.end(chunk[begin:position])
             begin = position + 1
-            start = offset + position - len(text)
+            start = offset + position - size
             if walk.step(kind, text, start):
                 yield Element(start, text, walk.key)
-        held.append(chunk[begin:])
+        held.add(chunk[begin:])
         offset += len(chunk)
-    walk.end(b"".join(held), offset, in_string=events.in_string)
+    walk.end(held.end(b"")[0], offset, in_string=events.in_string)
 
 
 def first_value(head: bytes) -> Prefix:

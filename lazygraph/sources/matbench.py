@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, default_id
+from lazygraph.sources.base import Cut, Entry, Scan, default_id, read_entry, require_length
 from lazygraph.sources.json_entries import loads
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
@@ -81,9 +81,11 @@ class MatbenchSource:
             columns = _columns(file)
             file.seek(cut.mark)
             for position, line in enumerate(islice(file, cut.count), cut.start):
-                yield self._entry(line, columns, default_id(self.name, position))
+                default = default_id(self.name, position)
+                yield read_entry(default, self._entry, line, columns, default)
 
     def _entry(self, line: bytes, columns: list[str], default: str) -> Entry:
+        require_length(line)
         try:
             row = loads(line)
         except UnreadableInput as error:

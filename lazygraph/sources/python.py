@@ -13,7 +13,19 @@ import numpy as np
 from lazygraph import errors
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, default_id, hash_file
+from lazygraph.sources.base import (
+    NOT_STORED,
+    Cut,
+    Entry,
+    InputFile,
+    Remark,
+    Scan,
+    attempt,
+    default_id,
+    hash_file,
+    read_entry,
+    readable,
+)
 from lazygraph.sources.extxyz import numeric_labels, take_id
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import broken_entry, crystal_of, entry_of, id_text
@@ -46,7 +58,7 @@ class PythonSource:
 
     kind: ClassVar[str] = "python"
 
-    items: Iterable[Any] | None = field(default=None, compare=False, repr=False)
+    items: Iterable[Any] | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
     name: str = "python"
     id_key: str | None = None
     options: SourceOptions = DEFAULT_OPTIONS
@@ -62,7 +74,8 @@ class PythonSource:
             for count, item in enumerate(items, start=1):
                 if (count - 1) % every == 0:
                     marks.append(file.tell())
-                file.write(_pack(self._entry(item, default_id(self.name, count - 1))))
+                default = default_id(self.name, count - 1)
+                file.write(_pack(read_entry(default, self._entry, item, default)))
         _, size, sha256 = hash_file(spool)
         return Scan(count, tuple(marks), (InputFile(self.name, size, sha256),))
 
@@ -71,8 +84,8 @@ class PythonSource:
         with spool.open("rb") as file:
             file.seek(cut.mark)
             unpacker = msgpack.Unpacker(file, ext_hook=_unpack_array, max_buffer_size=0)
-            for _ in range(cut.count):
-                yield _unpack(next(unpacker))
+            for position in range(cut.start, cut.start + cut.count):
+                yield read_entry(default_id(self.name, position), _unpack, next(unpacker))
 
     def _entry(self, item: Any, default: str) -> Entry:
         if isinstance(item, Mapping):
@@ -117,14 +130,14 @@ def _values(structure: Any) -> dict[str, Any]:
 def _pack(entry: Entry) -> bytes:
     crystal: Any = entry.crystal
     if isinstance(crystal, InputError):
-        content: dict[str, Any] = {"error": [type(crystal).__name__, str(crystal)]}
+        content: dict[str, Any] = {"error": [type(crystal).__name__, readable(str(crystal))]}
     else:
         content = {"lattice": crystal.lattice, "frac_coords": crystal.frac_coords, "numbers": crystal.numbers}
         content["pbc"] = crystal.pbc
-    content |= {"id": entry.id, "labels": dict(entry.labels), "remarks": entry.remarks}
+    content |= {"id": readable(entry.id), "labels": dict(entry.labels), "remarks": entry.remarks}
     try:
         return bytes(msgpack.packb(content, default=_pack_array))
-    except (TypeError, ValueError, OverflowError) as error:  # LabelError among them
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:  # LabelError among them
         kinds = ", ".join(f"{name}: {type(value).__name__}" for name, value in entry.labels.items())
         msg = f"cannot store the labels ({kinds}): {error}; required: numbers, texts, None, lists or arrays of numbers"
         return _pack(Entry(entry.id, LabelError(msg), {}))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.sources.time_limit import may_die
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
@@ -143,6 +144,7 @@ def _start(parent: int) -> None:
     """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
+    may_die()
 
 
 def _bar(total: int, *, show: bool) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, WorkerDied
+from lazygraph.errors import InputError
 from lazygraph.format.columns import text_array
 from lazygraph.format.manifest import graph_digest
 from lazygraph.format.record import Compressor, pack
@@ -16,6 +17,7 @@ from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Entry
+from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
@@ -25,6 +27,8 @@ from lazygraph.writing.rows import RowBuffer, ShardRows, finished
 from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +76,40 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
     frames = []
 
     def row(position: int, entry: Entry) -> tuple[Any, ...]:
-        crystal = _crystal(entry)
-        graph = spec.build(crystal)
-        values, atoms = labels.row(entry.labels, len(crystal))
-        raw, counts = pack(schema, position, crystal_values(graph, atoms))
-        counts = (*counts, *derived_sizes(spec, graph).values())
-        graph_id = text_array([entry.id]).item()
-        formula = crystal.formula
-        text_array([formula], "formula")  # too long with some fifty elements
-        return raw, counts, values, graph_id, formula
+        with one_input():
+            crystal = _crystal(entry)
+            graph = spec.build(crystal, max_images=plan.max_images)
+            values, atoms = labels.row(entry.labels, len(crystal))
+            raw, counts = pack(schema, position, crystal_values(graph, atoms))
+            counts = (*counts, *derived_sizes(spec, graph).values())
+            graph_id = text_array([entry.id]).item()
+            formula = crystal.formula
+            text_array([formula], "formula")  # too long with some fifty elements
+            return compress(raw), counts, values, graph_digest(graph_id, raw), formula
 
-    for position, entry in watch.reading(partial(read_task, plan, job, layout)):
-        try:
-            watch.refuse_killer(partial(row, position, entry))
-            raw, counts, values, graph_id, formula = row(position, entry)
-        except (InputError, WorkerDied) as error:
-            rows.rejected.append(
-                Rejected(
-                    source, position, position - job.position + job.start, entry.id, type(error).__name__, str(error)
-                )
-            )
-            continue
-        frames.append(compress(raw))
-        digest = graph_digest(graph_id, raw)
-        rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
-        rows.remarks.add(entry.id, entry.remarks)
+    with time_limit(plan.max_seconds):
+        for position, entry in watch.reading(partial(read_task, plan, job, layout)):
+            work: Callable[[], tuple[Any, ...]] = partial(row, position, entry)
+            killer = watch.verdict(work)
+            made = _outcome(work) if killer is None else killer
+            if isinstance(made, Exception):
+                number = position - job.position + job.start
+                rows.rejected.append(Rejected.of(source, position, number, entry.id, made))
+                continue
+            frame, counts, values, digest, formula = made
+            frames.append(frame)
+            rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
+            rows.remarks.add(entry.id, entry.remarks)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
     return rows.finish(file, record)
+
+
+def _outcome(work: Callable[[], T]) -> T | Exception:
+    """What the work on one input gives, or whatever it raises, MemoryError too: the reason to quarantine the input."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001
+        return error
 
 
 def _crystal(entry: Entry) -> Crystal:

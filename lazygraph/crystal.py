@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazygraph.basis import determinant, to_cartesian, to_fractional
-from lazygraph.errors import StructureError
+from lazygraph.errors import LazyGraphError, StructureError
 
 if TYPE_CHECKING:
     from ase import Atoms as AseAtoms
@@ -106,7 +106,7 @@ class Crystal:
             return structure
         try:
             return _from_foreign(structure)
-        except StructureError:
+        except LazyGraphError:
             raise
         except Exception as error:
             msg = f"the {type(structure).__name__} cannot be read: {type(error).__name__}: {error}"

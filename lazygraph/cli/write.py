@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.cli.output import printable
 from lazygraph.errors import InputError
 from lazygraph.writing.write import Report, write
 
@@ -102,7 +103,7 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     if as_json:
         facts = {
             "path": os.fspath(report.path),
@@ -116,7 +117,9 @@ def print_report(report: Report, *, as_json: bool) -> None:
         print(json.dumps(facts))
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    print(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
-    print(f"recipe: {report.recipe}")
+    took = f"in {report.seconds:.1f} s ({rate:,.0f} a second)"
+    print(printable(f"wrote {report.written:,} graphs to {report.path} {took}"))
+    print(printable(f"recipe: {report.recipe}"))
     if report.quarantined:
-        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")
+        reasons = f"the reasons are in {report.quarantine_file}"
+        print(printable(f"{report.quarantined:,} inputs could not become graphs; {reasons}"))

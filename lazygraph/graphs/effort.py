@@ -25,6 +25,7 @@ MOST_IMAGES = 1_000_000_000
 Triple: TypeAlias = tuple[float, float, float]
 
 BORDER = 0.15  # A; find_points_in_spheres of pymatgen looks so much farther than it is asked to
+HAIR = 1e-8  # cells; by which it looks farther still
 LEAST_BOX = 1.0  # A, the edge of its boxes where the radius is smaller
 IMAGES_A_BOX = 8  # what one of its boxes takes, in time and memory, against one image
 ROUNDING = 2.0**-48  # of a coordinate that comes out of about sixteen operations
@@ -37,8 +38,10 @@ class Effort(NamedTuple):
     atoms: float
     inverse: Triple
     """1/A, one over the distance between two neighbouring lattice planes, for each lattice vector."""
-    spread: Triple
-    """The extent of the fractional coordinates."""
+    low: Triple
+    """The least fractional coordinates."""
+    high: Triple
+    """The greatest fractional coordinates."""
     edges: Triple
     """A, the Cartesian extent of the atoms, at most."""
     skew: float
@@ -62,7 +65,8 @@ class Effort(NamedTuple):
             crystal,
             float(len(crystal)),
             (x, y, z),
-            (u, v, w),
+            (low[0], low[1], low[2]),
+            (high[0], high[1], high[2]),
             (
                 u * abs(a[0]) + v * abs(b[0]) + w * abs(c[0]),
                 u * abs(a[1]) + v * abs(b[1]) + w * abs(c[1]),
@@ -73,12 +77,14 @@ class Effort(NamedTuple):
         )
 
     def cells(self, radius: float) -> float:
-        """In how many cells the neighbours within ``radius`` A of the atoms may be."""
-        x, y, z = (
-            extent + 2.0 * ((radius + BORDER) * inverse) + 4.0 if repeats else 1.0
-            for extent, inverse, repeats in zip(self.spread, self.inverse, self.crystal.pbc, strict=True)
-        )
-        return x * y * z
+        """In how many cells find_points_in_spheres looks for neighbours within ``radius`` A of the atoms."""
+        cells = [1.0, 1.0, 1.0]
+        for axis, repeats in enumerate(self.crystal.pbc):
+            if repeats:
+                steps = float(math.ceil((radius + BORDER) * self.inverse[axis]))
+                first, last = self.low[axis] - steps - HAIR, self.high[axis] + steps + HAIR
+                cells[axis] = float(math.ceil(last) - math.floor(first))
+        return cells[0] * cells[1] * cells[2]
 
     def images(self, radius: float) -> float:
         """How many images of atoms a search within ``radius`` A looks at; the boxes that it sorts them into count too.
@@ -86,7 +92,7 @@ class Effort(NamedTuple):
         Example:
             >>> silicon = Crystal([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]], [[0, 0, 0], [0.25] * 3], [14, 14])
             >>> round(Effort.of(silicon).images(5.0))
-            1543
+            712
         """
         box = max(radius, LEAST_BOX)
         x, y, z = self.edges
@@ -106,9 +112,9 @@ class Effort(NamedTuple):
         frac = self.crystal.frac_coords
         boxes, volume = np.zeros((len(frac), 3), np.int64), self.crystal.volume
         for axis, repeats in enumerate(self.crystal.pbc):
-            extent = 1.0 if repeats else max(self.spread[axis], 2.0 * radius * self.inverse[axis])
+            extent = 1.0 if repeats else max(self.high[axis] - self.low[axis], 2.0 * radius * self.inverse[axis])
             n = int(min(max(1.0, math.sqrt(3.0) * extent / (radius * self.inverse[axis])), 2.0**20))
-            place = frac[:, axis] - (np.floor(frac[:, axis]) if repeats else frac[:, axis].min())
+            place = frac[:, axis] - (np.floor(frac[:, axis]) if repeats else self.low[axis])
             boxes[:, axis] = np.minimum(place * (n / extent), n - 1)
             volume *= extent / n
         _, counts = np.unique(boxes @ np.array([2**40, 2**20, 1]), return_counts=True)

@@ -107,7 +107,7 @@ class BackendSearch(NamedTuple):
         if len(i) > self.max_images / 2:
             found = (int(np.count_nonzero(distance <= radius)) - themselves) * (2 if once else 1)
             if found > self.max_images:
-                raise self._too_many("finds {:,.0f} neighbours", found, radius)
+                raise self._too_many("finds {:,} neighbours", found, radius)
         apart = (distance >= MIN_DISTANCE).nonzero()[0]
         if len(i) - len(apart) != themselves:  # and nothing else may be so near
             raise _too_close(i, j, image, distance)
@@ -133,7 +133,7 @@ class BackendSearch(NamedTuple):
         effort = Effort.of(self.crystal)
         images = effort.images(radius)
         if not images <= self.max_images:
-            raise self._too_many("looks at {:,.0f} images of atoms", images, radius)
+            raise self._too_many("looks at {:,} images of atoms", images, radius)
         if not effort.rounding(radius) < SEARCH_MARGIN / 2:
             msg = (
                 f"rounding may move atoms by {effort.rounding(radius):.2g} A in a search within {radius:.4g} A; "
@@ -143,11 +143,11 @@ class BackendSearch(NamedTuple):
         if effort.atoms**2 * effort.cells(radius) > 2 * self.max_images:
             expected = effort.neighbors(radius)
             if not expected <= 2 * self.max_images:
-                raise self._too_many("finds about {:,.0f} neighbours", expected, radius)
+                raise self._too_many("finds about {:,} neighbours", expected, radius)
 
     def _too_many(self, what: str, number: float, radius: float) -> StructureError:
         return StructureError(
-            f"a search within {radius:.4g} A {what.format(number)}; required: at most {self.max_images:,} "
+            f"a search within {radius:.4g} A {what.format(math.ceil(number))}; required: at most {self.max_images:,} "
             "(max_images). Is the cell reduced, and are its atoms where they should be?"
         )
 

@@ -24,7 +24,8 @@ enum { FOUND = 0, LEFT = -1 };
 #define GROWTH 1.3
 #define MARGIN 1e-6                 /* A; a relation is looked at if it may lie so much beyond the radius */
 #define MAX_STEPS 3e7               /* of a search, about 0.2 s */
-#define BORDER 0.15                 /* A; as in lazygraph/graphs/effort.py, and the next three */
+#define BORDER 0.15                 /* A; as in lazygraph/graphs/effort.py, and the next four */
+#define HAIR 1e-8
 #define LEAST_BOX 1.0               /* A */
 #define IMAGES_A_BOX 8.0
 #define ROUNDING 0x1p-48
@@ -51,8 +52,8 @@ typedef struct {
     double q0, q1, q2, p10, p20, p21;
     double defect; /* lengths of the lattice vectors multiplied, over the volume: 1 for a right-angled cell */
     double lengths;
-    double inverse[3], spread[3], edges[3], skew, far; /* lazygraph/graphs/effort.py */
-    double most;                                       /* images that may be looked at, neighbours that may be found */
+    double inverse[3], low[3], high[3], edges[3], skew, far; /* lazygraph/graphs/effort.py */
+    double most; /* images that may be looked at, neighbours that may be found */
 } Cell;
 
 static double dot(const double *u, const double *v) { return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]; }
@@ -89,7 +90,7 @@ static void cross(const double *u, const double *v, double *out) {
 /* Effort.of */
 static void measure(Cell *cell) {
     const double *m = cell->lattice;
-    double normal[3], volume = 0, length[3], most[3];
+    double normal[3], volume = 0, length[3], most[3], spread[3];
     for (int c = 0; c < 3; c++) {
         cross(m + 3 * ((c + 1) % 3), m + 3 * ((c + 2) % 3), normal);
         if (c == 0) volume = fabs(dot(m, normal));
@@ -100,22 +101,25 @@ static void measure(Cell *cell) {
             low = fmin(low, cell->frac[3 * i + c]);
             high = fmax(high, cell->frac[3 * i + c]);
         }
-        cell->spread[c] = high - low;
+        cell->low[c] = low;
+        cell->high[c] = high;
+        spread[c] = high - low;
         most[c] = fmax(fabs(low), fabs(high)) + 1.0;
     }
     for (int k = 0; k < 3; k++)
-        cell->edges[k] =
-            cell->spread[0] * fabs(m[k]) + cell->spread[1] * fabs(m[3 + k]) + cell->spread[2] * fabs(m[6 + k]);
+        cell->edges[k] = spread[0] * fabs(m[k]) + spread[1] * fabs(m[3 + k]) + spread[2] * fabs(m[6 + k]);
     cell->skew = fmax(length[0] * cell->inverse[0], fmax(length[1] * cell->inverse[1], length[2] * cell->inverse[2]));
     cell->far = most[0] * length[0] + most[1] * length[1] + most[2] * length[2];
 }
 
 /* Whether the plain search would look at so many images as it may, and miss nothing by rounding. */
 static int allowed(const Cell *cell, double radius) {
-    double cells[3], box = fmax(radius, LEAST_BOX), boxes = 1;
+    double cells[3] = {1, 1, 1}, box = fmax(radius, LEAST_BOX), boxes = 1;
     for (int c = 0; c < 3; c++) {
-        int repeats = cell->repeats >> c & 1;
-        cells[c] = repeats ? cell->spread[c] + 2.0 * ((radius + BORDER) * cell->inverse[c]) + 4.0 : 1.0;
+        if (cell->repeats >> c & 1) {
+            double steps = ceil((radius + BORDER) * cell->inverse[c]);
+            cells[c] = ceil(cell->high[c] + steps + HAIR) - floor(cell->low[c] - steps - HAIR);
+        }
         boxes *= cell->edges[c] / box + 3.0;
     }
     double images = (double)cell->atoms * (cells[0] * cells[1] * cells[2]) + IMAGES_A_BOX * boxes;

@@ -87,7 +87,7 @@ class AseDbSource:
         query = "SELECT id FROM systems WHERE id >= ? ORDER BY id LIMIT ?"
         with closing(sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if not connection.execute(STORED).fetchone():
-                msg = f"cannot read {self.path}: it stores no table 'systems'; required: an sqlite database written by ASE"
+                msg = f"cannot read {self.path}: no table 'systems'; required: an sqlite database written by ASE"
                 raise UnreadableInput(msg)
             return [row_id for (row_id,) in connection.execute(query, (first, limit))]
 

@@ -30,6 +30,8 @@ SITE = re.compile(r"([A-Z][a-z]?)(?:\d+[A-Za-z]?\d*[+-]?|[+-]\d*)?")
 BLOCK = re.compile(rb"(?:\s|#[^\n]*\n)*+data_", re.IGNORECASE)
 SAME_POSITION = 1e-4  # fractional; pymatgen's site_tolerance
 IDEAL_FRACTION = 1e-4  # relative; pymatgen's frac_tolerance
+MAX_OPERATIONS = 2_000  # of a file; each is compared with all others, and a great cell may list a group several times
+PAIRS_AT_ONCE = 1 << 20  # positions compared with positions
 WHOLE = 1e-8  # how far an occupancy may be from 1
 
 
@@ -171,6 +173,9 @@ def _operations(block: gemmi.cif.Block) -> tuple[NDArray[np.float64], NDArray[np
     if found is None:
         raise _ForPymatgen
     texts = [gemmi.cif.as_string(text) for text in found]
+    if len(texts) > MAX_OPERATIONS:
+        msg = f"found {len(texts):,} symmetry operations; required: at most {MAX_OPERATIONS:,}, a space group has 192"
+        raise UnreadableInput(msg)
     if len(texts) == 1 and texts[0].replace(" ", "").lower() == "x,y,z":
         return None
     try:
@@ -201,14 +206,17 @@ def _expand(
     positions = np.concatenate(kept)
     of_site = np.repeat(np.arange(len(sites)), [len(k) for k in kept])
     # two orbits are disjoint or the same, so one image of each site tells
-    site, position = np.nonzero(_same(images[:, 0], positions))
-    other = np.flatnonzero(of_site[position] != site)
-    if len(other):
-        msg = (
-            f"symmetry puts sites {site[other[0]]} and {of_site[position[other[0]]]} on one position; "
-            "required: one whole atom per position"
-        )
-        raise StructureError(msg)
+    step = max(1, PAIRS_AT_ONCE // len(positions))
+    for first in range(0, len(sites), step):
+        site, position = np.nonzero(_same(images[first : first + step, 0], positions))
+        site += first
+        other = np.flatnonzero(of_site[position] != site)
+        if len(other):
+            msg = (
+                f"symmetry puts sites {site[other[0]]} and {of_site[position[other[0]]]} on one position; "
+                "required: one whole atom per position"
+            )
+            raise StructureError(msg)
     return positions, of_site
 
 

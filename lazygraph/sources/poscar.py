@@ -69,7 +69,9 @@ def parse_poscar(text: str) -> Crystal:
         elements = _elements_of_vasp4(lines[0], counts, [row[6 if selective else 3 :][:1] for row in rows])
     numbers = symbols_to_numbers(elements)
     if mode in "cCkK":
-        return Crystal.from_cartesian(lattice, np.array(coords).reshape(-1, 3) * scale, numbers)
+        with np.errstate(over="ignore"):  # the crystal refuses infinity
+            places = np.array(coords).reshape(-1, 3) * scale
+        return Crystal.from_cartesian(lattice, places, numbers)
     return Crystal(lattice, coords, numbers)
 
 
@@ -83,7 +85,8 @@ def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     # vectors in a plane are left as they are, for the crystal to refuse
     if len(scale) == 1 and scale[0] < 0 and (volume := abs(np.linalg.det(vectors))) > MIN_CELL_VOLUME:
         scale = (-scale / volume) ** (1 / 3)
-    return np.array(vectors) * scale, scale
+    with np.errstate(over="ignore"):  # the crystal refuses infinity
+        return np.array(vectors) * scale, scale
 
 
 def _species(lines: list[str]) -> tuple[list[str], list[int], int]:

@@ -172,7 +172,8 @@ class Plan:
 
     def save(self, layout: Layout) -> None:
         """Write the plan: from here on its shards can be made."""
-        write_atomic(layout.plan, canonical_json(self.to_json()))
+        # In ASCII: a path may hold bytes that UTF-8 cannot write.
+        write_atomic(layout.plan, json.dumps(self.to_json(), sort_keys=True, allow_nan=False).encode())
 
     @classmethod
     def load(cls, layout: Layout) -> Plan:

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, OutputExists
+from lazygraph.errors import CorruptDataset, InputError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
-from lazygraph.writing.rows import ShardRows, finished
+from lazygraph.writing.rows import Maker, ShardRows, finished
 from lazygraph.writing.splits import SPLITS, SplitRule
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
@@ -59,17 +60,19 @@ class _Table:
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
 
 
-def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
-    """Put the shards of a plan together and publish the dataset. The caller holds the exclusive lock.
+def merge(hold: Hold, split: SplitRule | None = None) -> Merged:
+    """Put the shards of a plan together and publish the dataset.
 
     Args:
-        layout: where it lies.
+        hold: the exclusive lock on the place where it lies.
         split: names splits of the whole dataset, in place of those that the sources name.
 
     Raises:
         InputError: shards are missing, or not one input became a graph.
         OutputExists: the dataset that the plan adds to is not what it was.
     """
+    layout = hold.layout
+    hold.check()
     plan = Plan.load(layout)
     made = _load_rows(plan, layout)
     base = _base(plan, layout)
@@ -91,7 +94,7 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
         table = replace(table, split=split.codes(len(table.id), table.formula), splits=SPLITS)
     quarantine = _quarantine(plan, rejected, base, layout)
     manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
-    publish(layout, layout.dataset, manifest)
+    publish(hold, layout.dataset, manifest)
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
 
 
@@ -131,7 +134,11 @@ def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
 
 
 def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
-    found = [finished(layout, task) for task in range(len(plan.tasks))]
+    maker = Maker.of(plan)
+    found = [finished(layout, task, maker) for task in range(len(plan.tasks))]
+    for task, rows in enumerate(found):
+        if rows is None:
+            _refuse_another_maker(layout, task, maker)
     missing = [task for task, rows in enumerate(found) if rows is None]
     if missing:
         numbers = ", ".join(map(str, missing[:10])) + ("..." if len(missing) > 10 else "")
@@ -144,6 +151,26 @@ def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
     for rows in made:
         rows.file.check(layout.dataset)
     return made
+
+
+def _refuse_another_maker(layout: Layout, task: int, maker: Maker) -> None:
+    """Say so where a shard is there and was made for another plan, or with other versions."""
+    try:
+        found = ShardRows.load(layout.done(task)).maker
+    except (FileNotFoundError, CorruptDataset):
+        return
+    if found is None or found == maker:
+        return  # its shard is gone: it is made again
+    msg = (
+        f"shard {task} in {layout.partial} was made for the plan {found.title} with {_packages(found)}; the plan there "
+        f"is {maker.title} with {_packages(maker)}. Run the command that made this plan again, or 'lazygraph-write "
+        f"shard {layout.final.name} --task {task}': it makes the shard again"
+    )
+    raise OutputExists(msg)
+
+
+def _packages(maker: Maker) -> str:
+    return ", ".join(f"{name} {version}" for name, version in maker.versions.items())
 
 
 def _base(plan: Plan, layout: Layout) -> Store | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lazygraph.errors import StorageError, WorkerDied
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.plan import Plan
 from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
 
@@ -86,6 +87,7 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
         WorkerDied: they die again and again, and neither a shard is finished in between nor a killing input found.
     """
     layout = Layout.of(final)
+    plan = Plan.load(layout).digest
     waiting = dict.fromkeys(tasks)
     deaths = fruitless = found = 0
     while waiting:
@@ -96,7 +98,7 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
                     fruitless = 0
                     yield made
         except BrokenProcessPool as error:
-            now = sum(len(condemned(layout.at(task))) for task in tasks)
+            now = sum(len(condemned(layout.at(task, plan))) for task in tasks)
             fruitless = 1 if now > found else fruitless + 1
             found, deaths = now, deaths + 1
             if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:

@@ -82,7 +82,7 @@ def salvage(
     manifest = Manifest.load(source)
     manifest.check_writable(source)
     layout = Layout.of(output)
-    with exclusive(layout):
+    with exclusive(layout) as hold:
         if layout.final.exists() or layout.plan.exists():
             there = layout.final if layout.final.exists() else layout.partial
             msg = f"{there} exists; choose another name for what is salvaged"
@@ -107,7 +107,7 @@ def salvage(
             provenance=_provenance(manifest, len(lost), notes),
             content_id=content_id(manifest.recipe, manifest.schema, (digest.tobytes() for digest in digests)),
         )
-        publish(layout, layout.dataset, new)
+        publish(hold, layout.dataset, new)
     return Salvage(layout.final, manifest.graphs, len(ids), tuple(graphs), notes)
 
 

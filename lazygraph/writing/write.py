@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.merge import Merged, already_merged, merge, published
+from lazygraph.writing.owned import is_dataset, partial_files, remove_empty
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
+from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
 from lazygraph.writing.splits import SplitRule
 
@@ -125,7 +126,7 @@ def write(
     if overwrite + append + retry_quarantined > 1:
         msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
         raise InputError(msg)
-    with exclusive(layout) as finished:
+    with exclusive(layout) as hold:
         check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
         sources = open_sources(source, format=format, id_key=id_key)
         if retry_quarantined:
@@ -137,16 +138,17 @@ def write(
         else:
             new = make_plan(sources, spec or make_spec("comformer"), options, layout.staged())
         # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
-        if (finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
+        if (hold.finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
             if merged := already_merged(new, layout, rule):
                 return _report(merged, layout, begin)
             if not (overwrite or adds):
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
-        _begin(new, layout)
-        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task) is None]
+        new = _begin(new, layout)
+        maker = Maker.of(new)
+        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
         counts = [task.count for task in new.tasks]
         make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
-        merged = merge(layout, rule)
+        merged = merge(hold, rule)
     return _report(merged, layout, begin)
 
 
@@ -175,8 +177,7 @@ def plan(
             raise _exists(layout, "of the same recipe")
         sources = open_sources(source, format=format, id_key=id_key)
         new = make_plan(sources, spec, _options(labels, units, level, shard_size), layout.staged())
-        _begin(new, layout)
-    return new
+        return _begin(new, layout)
 
 
 def finish(path: str | os.PathLike[str]) -> Report:
@@ -186,8 +187,8 @@ def finish(path: str | os.PathLike[str]) -> Report:
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
-    with exclusive(layout) as finished:
-        merged = published(layout) if finished and not layout.plan.exists() else merge(layout)
+    with exclusive(layout) as hold:
+        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
     return _report(merged, layout, begin)
 
 
@@ -197,10 +198,10 @@ def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool
     Raises:
         OutputExists, DatasetNotFound: with what is there, and what to do.
     """
-    if not (layout.final / MANIFEST).exists():
-        if adds:
-            msg = f"there is no dataset at {layout.final} to add to; write one first"
-            raise DatasetNotFound(msg)
+    if adds and not (layout.final / MANIFEST).exists():
+        msg = f"there is no dataset at {layout.final} to add to; write one first"
+        raise DatasetNotFound(msg)
+    if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
             msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
@@ -221,13 +222,18 @@ def _exists(layout: Layout, found: str) -> OutputExists:
     )
 
 
-def _begin(new: Plan, layout: Layout) -> None:
-    """Save a plan, or take up the same one where it was left."""
+def _begin(new: Plan, layout: Layout) -> Plan:
+    """Save a plan, or take up the same one where it was left; the plan that counts."""
     if layout.plan.exists():
-        check_same_work(Plan.load(layout), new, layout)
-    shutil.rmtree(layout.spools, ignore_errors=True)
-    layout.staged().spools.rename(layout.spools)
+        stored = Plan.load(layout)
+        check_same_work(stored, new, layout)
+        new = replace(new, dictionary=stored.dictionary)  # which the shards that are made already need
+    layout.spools.mkdir(exist_ok=True)
+    for path in partial_files(layout.partial, layout.staged().spools.name):
+        path.replace(layout.spools / path.name)
+    remove_empty(layout.partial, layout.staged().spools.name)
     new.save(layout)
+    return new
 
 
 def _options(

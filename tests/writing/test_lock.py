@@ -202,8 +202,8 @@ def test_threads_that_take_turns_never_work_at_once(tmp_path):
             try:
                 with exclusive(layout):
                     inside.append(1)
-                    (layout.partial / "work").mkdir(exist_ok=False)
-                    (layout.partial / "work" / "file").write_text("mine")
+                    layout.spools.mkdir(exist_ok=False)
+                    layout.spool(0).write_text("mine")
                     if len(inside) != 1:
                         wrong.append(len(inside))
                     inside.pop()

@@ -58,7 +58,11 @@ def make_shard(final: Path, task: int) -> Made:
     if rows is None:
         _check_versions(plan)
         with watched(layout.at(task, maker.plan)) as watch:
-            rows = _make(plan, task, layout, watch, maker)
+            try:
+                rows = _make(plan, task, layout, watch, maker)
+            except Exception:
+                _check_in_place(maker, layout)  # else the reason: files of this plan are gone, say
+                raise
             _check_in_place(maker, layout)
             rows.save(layout.done(task))
     return Made(task, len(rows.id), len(rows.rejected))

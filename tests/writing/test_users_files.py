@@ -222,11 +222,6 @@ IN_PARTIAL = (
     ".git/config",
     f".thesis.tex.{HASH}.tmp",
 )
-FINISHED = {
-    "write": lambda path, write: write([("a", lg.Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]))], path),
-    "ready-made": lambda path, write: ready_made(path),
-    "given up": given_up,
-}
 
 
 def given_up(path, write):
@@ -234,6 +229,13 @@ def given_up(path, write):
         write([("a", object())], path)
     assert not path.exists()
     write("prototypes:4", path)
+
+
+FINISHED = {
+    "write": lambda path, write: write([("a", lg.Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]))], path),
+    "ready-made": lambda path, write: ready_made(path),
+    "given up": given_up,
+}
 
 
 @pytest.mark.parametrize("work", FINISHED)

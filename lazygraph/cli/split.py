@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from lazygraph.cli.options import add_dataset, fractions
 from lazygraph.errors import InputError
+from lazygraph.format.store import Store
 from lazygraph.writing.edit import set_splits
+from lazygraph.writing.splits import Splits
 
 SUMMARY = "Name the splits of a dataset; they travel with it."
 EXAMPLES = """\
@@ -38,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
     for name, size in sizes.items():
         print(f"{name}: {size:,} graphs")
+    for note in Splits.of(Store(arguments.dataset)).notes():
+        print(f"note: {note}", file=sys.stderr)
     return 0
 
 

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     splits = parser.add_argument_group("splits")
     splits.add_argument(
-        "--split", metavar="TRAIN,VAL,TEST", help="name random splits by fractions, such as 0.8,0.1,0.1"
+        "--split",
+        metavar="TRAIN,VAL,TEST",
+        help="random splits by fractions, such as 0.8,0.1,0.1; with --append those of the new graphs, or the name of "
+        "the split that all of them go to (default with --append: the fractions that the dataset was split by)",
     )
     splits.add_argument("--seed", type=int, default=123, help="seed of the splits (default %(default)s)")
     splits.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
@@ -56,13 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
         append=arguments.append,
         retry_quarantined=arguments.retry_quarantined,
         progress=not arguments.no_progress,
-        split=None if arguments.split is None else fractions(arguments.split),
+        split=None if arguments.split is None else _split(arguments),
         seed=arguments.seed,
         group=arguments.group,
         **source_options(arguments),
     )
     print_report(report, as_json=arguments.json)
     return 1 if arguments.strict and report.quarantined else 0
+
+
+def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
+    """Fractions, or the name of a split where graphs are added."""
+    text: str = arguments.split
+    adds = arguments.append or arguments.retry_quarantined
+    return text if adds and "," not in text else fractions(text)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -77,6 +87,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "seconds": round(report.seconds, 3),
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
+            "in_no_split": report.in_no_split,
         }
         print(json.dumps(facts))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
-from lazygraph.writing.splits import SPLITS, SplitRule
+from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
 
 __all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
 
@@ -102,7 +102,8 @@ def set_splits(
 
     Args:
         path: the dataset.
-        fractions: of train, val and test; together at most 1.
+        fractions: of train, val and test; together at most 1. The dataset keeps the rule: graphs that are added later
+            are split by it.
         names: or split -> ids, such as a published split.
         seed: of the shuffle.
         group: ``formula`` keeps all crystals of one formula in one split.
@@ -118,14 +119,14 @@ def set_splits(
         raise InputError(msg)
     rule = None if fractions is None else SplitRule(fractions, seed, group)
     with _editing(path) as (hold, store):
-        layout = hold.layout
         if rule is None:
             codes, categories = _named_codes(store, names or {})
         else:
             formulas = store.column("formula") if "formula" in store.manifest.columns else None
             codes, categories = rule.codes(len(store), formulas), SPLITS
-        column = write_column(layout.edit, "split", codes, categories=categories)
-        publish(hold, layout.edit, store.manifest.with_columns({"split": column}))
+        column = write_column(hold.layout.edit, "split", codes, categories=categories)
+        manifest = store.manifest.with_columns({"split": column})
+        publish(hold, hold.layout.edit, replace(manifest, user=with_rule(manifest.user, rule)))
     return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
 
 

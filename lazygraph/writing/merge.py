@@ -22,19 +22,20 @@ from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
 from lazygraph.writing.rows import Maker, ShardRows, finished
-from lazygraph.writing.splits import SPLITS, SplitRule
+from lazygraph.writing.splits import SplitRule, Splits, recorded_rule, with_rule
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge published: the graphs and quarantined inputs that its plan added."""
+    """What a merge published: the graphs and quarantined inputs that its plan added, and what to say of the whole."""
 
     written: int
     quarantined: int
     quarantine_file: Path | None
     notes: tuple[str, ...]
+    in_no_split: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +61,17 @@ class _Table:
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
 
 
-def merge(hold: Hold, split: SplitRule | None = None) -> Merged:
+def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     """Put the shards of a plan together and publish the dataset.
 
     Args:
         hold: the exclusive lock on the place where it lies.
-        split: names splits of the whole dataset, in place of those that the sources name.
+        split: the splits of the graphs that the plan adds, in place of those that the sources name: a rule, or the
+            split that all of them go to. Without it, a split by a rule is continued with them.
 
     Raises:
-        InputError: shards are missing, or not one input became a graph.
-        OutputExists: the dataset that the plan adds to is not what it was.
+        InputError: shards are missing, not one input became a graph, or a rule cannot keep its groups together.
+        OutputExists: the dataset that the plan adds to is not what it was, or a shard is of another plan.
     """
     layout = hold.layout
     hold.check()
@@ -90,22 +92,25 @@ def merge(hold: Hold, split: SplitRule | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    if split is not None:
-        table = replace(table, split=split.codes(len(table.id), table.formula), splits=SPLITS)
+    table, rule = _with_splits(table, old, split, base)
     quarantine = _quarantine(plan, rejected, base, layout)
     manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
+    manifest = replace(manifest, user=with_rule(manifest.user, rule))
     publish(hold, layout.dataset, manifest)
-    return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
+    splits = Splits(table.split, table.splits)
+    notes = (*plan.notes, *splits.notes())
+    return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
 def published(layout: Layout) -> Merged:
     """What a dataset holds, as a merge of all of it would report it."""
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
-    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), ())
+    splits = Splits.of(Store(layout.final))
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), splits.notes(), splits.unsplit)
 
 
-def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merged | None:
+def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:
     """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
     store = Store(layout.final)
     manifest = store.manifest
@@ -117,16 +122,38 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merge
         or not all(file in manifest.provenance.inputs for file in plan.inputs)
         or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
         or wanted != {name: column.unit for name, column in manifest.labels().items()}
-        or (split is not None and not _is_split(store, split))
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
-    return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), plan.notes)
+    written = plan.entries - rejected
+    if split is not None and not _is_split(store, len(store) - written, split):
+        return None
+    splits = Splits.of(store)
+    notes = (*plan.notes, *splits.notes())
+    return Merged(written, rejected, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
-def _is_split(store: Store, rule: SplitRule) -> bool:
-    codes = rule.codes(len(store), store.column("formula"))
-    return "split" in store.manifest.columns and np.array_equal(codes, store.column("split"))
+def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
+    """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
+    found = Splits.of(store)
+    try:
+        wanted = found.with_added(old, split, recorded_rule(store.manifest), store.column("formula"))
+    except InputError:
+        return False
+    return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
+
+
+def _with_splits(
+    table: _Table, old: int, split: SplitRule | str | None, base: Store | None
+) -> tuple[_Table, SplitRule | None]:
+    """The table with the splits of its new graphs, and the rule that all of it follows."""
+    before = None if base is None else recorded_rule(base.manifest)
+    named = bool((table.split[old:] != NO_SPLIT).any())
+    splits = Splits(table.split, table.splits).with_added(old, split, before, table.formula)
+    table = replace(table, split=splits.codes, splits=splits.names)
+    if base is None:
+        return table, split if isinstance(split, SplitRule) else None
+    return table, before if split == before or (split is None and not named) else None
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
@@ -214,7 +241,7 @@ def _of_store(store: Store, plan: Plan) -> _Table:
 
 def _concatenate(parts: Sequence[_Table]) -> _Table:
     names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
-    splits = [_recode(part, names) for part in parts]
+    splits = [Splits(part.split, part.splits).recoded(names).codes for part in parts]
     labels = {}
     for name in dict.fromkeys(name for part in parts for name in part.labels):
         shape = next(part.labels[name].shape[1:] for part in parts if name in part.labels)
@@ -223,16 +250,6 @@ def _concatenate(parts: Sequence[_Table]) -> _Table:
         )
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
     return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
-
-
-def _recode(part: _Table, names: Sequence[str]) -> NDArray[np.uint8]:
-    """Split codes that count in ``names`` instead of in the part's own names."""
-    if len(names) >= NO_SPLIT:
-        msg = f"found {len(names)} splits; required: at most {NO_SPLIT - 1}"
-        raise InputError(msg)
-    codes = np.full(256, NO_SPLIT, np.uint8)
-    codes[: len(part.splits)] = [names.index(name) for name in part.splits]
-    return codes[part.split]
 
 
 def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected]]:
@@ -313,7 +330,7 @@ def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) ->
     for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
         yield name, write_column(folder, name, unsigned(counts))
     yield "formula", write_column(folder, "formula", table.formula)
-    if (table.split != NO_SPLIT).any():
+    if table.splits:
         yield "split", write_column(folder, "split", table.split, categories=table.splits)
     for name, values in table.labels.items():
         unit = units.get(name) if old is None or name not in old.columns else old.columns[name].unit

@@ -12,6 +12,7 @@ from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as make_spec
 from lazygraph.sources.detect import open_sources
@@ -24,7 +25,7 @@ from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_pla
 from lazygraph.writing.pool import make_shards
 from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.splits import SplitRule, Splits
 
 __all__ = ["Report", "finish", "plan", "write"]
 
@@ -40,6 +41,7 @@ class Report:
         seconds: time taken, all included.
         quarantine_file: where the reasons are listed, if there are any.
         notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
+        in_no_split: graphs of the dataset that are in none of its splits, where it has splits.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Report:
     seconds: float
     quarantine_file: Path | None = None
     notes: tuple[str, ...] = ()
+    in_no_split: int = 0
 
 
 def write(
@@ -65,7 +68,7 @@ def write(
     id_key: str | None = None,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
-    split: Sequence[float] | None = None,
+    split: Sequence[float] | str | None = None,
     seed: int = 123,
     group: str | None = None,
     level: int = 9,
@@ -92,7 +95,9 @@ def write(
         id_key: the key or column that holds the ids.
         labels: the labels to keep; all numeric ones unless said.
         units: name -> unit of labels.
-        split: fractions of train, val and test.
+        split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
+            that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
+            that lack them, and the old ones stay where they are.
         seed: seed of the split.
         group: ``formula`` keeps crystals of one formula in one split.
         level: zstd level, 1 to 22.
@@ -117,7 +122,7 @@ def write(
     begin = time.perf_counter()
     layout = Layout.of(path)
     spec = make_spec(graph) if isinstance(graph, str) else graph
-    rule = None if split is None else SplitRule(tuple(split), seed, group)
+    rule = _split(split, seed, group, adds=append or retry_quarantined)
     options = _options(labels, units, level, shard_size)
     adds = append or retry_quarantined
     if workers is not None and workers < 1:
@@ -128,6 +133,7 @@ def write(
         raise InputError(msg)
     with exclusive(layout) as hold:
         check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+        _check_split(rule, layout)
         sources = open_sources(source, format=format, id_key=id_key)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
@@ -250,6 +256,26 @@ def _options(
     return WriteOptions(None if labels is None else tuple(labels), dict(units or {}), level, shard_size)
 
 
+def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:
+    if isinstance(split, str) and not adds:
+        msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
+        raise InputError(msg)
+    return split if split is None or isinstance(split, str) else SplitRule(tuple(split), seed, group)
+
+
+def _check_split(split: SplitRule | str | None, layout: Layout) -> None:
+    """Refuse the name of a split that the dataset does not have, before work begins."""
+    if isinstance(split, str):
+        Splits.of(Store(layout.final)).check_name(split)
+
+
 def _report(merged: Merged, layout: Layout, begin: float) -> Report:
-    seconds = time.perf_counter() - begin
-    return Report(layout.final, merged.written, merged.quarantined, seconds, merged.quarantine_file, merged.notes)
+    return Report(
+        layout.final,
+        merged.written,
+        merged.quarantined,
+        time.perf_counter() - begin,
+        merged.quarantine_file,
+        merged.notes,
+        merged.in_no_split,
+    )

@@ -8,6 +8,7 @@ import os
 import sys
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.cli.output import printable
 from lazygraph.writing.write import Report, write
 
 SUMMARY = "Convert structures, build their graphs in parallel, and write them as a dataset."
@@ -78,7 +79,7 @@ def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     if as_json:
         facts = {
             "path": os.fspath(report.path),
@@ -92,6 +93,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
         print(json.dumps(facts))
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    print(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    path = printable(str(report.path))
+    print(f"wrote {report.written:,} graphs to {path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     if report.quarantined:
-        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")
+        where = printable(str(report.quarantine_file))
+        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {where}")

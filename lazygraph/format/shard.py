@@ -132,7 +132,7 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
 
 def _fill_environment(path: Path, records: Sequence[bytes], map_size: int) -> None:
     with lmdb.open(
-        os.fspath(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
+        os.fsencode(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
         meminit=True, max_dbs=0,
     ) as environment, environment.begin(write=True) as transaction:  # fmt: skip
         for number, record in enumerate(records):

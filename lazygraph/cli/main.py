@@ -7,77 +7,71 @@ Exit codes: 0 done, 1 done with quarantined inputs or problems found, 2 wrong us
 from __future__ import annotations
 
 import argparse
-import os
+import importlib
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from lazygraph.cli import (
-    doctor,
-    gc,
-    info,
-    labels,
-    merge,
-    plan,
-    predict,
-    salvage,
-    shard,
-    show,
-    split,
-    stats,
-    train,
-    verify,
-    write,
-)
 from lazygraph.cli.output import printable
+from lazygraph.cli.streams import ReaderLeft, say, standard_streams
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
-__all__ = ["main", "main_write"]
+__all__ = ["COMMANDS", "main", "main_write"]
 
-COMMANDS = {
-    "write": write,
-    "plan": plan,
-    "shard": shard,
-    "merge": merge,
-    "info": info,
-    "show": show,
-    "stats": stats,
-    "verify": verify,
-    "salvage": salvage,
-    "labels": labels,
-    "split": split,
-    "gc": gc,
-    "doctor": doctor,
-    "train": train,
-    "predict": predict,
-}
+# Each is a module beside this one, imported where Ctrl-C is one line already.
+COMMANDS = (
+    "write",
+    "plan",
+    "shard",
+    "merge",
+    "info",
+    "show",
+    "stats",
+    "verify",
+    "salvage",
+    "labels",
+    "split",
+    "gc",
+    "doctor",
+    "train",
+    "predict",
+)
 WRITE_COMMANDS = ("plan", "shard", "merge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``lazygraph COMMAND ...``."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        _configure(commands.add_parser(name, help=module.SUMMARY), name)
-    return _run(parser.parse_args(arguments))
+    return _run(_parse, arguments)
 
 
 def main_write(arguments: Sequence[str] | None = None) -> int:
     """``lazygraph-write SOURCE... -o NAME.lg``, and ``lazygraph-write plan|shard|merge``."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return _run(_parse_write, arguments)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        _configure(commands.add_parser(name, help=_module(name).SUMMARY), name)
+    return parser.parse_args(arguments)
+
+
+def _parse_write(arguments: list[str]) -> argparse.Namespace:
     name = "write"
     if arguments and arguments[0] in WRITE_COMMANDS:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
     parser = argparse.ArgumentParser(prog=program)
     _configure(parser, name)
-    return _run(parser.parse_args(arguments))
+    return parser.parse_args(arguments)
 
 
 def _configure(parser: argparse.ArgumentParser, name: str) -> None:
-    command = COMMANDS[name]
+    command = _module(name)
     parser.description, parser.epilog = command.SUMMARY, command.EXAMPLES
     parser.formatter_class, parser.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
     command.add_arguments(parser)
@@ -85,20 +79,37 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(run=command.run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _module(command: str) -> Any:
+    return importlib.import_module(f"lazygraph.cli.{command}")
+
+
+def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] | None) -> int:
+    """Parse and run a command; ``given`` is None where it is a program of its own."""
+    if given is None:
+        _be_a_program()
+    trace = False
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with standard_streams():
+            arguments = parse(list(sys.argv[1:] if given is None else given))
+            trace = arguments.traceback
+            code: int = arguments.run(arguments)
+    except ReaderLeft:
+        code = 0
     except KeyboardInterrupt:
-        print("lazygraph: interrupted; what is finished is kept: run the same command again to go on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) left: no error, and nothing more may be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        say("lazygraph: interrupted; what is finished is kept: run the same command again to go on")
+        code = 130
     except (LazyGraphError, OSError) as error:
-        if arguments.traceback:
-            traceback.print_exc()
-        print("lazygraph: error:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
-        return 3 if isinstance(error, CorruptDataset) else 2
+        if trace:
+            say(traceback.format_exc().rstrip())
+        say("lazygraph: error: " + "\n".join(map(printable, str(error).split("\n"))))
+        code = 3 if isinstance(error, CorruptDataset) else 2
+    if given is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done and said: Ctrl-C may cut short what Python tidies up
     return code
+
+
+def _be_a_program() -> None:
+    """Texts that the terminal's encoding lacks are escaped, and a warning is one line."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: f"lazygraph: warning: {printable(str(message))}\n"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import sys
 
 from lazygraph.cli.options import add_dataset, fractions
+from lazygraph.cli.output import printable
 from lazygraph.errors import InputError
+from lazygraph.format.store import Store
+from lazygraph.sources.table import read_text
 from lazygraph.writing.edit import set_splits
+from lazygraph.writing.splits import Splits
 
 SUMMARY = "Name the splits of a dataset; they travel with it."
 EXAMPLES = """\
@@ -38,13 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
     for name, size in sizes.items():
         print(f"{name}: {size:,} graphs")
+    for note in Splits.of(Store(arguments.dataset)).notes():
+        print(f"note: {printable(note)}", file=sys.stderr)
     return 0
 
 
 def _read(path: str) -> dict[str, list[str]]:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = json.loads(read_text(path, "a JSON object of splits and their ids"))
+    except (json.JSONDecodeError, RecursionError) as error:
         msg = f"{path} is not JSON: {error}"
         raise InputError(msg) from None
     if not isinstance(data, dict) or not all(isinstance(ids, list) for ids in data.values()):

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     splits = parser.add_argument_group("splits")
     splits.add_argument(
-        "--split", metavar="TRAIN,VAL,TEST", help="name random splits by fractions, such as 0.8,0.1,0.1"
+        "--split",
+        metavar="TRAIN,VAL,TEST",
+        help="random splits by fractions, such as 0.8,0.1,0.1; with --append those of the new graphs, or the name of "
+        "the split that all of them go to (default with --append: the fractions that the dataset was split by)",
     )
     splits.add_argument("--seed", type=int, default=123, help="seed of the splits (default %(default)s)")
     splits.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
@@ -71,7 +74,7 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
         append=arguments.append,
         retry_quarantined=arguments.retry_quarantined,
         progress=not arguments.no_progress,
-        split=None if arguments.split is None else fractions(arguments.split),
+        split=None if arguments.split is None else _split(arguments),
         seed=arguments.seed,
         group=arguments.group,
         **source_options(arguments),
@@ -100,10 +103,17 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
         yield [os.fspath(path) if one == STDIN else one for one in source]
 
 
+def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
+    """Fractions, or the name of a split where graphs are added."""
+    text: str = arguments.split
+    adds = arguments.append or arguments.retry_quarantined
+    return text if adds and "," not in text else fractions(text)
+
+
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     if as_json:
         facts = {
             "path": os.fspath(report.path),
@@ -113,13 +123,14 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "recipe": None if report.recipe is None else report.recipe.to_json(),
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
+            "in_no_split": report.in_no_split,
         }
         print(json.dumps(facts))
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    took = f"in {report.seconds:.1f} s ({rate:,.0f} a second)"
-    print(printable(f"wrote {report.written:,} graphs to {report.path} {took}"))
+    path = printable(str(report.path))
+    print(f"wrote {report.written:,} graphs to {path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     print(printable(f"recipe: {report.recipe}"))
     if report.quarantined:
-        reasons = f"the reasons are in {report.quarantine_file}"
-        print(printable(f"{report.quarantined:,} inputs could not become graphs; {reasons}"))
+        where = printable(str(report.quarantine_file))
+        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {where}")

@@ -12,7 +12,7 @@ from typing import Any
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import ID_KEYS
 
-__all__ = ["read_table"]
+__all__ = ["read_table", "read_text"]
 
 
 def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[str, dict[str, Any]]:
@@ -25,10 +25,10 @@ def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[
     Raises:
         UnreadableInput: the file cannot be read, has no column of ids, or has an id twice.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")
+    text = read_text(path, "a CSV with a header, a JSON list of objects, or JSONL")
     try:
         rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else list(csv.DictReader(text.splitlines()))
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         msg = f"{path} is neither a CSV with a header, a JSON list of objects, nor JSONL: {error}"
         raise UnreadableInput(msg) from None
     if not rows or not all(isinstance(row, Mapping) for row in rows):
@@ -48,6 +48,27 @@ def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[
             raise UnreadableInput(msg)
         table[graph_id] = {name: value for name, value in row.items() if name and name != key}
     return table
+
+
+def read_text(path: str | os.PathLike[str], required: str) -> str:
+    """The text of a file that the user named.
+
+    Args:
+        path: the file; UTF-8, with or without a byte-order mark.
+        required: what it has to be, for the error.
+
+    Raises:
+        UnreadableInput: there is no such file, it cannot be read, or it is not text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        msg = f"there is no file {path}; required: {required}"
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}; required: {required}"
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); required: {required}, unpacked"
+    raise UnreadableInput(msg)
 
 
 def _json_rows(text: str) -> list[Any]:

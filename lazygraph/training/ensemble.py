@@ -80,6 +80,7 @@ def train_ensemble(
         seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
         waited=sum(run["waited"] for run in runs) / members,
         quarantined=runs[0]["quarantined"],
+        in_no_split=runs[0]["in_no_split"],
     )
     if first:
         _write(results, targets)

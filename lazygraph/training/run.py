@@ -14,6 +14,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lazygraph.errors import InputError, LabelError
 from lazygraph.format.files import write_atomic
@@ -48,6 +49,7 @@ class Results:
         seconds: of ``opening``, ``training`` (with validation, and what was before a stop), ``predicting``.
         waited: the share of the time of training steps in which the device waited for data.
         quarantined: inputs of the dataset that could not become graphs.
+        in_no_split: graphs that are in none of the dataset's splits train, val and test, and were not used.
     """
 
     scores: Scores
@@ -59,6 +61,7 @@ class Results:
     seconds: dict[str, float]
     waited: float
     quarantined: int
+    in_no_split: int
 
     def to_json(self) -> dict[str, Any]:
         """All but the predictions, as plain values."""
@@ -70,6 +73,7 @@ class Results:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "waited": round(self.waited, 4),
             "quarantined": self.quarantined,
+            "in_no_split": self.in_no_split,
         }
 
 
@@ -101,10 +105,14 @@ def train(
         LabelError: a target that the dataset does not have, or that no training graph has.
         RecipeMismatch: graphs that the model cannot use; the message says which preset it needs.
         OutputExists: the folder holds another run, or a finished one.
+
+    Warns:
+        UserWarning: graphs of the dataset are in no split, and so are not used.
     """
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())
     dataset, module, data = prepare(path, options)
+    unused = _warn_of_unused(dataset, data)
     own = options.to_json() | {"dataset": {"content_id": dataset.content_id}}
     folder.check(own)
     clock = Progress(folder.metrics, data.train)
@@ -133,7 +141,7 @@ def train(
     quarantine = dataset.manifest.quarantine
     results = Results(
         scores, baseline, found, checkpoint, folder, trainer.current_epoch, times, clock.waited,
-        0 if quarantine is None else quarantine.count,
+        0 if quarantine is None else quarantine.count, unused,
     )  # fmt: skip
     if trainer.is_global_zero:
         _write(results, targets)
@@ -177,6 +185,18 @@ def prepare(
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
     return dataset, GraphModule(network, learned, options, stored), data
+
+
+def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int:
+    """How many graphs are in none of the dataset's own splits; of ratios, whoever gave them knows what they leave."""
+    unused = len(dataset) - sum(map(len, data.splits.values())) if has_splits(dataset) else 0
+    if unused:
+        msg = (
+            f"{unused:,} of the {len(dataset):,} graphs of {Path(dataset.path).name} are in none of the splits train, "
+            "val and test, so this run does not use them; 'lazygraph split' splits the whole dataset"
+        )
+        rank_zero_warn(msg, category=UserWarning, stacklevel=4)
+    return unused
 
 
 def _best(kept: Kept, folder: Folder) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from lazygraph.errors import InputError, OutputExists
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
-from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Compressor, pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
@@ -22,6 +22,7 @@ from lazygraph.writing.infer import Arrays, SchemaGuess, arrays_of
 from lazygraph.writing.labels import LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
+from lazygraph.writing.owned import is_dataset
 from lazygraph.writing.plan import versions
 from lazygraph.writing.publish import publish
 from lazygraph.writing.rows import RowBuffer, ShardRows
@@ -96,7 +97,7 @@ class GraphWriter:
         self._layout = Layout.of(path)
         self._units, self._level = dict(units or {}), level
         self._held = ExitStack()
-        self._held.enter_context(exclusive(self._layout))
+        self._hold = self._held.enter_context(exclusive(self._layout))
         try:
             self._refuse_what_is_there(overwrite=overwrite)
         except BaseException:
@@ -175,7 +176,7 @@ class GraphWriter:
             schema = self._schema or self._settle()
             if self._frames:
                 self._finish_shard()
-            publish(self._layout, self._layout.dataset, self._manifest(schema))
+            publish(self._hold, self._layout.dataset, self._manifest(schema))
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +192,7 @@ class GraphWriter:
 
     def _refuse_what_is_there(self, *, overwrite: bool) -> None:
         final = self._layout.final
-        if final.exists() and not (overwrite and (final / MANIFEST).exists()):
+        if final.exists() and not (overwrite and is_dataset(final)):
             msg = f"{final} exists; choose another name, or replace a dataset with overwrite=True"
             raise OutputExists(msg)
         if self._layout.plan.exists():

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from lazygraph.crystal import Crystal
@@ -170,6 +170,19 @@ class Plan:
             base=None if data["base"] is None else Base(*data["base"]),
         )
 
+    @property
+    def digest(self) -> str:
+        """A sha256 over all that decides the bytes of its shards: equal for the same work, wherever the input lies."""
+        dictionary = None if self.dictionary is None else self.dictionary.sha256
+        return hashlib.sha256(canonical_json(self._identity() | {"dictionary": dictionary})).hexdigest()
+
+    @property
+    def title(self) -> str:
+        """The plan in words, for errors: the beginning of its digest, recipe, number of inputs and sources."""
+        sources = ", ".join(source["name"] for source in self.sources[:3]) + ", ..." * (len(self.sources) > 3)
+        recipe = repr(GraphSpec.from_json(self.recipe))
+        return f"{self.digest[:12]} ({recipe}, {self.entries or 'quarantined'} inputs of {sources})"
+
     def save(self, layout: Layout) -> None:
         """Write the plan: from here on its shards can be made."""
         # In ASCII: a path may hold bytes that UTF-8 cannot write.
@@ -218,8 +231,9 @@ class Plan:
             {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
             for s in self.sources
         ]
-        # The dictionary follows from the rest, and notes are told, not made into graphs. How long an input may take
-        # may be changed for the rest of the work, as the number of workers may: it depends on the machine anyway.
+        # The dictionary follows from the rest (``digest`` has it all the same), and notes are not made into graphs. How
+        # long an input may take may be changed for the rest of the work, as the number of workers may: it depends on
+        # the machine anyway.
         del out["dictionary"], out["notes"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
@@ -332,6 +346,11 @@ def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Ent
 
 def versions() -> dict[str, str]:
     """The versions of what decides edges and bytes."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     names = ("lazygraph", "numpy", "pymatgen-core", "pymatgen", "gemmi", "ase", "zstandard", "lmdb", "msgpack")
     return {name: importlib.metadata.version(name) for name in names if _installed(name)}
 

@@ -21,9 +21,9 @@ from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
 from lazygraph.writing.labels import LabelSet
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Plan, read_task
+from lazygraph.writing.plan import Plan, read_task, versions
 from lazygraph.writing.quarantine import Rejected
-from lazygraph.writing.rows import RowBuffer, ShardRows, finished
+from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
 from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
@@ -45,25 +45,34 @@ def make_shard(final: Path, task: int) -> Made:
 
     Needs nothing but the plan's folder and the inputs, and touches no other shard: any number of processes on any
     machines may each do theirs. Publishes the shard's file first and what is known of it last, both atomically.
-    Imports neither torch nor jarvis.
+    Imports neither torch nor jarvis. A worker that was suspended, or whose run was given up, stops where it finds
+    another plan in the place of its own.
 
     Raises:
-        InputError: there is no plan, or no such shard in it, or the input is not what it was.
+        InputError: there is no plan, or no such shard in it, or it is replaced meanwhile; the input is not what it was;
+            this process has other versions than the plan was made with.
     """
     layout = Layout.of(final)
     plan = Plan.load(layout)
     if task not in range(len(plan.tasks)):
         msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
         raise InputError(msg)
-    rows = finished(layout, task)
+    maker = Maker.of(plan)
+    rows = finished(layout, task, maker)
     if rows is None:
-        with watched(layout.at(task)) as watch:
-            rows = _make(plan, task, layout, watch)
+        _check_versions(plan)
+        with watched(layout.at(task, maker.plan)) as watch:
+            try:
+                rows = _make(plan, task, layout, watch, maker)
+            except Exception:
+                _check_in_place(maker, layout)  # else the reason: files of this plan are gone, say
+                raise
+            _check_in_place(maker, layout)
             rows.save(layout.done(task))
     return Made(task, len(rows.id), len(rows.rejected))
 
 
-def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
+def _make(plan: Plan, task: int, layout: Layout, watch: Watch, maker: Maker) -> ShardRows:
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = crystal_schema(spec, labels.node)
@@ -100,8 +109,34 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
             frames.append(frame)
             rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
             rows.remarks.add(entry.id, entry.remarks)
+    _check_in_place(maker, layout)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
-    return rows.finish(file, record)
+    return rows.finish(file, record, maker)
+
+
+def _check_in_place(maker: Maker, layout: Layout) -> None:
+    """Refuse to put a shard into the folder of another plan: time has passed since this one was read."""
+    found = Plan.load(layout)
+    if found.digest != maker.plan:
+        msg = (
+            f"{layout.partial} now holds the plan {found.title}; this shard was begun for the plan {maker.title}, "
+            "so it is dropped and the other plan is left as it is"
+        )
+        raise InputError(msg)
+
+
+def _check_versions(plan: Plan) -> None:
+    here = versions()
+    if differences := [
+        f"{name} {plan.versions.get(name)} there, {here.get(name)} here"
+        for name in {**plan.versions, **here}
+        if plan.versions.get(name) != here.get(name)
+    ]:
+        msg = (
+            f"the plan was made with other versions than this process has: {'; '.join(differences)}; make all shards "
+            "of a plan with the same ones, or delete its folder and plan again"
+        )
+        raise InputError(msg)
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:

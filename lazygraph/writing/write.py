@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.store import Store
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec, check_images
 from lazygraph.graphs.spec import graph as make_spec
@@ -25,10 +25,12 @@ from lazygraph.writing.extend import plan_append, plan_retry, spec_of
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.merge import Merged, already_merged, merge, published
+from lazygraph.writing.owned import is_dataset, partial_files, remove_empty
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
+from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.splits import SplitRule, Splits
 
 __all__ = ["Report", "finish", "plan", "write"]
 
@@ -45,6 +47,7 @@ class Report:
         recipe: the recipe of the graphs; None where they came ready-made.
         quarantine_file: where the reasons are listed, if there are any.
         notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
+        in_no_split: graphs of the dataset that are in none of its splits, where it has splits.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Report:
     recipe: GraphSpec | None = None
     quarantine_file: Path | None = None
     notes: tuple[str, ...] = ()
+    in_no_split: int = 0
 
 
 def write(
@@ -74,7 +78,7 @@ def write(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
-    split: Sequence[float] | None = None,
+    split: Sequence[float] | str | None = None,
     seed: int = 123,
     group: str | None = None,
     level: int = 9,
@@ -109,7 +113,9 @@ def write(
         trust_pickle: read pickle files, which can run any code when they are loaded.
         labels: the labels to keep; all numeric ones unless said.
         units: name -> unit of labels.
-        split: fractions of train, val and test.
+        split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
+            that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
+            that lack them, and the old ones stay where they are.
         seed: seed of the split.
         group: ``formula`` keeps crystals of one formula in one split.
         level: zstd level, 1 to 22.
@@ -140,7 +146,7 @@ def write(
     begin = time.perf_counter()
     layout = Layout.of(path)
     spec = make_spec(graph) if isinstance(graph, str) else graph
-    rule = None if split is None else SplitRule(tuple(split), seed, group)
+    rule = _split(split, seed, group, adds=append or retry_quarantined)
     options = _options(
         labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
     )
@@ -152,9 +158,10 @@ def write(
     if overwrite + append + retry_quarantined > 1:
         msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
         raise InputError(msg)
-    with exclusive(layout) as finished:
+    with exclusive(layout) as hold:
         if adds:
             check_output(layout, spec, overwrite=False, adds=True)
+            _check_split(rule, layout)
         sources = open_sources(source, format=format, id_key=id_key, options=reading)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
@@ -169,16 +176,17 @@ def write(
             check_output(layout, spec, overwrite=overwrite, adds=False)
             new = make_plan(sources, spec, options, layout.staged())
         # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
-        if (finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
+        if (hold.finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
             if merged := already_merged(new, layout, rule):
                 return _report(merged, layout, begin)
             if not (overwrite or adds):
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
-        _begin(new, layout)
-        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task) is None]
+        new = _begin(new, layout)
+        maker = Maker.of(new)
+        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
         counts = [task.count for task in new.tasks]
         make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
-        merged = merge(layout, rule)
+        merged = merge(hold, rule)
     return _report(merged, layout, begin)
 
 
@@ -217,8 +225,7 @@ def plan(
             labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
         )
         new = make_plan(sources, spec, options, layout.staged())
-        _begin(new, layout)
-    return new
+        return _begin(new, layout)
 
 
 def finish(path: str | os.PathLike[str]) -> Report:
@@ -228,8 +235,8 @@ def finish(path: str | os.PathLike[str]) -> Report:
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
-    with exclusive(layout) as finished:
-        merged = published(layout) if finished and not layout.plan.exists() else merge(layout)
+    with exclusive(layout) as hold:
+        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
     return _report(merged, layout, begin)
 
 
@@ -260,10 +267,10 @@ def check_output(layout: Layout, spec: GraphSpec | None, *, overwrite: bool, add
     Raises:
         OutputExists, DatasetNotFound: with what is there, and what to do.
     """
-    if not (layout.final / MANIFEST).exists():
-        if adds:
-            msg = f"there is no dataset at {layout.final} to add to; write one first"
-            raise DatasetNotFound(msg)
+    if adds and not (layout.final / MANIFEST).exists():
+        msg = f"there is no dataset at {layout.final} to add to; write one first"
+        raise DatasetNotFound(msg)
+    if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
             msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
@@ -284,13 +291,18 @@ def _exists(layout: Layout, found: str) -> OutputExists:
     )
 
 
-def _begin(new: Plan, layout: Layout) -> None:
-    """Save a plan, or take up the same one where it was left."""
+def _begin(new: Plan, layout: Layout) -> Plan:
+    """Save a plan, or take up the same one where it was left; the plan that counts."""
     if layout.plan.exists():
-        check_same_work(Plan.load(layout), new, layout)
-    shutil.rmtree(layout.spools, ignore_errors=True)
-    layout.staged().spools.rename(layout.spools)
+        stored = Plan.load(layout)
+        check_same_work(stored, new, layout)
+        new = replace(new, dictionary=stored.dictionary)  # which the shards that are made already need
+    layout.spools.mkdir(exist_ok=True)
+    for path in partial_files(layout.partial, layout.staged().spools.name):
+        path.replace(layout.spools / path.name)
+    remove_empty(layout.partial, layout.staged().spools.name)
     new.save(layout)
+    return new
 
 
 def _options(
@@ -315,6 +327,19 @@ def _options(
     return WriteOptions(chosen, dict(units or {}), level, shard_size, most, seconds)
 
 
+def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:
+    if isinstance(split, str) and not adds:
+        msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
+        raise InputError(msg)
+    return split if split is None or isinstance(split, str) else SplitRule(tuple(split), seed, group)
+
+
+def _check_split(split: SplitRule | str | None, layout: Layout) -> None:
+    """Refuse the name of a split that the dataset does not have, before work begins."""
+    if isinstance(split, str):
+        Splits.of(Store(layout.final)).check_name(split)
+
+
 def _report(merged: Merged, layout: Layout, begin: float) -> Report:
     seconds = time.perf_counter() - begin
     recipe = Manifest.load(layout.final).recipe
@@ -326,4 +351,5 @@ def _report(merged: Merged, layout: Layout, begin: float) -> Report:
         None if recipe is None else GraphSpec.from_json(recipe),
         merged.quarantine_file,
         merged.notes,
+        merged.in_no_split,
     )

@@ -57,7 +57,7 @@ def _lines(facts: MachineFacts) -> Iterator[str]:
     yield f"versions        {versions}"
     yield f"compiled loops  {facts.native or ('there' if facts.borrowed else 'there, without zstd and XXH3')}"
     limit = "none" if facts.cpu_limit is None else f"{facts.cpu_limit:g}"
-    yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.affinity)}, limit of the container {limit}"
+    yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.usable_cpus)}, limit of the container {limit}"
     yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"
     yield f"memory          {_size(facts.memory)}, limit of the container {_size(facts.memory_limit, 'none')}"
     yield f"open files      {_told(facts.descriptors)}, at most {_told(facts.descriptors_hard)}"

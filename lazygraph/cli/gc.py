@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset
+from lazygraph.cli.output import say
 from lazygraph.writing.edit import gc
 
 SUMMARY = "Delete the files of earlier states of a dataset."
@@ -25,5 +26,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete, and print how much."""
     files, size = gc(arguments.dataset)
-    print(f"deleted {files:,} files, {size:,} bytes")
+    say(f"deleted {files:,} files, {size:,} bytes")
     return 0

@@ -1,7 +1,7 @@
 """The entry points: find the command, run it, turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 done with quarantined inputs or problems found, 2 wrong usage or input, 3 corrupt data,
-130 interrupted.
+Exit codes: 0 done, 1 done with quarantined inputs or problems found (or a traceback: a fault of lazygraph's own),
+2 wrong usage or input, 3 corrupt data, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lazygraph.cli import (
     doctor,
@@ -29,7 +29,7 @@ from lazygraph.cli import (
     verify,
     write,
 )
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import Parser, tell_error, tell_traceback, warn, warnings_in_one_line
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["main", "main_write"]
@@ -52,12 +52,13 @@ COMMANDS = {
     "predict": predict,
 }
 WRITE_COMMANDS = ("plan", "shard", "merge")
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``lazygraph COMMAND ...``."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    parser = Parser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         _configure(commands.add_parser(name, help=module.SUMMARY), name)
@@ -71,7 +72,7 @@ def main_write(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in WRITE_COMMANDS:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
-    parser = argparse.ArgumentParser(prog=program)
+    parser = Parser(prog=program)
     _configure(parser, name)
     return _run(parser.parse_args(arguments))
 
@@ -85,12 +86,30 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(run=command.run)
 
 
+@contextmanager
+def _children_ignore_this_folder() -> Iterator[None]:
+    """Python puts the current folder first where it starts worker processes; here nothing of it is imported.
+
+    What the user names, as in ``--model module:Class``, they find: they are told where this process looks.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
+
+
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        code: int = arguments.run(arguments)
+        with warnings_in_one_line(), _children_ignore_this_folder():
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("lazygraph: interrupted; what is finished is kept: run the same command again to go on", file=sys.stderr)
+        warn("lazygraph: interrupted; what is finished is kept: run the same command again to go on")
         return 130
     except BrokenPipeError:
         # The reader of our output (head, less) left: no error, and nothing more may be written.
@@ -98,7 +117,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     except (LazyGraphError, OSError) as error:
         if arguments.traceback:
-            traceback.print_exc()
-        print("lazygraph: error:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
+            tell_traceback()
+        tell_error(error)
         return 3 if isinstance(error, CorruptDataset) else 2
+    except Exception:  # noqa: BLE001  # a fault of lazygraph's own, whose text may hold that of a file
+        tell_traceback()
+        return 1
     return code

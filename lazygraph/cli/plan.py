@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_graph, add_source, source_options
+from lazygraph.cli.output import say
 from lazygraph.writing.write import plan
 
 SUMMARY = "Read the source once and cut it into shards that any machine can make."
@@ -28,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, and print the number of shards."""
     new = plan(arguments.source, arguments.output, **source_options(arguments))
-    print(f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with")
-    print(f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}")
-    print(f"and then put them together with\n  lazygraph-write merge {arguments.output}")
+    say(
+        f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with",
+        f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}",
+        "and then put them together with",
+        f"  lazygraph-write merge {arguments.output}",
+    )
     return 0

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from lazygraph.cli.options import add_dataset, fractions
+from lazygraph.cli.output import say
 from lazygraph.errors import InputError
 from lazygraph.writing.edit import set_splits
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     shares = None if arguments.fractions is None else fractions(arguments.fractions)
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
     for name, size in sizes.items():
-        print(f"{name}: {size:,} graphs")
+        say(f"{name}: {size:,} graphs")
     return 0
 
 

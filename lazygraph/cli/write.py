@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.cli.output import say, say_json, warn
 from lazygraph.writing.write import Report, write
 
 SUMMARY = "Convert structures, build their graphs in parallel, and write them as a dataset."
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        warn(f"note: {note}")
     if as_json:
         facts = {
             "path": os.fspath(report.path),
@@ -78,9 +77,9 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
         }
-        print(json.dumps(facts))
+        say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    print(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     if report.quarantined:
-        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")
+        say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
 from lazygraph.format.files import write_atomic
 from lazygraph.training.data import has_splits, split_dataset
 from lazygraph.training.folder import Folder
+from lazygraph.training.module import own_rank
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.plain import whole_number
 from lazygraph.training.plots import draw_calibration, draw_parity
@@ -51,7 +51,7 @@ def train_ensemble(
         InputError: fewer than two members, or seeds beyond 4294967295. Else as :func:`train`.
     """
     members = whole_number("members", members, 2)
-    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # which Lightning sets
+    first = own_rank() == 0
     folder = Folder(Path(output_dir).resolve())
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
     dataset, _, _ = prepare(path, options)

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, distributed, nn
 from torch.nn import functional
@@ -17,7 +18,7 @@ from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets, with_unit
 
-__all__ = ["GraphModule", "Predicted", "accelerator"]
+__all__ = ["GraphModule", "Predicted", "accelerator", "own_rank"]
 
 Predicted = tuple[list[str], Tensor, Tensor, Tensor]
 """Ids, (B, T) predictions and (B, T) labels, both in the units of the labels, and (B, classes) probabilities."""
@@ -29,6 +30,11 @@ PLATEAU = 10  # epochs
 def accelerator() -> str:
     """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
     return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def own_rank() -> int:
+    """Which of the processes that train together this is, from 0."""
+    return int(rank_zero_only.rank)  # type: ignore[attr-defined]  # which Lightning sets
 
 
 class MeanOfLabels(Metric):

@@ -54,7 +54,7 @@ def tell_traceback() -> None:
 def warnings_in_one_line() -> Iterator[None]:
     """Within the block, ``warnings.warn`` of any package prints one escaped line, without the place in the source."""
     before = warnings.formatwarning
-    warnings.formatwarning = _formatted  # type: ignore[assignment]  # a simpler signature will do
+    warnings.formatwarning = _formatted
     try:
         yield
     finally:

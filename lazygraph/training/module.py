@@ -142,11 +142,13 @@ class GraphModule(lightning.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
         """Ids, predictions, labels and probabilities, on the CPU; in the precision of the weights."""
-        labels = getattr(batch, "y", None)
         with torch.autocast(self.device.type, enabled=False):
             out = self(batch)
         predicted = self.scale.restored(out).cpu()
-        labels = torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
+        labels = getattr(batch, "y", None)
+        if labels is None or labels.shape != predicted.shape:  # none, or a field of ready-made graphs
+            labels = torch.full_like(predicted, torch.nan)
+        labels = labels.double().cpu()
         classes = len(self.targets.classes)
         return batch.id, predicted, labels, out[:, :classes].double().softmax(dim=1).cpu()
 
@@ -231,7 +233,7 @@ class GraphModule(lightning.LightningModule):
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
         """(B, T) absolute errors, or whether a class was met."""
-        return (predicted == y.double()).double() if self.targets.classes else (predicted - y).abs()
+        return (predicted == y.double()).double() if self.targets.classes else (predicted - y.double()).abs()
 
     def _error_names(self) -> list[str]:
         if self.targets.classes:

@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_ends_the_run(prototypes, tmp_path, patience):
     assert "best-epoch=0.ckpt" in names(run)
     assert "best-epoch=1.ckpt" not in names(run)
     assert not (run / "results.json").exists()
-    assert lg.predict(run / "checkpoints" / "best-epoch=0.ckpt", prototypes, progress=False).rows
+    assert lg.predict(run / "checkpoints" / "best-epoch=0.ckpt", prototypes, model=OPTIONS.model, progress=False).rows
 
 
 def test_a_run_goes_on_with_other_means(prototypes, tmp_path):

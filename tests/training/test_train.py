@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -471,6 +473,54 @@ def test_the_command_line_predicts(finished, tmp_path, capsys):
     told = capsys.readouterr()
     assert "1 predictions" in told.out
     assert "no graph of 'bad'" in told.err
+
+
+def test_quarantined_ids_may_hold_any_line_separator(finished, tmp_path):
+    """At some of which splitlines() breaks."""
+    name = "a\u2028b\x85c"
+    found = predict(
+        finished.folder.path, [(name, "no structure", {}), ("good", lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [29]), {})]
+    )
+    assert [row.id for row in found.rows] == ["good"]
+    assert [entry["id"] for entry in found.quarantined] == [name]
+
+
+def test_labels_beside_predictions_are_those_of_the_model(finished, tmp_path):
+    """Those that a dataset has; one with another unit or shape is not the same label, and is left out."""
+    crystals = [lg.Crystal(np.eye(3) * (3 + k / 50), [[0, 0, 0]], [11 + k % 7]) for k in range(40)]
+    inputs = [(f"c{k}", each, {"a": k + 0.1, "v": [k, 1.0, 2.0], "b": -k / 3}) for k, each in enumerate(crystals)]
+    names = ["a", "v", "b"]
+    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, labels=names, units={"a": "eV"})
+    run = train(tmp_path / "c.lg", tmp_path / "run", target=names, n_epochs=1).folder.path
+    nan = pytest.approx(math.nan, nan_ok=True)
+    for path, label, units, warned in (
+        ("same", {"a": 1.1, "v": [3.1, 4.1, 5.1], "b": 0.1}, {"a": "eV"}, None),
+        ("some", {"b": 0.3}, {}, None),
+        (
+            "unit",
+            {"a": 1.1, "b": 0.1},
+            {"a": "meV"},
+            "'a' of .* left out .* 1 numbers a graph and the unit meV, .* 1 and eV",
+        ),
+        ("shape", {"v": [1.0, 2.0], "b": 0.1}, {}, "'v' of .* left out .* 2 numbers a graph .* trained with 3 "),
+    ):
+        lg.write(
+            [("x", crystals[0], label)],
+            tmp_path / path,
+            graph="comformer",
+            workers=1,
+            progress=False,
+            units=units,
+            labels=list(label),
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (row,) = predict(run, tmp_path / path).rows
+        told = [str(each.message) for each in caught if "left out" in str(each.message)]
+        assert len(told) == (warned is not None)
+        assert not told or re.search(warned, told[0])
+        kept = label if warned is None else {"b": label["b"]}
+        assert row.label == [kept.get("a", nan), *kept.get("v", [nan] * 3), kept.get("b", nan)]
 
 
 def test_the_command_line_has_every_option():

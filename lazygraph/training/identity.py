@@ -75,7 +75,7 @@ def _of_labels(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[st
         if theirs.get("unit") != own.get("unit"):
             yield f"the unit of {label!r} is {theirs.get('unit')!r} there and {own.get('unit')!r} here"
         if theirs.get("values") != own["values"]:
-            yield f"the label {label!r} has other values"
+            yield f"the label {label!r} has other values than the run was begun with"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

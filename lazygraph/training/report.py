@@ -18,6 +18,7 @@ from lazygraph.errors import LabelError, MissingExtra
 from lazygraph.format.files import write_atomic
 from lazygraph.reading.loader import Loader
 from lazygraph.training.module import GraphModule
+from lazygraph.training.stopping import interruptible
 from lazygraph.training.targets import Targets, with_unit
 
 __all__ = [
@@ -57,9 +58,11 @@ def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Load
         module: with its weights.
         loader: in any order.
     """
+    with interruptible():
+        told = trainer.predict(module, loader) or []
     own = [
         Prediction(graph_id, predicted, label, probabilities=probabilities)
-        for ids, *arrays in trainer.predict(module, loader) or []
+        for ids, *arrays in told
         for graph_id, predicted, label, probabilities in zip(ids, *(a.tolist() for a in arrays), strict=True)
     ]
     if trainer.world_size == 1:

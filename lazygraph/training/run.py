@@ -27,7 +27,7 @@ from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
 from lazygraph.training.report import Prediction, Scores, check_titles, predictions_of, scores_of, write_predictions
-from lazygraph.training.stopping import Finite, Patience
+from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
 
 __all__ = ["Results", "prepare", "train"]
@@ -119,7 +119,8 @@ def train(
     resumes = folder.claim(own, first=trainer.is_global_zero)
     times = {**(seconds or {}), "opening": time.perf_counter() - begin}
     try:
-        trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
+        with interruptible():
+            trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
     finally:
         data.train.close()
     times["training"] = clock.elapsed

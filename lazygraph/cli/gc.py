@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset
+from lazygraph.cli.output import say
 from lazygraph.writing.edit import gc
 
 SUMMARY = "Delete the files of earlier states of a dataset; yours beside them stay."
@@ -28,6 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete, and print what and how much."""
     verb = "would delete" if arguments.dry_run else "deleted"
-    files, size = gc(arguments.dataset, dry_run=arguments.dry_run, tell=lambda name: print(f"{verb} {name}"))
-    print(f"{verb} {files:,} files, {size:,} bytes")
+    files, size = gc(arguments.dataset, dry_run=arguments.dry_run, tell=lambda name: say(f"{verb} {name}"))
+    say(f"{verb} {files:,} files, {size:,} bytes")
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
@@ -36,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(arguments.dataset)
     facts = facts_of(store)
     if arguments.json:
-        print(json.dumps(facts))
+        say_json(facts)
     else:
-        print("\n".join(map(printable, _lines(store.manifest, facts))))
+        say(*_lines(store.manifest, facts))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset, units
+from lazygraph.cli.output import say
 from lazygraph.sources.table import read_table
 from lazygraph.writing.edit import set_labels
 
@@ -38,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Set the labels, and print what was set."""
     table = read_table(arguments.file, arguments.id_key)
     report = set_labels(arguments.dataset, table, labels=arguments.labels, units=units(arguments.units))
-    print(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
+    say(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
     if report.unknown_ids:
         shown = ", ".join(report.unknown_ids[:3])
-        print(f"{len(report.unknown_ids):,} ids of the table are not in the dataset, such as {shown}")
+        say(f"{len(report.unknown_ids):,} ids of the table are not in the dataset, such as {shown}")
     return 0

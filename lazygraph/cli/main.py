@@ -1,22 +1,22 @@
 """The entry points: find the command, run it, turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 done with quarantined inputs or problems found, 2 wrong usage or input, 3 corrupt data,
-130 interrupted.
+Exit codes: 0 done, 1 done with quarantined inputs or problems found (or a traceback: a fault of lazygraph's own),
+2 wrong usage or input, 3 corrupt data, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
-import traceback
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from lazygraph.cli.output import printable
-from lazygraph.cli.streams import ReaderLeft, say, standard_streams
+from lazygraph.cli.output import Parser, tell_error, tell_traceback, warn, warnings_in_one_line
+from lazygraph.cli.streams import ReaderLeft, standard_streams
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["COMMANDS", "main", "main_write"]
@@ -40,6 +40,7 @@ COMMANDS = (
     "predict",
 )
 WRITE_COMMANDS = ("plan", "shard", "merge")
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def main_write(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    parser = Parser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         _configure(commands.add_parser(name, help=_module(name).SUMMARY), name)
@@ -65,7 +66,7 @@ def _parse_write(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0] in WRITE_COMMANDS:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
-    parser = argparse.ArgumentParser(prog=program)
+    parser = Parser(prog=program)
     _configure(parser, name)
     return parser.parse_args(arguments)
 
@@ -79,37 +80,48 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(run=command.run)
 
 
+@contextmanager
+def _children_ignore_this_folder() -> Iterator[None]:
+    """Python puts the current folder first where it starts worker processes; here nothing of it is imported.
+
+    What the user names, as in ``--model module:Class``, they find: they are told where this process looks.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
+
+
 def _module(command: str) -> Any:
     return importlib.import_module(f"lazygraph.cli.{command}")
 
 
 def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] | None) -> int:
     """Parse and run a command; ``given`` is None where it is a program of its own."""
-    if given is None:
-        _be_a_program()
     trace = False
     try:
-        with standard_streams():
+        with standard_streams(), warnings_in_one_line(), _children_ignore_this_folder():
             arguments = parse(list(sys.argv[1:] if given is None else given))
             trace = arguments.traceback
             code: int = arguments.run(arguments)
     except ReaderLeft:
         code = 0
     except KeyboardInterrupt:
-        say("lazygraph: interrupted; what is finished is kept: run the same command again to go on")
+        warn("lazygraph: interrupted; what is finished is kept: run the same command again to continue")
         code = 130
     except (LazyGraphError, OSError) as error:
         if trace:
-            say(traceback.format_exc().rstrip())
-        say("lazygraph: error: " + "\n".join(map(printable, str(error).split("\n"))))
+            tell_traceback()
+        tell_error(error)
         code = 3 if isinstance(error, CorruptDataset) else 2
+    except Exception:  # noqa: BLE001  # a fault of lazygraph's own, whose text may hold that of a file
+        tell_traceback()
+        code = 1
     if given is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done and said: Ctrl-C may cut short what Python tidies up
     return code
-
-
-def _be_a_program() -> None:
-    """Texts that the terminal's encoding lacks are escaped, and a warning is one line."""
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):
-        reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *_, **__: f"lazygraph: warning: {printable(str(message))}\n"

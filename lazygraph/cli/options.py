@@ -16,7 +16,17 @@ from lazygraph.sources.dataset import is_dataset
 from lazygraph.sources.options import CIF_FORMULA
 from lazygraph.sources.time_limit import MAX_SECONDS
 
-__all__ = ["add_dataset", "add_graph", "add_json", "add_source", "fractions", "recipe", "source_options", "units"]
+__all__ = [
+    "add_dataset",
+    "add_graph",
+    "add_json",
+    "add_source",
+    "fractions",
+    "import_from_here",
+    "recipe",
+    "source_options",
+    "units",
+]
 
 GRAPH_OPTIONS = (
     "cutoff",
@@ -152,9 +162,18 @@ def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
         msg = f"found {names} without --graph for the dataset {datasets[0]}; required: --graph PRESET beside it"
         raise InputError(msg)
     if arguments.graph is not None and ":" in arguments.graph:
-        # A preset of the user's own lies where the command is given, as with python -m.
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # sys.path holds texts
+        import_from_here()
     return graph(arguments.graph or "comformer", **given)
+
+
+def import_from_here() -> None:
+    """Let ``module:name``, which the user has given, be found in the current folder.
+
+    The folder comes after everything installed: a file in it, which may be a stranger's, is in no package's place.
+    """
+    here = os.getcwd()  # noqa: PTH109  # sys.path holds texts
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def source_options(arguments: argparse.Namespace) -> dict[str, Any]:

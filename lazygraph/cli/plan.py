@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_graph, add_source, source_options
+from lazygraph.cli.output import say
 from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.write import plan
@@ -33,8 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
         msg = "found - among the sources; required: files, which the machines that make the shards can read"
         raise InputError(msg)
     new = plan(arguments.source, arguments.output, **source_options(arguments))
-    print(f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with")
-    print(f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}")
-    print(f"and then put them together with\n  lazygraph-write merge {arguments.output}")
-    print(f"recipe: {GraphSpec.from_json(new.recipe)}")
+    say(
+        f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with",
+        f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}",
+        "and then put them together with",
+        f"  lazygraph-write merge {arguments.output}",
+        f"recipe: {GraphSpec.from_json(new.recipe)}",
+    )
     return 0

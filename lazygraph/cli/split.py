@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from lazygraph.cli.options import add_dataset, fractions
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, warn
 from lazygraph.errors import InputError
 from lazygraph.format.store import Store
 from lazygraph.sources.table import read_text
@@ -41,9 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     shares = None if arguments.fractions is None else fractions(arguments.fractions)
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
     for name, size in sizes.items():
-        print(f"{name}: {size:,} graphs")
+        say(f"{name}: {size:,} graphs")
     for note in Splits.of(Store(arguments.dataset)).notes():
-        print(f"note: {printable(note)}", file=sys.stderr)
+        warn(f"note: {note}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from lazygraph.errors import StorageError
 
-__all__ = ["ReaderLeft", "say", "standard_streams"]
+__all__ = ["ReaderLeft", "standard_streams"]
 
 
 class ReaderLeft(Exception):
@@ -85,9 +85,3 @@ def standard_streams() -> Iterator[None]:
             raise StorageError(msg)
     finally:
         sys.stdout, sys.stderr = before
-
-
-def say(text: str) -> None:
-    """Print a line on stderr, if that can be."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr or _Nowhere(), flush=True)

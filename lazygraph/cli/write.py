@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
 from lazygraph.writing.write import Report, write
 
@@ -113,7 +112,7 @@ def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
+        warn(f"note: {note}")
     if as_json:
         facts = {
             "path": os.fspath(report.path),
@@ -125,12 +124,10 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "notes": list(report.notes),
             "in_no_split": report.in_no_split,
         }
-        print(json.dumps(facts))
+        say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    path = printable(str(report.path))
-    print(f"wrote {report.written:,} graphs to {path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
-    print(printable(f"recipe: {report.recipe}"))
+    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    say(f"recipe: {report.recipe}")
     if report.quarantined:
-        where = printable(str(report.quarantine_file))
-        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {where}")
+        say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

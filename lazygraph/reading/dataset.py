@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,10 +19,12 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.graphs import Graphs, collate
+from lazygraph.reading.precision import float32_rounding, is_too_coarse
 from lazygraph.reading.query import evaluate
 from lazygraph.reading.reader import Fetched, Reader, ShownAsStored, ShownThroughView
 from lazygraph.reading.recut import RecutRecords
 from lazygraph.reading.views import View, view_named
+from lazygraph.text import printable
 
 __all__ = ["LazyGraphDataset"]
 
@@ -36,19 +39,26 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     Args:
         path: the dataset directory.
-        target: label or labels that become ``y``, (1, T) float32; a fixed-size vector label counts as its components.
+        target: label or labels that become ``y``, (1, T); a fixed-size vector label counts as its components.
         view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
             that they were written with.
         transform: applied to every ``Data`` that is read.
         expect: a recipe that the graphs must have been made with.
         graph: a recipe whose graphs are to be read instead of the stored ones, from a dataset of the rule ``radius``
             that holds all their edges: a smaller radius, the k nearest, or the shell of the k-th.
+        target_dtype: of ``y``: ``"float32"`` as most networks take it, or ``"float64"`` as labels are stored; a torch
+            dtype will do too.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
         RecipeMismatch: its recipe is not the expected one; the message compares field by field. Or it does not provably
             hold the graphs of ``graph``, or those that the view needs.
         LabelError: a target does not exist; the message names those that do.
+        InputError: ``target_dtype`` is something else.
+
+    Warns:
+        UserWarning: ``y`` is float32, which may change a target by more than a thousandth of its standard deviation, as
+            with total energies of some 100,000 eV.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -71,12 +81,14 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         expect: GraphSpec | None = None,
         *,
         graph: GraphSpec | None = None,
+        target_dtype: str | torch.dtype = "float32",
     ) -> None:
         super().__init__(transform=transform)
         self._store = Store(path)
         manifest = self._store.manifest
         self.view = view_named(view)
         self.target = target
+        self.target_dtype = _float_type(target_dtype)
         targets = self._check_targets(target)
         stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
         self._spec = stored if graph is None else graph
@@ -255,19 +267,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
         schema = self.manifest.schema
         if self._spec is None:
-            return Reader(self._store, self._store, ShownAsStored(schema), targets)
+            return Reader(self._store, self._store, ShownAsStored(schema), targets, self.target_dtype)
         if stored is None:
             msg = f"found graph={self._spec} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
         if self._spec == stored:
-            return Reader(self._store, self._store, ShownThroughView(self.view, stored, schema), targets)
+            shown = ShownThroughView(self.view, stored, schema)
+            return Reader(self._store, self._store, shown, targets, self.target_dtype)
         try:
             records = RecutRecords(self._store, stored, self._spec)
         except RecipeMismatch as error:
             msg = f"{self.path} cannot be read as other graphs: {error}"
             raise RecipeMismatch(msg) from error
         shown = ShownThroughView(self.view, self._spec, records.schema)
-        return Reader(self._store, records, shown, targets)
+        return Reader(self._store, records, shown, targets, self.target_dtype)
 
     def _check_recipe(self, expect: GraphSpec) -> None:
         found = self.spec
@@ -287,10 +300,34 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 have = ", ".join(map(repr, labels)) or "none"
                 msg = f"found no label {name!r} in {self.path}; the labels are {have}{hint}"
                 raise LabelError(msg)
+        if self.target_dtype == "float32":
+            for name in names:
+                self._warn_of_rounding(name)
         return names
+
+    def _warn_of_rounding(self, name: str) -> None:
+        # By what the manifest says of the label: opening a dataset reads no column.
+        found = self.manifest.columns[name].statistics or {}
+        if "std" not in found or not is_too_coarse(found["min"], found["max"], found["std"]):
+            return
+        off = float32_rounding(max(abs(found["min"]), abs(found["max"])))
+        msg = (
+            f"y is float32, which may change the label {name!r} (from {found['min']:.10g} to {found['max']:.10g}, "
+            f"standard deviation {found['std']:.3g}) by {off:.3g}; LazyGraphDataset(..., target_dtype='float64') gives "
+            "the labels as they are stored"
+        )
+        warnings.warn(printable(msg), stacklevel=4)
 
     def __repr__(self) -> str:
         return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
+
+
+def _float_type(dtype: Any) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, (str, torch.dtype)) or name not in ("float32", "float64"):
+        msg = f"found target_dtype={dtype!r}; required: 'float32' or 'float64'"
+        raise InputError(msg)
+    return name
 
 
 def _plain(rows: Any) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch_geometric.data import Batch
 
 from lazygraph.errors import InputError
+from lazygraph.machine import usable_cpus
 from lazygraph.native import kernels
 from lazygraph.reading.ahead import Processes, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
@@ -23,7 +24,7 @@ from lazygraph.reading.orders import check_whole, digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.sampling import Sampling
-from lazygraph.reading.settings import Facts, Settings, choose, free_shared_memory, usable_cpus
+from lazygraph.reading.settings import Facts, Settings, choose, free_shared_memory
 
 __all__ = ["Loader", "loader"]
 

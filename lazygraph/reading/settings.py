@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Facts", "Settings", "choose", "usable_cpus"]
+__all__ = ["Facts", "Settings", "choose", "free_shared_memory"]
 
 HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
 MOST_WORKERS = 8
@@ -137,11 +137,6 @@ def _workers(facts: Facts) -> tuple[int, str]:
             f"{why}, but /dev/shm has {facts.shared_memory >> 20} MiB free and transformed batches need {room >> 20}",
         )
     return workers, f"{why}, so {workers} of {facts.cpus} CPUs read"
-
-
-def usable_cpus() -> int:
-    """The CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_shared_memory() -> int | None:

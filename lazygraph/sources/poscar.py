@@ -17,7 +17,8 @@ COMMENT = re.compile(r"[#!].*")
 
 def sniff(head: bytes) -> bool:
     """Whether the first lines of a file look like POSCAR: comment, scale, three vectors, then symbols or counts."""
-    lines = head.decode("utf-8", "replace").splitlines()
+    # As parse_poscar breaks lines: splitlines() would also do so at U+2028 and its like, in the comment.
+    lines = head.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n").split("\n")
     if len(lines) < 7 or not lines[5].split():
         return False
     try:

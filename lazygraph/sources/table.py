@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[
     """
     text = read_text(path, "a CSV with a header, a JSON list of objects, or JSONL")
     try:
-        rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else list(csv.DictReader(text.splitlines()))
+        # Not splitlines(), which also breaks lines at U+2028 and its like, which an id may hold, and within quotes.
+        is_json = text.lstrip()[:1] in ("[", "{")
+        rows = _json_rows(text) if is_json else list(csv.DictReader(io.StringIO(text, newline="")))
     except (ValueError, RecursionError, csv.Error) as error:
         msg = f"{path} is neither a CSV with a header, a JSON list of objects, nor JSONL: {error}"
         raise UnreadableInput(msg) from None
@@ -75,4 +78,5 @@ def _json_rows(text: str) -> list[Any]:
     if text.lstrip()[:1] == "[":
         rows: list[Any] = json.loads(text)
         return rows
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]

@@ -31,7 +31,7 @@ class LabelSet:
     """The labels of a dataset, applied to one input after another.
 
     Raises:
-        LabelError: from ``row``, where a value has not the type or shape of its label.
+        LabelError: from ``row``, where a value has not the type or shape of its label, or is infinite.
     """
 
     def __init__(self, labels: Sequence[Label]) -> None:
@@ -40,9 +40,13 @@ class LabelSet:
 
     def row(self, values: Mapping[str, Any], n_atoms: int) -> tuple[list[Any], dict[str, NDArray[np.float64]]]:
         """Values of the graph labels in order, and the arrays of the per-atom labels; NaN where one is missing."""
-        return [_graph_value(label, values.get(label.name)) for label in self.graph], {
-            label.name: _array(label, values.get(label.name), (n_atoms, *label.shape)) for label in self.node
-        }
+        graph = [_graph_value(label, values.get(label.name)) for label in self.graph]
+        node = {label.name: _array(label, values.get(label.name), (n_atoms, *label.shape)) for label in self.node}
+        for label, value in zip((*self.graph, *self.node), (*graph, *node.values()), strict=True):
+            if math.isinf(value) if isinstance(value, float) else np.isinf(value).any():
+                msg = f"label {label.name!r}: found an infinite number; required: finite ones, or NaN for missing ones"
+                raise LabelError(msg)
+        return graph, node
 
 
 def choose_labels(

@@ -14,24 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.machine import usable_cpus
 from lazygraph.sources.time_limit import may_die
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
 
-__all__ = ["available_cpus", "make_shards"]
+__all__ = ["make_shards"]
 
 # BLAS and OpenMP would start a thread pool in every worker for arrays of a few hundred numbers.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
 MOST_DEATHS = 64  # of a run, whatever is done in between
 KEPT = "What is finished is kept: run the same command again to go on"
-
-
-def available_cpus() -> int:
-    """The CPUs that this process may run on (its affinity, where the platform has one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_shards(
@@ -49,7 +45,7 @@ def make_shards(
         final: where the dataset will be.
         tasks: the numbers of the shards.
         inputs: how many inputs each shard of the plan has, for the progress bar.
-        workers: worker processes; None takes one per available CPU, 1 works in this process.
+        workers: worker processes; None takes one per usable CPU, 1 works in this process.
         executor: runs the shards instead, wherever it runs them; it must see the same files.
         progress: show a bar with rate, time left and quarantined inputs on stderr, if that is a terminal.
 
@@ -57,7 +53,7 @@ def make_shards(
         WorkerDied: worker processes died again and again, or that of an executor once.
     """
     pending = list(tasks)
-    workers = min(workers or available_cpus(), len(pending))
+    workers = min(workers or usable_cpus(), len(pending))
     total = sum(inputs[task] for task in pending)
     with _bar(total, show=progress) as bar:
         made = []

@@ -146,10 +146,7 @@ def split(ptr: NDArray[np.int64], more: int) -> NDArray[np.int64]:
         return ptr
     graphs, wanted = int(ptr[-1] - ptr[0]), len(ptr) - 1 + more
     if graphs < wanted:
-        msg = (
-            f"found {graphs} graphs for {wanted} batches; required: at least one graph a batch, and as many batches on "
-            "every rank: drop_last=True, larger batches or fewer ranks"
-        )
+        msg = f"{graphs} graphs cannot fill {wanted} batches; every batch needs at least one"
         raise InputError(msg)
     counts = np.diff(ptr)
     # No more than this many can have their turn, and those that do are the largest.

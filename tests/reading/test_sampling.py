@@ -132,7 +132,7 @@ def test_the_largest_batches_are_halved_until_they_can_be_shared():
         (4, {"graphs": 1}, 3, False, "4 graphs cannot fill 6 batches, 2 on each of 3 ranks; use drop_last=True, la"),
         (2, {"graphs": 8}, 3, False, "2 graphs cannot fill 3 batches, 1 on each of 3 ranks; use at most 2 ranks"),
         (2, {"graphs": 1}, 3, False, "2 graphs cannot fill 3 batches, 1 on each of 3 ranks; use at most 2 ranks"),
-        (20, {"graphs": 8}, 3, True, "drop_last=True leaves no batch: 20 graphs make 2 full batches for 3 ranks; use s"),
+        (20, {"graphs": 8}, 3, True, "drop_last=True leaves no batch: 20 graphs make 2 full batches for 3 ranks; use"),
         (2, {"graphs": 8}, 3, True, "drop_last=True leaves no batch: 2 graphs make no full batch for 3 ranks; use at"),
     ],
 )

@@ -190,7 +190,7 @@ class SchemaGuess:
         if joining is None:
             return ("node",) if is_index(name) and integers else (None,)
         others = [RowsOf(other) for other in graph.arrays if other != name]
-        possible = ["node", "edge", *others] if integers else []
+        possible: list[Counted] = ["node", "edge", *others] if integers else []
         counts = tuple(counted for counted in possible if _rows(counted, graph) == joining.step)
         if joining.step == 0:
             counts = (None, *counts)
@@ -227,7 +227,7 @@ def _rows(counted: Counted, graph: ReadyMade) -> int:
     value, joining = graph.arrays[counted.name], graph.joining.get(counted.name)
     if isinstance(value, str) or value.ndim == 0:
         return -1
-    return value.shape[joining.dim if joining is not None else -1 if is_index(counted.name) else 0]
+    return int(value.shape[joining.dim if joining is not None else -1 if is_index(counted.name) else 0])
 
 
 def _check_edges(index: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,11 +88,10 @@ class ReadyMade:
 
 
 @lru_cache(maxsize=64)
-def _data_class(kind: type) -> Any:
+def _data_class(kind: Hashable) -> Any:
     """PyG's ``Data`` among the classes of a graph; None where it is no ``Data`` alone. Without importing PyG."""
-    if any(base.__name__ == "Batch" and _of_pyg(base) for base in kind.__mro__):
-        return None
-    return next((base for base in kind.__mro__ if base.__name__ == "Data" and _of_pyg(base)), None)
+    bases = {base.__name__: base for base in reversed(cast("type", kind).__mro__) if _of_pyg(base)}
+    return None if "Batch" in bases else bases.get("Data")
 
 
 def _of_pyg(kind: type) -> bool:
@@ -216,7 +215,7 @@ def _number_of_nodes(data: Any, base: Any, arrays: Arrays, joining: Mapping[str,
     for name in (*of_nodes, *ATOM_KEYS):
         value = arrays.get(name)
         if isinstance(value, np.ndarray) and value.ndim:
-            return value.shape[joining[name].dim if name in joining else -1 if is_index(name) else 0]
+            return int(value.shape[joining[name].dim if name in joining else -1 if is_index(name) else 0])
     for name in ("edge_index", "face"):
         value = arrays.get(name)
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +86,9 @@ class ReadyMade:
         return cls(arrays, _number_of_nodes(data, base, counted, joining), numbers, joining, kind, own_id)
 
 
-@lru_cache(maxsize=64)
-def _data_class(kind: Hashable) -> Any:
+def _data_class(kind: type) -> Any:
     """PyG's ``Data`` among the classes of a graph; None where it is no ``Data`` alone. Without importing PyG."""
-    bases = {base.__name__: base for base in reversed(cast("type", kind).__mro__) if _of_pyg(base)}
+    bases = {base.__name__: base for base in reversed(kind.__mro__) if _of_pyg(base)}
     return None if "Batch" in bases else bases.get("Data")
 
 

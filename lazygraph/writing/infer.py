@@ -245,8 +245,9 @@ def _check_within(name: str, guess: _Guess, graph: ReadyMade) -> None:
     if None in guess.counts or isinstance(value, str) or value.size == 0:
         return
     rows = max(_rows(counted, graph) for counted in guess.counts)
-    low, high = int(value.min()), int(value.max())
-    if low < 0 or high >= rows:
+    # Negative numbers are great ones without a sign, so that one pass finds both.
+    if int(value.view(f"u{value.itemsize}").max()) >= rows:
+        low, high = int(value.min()), int(value.max())
         counted = guess.counts[0]
         what = "row" if isinstance(counted, RowsOf) else str(counted)
         allowed = f"0 to {rows - 1}, as the graph has {rows} {what}s" if rows > 0 else f"none, as there is no {what}"

@@ -93,7 +93,7 @@ def _data_class(kind: type) -> Any:
 
 
 def _of_pyg(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == "torch_geometric"
+    return kind.__module__.startswith("torch_geometric.")
 
 
 def _what_it_is(data: Any) -> str:
@@ -129,7 +129,7 @@ def _array(name: str, value: Any, *, of_data: bool) -> NDArray[Any] | str:
     if isinstance(value, str):
         return _text(name, value)
     kind = type(value).__name__
-    if any(_of_pyg(base) for base in type(value).__mro__):
+    if _of_pyg(type(value)):
         article = "an" if kind[0] in "AEIOU" else "a"
         msg = f"the field {name!r} is {article} {kind}, whose sizes and order cannot be stored; give {name}.as_tensor()"
         raise InputError(msg)

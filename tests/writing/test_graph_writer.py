@@ -22,6 +22,10 @@ NUMBERS = [name for name in DTYPES if name != "str"]
 NAMES = st.text(string.ascii_letters + string.digits + "_ /.é", min_size=1, max_size=12)
 
 
+# Names by which the number of nodes is told, or that are of the graph or of a batch.
+NAMED = {"z", "edge_index", "face", "num_nodes", "x", "feat", "pos", "n_id", "numbers", "id", "batch", "ptr"}
+
+
 def same(stored, given):
     if isinstance(given, str):
         return stored == given
@@ -49,7 +53,7 @@ def families(draw):
     fields = {
         name: (draw(st.sampled_from(kinds)), draw(st.sampled_from(NUMBERS)), draw(st.sampled_from([(), (3,), (2, 2)])))
         for name in draw(st.lists(NAMES, unique=True, max_size=8))
-        if name not in {"z", "edge_index", "face", "num_nodes", "x", "pos", "numbers"} and "index" not in name
+        if name not in NAMED and "index" not in name and "node" not in name
     }
     own = [name for name, (kind, _, _) in fields.items() if kind in {"own", "index"}]
     for name in own[12:]:
@@ -103,10 +107,8 @@ def test_any_data_come_back_as_tensors(tmp_path_factory, graphs):
         found = ds[row]
         assert found.id == f"g{row}"
         assert found.num_nodes == graph.z.shape[0]
-        assert set(found.keys()) - {"id", "num_nodes"} == set(graph.keys()) - {"id"}
+        assert set(found.keys()) - {"id", "num_nodes"} == set(graph.keys())
         for name, value in graph.to_dict().items():
-            if name == "id":
-                continue
             if isinstance(value, str):
                 assert found[name] == value
             else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from lazygraph.errors import InputError, LabelError, RecipeMismatch, UnknownId
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.graphs import Graphs, collate
 from lazygraph.reading.query import evaluate
@@ -40,9 +42,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
             that they were written with.
         transform: applied to every ``Data`` that is read.
-        expect: a recipe that the graphs must have been made with.
-        graph: a recipe whose graphs are to be read instead of the stored ones, from a dataset of the rule ``radius``
-            that holds all their edges: a smaller radius, the k nearest, or the shell of the k-th.
+        expect: a recipe that the graphs must have been made with, or the name of a preset with its defaults.
+        graph: a recipe, or the name of a preset, whose graphs are to be read instead of the stored ones, from a dataset
+            of the rule ``radius`` that holds all their edges: a smaller radius, the k nearest, or the shell of the
+            k-th.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
@@ -68,9 +71,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         target: str | Sequence[str] | None = None,
         view: str | View = "pyg",
         transform: Callable[[Data], Any] | None = None,
-        expect: GraphSpec | None = None,
+        expect: GraphSpec | str | None = None,
         *,
-        graph: GraphSpec | None = None,
+        graph: GraphSpec | str | None = None,
     ) -> None:
         super().__init__(transform=transform)
         self._store = Store(path)
@@ -79,9 +82,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         self.target = target
         targets = self._check_targets(target)
         stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
-        self._spec = stored if graph is None else graph
+        self._spec = stored if graph is None else _recipe("graph", graph)
         if expect is not None:
-            self._check_recipe(expect)
+            self._check_recipe(_recipe("expect", expect))
         self.reader = self._make_reader(stored, targets)
 
     # ---- what it is ----
@@ -172,11 +175,14 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             idx = np.arange(idx.start, idx.stop, idx.step)
         if isinstance(idx, torch.Tensor):
             idx = idx.cpu().numpy()
-        if isinstance(idx, (list, tuple)) and any(isinstance(i, str) for i in idx):
-            return self._subset(np.array([self._row_of(i) for i in idx], dtype=np.int64))
-        positions = np.asarray(
-            idx, dtype=np.int64 if isinstance(idx, (list, tuple)) and len(idx) == 0 else None
-        ).reshape(-1)
+        positions = np.asarray(idx, dtype=object if isinstance(idx, (list, tuple)) else None).reshape(-1)
+        if positions.dtype.kind in "OU":
+            found = positions.tolist()
+            if found and all(isinstance(one, str) for one in found):
+                return self._subset(self._rows_of(found))
+            # A list of numbers, or nothing at all.
+            mixed = any(isinstance(one, str) for one in found)
+            positions = positions if mixed else np.asarray(found, dtype=None if found else np.int64)
         if positions.dtype == np.bool_:
             if len(positions) != len(self):
                 msg = f"found a mask of {len(positions)} values; required: one for each of the {len(self)} graphs"
@@ -247,6 +253,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         msg = f"the id {graph_id!r} is in {self.path}, but not in this subset of {len(self)} graphs"
         raise UnknownId(msg)
 
+    def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of several ids."""
+        rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
+        if self._indices is not None and not (own := np.isin(rows, np.asarray(self._indices))).all():
+            self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
+        return rows
+
     def _subset(self, rows: Any) -> LazyGraphDataset:
         out = copy.copy(self)
         out._indices = rows  # noqa: SLF001 - of its own class
@@ -276,7 +289,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             msg = f"{self.path} holds other graphs than expected: {'; '.join(differences)}"
             raise RecipeMismatch(msg)
 
-    def _check_targets(self, target: str | Sequence[str] | None) -> list[str]:
+    def _check_targets(self, target: Any) -> list[str]:
+        if callable(target) or not isinstance(target, (str, Iterable, NoneType)):
+            hint = "; a transform is given as transform=" if callable(target) else ""
+            msg = f"found target={target!r}; required: the name of a label, or several{hint}"
+            raise InputError(msg)
         names = [target] if isinstance(target, str) else list(target or ())
         labels = self.manifest.labels()
         for name in names:
@@ -291,6 +308,16 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
+
+
+def _recipe(option: str, given: Any) -> GraphSpec:
+    """The recipe that was given, also by the name of a preset."""
+    if isinstance(given, str):
+        return graph_spec(given)
+    if not isinstance(given, GraphSpec):
+        msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
+        raise InputError(msg)
+    return given
 
 
 def _plain(rows: Any) -> bool:

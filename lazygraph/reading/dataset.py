@@ -23,6 +23,7 @@ from lazygraph.reading.graphs import Graphs, collate
 from lazygraph.reading.query import evaluate
 from lazygraph.reading.reader import Fetched, Reader, ShownAsStored, ShownThroughView
 from lazygraph.reading.recut import RecutRecords
+from lazygraph.reading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.views import View, view_named
 
 __all__ = ["LazyGraphDataset"]
@@ -41,7 +42,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         target: label or labels that become ``y``, (1, T) float32; a fixed-size vector label counts as its components.
         view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
             that they were written with.
-        transform: applied to every ``Data`` that is read.
+        transform: applied to every ``Data`` that is read. What is random in it is seeded for each graph by
+            :func:`lazygraph.loader`; here, and in the loaders of PyG and torch, it draws as everything else does.
         expect: a recipe that the graphs must have been made with, or the name of a preset with its defaults.
         graph: a recipe, or the name of a preset, whose graphs are to be read instead of the stored ones, from a dataset
             of the rule ``radius`` that holds all their edges: a smaller radius, the k nearest, or the shell of the
@@ -133,20 +135,29 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
         if isinstance(idx, str):
-            return self._transformed(self._row_of(idx))
-        if isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
-            return self._transformed(self._row(int(idx)))
-        return self.index_select(idx)
+            row = self._row_of(idx)
+        elif isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
+            row = self._row(int(idx))
+        else:
+            return self.index_select(idx)
+        return self.transformed(row, self.get(row))
 
     def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
         """Several graphs at once, read in file order; what torch's ``DataLoader`` calls for a batch."""
         if self.transform is None:
             return Graphs(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
-        rows = [self._row(int(position)) for position in positions]
-        out: list[Any] = [None] * len(rows)
-        for place in sorted(range(len(rows)), key=rows.__getitem__):
-            out[place] = self._transformed(rows[place])
-        return out
+        if isinstance(positions, PlacedPositions):
+            return self.untransformed(positions, positions.draw).single()
+        rows, graphs = self._read(positions)
+        return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
+
+    def record_bytes(self) -> NDArray[np.int64]:
+        """(n,) int64, the most bytes that the record of each graph of this (sub)set may have; no graph is read."""
+        rows = self.indices()
+        rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
+        schema = self.manifest.schema
+        counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
+        return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
 
     def batch(self, idx: Any) -> Batch:
         """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
@@ -157,6 +168,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
         rows = self.indices()
         return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+
+    def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
+        """The graphs at these positions before the transform, for ``batch`` where it may run."""
+        return Untransformed(self, *self._read(positions), draw)
+
+    def transformed(self, row: int, data: Data) -> Any:
+        """What the transform makes of the graph in a row on disk; an error of it says which graph that was."""
+        if self.transform is None:
+            return data
+        try:
+            return self.transform(data)
+        except Exception as error:
+            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
+            raise
 
     # ---- subsets ----
 
@@ -221,15 +246,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     # ---- inside ----
 
-    def _transformed(self, row: int) -> Any:
-        data = self.get(row)
-        if self.transform is None:
-            return data
-        try:
-            return self.transform(data)
-        except Exception as error:
-            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
-            raise
+    def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
+        """The rows on disk of these positions, and their graphs; read in file order, given in this one."""
+        rows = [self._row(int(position)) for position in positions]
+        graphs: list[Any] = [None] * len(rows)
+        for place in sorted(range(len(rows)), key=rows.__getitem__):
+            graphs[place] = self.get(rows[place])
+        return rows, graphs
 
     def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """These positions, counted from the beginning."""

@@ -114,7 +114,8 @@ class Sampling:
         batches = Batches(positions, ptr)
         if pool is not None:
             keys = random_keys(len(batches), self.seed, epoch, BATCHES)
-            batches = batches.take(np.lexsort((keys, ptr[:-1] // pool)))
+            shuffled = batches.take(np.lexsort((keys, ptr[:-1] // pool)))
+            batches = Batches(shuffled.positions, shuffled.ptr)  # whose places are those after shuffling
         over = len(batches) % self.world_size
         if self.drop_last:
             self._refuse_empty(len(batches))

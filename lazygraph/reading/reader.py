@@ -104,8 +104,8 @@ class ShownAsStored:
     """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
         self.layout = layout_of(schema)
+        self._fields = [field for field in schema.fields if field.name in self.layout]
 
     def problem(self, joined: Joined) -> None:
         """Ready-made graphs may hold any numbers."""
@@ -116,12 +116,12 @@ class ShownAsStored:
 
     def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:  # noqa: ARG002  # they are as stored
         """The fields."""
-        return dict(fields)
+        return {field.name: fields[field.name] for field in self._fields}
 
     def many(self, joined: Joined) -> tuple[Values, Rows]:
         """The fields; what has one row a graph stands one after another."""
         values = {}
-        for field in self._schema.fields:
+        for field in self._fields:
             value = joined.fields[field.name]
             if field.dtype != "str":
                 xp = array_namespace(value)

@@ -12,7 +12,7 @@ LazyGraphError
 ├── OutputExists (FileExistsError)      the output is there already, made of something else
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
 ├── WorkerDied (RuntimeError)           a process that makes graphs died again and again, or at one input
-├── StorageError (OSError)              the place of the output is full, read-only, forbidden or out of descriptors
+├── StorageError (OSError)              the place of the output is full, read-only, forbidden, without locks, or gone
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
@@ -95,7 +95,7 @@ class WorkerDied(LazyGraphError, RuntimeError):
 
 
 class StorageError(LazyGraphError, OSError):
-    """The place where a dataset is written is full, read-only, forbidden, or files can no longer be opened."""
+    """The place of an output is full, read-only, forbidden, without locks or gone, or files can no longer be opened."""
 
     def __str__(self) -> str:
         # OSError puts its number and file name around the sentence, which tells both.

@@ -42,24 +42,24 @@ def say_json(value: Any, indent: int | None = None) -> None:
 
 def tell_error(error: BaseException) -> None:
     """Print the message of an error on stderr, in one line."""
-    # A message of another package may have several lines.
-    warn("lazygraph: error: " + re.sub(r"\s*\n\s*", " ", str(error)))
+    warn("lazygraph: error: " + _in_one_line(str(error)))
 
 
 def tell_traceback() -> None:
     """Print the traceback of the error that is being handled on stderr."""
-    warn(*traceback.format_exc().rstrip("\n").split("\n"))
+    # The bar marks its lines, which the text of an error may have made.
+    warn(*(f"| {line}" for line in traceback.format_exc().rstrip("\n").split("\n")))
 
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
     """Within the block, ``warnings.warn`` of any package prints one escaped line, without the place in the source."""
-    before = warnings.formatwarning
-    warnings.formatwarning = _formatted
+    before = warnings.showwarning
+    warnings.showwarning = _show  # not formatwarning, which Lightning replaces when it is imported
     try:
         yield
     finally:
-        warnings.formatwarning = before
+        warnings.showwarning = before
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,8 +70,13 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def _formatted(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
-    return printable(f"lazygraph: {category.__name__}: " + re.sub(r"\s*\n\s*", " ", str(message))) + "\n"
+def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    warn(f"lazygraph: {category.__name__}: {_in_one_line(str(message))}")
+
+
+def _in_one_line(text: str) -> str:
+    """A message of another package may have several lines."""
+    return re.sub(r"\s*\n\s*", " ", text)
 
 
 def _print(lines: tuple[str, ...], stream: TextIO | None) -> None:

@@ -207,24 +207,26 @@ def test_wrong_arguments_steer_no_terminal(arguments, capsys):
     assert FORGED not in told.split("\n")
 
 
-def test_faults_and_warnings_steer_no_terminal(monkeypatch, capsys, recwarn):
+def test_faults_and_warnings_steer_no_terminal(monkeypatch, capsys):
     """Of lazygraph's own, whose text may hold one of a file, and of other packages."""
     from lazygraph.cli import info
 
     def broken(arguments):
+        # As Lightning does when it is imported.
+        monkeypatch.setattr(warnings, "formatwarning", lambda message, *_: f"{message}\n")
         warnings.warn_explicit(EVIL, UserWarning, "x.py", 1, registry={})
         raise RuntimeError(EVIL)
 
     monkeypatch.setattr(info, "run", broken)
+    before = warnings.showwarning
     assert main(["info", "x"]) == 1
+    assert warnings.showwarning is before
     told = capsys.readouterr().err
-    assert "Traceback" in told
-    assert "RuntimeError" in told
-    assert safe(told)
-    with output.warnings_in_one_line():
-        told = warnings.formatwarning(EVIL, UserWarning, "x.py", 1)
     assert told.startswith("lazygraph: UserWarning: \\x1b]0;pwned")
-    assert told.removesuffix("\n").isprintable()
+    for part in ("Traceback", "RuntimeError"):
+        assert part in told
+    assert safe(told)
+    assert FORGED not in told.split("\n")
 
 
 @given(st.text())

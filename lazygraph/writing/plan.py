@@ -44,7 +44,7 @@ __all__ = [
     "versions",
 ]
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
 # them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024

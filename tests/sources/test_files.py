@@ -14,7 +14,7 @@ import pytest
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources import files
-from lazygraph.sources.base import Cut, Source
+from lazygraph.sources.base import Cut, Entry, Source
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, structure_id
 from lazygraph.sources.poscar import parse_poscar

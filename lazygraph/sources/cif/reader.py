@@ -1,0 +1,337 @@
+"""One data block of a CIF -> Crystal: cell, sites, symmetry, all atoms, and the formula as the judge."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.crystal import ATOMIC_NUMBERS, Crystal
+from lazygraph.errors import StructureError, UnreadableInput
+from lazygraph.sources.base import Remark
+from lazygraph.sources.cif.formula import Formula, formula_of, formula_text
+from lazygraph.sources.cif.orbits import expand
+from lazygraph.sources.cif.sites import ABSENT, species_of
+from lazygraph.sources.cif.symmetry import P1, Setting, settings_of
+from lazygraph.sources.cif.text import parse, with_underscores
+from lazygraph.sources.options import CifFormula
+
+__all__ = ["lattice_from_parameters", "parse_cif"]
+
+CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+SITE_TAGS = tuple(f"_atom_site{dot}{name}" for dot in "_." for name in ("label", "type_symbol", "fract_x"))
+OPTIONAL = ("occupancy", "disorder_group", "disorder_assembly", "attached_hydrogens", "calc_flag")
+DUMMY = frozenset({"dum", "'dum'", '"dum"'})
+SAME_POSITION = 1e-4  # fractional
+DECIMALS = re.compile(r"\.(\d+)(?![\deE])")
+WHOLE = 1e-8  # how far an occupancy may be from 1
+CONTRADICTS = "contradict the formula or Z of their CIF and were kept all the same"
+UNREADABLE = "have a formula that could not be read, so their composition was not compared with it"
+LEFT_OUT = "have lines that are no CIF, which were left out because they say nothing of the structure"
+DUMMIES = "have dummy sites (_atom_site_calc_flag dum), which are no atoms and were left out"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sites:
+    """The sites of a data block that are atoms."""
+
+    numbers: NDArray[np.uint8]  # (S,)
+    frac_coords: NDArray[np.float64]  # (S, 3)
+    texts: tuple[list[str], ...]
+    """The coordinates as they are written: x, y and z of all sites."""
+    doubtful: str | None
+    """A label whose element is certain only if the formula agrees."""
+    dummies: tuple[str, ...]
+
+
+def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | None = None) -> Crystal:
+    """The crystal of a text with one structure; other data blocks may stand beside it.
+
+    The symmetry operations come from the file, else from its Hall symbol, its Hermann-Mauguin symbol or its number, in
+    this order. Where these leave a choice (two origins; operations and a symbol of different size), the formula and Z
+    of the file decide. Every operation is applied to every site; images of one site that the operations put on one
+    special position, but for the digits that were written, are one atom on that position.
+
+    Coordinates of a P1 file stay as written. Elsewhere they are wrapped into [0, 1), in the order of the file's sites,
+    then of the operations.
+
+    Args:
+        text: the CIF.
+        formula: what to do where the atoms contradict ``_chemical_formula_sum`` (their ratio) or
+            ``_cell_formula_units_Z`` (their number): ``error``, ``warn`` (keep the crystal, with a remark) or
+            ``ignore``.
+        remarks: takes what the report should tell of a crystal that is kept.
+
+    Raises:
+        StructureError: the crystal is disordered or modulated, a site is not one element, the formula contradicts the
+            atoms, or nothing decides between several readings.
+        UnreadableInput: the text is no CIF, or lacks the cell, the sites, or the symmetry; or holds several structures.
+
+    Example:
+        >>> text = '''data_NaCl
+        ... _cell_length_a 5.64
+        ... _cell_length_b 5.64
+        ... _cell_length_c 5.64
+        ... _cell_angle_alpha 90
+        ... _cell_angle_beta 90
+        ... _cell_angle_gamma 90
+        ... _symmetry_space_group_name_H-M 'F m -3 m'
+        ... loop_
+        ...   _atom_site_type_symbol
+        ...   _atom_site_fract_x
+        ...   _atom_site_fract_y
+        ...   _atom_site_fract_z
+        ...   Na  0 0 0
+        ...   Cl  0.5 0.5 0.5
+        ... '''
+        >>> len(parse_cif(text))
+        8
+    """
+    remarks = [] if remarks is None else remarks
+    blocks, left_out = parse(text)
+    block = _only_structure(blocks)
+    if block.find_value("_cell_length_a") is None or ".xyz" in text:
+        block = with_underscores(block)
+    if left_out:
+        remarks.append(Remark(LEFT_OUT, ", ".join(left_out)))
+    stated = formula_of(block)
+    lattice = lattice_from_parameters(*_cell(block))
+    sites = _sites(block, stated)
+    if sites.dummies:
+        remarks.append(Remark(DUMMIES, ", ".join(sites.dummies)))
+    crystal = _decided(settings_of(block, lattice), sites, lattice, stated)
+    counts = _counts(crystal)
+    if sites.doubtful is not None and not stated.confirms(counts):
+        msg = (
+            f"the label {sites.doubtful!r} could stand for an element or for a group of atoms, and the formula of the "
+            "file does not decide it; add _atom_site_type_symbol"
+        )
+        raise StructureError(msg)
+    if formula != "ignore":
+        _judge(stated, counts, formula, remarks)
+    return crystal
+
+
+def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> NDArray[np.float64]:
+    """(3, 3) lattice vectors, A, of three lengths in A and three angles in degrees: a in the xz plane, c along z.
+
+    The operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, so the same 64 bits.
+
+    Raises:
+        StructureError: a length or an angle that no cell has.
+    """
+    if not (all(x > 0 for x in lengths) and all(0 < x < 180 for x in angles)):
+        msg = (
+            f"found the lengths {lengths} A and the angles {angles} degrees; "
+            "required: positive lengths and angles between 0 and 180 degrees"
+        )
+        raise StructureError(msg)
+    a, b, c = lengths
+    radians = np.radians(angles)
+    cos_alpha, cos_beta, cos_gamma = np.cos(radians)
+    sin_alpha, sin_beta, _ = np.sin(radians)
+    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
+    gamma_star = np.arccos(min(max(cos_star, -1.0), 1.0))
+    return np.array(
+        [
+            [a * sin_beta, 0.0, a * cos_beta],
+            [-b * sin_alpha * np.cos(gamma_star), b * sin_alpha * np.sin(gamma_star), b * cos_alpha],
+            [0.0, 0.0, c],
+        ]
+    )
+
+
+# ---- what the file says ----
+
+
+def _only_structure(blocks: Sequence[gemmi.cif.Block]) -> gemmi.cif.Block:
+    """The one data block with sites.
+
+    Raises:
+        UnreadableInput: there is none, or there are several.
+    """
+    found = [block for block in blocks if any(block.find_values(tag) for tag in SITE_TAGS)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        msg = "the CIF holds no data block with atoms (_atom_site_label, _atom_site_fract_x); required: one"
+        raise UnreadableInput(msg)
+    names = ", ".join(block.name for block in found[:5]) + (", ..." if len(found) > 5 else "")
+    msg = f"the CIF holds {len(found)} structures ({names}); required: one here. As a file of its own, each is read"
+    raise UnreadableInput(msg)
+
+
+def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
+    """Lengths and angles; an angle that the file leaves out is 90 degrees (CIF core dictionary)."""
+    texts = [block.find_value(f"_cell_{name}") for name in CELL]
+    missing = [f"_cell_{name}" for name, text in zip(CELL[:3], texts, strict=False) if text is None]
+    if missing:
+        msg = f"the CIF has no {missing[0]}; required: the three lengths of the cell"
+        raise UnreadableInput(msg)
+    values = [90.0 if text is None else _number(text, f"_cell_{name}") for name, text in zip(CELL, texts, strict=True)]
+    return values[:3], values[3:]
+
+
+def _number(text: str, what: str) -> float:
+    """The value of a CIF number; digits of uncertainty in brackets are dropped."""
+    try:
+        return float(text)
+    except ValueError:
+        try:
+            return float(gemmi.cif.as_string(text).split("(")[0])
+        except ValueError:
+            msg = f"found {text!r} as {what} of the CIF; required: a number"
+            raise UnreadableInput(msg) from None
+
+
+def _column(block: gemmi.cif.Block, name: str) -> list[str]:
+    return list(block.find_values(f"_atom_site_{name}"))
+
+
+def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
+    """The sites that are atoms, once each is known to be one whole atom."""
+    labels, types = _column(block, "label"), _column(block, "type_symbol")
+    count = max(len(labels), len(types))
+    columns = [_column(block, f"fract_{x}") for x in "xyz"]
+    if not all(columns):
+        msg = "the CIF has no fractional coordinates (_atom_site_fract_x, _y, _z); required: three for each site"
+        raise UnreadableInput(msg)
+    optional = {name: _column(block, name) for name in OPTIONAL}
+    if any(len(column) != count for column in (*columns, *filter(None, (labels, types, *optional.values())))):
+        msg = "the sites of the CIF stand in several loops of different lengths; required: one loop of all sites"
+        raise UnreadableInput(msg)
+    names = [gemmi.cif.as_string(text) for text in labels or types]
+    dummies: tuple[str, ...] = ()
+    if flags := optional["calc_flag"]:
+        dummies = tuple(name for name, flag in zip(names, flags, strict=True) if flag.lower() in DUMMY)
+        atoms = [i for i, flag in enumerate(flags) if flag.lower() not in DUMMY]
+        names, labels, types = ([column[i] for i in atoms] if column else [] for column in (names, labels, types))
+        columns = [[column[i] for i in atoms] for column in columns]
+        optional = {name: [column[i] for i in atoms] if column else [] for name, column in optional.items()}
+    _require_whole_atoms(names, optional)
+    numbers, doubtful = _numbers(types, names, block, stated)
+    coordinates = [
+        [_number(text, f"coordinate {axis} of site {names[i]!r}") for i, text in enumerate(column)]
+        for axis, column in zip("xyz", columns, strict=True)
+    ]
+    return _Sites(numbers, np.array(coordinates).T, tuple(columns), doubtful, dummies)
+
+
+def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+    for i, text in enumerate(columns["occupancy"]):
+        if text == "1" or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
+            continue
+        if abs(_number(text, "an occupancy") - 1) > WHOLE:
+            msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"
+            raise StructureError(msg)
+    for name in ("disorder_group", "disorder_assembly"):
+        for i, text in enumerate(columns[name]):
+            if text not in ABSENT and text != "0":
+                msg = f"site {i} ({names[i]}) is in {name} {text}; required: a crystal without disorder"
+                raise StructureError(msg)
+    for i, text in enumerate(columns["attached_hydrogens"]):
+        if text not in ABSENT and _number(text, "a number of attached hydrogens") > 0:
+            msg = (
+                f"site {i} ({names[i]}) has {text} attached hydrogens that are no sites; required: a site for each atom"
+            )
+            raise StructureError(msg)
+
+
+def _numbers(
+    types: Sequence[str], names: Sequence[str], block: gemmi.cif.Block, stated: Formula
+) -> tuple[NDArray[np.uint8], str | None]:
+    """(S,) atomic numbers, and the first label whose element the formula has to confirm."""
+    numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
+    doubtful = None
+    if not numbers or 0 in numbers or "T" in types:
+        known = stated.elements or _listed_types(block)
+        texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
+        species = [species_of(text, name, known) for text, name in zip(texts, names, strict=True)]
+        numbers = [one.number for one in species]
+        doubtful = next((name for one, name in zip(species, names, strict=True) if not one.certain), None)
+    return np.array(numbers, dtype=np.uint8), doubtful
+
+
+def _listed_types(block: gemmi.cif.Block) -> frozenset[int]:
+    """The elements of ``_atom_type_symbol``, the list of all types in the file."""
+    texts = (gemmi.cif.as_string(text).rstrip("0123456789+-") for text in block.find_values("_atom_type_symbol"))
+    return frozenset(ATOMIC_NUMBERS[text] for text in texts if text in ATOMIC_NUMBERS)
+
+
+# ---- all atoms ----
+
+
+def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64], stated: Formula) -> Crystal:
+    """The crystal of the only setting, or of the only one that the formula confirms."""
+    if len(settings) == 1:
+        return _crystal(settings[0], sites, lattice)
+    if not settings:
+        crystal = _crystal(P1, sites, lattice)
+        if stated.units is not None and stated.confirms(_counts(crystal)):
+            return crystal
+        msg = (
+            "the CIF says nothing of its symmetry; required: operations (_symmetry_equiv_pos_as_xyz, 'x, y, z' where "
+            "the sites are all atoms of the cell), a space group symbol or number"
+        )
+        raise UnreadableInput(msg)
+    confirmed, reasons = [], []
+    for setting in settings:
+        try:
+            crystal = _crystal(setting, sites, lattice)
+        except StructureError as error:
+            reasons.append(f"{setting.name}: {error}")
+            continue
+        counts = _counts(crystal)
+        if stated.confirms(counts):
+            confirmed.append(crystal)
+        reasons.append(f"{setting.name}: {stated.contradiction(counts) or formula_text(counts)}")
+    if not confirmed or not all(_same_crystal(confirmed[0], other) for other in confirmed[1:]):
+        none = "all agree with the formula" if confirmed else "none is confirmed by formula and Z"
+        msg = f"the symmetry of the CIF can be read in {len(settings)} ways, and {none}: {'; '.join(reasons)}"
+        raise StructureError(msg)
+    return confirmed[0]
+
+
+def _same_crystal(one: Crystal, other: Crystal) -> bool:
+    """Whether two readings put the same atoms on the same positions: then their difference is none."""
+    if len(one) != len(other):
+        return False
+    apart = one.frac_coords[:, None] - other.frac_coords[None]
+    near = (np.abs(apart - np.rint(apart)) <= SAME_POSITION).all(axis=2)
+    near &= one.numbers[:, None] == other.numbers[None]
+    return bool((near.sum(axis=0) == 1).all() and (near.sum(axis=1) == 1).all())
+
+
+def _crystal(setting: Setting, sites: _Sites, lattice: NDArray[np.float64]) -> Crystal:
+    if setting.operations is None:
+        return Crystal(lattice, sites.frac_coords, sites.numbers)
+    rounding = np.array([[_last_digit(text) for text in column] for column in sites.texts]).T
+    positions, of_site = expand(sites.frac_coords, setting.operations, lattice, rounding)
+    return Crystal(lattice, positions, sites.numbers[of_site])
+
+
+def _last_digit(text: str) -> float:
+    """One unit of the last decimal of a number: 0.001 for ``0.333(2)``."""
+    decimals = DECIMALS.search(text)
+    return 0.0 if decimals is None else 10.0 ** -len(decimals[1])
+
+
+def _counts(crystal: Crystal) -> dict[int, int]:
+    return Counter(crystal.numbers.tolist())
+
+
+def _judge(stated: Formula, counts: Mapping[int, int], formula: CifFormula, remarks: list[Remark]) -> None:
+    if stated.unreadable:
+        remarks.append(Remark(UNREADABLE, str(stated.text)))
+    reason = stated.contradiction(counts)
+    if reason is None:
+        return
+    if formula == "error":
+        msg = f"{reason}; use --cif-formula warn (cif_formula='warn') to keep such crystals"
+        raise StructureError(msg)
+    remarks.append(Remark(CONTRADICTS, reason))

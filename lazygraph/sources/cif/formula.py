@@ -15,10 +15,12 @@ from lazygraph.crystal import ATOMIC_NUMBERS, SYMBOLS
 __all__ = ["Formula", "formula_of", "formula_text"]
 
 SUM, UNITS = "_chemical_formula_sum", "_cell_formula_units_Z"
+STRUCTURAL = "_chemical_formula_structural"
 ABSENT = frozenset({"", "?", "."})
 PART = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+|)")
 PARTS = re.compile(f"(?:{PART.pattern})+")
 UNCERTAINTY = re.compile(r"(?<=\d)\(\d+\)(?![A-Za-z\d])")  # of a refined amount: Fe0.95(2)
+GROUP = re.compile(r"[(\[]([^()\[\]]*)[)\]](\d+\.?\d*|\.\d+|)")  # of atoms: (OH)2
 CHARGE = re.compile(r"\d*[+-]|[+-]\d*")
 EXACT = 1e-6  # relative; two amounts without decimals agree, or they do not
 
@@ -33,6 +35,8 @@ class Formula:
     """Atomic number -> amount, and how far the amount may be off; ``None`` where there is no formula to read."""
     units: float | None
     """Z, the number of formula units in the cell, where the file has it."""
+    of_cell: bool = False
+    """Whether the formula is the content of the whole cell: Z times ``_chemical_formula_structural``."""
 
     @property
     def elements(self) -> frozenset[int]:
@@ -47,9 +51,9 @@ class Formula:
     def contradiction(self, counts: Mapping[int, int]) -> str | None:
         """Why these atoms cannot be the crystal that the formula describes; ``None`` where nothing speaks against it.
 
-        The amounts must have the ratio of the formula. Where the file has Z, the cell must hold Z formula units. Files
-        that pymatgen wrote give the content of the whole cell as the formula, and count the reduced formula units in
-        it; this is right too. A formula with decimals is taken to be rounded to the digits that it shows.
+        The amounts must have the ratio of the formula. Where the file has Z, the cell must hold Z formula units, or
+        the formula once where it is the content of the whole cell, as pymatgen writes it. A formula with decimals is
+        taken to be rounded to the digits that it shows.
 
         Args:
             counts: atomic number -> atoms in the cell.
@@ -60,9 +64,7 @@ class Formula:
         if units is None:
             return f"the cell holds {formula_text(counts)}, which is not in the ratio of the formula {self.text!r}"
         least, most = units
-        if self.units is None or _between(self.units, least, most):
-            return None
-        if _between(1.0, least, most) and self.units == math.gcd(*counts.values()):
+        if self.units is None or _between(self.units, least, most) or (self.of_cell and _between(1.0, least, most)):
             return None
         return (
             f"the cell holds {formula_text(counts)}, which is {(least + most) / 2:g} formula units of {self.text!r}; "
@@ -87,7 +89,7 @@ class Formula:
 
 def formula_of(block: gemmi.cif.Block) -> Formula:
     """The formula of a data block."""
-    return _formula(block.find_value(SUM), block.find_value(UNITS))
+    return _formula(block.find_value(SUM), block.find_value(UNITS), block.find_value(STRUCTURAL))
 
 
 def formula_text(counts: Mapping[int, int]) -> str:
@@ -101,11 +103,21 @@ def formula_text(counts: Mapping[int, int]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _formula(formula: str | None, units: str | None) -> Formula:
-    text = None if formula is None else " ".join(gemmi.cif.as_string(formula).split())
-    if text is None or text in ABSENT:
-        return Formula(None, None, _units(units))
-    return Formula(text, _amounts(text), _units(units))
+def _formula(formula: str | None, units: str | None, structural: str | None) -> Formula:
+    text, z = _text(formula), _units(units)
+    if text is None:
+        return Formula(None, None, z)
+    amounts = _amounts(text, capitals=text == text.upper())
+    unit = _amounts(_text(structural) or "", capitals=False)
+    of_cell = bool(amounts and unit and z) and amounts == {
+        number: (amount * (z or 0), slack) for number, (amount, slack) in (unit or {}).items()
+    }
+    return Formula(text, amounts, z, of_cell)
+
+
+def _text(value: str | None) -> str | None:
+    text = "" if value is None else " ".join(gemmi.cif.as_string(value).split())
+    return None if text in ABSENT else text
 
 
 def _units(text: str | None) -> float | None:
@@ -118,15 +130,26 @@ def _units(text: str | None) -> float | None:
     return value if 0 < value < math.inf else None
 
 
-def _amounts(text: str) -> dict[int, tuple[float, float]] | None:
-    """Amounts of the elements in a formula sum, such as ``Mg Al2 O4``."""
-    if "(" in UNCERTAINTY.sub("", text) or "[" in text:
-        return _by_pymatgen(text)
+def _amounts(text: str, *, capitals: bool) -> dict[int, tuple[float, float]] | None:
+    """Amounts of the elements in a formula, such as ``Mg Al2 O4`` or ``Ca(OH)2``; ``None`` if it is none.
+
+    Args:
+        text: the formula.
+        capitals: ``AL2 O3`` may stand for ``Al2 O3``.
+    """
+    text = UNCERTAINTY.sub("", text)
+    while (group := GROUP.search(text)) is not None:
+        inside = _amounts(group[1], capitals=capitals)
+        if inside is None:
+            return None
+        factor = float(group[2] or 1)
+        every = " ".join(f"{SYMBOLS[number]}{amount * factor:g}" for number, (amount, _) in inside.items())
+        text = f"{text[: group.start()]} {every} {text[group.end() :]}"
     found: dict[int, tuple[float, float]] = {}
-    for word in UNCERTAINTY.sub("", text).replace(",", " ").split():
+    for word in text.replace(",", " ").split():
         if CHARGE.fullmatch(word):  # of an ion: "C6 H12 N 1+"
             continue
-        parts = _parts(word)
+        parts = _parts(word, capitals=capitals)
         if parts is None:
             return None
         for number, amount, slack in parts:
@@ -135,17 +158,17 @@ def _amounts(text: str) -> dict[int, tuple[float, float]] | None:
     return {number: part for number, part in found.items() if part[0] > 0} or None
 
 
-def _parts(word: str) -> list[tuple[int, float, float]] | None:
-    """The elements of one word: one of ``Al2``, three of ``MgAl2O4``; ``AL2`` is aluminium.
+def _parts(word: str, *, capitals: bool) -> list[tuple[int, float, float]] | None:
+    """The elements of one word: one of ``Al2``, three of ``MgAl2O4``.
 
-    ``CO`` could be cobalt in capitals, or carbon and oxygen without the blank between them: it is neither.
+    In a formula in capitals ``CO`` could be cobalt, or carbon and oxygen without the blank between them: it is neither.
     """
     letters = word.rstrip("0123456789.")
     if letters in ATOMIC_NUMBERS:
         return [(ATOMIC_NUMBERS[letters], *_amount(word[len(letters) :]))]
     parts = [(symbol, amount) for symbol, amount in PART.findall(word)] if PARTS.fullmatch(word) else []
     several = bool(parts) and all(symbol in ATOMIC_NUMBERS for symbol, _ in parts)
-    one = letters[:1].isupper() and letters.capitalize() in ATOMIC_NUMBERS
+    one = capitals and letters.capitalize() in ATOMIC_NUMBERS
     if several and not one:
         return [(ATOMIC_NUMBERS[symbol], *_amount(amount)) for symbol, amount in parts]
     if one and not several:
@@ -159,23 +182,6 @@ def _amount(text: str) -> tuple[float, float]:
         return 1.0, 0.0
     decimals = len(text.partition(".")[2])
     return float(text), 0.5001 * 10.0**-decimals if decimals else 0.0
-
-
-def _by_pymatgen(text: str) -> dict[int, tuple[float, float]] | None:
-    """A formula with brackets, which the dictionary does not allow in a sum."""
-    from pymatgen.core import Composition
-
-    try:
-        found = Composition(text, strict=True).get_el_amt_dict()
-    except (ValueError, KeyError):
-        return None
-    if not found or not all(symbol in ATOMIC_NUMBERS for symbol in found):
-        return None
-    amounts: dict[int, tuple[float, float]] = {}
-    for symbol, amount in found.items():
-        number = ATOMIC_NUMBERS[symbol]
-        amounts[number] = (amounts.get(number, (0.0, 0.0))[0] + amount, 0.0 if amount.is_integer() else 0.01)
-    return amounts
 
 
 def _between(value: float, least: float, most: float) -> bool:

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import StructureError
 
-__all__ = ["MERGED", "Operations", "expand", "keeps_cell"]
+__all__ = ["Operations", "expand", "strain"]
 
 CLOSEST = 0.5  # A; no two atoms of a crystal are closer (H-H in H2: 0.74)
 MERGED = 0.1  # A; images of one site that are closer are one atom, whatever the digits
 EXACT = 1e-6  # fractional; how well operations that belong together agree on their common position
 WRITTEN = 1e-9  # fractional; a coordinate that is this close to the ideal one stays as it is written
-STRAIN = 0.02  # relative; how far an operation may change a length of the cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +28,12 @@ class Operations:
         return len(self.rotations)
 
 
-def keeps_cell(operations: Operations, lattice: NDArray[np.float64]) -> bool:
-    """Whether the operations leave all lengths and angles of a cell as they are, within 2 percent."""
+def strain(operations: Operations, lattice: NDArray[np.float64]) -> float:
+    """How far the operations change the lengths and angles of a cell, relative: 0 where they leave it as it is."""
     metric = lattice @ lattice.T
     rotated = np.swapaxes(operations.rotations, 1, 2) @ metric @ operations.rotations
     lengths = np.sqrt(np.diag(metric))
-    return bool((np.abs(rotated - metric) <= 2 * STRAIN * np.outer(lengths, lengths)).all())
+    return float((np.abs(rotated - metric) / np.outer(lengths, lengths)).max()) / 2
 
 
 def expand(

@@ -45,7 +45,7 @@ class _Sites:
     texts: tuple[list[str], ...]
     """The coordinates as they are written: x, y and z of all sites."""
     doubtful: str | None
-    """A label whose element is certain only if the formula agrees."""
+    """What could be read in two ways, if there is such a thing: the formula must agree with how it was read."""
     dummies: tuple[str, ...]
 
 
@@ -95,7 +95,7 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
     remarks = [] if remarks is None else remarks
     blocks, left_out = parse(text)
     block = _only_structure(blocks)
-    if block.find_value("_cell_length_a") is None or ".xyz" in text:
+    if block.find_value("_cell_length_a") is None or ".xyz" in text or "symop." in text:
         block = with_underscores(block)
     if left_out:
         remarks.append(Remark(LEFT_OUT, ", ".join(left_out)))
@@ -107,10 +107,8 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
     crystal = _decided(settings_of(block, lattice), sites, lattice, stated)
     counts = _counts(crystal)
     if sites.doubtful is not None and not stated.confirms(counts):
-        msg = (
-            f"the label {sites.doubtful!r} could stand for an element or for a group of atoms, and the formula of the "
-            "file does not decide it; add _atom_site_type_symbol"
-        )
+        found = stated.contradiction(counts) or "the file has no formula"
+        msg = f"{sites.doubtful}; only the formula of the file could decide it: {found}"
         raise StructureError(msg)
     if formula != "ignore":
         _judge(stated, counts, formula, remarks)
@@ -185,7 +183,7 @@ def _number(text: str, what: str) -> float:
         try:
             return float(gemmi.cif.as_string(text).split("(")[0])
         except ValueError:
-            msg = f"found {text!r} as {what} of the CIF; required: a number"
+            msg = f"{what} in the CIF is {text!r}; required: a number"
             raise UnreadableInput(msg) from None
 
 
@@ -205,7 +203,7 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
     if any(len(column) != count for column in (*columns, *filter(None, (labels, types, *optional.values())))):
         msg = "the sites of the CIF stand in several loops of different lengths; required: one loop of all sites"
         raise UnreadableInput(msg)
-    names = [gemmi.cif.as_string(text) for text in labels or types]
+    names = [gemmi.cif.as_string(text) or text for text in labels or types]
     dummies: tuple[str, ...] = ()
     if flags := optional["calc_flag"]:
         dummies = tuple(name for name, flag in zip(names, flags, strict=True) if flag.lower() in DUMMY)
@@ -215,18 +213,41 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
         optional = {name: [column[i] for i in atoms] if column else [] for name, column in optional.items()}
     _require_whole_atoms(names, optional)
     numbers, doubtful = _numbers(types, names, block, stated)
-    coordinates = [
-        [_number(text, f"coordinate {axis} of site {names[i]!r}") for i, text in enumerate(column)]
-        for axis, column in zip("xyz", columns, strict=True)
-    ]
-    return _Sites(numbers, np.array(coordinates).T, tuple(columns), doubtful, dummies)
+    try:
+        coordinates = np.array(columns, dtype=np.float64)
+    except ValueError:  # uncertainties in brackets, or no numbers
+        coordinates, unsaid = _coordinates(columns, names, numbers)
+        doubtful = doubtful or unsaid
+    return _Sites(numbers, coordinates.T, tuple(columns), doubtful, dummies)
+
+
+def _coordinates(
+    columns: Sequence[Sequence[str]], names: Sequence[str], numbers: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], str | None]:
+    """(3, S) coordinates, and why the formula has to confirm them, if it has to.
+
+    The dictionary's default, for which ``.`` stands, is 0; old files of the ICSD write it so. Of a hydrogen it says
+    that the position is not known.
+    """
+    reason = None
+    rows = []
+    for axis, column in zip("xyz", columns, strict=True):
+        row = []
+        for i, text in enumerate(column):
+            if text == "." and numbers[i] != 1:
+                reason = f"the {axis} of site {names[i]!r} is '.', which could stand for 0 or for a position not known"
+                row.append(0.0)
+            else:
+                row.append(_number(text, f"the {axis} of site {names[i]!r}"))
+        rows.append(row)
+    return np.array(rows), reason
 
 
 def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
     for i, text in enumerate(columns["occupancy"]):
         if text == "1" or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
             continue
-        if abs(_number(text, "an occupancy") - 1) > WHOLE:
+        if abs(_number(text, f"the occupancy of site {names[i]!r}") - 1) > WHOLE:
             msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"
             raise StructureError(msg)
     for name in ("disorder_group", "disorder_assembly"):
@@ -235,7 +256,7 @@ def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[st
                 msg = f"site {i} ({names[i]}) is in {name} {text}; required: a crystal without disorder"
                 raise StructureError(msg)
     for i, text in enumerate(columns["attached_hydrogens"]):
-        if text not in ABSENT and _number(text, "a number of attached hydrogens") > 0:
+        if text not in ABSENT and _number(text, f"attached_hydrogens of site {names[i]!r}") > 0:
             msg = (
                 f"site {i} ({names[i]}) has {text} attached hydrogens that are no sites; required: a site for each atom"
             )
@@ -245,7 +266,7 @@ def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[st
 def _numbers(
     types: Sequence[str], names: Sequence[str], block: gemmi.cif.Block, stated: Formula
 ) -> tuple[NDArray[np.uint8], str | None]:
-    """(S,) atomic numbers, and the first label whose element the formula has to confirm."""
+    """(S,) atomic numbers, and why the formula has to confirm them, if it has to."""
     numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
     doubtful = None
     if not numbers or 0 in numbers or "T" in types:
@@ -253,7 +274,10 @@ def _numbers(
         texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
         species = [species_of(text, name, known) for text, name in zip(texts, names, strict=True)]
         numbers = [one.number for one in species]
-        doubtful = next((name for one, name in zip(species, names, strict=True) if not one.certain), None)
+        for one, name in zip(species, names, strict=True):
+            if not one.certain:
+                doubtful = f"the label {name!r} could stand for an element or for a group of atoms"
+                break
     return np.array(numbers, dtype=np.uint8), doubtful
 
 

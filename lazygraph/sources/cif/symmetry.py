@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import StructureError, UnreadableInput
-from lazygraph.sources.cif.orbits import Operations, keeps_cell
+from lazygraph.sources.cif.orbits import Operations, strain
 from lazygraph.sources.cif.sites import ABSENT
 
 __all__ = ["P1", "Setting", "settings_of"]
@@ -47,6 +47,8 @@ IDENTITY = frozenset({"x,y,z", "+x,+y,+z"})
 SUFFIX = re.compile(r"(.*\S)\s*(?:(?<![HR]):\s*([12HRhr])|(?<=[\sa-z\d:])(HR|RS|H|R|S|Z))")
 QUALIFIERS = {"HR": "H", "RS": "R", "S": "1", "Z": "2"}
 PREFERENCES = ("1H", "2H", "1R", "2R")
+FITS = 0.02  # relative; how far operations may change a length of the cell that they are written for
+EQUAL = 1e-5  # strains of settings that fit a cell equally well
 STEPS = 72  # translations are compared in steps of 1/72 of a cell; those of space groups are multiples of 1/24
 
 
@@ -86,7 +88,7 @@ def settings_of(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[Se
     symbol = _given(block, HERMANN_MAUGUIN)
     if listed is P1 and (symbol is None or symbol.replace(" ", "") == "P1"):
         return [P1]
-    if listed is not None and listed.operations is not None and not keeps_cell(listed.operations, lattice):
+    if listed is not None and listed.operations is not None and strain(listed.operations, lattice) > FITS:
         msg = (
             f"the {len(listed)} symmetry operations of the file do not fit its cell: they change its lengths or angles"
         )
@@ -238,9 +240,13 @@ def _unfit(name: str) -> StructureError:
 
 
 def _fitting(settings: Sequence[Setting], lattice: NDArray[np.float64]) -> list[Setting]:
-    """The settings that leave the cell as it is; of several unique axes (all angles are right) b, as is the custom."""
-    fitting = [s for s in settings if s.operations is None or keeps_cell(s.operations, lattice)]
-    return fitting[:1] if all(setting.axis for setting in fitting) else fitting
+    """The settings that leave the cell as it is; of several unique axes the best, else b."""
+    changes = {s.name: 0.0 if s.operations is None else strain(s.operations, lattice) for s in settings}
+    fitting = [s for s in settings if changes[s.name] <= FITS]
+    if len(fitting) > 1 and all(setting.axis for setting in fitting):
+        least = min(changes[s.name] for s in fitting)
+        return [next(s for s in fitting if changes[s.name] <= least + EQUAL)]
+    return fitting
 
 
 @lru_cache(maxsize=1024)

@@ -54,7 +54,7 @@ def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
 
     Example:
         >>> data_blocks([b"data_global\n_a 1\ndata_NaCl\nloop_\n_atom_site_label\nNa1\n"])
-        ([Block(name='NaCl', begin=17, end=58)], [Block(name='global', begin=0, end=17)])
+        ([Block(name='NaCl', begin=17, end=54)], [Block(name='global', begin=0, end=17)])
     """
     size = 0
 

@@ -17,8 +17,8 @@ LABEL = re.compile(r"([A-Za-z]+)(.*)", re.DOTALL)
 SUFFIX = re.compile(r"(?:[^A-Za-z]*[^A-Za-z-])?[A-Za-z]?[^A-Za-z]*")  # 12, 1A, 3', (2), _4; "O-H" is a group
 ATOMS = re.compile(r"([A-Z][a-z]?)\d*")
 GROUP = re.compile(f"(?:{ATOMS.pattern})+")
-# Words that begin with the symbol of an element and stand for none: water, vacancies, dummies.
-NO_ELEMENTS = frozenset({"wat", "water", "hoh", "vac", "va", "vacancy", "void", "dum", "dummy", "du", "cent", "cen"})
+# Words that begin with the symbol of an element and stand for none: water, vacancies, dummies, centroids.
+NO_ELEMENTS = frozenset("wat water hoh vac va vacancy void dum dummy du cent cen cnt cg".split())
 TRITIUM = "T"  # in labels of zeolites, a tetrahedral site
 HEAVIEST = 103  # beyond it elements have no crystal structures, and "Cn" is a centroid
 

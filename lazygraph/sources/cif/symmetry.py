@@ -43,6 +43,8 @@ SUPERSPACE = (
     "_cell_modulation_dimension",
 )
 IDENTITY = frozenset({"x,y,z", "+x,+y,+z"})
+# What pymatgen reads; gemmi knows no translations but those of space groups.
+OPERATION = re.compile(r"(?:(?:^|,)[0-9+*/. -]*[xyz][xyz0-9+*/. -]*){3}", re.IGNORECASE)
 # What the ICSD writes behind a symbol, and how the tables call it.
 SUFFIX = re.compile(r"(.*\S)\s*(?:(?<![HR]):\s*([12HRhr])|(?<=[\sa-z\d:])(HR|RS|H|R|S|Z))")
 QUALIFIERS = {"HR": "H", "RS": "R", "S": "1", "Z": "2"}
@@ -159,11 +161,10 @@ def _unusual(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """An operation with a translation that no space group has, such as x+1/5 of a supercell."""
     from pymatgen.core.operations import SymmOp
 
-    try:
-        operation = SymmOp.from_xyz_str(text)
-    except Exception as error:
+    if OPERATION.fullmatch(text) is None:
         msg = f"cannot read the symmetry operation {text!r}; required: one such as 'x, -y, z+1/2'"
-        raise UnreadableInput(msg) from error
+        raise UnreadableInput(msg)
+    operation = SymmOp.from_xyz_str(text)
     return np.array(operation.rotation_matrix), np.array(operation.translation_vector)
 
 

@@ -70,7 +70,7 @@ def expand(
         if np.count_nonzero(stays) == 1:  # the identity alone
             kept.append(images[s])
             continue
-        explained = np.abs(rotations) @ rounding[s] + rounding[s]
+        explained = np.abs(rotations) @ rounding[s] + rounding[s] + WRITTEN
         one = (distances[s] < MERGED) | (np.abs(apart[s]) <= explained).all(axis=1)
         ideal = (images[s] - cells[s])[stays].mean(axis=0)
         ideal = np.where(np.abs(ideal - site) <= WRITTEN, site, ideal)

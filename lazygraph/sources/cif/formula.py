@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import gemmi
 
@@ -17,6 +16,8 @@ __all__ = ["Formula", "formula_of", "formula_text"]
 SUM, UNITS = "_chemical_formula_sum", "_cell_formula_units_Z"
 STRUCTURAL = "_chemical_formula_structural"
 ABSENT = frozenset({"", "?", "."})
+WORD = re.compile(r"([A-Z][a-z]?)([1-9]\d*|)")
+WORDS = re.compile(f"{WORD.pattern}(?: {WORD.pattern})*")
 PART = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+|)")
 PARTS = re.compile(f"(?:{PART.pattern})+")
 UNCERTAINTY = re.compile(r"(?<=\d)\(\d+\)(?![A-Za-z\d])")  # of a refined amount: Fe0.95(2)
@@ -35,8 +36,8 @@ class Formula:
     """Atomic number -> amount, and how far the amount may be off; ``None`` where there is no formula to read."""
     units: float | None
     """Z, the number of formula units in the cell, where the file has it."""
-    of_cell: bool = False
-    """Whether the formula is the content of the whole cell: Z times ``_chemical_formula_structural``."""
+    structural: str | None = None
+    """``_chemical_formula_structural``, where the file has it."""
 
     @property
     def elements(self) -> frozenset[int]:
@@ -60,16 +61,29 @@ class Formula:
         """
         if self.amounts is None:
             return None
+        if self.units and {z: amount * self.units for z, (amount, _) in self.amounts.items()} == counts:
+            return None  # what follows says the same, and more
         units = self._units_in(counts)
         if units is None:
             return f"the cell holds {formula_text(counts)}, which is not in the ratio of the formula {self.text!r}"
         least, most = units
-        if self.units is None or _between(self.units, least, most) or (self.of_cell and _between(1.0, least, most)):
+        if (
+            self.units is None
+            or _between(self.units, least, most)
+            or (_between(1.0, least, most) and self._is_of_cell())
+        ):
             return None
         return (
             f"the cell holds {formula_text(counts)}, which is {(least + most) / 2:g} formula units of {self.text!r}; "
             f"the file says Z = {self.units:g}"
         )
+
+    def _is_of_cell(self) -> bool:
+        """Whether the formula is the content of the whole cell: Z times the structural formula."""
+        unit = None if self.structural is None else _amounts(self.structural, capitals=False)
+        if unit is None or self.units is None:
+            return False
+        return self.amounts == {number: (amount * self.units, slack) for number, (amount, slack) in unit.items()}
 
     def confirms(self, counts: Mapping[int, int]) -> bool:
         """Whether the file has a formula and these atoms agree with it."""
@@ -89,7 +103,11 @@ class Formula:
 
 def formula_of(block: gemmi.cif.Block) -> Formula:
     """The formula of a data block."""
-    return _formula(block.find_value(SUM), block.find_value(UNITS), block.find_value(STRUCTURAL))
+    text, units = _text(block.find_value(SUM)), _units(block.find_value(UNITS))
+    if text is None:
+        return Formula(None, None, units)
+    amounts = _amounts(text, capitals=text == text.upper())
+    return Formula(text, amounts, units, _text(block.find_value(STRUCTURAL)))
 
 
 def formula_text(counts: Mapping[int, int]) -> str:
@@ -102,27 +120,17 @@ def formula_text(counts: Mapping[int, int]) -> str:
     return " ".join(sorted(f"{SYMBOLS[z]}{'' if n == 1 else n}" for z, n in counts.items()))
 
 
-@lru_cache(maxsize=4096)
-def _formula(formula: str | None, units: str | None, structural: str | None) -> Formula:
-    text, z = _text(formula), _units(units)
-    if text is None:
-        return Formula(None, None, z)
-    amounts = _amounts(text, capitals=text == text.upper())
-    unit = _amounts(_text(structural) or "", capitals=False)
-    of_cell = bool(amounts and unit and z) and amounts == {
-        number: (amount * (z or 0), slack) for number, (amount, slack) in (unit or {}).items()
-    }
-    return Formula(text, amounts, z, of_cell)
-
-
 def _text(value: str | None) -> str | None:
-    text = "" if value is None else " ".join(gemmi.cif.as_string(value).split())
-    return None if text in ABSENT else text
+    if value is None or (text := " ".join(gemmi.cif.as_string(value).split())) in ABSENT:
+        return None
+    return text
 
 
 def _units(text: str | None) -> float | None:
     if text is None:
         return None
+    if text.isdigit():
+        return float(text) or None
     try:
         value = float(gemmi.cif.as_string(text).split("(")[0])
     except ValueError:
@@ -137,9 +145,17 @@ def _amounts(text: str, *, capitals: bool) -> dict[int, tuple[float, float]] | N
         text: the formula.
         capitals: ``AL2 O3`` may stand for ``Al2 O3``.
     """
+    words = WORD.findall(text)
+    found = {ATOMIC_NUMBERS.get(symbol, 0): (float(amount or 1), 0.0) for symbol, amount in words}
+    plain = len(found) == len(words) == text.count(" ") + 1 and 0 not in found and WORDS.fullmatch(text)
+    return found if plain else _unusual_amounts(text, capitals=capitals)
+
+
+def _unusual_amounts(text: str, *, capitals: bool) -> dict[int, tuple[float, float]] | None:
+    """Amounts in a formula with brackets, decimals, a charge, capitals, or without blanks."""
     text = UNCERTAINTY.sub("", text)
     while (group := GROUP.search(text)) is not None:
-        inside = _amounts(group[1], capitals=capitals)
+        inside = _unusual_amounts(group[1], capitals=capitals)
         if inside is None:
             return None
         factor = float(group[2] or 1)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import gemmi
 import numpy as np
@@ -17,15 +18,21 @@ from lazygraph.sources.base import Remark
 from lazygraph.sources.cif.formula import Formula, formula_of, formula_text
 from lazygraph.sources.cif.orbits import expand
 from lazygraph.sources.cif.sites import ABSENT, species_of
-from lazygraph.sources.cif.symmetry import P1, Setting, settings_of
+from lazygraph.sources.cif.symmetry import P1, Setting, require_three_dimensions, settings_of
 from lazygraph.sources.cif.text import parse, with_underscores
 from lazygraph.sources.options import CifFormula
 
 __all__ = ["lattice_from_parameters", "parse_cif"]
 
-CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+ANGLES = ("alpha", "beta", "gamma")
+# Tags of the cell, and the default of the CIF core dictionary.
+CELL = {f"_cell_length_{axis}": None for axis in "abc"} | {f"_cell_angle_{angle}": "90" for angle in ANGLES}
 SITE_TAGS = tuple(f"_atom_site{dot}{name}" for dot in "_." for name in ("label", "type_symbol", "fract_x"))
-OPTIONAL = ("occupancy", "disorder_group", "disorder_assembly", "attached_hydrogens", "calc_flag")
+COLUMNS = {
+    name: f"_atom_site_{name}"
+    for name in "label type_symbol fract_x fract_y fract_z occupancy disorder_group disorder_assembly "
+    "attached_hydrogens calc_flag".split()
+}
 DUMMY = frozenset({"dum", "'dum'", '"dum"'})
 SAME_POSITION = 1e-4  # fractional
 DECIMALS = re.compile(r"\.(\d+)(?![\deE])")
@@ -104,6 +111,8 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
     sites = _sites(block, stated)
     if sites.dummies:
         remarks.append(Remark(DUMMIES, ", ".join(sites.dummies)))
+    if "ssg" in text or "_modulation_" in text:  # a look at the text is faster than one for each tag
+        require_three_dimensions(block)
     crystal = _decided(settings_of(block, lattice), sites, lattice, stated)
     counts = _counts(crystal)
     if sites.doubtful is not None and not stated.confirms(counts):
@@ -147,13 +156,15 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
 # ---- what the file says ----
 
 
-def _only_structure(blocks: Sequence[gemmi.cif.Block]) -> gemmi.cif.Block:
+def _only_structure(blocks: gemmi.cif.Document) -> gemmi.cif.Block:
     """The one data block with sites.
 
     Raises:
         UnreadableInput: there is none, or there are several.
     """
-    found = [block for block in blocks if any(block.find_values(tag) for tag in SITE_TAGS)]
+    if len(blocks) == 1:
+        return blocks[0]
+    found = [block for block in blocks if any(map(block.find_values, SITE_TAGS))]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -166,12 +177,13 @@ def _only_structure(blocks: Sequence[gemmi.cif.Block]) -> gemmi.cif.Block:
 
 def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
     """Lengths and angles; an angle that the file leaves out is 90 degrees (CIF core dictionary)."""
-    texts = [block.find_value(f"_cell_{name}") for name in CELL]
-    missing = [f"_cell_{name}" for name, text in zip(CELL[:3], texts, strict=False) if text is None]
-    if missing:
-        msg = f"the CIF has no {missing[0]}; required: the three lengths of the cell"
-        raise UnreadableInput(msg)
-    values = [90.0 if text is None else _number(text, f"_cell_{name}") for name, text in zip(CELL, texts, strict=True)]
+    values = []
+    for tag, default in CELL.items():
+        text = block.find_value(tag) or default
+        if text is None:
+            msg = f"the CIF has no {tag}; required: the three lengths of the cell"
+            raise UnreadableInput(msg)
+        values.append(_number(text, tag))
     return values[:3], values[3:]
 
 
@@ -187,38 +199,48 @@ def _number(text: str, what: str) -> float:
             raise UnreadableInput(msg) from None
 
 
-def _column(block: gemmi.cif.Block, name: str) -> list[str]:
-    return list(block.find_values(f"_atom_site_{name}"))
+def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
+    """The columns of the sites by name, without ``_atom_site_``; an empty one where the file has none of this name."""
+    loop = block.find_loop("_atom_site_fract_x").get_loop()
+    found: dict[str, list[str]] = {}
+    if loop is not None:
+        values, tags = loop.values, loop.tags
+        width = len(tags)
+        found = {tag.lower(): values[i::width] for i, tag in enumerate(tags)}
+    columns = {}
+    for name, tag in COLUMNS.items():
+        column = found.get(tag)
+        if column is None:  # a pair, in another loop, or nowhere
+            column = list(elsewhere) if (elsewhere := block.find_values(tag)) else []
+        columns[name] = column
+    return columns
 
 
 def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
     """The sites that are atoms, once each is known to be one whole atom."""
-    labels, types = _column(block, "label"), _column(block, "type_symbol")
-    count = max(len(labels), len(types))
-    columns = [_column(block, f"fract_{x}") for x in "xyz"]
-    if not all(columns):
-        msg = "the CIF has no fractional coordinates (_atom_site_fract_x, _y, _z); required: three for each site"
+    columns = _columns(block)
+    if not (columns["fract_x"] and columns["fract_y"] and columns["fract_z"]):
+        msg = "the CIF has no atoms with fractional coordinates (_atom_site_fract_x, _y, _z); required: three a site"
         raise UnreadableInput(msg)
-    optional = {name: _column(block, name) for name in OPTIONAL}
-    if any(len(column) != count for column in (*columns, *filter(None, (labels, types, *optional.values())))):
+    names = columns["label"] or columns["type_symbol"]
+    if not names or len({len(column) for column in columns.values() if column}) != 1:
         msg = "the sites of the CIF stand in several loops of different lengths; required: one loop of all sites"
         raise UnreadableInput(msg)
-    names = [gemmi.cif.as_string(text) or text for text in labels or types]
     dummies: tuple[str, ...] = ()
-    if flags := optional["calc_flag"]:
-        dummies = tuple(name for name, flag in zip(names, flags, strict=True) if flag.lower() in DUMMY)
-        atoms = [i for i, flag in enumerate(flags) if flag.lower() not in DUMMY]
-        names, labels, types = ([column[i] for i in atoms] if column else [] for column in (names, labels, types))
-        columns = [[column[i] for i in atoms] for column in columns]
-        optional = {name: [column[i] for i in atoms] if column else [] for name, column in optional.items()}
-    _require_whole_atoms(names, optional)
-    numbers, doubtful = _numbers(types, names, block, stated)
+    if any(flag.lower() in DUMMY for flag in columns["calc_flag"]):
+        atoms = [flag.lower() not in DUMMY for flag in columns["calc_flag"]]
+        dummies = tuple(name for name, atom in zip(names, atoms, strict=True) if not atom)
+        columns = {name: list(compress(column, atoms)) for name, column in columns.items()}
+        names = list(compress(names, atoms))
+    _require_whole_atoms(names, columns)
+    numbers, doubtful = _numbers(columns["type_symbol"], names, block, stated)
+    places = columns["fract_x"], columns["fract_y"], columns["fract_z"]
     try:
-        coordinates = np.array(columns, dtype=np.float64)
+        coordinates = np.array(places, dtype=np.float64)
     except ValueError:  # uncertainties in brackets, or no numbers
-        coordinates, unsaid = _coordinates(columns, names, numbers)
+        coordinates, unsaid = _coordinates(places, names, numbers)
         doubtful = doubtful or unsaid
-    return _Sites(numbers, coordinates.T, tuple(columns), doubtful, dummies)
+    return _Sites(numbers, coordinates.T, places, doubtful, dummies)
 
 
 def _coordinates(
@@ -272,6 +294,7 @@ def _numbers(
     if not numbers or 0 in numbers or "T" in types:
         known = stated.elements or _listed_types(block)
         texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
+        names = [gemmi.cif.as_string(text) or text for text in names]
         species = [species_of(text, name, known) for text, name in zip(texts, names, strict=True)]
         numbers = [one.number for one in species]
         for one, name in zip(species, names, strict=True):

@@ -22,7 +22,7 @@ from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.cif.orbits import Operations, strain
 from lazygraph.sources.cif.sites import ABSENT
 
-__all__ = ["P1", "Setting", "settings_of"]
+__all__ = ["P1", "Setting", "require_three_dimensions", "settings_of"]
 
 LISTED = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_operation_mxmymz")
@@ -79,16 +79,12 @@ def settings_of(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[Se
     symbol of the file are of groups that differ in size. Nothing in the symmetry decides between them.
 
     Raises:
-        StructureError: a modulated structure, operations that are no group or do not fit the cell, a group that does
-            not fit the cell.
+        StructureError: operations that are no group or do not fit the cell, or a group that does not fit the cell.
         UnreadableInput: a symbol or an operation that cannot be understood.
     """
-    if (tag := next((tag for tag in SUPERSPACE if _given(block, (tag,)) not in {None, "0"}), None)) is not None:
-        msg = f"found {tag}: a modulated structure; required: a crystal that repeats in three dimensions"
-        raise StructureError(msg)
     listed = _listed(block)
     symbol = _given(block, HERMANN_MAUGUIN)
-    if listed is P1 and (symbol is None or symbol.replace(" ", "") == "P1"):
+    if listed is P1 and symbol is not None and symbol.replace(" ", "") == "P1":
         return [P1]
     if listed is not None and listed.operations is not None and strain(listed.operations, lattice) > FITS:
         msg = (
@@ -97,6 +93,18 @@ def settings_of(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[Se
         raise StructureError(msg)
     named = _named(block, symbol, lattice, required=listed is None)
     return named if listed is None else _joined([listed], named)
+
+
+def require_three_dimensions(block: gemmi.cif.Block) -> None:
+    """Refuse a modulated structure, whose operations act in more than three dimensions.
+
+    Raises:
+        StructureError: the file names a superspace group, its operations, or modulated dimensions.
+    """
+    for tag in SUPERSPACE:
+        if _given(block, (tag,)) not in {None, "0"}:
+            msg = f"found {tag}: a modulated structure; required: a crystal that repeats in three dimensions"
+            raise StructureError(msg)
 
 
 def _given(block: gemmi.cif.Block, tags: Iterable[str]) -> str | None:
@@ -128,9 +136,11 @@ def _listed(block: gemmi.cif.Block) -> Setting | None:
 
 def _texts(block: gemmi.cif.Block, tags: Iterable[str]) -> tuple[str, ...]:
     for tag in tags:
-        column = block.find_values(tag)
-        if column and (texts := tuple(gemmi.cif.as_string(text) for text in column if text not in ABSENT)):
-            return texts
+        if column := block.find_values(tag):
+            # by index, because the end of an iteration is a C++ exception, which takes longer than all else
+            values = [column[i] for i in range(len(column))]
+            if texts := tuple(gemmi.cif.as_string(text) for text in values if text not in ABSENT):
+                return texts
     return ()
 
 

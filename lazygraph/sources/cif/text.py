@@ -37,7 +37,7 @@ class Block(NamedTuple):
 class Parsed(NamedTuple):
     """The data blocks of a text."""
 
-    blocks: list[gemmi.cif.Block]
+    blocks: gemmi.cif.Document
     left_out: tuple[str, ...]
     """The tags of lines that were left out because they are no CIF."""
 
@@ -92,14 +92,14 @@ def parse(text: str) -> Parsed:
         UnreadableInput: the text is no CIF, or a tag of the structure stands twice with different values.
     """
     try:
-        return Parsed(list(gemmi.cif.read_string(text)), ())
+        return Parsed(gemmi.cif.read_string(text), ())
     except (ValueError, RuntimeError) as error:  # gemmi's two ways to refuse a syntax
         reason = str(error)
     left_out: list[str] = []
     lines = text.split("\n")
     while len(left_out) < MOST:
         try:
-            blocks = list(gemmi.cif.read_string("\n".join(lines), 0))
+            blocks = gemmi.cif.read_string("\n".join(lines), 0)
         except (ValueError, RuntimeError) as error:
             reason = str(error)
             number = int(found[1]) - 1 if (found := PLACE.match(reason)) else -1

@@ -16,7 +16,7 @@ from lazygraph.errors import UnreadableInput
 from lazygraph.sources import cif, poscar
 from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, hash_file
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
-from lazygraph.sources.unpack import HEAD, Intake
+from lazygraph.sources.unpack import HEAD, Intake, is_packed
 
 __all__ = [
     "FilesSource",
@@ -79,7 +79,7 @@ class FilesSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield one entry per structure."""
-        held: dict[Path, bytes] = {}  # the unpacked bytes of the last file with several structures
+        held: dict[Path, bytes] = {}  # the bytes of the last packed file with several structures
         for line, name, *place in read_lines(spool, cut):
             path, remarks = Path(line), list[Remark]()
             crystal = attempt(_read, path, place, held, self.options, remarks)
@@ -131,11 +131,17 @@ def _read(
 ) -> Crystal:
     if not place:
         return read_structure(path, options, remarks)
-    if path not in held:
-        held.clear()
-        held[path] = b"".join(Intake(path))
     begin, end = place
-    return cif.parse_cif(held[path][begin:end].decode("utf-8", "replace"), options.cif_formula, remarks)
+    if is_packed(path):
+        if path not in held:
+            held.clear()
+            held[path] = b"".join(Intake(path))
+        data = held[path][begin:end]
+    else:
+        with path.open("rb") as file:
+            file.seek(begin)
+            data = file.read(end - begin)
+    return cif.parse_cif(data.decode("utf-8", "replace"), options.cif_formula, remarks)
 
 
 def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) -> Crystal:

@@ -15,7 +15,7 @@ from typing import IO, cast
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import InputFile, hash_file
 
-__all__ = ["HEAD", "Intake", "bare_name", "body", "marked", "naming", "pieces", "read_head"]
+__all__ = ["HEAD", "Intake", "bare_name", "body", "is_packed", "marked", "naming", "pieces", "read_head"]
 
 HEAD = 1 << 16  # bytes from which a format is recognised
 _CHUNK = 1 << 20  # bytes a piece: the arrays that scan one stay in a core's cache
@@ -76,6 +76,15 @@ def pieces(file: IO[bytes], *, keep_mark: bool = False) -> Iterator[bytes]:
     while chunk := file.read(_CHUNK):
         yield _blank_mark(chunk) if at_start else chunk
         at_start = False
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is a zip or gzip, whatever it is called.
+
+    Raises:
+        UnreadableInput: it cannot be read.
+    """
+    return _packing(path) != ""
 
 
 def read_head(path: Path) -> bytes:

@@ -202,10 +202,13 @@ def test_operations_are_read_in_any_order_and_form(operations, atoms):
         ["x,y,z", "-y,x,z"],
         ["-x,-y,-z"],
         ["x,y,z", "x+1/2,-y,z+1/4"],
+        ["x,y,z", "x,x,z"],
+        ["x,y,z", "x/2,y,z"],
+        ["x,y,z", "y,x+y,z"],
     ],
 )
 def test_operations_that_are_no_group_are_refused(operations):
-    with pytest.raises(StructureError, match="are no group|do not fit its cell"):
+    with pytest.raises(StructureError, match="are no group|are no symmetry operations|do not fit its cell"):
         read((5, 5, 9, 90, 90, 90), GENERAL, operations=operations)
 
 
@@ -218,6 +221,11 @@ def test_operations_that_do_not_fit_the_cell_are_refused():
 def test_an_operation_that_is_none_is_refused(operation):
     with pytest.raises(UnreadableInput, match="cannot read the symmetry operation"):
         read(CUBIC, GENERAL, operations=["x,y,z", operation])
+
+
+def test_more_operations_than_any_cell_has_are_refused():
+    with pytest.raises(UnreadableInput, match="found 2,001 symmetry operations; required: at most 2,000"):
+        read(CUBIC, GENERAL, operations=["x,y,z"] * 2001)
 
 
 def test_operations_and_symbol_of_one_size_are_no_contradiction():

@@ -348,10 +348,14 @@ def _same_crystal(one: Crystal, other: Crystal) -> bool:
     """Whether two readings put the same atoms on the same positions: then their difference is none."""
     if len(one) != len(other):
         return False
-    apart = one.frac_coords[:, None] - other.frac_coords[None]
-    near = (np.abs(apart - np.rint(apart)) <= SAME_POSITION).all(axis=2)
-    near &= one.numbers[:, None] == other.numbers[None]
-    return bool((near.sum(axis=0) == 1).all() and (near.sum(axis=1) == 1).all())
+    partners = np.zeros(len(other), dtype=np.intp)
+    for position, number in zip(one.frac_coords, one.numbers, strict=True):
+        apart = other.frac_coords - position
+        near = (np.abs(apart - np.rint(apart)) <= SAME_POSITION).all(axis=1) & (other.numbers == number)
+        if np.count_nonzero(near) != 1:
+            return False
+        partners += near
+    return bool((partners == 1).all())
 
 
 def _crystal(setting: Setting, sites: _Sites, lattice: NDArray[np.float64]) -> Crystal:

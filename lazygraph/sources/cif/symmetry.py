@@ -51,6 +51,8 @@ QUALIFIERS = {"HR": "H", "RS": "R", "S": "1", "Z": "2"}
 PREFERENCES = ("1H", "2H", "1R", "2R")
 FITS = 0.02  # relative; how far operations may change a length of the cell that they are written for
 EQUAL = 1e-5  # strains of settings that fit a cell equally well
+MAX_OPERATIONS = 2_000  # of a file; each is compared with all others, and a great cell may list a group several times
+WHOLE = 1e-6  # how far a number of a rotation may be from a whole one
 STEPS = 72  # translations are compared in steps of 1/72 of a cell; those of space groups are multiples of 1/24
 
 
@@ -137,6 +139,12 @@ def _listed(block: gemmi.cif.Block) -> Setting | None:
 def _texts(block: gemmi.cif.Block, tags: Iterable[str]) -> tuple[str, ...]:
     for tag in tags:
         if column := block.find_values(tag):
+            if len(column) > MAX_OPERATIONS:
+                msg = (
+                    f"found {len(column):,} symmetry operations; required: at most {MAX_OPERATIONS:,}, a space group "
+                    "has 192"
+                )
+                raise UnreadableInput(msg)
             # by index, because the end of an iteration is a C++ exception, which takes longer than all else
             values = [column[i] for i in range(len(column))]
             if texts := tuple(gemmi.cif.as_string(text) for text in values if text not in ABSENT):
@@ -184,14 +192,18 @@ def _checked(operations: Sequence[tuple[Any, Any]], name: str) -> Setting:
     for rotation, translation in operations:
         found.setdefault(_key(rotation, translation).tobytes(), (rotation, translation))
     rotations = np.array([rotation for rotation, _ in found.values()])
-    translations = np.array([translation for _, translation in found.values()])
-    products = _key(
-        np.einsum("aij,bjk->abik", rotations, rotations),
-        np.einsum("aij,bj->abi", rotations, translations) + translations[:, None],
-    )
-    if not {key.tobytes() for key in products.reshape(-1, 12)} <= found.keys():
-        msg = f"{name} are no group: one after another they give operations that are not among them"
+    if (
+        np.abs(rotations - np.rint(rotations)).max() > WHOLE
+        or np.abs(np.abs(np.linalg.det(rotations)) - 1).max() > WHOLE
+    ):
+        msg = f"{name} are no symmetry operations: a rotation has whole numbers and the determinant 1 or -1"
         raise StructureError(msg)
+    translations = np.array([translation for _, translation in found.values()])
+    for rotation, translation in found.values():
+        products = _key(rotation @ rotations, translations @ rotation.T + translation)
+        if not {key.tobytes() for key in products} <= found.keys():
+            msg = f"{name} are no group: one after another they give operations that are not among them"
+            raise StructureError(msg)
     identity = list(found).index(_key(np.eye(3), np.zeros(3)).tobytes())
     order = [identity, *(i for i in range(len(found)) if i != identity)]
     if len(order) == 1:

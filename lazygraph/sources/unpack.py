@@ -15,7 +15,19 @@ from typing import IO, cast
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import MAX_TEXT, InputFile, hash_file, open_regular, readable, require_length
 
-__all__ = ["HEAD", "Held", "Intake", "bare_name", "body", "marked", "naming", "pieces", "read_head", "whole"]
+__all__ = [
+    "HEAD",
+    "Held",
+    "Intake",
+    "bare_name",
+    "body",
+    "is_packed",
+    "marked",
+    "naming",
+    "pieces",
+    "read_head",
+    "whole",
+]
 
 HEAD = 1 << 16  # bytes from which a format is recognised
 _CHUNK = 1 << 20  # bytes a piece: the arrays that scan one stay in a core's cache
@@ -126,6 +138,15 @@ class Held:
         self._pieces.clear()
         self._kept = self._size = 0
         return text, size
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is a zip or gzip, whatever it is called.
+
+    Raises:
+        UnreadableInput: it cannot be read.
+    """
+    return _packing(path) != ""
 
 
 def read_head(path: Path) -> bytes:

@@ -9,7 +9,6 @@ import os
 import pickle
 import zipfile
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, StructureError, UnreadableInput
 from lazygraph.sources import csv_cif, jarvis, matbench, poscar_zip, pymatgen_json, unpack
 from lazygraph.sources.base import Cut, Source
+from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.jarvis import JarvisSource
 from lazygraph.sources.json_entries import Layout
 from lazygraph.sources.matbench import MatbenchSource
@@ -252,7 +252,7 @@ def test_packing_changes_nothing(big_record_file, tmp_path, layout, packing):
 def test_a_source_travels_as_json_and_as_pickle(big_record_file, layout):
     source_class, path = big_record_file[layout]
     source = source_class(path, id_key="jid")
-    assert source_class(**json.loads(json.dumps(asdict(source)))) == source
+    assert source_from_json(json.loads(json.dumps(source_to_json(source)))) == source
     assert pickle.loads(pickle.dumps(source)) == source
 
 

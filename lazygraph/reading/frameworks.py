@@ -17,7 +17,7 @@ from lazygraph.reading.transforms import PlacedPositions
 __all__ = ["EpochBatches", "EpochSampler", "as_dataset"]
 
 
-class Epochs(Protocol):
+class LoaderEpochs(Protocol):
     """What is needed of a loader."""
 
     dataset: LazyGraphDataset
@@ -43,7 +43,7 @@ class EpochSampler(SequentialSampler):
         loader: the loader.
     """
 
-    def __init__(self, loader: Epochs) -> None:
+    def __init__(self, loader: LoaderEpochs) -> None:
         super().__init__(loader.dataset)
         self._loader = loader
 
@@ -82,7 +82,7 @@ class EpochBatches(BatchSampler):
         drop_last: whether a last batch that is not full is left out.
     """
 
-    def __init__(self, loader: Epochs, *, drop_last: bool) -> None:
+    def __init__(self, loader: LoaderEpochs, *, drop_last: bool) -> None:
         # Not the constructor of torch's, which wants a size of every batch.
         self._loader, self.sampler, self.drop_last = loader, EpochSampler(loader), drop_last
         self.batch_size = loader.batch_size  # type: ignore[assignment]  # None where only budgets limit it

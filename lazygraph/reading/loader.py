@@ -16,13 +16,13 @@ from lazygraph.errors import InputError
 from lazygraph.reading.ahead import Processes, Request, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.epochs import Epochs, Place
+from lazygraph.reading.facts import MeasuredFacts
 from lazygraph.reading.frameworks import EpochBatches, EpochSampler, as_dataset
 from lazygraph.reading.graphs import collate
 from lazygraph.reading.orders import check_whole, digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.sampling import Sampling
-from lazygraph.reading.seen import Seen
 from lazygraph.reading.settings import Settings, choose
 from lazygraph.reading.transforms import Draw, PlacedPositions, Untransformed
 
@@ -233,7 +233,9 @@ class Loader:
     @cached_property
     def settings(self) -> Settings:
         """How the batches are read, and why; written to the log once, when it is first asked for."""
-        settings = choose(lambda: Seen(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted)
+        settings = choose(
+            lambda: MeasuredFacts(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted
+        )
         logger.info("%s: %s", self.dataset, settings)
         return settings
 

@@ -317,14 +317,14 @@ def _checkpoint(path: Path) -> Path:
     folder = Folder(path)
     if folder.results.exists():
         try:
-            named = path / json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"]
+            named = Path(json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             msg = f"{folder.results} is not as lazygraph writes it: {type(error).__name__}: {error}"
             raise InputError(msg) from error
         # The folder may be a stranger's, who could name a device, or a file of the user's.
-        if not (named.is_file() and named.resolve().is_relative_to(path.resolve())):
+        if named.is_absolute() or ".." in named.parts or not (path / named).is_file():
             msg = f"{folder.results} names the checkpoint {os.fspath(named)!r}; there is no such file in {path}"
             raise InputError(msg)
-        return named
+        return path / named
     msg = f"found no finished run in {path}; required: the folder of one, or one of its checkpoints"
     raise InputError(msg)

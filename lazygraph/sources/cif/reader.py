@@ -17,7 +17,7 @@ from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Remark
 from lazygraph.sources.cif.formula import Formula, formula_of, formula_text
 from lazygraph.sources.cif.orbits import expand
-from lazygraph.sources.cif.sites import ABSENT, species_of
+from lazygraph.sources.cif.sites import ABSENT, HEAVIEST, species_of
 from lazygraph.sources.cif.symmetry import P1, Setting, require_three_dimensions, settings_of
 from lazygraph.sources.cif.text import parse, with_underscores
 from lazygraph.sources.options import CifFormula
@@ -291,7 +291,7 @@ def _numbers(
     """(S,) atomic numbers, and why the formula has to confirm them, if it has to."""
     numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
     doubtful = None
-    if not numbers or 0 in numbers or "T" in types:
+    if not numbers or 0 in numbers or "T" in types or max(numbers) > HEAVIEST:
         known = stated.elements or _listed_types(block)
         texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
         names = [gemmi.cif.as_string(text) or text for text in names]

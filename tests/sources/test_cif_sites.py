@@ -202,7 +202,7 @@ def test_columns_of_another_length_are_refused():
 # ---- coordinates ----
 
 
-@pytest.mark.parametrize("place", ["? ? ?", "0 0 ?", "a b c", "1/3 0 0"])
+@pytest.mark.parametrize("place", ["? ? ?", "0 0 ?", "a b c", "1/3 0 0", "1_0 0 0", "0 nan 0", "0 0 inf", "1e400 0 0"])
 def test_a_site_without_coordinates_is_refused(place):
     with pytest.raises(UnreadableInput, match="of site 'Na1' in the CIF is"):
         parse_cif(cif(["Na1 Na"]).replace("0 0 0", place))

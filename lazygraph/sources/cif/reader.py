@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -189,14 +190,13 @@ def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
 
 def _number(text: str, what: str) -> float:
     """The value of a CIF number; digits of uncertainty in brackets are dropped."""
-    try:
-        return float(text)
-    except ValueError:
-        try:
-            return float(gemmi.cif.as_string(text).split("(")[0])
-        except ValueError:
-            msg = f"{what} in the CIF is {text!r}; required: a number"
-            raise UnreadableInput(msg) from None
+    value: float = gemmi.cif.as_number(text)
+    if math.isnan(value):
+        value = gemmi.cif.as_number(gemmi.cif.as_string(text))
+    if math.isnan(value):
+        msg = f"{what} in the CIF is {text!r}; required: a number"
+        raise UnreadableInput(msg)
+    return value
 
 
 def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
@@ -234,10 +234,10 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
         names = list(compress(names, atoms))
     _require_whole_atoms(names, columns)
     numbers, doubtful = _numbers(columns["type_symbol"], names, block, stated)
+    as_number = gemmi.cif.as_number
     places = columns["fract_x"], columns["fract_y"], columns["fract_z"]
-    try:
-        coordinates = np.array(places, dtype=np.float64)
-    except ValueError:  # uncertainties in brackets, or no numbers
+    coordinates = np.array([[as_number(text) for text in column] for column in places])
+    if np.isnan(coordinates).any():  # no numbers, or a dot
         coordinates, unsaid = _coordinates(places, names, numbers)
         doubtful = doubtful or unsaid
     return _Sites(numbers, coordinates.T, places, doubtful, dummies)
@@ -267,7 +267,7 @@ def _coordinates(
 
 def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
     for i, text in enumerate(columns["occupancy"]):
-        if text == "1" or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
+        if text in {"1", "1.0"} or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
             continue
         if abs(_number(text, f"the occupancy of site {names[i]!r}") - 1) > WHOLE:
             msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"

@@ -190,10 +190,11 @@ def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
 
 def _number(text: str, what: str) -> float:
     """The value of a CIF number; digits of uncertainty in brackets are dropped."""
-    value: float = gemmi.cif.as_number(text)
-    if math.isnan(value):
+    try:
+        value = float(text)
+    except ValueError:
         value = gemmi.cif.as_number(gemmi.cif.as_string(text))
-    if math.isnan(value):
+    if not math.isfinite(value) or "_" in text:  # Python reads 1_000 as a number, CIF does not
         msg = f"{what} in the CIF is {text!r}; required: a number"
         raise UnreadableInput(msg)
     return value
@@ -234,13 +235,24 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
         names = list(compress(names, atoms))
     _require_whole_atoms(names, columns)
     numbers, doubtful = _numbers(columns["type_symbol"], names, block, stated)
-    as_number = gemmi.cif.as_number
     places = columns["fract_x"], columns["fract_y"], columns["fract_z"]
-    coordinates = np.array([[as_number(text) for text in column] for column in places])
-    if np.isnan(coordinates).any():  # no numbers, or a dot
+    coordinates = _plain(places)
+    if coordinates is None:
         coordinates, unsaid = _coordinates(places, names, numbers)
         doubtful = doubtful or unsaid
     return _Sites(numbers, coordinates.T, places, doubtful, dummies)
+
+
+def _plain(columns: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
+    """(3, S) coordinates of texts that are plain numbers; ``None`` where one is not, or has an uncertainty."""
+    text = "".join(map("".join, columns))
+    if "_" in text or not text.isascii():  # which Python takes for numbers, and CIF does not
+        return None
+    try:
+        values = np.array(columns, dtype=np.float64)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
 
 
 def _coordinates(

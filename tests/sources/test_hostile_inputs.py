@@ -118,7 +118,9 @@ def test_standard_input_is_read_where_it_is_asked_for(text, tmp_path, monkeypatc
     assert [file["name"] for file in manifest.provenance.inputs] == ["stdin", "other.vasp"]
     assert main_write(["-", "-", "-o", str(tmp_path / "y.lg")]) == 2
     assert main_write(["plan", "-", "-o", str(tmp_path / "z.lg")]) == 2
-    assert capsys.readouterr().err.count("required: ") == 2
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main_write(["-", "-o", str(tmp_path / "y.lg")]) == 2
+    assert capsys.readouterr().err.count("required: ") == 3
 
 
 # ---- databases ----

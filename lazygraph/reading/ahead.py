@@ -143,7 +143,7 @@ _OF_PARENTS: list[Any] = []
 
 
 def _check_owner(owner: int) -> None:
-    """Refuse to go on in a fork with what its parent has begun: nobody would ever send it a batch."""
+    """Refuse to continue in a fork what its parent has begun: nobody would ever send it a batch."""
     if os.getpid() != owner:
         msg = (
             f"process {owner} began this iteration, and its fork {os.getpid()} lacks its threads and workers: "

@@ -174,6 +174,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def batch(self, idx: Any) -> Batch:
         """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
         chosen = self.index_select(idx)
+        if len(chosen) == 0:
+            raise InputError("found no graphs to make a batch of; required: at least one")
         return collate(chosen.__getitems__(range(len(chosen))))
 
     def fetch(self, positions: NDArray[np.int64]) -> Fetched:

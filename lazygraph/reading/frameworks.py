@@ -1,4 +1,4 @@
-"""What other programs look for on a loader: Lightning a sampler, Accelerate batches of positions, torch its subsets."""
+"""What other programs want of a loader: Lightning a sampler, Accelerate positions, torch its subsets and ranks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler, Subset
 
 from lazygraph.errors import InputError
@@ -14,7 +16,7 @@ from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.packing import Batches
 from lazygraph.reading.transforms import PlacedPositions
 
-__all__ = ["EpochBatches", "EpochSampler", "as_dataset"]
+__all__ = ["EpochBatches", "EpochSampler", "as_dataset", "distributed_ranks"]
 
 
 class LoaderEpochs(Protocol):
@@ -104,7 +106,9 @@ def as_dataset(dataset: Any) -> LazyGraphDataset:
     if isinstance(dataset, LazyGraphDataset):
         return dataset
     if type(dataset) is Subset:
-        return as_dataset(dataset.dataset).index_select(list(dataset.indices))
+        indices = dataset.indices
+        inner = as_dataset(dataset.dataset)
+        return inner.index_select(indices if isinstance(indices, (list, np.ndarray, torch.Tensor)) else list(indices))
     found = f"found a {type(dataset).__name__}; required: a LazyGraphDataset, or torch's Subset of one"
     if isinstance(dataset, ConcatDataset):
         hint = "write its parts as one, by lg.write([a, b], 'both.lg'), or give it to torch's DataLoader"
@@ -112,3 +116,10 @@ def as_dataset(dataset: Any) -> LazyGraphDataset:
         hint = "give others to torch's DataLoader"
     msg = f"{found}; {hint} with collate_fn=lg.collate"
     raise InputError(msg)
+
+
+def distributed_ranks() -> tuple[int, int]:
+    """The rank of this process and the number of ranks: those of torch.distributed, once it is initialised."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

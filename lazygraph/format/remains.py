@@ -7,13 +7,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.columns import dtype_of, open_column, strays
 from lazygraph.format.manifest import Manifest, Shard, row_starts

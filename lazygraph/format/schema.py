@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from types import NoneType
 from typing import Any, Literal
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.strict_json import sequence
 

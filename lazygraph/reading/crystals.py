@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from lazygraph.basis import to_cartesian
+from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.joint import Joined
 from lazygraph.format.schema import Schema

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
 from lazygraph.native import kernels
 from lazygraph.reading.ahead import Processes, by_thread, fetch

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+# Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
+import array_api_compat.numpy
+import array_api_compat.torch  # noqa: F401
 import numpy as np
 import torch
 from array_api_compat import array_namespace

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, UnknownId
+from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, StorageError, UnknownId
 from lazygraph.format.columns import open_column
+from lazygraph.format.descriptors import ShardFiles, budget, opening
 from lazygraph.format.files import FileRef, reading
 from lazygraph.format.fused import Located, Loops, ShardNotOpen
 from lazygraph.format.joint import Joined, join
@@ -22,22 +22,6 @@ from lazygraph.format.record import Decompressor, Record, unpack
 from lazygraph.format.shard import read_value
 
 __all__ = ["Store"]
-
-MAX_OPEN = 200  # shard files open at once; some systems allow a process no more than 256 descriptors
-
-
-class _Descriptor:
-    """An open shard file, closed when the last thread that reads from it lets go."""
-
-    __slots__ = ("number", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.size = size
-        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
 
 
 class _Index(NamedTuple):
@@ -48,25 +32,13 @@ class _Index(NamedTuple):
     loops: Loops | None
 
 
-class _Shards:
-    """The shard files that are open; not changed, but replaced by another, so that whoever reads keeps his."""
-
-    __slots__ = ("held", "numbers")
-
-    def __init__(self, count: int, held: dict[int, _Descriptor]) -> None:
-        self.held = held
-        self.numbers = np.full(count, -1, dtype=np.int32)
-        for shard, descriptor in held.items():
-            self.numbers[shard] = descriptor.number
-
-
 class Store:
     """Random access to the records of one dataset directory.
 
-    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and at
-    most 200 file descriptors, so its memory does not grow with the number of graphs. Takes no lock and writes nothing.
-    Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one opens its files
-    again where it is unpickled.
+    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and
+    shard files within the budget of the process, so its memory does not grow with the number of graphs. Takes no lock
+    and writes nothing. Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one
+    opens its files again where it is unpickled.
 
     Args:
         path: the dataset directory.
@@ -84,7 +56,7 @@ class Store:
     def _reset(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
-        self._shards = _Shards(len(self._ends), {})
+        self._files = ShardFiles(len(self._ends))
         self._index: _Index | None = None
 
     def __len__(self) -> int:
@@ -179,16 +151,15 @@ class Store:
 
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
-        descriptor = self._shards.held.get(shard) or self._open({shard}).held[shard]
+        descriptor = self._files.now.held.get(shard) or self._files.open({shard}, self._find).held[shard]
         try:
             return read_value(descriptor.number, descriptor.size, offset, length, digest)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
         # A server of files no longer knows what was opened, but may have the file. What is in it the checksum says.
-        held = {other: kept for other, kept in self._shards.held.items() if other != shard}
-        self._shards = _Shards(len(self._ends), held)
-        descriptor = self._open({shard}).held[shard]
+        self._files.forget(shard)
+        descriptor = self._files.open({shard}, self._find).held[shard]
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
     def record(self, row: int) -> Record:
@@ -226,21 +197,21 @@ class Store:
 
     def _joined_at_once(self, loops: Loops, rows: NDArray[np.int64]) -> Joined | None:
         """``joined`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
-        shards = self._shards  # held here, so that no other thread closes the files
+        opened = self._files.now  # held here, so that no other thread closes the files
         try:
-            return loops.joined(rows, shards.numbers)
+            return loops.joined(rows, opened.numbers)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
-            if len(needed) > MAX_OPEN:
+            if len(needed) > budget():
                 return None
-            del shards  # or its files could not be closed now
+            del opened  # or its files could not be closed now
             try:
-                shards = self._open(needed)
+                opened = self._files.open(needed, self._find)
             except DatasetReplaced:
                 raise
             except OSError:  # CorruptDataset is one
                 return None
-            return loops.joined(rows, shards.numbers)
+            return loops.joined(rows, opened.numbers)
 
     def blame(self, row: int, error: CorruptDataset) -> NoReturn:
         """Raise a damage found in a row again, with dataset, shard, row and id."""
@@ -254,14 +225,15 @@ class Store:
 
     def close(self) -> None:
         """Close the file descriptors; the store opens them again when it is read again."""
-        self._shards = _Shards(len(self._ends), {})
+        self._files.close()
 
     def _open_index(self) -> _Index:
         manifest = self.manifest
         dictionary = None
         if (file := manifest.dictionary) is not None:
             try:
-                dictionary = reading(self.path / file.name, lambda: file.check(self.path).read_bytes())
+                path = self.path / file.name
+                dictionary = reading(path, lambda: opening(path, file.check(self.path).read_bytes))
             except FileNotFoundError:
                 self._missing(file)
         ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
@@ -271,25 +243,13 @@ class Store:
         self._index = _Index(located, Decompressor(dictionary), loops)
         return self._index
 
-    def _open(self, needed: Collection[int]) -> _Shards:
-        """Open these shards; of the others, as many stay open as may."""
-        # No lock, which a fork could copy while it is held: where two threads open files at the same time, those of one
-        # of them are opened again when they are needed next.
-        before = self._shards.held
-        spare = max(MAX_OPEN - len(needed), 0)
-        others = [shard for shard in before if shard not in needed]
-        held = {shard: before[shard] for shard in (*others[max(len(others) - spare, 0) :], *needed) if shard in before}
-        del before
-        self._shards = _Shards(len(self._ends), dict(held))  # those that are left out are closed before others open
-        for shard in needed:
-            if shard not in held:
-                file = self.manifest.shards[shard].file
-                try:
-                    held[shard] = _Descriptor(file.check_size(self.path), file.size)
-                except FileNotFoundError:
-                    self._missing(file)
-        shards = self._shards = _Shards(len(self._ends), held)
-        return shards  # another thread may have put its own in the place already
+    def _find(self, shard: int) -> tuple[Path, int]:
+        """The path and the size of a shard's file."""
+        file = self.manifest.shards[shard].file
+        try:
+            return file.check_size(self.path), file.size
+        except FileNotFoundError:
+            self._missing(file)
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""
@@ -307,6 +267,8 @@ class Store:
                 return False
             gone = not (self.path / file.name).exists()
             return gone and self._seen() == before
+        except StorageError:  # nothing can be opened now, which says nothing of the dataset
+            raise
         except (LazyGraphError, OSError):
             return False
 

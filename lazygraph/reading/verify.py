@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.errors import CorruptDataset, StorageError
 from lazygraph.format.columns import strays
+from lazygraph.format.descriptors import opening
 from lazygraph.format.manifest import content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
@@ -40,6 +41,7 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest itself cannot be read.
+        StorageError: the process can open no more files, which says nothing of the dataset.
     """
     store = Store(path)
     manifest = store.manifest
@@ -58,8 +60,8 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
             problems += [store.where(row) + problem for problem in _record(store, row, raw)]
         except (CorruptDataset, OSError) as error:
             # What cannot be read for any row, such as the dictionary, is said once.
-            if not problems or problems[-1] != str(error):
-                problems.append(str(error))
+            if not problems or problems[-1] != _said(error):
+                problems.append(_said(error))
         if progress is not None and (row + 1) % step == 0:
             progress(step)
     if not problems and (found := content_id(manifest.recipe, manifest.schema, digests)) != manifest.content_id:
@@ -75,7 +77,14 @@ def _files(store: Store) -> Iterator[str]:
         try:
             file.check(store.path)
         except (CorruptDataset, OSError) as error:
-            yield str(error)
+            yield _said(error)
+
+
+def _said(error: CorruptDataset | OSError) -> str:
+    """What is wrong with the dataset; a process that can open no more files is wrong itself, and told at once."""
+    if isinstance(error, StorageError):
+        raise error
+    return str(error)
 
 
 def _tree(store: Store, number: int) -> Iterator[str]:
@@ -85,14 +94,15 @@ def _tree(store: Store, number: int) -> Iterator[str]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             return
-        with path.open("rb") as file:
+        with opening(path, lambda: path.open("rb")) as file:
             found = locate(file.fileno(), os.fstat(file.fileno()).st_size, shard.records)
     except (CorruptDataset, OSError) as error:
-        yield f"{path}: {error}"
+        yield f"{path}: {_said(error)}"
         return
     try:
         column = store.column("record")
-    except (CorruptDataset, OSError):
+    except (CorruptDataset, OSError) as error:
+        _said(error)  # by those who ask for it themselves
         return
     start = int(row_starts(store.manifest.shards)[number])
     rows = column[start : start + shard.rows]
@@ -116,8 +126,8 @@ def _rows(store: Store, problems: list[str]) -> range:
         for name in ("record", "id", *(f"n_{axis}" for axis in store.manifest.schema.axes)):
             store.column(name)
     except (CorruptDataset, OSError) as error:
-        if str(error) not in problems:
-            problems.append(str(error))
+        if _said(error) not in problems:
+            problems.append(_said(error))
         return range(0)
     return range(len(store))
 
@@ -130,7 +140,7 @@ def _columns(store: Store) -> list[str]:
             if problem := strays(column, store.column(name)):
                 problems.append(f"{store.path}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
-            problems.append(str(error))
+            problems.append(_said(error))
     return problems
 
 

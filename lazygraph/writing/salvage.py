@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, OutputExists
+from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import Column, strays, text_array, unsigned, write_column
 from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
@@ -259,6 +259,8 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
     """The quarantined inputs, and a sentence where their list is damaged."""
     try:
         return read_quarantine(source, manifest), ()
+    except StorageError:
+        raise
     except (CorruptDataset, OSError):
         return [], ("the list of quarantined inputs was damaged: those that are not in the dataset are listed anew",)
 

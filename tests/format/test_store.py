@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, UnknownId
-from lazygraph.format import store as store_module
+from lazygraph.format import descriptors
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
 from lazygraph.format.joint import join
@@ -324,25 +324,30 @@ def test_threads_share_a_store(original):
     assert hammer(Store(original)) == [True] * 8
 
 
+def allow(monkeypatch, files):
+    """Let the process keep so many shard files open."""
+    monkeypatch.setattr(descriptors, "descriptor_limit", lambda: (4 * files, 4 * files))
+
+
 def test_more_shards_than_descriptors(original, monkeypatch):
     """A file is closed when the last thread that reads from it lets go, and not before."""
-    monkeypatch.setattr(store_module, "MAX_OPEN", 2)
+    allow(monkeypatch, 2)
     store = Store(original)
     read_some(store, range(120))
-    assert len(store._shards.held) == 2
+    assert len(store._files.now.held) == 2
     before = len(os.listdir("/proc/self/fd"))
     assert hammer(store) == [True] * 8
-    assert len(store._shards.held) == 2
+    assert len(store._files.now.held) == 2
     assert len(os.listdir("/proc/self/fd")) == before
-    assert {d.number for d in store._shards.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
+    assert {d.number for d in store._files.now.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
 
 
 def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
     """Not even for a moment."""
-    monkeypatch.setattr(store_module, "MAX_OPEN", 3)
+    allow(monkeypatch, 3)
     opened, most = set(), 0
 
-    class Counted(store_module._Descriptor):
+    class Counted(descriptors.Descriptor):
         __slots__ = ()
 
         def __init__(self, path, size):
@@ -355,7 +360,7 @@ def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
             opened.discard(id(self))
             super().__del__()
 
-    monkeypatch.setattr(store_module, "_Descriptor", Counted)
+    monkeypatch.setattr(descriptors, "Descriptor", Counted)
     store = Store(original)
     rng = np.random.default_rng(0)
     starts = [0, 20, 21, 51, 80, 100]
@@ -367,7 +372,7 @@ def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
 
 
 def test_threads_and_one_that_closes(original, monkeypatch):
-    monkeypatch.setattr(store_module, "MAX_OPEN", 1)
+    allow(monkeypatch, 1)
     store = Store(original)
     done = threading.Event()
 

@@ -19,7 +19,7 @@ from lazygraph.format.columns import dtype_of, open_column, strays
 from lazygraph.format.descriptors import opening
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.pages import locate
-from lazygraph.format.record import MAX_RECORD, Decompressor, Record, unpack
+from lazygraph.format.record import MAX_RECORD, Decompressor, Record, check_counts, unpack
 from lazygraph.format.shard import read_value
 
 __all__ = ["Lost", "Remains", "Whole"]
@@ -183,10 +183,7 @@ class Remains:
         if record.position >= min(self.manifest.inputs, 2**63):
             msg = f"it is of input {record.position}; the manifest says that there were {self.manifest.inputs}"
             raise CorruptDataset(msg)
-        for axis, count, expected in zip(schema.axes, record.counts, known, strict=True):
-            if expected not in (None, count):
-                msg = f"{count} rows along {axis!r}; the column n_{axis} says {expected}"
-                raise CorruptDataset(msg)
+        check_counts(record, [n if said is None else said for n, said in zip(record.counts, known, strict=True)])
         if strays := record.strays():  # decodes every field
             raise CorruptDataset(strays[0])
         if not proven and (self._positions is None or record.position != self._positions[row]):

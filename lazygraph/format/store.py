@@ -11,15 +11,23 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, StorageError, UnknownId
+from lazygraph.errors import (
+    CorruptDataset,
+    DatasetReplaced,
+    LazyGraphError,
+    NotEnoughMemory,
+    StorageError,
+    UnknownId,
+)
 from lazygraph.format.columns import open_column
 from lazygraph.format.descriptors import ShardFiles, budget, opening
 from lazygraph.format.files import FileRef, reading
 from lazygraph.format.fused import Located, Loops, ShardNotOpen
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
-from lazygraph.format.record import Decompressor, Record, unpack
+from lazygraph.format.record import Decompressor, Record, check_counts, unpack
 from lazygraph.format.shard import read_value
+from lazygraph.machine import memory_limit
 
 __all__ = ["Store"]
 
@@ -132,13 +140,17 @@ class Store:
             DatasetReplaced: the shard's file is gone, since the dataset was replaced.
             OSError: the file system failed; with shard, row, id, and the number that it gave.
         """
+        return self._read(row)[0]
+
+    def _read(self, row: int) -> tuple[bytes, tuple[int, ...]]:
+        """The decompressed record of a row, and its axis counts as the columns say."""
         index = self._index or self._open_index()
         shard = bisect_right(self._ends, row)
         try:
             offset, length, digest = index.located.record[row].item()
             frame = self._value(shard, offset, length, digest)
-            bound = self.manifest.schema.bound([int(column[row]) for column in index.located.counts])
-            raw = index.decompress(frame, bound)
+            counts = tuple([int(column[row]) for column in index.located.counts])
+            raw = index.decompress(frame, self.manifest.schema.bound(counts))
         except CorruptDataset as error:
             self.blame(row, error)
         except OSError as error:
@@ -147,7 +159,7 @@ class Store:
             file = self.manifest.shards[shard].file.name
             msg = f"{self.path / file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
             raise OSError(error.errno, msg) from error
-        return raw
+        return raw, counts
 
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
@@ -164,11 +176,13 @@ class Store:
 
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
-        raw = self.raw(row)
+        raw, counts = self._read(row)
         try:
-            return unpack(self.manifest.schema, raw)
+            record = unpack(self.manifest.schema, raw)
+            check_counts(record, counts)
         except CorruptDataset as error:
             self.blame(row, error)
+        return record
 
     def arrays(self, row: int) -> dict[str, NDArray[Any] | str]:
         """Every field of the record of a row, decoded. Raises as ``raw`` does."""
@@ -185,11 +199,12 @@ class Store:
     def joined(self, rows: NDArray[np.int64]) -> Joined:
         """The records of several rows, put together in their order; read in the order of the files.
 
-        Raises as ``raw`` does.
+        Raises as ``raw`` does, and NotEnoughMemory.
         """
         loops = (self._index or self._open_index()).loops
         if loops is not None and len(rows) > 1 and (at_once := self._joined_at_once(loops, rows)) is not None:
             return at_once
+        self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
@@ -212,6 +227,18 @@ class Store:
             except OSError:  # CorruptDataset is one
                 return None
             return loops.joined(rows, opened.numbers)
+
+    def _check_memory(self, rows: NDArray[np.int64]) -> None:
+        """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
+        schema = self.manifest.schema
+        counts = [self.column(f"n_{axis}")[rows].astype(np.float64) for axis in schema.axes]
+        size = 8 * float(np.sum(np.broadcast_to(schema.values(counts), len(rows))))
+        if size > memory_limit():
+            msg = (
+                f"{self.path}: {len(rows)} graphs take up to {size / 2**30:.3g} GiB when they are read at once; this "
+                f"process may use {memory_limit() / 2**30:.3g} GiB. Read fewer at a time"
+            )
+            raise NotEnoughMemory(msg)
 
     def blame(self, row: int, error: CorruptDataset) -> NoReturn:
         """Raise a damage found in a row again, with dataset, shard, row and id."""

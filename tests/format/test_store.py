@@ -18,8 +18,9 @@ from drawing import same, same_joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, UnknownId
-from lazygraph.format import descriptors
+from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, NotEnoughMemory, UnknownId
+from lazygraph.format import descriptors, fused
+from lazygraph.format import store as store_module
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
 from lazygraph.format.joint import join
@@ -530,16 +531,31 @@ def test_places_that_are_not_true(offset, length, copied):
     assert_row(store, 8)
 
 
-def test_counts_that_are_not_true_bound_the_record(copied):
+def test_counts_of_a_record_that_its_columns_do_not_say_are_refused(copied):
+    """Else what the columns say would bound neither memory nor a batch by budget."""
     counts = np.array(Store(copied).column("n_edge"))
     row = int(counts.argmax())
-    counts[row] = 0
-    nodes = np.zeros(120, "u1")
-    with_column(copied, "n_edge", counts)
-    store = with_column(copied, "n_node", nodes)
-    # A text may take 65,536 bytes, so that these short records still fit.
-    assert store.manifest.schema.bound([0, 0]) > 65536
-    assert_row(store, row)
+    counts[row] -= 1
+    store = with_column(copied, "n_edge", counts)
+    said = rf"row {row}, id '{store.graph_id(row)}': {counts[row] + 1} rows along 'edge'; the column n_edge says"
+    for read in (lambda: store.arrays(row), lambda: store.joined(np.array([row, 0])), lambda: store.record(row)):
+        with pytest.raises(CorruptDataset, match=said):
+            read()
+    assert_row(store, row - 1)
+
+
+def test_graphs_for_which_there_is_no_memory_are_refused_before_they_are_read(original, monkeypatch):
+    store, rows = Store(original), np.arange(120)
+    schema, counts = store.manifest.schema, [store.column(f"n_{axis}").astype(int) for axis in ("node", "edge")]
+    size = 8 * int(schema.values(counts).sum())
+    for module in (store_module, fused):
+        monkeypatch.setattr(module, "memory_limit", lambda: size)
+    same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
+    for module in (store_module, fused):
+        monkeypatch.setattr(module, "memory_limit", lambda: size - 1)
+    with pytest.raises(NotEnoughMemory, match=r"120 graphs take up to .* GiB when they are read at once"):
+        store.joined(rows)
+    assert len(store.joined(rows[:119]).counts["node"]) == 119
 
 
 def test_a_record_that_is_larger_than_its_counts_allow_is_refused(tmp_path):

@@ -73,6 +73,8 @@ typedef struct {
     int64_t axes, fields;
     field *field;
     const uint8_t *allowed; /* (fields, 256) whether a field may be stored with a code */
+    double values[MAX_AXES + 1]; /* of a row of each axis, and of a record without rows, in all fields but texts */
+    double extra;                /* bytes that a record may have beside its values */
     library zstd;
     memory frame, raw, order, spans, scan;
     int64_t whole[PIECE];
@@ -124,6 +126,10 @@ batch *lg_batch_new(int64_t axes, int64_t fields, const field *what, const uint8
     if (b->field == NULL || codes == NULL) goto failed;
     memcpy(b->field, what, (size_t)fields * sizeof *what);
     memcpy(codes, allowed, (size_t)fields * 256);
+    b->extra = 64.0 + 16.0 * (double)(axes + fields);
+    for (int64_t k = 0; k < fields; k++)
+        if (what[k].kind == TEXT) b->extra += MAX_TEXT;
+        else b->values[what[k].axis] += (double)(what[k].pre * what[k].post);
     return b;
 failed:
     lg_batch_free(b);
@@ -164,37 +170,20 @@ static int read_whole(int file, uint8_t *to, int64_t length, uint64_t offset) {
     return 1;
 }
 
-/* The rows on an axis of the record of a row, as the columns say. */
-static uint64_t rows_of(const source *s, int64_t axis, int64_t row) {
-    return little(s->count[axis] + row * s->count_bytes[axis], s->count_bytes[axis]);
-}
-
-/* The values that the record of a row has in all fields but texts, as the columns say. */
-static double values_of(const batch *b, const source *s, int64_t row) {
-    double total = 0.0;
-    for (int64_t k = 0; k < b->fields; k++) {
-        const field *f = b->field + k;
-        if (f->kind == TEXT) continue;
-        total += (double)(f->pre * f->post) * (f->axis < b->axes ? (double)rows_of(s, f->axis, row) : 1.0);
-    }
+/* The values that record k of n has in all fields but texts, by its rows on each axis. */
+static double values_of(const batch *b, const int64_t *counts, int64_t n, int64_t k) {
+    double total = b->values[b->axes];
+    for (int64_t a = 0; a < b->axes; a++) total += b->values[a] * (double)counts[a * n + k];
     return total;
 }
 
-/* The greatest size that the record of a row may have (docs/format.md). */
-static double bound(const batch *b, const source *s, int64_t row) {
-    double total = 64.0 + 16.0 * (double)(b->axes + b->fields) + 8.0 * values_of(b, s, row);
-    for (int64_t k = 0; k < b->fields; k++)
-        if (b->field[k].kind == TEXT) total += MAX_TEXT;
-    return total;
-}
-
-static int64_t scan(batch *b, const source *s, const int64_t *rows, const int64_t *start, const int64_t *size, int64_t n,
-                    int64_t *counts);
+static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts);
 
 /* Read the records of n rows, in the order of the files, and find their parts.
  *
  * file: of each shard, its descriptor, or -1. most: the bytes that their values may take. counts: (axes + 1, n), becomes
- * the rows of each record on each axis, and a row of ones; it must stay until the records are decoded.
+ * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
+ * until the records are decoded.
  * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; or -1 where anything is not as it
  * must be. */
 static int64_t read_records(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t most,
@@ -207,7 +196,12 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         if (rows[k] < 0 || rows[k] >= s->rows) return -1;
         order[k].row = rows[k];
         order[k].place = k;
-        double values = values_of(b, s, rows[k]);
+        for (int64_t a = 0; a < b->axes; a++) {
+            uint64_t count = little(s->count[a] + rows[k] * s->count_bytes[a], s->count_bytes[a]);
+            if (count > MAX_COUNT) return -1;
+            counts[a * n + k] = (int64_t)count;
+        }
+        double values = values_of(b, counts, n, k);
         if (values > MAX_VALUES) return -1;
         promised += 8.0 * values;
     }
@@ -231,7 +225,8 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         if (frame == NULL || !read_whole(file[shard], frame, (int64_t)length, offset)) return -1;
         if (b->zstd.hash(frame, length) != little(at + s->offset_bytes + s->length_bytes, 8)) return -1;
         unsigned long long content = b->zstd.content_size(frame, length);
-        if (content < 1 || content > MAX_RECORD || (double)content > bound(b, s, row)) return -1;
+        double bound = b->extra + 8.0 * values_of(b, counts, n, place); /* docs/format.md */
+        if (content < 1 || content > MAX_RECORD || (double)content > bound) return -1;
         if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
         if (used + content > b->raw.size) { /* grows, and keeps what it holds */
             size_t more = 2 * (used + content) + 65536;
@@ -246,7 +241,7 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         size[place] = (int64_t)content;
         used += content;
     }
-    return scan(b, s, rows, start, size, n, counts);
+    return scan(b, start, size, n, counts);
 }
 
 /* Give memory back that only an unusual batch needed. */
@@ -310,9 +305,8 @@ static int has_least(const uint8_t *from, int type, int64_t n) {
     return 0;
 }
 
-/* The record between two places, which is number k of the batch and belongs to a row. */
-static int one_record(batch *b, const source *s, int64_t row, const uint8_t *at, const uint8_t *end, int64_t k,
-                      int64_t *counts) {
+/* The record between two places, which is number k of the batch. */
+static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k, int64_t *counts) {
     const uint8_t *start;
     int64_t size, elements, position, first = k * b->fields;
     if (at >= end) return 0;
@@ -327,9 +321,8 @@ static int one_record(batch *b, const source *s, int64_t row, const uint8_t *at,
     }
     if (elements != b->axes + b->fields + 2 || !whole_number(&at, end, &position)) return 0;
     for (int64_t a = 0; a < b->axes; a++) {
-        int64_t *count = counts + a * b->n + k;
-        if (!whole_number(&at, end, count) || *count > MAX_COUNT) return 0;
-        if ((uint64_t)*count != rows_of(s, a, row)) return 0;
+        int64_t count;
+        if (!whole_number(&at, end, &count) || count != counts[a * b->n + k]) return 0;
     }
     counts[b->axes * b->n + k] = 1; /* the one row of fields without an axis */
     if (!byte_string(&at, end, &start, &size) || size != b->fields) return 0;
@@ -375,9 +368,9 @@ static int64_t type_of(const batch *b, int64_t f) {
     return (is_signed ? I1 : U1) + width;
 }
 
-/* Find the parts of the n records in b->raw, of which record k begins at start[k] and has size[k] bytes. */
-static int64_t scan(batch *b, const source *s, const int64_t *rows, const int64_t *start, const int64_t *size, int64_t n,
-                    int64_t *counts) {
+/* Find the parts of the n records in b->raw, of which record k begins at start[k] and has size[k] bytes. counts: the rows
+ * that each must have on each axis. */
+static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts) {
     const uint8_t *bytes = b->raw.at;
     size_t parts = (size_t)(n * b->fields);
     b->place = room(&b->scan, parts * (2 * sizeof *b->place + 1));
@@ -388,7 +381,7 @@ static int64_t scan(batch *b, const source *s, const int64_t *rows, const int64_
     b->bytes = bytes;
     b->counts = counts;
     for (int64_t k = 0; k < n; k++)
-        if (!one_record(b, s, rows[k], bytes + start[k], bytes + start[k] + size[k], k, counts)) return -1;
+        if (!one_record(b, bytes + start[k], bytes + start[k] + size[k], k, counts)) return -1;
     for (int64_t a = 0; a <= b->axes; a++) {
         b->total[a] = 0;
         for (int64_t k = 0; k < n; k++) b->total[a] += counts[a * n + k];

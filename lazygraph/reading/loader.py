@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch_geometric.data import Batch, Data
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
 from lazygraph.reading.ahead import Processes, Request, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset

@@ -137,7 +137,9 @@ def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, r
     rng = np.random.default_rng(prefetch_factor)
     for _ in range(2):
         batches = [rng.integers(0, len(ds), size) for size in rng.integers(5, 60, 30)]
-        for positions, fetched in zip(batches, processes.read([Request(each, Draw(0, 0, 0)) for each in batches]), strict=True):
+        for positions, fetched in zip(
+            batches, processes.read([Request(each, Draw(0, 0, 0)) for each in batches]), strict=True
+        ):
             time.sleep(0.005)  # in which two workers fetch all that they may
             expected = ds.fetch(positions)
             assert fetched.ids == expected.ids

@@ -26,19 +26,33 @@ def special(dtype):
 
 @st.composite
 def arrays(draw, dtype, shape):
-    """Arrays of any bits, of edge cases, of small integers or of decimals."""
+    """Arrays of any bits, of edge cases, of small integers or of decimals; large ones repeat what a few values hold."""
     dtype, n = np.dtype(dtype), math.prod(shape)
+    few = draw(numbers(dtype, min(n, FEW)))
+    if n <= FEW:
+        return few.reshape(shape)
+    # Which one stands where follows from a seed: hypothesis draws no thousands of numbers. Rare ones come too.
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    places = np.minimum(rng.geometric(draw(st.sampled_from([0.1, 0.5, 0.99])), n) - 1, FEW - 1)
+    return few[places].reshape(shape)
+
+
+FEW = 60
+
+
+@st.composite
+def numbers(draw, dtype, n):
+    """(n,) numbers of one kind."""
     how = draw(st.sampled_from(["bits", "special", "small", "decimals"]))
     if dtype.kind == "b" or how == "special":
-        values = draw(st.lists(st.sampled_from(special(dtype)), min_size=n, max_size=n))
-        return np.array(values, dtype).reshape(shape)
+        return np.array(draw(st.lists(st.sampled_from(special(dtype)), min_size=n, max_size=n)), dtype)
     if how == "bits":
         size = n * dtype.itemsize
-        return np.frombuffer(draw(st.binary(min_size=size, max_size=size)), dtype).reshape(shape)
+        return np.frombuffer(draw(st.binary(min_size=size, max_size=size)), dtype)
     low = 0 if dtype.kind == "u" else -100
     limit = 10**9 if how == "decimals" and dtype.kind == "f" else 100
-    numbers = np.array(draw(st.lists(st.integers(low, limit), min_size=n, max_size=n)), dtype=np.float64)
-    return (numbers / 1e8 if limit > 100 else numbers).astype(dtype).reshape(shape)
+    found = np.array(draw(st.lists(st.integers(low, limit), min_size=n, max_size=n)), dtype=np.float64)
+    return (found / 1e8 if limit > 100 else found).astype(dtype)
 
 
 def full_shape(field, rows):

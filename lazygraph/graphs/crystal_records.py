@@ -17,10 +17,24 @@ from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.vectors import stray
 
-__all__ = ["CRYSTAL_FIELDS", "Untrue", "broken_promises", "check_crystals", "check_fields", "check_joined"]
+__all__ = [
+    "CRYSTAL_FIELDS",
+    "UNORDERED",
+    "UNPAIRED",
+    "Untrue",
+    "broken_promises",
+    "check_crystals",
+    "check_edges",
+    "check_fields",
+    "check_joined",
+    "odd_edges",
+    "too_many_neighbors",
+]
 
 LAST = len(SYMBOLS) - 1  # the greatest atomic number
 STRAY = "an edge ends at an atom that the crystal does not have"
+UNORDERED = "its edges do not come by their first atom, as its recipe has them"
+UNPAIRED = "an edge is not followed by its reverse, as its recipe has it"
 
 
 class Untrue(Exception):
@@ -93,6 +107,44 @@ def check_fields(counts: Sequence[int], fields: Mapping[str, Any]) -> None:
         raise Untrue(0, _not_an_element(numbers[unknown][0]))
 
 
+def check_edges(spec: GraphSpec, edge_index: NDArray[Any], images: NDArray[Any]) -> None:
+    """Look at the order and number of a crystal's edges, on which some views rely.
+
+    Args:
+        spec: the recipe. The rule ``nearest`` gives edges by their first atom, at most ``max_neighbors`` of each; the
+            others give each edge followed by its reverse.
+        edge_index: (2, E)
+        images: (E, 3)
+
+    Raises:
+        Untrue: they are not so.
+    """
+    first, second = edge_index
+    if spec.rule == "nearest":
+        if (first[1:] < first[:-1]).any():
+            raise Untrue(0, UNORDERED)
+        if (found := int(np.bincount(first, minlength=1).max())) > (most := int(spec.max_neighbors or 0)):
+            raise Untrue(0, too_many_neighbors(found, most))
+    elif len(first) % 2:
+        raise Untrue(0, odd_edges(len(first)))
+    elif not (
+        np.array_equal(first[::2], second[1::2])
+        and np.array_equal(first[1::2], second[::2])
+        and np.array_equal(images[::2], -images[1::2])
+    ):
+        raise Untrue(0, UNPAIRED)
+
+
+def odd_edges(found: int) -> str:
+    """The sentence about edges that cannot be pairs."""
+    return f"it has {found} edges; its recipe makes them in pairs"
+
+
+def too_many_neighbors(found: int, most: int) -> str:
+    """The sentence about an atom with more neighbours than ``max_neighbors``."""
+    return f"an atom has {found} neighbours; the recipe says at most {most}"
+
+
 def _of_no_element(numbers: NDArray[Any]) -> NDArray[np.bool_]:
     """(N,) which atomic numbers, of type uint8, are of no element."""
     unknown: NDArray[np.bool_] = numbers - numbers.dtype.type(1) >= LAST  # 0 becomes 255
@@ -116,10 +168,10 @@ def broken_promises(
     """
     try:
         check_fields(counts, fields)
-        if not said:
-            return
         cell = fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist())
-        found = derived_sizes(spec, CrystalGraph(Crystal(*cell), fields["edge_index"], fields["images"]))
+        crystal, edges, images = Crystal(*cell), fields["edge_index"], fields["images"]
+        check_edges(spec, edges, images)
+        found = derived_sizes(spec, CrystalGraph(crystal, edges, images)) if said else {}
     except Untrue as error:
         yield error.problem
     except StructureError as error:

@@ -15,7 +15,14 @@ from lazygraph.basis import to_cartesian
 from lazygraph.cached import cached_property
 from lazygraph.errors import NotEnoughMemory
 from lazygraph.format.joint import Joined
-from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue
+from lazygraph.graphs.crystal_records import (
+    CRYSTAL_FIELDS,
+    UNORDERED,
+    UNPAIRED,
+    Untrue,
+    odd_edges,
+    too_many_neighbors,
+)
 from lazygraph.graphs.vectors import batch_positions, batch_vectors, components, edge_components, edge_vectors, lengths
 from lazygraph.machine import memory_limit
 
@@ -106,7 +113,7 @@ class Crystals:
         if self.n_atoms and int(xp.max(degree)) > most:
             atom = int(xp.argmax(degree))
             crystal = int(np.searchsorted(self.n_node.cumsum(), atom, side="right"))
-            raise Untrue(crystal, f"an atom has {int(degree[atom])} neighbours; the recipe says at most {most}")
+            raise Untrue(crystal, too_many_neighbors(int(degree[atom]), most))
 
     def check_order(self) -> None:
         """Refuse edges that do not come by their first atom.
@@ -119,7 +126,7 @@ class Crystals:
         if bool(xp.any(descending)):
             edge = int(xp.argmax(xp.astype(descending, xp.int8)))
             crystal = int(np.searchsorted(self.n_edge.cumsum(), edge, side="right"))
-            raise Untrue(crystal, "its edges do not come by their first atom, as its recipe has them")
+            raise Untrue(crystal, UNORDERED)
 
     def check_pairs(self) -> None:
         """Refuse edges of which each second one is not the reverse of the one before it.
@@ -129,7 +136,7 @@ class Crystals:
         """
         if (odd := self.n_edge % 2).any():
             crystal = int(odd.argmax())
-            raise Untrue(crystal, f"it has {self.n_edge[crystal]} edges; its recipe makes them in pairs")
+            raise Untrue(crystal, odd_edges(int(self.n_edge[crystal])))
         xp = array_namespace(self.images)
         there, back = self.edge_index[:, ::2], self.edge_index[:, 1::2]
         same = (there[0] == back[1]) & (there[1] == back[0])
@@ -137,7 +144,7 @@ class Crystals:
             same &= xp.all(self.images[::2] == -self.images[1::2], axis=1)
             edge = 2 * int(xp.argmin(xp.astype(same, xp.int8)))
             crystal = int(np.searchsorted(self.n_edge.cumsum(), edge, side="right"))
-            raise Untrue(crystal, "an edge is not followed by its reverse, as its recipe has it")
+            raise Untrue(crystal, UNPAIRED)
 
     def as_published(self) -> Crystals:
         """The same crystals with lattices rounded to five decimals, as jarvis-tools makes its vectors of."""

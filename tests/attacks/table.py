@@ -19,8 +19,7 @@ import numpy as np
 import zstandard
 
 from lazygraph.format.manifest import MANIFEST
-
-from hostile import sealed, with_user  # isort: skip  # beside this file
+from tools.fuzz.hostile import sealed, with_user
 
 CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
 ANY = ""

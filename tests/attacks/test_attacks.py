@@ -18,9 +18,9 @@ from lazygraph.cli.main import main
 from lazygraph.format.store import Store
 from lazygraph.reading.verify import verify
 from lazygraph.writing.salvage import salvage
+from tools.fuzz.hostile import Hostile
 from tools.soak.apart import apart
 
-from hostile import Hostile  # isort: skip  # beside this file
 from table import ATTACKS  # isort: skip
 
 MEMORY = 512 << 20  # bytes that reading may take

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hostile import Hostile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ import lazygraph as lg
 from lazygraph.cli import output
 from lazygraph.cli.main import COMMANDS, main
 from lazygraph.text import printable
+from tools.fuzz.hostile import Hostile
 
 pytest.importorskip("lightning")
 

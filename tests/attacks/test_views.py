@@ -12,9 +12,9 @@ import lazygraph as lg
 from lazygraph.crystal import SYMBOLS
 from lazygraph.reading.verify import verify
 from lazygraph.reading.views import VIEWS
+from tools.fuzz.hostile import Hostile
 from tools.soak.apart import apart
 
-from hostile import Hostile  # isort: skip  # beside this file
 from table import dense  # isort: skip
 
 SECONDS = 60  # against a hang
@@ -110,6 +110,25 @@ def test_edges_of_cgcnn_that_do_not_come_by_their_atoms(bases, tmp_path):
     d.buffer(1, "edge_index", lambda ends: ends[12:24] + ends[:12] + ends[24:])
     for message in said(d.write(tmp_path / "d.lg"), "cgcnn"):
         assert "its edges do not come by their first atom" in message
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "expected"),
+    [
+        ("cgcnn", lambda d: dense(d, 1, 4000), "an atom has 4000 neighbours; the recipe says at most 12"),
+        ("cgcnn", lambda d: d.buffer(1, "edge_index", lambda ends: ends[12:24] + ends[:12] + ends[24:]),
+         "its edges do not come by their first atom"),
+        ("chgnet", lambda d: unpaired(d, odd=True), "its recipe makes them in pairs"),
+        ("comformer", lambda d: unpaired(d, odd=False), "is not followed by its reverse"),
+        ("comformer", lambda d: d.buffer(1, "lattice", lambda cell: bytes(len(cell))), "lattice"),
+    ],
+)  # fmt: skip
+def test_verify_names_what_views_refuse(bases, preset, change, expected, tmp_path):
+    """Also where no column would have to say another number."""
+    d = bases[preset].copy()
+    change(d)
+    problems = verify(d.write(tmp_path / "d.lg")).problems
+    assert any("row 1, id 'c1': " in one and expected in one for one in problems), problems
 
 
 def unpaired(d, *, odd):

@@ -23,7 +23,7 @@ from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatc
 from lazygraph.training.report import write_predictions
 from lazygraph.training.targets import Targets
 from lazygraph.writing.edit import set_splits
-from tests.attacks.hostile import Hostile
+from tools.fuzz.hostile import Hostile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 

@@ -33,6 +33,7 @@ from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, write_shard
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.native import address
+from tools.fuzz.hostile import sealed
 
 try:
     from lazygraph.format.pages import locate  # the walk of ``verify``
@@ -234,11 +235,6 @@ def require(condition, what):
     """A finding."""
     if not condition:
         raise AssertionError(what)
-
-
-def sealed(prefix):
-    """A manifest file with this beginning and the checksum that fits it."""
-    return prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
 
 
 def _manifest(data):

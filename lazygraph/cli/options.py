@@ -10,6 +10,7 @@ from typing import Any
 from lazygraph.errors import InputError
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
+from lazygraph.sources.options import CIF_FORMULA
 
 __all__ = ["add_dataset", "add_graph", "add_json", "add_source", "fractions", "recipe", "source_options", "units"]
 
@@ -47,6 +48,19 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("input")
     group.add_argument("--format", help="the input format, instead of recognising it")
     group.add_argument("--id-key", metavar="KEY", help="key or column with the ids (default: jid, material_id, ...)")
+    group.add_argument(
+        "--structure-key", metavar="KEY", help="key or column with the structure (default: chosen once for a source)"
+    )
+    group.add_argument(
+        "--cif-formula",
+        choices=CIF_FORMULA,
+        default="error",
+        help="a CIF whose sites contradict its formula or Z: quarantine it (error, the default), keep and name it "
+        "(warn), or keep it (ignore)",
+    )
+    group.add_argument(
+        "--trust-pickle", action="store_true", help="read pickle files, which can run any code when they are loaded"
+    )
     group.add_argument(
         "--label",
         action="append",
@@ -121,6 +135,9 @@ def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "overwrite": arguments.overwrite,
         "format": arguments.format,
         "id_key": arguments.id_key,
+        "cif_formula": arguments.cif_formula,
+        "structure_key": arguments.structure_key,
+        "trust_pickle": arguments.trust_pickle,
         "labels": arguments.labels,
         "units": units(arguments.units),
         "level": arguments.level,

@@ -24,6 +24,7 @@ __all__ = [
     "Entry",
     "InputFile",
     "Label",
+    "Remark",
     "Scan",
     "Source",
     "attempt",
@@ -37,6 +38,18 @@ ID_KEYS: tuple[str, ...] = ("jid", "material_id", "mptrj_snapshot_id", "alexandr
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
 
 
+class Remark(NamedTuple):
+    """What the report should tell of an input that is kept all the same.
+
+    The report counts the inputs that share ``what``, and names the first few with their ``detail``.
+    """
+
+    what: str
+    """How the sentence "3 inputs ..." goes on, such as ``contradict their formula and were kept``."""
+    detail: str
+    """What is so of this input."""
+
+
 class Entry(NamedTuple):
     """One input: its id, its crystal or the reason why there is none, and every label found beside it."""
 
@@ -46,6 +59,7 @@ class Entry(NamedTuple):
     """Name -> raw value: a number, numeric text, None, or a (nested) list or array of numbers."""
     split: str | None = None
     """The split that the source puts this input in, if it has splits."""
+    remarks: tuple[Remark, ...] = ()
 
 
 class InputFile(NamedTuple):

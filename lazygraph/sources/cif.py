@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import ATOMIC_NUMBERS, Crystal
 from lazygraph.errors import StructureError, UnreadableInput
+from lazygraph.sources.base import Remark
+from lazygraph.sources.options import CifFormula
 
 __all__ = ["lattice_from_parameters", "parse_cif", "sniff"]
 
@@ -40,7 +42,7 @@ def sniff(head: bytes) -> bool:
     return BLOCK.match(head) is not None
 
 
-def parse_cif(text: str) -> Crystal:
+def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | None = None) -> Crystal:
     """The crystal of the first data block that holds atoms.
 
     Coordinates of a P1 file stay as written. Elsewhere every operation listed in the file is applied to every site:

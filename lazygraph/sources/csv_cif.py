@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, default_id
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure, require_id_key
 from lazygraph.sources.rowscan import rows
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
@@ -44,12 +45,14 @@ class CsvSource:
     Args:
         path: the ``.csv`` file, plain or in a zip or gzip.
         id_key: the column of the ids, if it is none of the usual ones.
+        options: how structures are read.
     """
 
     kind: ClassVar[str] = "csv"
 
     path: str
     id_key: str | None = None
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -91,7 +94,7 @@ class CsvSource:
         record = {
             name: cell for name, cell in zip(header, cells, strict=True) if name and not name.startswith("Unnamed: ")
         }
-        return entry_of(record, self.id_key, default)
+        return entry_of(record, self.id_key, default, options=self.options)
 
 
 def _header(text: bytes) -> list[str]:

@@ -18,6 +18,7 @@ from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource, is_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.prototypes import PrototypesSource, is_uri
 from lazygraph.sources.python import PythonSource
 from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
@@ -53,7 +54,13 @@ PATH = (str, os.PathLike)
 OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
 
 
-def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None = None) -> list[Source]:  # noqa: A002
+def open_sources(
+    inputs: Any,
+    *,
+    format: str | None = None,  # noqa: A002
+    id_key: str | None = None,
+    options: SourceOptions = DEFAULT_OPTIONS,
+) -> list[Source]:
     """The sources that one input or several stand for, in their order.
 
     A file is recognised by its content, unpacked from zip or gzip first; a folder is a dataset if it is laid out as
@@ -65,6 +72,7 @@ def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None =
             structures, or a mapping of ids to structures (see :class:`~lazygraph.sources.python.PythonSource`).
         format: one of ``FORMATS``, for all inputs, in place of what their content says.
         id_key: the name under which the inputs hold their ids.
+        options: how the inputs are read.
 
     Raises:
         UnreadableInput: nothing is there, or it is of no known kind.
@@ -82,7 +90,7 @@ def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None =
         if format is not None:
             msg = f"found the format {format!r} for Python objects; required: none, a format is for files"
             raise InputError(msg)
-        return [PythonSource(structures, id_key=id_key)]
+        return [PythonSource(structures, id_key=id_key, options=options)]
     found = [pair for path in paths for pair in _kinds(path, format)]
     if not found:
         raise UnreadableInput("found an empty list of inputs; required: at least one path or structure")
@@ -90,17 +98,20 @@ def open_sources(inputs: Any, *, format: str | None = None, id_key: str | None =
     for source, pairs in groupby(found, key=itemgetter(0)):
         named = [path for _, path in pairs]
         groups = [tuple(named)] if source is FilesSource else [(path,) for path in named]
-        sources += [_make(source, group, id_key) for group in groups]
+        sources += [_make(source, group, id_key, options) for group in groups]
     return sources
 
 
 def source_to_json(source: Source) -> dict[str, Any]:
     """The source as JSON: its kind and its fields; what Python objects it was made of is left out."""
-    return {"kind": source.kind} | {
-        name: list(value) if isinstance(value, tuple) else value
-        for name in _fields(type(source))
-        if (value := getattr(source, name)) is not None
-    }
+    data: dict[str, Any] = {"kind": source.kind}
+    for name in _fields(type(source)):
+        value = getattr(source, name)
+        if isinstance(value, SourceOptions):
+            value = value.to_json() or None
+        if value is not None:
+            data[name] = list(value) if isinstance(value, tuple) else value
+    return data
 
 
 def source_from_json(data: Mapping[str, Any]) -> Source:
@@ -113,7 +124,7 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
         >>> source_from_json({"kind": "extxyz", "path": "/data/mptrj.xyz"})
         ExtxyzSource(path='/data/mptrj.xyz', id_key=None)
     """
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     kind = options.pop("kind", None)
     if kind not in KINDS:
         msg = f"found a source of the kind {kind!r}; required: one of {', '.join(KINDS)}"
@@ -121,6 +132,8 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
     if unknown := options.keys() - _fields(KINDS[kind]):
         msg = f"found {sorted(unknown)} in a source of the kind {kind!r}; required: {', '.join(_fields(KINDS[kind]))}"
         raise InputError(msg)
+    if "options" in options:
+        options["options"] = SourceOptions.from_json(options["options"])
     source: Source = KINDS[kind](**options)
     return source
 
@@ -208,13 +221,13 @@ def _kind_of_file(path: Path) -> type[Any]:
     raise UnreadableInput(msg)
 
 
-def _make(source: type[Any], paths: tuple[str, ...], id_key: str | None) -> Source:
-    made: Source
-    if "id_key" in _fields(source):
-        made = source(paths[0], id_key=id_key)
-    elif id_key is None:
-        made = source(paths if source is FilesSource else paths[0])
-    else:
+def _make(source: type[Any], paths: tuple[str, ...], id_key: str | None, options: SourceOptions) -> Source:
+    names = _fields(source)
+    if id_key is not None and "id_key" not in names:
         msg = f"found the id key {id_key!r} for {paths[0]}; required: none, {source.kind} inputs have no keys"
         raise InputError(msg)
+    chosen = {"id_key": id_key, "options": options}
+    made: Source = source(
+        paths if source is FilesSource else paths[0], **{name: value for name, value in chosen.items() if name in names}
+    )
     return made

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import cif, poscar
-from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, hash_file
+from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, hash_file
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.unpack import HEAD, Intake
 
 __all__ = [
@@ -44,11 +45,13 @@ class FilesSource:
 
     Args:
         paths: files of any name, folders (walked; files with the name of a CIF or POSCAR count) and glob patterns.
+        options: how CIF is read.
     """
 
     kind: ClassVar[str] = "files"
 
     paths: tuple[str, ...]
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -71,10 +74,12 @@ class FilesSource:
         """Yield one entry per file."""
         for line in read_lines(spool, cut):
             path = Path(line)
-            yield Entry(structure_id(path), attempt(read_structure, path), {})
+            remarks: list[Remark] = []
+            crystal = attempt(read_structure, path, self.options, remarks)
+            yield Entry(structure_id(path), crystal, {}, remarks=tuple(remarks))
 
 
-def read_structure(path: Path) -> Crystal:
+def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) -> Crystal:
     """The crystal of one CIF or POSCAR file, recognised by its text.
 
     Raises:
@@ -84,7 +89,7 @@ def read_structure(path: Path) -> Crystal:
     data = b"".join(Intake(path))
     head, text = data[:HEAD], data.decode("utf-8", "replace")
     if cif.sniff(head):
-        return cif.parse_cif(text)
+        return cif.parse_cif(text, options.cif_formula, remarks)
     if poscar.sniff(head):
         return poscar.parse_poscar(text)
     msg = f"{path.name} begins with {text[:40]!r}; required: a CIF or a POSCAR"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, label_value
+from lazygraph.sources.base import Cut, Entry, Remark, Scan, attempt, label_value
 from lazygraph.sources.files import (
     hash_files,
     is_structure_name,
@@ -20,6 +20,7 @@ from lazygraph.sources.files import (
     structure_id,
     write_lines,
 )
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 __all__ = ["TABLE", "IdPropSource"]
 
@@ -36,11 +37,13 @@ class IdPropSource:
 
     Args:
         path: the folder.
+        options: how CIF is read.
     """
 
     kind: ClassVar[str] = "id-prop"
 
     path: str
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -65,17 +68,18 @@ class IdPropSource:
         for names, key, *values in read_lines(spool, cut):
             path = _file_of(folder, key)
             entry_id = structure_id(path) if path == folder / key else key
-            yield Entry(entry_id, attempt(_read, path, names, values), dict(zip(names, values, strict=False)))
+            remarks: list[Remark] = []
+            crystal = attempt(self._read, path, names, values, remarks)
+            yield Entry(entry_id, crystal, dict(zip(names, values, strict=False)), remarks=tuple(remarks))
 
-
-def _read(path: Path, names: list[str], values: list[str]) -> Crystal:
-    if len(values) != len(names):
-        msg = f"the row of {path.name} has {len(values)} values; required: {len(names)}, for {', '.join(names)}"
-        raise UnreadableInput(msg)
-    if not path.is_file():
-        msg = f"{TABLE} names {path.name}, which is not beside it; required: one structure file per row"
-        raise UnreadableInput(msg)
-    return read_structure(path)
+    def _read(self, path: Path, names: list[str], values: list[str], remarks: list[Remark]) -> Crystal:
+        if len(values) != len(names):
+            msg = f"the row of {path.name} has {len(values)} values; required: {len(names)}, for {', '.join(names)}"
+            raise UnreadableInput(msg)
+        if not path.is_file():
+            msg = f"{TABLE} names {path.name}, which is not beside it; required: one structure file per row"
+            raise UnreadableInput(msg)
+        return read_structure(path, self.options, remarks)
 
 
 def _file_of(folder: Path, key: str) -> Path:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from lazygraph.sources.base import Cut, Entry, Scan
 from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.unpack import bare_name
 
 __all__ = ["JarvisSource", "sniff"]
@@ -36,12 +37,14 @@ class JarvisSource:
     Args:
         path: the ``.json``, ``.json.zip`` or ``.json.gz`` file.
         id_key: the key of the ids, if it is not ``jid``.
+        options: how structures are read.
     """
 
     kind: ClassVar[str] = "jarvis"
 
     path: str
     id_key: str | None = None
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -54,4 +57,4 @@ class JarvisSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, Layout.ARRAY, self.id_key)
+        return read_entries(Path(self.path), spool, cut, Layout.ARRAY, self.id_key, options=self.options)

@@ -11,6 +11,7 @@ from pathlib import Path
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, default_id
 from lazygraph.sources.jsonscan import elements
+from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.records import broken_entry, entry_of, require_id_key
 from lazygraph.sources.rowscan import rows
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
@@ -48,14 +49,16 @@ def scan_entries(path: Path, spool: Path, every: int, layout: Layout, id_key: st
     return Scan(count, marks, (intake.file,))
 
 
-def read_entries(path: Path, spool: Path, cut: Cut, layout: Layout, id_key: str | None) -> Iterator[Entry]:
+def read_entries(
+    path: Path, spool: Path, cut: Cut, layout: Layout, id_key: str | None, *, options: SourceOptions
+) -> Iterator[Entry]:
     """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so."""
     name = bare_name(path)
     with body(path, spool).open("rb") as file:
         file.seek(cut.mark)
         texts = islice(_texts(pieces(file), layout, inside=True), cut.count)
         for position, (_, text) in enumerate(texts, cut.start):
-            yield _entry(text, layout, id_key, default_id(name, position))
+            yield _entry(text, layout, id_key, default_id(name, position), options)
 
 
 def split_member(text: bytes) -> tuple[str, str]:
@@ -102,13 +105,13 @@ def _texts(chunks: Iterable[bytes], layout: Layout, *, inside: bool) -> Iterator
                 yield start, text
 
 
-def _entry(text: bytes, layout: Layout, id_key: str | None, default: str) -> Entry:
+def _entry(text: bytes, layout: Layout, id_key: str | None, default: str, options: SourceOptions) -> Entry:
     key = None
     try:
         if layout is Layout.MAPPING:
             key, value = split_member(text)
-            return entry_of(loads(value), id_key, default, key)
-        return entry_of(loads(text), id_key, default)
+            return entry_of(loads(value), id_key, default, key, options)
+        return entry_of(loads(text), id_key, default, options=options)
     except UnreadableInput as error:
         return broken_entry(key or default, error)
 

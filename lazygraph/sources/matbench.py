@@ -17,6 +17,7 @@ from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, default_id
 from lazygraph.sources.json_entries import loads
 from lazygraph.sources.jsonscan import elements, first_value
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure, require_id_key
 from lazygraph.sources.unpack import Intake, bare_name, marked, naming
 
@@ -45,12 +46,14 @@ class MatbenchSource:
     Args:
         path: the ``.json.gz`` file, or a plain or zipped one.
         id_key: the column of the ids, if there is one.
+        options: how structures are read.
     """
 
     kind: ClassVar[str] = "matbench"
 
     path: str
     id_key: str | None = None
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ class MatbenchSource:
             found = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
             msg = f"found a row of {found}; required: one value for each of the columns {columns[:12]}"
             return broken_entry(default, UnreadableInput(msg))
-        return entry_of(dict(zip(columns, row, strict=True)), self.id_key, default)
+        return entry_of(dict(zip(columns, row, strict=True)), self.id_key, default, options=self.options)
 
 
 def _spooled(intake: Intake, file: IO[bytes], columns: list[Any]) -> Iterator[int]:

@@ -12,6 +12,7 @@ from lazygraph.sources import jarvis, poscar_zip
 from lazygraph.sources.base import Cut, Entry, Scan
 from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
 from lazygraph.sources.unpack import bare_name, body, naming, read_head
 
@@ -66,12 +67,14 @@ class PymatgenSource:
     Args:
         path: the ``.json`` or ``.jsonl`` file, plain or in a zip or gzip.
         id_key: the key of the ids, if it is none of the usual ones.
+        options: how structures are read.
     """
 
     kind: ClassVar[str] = "pymatgen"
 
     path: str
     id_key: str | None = None
+    options: SourceOptions = DEFAULT_OPTIONS
 
     @property
     def name(self) -> str:
@@ -89,4 +92,4 @@ class PymatgenSource:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
         path = Path(self.path)
         layout = layout_of(read_head(body(path, spool)))
-        return read_entries(path, spool, cut, layout, self.id_key)
+        return read_entries(path, spool, cut, layout, self.id_key, options=self.options)

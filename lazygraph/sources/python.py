@@ -13,8 +13,9 @@ import numpy as np
 from lazygraph import errors
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id, hash_file
+from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, default_id, hash_file
 from lazygraph.sources.extxyz import numeric_labels, take_id
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import broken_entry, crystal_of, entry_of, id_text
 
 __all__ = ["PythonSource"]
@@ -40,6 +41,7 @@ class PythonSource:
         items: the structures.
         name: what ids are made of where items have none.
         id_key: the key of records, or of ``Atoms.info``, that holds the id.
+        options: how structures are read.
     """
 
     kind: ClassVar[str] = "python"
@@ -47,6 +49,7 @@ class PythonSource:
     items: Iterable[Any] | None = field(default=None, compare=False, repr=False)
     name: str = "python"
     id_key: str | None = None
+    options: SourceOptions = DEFAULT_OPTIONS
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Convert every item and write it to the spool; an exception of the iterable itself is not caught."""
@@ -73,9 +76,9 @@ class PythonSource:
 
     def _entry(self, item: Any, default: str) -> Entry:
         if isinstance(item, Mapping):
-            return entry_of(dict(item), self.id_key, default)
+            return entry_of(dict(item), self.id_key, default, options=self.options)
         if isinstance(item, tuple) and len(item) in {2, 3}:
-            return _entry_of_tuple(*item)
+            return _entry_of_tuple(self.options, *item)
         crystal = attempt(Crystal.from_any, item)
         values = _values(item)
         try:
@@ -84,10 +87,10 @@ class PythonSource:
             return Entry(default, crystal if isinstance(crystal, InputError) else error, numeric_labels(values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (PythonSource, (None, self.name, self.id_key))
+        return (PythonSource, (None, self.name, self.id_key, self.options))
 
 
-def _entry_of_tuple(key: Any, structure: Any, labels: Any = None) -> Entry:
+def _entry_of_tuple(options: SourceOptions, key: Any, structure: Any, labels: Any = None) -> Entry:
     name = str(key)
     try:
         name = id_text(key)
@@ -96,7 +99,10 @@ def _entry_of_tuple(key: Any, structure: Any, labels: Any = None) -> Entry:
     if labels is not None and not isinstance(labels, Mapping):
         msg = f"found labels of type {type(labels).__name__}; required: a mapping of names to values"
         return Entry(name, LabelError(msg), {})
-    return Entry(name, attempt(crystal_of, structure), numeric_labels(_values(structure)) | dict(labels or {}))
+    remarks: list[Remark] = []
+    crystal = attempt(crystal_of, structure, options, remarks)
+    values = numeric_labels(_values(structure)) | dict(labels or {})
+    return Entry(name, crystal, values, remarks=tuple(remarks))
 
 
 def _values(structure: Any) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _pack(entry: Entry) -> bytes:
     else:
         content = {"lattice": crystal.lattice, "frac_coords": crystal.frac_coords, "numbers": crystal.numbers}
         content["pbc"] = crystal.pbc
-    content |= {"id": entry.id, "labels": dict(entry.labels)}
+    content |= {"id": entry.id, "labels": dict(entry.labels), "remarks": entry.remarks}
     try:
         return bytes(msgpack.packb(content, default=_pack_array))
     except (TypeError, ValueError, OverflowError) as error:  # LabelError among them
@@ -138,8 +144,9 @@ def _unpack(content: dict[str, Any]) -> Entry:
     if "error" in content:
         name, message = content["error"]
         return Entry(content["id"], getattr(errors, name)(message), content["labels"])
+    remarks = tuple(Remark(*remark) for remark in content["remarks"])
     crystal = Crystal(content["lattice"], content["frac_coords"], content["numbers"], tuple(content["pbc"]))
-    return Entry(content["id"], crystal, content["labels"])
+    return Entry(content["id"], crystal, content["labels"], remarks=remarks)
 
 
 def _unpack_array(code: int, data: bytes) -> Any:

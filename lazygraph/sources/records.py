@@ -18,8 +18,9 @@ from typing import Any
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.sources import poscar
-from lazygraph.sources.base import ID_KEYS, Entry, attempt
+from lazygraph.sources.base import ID_KEYS, Entry, Remark, attempt
 from lazygraph.sources.cif import parse_cif
+from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 __all__ = [
     "STRUCTURE_KEYS",
@@ -37,7 +38,9 @@ __all__ = [
 STRUCTURE_KEYS: tuple[str, ...] = ("structure", "atoms", "cif", "poscar")
 
 
-def entry_of(record: Any, id_key: str | None, default: str, key: str | None = None) -> Entry:
+def entry_of(
+    record: Any, id_key: str | None, default: str, key: str | None = None, options: SourceOptions = DEFAULT_OPTIONS
+) -> Entry:
     """The entry that a record makes; never raises for a bad one.
 
     Args:
@@ -45,6 +48,7 @@ def entry_of(record: Any, id_key: str | None, default: str, key: str | None = No
         id_key: the name of the id, if one was chosen.
         default: the id if nothing else gives one.
         key: the key of the record itself, if it has one.
+        options: how structures are read.
     """
     if not isinstance(record, dict):
         msg = f"found {type(record).__name__} {str(record)[:40]!r}; required: an object"
@@ -70,16 +74,17 @@ def entry_of(record: Any, id_key: str | None, default: str, key: str | None = No
         }
     )
     crystal: Crystal | InputError
+    remarks: list[Remark] = []
     if error is not None:
         crystal = error
     elif bare:
-        crystal = attempt(crystal_of, record)
+        crystal = attempt(crystal_of, record, options, remarks)
     elif structure is None:
         msg = f"found no structure under the keys {list(record)[:12]}; required: a dict, CIF or POSCAR text under one"
         crystal = UnreadableInput(msg)
     else:
-        crystal = attempt(crystal_of, record[structure])
-    return Entry(name, crystal, labels)
+        crystal = attempt(crystal_of, record[structure], options, remarks)
+    return Entry(name, crystal, labels, remarks=tuple(remarks))
 
 
 def broken_entry(name: str, reason: InputError) -> Entry:
@@ -120,8 +125,13 @@ def holds_structure(value: Any) -> bool:
     return isinstance(value, str) and bool(_text_format(with_line_feeds(value)))
 
 
-def crystal_of(value: Any) -> Crystal:
+def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: list[Remark] | None = None) -> Crystal:
     r"""The crystal of a structure dict or text; line breaks written as ``\n`` (two characters) are read as such.
+
+    Args:
+        value: the dict or the text.
+        options: how it is read.
+        remarks: takes what the report should tell of a structure that is kept.
 
     Raises:
         InputError: it is no structure, or a broken one.
@@ -131,7 +141,7 @@ def crystal_of(value: Any) -> Crystal:
     text = with_line_feeds(value)
     match _text_format(text):
         case "cif":
-            return parse_cif(text)
+            return parse_cif(text, options.cif_formula, remarks)
         case "poscar":
             return poscar.parse_poscar(text)
         case "json":

@@ -20,6 +20,7 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
+from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import ShardRows, finished
 from lazygraph.writing.splits import SPLITS, SplitRule
 
@@ -72,6 +73,7 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
     """
     plan = Plan.load(layout)
     made = _load_rows(plan, layout)
+    plan = replace(plan, notes=(*plan.notes, *_remarks(made).notes()))
     base = _base(plan, layout)
     rejected = [r for rows in made for r in rows.rejected]
     parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
@@ -93,6 +95,13 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
     manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
     publish(layout, layout.dataset, manifest)
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
+
+
+def _remarks(made: Sequence[ShardRows]) -> Remarks:
+    all_shards = Remarks()
+    for rows in made:
+        all_shards.join(rows.remarks)
+    return all_shards
 
 
 def published(layout: Layout) -> Merged:
@@ -118,7 +127,8 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merge
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
-    return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), plan.notes)
+    notes = manifest.provenance.notes if plan.base is None else plan.notes
+    return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), notes)
 
 
 def _is_split(store: Store, rule: SplitRule) -> bool:

@@ -17,6 +17,7 @@ from lazygraph.format.columns import NO_SPLIT, text_array
 from lazygraph.format.files import FileRef, make_folder, write_atomic
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.quarantine import Rejected
+from lazygraph.writing.remarks import Remarks
 
 __all__ = ["RowBuffer", "ShardRows", "finished"]
 
@@ -40,6 +41,7 @@ class ShardRows:
     labels: dict[str, NDArray[np.float64]]
     digest: NDArray[np.void]
     rejected: tuple[Rejected, ...]
+    remarks: Remarks
 
     def save(self, path: Path) -> None:
         """Write atomically; the file ends in its own sha256."""
@@ -50,6 +52,7 @@ class ShardRows:
                 "labels": {name: _pack(array) for name, array in self.labels.items()},
                 "splits": list(self.splits),
                 "rejected": [list(astuple(r)) for r in self.rejected],
+                "remarks": self.remarks.to_json(),
             }
         )
         make_folder(path.parent)
@@ -74,6 +77,7 @@ class ShardRows:
             splits=tuple(raw["splits"]),
             labels={name: _unpack(array) for name, array in raw["labels"].items()},
             rejected=tuple(Rejected(*r) for r in raw["rejected"]),
+            remarks=Remarks.from_json(raw["remarks"]),
             **{name: _unpack(array) for name, array in raw["arrays"].items()},
         )
 
@@ -102,6 +106,7 @@ class RowBuffer:
         self._rows: list[tuple[Any, ...]] = []
         self._splits: dict[str, int] = {}
         self.rejected: list[Rejected] = []
+        self.remarks = Remarks()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -147,6 +152,7 @@ class RowBuffer:
             },
             digest=np.frombuffer(b"".join(digests), "V32"),
             rejected=tuple(self.rejected),
+            remarks=self.remarks,
         )
 
 

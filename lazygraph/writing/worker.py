@@ -96,6 +96,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
         frames.append(compress(raw))
         digest = graph_digest(graph_id, raw)
         rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
+        rows.remarks.add(entry.id, entry.remarks)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
     return rows.finish(file, record)
 

@@ -16,6 +16,7 @@ from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as make_spec
 from lazygraph.sources.detect import open_sources
+from lazygraph.sources.options import CifFormula, SourceOptions
 from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
@@ -62,6 +63,9 @@ def write(
     progress: bool = True,
     format: str | None = None,  # noqa: A002 - the name of the command line's option
     id_key: str | None = None,
+    cif_formula: CifFormula = "error",
+    structure_key: str | None = None,
+    trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     split: Sequence[float] | None = None,
@@ -89,6 +93,10 @@ def write(
         progress: show a bar on stderr, if that is a terminal.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
+        cif_formula: what happens to a CIF whose sites contradict its formula or its Z: ``error`` quarantines it,
+            ``warn`` keeps it and names it in the notes, ``ignore`` keeps it.
+        structure_key: the key or column that holds the structure, where records have several.
+        trust_pickle: read pickle files, which can run any code when they are loaded.
         labels: the labels to keep; all numeric ones unless said.
         units: name -> unit of labels.
         split: fractions of train, val and test.
@@ -118,6 +126,7 @@ def write(
     spec = make_spec(graph) if isinstance(graph, str) else graph
     rule = None if split is None else SplitRule(tuple(split), seed, group)
     options = _options(labels, units, level, shard_size)
+    reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     adds = append or retry_quarantined
     if workers is not None and workers < 1:
         msg = f"found workers={workers}; required: at least 1, or None for one per available CPU"
@@ -127,7 +136,7 @@ def write(
         raise InputError(msg)
     with exclusive(layout) as finished:
         check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
-        sources = open_sources(source, format=format, id_key=id_key)
+        sources = open_sources(source, format=format, id_key=id_key, options=reading)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
             if new is None:
@@ -158,6 +167,9 @@ def plan(
     overwrite: bool = False,
     format: str | None = None,  # noqa: A002 - the name of the command line's option
     id_key: str | None = None,
+    cif_formula: CifFormula = "error",
+    structure_key: str | None = None,
+    trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
     level: int = 9,
@@ -169,11 +181,12 @@ def plan(
     """
     layout = Layout.of(path)
     spec = make_spec(graph or "comformer") if isinstance(graph, str) or graph is None else graph
+    reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     with exclusive(layout):
         check_output(layout, spec, overwrite=overwrite, adds=False)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        sources = open_sources(source, format=format, id_key=id_key)
+        sources = open_sources(source, format=format, id_key=id_key, options=reading)
         new = make_plan(sources, spec, _options(labels, units, level, shard_size), layout.staged())
         _begin(new, layout)
     return new

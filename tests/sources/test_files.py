@@ -230,4 +230,4 @@ def test_the_files_of_the_data_folder(tmp_path):
     assert len(entries) == len(paths) == 80
     for path, entry in zip(paths, entries, strict=True):
         parse = parse_cif if path.suffix == ".cif" else parse_poscar
-        assert entry == (path.stem, parse(path.read_text()), {}, None)
+        assert entry == Entry(path.stem, parse(path.read_text()), {})

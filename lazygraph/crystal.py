@@ -92,8 +92,18 @@ class Crystal:
         if cell.shape == (3, 3) and not all(pbc):
             cell = _complete_cell(cell, pbc)
         matrix = _lattice(cell)
-        cart = _coordinates(cart_coords, "Cartesian coordinates")
-        return cls(matrix, to_fractional(cart, matrix), numbers, pbc)
+        cart = _vectors(cart_coords, "Cartesian coordinates")
+        crystal = cls.__new__(cls)  # the lattice is checked already
+        crystal.lattice = matrix
+        try:
+            crystal.frac_coords = _coordinates(to_fractional(cart, matrix), "fractional coordinates")
+        except StructureError:
+            _require_finite(cart, "Cartesian coordinates")
+            raise
+        crystal.numbers = _numbers(numbers, len(cart))
+        a, b, c = pbc
+        crystal.pbc = (bool(a), bool(b), bool(c))
+        return crystal
 
     @classmethod
     def from_any(cls, structure: Any) -> Crystal:
@@ -220,10 +230,11 @@ def _lattice(value: ArrayLike) -> NDArray[np.float64]:
     if lattice.shape != (3, 3):
         msg = f"the lattice has shape {lattice.shape}; required: (3, 3), rows are the lattice vectors in A"
         raise StructureError(msg)
-    if not np.isfinite(lattice).all():
+    det = determinant(lattice)
+    if not math.isfinite(det) and not np.isfinite(lattice).all():
         msg = f"the lattice holds NaN or infinity: {lattice.tolist()}"
         raise StructureError(msg)
-    if abs(det := determinant(lattice)) < MIN_CELL_VOLUME:
+    if abs(det) < MIN_CELL_VOLUME:
         msg = f"the cell is singular: |det| = {abs(det):.3g} A^3; required: at least {MIN_CELL_VOLUME:g} A^3"
         raise StructureError(msg)
     lattice += 0.0
@@ -231,6 +242,13 @@ def _lattice(value: ArrayLike) -> NDArray[np.float64]:
 
 
 def _coordinates(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    coordinates = _vectors(value, what)
+    _require_finite(coordinates, what)
+    coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
+    return coordinates
+
+
+def _vectors(value: ArrayLike, what: str) -> NDArray[np.float64]:
     try:
         coordinates = np.array(value, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
@@ -242,12 +260,14 @@ def _coordinates(value: ArrayLike, what: str) -> NDArray[np.float64]:
     if coordinates.ndim != 2 or coordinates.shape[1] != 3:
         msg = f"the {what} have shape {coordinates.shape}; required: (N, 3)"
         raise StructureError(msg)
+    return coordinates
+
+
+def _require_finite(coordinates: NDArray[np.float64], what: str) -> None:
     if not np.isfinite(coordinates).all():
         bad = int(np.flatnonzero(~np.isfinite(coordinates).all(axis=1))[0])
         msg = f"the {what} of atom {bad} are {coordinates[bad].tolist()}; required: finite numbers"
         raise StructureError(msg)
-    coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
-    return coordinates
 
 
 def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
@@ -258,7 +278,8 @@ def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
     if numbers.dtype.kind not in "iu":
         msg = f"the atomic numbers have type {numbers.dtype}; required: integers"
         raise StructureError(msg)
-    if numbers.min() < 1 or numbers.max() >= len(SYMBOLS):
+    found = numbers.tolist()  # Python's min and max of a few dozen integers take 1 us, numpy's up to 60
+    if min(found) < 1 or max(found) >= len(SYMBOLS):
         bad = int(np.flatnonzero((numbers < 1) | (numbers >= len(SYMBOLS)))[0])
         msg = f"atom {bad} has atomic number {int(numbers[bad])}; required: 1 to {len(SYMBOLS) - 1}"
         raise StructureError(msg)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from lazygraph.crystal import Crystal
@@ -20,8 +21,10 @@ from lazygraph.errors import InputError, LabelError, UnreadableInput
 __all__ = [
     "ID_KEYS",
     "MISSING",
+    "NO_LABELS",
     "Cut",
     "Entry",
+    "ImpliedUnits",
     "InputFile",
     "Label",
     "Remark",
@@ -36,6 +39,9 @@ __all__ = [
 ID_KEYS: tuple[str, ...] = ("jid", "material_id", "mptrj_snapshot_id", "alexandria_id")
 # How the common data sets write a label that is not there (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
+# How tables write truth values (pandas writes "True").
+TRUTH: dict[str, float] = {"true": 1.0, "false": 0.0}
+NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Remark(NamedTuple):
@@ -56,10 +62,13 @@ class Entry(NamedTuple):
     id: str
     crystal: Crystal | InputError
     labels: Mapping[str, Any]
-    """Name -> raw value: a number, numeric text, None, or a (nested) list or array of numbers."""
+    """Name -> raw value: all that stands beside the structure. Numbers, truth values, numeric texts and (nested) lists
+    or arrays of them can become labels; the report names the columns of which nothing can be kept."""
     split: str | None = None
     """The split that the source puts this input in, if it has splits."""
     remarks: tuple[Remark, ...] = ()
+    atom_labels: Mapping[str, Any] = NO_LABELS
+    """Name -> one value or row an atom, where the format says that it is of the atoms."""
 
 
 class InputFile(NamedTuple):
@@ -90,6 +99,16 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class ImpliedUnits:
+    """The units that a source implies without writing them, and who says so."""
+
+    origin: str
+    """Whose convention it is, as the report names it."""
+    units: Mapping[str, str]
+    """Name of a label -> unit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """What one pass over a source found: enough to cut it into ranges that are read independently."""
 
@@ -103,6 +122,8 @@ class Scan:
     """Sentences for the summary, such as structure files that no row of ``id_prop.csv`` names."""
     labels: tuple[Label, ...] = ()
     """The labels that the input itself declares; all others are recognised by the values of the first entries."""
+    implied: ImpliedUnits | None = None
+    """The units that labels have by the convention of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +180,10 @@ def default_id(name: str, position: int) -> str:
 def label_value(value: Any) -> float:
     """One scalar label as float; NaN where it is missing (``None``, NaN, an empty text, ``na``).
 
+    Truth values, also as the texts ``True`` and ``False``, are 1 and 0.
+
     Raises:
-        LabelError: it is neither missing nor a number.
+        LabelError: it is neither missing nor a finite number.
 
     Example:
         >>> label_value("1.5"), label_value(True), label_value("na")
@@ -172,16 +195,23 @@ def label_value(value: Any) -> float:
         text = value.strip()
         if text.lower() in MISSING:
             return math.nan
+        if (truth := TRUTH.get(text.lower())) is not None:
+            return truth
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             msg = f"found the text {text[:60]!r}; required: a number, or empty, na or NaN where it is missing"
             raise LabelError(msg) from None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
-        raise LabelError(msg) from None
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
+            raise LabelError(msg) from None
+    if math.isinf(number):
+        msg = f"found {value!r}; a label must be finite, or empty, na or NaN where it is missing"
+        raise LabelError(msg)
+    return number
 
 
 def hash_file(path: Path) -> InputFile:

@@ -83,6 +83,7 @@ class DatasetSource:
             entry_id = default_id(self.name, row)
             labels = {name: column[row] for name, column in columns.items()}
             crystal: Crystal | InputError
+            of_atoms: dict[str, Any] = {}
             try:
                 entry_id = store.graph_id(row)
                 arrays = store.arrays(row)
@@ -91,8 +92,9 @@ class DatasetSource:
                 crystal = UnreadableInput(str(error).replace(str(store.path), store.path.name))
             else:
                 crystal = attempt(_crystal, arrays)
-                labels |= {name: arrays[name] for name in atoms}
-            yield Entry(entry_id, crystal, labels, splits.get(int(store.column("split")[row])) if split else None)
+                of_atoms = {name: arrays[name] for name in atoms}
+            in_split = splits.get(int(store.column("split")[row])) if split else None
+            yield Entry(entry_id, crystal, labels, in_split, atom_labels=of_atoms)
 
 
 def is_dataset(path: Path) -> bool:

@@ -13,7 +13,18 @@ from typing import Any
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.format.manifest import MANIFEST
-from lazygraph.sources import ase_db, cif, csv_cif, extxyz, jarvis, matbench, poscar, poscar_zip, pymatgen_json
+from lazygraph.sources import (
+    ase_db,
+    cif,
+    csv_cif,
+    extxyz,
+    jarvis,
+    matbench,
+    pandas_json,
+    poscar,
+    poscar_zip,
+    pymatgen_json,
+)
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource, is_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
@@ -21,7 +32,8 @@ from lazygraph.sources.id_prop import TABLE, IdPropSource
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.prototypes import PrototypesSource, is_uri
 from lazygraph.sources.python import PythonSource
-from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
+from lazygraph.sources.records import holds_structure
+from lazygraph.sources.structure_keys import USUAL_NAMES
 from lazygraph.sources.unpack import read_head
 
 __all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
@@ -32,6 +44,7 @@ SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
     (ase_db.sniff, ase_db.AseDbSource),
     (cif.sniff, FilesSource),
     (extxyz.sniff, extxyz.ExtxyzSource),
+    (pandas_json.sniff, pandas_json.PandasSource),
     (poscar_zip.sniff, poscar_zip.PoscarZipSource),
     (jarvis.sniff, jarvis.JarvisSource),
     (matbench.sniff, matbench.MatbenchSource),
@@ -147,7 +160,7 @@ def _paths_or_structures(inputs: Any) -> tuple[list[str] | None, Iterable[Any]]:
     if isinstance(inputs, PATH):
         return [os.fspath(inputs)], ()
     if isinstance(inputs, Mapping):
-        one = holds_structure(dict(inputs)) or any(key in inputs for key in STRUCTURE_KEYS)
+        one = holds_structure(dict(inputs)) or any(key in inputs for key in USUAL_NAMES)
         return None, [inputs] if one else inputs
     if isinstance(inputs, Crystal) or any(hasattr(inputs, name) for name in OF_ONE_STRUCTURE):
         return None, [inputs]

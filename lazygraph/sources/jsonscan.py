@@ -23,6 +23,8 @@ class Element(NamedTuple):
     text: bytes
     key: str | None
     """The key under which its container stands; ``None`` for an element of the document itself."""
+    opened: int = 0
+    """The bracket that its container begins with."""
 
 
 class Prefix(NamedTuple):
@@ -36,15 +38,19 @@ class Prefix(NamedTuple):
     """The value ends there."""
 
 
-def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False) -> Iterator[Element]:
+def elements(
+    chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False, key: str | None = None
+) -> Iterator[Element]:
     """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
 
     Args:
         chunks: the pieces of one JSON document.
         level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
             the document outside any container comes as an element without a key.
-        top: ``b"["`` or ``b"{"``, the bracket that the document begins with.
-        inside: the pieces begin at the start of an element instead of the start of the document (level 1 only).
+        top: ``b"["`` or ``b"{"``, the bracket that the document begins with; with ``inside`` all brackets around the
+            element, from the outermost on.
+        inside: the pieces begin at the start of an element instead of the start of the document.
+        key: the key under which the container of that element stands.
 
     Raises:
         UnreadableInput: the brackets do not match, an element is empty, something follows the document, or it breaks
@@ -55,7 +61,8 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
         [b'{"a": "},"}', b' 2']
     """
     events = Events(level, depth=level if inside else 0)
-    walk = _Walk(level, top[0], inside=inside)
+    walk = _Walk(level, top, inside=inside)
+    walk.key = key
     held: list[bytes] = []
     offset = 0  # of the present piece
     for chunk in chunks:
@@ -68,7 +75,7 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
             begin = position + 1
             start = offset + position - len(text)
             if walk.step(kind, text, start):
-                yield Element(start, text, walk.key)
+                yield Element(start, text, walk.key, walk.opened)
         held.append(chunk[begin:])
         offset += len(chunk)
     walk.end(b"".join(held), offset, in_string=events.in_string)
@@ -109,12 +116,13 @@ def first_value(head: bytes) -> Prefix:
 class _Walk:
     """What is open while the events of a document pass by."""
 
-    __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key")
+    __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key", "opened")
 
-    def __init__(self, level: int, top: int, *, inside: bool) -> None:
+    def __init__(self, level: int, top: bytes, *, inside: bool) -> None:
         self._level = level
-        self._top = top
-        self._stack = [top] if inside else []
+        self._top = top[0]
+        self._stack = list(top) if inside else []
+        self.opened = 0
         self._closed = False  # the document has ended
         self._after_comma = False
         self.key: str | None = None
@@ -136,6 +144,7 @@ class _Walk:
         if blank and len(self._stack) == self._level and (kind == COMMA or self._after_comma):
             msg = f"broken JSON: an element without a value before byte {start + len(text)}"
             raise UnreadableInput(msg)
+        self.opened = self._stack[-1]
         if len(self._stack) == 1:
             self.key = None
         self._after_comma = kind == COMMA

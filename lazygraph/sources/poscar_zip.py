@@ -31,7 +31,9 @@ def sniff(head: bytes) -> bool:
     if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
         return False
     values = [text for split in splits.values() for text in split.values()]
-    return any(isinstance(text, str) and holds_structure(text) for text in values)
+    return any(isinstance(text, str) and holds_structure(text) for text in values) and all(
+        isinstance(text, str) or text is None for text in values
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
     """Write one text a line, yield where each line begins in the spool."""
     at = 0
     split, prefix = None, b""
-    for start, text, key in elements(intake, 2, b"{"):
+    for start, text, key, _ in elements(intake, 2, b"{"):
         if key is None:
             msg = f"found {text.strip()[:60]!r} at byte {start}; required: splits, which are objects of texts"
             raise UnreadableInput(msg)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LazyGraphError, OutputExists, UnreadableInput
@@ -21,7 +21,7 @@ from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Cut, Entry, Scan, Source
+from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, Source
 from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
@@ -31,11 +31,13 @@ from lazygraph.writing.suspects import watched
 __all__ = [
     "Base",
     "Plan",
+    "Scanned",
     "Task",
     "WriteOptions",
     "check_same_work",
     "make_plan",
     "read_task",
+    "sampled",
     "scan_sources",
     "shard_size",
     "versions",
@@ -105,6 +107,8 @@ class Plan:
     tasks: tuple[Task, ...]
     versions: dict[str, str]
     base: Base | None = None
+    columns: tuple[str, ...] | None = None
+    """The names beside the structures that the report accounts for; None where the labels were named by the user."""
 
     @property
     def first_shard(self) -> int:
@@ -139,6 +143,7 @@ class Plan:
             "base": None
             if self.base is None
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
+            "columns": None if self.columns is None else list(self.columns),
         }
 
     @classmethod
@@ -157,6 +162,7 @@ class Plan:
             tasks=tuple(map(Task.from_json, data["tasks"])),
             versions=data["versions"],
             base=None if data["base"] is None else Base(*data["base"]),
+            columns=None if data["columns"] is None else tuple(data["columns"]),
         )
 
     def save(self, layout: Layout) -> None:
@@ -206,8 +212,8 @@ class Plan:
             {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
             for s in self.sources
         ]
-        # The dictionary follows from the rest, and notes are told, not made into graphs.
-        del out["dictionary"], out["notes"]
+        # The dictionary follows from the rest; notes and what they account for are told, not made into graphs.
+        del out["dictionary"], out["notes"], out["columns"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
@@ -237,13 +243,15 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         UnreadableInput: a source cannot be read, or holds nothing.
         LabelError: a label was asked for that does not exist.
     """
-    plan = scan_sources(sources, spec, options, layout)
-    samples = [entry for entry in _samples(plan, layout) if isinstance(entry.crystal, Crystal)]
-    labels, notes = choose_labels(
-        [(len(entry.crystal), entry.labels) for entry in samples if isinstance(entry.crystal, Crystal)],
+    scanned = scan_sources(sources, spec, options, layout)
+    plan = scanned.plan
+    samples = [entry for entry in sampled(plan, layout) if isinstance(entry.crystal, Crystal)]
+    labels, notes, columns = choose_labels(
+        [(len(e.crystal), e.labels, e.atom_labels) for e in samples if isinstance(e.crystal, Crystal)],
         options.labels if samples else None,
         options.units if samples else {},
         plan.labels,
+        scanned.implied,
     )
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
@@ -254,13 +262,29 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
     trained = train_dictionary(records, plan.entries)
     dictionary = None if trained is None else named_after_content(layout.dataset, "dictionary", ".zstd", trained)
-    return replace(plan, labels=tuple(labels), schema=schema, dictionary=dictionary, notes=(*plan.notes, *notes))
+    return replace(
+        plan,
+        labels=tuple(labels),
+        schema=schema,
+        dictionary=dictionary,
+        notes=(*plan.notes, *notes),
+        columns=tuple(columns) if options.labels is None else None,
+    )
+
+
+class Scanned(NamedTuple):
+    """What one pass over all sources found."""
+
+    plan: Plan
+    """A plan without dictionary, with the labels that sources declare."""
+    implied: tuple[ImpliedUnits, ...]
+    """The units that sources imply."""
 
 
 def scan_sources(
     sources: Sequence[Source], spec: GraphSpec, options: WriteOptions, layout: Layout, base: Base | None = None
-) -> Plan:
-    """A plan without dictionary, with the labels that sources declare: each is read once and cut into shards.
+) -> Scanned:
+    """Read each source once and cut it into shards.
 
     Raises:
         UnreadableInput: a source cannot be read, or holds nothing.
@@ -275,7 +299,7 @@ def scan_sources(
         msg = f"found no structures in {names or 'nothing'}; required: at least one"
         raise UnreadableInput(msg)
     size = options.shard_size or shard_size(entries)
-    return Plan(
+    plan = Plan(
         sources=tuple({"name": source.name, "source": source_to_json(source)} for source in sources),
         inputs=tuple(file._asdict() for scan in scans for file in scan.files),
         entries=entries,
@@ -289,6 +313,7 @@ def scan_sources(
         versions=versions(),
         base=base,
     )
+    return Scanned(plan, tuple(scan.implied for scan in scans if scan.implied is not None))
 
 
 def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Entry]]:
@@ -334,7 +359,7 @@ def _cut(scans: Sequence[Scan], fine: int, size: int, position: int) -> Iterator
         position += scan.entries
 
 
-def _samples(plan: Plan, layout: Layout) -> Iterator[Entry]:
+def sampled(plan: Plan, layout: Layout) -> Iterator[Entry]:
     """The first inputs of up to 8 shards, evenly spread."""
     step = max(1, len(plan.tasks) // SAMPLED_SHARDS)
     chosen = plan.tasks[::step][:SAMPLED_SHARDS]
@@ -347,7 +372,7 @@ def _samples(plan: Plan, layout: Layout) -> Iterator[Entry]:
 def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema) -> bytes:
     try:
         graph = spec.build(entry.crystal)
-        _, atoms = labels.row(entry.labels, graph.n_atoms)
+        _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
         return pack(schema, 0, crystal_values(graph, atoms))[0]
     except InputError:
         return b""  # the worker of its shard will say why

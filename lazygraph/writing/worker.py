@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,9 @@ from lazygraph.format.record import Compressor, pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Entry
+from lazygraph.sources.base import Entry, Remark
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
-from lazygraph.writing.labels import LabelSet
+from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task
 from lazygraph.writing.quarantine import Rejected
@@ -69,12 +70,13 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
     rows = RowBuffer(names, shapes, len(count_columns(spec, schema)))
     job = plan.tasks[task]
     source = plan.sources[job.source]["name"]
+    known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
 
     def row(position: int, entry: Entry) -> tuple[Any, ...]:
         crystal = _crystal(entry)
         graph = spec.build(crystal)
-        values, atoms = labels.row(entry.labels, len(crystal))
+        values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
         raw, counts = pack(schema, position, crystal_values(graph, atoms))
         counts = (*counts, *derived_sizes(spec, graph).values())
         graph_id = text_array([entry.id]).item()
@@ -97,8 +99,23 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
         digest = graph_digest(graph_id, raw)
         rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
         rows.remarks.add(entry.id, entry.remarks)
+        if known is not None:
+            rows.remarks.add(entry.id, _unknown_columns(entry, known))
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
     return rows.finish(file, record)
+
+
+def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
+    """What the report must tell of values under names that no input had from which the labels were chosen."""
+    for values in (entry.labels, entry.atom_labels):
+        if not known.issuperset(values):
+            for name, value in values.items():
+                if name not in known and not is_missing(value):
+                    what = (
+                        f"have a value under {name!r}, a name that none of the inputs looked at has, and which is left "
+                        "out: name it with --label to keep it"
+                    )
+                    yield Remark(what, str(value)[:20])
 
 
 def _crystal(entry: Entry) -> Crystal:

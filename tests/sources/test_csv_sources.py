@@ -9,7 +9,6 @@ import math
 import os
 import pickle
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from lazygraph.sources import csv_cif, unpack
 from lazygraph.sources.base import Cut, Source
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.csv_cif import CsvSource
+from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.unpack import read_head
 
 needs_data = pytest.mark.skipif("LAZYGRAPH_DATA" not in os.environ, reason="LAZYGRAPH_DATA names no data folder")
@@ -147,7 +147,9 @@ def test_rows_good_and_bad_in_their_places(tmp_path):
     assert [isinstance(e.crystal, InputError) for e in entries] == [False, True, False, True, False]
     assert entries[0].crystal == entries[2].crystal == entries[4].crystal == parse_cif(CIF)
     assert [e.labels for e in entries] == [{"formula": row[3], "y": row[4]} for row in ROWS]
-    assert "found no structure under the keys ['material_id', 'cif', 'formula', 'y']" in str(entries[1].crystal)
+    assert "found no structure under 'cif'; the keys are ['material_id', 'cif', 'formula', 'y']" in str(
+        entries[1].crystal
+    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -261,6 +263,6 @@ def test_texts_that_are_no_table_of_structures(text):
 
 def test_a_source_travels_as_json_and_as_pickle():
     source = CsvSource("/somewhere/val.csv.gz", id_key="code")
-    assert CsvSource(**json.loads(json.dumps(asdict(source)))) == source
+    assert source_from_json(json.loads(json.dumps(source_to_json(source)))) == source
     assert pickle.loads(pickle.dumps(source)) == source
     assert (source.kind, source.name) == ("csv", "val")

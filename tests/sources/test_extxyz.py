@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
-from lazygraph.sources.extxyz import ExtxyzSource, _frames, numeric_labels, sniff, take_id
+from lazygraph.sources.extxyz import ExtxyzSource, _frames, sniff, take_id
 
 DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
@@ -53,12 +53,11 @@ def read_all(source, tmp_path, every=1000):
 
 def same(a, b) -> bool:
     """Entries hold arrays, which == compares element by element."""
-    return (
-        a.id == b.id
-        and a.crystal == b.crystal
-        and a.labels.keys() == b.labels.keys()
-        and all(np.array_equal(a.labels[key], b.labels[key]) for key in a.labels)
-    )
+    return a.id == b.id and a.crystal == b.crystal and equal(a.labels, b.labels) and equal(a.atom_labels, b.atom_labels)
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
 @pytest.fixture
@@ -91,9 +90,11 @@ def test_every_frame_is_what_ase_reads(name, tmp_path):
         assert np.array_equal(crystal.lattice, atoms.cell[:])
         assert np.abs(crystal.cart_coords - atoms.positions).max() < 1e-9
         assert crystal.pbc == tuple(atoms.pbc)
-        assert labels.keys() == {"energy", "forces", "stress"}
+        texts = {"source", "energy_unit", "forces_unit", "stress_unit", "mptrj_traj_id", "alexandria_traj_id"}
+        assert labels.keys() - texts == {"energy", "stress"}
         assert labels["energy"] == atoms.get_potential_energy()
-        assert np.array_equal(labels["forces"], atoms.get_forces())
+        assert entry.atom_labels.keys() == {"forces"}
+        assert np.array_equal(entry.atom_labels["forces"], atoms.get_forces())
         stress = labels["stress"]
         voigt = [stress[0, 0], stress[1, 1], stress[2, 2], stress[1, 2], stress[0, 2], stress[0, 1]]
         assert voigt == atoms.get_stress().tolist()
@@ -161,8 +162,8 @@ def test_what_ase_writes_comes_back(tmp_path_factory, positions, energy, pbc):
     assert entry.labels["energy"] == energy
     assert entry.labels["run"] == 7
     assert entry.labels["stress"].shape == (3, 3)
-    assert np.array_equal(entry.labels["magmoms_dft"], back.arrays["magmoms_dft"])
-    assert "tag" not in entry.labels
+    assert np.array_equal(entry.atom_labels["magmoms_dft"], back.arrays["magmoms_dft"])
+    assert entry.labels["tag"] == "x"
 
 
 def test_ids_come_from_the_key_or_the_usual_keys_or_the_position(frames):
@@ -170,7 +171,7 @@ def test_ids_come_from_the_key_or_the_usual_keys_or_the_position(frames):
     assert [entry.id for entry in frames(named + FRAME)] == ["mp-7", "some-0000001"]
     by_run = frames(named + FRAME, id_key="run")
     assert [entry.id for entry in by_run] == ["12", "some-0000001"]
-    assert by_run[0].labels.keys() == {"energy", "forces"}
+    assert by_run[0].labels.keys() == {"energy", "material_id"}
     assert isinstance(by_run[1].crystal, UnreadableInput)
     assert "found no run, but energy; required: the key that holds the id" in str(by_run[1].crystal)
 
@@ -181,10 +182,14 @@ def test_labels_are_the_numbers_of_the_comment_and_the_columns(frames):
     )
     text = text.replace("0.3\n", "0.3 1 T a 2.5\n").replace("-0.3 1 T a", "-0.3 -1 F b")
     (entry,) = frames(text)
-    assert entry.labels.keys() == {"virial", "dipole", "n", "energy", "forces", "charge", "magmoms"}
-    assert entry.labels["charge"].tolist() == [1, -1]
-    assert entry.labels["magmoms"].tolist() == [2.5, 2.5]
-    assert entry.labels["forces"].tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+    assert entry.labels.keys() == {"virial", "dipole", "n", "ok", "note", "words", "energy"}
+    assert (entry.labels["ok"], entry.labels["note"], entry.labels["words"]) == (True, "a b", "1 x")
+    assert entry.atom_labels.keys() == {"forces", "charge", "fixed", "site", "magmoms"}
+    assert entry.atom_labels["charge"].tolist() == [1, -1]
+    assert entry.atom_labels["fixed"].tolist() == [True, False]
+    assert entry.atom_labels["site"] == ["a", "b"]
+    assert entry.atom_labels["magmoms"].tolist() == [2.5, 2.5]
+    assert entry.atom_labels["forces"].tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
     assert entry.labels["dipole"].tolist() == [0, 1, 2]
     assert (entry.labels["n"], entry.labels["energy"]) == (3, -1.5)
     assert entry.labels["virial"].tolist() == [[1, 4, 7], [2, 5, 8], [3, 6, 9]]
@@ -301,29 +306,6 @@ def test_a_file_that_changed_after_the_scan_is_noticed(tmp_path):
     path.write_text("a new first line\n" + FRAME * 2)
     with pytest.raises(UnreadableInput, match="the file has changed since"):
         list(source.read(Cut(scan.marks[1], 1, 1), tmp_path / "spool"))
-
-
-def test_numeric_labels_are_numbers_and_arrays_of_numbers_only():
-    values = {
-        "float": np.float32(0.5),
-        "int": np.int64(3),
-        "list": [[1, 2], [3, 4]],
-        "array": np.array([1.5]),
-        "text": "1.5",
-        "bool": np.bool_(1),
-        "bools": [True, False],
-        "none": None,
-        "ragged": [[1], [2, 3]],
-        "objects": np.array([None, 1]),
-        "dict": {"a": 1},
-        "empty": [],
-        "complex": 1j,
-    }
-    labels = numeric_labels(values)
-    assert labels.keys() == {"float", "int", "list", "array"}
-    assert type(labels["float"]) is float
-    assert type(labels["int"]) is int
-    assert labels["list"].shape == (2, 2)
 
 
 def test_take_id_removes_what_it_takes():

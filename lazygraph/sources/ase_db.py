@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
+from lazygraph.sources.ase_rows import NOT_LABELS, OF_ATOMS
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file
 from lazygraph.sources.extxyz import take_id
 from lazygraph.sources.objects import storable
@@ -20,13 +21,6 @@ from lazygraph.sources.units import ASE
 __all__ = ["AseDbSource", "sniff"]
 
 SQLITE = b"SQLite format 3\0"
-# What a row holds besides results: the structure, and the book-keeping of the database.
-NOT_LABELS = frozenset(
-    "id unique_id ctime mtime user numbers positions cell pbc calculator calculator_parameters constraints tags "
-    "masses momenta initial_magmoms initial_charges".split()
-)
-# The results that have one row an atom (ase.calculators.calculator.all_properties).
-OF_ATOMS = frozenset({"forces", "stresses", "charges", "magmoms", "energies"})
 
 
 @dataclass(frozen=True, slots=True)

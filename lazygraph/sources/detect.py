@@ -15,21 +15,28 @@ from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.format.manifest import MANIFEST
 from lazygraph.sources import (
     ase_db,
+    ase_json,
+    aselmdb,
     cif,
     csv_cif,
     extxyz,
     jarvis,
     matbench,
+    optimade,
     pandas_json,
+    parquet,
     poscar,
     poscar_zip,
     pymatgen_json,
+    trajectory,
+    xdatcar,
 )
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource, is_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.pickles import PickleSource, is_pickle
 from lazygraph.sources.prototypes import PrototypesSource, is_uri
 from lazygraph.sources.python import PythonSource
 from lazygraph.sources.records import holds_structure
@@ -42,20 +49,27 @@ __all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
 # for CIF, which only its own first words open.
 SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
     (ase_db.sniff, ase_db.AseDbSource),
+    (aselmdb.sniff, aselmdb.AseLmdbSource),
+    (trajectory.sniff, trajectory.TrajectorySource),
+    (parquet.sniff, parquet.ParquetSource),
     (cif.sniff, FilesSource),
     (extxyz.sniff, extxyz.ExtxyzSource),
+    (optimade.sniff, optimade.OptimadeSource),
+    (ase_json.sniff, ase_json.AseJsonSource),
     (pandas_json.sniff, pandas_json.PandasSource),
     (poscar_zip.sniff, poscar_zip.PoscarZipSource),
     (jarvis.sniff, jarvis.JarvisSource),
     (matbench.sniff, matbench.MatbenchSource),
     (pymatgen_json.sniff, pymatgen_json.PymatgenSource),
     (csv_cif.sniff, csv_cif.CsvSource),
+    (xdatcar.sniff, xdatcar.XdatcarSource),
     (poscar.sniff, FilesSource),
 )
 CLASSES: tuple[type[Any], ...] = (
     *dict.fromkeys(source for _, source in SNIFFED),
     DatasetSource,
     IdPropSource,
+    PickleSource,
     PrototypesSource,
     PythonSource,
 )
@@ -220,6 +234,8 @@ def _kind_of_folder(folder: Path) -> type[Any]:
 
 
 def _kind_of_file(path: Path) -> type[Any]:
+    if is_pickle(path):
+        return PickleSource
     head = read_head(path)
     for sniff, source in SNIFFED:
         if sniff(head):
@@ -228,7 +244,8 @@ def _kind_of_file(path: Path) -> type[Any]:
         return FilesSource
     msg = (
         f"{path} begins with {head[:40]!r}, which is no known kind of input; required: "
-        "CIF, POSCAR, extended XYZ, an ASE database, CSV with structures, or JSON of jarvis, matbench or pymatgen, "
+        "CIF, POSCAR, XDATCAR, extended XYZ, an ASE database or trajectory, a table or Parquet with structures, or "
+        "JSON of jarvis, matbench, pymatgen, pandas or OPTIMADE, "
         f"or its format by name, one of {', '.join(FORMATS)}"
     )
     raise UnreadableInput(msg)

@@ -252,9 +252,7 @@ def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
     fields = properties.split(":")
     names, kinds, widths = fields[::3], fields[1::3], fields[2::3]
     if len(fields) % 3 or not all(w.isdigit() and 0 < int(w) < 10**6 for w in widths) or not set(kinds) <= set("RILS"):
-        msg = (
-            f"found Properties={properties}; required: name:type:width for each property; type R, I, L or S"
-        )
+        msg = f"found Properties={properties}; required: name:type:width for each property; type R, I, L or S"
         raise UnreadableInput(msg)
     if len(set(names)) < len(names):
         msg = f"found Properties={properties}, with a name twice; required: each once"

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from lazygraph.crystal import ATOMIC_NUMBERS, MIN_CELL_VOLUME, Crystal, symbols_to_numbers
 from lazygraph.errors import StructureError, UnreadableInput
 
-__all__ = ["parse_poscar", "sniff"]
+__all__ = ["CONFIGURATION", "counts_of", "parse_poscar", "sniff"]
 
 COMMENT = re.compile(r"[#!].*")
+CONFIGURATION = re.compile(r"\s*direct\s+configuration", re.IGNORECASE)
+"""The line before each frame of an XDATCAR."""
 FORTRAN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)[dD][+-]?\d+")
 FLAGS = frozenset({"T", "F", ".TRUE.", ".FALSE.", ".T.", ".F.", "TRUE", "FALSE"})
 
@@ -61,6 +63,9 @@ def parse_poscar(text: str) -> Crystal:
     except (ValueError, IndexError) as error:
         msg = f"not a POSCAR ({error}); required: comment, scale, three vectors, symbols, counts, mode, positions"
         raise UnreadableInput(msg) from error
+    if CONFIGURATION.match(lines[at]):
+        msg = "the file is an XDATCAR, which holds the frames of a run; give it by itself, and all of them are read"
+        raise UnreadableInput(msg)
     if not mode.isalpha():
         msg = f"found {lines[at][:40]!r} before the positions; required: a line that says Direct or Cartesian"
         raise UnreadableInput(msg)
@@ -85,6 +90,20 @@ def parse_poscar(text: str) -> Crystal:
     if mode in "cCkK":
         return Crystal.from_cartesian(lattice, np.array(coords).reshape(-1, 3) * scale, numbers)
     return Crystal(lattice, coords, numbers)
+
+
+def counts_of(lines: list[str]) -> list[int]:
+    """The number of atoms of each kind, of the lines before the positions.
+
+    Raises:
+        ValueError, IndexError: they are not comment, scale, three vectors, symbols and counts.
+    """
+    _lattice(lines)
+    symbols, counts, _ = _species(lines)
+    if not symbols:
+        msg = "there is no line of element symbols, as VASP 4 wrote it"
+        raise ValueError(msg)
+    return counts
 
 
 def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -79,6 +79,8 @@ class PythonSource:
                 yield _unpack(next(unpacker))
 
     def _entry(self, item: Any, place: StructurePlace | None, default: str) -> Entry:
+        if isinstance(item, Entry):
+            return item if item.id else item._replace(id=default)
         if isinstance(item, Mapping):
             return entry_of(dict(item), place, self.id_key, default, options=self.options)
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping) and not holds_structure(item[1]):

@@ -56,9 +56,9 @@ class AseJsonSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, self._entry, _is_row)
+        return read_entries(Path(self.path), spool, cut, lambda _facts: self._entry, _is_row)
 
-    def _entry(self, _facts: dict[str, Any], row: Any, default: str, key: str | None) -> Entry:
+    def _entry(self, row: Any, default: str, key: str | None) -> Entry:
         return entry_of_row(row, key or default, self.id_key)
 
 

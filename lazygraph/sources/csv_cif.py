@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, default_id
@@ -22,7 +22,7 @@ from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, place_of
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.structure_keys import FIRST
+from lazygraph.sources.structure_keys import FIRST, StructurePlace
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
 
 __all__ = ["CsvSource", "sniff"]
@@ -45,6 +45,17 @@ def _holds_structures(text: str, delimiter: str) -> bool:
     except csv.Error:
         return False
     return len(table) > 1 and any(len(row) > 1 and any(map(holds_structure, row)) for row in table[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """How a table is written, as its scan found."""
+
+    header: list[str]
+    delimiter: str
+    place: StructurePlace | None
+    comma: bool
+    """Numbers have decimal commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +104,19 @@ class CsvSource:
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
         facts = recall(spool)
+        written = _Written(facts["header"], facts["delimiter"], place_of(facts), facts["comma"])
+        name = self.name
         with body(Path(self.path), spool).open("rb") as file:
             file.seek(cut.mark)
             for position, (_, text) in enumerate(islice(rows(pieces(file), quoted=True), cut.count), cut.start):
-                yield self._entry(text, facts, default_id(self.name, position))
+                yield self._entry(text, written, default_id(name, position))
 
     def _look(self, head: bytes, first: list[bytes], spool: Path) -> tuple[str, ...]:
         """Find out how the table is written and where its structures stand, keep it, and tell what the report needs."""
         try:
-            texts = [row.decode().removesuffix("\r") for row in (head.lstrip(), *first[:_ROWS_SEEN])]
+            texts = [row.decode().removesuffix("\r") for row in (head.lstrip(b" "), *first[:_ROWS_SEEN])]
         except UnicodeDecodeError:
-            texts = [head.lstrip().decode(errors="replace").removesuffix("\r")]
+            texts = [head.lstrip(b" ").decode(errors="replace").removesuffix("\r")]
         delimiter = delimiter_of(texts)
         header = _header(head, delimiter)
         records = [dict(zip(header, row, strict=True)) for row in _whole_rows(first, header, delimiter)]
@@ -120,10 +133,10 @@ class CsvSource:
             notes.append(f"{len(odd)} columns without a name are left out, in which stands {records[0][odd[0]][:40]!r}")
         return tuple(notes)
 
-    def _entry(self, text: bytes, facts: dict[str, Any], default: str) -> Entry:
-        header = facts["header"]
+    def _entry(self, text: bytes, written: _Written, default: str) -> Entry:
+        header = written.header
         try:
-            cells = cells_of(text.decode().removesuffix("\r"), facts["delimiter"])
+            cells = cells_of(text.decode().removesuffix("\r"), written.delimiter)
         except (csv.Error, UnicodeDecodeError) as error:
             return broken_entry(default, UnreadableInput(f"not a CSV row: {error}"))
         if len(cells) != len(header):
@@ -132,8 +145,8 @@ class CsvSource:
             )
             return broken_entry(default, UnreadableInput(msg))
         record = _named(dict(zip(header, cells, strict=True)))
-        entry = entry_of(record, place_of(facts), self.id_key, default, options=self.options)
-        if facts["comma"]:
+        entry = entry_of(record, written.place, self.id_key, default, options=self.options)
+        if written.comma:
             labels = {n: with_points(v) if isinstance(v, str) else v for n, v in entry.labels.items()}
             return entry._replace(labels=labels)
         return entry
@@ -166,7 +179,7 @@ def _header(text: bytes, delimiter: str) -> list[str]:
         UnreadableInput: there are none, or a name stands twice.
     """
     try:
-        row = text.lstrip().decode().removesuffix("\r")
+        row = text.lstrip(b" ").decode().removesuffix("\r")
         names = [name.strip() for name in cells_of(row, delimiter)] if text else []
     except (csv.Error, UnicodeDecodeError) as error:
         msg = f"not a CSV header: {error}"

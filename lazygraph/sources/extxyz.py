@@ -193,12 +193,19 @@ def _text(data: bytes) -> str:
 
 
 def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple[bytes, list[int], int]:
-    """The lines from a line on, with as many bytes more of the file as there are, at least 1 MiB; and 0, its number."""
-    rest = data[ends[line - 1] + 1 :] if line else data
-    more = file.read(max(PIECE, len(rest)))
-    data = rest + more
+    """The lines from a line on, and at least one more where the file has one; and 0, its number.
+
+    Reads 1 MiB or as much as is held already, so that a long frame is not copied again and again.
+    """
+    parts = [data[ends[line - 1] + 1 :] if line else data]
+    size = max(PIECE, len(parts[0]))
+    while more := file.read(size):
+        parts.append(more)
+        if b"\n" in more:
+            break
+    data = b"".join(parts)
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")).tolist()
-    if len(more) < PIECE and data and not data.endswith(b"\n"):
+    if not more and data and not data.endswith(b"\n"):
         ends.append(len(data))
     return data, ends, 0
 

@@ -28,6 +28,7 @@ _PBC = re.compile(r"[pP][bB][cC]\s*=\s*")
 _BARE_PBC = re.compile(r"(?<!\S)(pbc)\s*=\s*(\w+(?:\s+(?:t|f|true|false|1|0)(?!\S))+)", re.IGNORECASE)
 _NOT_PARSED = frozenset({"uid"})  # ASE keeps them as text, digits or not
 _MATRICES = frozenset({"Lattice", "virial", "stress"})  # ASE reads nine numbers of these as columns of a matrix
+_SPECIAL = _MATRICES | _NOT_PARSED | {key.upper() for key in _NOT_PARSED}
 _OF_NUMBERS = "nNiI"  # nan and inf are numbers
 _DIGITS = 18  # more may not fit into 64 bits
 
@@ -100,7 +101,7 @@ def _common(text: str) -> dict[str, Any]:
             raise _ForAse
         key, quoted, bare = pair.groups()
         value: Any
-        if bare is not None and bare[0].isalpha() and bare[0] not in _OF_NUMBERS and key not in _MATRICES:
+        if bare is not None and bare[0].isalpha() and bare[0] not in _OF_NUMBERS and key not in _SPECIAL:
             value = _TRUTH.get(bare, bare)
         else:
             value = _value(key, bare if quoted is None else quoted)

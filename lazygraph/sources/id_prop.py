@@ -126,14 +126,13 @@ def _table(path: Path) -> _Table:
     if not rows:
         msg = f"{path} has no rows; required: one line per structure, an id or file name and a value"
         raise UnreadableInput(msg)
-    notes: tuple[str, ...] = ()
     with naming(path):
-        if comma := decimal_comma(cell for row in rows for cell in row[1:]):
-            rows = [[row[0], *map(with_points, row[1:])] for row in rows]
-            notes = (f"numbers of {TABLE} are read with decimal commas, such as {comma!r}",)
-        return (_without_header(rows, path.parent) if header is None else _by_name(header, rows, path.parent))._replace(
-            notes=notes
-        )
+        table = _without_header(rows, path.parent) if header is None else _by_name(header, rows, path.parent)
+        comma = decimal_comma(cell for row in table.rows for cell in row[1:])
+    if comma is None:
+        return table
+    notes = (f"numbers of {TABLE} are read with decimal commas, such as {comma!r}",)
+    return _Table(table.names, [[row[0], *map(with_points, row[1:])] for row in table.rows], notes)
 
 
 def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:

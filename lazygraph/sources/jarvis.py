@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,4 +61,6 @@ class JarvisSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, make_entries(self.id_key, self.options))
+        return read_entries(
+            Path(self.path), spool, cut, partial(make_entries, id_key=self.id_key, options=self.options)
+        )

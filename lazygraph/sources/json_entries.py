@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, default_id
 from lazygraph.sources.facts import recall, remember
@@ -64,8 +66,8 @@ class Looked:
 
 Keep = Callable[[bytes], bool]
 """Whether the text of an element is a record; others are left out, and counted."""
-Make = Callable[[dict[str, Any], Any, str, "str | None"], Entry]
-"""The facts, a record, its default id and its key -> its entry."""
+Make = Callable[[Any, str, "str | None"], Entry]
+"""A record, its default id and its key -> its entry."""
 
 
 def every_element(text: bytes) -> bool:  # noqa: ARG001
@@ -115,16 +117,27 @@ def scan_entries(
     return Scan(count, marks, (intake.file,), (*found.notes, *walk.notes()), implied=found.implied)
 
 
-def read_entries(path: Path, spool: Path, cut: Cut, make: Make, keep: Keep = every_element) -> Iterator[Entry]:
-    """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so."""
+def read_entries(
+    path: Path, spool: Path, cut: Cut, make: Callable[[dict[str, Any]], Make], keep: Keep = every_element
+) -> Iterator[Entry]:
+    """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so.
+
+    Args:
+        path: the file.
+        spool: what the scan left.
+        cut: the range.
+        make: what the first records told -> what makes an entry of a record.
+        keep: which elements are records, as in the scan.
+    """
     name = bare_name(path)
     facts = recall(spool)
+    make_entry = make(facts)
     layout = Layout[facts["layout"]]
     with body(path, spool).open("rb") as file:
         file.seek(cut.mark)
         found = _Records(layout, keep).of(pieces(file), inside=True, group=facts["groups"].get(str(cut.mark)))
         for position, (_, text, group) in enumerate(islice(found, cut.count), cut.start):
-            yield _entry(facts, text, group, make, default_id(name, position))
+            yield _entry(layout, text, group, make_entry, default_id(name, position))
 
 
 def split_member(text: bytes) -> tuple[str, str]:
@@ -147,11 +160,16 @@ def split_member(text: bytes) -> tuple[str, str]:
 
 
 def loads(text: str | bytes) -> object:
-    """``json.loads`` of UTF-8 text.
+    """What ``json.loads`` makes of UTF-8 text, by a faster parser where the text is strict JSON (no NaN, no Infinity).
 
     Raises:
         UnreadableInput: it is not JSON, not UTF-8, or nested deeper than Python can go.
     """
+    try:
+        parsed: object = orjson.loads(text)
+        return parsed
+    except orjson.JSONDecodeError:
+        pass
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:
@@ -234,8 +252,7 @@ def _parsed(texts: Sequence[bytes], layout: Layout) -> Iterator[Any]:
                 raise
 
 
-def _entry(facts: dict[str, Any], text: bytes, group: str | None, make: Make, default: str) -> Entry:
-    layout = Layout[facts["layout"]]
+def _entry(layout: Layout, text: bytes, group: str | None, make: Make, default: str) -> Entry:
     key = None
     split = group if group is not None and group.lower() in SPLITS else None
     try:
@@ -247,7 +264,7 @@ def _entry(facts: dict[str, Any], text: bytes, group: str | None, make: Make, de
                 key = f"{group}-{key}"
         else:
             record = loads(text)
-        entry = make(facts, record, default, key)
+        entry = make(record, default, key)
     except UnreadableInput as error:
         entry = broken_entry(key or default, error)
     return entry if split is None else entry._replace(split=split)

@@ -89,9 +89,9 @@ class OptimadeSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, self._entry, _is_structure)
+        return read_entries(Path(self.path), spool, cut, lambda _facts: self._entry, _is_structure)
 
-    def _entry(self, _facts: dict[str, Any], record: Any, default: str, _key: str | None) -> Entry:
+    def _entry(self, record: Any, default: str, _key: str | None) -> Entry:
         if isinstance(record, dict) and isinstance(record.get("data"), dict):  # an answer, or a draft's line
             record = record["data"]
         attributes = record.get("attributes") if isinstance(record, dict) else None

@@ -15,12 +15,14 @@ from typing import IO, Any, ClassVar
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.facts import recall
 from lazygraph.sources.json_entries import SPLITS, split_member
 from lazygraph.sources.json_table import INDEX, look_at_rows, read_rows
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.record_entries import place_of
 from lazygraph.sources.records import holds_structure
-from lazygraph.sources.structure_keys import is_structure_name
+from lazygraph.sources.structure_keys import StructurePlace, is_structure_name
 from lazygraph.sources.unpack import Intake, bare_name, marked, naming
 
 __all__ = ["PandasSource", "sniff"]
@@ -42,7 +44,8 @@ def sniff(head: bytes) -> bool:
     others = len(filled) > len(structures)
     plain_index = all(list(column)[:3] == ["0", "1", "2"][: len(column)] for column in table.values() if column)
     same_index = len({next(iter(column)) for column in table.values() if column}) == 1
-    return same_index and (others or any(map(is_structure_name, structures)) or plain_index) and _by_columns(filled)
+    named = others or any(map(is_structure_name, structures)) or (len(filled) == 1 and plain_index)
+    return same_index and named and _by_columns(filled)
 
 
 def _by_columns(filled: dict[str, list[Any]]) -> bool:
@@ -94,11 +97,24 @@ class PandasSource:
                 count, marks = marked(_rows(by_columns, columns, file), every)
             by_columns.unlink()
             notes = look_at_rows(spool, [INDEX, *columns], self.id_key, self.options)
+            _require_one(place_of(recall(spool)), self.options)
         return Scan(count, marks, (intake.file,), notes)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
         return read_rows(spool, cut, self.name, self.id_key, self.options)
+
+
+def _require_one(place: StructurePlace | None, options: SourceOptions) -> None:
+    """Refuse several columns of structures without a name for one: they may be groups of structures.
+
+    Raises:
+        UnreadableInput: they are.
+    """
+    if options.structure_key is None and place is not None and place.others and not is_structure_name(place.name):
+        names = ", ".join(map(repr, (place.name, *place.others[:5])))
+        msg = f"the columns {names} hold structures, and none is called so; name the one to read with --structure-key"
+        raise UnreadableInput(msg)
 
 
 def _by_column(intake: Intake, file: IO[bytes]) -> dict[str, int]:

@@ -29,7 +29,10 @@ def plain(value: Any) -> Any:
         (1.5, array([55, 17]), {'a': 1})
     """
     if isinstance(value, list):
-        return [plain(part) for part in value] if any(isinstance(part, (dict, list)) for part in value) else value
+        first: Any = value
+        while isinstance(first, list) and first:  # an array of numbers is nested lists, told by its first number
+            first = first[0]
+        return [plain(part) for part in value] if isinstance(first, dict) else value
     if not isinstance(value, dict):
         return value
     if len(value) == 1:

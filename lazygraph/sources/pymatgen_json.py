@@ -143,7 +143,9 @@ class PymatgenSource:
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, make_entries(self.id_key, self.options))
+        return read_entries(
+            Path(self.path), spool, cut, partial(make_entries, id_key=self.id_key, options=self.options)
+        )
 
     def _look(self, layout: Layout, records: list[Any]) -> Looked:
         if layout in (Layout.DOCUMENT, Layout.LINES) and len(records) == 1 and isinstance(records[0], dict):

@@ -36,11 +36,12 @@ def look_at_records(
     return look
 
 
-def make_entries(id_key: str | None, options: SourceOptions) -> Make:
+def make_entries(facts: dict[str, Any], id_key: str | None, options: SourceOptions) -> Make:
     """The entry of each record, by what the scan found."""
+    place = place_of(facts)
 
-    def make(facts: dict[str, Any], record: Any, default: str, key: str | None) -> Entry:
-        return entry_of(record, place_of(facts), id_key, default, key=key, options=options)
+    def make(record: Any, default: str, key: str | None) -> Entry:
+        return entry_of(record, place, id_key, default, key=key, options=options)
 
     return make
 

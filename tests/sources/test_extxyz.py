@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
-from lazygraph.sources.extxyz import ExtxyzSource, _frames, sniff, take_id
+from lazygraph.sources.extxyz import ExtxyzSource, _frames, _reals, sniff, take_id
 
 DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
@@ -340,3 +340,95 @@ def test_reading_warns_of_nothing(frames):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(frames(FRAME * 3)) == 3
+
+
+def test_what_the_comment_says_is_of_the_crystal_whatever_the_number_of_atoms(frames):
+    six = 'REF_stress="1 2 3 4 5 6" dipole="1 2" pairs="1 2 3 4"'
+    for entry in frames(FRAME.replace("energy=-1.5", six) * 2):
+        assert entry.labels.keys() == {"REF_stress", "dipole", "pairs"}
+        assert entry.atom_labels.keys() == {"forces"}
+
+
+WRONG = {
+    "a row with a word more": (FRAME.replace("0.3\n", "0.3 9\n", 1), "atom 0 of 2 has 8 columns; required: 7"),
+    "words that move to the next row": (
+        FRAME.replace("-0.3\n", "-0.3 Na\n").replace("Na 0 0 0", "0 0 0"), "atom 0 of 2 has 6 columns; required: 7"
+    ),
+    "species and Z that differ": (
+        FRAME.replace("forces:R:3", "Z:I:1").replace("-0.1 -0.2 -0.3", "16").replace("0.1 0.2 0.3", "11"),
+        "species and Z name different",
+    ),
+    "a property twice": (FRAME.replace("forces:R:3", "pos:R:3"), "with a name twice"),
+    "an unknown type": (FRAME.replace("forces:R:3", "forces:X:3"), "type R, I, L or S"),
+    "a flag that is none": (FRAME.replace("forces:R:3", "fixed:L:3"), "required: T or F"),
+    "pbc of two": (FRAME.replace('"T T T"', '"T T"'), "required: three flags"),
+    "two cells": (FRAME.replace("energy=", 'lattice="4 0 0 0 5 0 0 0 6" energy='), "'Lattice' and 'lattice'"),
+    "an energy twice": (FRAME.replace("energy=-1.5", "energy=-1.5 energy=2"), "'energy' twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_told_is_a_bad_entry(frames, text, message):
+    good, bad, last = frames(FRAME + text + FRAME)
+    assert isinstance(bad.crystal, UnreadableInput)
+    assert message in str(bad.crystal)
+    assert good.crystal == last.crystal
+
+
+def test_species_and_z_that_agree_are_fine(frames):
+    text = FRAME.replace("forces:R:3", "Z:I:1").replace("-0.1 -0.2 -0.3", "17").replace("0.1 0.2 0.3", "11")
+    assert frames(text)[0].crystal.numbers.tolist() == [11, 17]
+
+
+NUMBERS = st.one_of(
+    st.floats().map(repr),
+    st.floats(-1e3, 1e3).map(lambda x: f"{x:.8f}"),
+    st.integers(-(10**25), 10**25).map(str),
+    st.sampled_from(
+        [
+            "1.",
+            ".5",
+            "+1",
+            "-0",
+            "00.5",
+            "1e5",
+            "1E-5",
+            "nan",
+            "inf",
+            "-Infinity",
+            "1_0",
+            "1,2",
+            "[1",
+            "null",
+            "true",
+            '"1"',
+            "x",
+            "",
+        ]
+    ),
+)
+
+
+@given(st.lists(NUMBERS, max_size=12))
+def test_numbers_are_what_float_makes_of_them(words):
+    try:
+        expected = np.array([float(word) for word in words])
+    except ValueError:
+        with pytest.raises(ValueError):
+            _reals(words)
+        return
+    assert np.array_equal(_reals(words), expected, equal_nan=True)
+
+
+@given(st.integers(1, 4), st.sampled_from([1, 3, 7]), st.sampled_from([1, 2, 64, 1 << 20]), st.booleans())
+def test_frames_do_not_depend_on_how_the_file_is_read(tmp_path_factory, atoms, count, piece, end):
+    from lazygraph.sources import extxyz
+
+    folder = tmp_path_factory.mktemp("pieces")
+    texts = [f"{atoms}\n{LATTICE} n={k}\n" + f"Na 0 0 0.{k}\n" * atoms + "\n" * (k % 2) for k in range(count)]
+    (folder / "a.xyz").write_text("".join(texts) if end else "".join(texts).rstrip())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extxyz, "PIECE", piece)
+        _, entries = read_all(ExtxyzSource(str(folder / "a.xyz")), folder, 2)
+    assert [entry.labels["n"] for entry in entries] == list(range(count))
+    assert np.allclose([entry.crystal.cart_coords[0, 2] for entry in entries], [k / 10 for k in range(count)])

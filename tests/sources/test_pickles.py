@@ -1,4 +1,4 @@
-"""Pickles of the libraries: refused unless they are trusted; every form that data sets have; nothing is loaded twice."""
+"""Pickles of the libraries: refused unless they are trusted; every form that data sets have."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_a_pickle_is_not_loaded_unless_it_is_trusted(name, protocol, tmp_path):
         pytest.skip("a text that looks like nothing")
     raw = pickle.dumps([Hostile()], protocol)
     (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
-    for format in (None, "pickle"):
-        (source,) = open_sources(tmp_path / name, format=format)
+    for kind in (None, "pickle"):
+        (source,) = open_sources(tmp_path / name, format=kind)
         with pytest.raises(UnreadableInput, match="can run any code that is in it; .*--trust-pickle"):
             source.scan(10, tmp_path / "spool")
     with pytest.raises(lg.InputError, match="--trust-pickle"):

@@ -31,6 +31,8 @@ def sniff(head: bytes) -> bool:
     table = first_value(head).value
     if not isinstance(table, dict) or not table or not _PARTS.issuperset(table):
         return False
+    if any(isinstance(row, dict) for row in table.get("data") or ()):  # records under a key of that name
+        return False
     # The last row may be cut short.
     seen = [row for row in table.get("data", []) if isinstance(row, list) and row]
     return all(isinstance(part, list) for part in table.values()) and (

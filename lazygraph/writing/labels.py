@@ -153,7 +153,7 @@ def with_implied_units(labels: Sequence[Label], implied: Iterable[ImpliedUnits])
                 raise LabelError(msg)
     notes = [
         f"units by {origin}: {', '.join(f'{name} in {unit}' for name, (unit, o) in found.items() if o == origin)}; "
-        "other ones are given with --unit"
+        "override them with --unit"
         for origin in dict.fromkeys(origin for _, origin in found.values())
     ]
     return [replace(label, unit=found[label.name][0]) if label.name in found else label for label in labels], notes

@@ -200,9 +200,9 @@ def test_documents_of_the_materials_project(tmp_path, entries_of):
         }
         for n in range(3)
     ]  # fmt: skip
-    for value in (docs, {"data": docs, "meta": {"total_doc": 3}}, "\n".join(map(json.dumps, docs))):
+    for value in (docs, {"data": docs * 40, "meta": {"total_doc": 3}}, "\n".join(map(json.dumps, docs))):
         scan, entries = entries_of(put(tmp_path / "mp.json", value))
-        check(entries, ["mp-0", "mp-1", "mp-2"])
+        check(entries[:3], ["mp-0", "mp-1", "mp-2"])
         assert scan.implied.units["bulk_modulus.vrh"] == "GPa"
         labels = entries[1].labels
         assert (labels["energy_above_hull"], labels["is_stable"], labels["symmetry.number"]) == (0.25, False, 221)

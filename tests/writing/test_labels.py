@@ -135,7 +135,7 @@ def test_units_that_a_source_implies_are_set_and_said_and_can_be_overridden():
     samples = [(2, {"gap": 1.0}, {})]
     labels, notes, _ = choose_labels(samples, None, {}, (), [EV])
     assert labels == [Label("gap", "graph", (), "eV")]
-    assert notes == ["units by one: gap in eV; other ones are given with --unit"]
+    assert notes == ["units by one: gap in eV; override them with --unit"]
     labels, notes, _ = choose_labels(samples, None, {"gap": "Ry"}, (), [EV, MEV])
     assert (labels, notes) == ([Label("gap", "graph", (), "Ry")], [])
     with pytest.raises(lg.InputError, match="'gap' is in eV by one and in meV by another; give its unit with --unit"):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazygraph.basis import determinant, to_cartesian, to_fractional
-from lazygraph.errors import StructureError
+from lazygraph.errors import LazyGraphError, StructureError
 
 if TYPE_CHECKING:
     from ase import Atoms as AseAtoms
@@ -31,6 +31,9 @@ SYMBOLS: tuple[str, ...] = tuple(
 ATOMIC_NUMBERS: dict[str, int] = {s: z for z, s in enumerate(SYMBOLS) if z} | {"D": 1, "T": 1}
 
 MIN_CELL_VOLUME = 1e-6  # A^3; below it a cell has no inverse worth computing with
+# Far beyond any crystal, and so small that nothing computed from them overflows.
+MAX_LENGTH = 1e6  # A, of a component of a lattice vector
+MAX_COORDINATE = 1e6  # cells, of a fractional coordinate
 
 
 class Crystal:
@@ -46,8 +49,8 @@ class Crystal:
         pbc: whether the crystal repeats along each lattice vector.
 
     Raises:
-        StructureError: no atoms, wrong shapes, NaN or infinity, an atomic number outside 1..118, or a cell with
-            ``|det| < 1e-6`` A^3.
+        StructureError: no atoms, wrong shapes, NaN or infinity, an atomic number outside 1..118, a cell with
+            ``|det| < 1e-6`` A^3, a lattice vector beyond 1,000,000 A, or an atom beyond as many cells.
 
     Example:
         >>> si = Crystal([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]], [[0, 0, 0], [0.25, 0.25, 0.25]], [14, 14])
@@ -70,10 +73,9 @@ class Crystal:
         pbc: tuple[bool, bool, bool] = (True, True, True),
     ) -> None:
         self.lattice = _lattice(lattice)
-        self.frac_coords = _coordinates(frac_coords, "fractional coordinates")
+        self.frac_coords = _coordinates(frac_coords, "fractional coordinates", MAX_COORDINATE)
         self.numbers = _numbers(numbers, len(self.frac_coords))
-        a, b, c = pbc
-        self.pbc = (bool(a), bool(b), bool(c))
+        self.pbc = _directions(pbc)
 
     @classmethod
     def from_cartesian(
@@ -88,21 +90,19 @@ class Crystal:
         Along directions that do not repeat, a zero lattice vector is replaced by a unit vector normal to the others,
         as ``ase.geometry.complete_cell`` does, so that molecules and slabs have fractional coordinates too.
         """
-        cell = np.array(lattice, dtype=np.float64)
-        if cell.shape == (3, 3) and not all(pbc):
-            cell = _complete_cell(cell, pbc)
-        matrix = _lattice(cell)
-        cart = _vectors(cart_coords, "Cartesian coordinates")
-        crystal = cls.__new__(cls)  # the lattice is checked already
-        crystal.lattice = matrix
+        cell, repeats = _vectors(lattice), _directions(pbc)
+        crystal = cls.__new__(cls)  # what is checked here need not be checked again
+        crystal.lattice = _spanning(cell if all(repeats) else _complete_cell(cell, repeats))
+        cart = _rows(cart_coords, "Cartesian coordinates")
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite positions are refused below
+            places = to_fractional(cart, crystal.lattice)
         try:
-            crystal.frac_coords = _coordinates(to_fractional(cart, matrix), "fractional coordinates")
+            crystal.frac_coords = _coordinates(places, "fractional coordinates", MAX_COORDINATE)
         except StructureError:
-            _require_finite(cart, "Cartesian coordinates")
+            _require_within(cart, "Cartesian coordinates", MAX_COORDINATE * MAX_LENGTH)
             raise
         crystal.numbers = _numbers(numbers, len(cart))
-        a, b, c = pbc
-        crystal.pbc = (bool(a), bool(b), bool(c))
+        crystal.pbc = repeats
         return crystal
 
     @classmethod
@@ -110,28 +110,17 @@ class Crystal:
         """Make a crystal from a pymatgen ``Structure``, ASE ``Atoms``, jarvis ``Atoms`` or one of their dicts.
 
         Raises:
-            StructureError: the object is none of these, or is disordered.
+            StructureError: the object is none of these, is disordered, or cannot be read.
         """
         if isinstance(structure, Crystal):
             return structure
-        if isinstance(structure, Mapping):
-            return _from_mapping(structure)
-        if hasattr(structure, "lattice") and hasattr(structure, "sites"):
-            return _from_pymatgen(structure)
-        if hasattr(structure, "lattice_mat") and hasattr(structure, "elements"):
-            return _from_jarvis(structure.lattice_mat, structure.frac_coords, structure.elements, cartesian=False)
-        if hasattr(structure, "get_atomic_numbers") and hasattr(structure, "get_cell"):
-            return cls.from_cartesian(
-                structure.get_cell()[:],
-                structure.get_positions(),
-                structure.get_atomic_numbers(),
-                tuple(structure.get_pbc()),
-            )
-        msg = (
-            f"found {type(structure).__module__}.{type(structure).__qualname__}; required: a pymatgen Structure, "
-            "ASE Atoms, jarvis Atoms, a dict of one of them, or lazygraph.Crystal"
-        )
-        raise StructureError(msg)
+        try:
+            return _from_foreign(structure)
+        except LazyGraphError:
+            raise
+        except Exception as error:
+            msg = f"the {type(structure).__name__} cannot be read: {type(error).__name__}: {error}"
+            raise StructureError(msg) from error
 
     @cached_property
     def cart_coords(self) -> NDArray[np.float64]:
@@ -221,37 +210,80 @@ def _restore(
     return crystal
 
 
-def _lattice(value: ArrayLike) -> NDArray[np.float64]:
+def _from_foreign(structure: Any) -> Crystal:
+    if isinstance(structure, Mapping):
+        return _from_mapping(structure)
+    if hasattr(structure, "lattice") and hasattr(structure, "sites"):
+        return _from_pymatgen(structure)
+    if hasattr(structure, "lattice_mat") and hasattr(structure, "elements"):
+        return _from_jarvis(structure.lattice_mat, structure.frac_coords, structure.elements, cartesian=False)
+    if hasattr(structure, "get_atomic_numbers") and hasattr(structure, "get_cell"):
+        return Crystal.from_cartesian(
+            structure.get_cell()[:],
+            structure.get_positions(),
+            structure.get_atomic_numbers(),
+            tuple(structure.get_pbc()),
+        )
+    msg = (
+        f"found {type(structure).__module__}.{type(structure).__qualname__}; required: a pymatgen Structure, "
+        "ASE Atoms, jarvis Atoms, a dict of one of them, or lazygraph.Crystal"
+    )
+    raise StructureError(msg)
+
+
+def _vectors(value: ArrayLike) -> NDArray[np.float64]:
+    """(3, 3) numbers within bounds."""
     try:
         lattice = np.array(value, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         msg = f"the lattice is not numeric ({error}); required: three vectors of three numbers, A"
         raise StructureError(msg) from error
     if lattice.shape != (3, 3):
         msg = f"the lattice has shape {lattice.shape}; required: (3, 3), rows are the lattice vectors in A"
         raise StructureError(msg)
-    det = determinant(lattice)
-    if not math.isfinite(det) and not np.isfinite(lattice).all():
-        msg = f"the lattice holds NaN or infinity: {lattice.tolist()}"
+    if not np.abs(lattice).max() <= MAX_LENGTH:
+        if not np.isfinite(lattice).all():
+            msg = f"the lattice holds NaN or infinity: {lattice.tolist()}"
+            raise StructureError(msg)
+        msg = f"a lattice vector reaches {np.abs(lattice).max():.3g} A; required: at most {MAX_LENGTH:,.0f} A"
         raise StructureError(msg)
-    if abs(det) < MIN_CELL_VOLUME:
+    return lattice
+
+
+def _directions(value: Any) -> tuple[bool, bool, bool]:
+    try:
+        a, b, c = value
+    except (TypeError, ValueError) as error:
+        msg = f"found pbc={value!r}; required: three truth values, one for each lattice vector"
+        raise StructureError(msg) from error
+    return bool(a), bool(b), bool(c)
+
+
+def _lattice(value: ArrayLike) -> NDArray[np.float64]:
+    return _spanning(_vectors(value))
+
+
+def _spanning(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same three vectors, once they span a cell."""
+    if abs(det := determinant(lattice)) < MIN_CELL_VOLUME:
         msg = f"the cell is singular: |det| = {abs(det):.3g} A^3; required: at least {MIN_CELL_VOLUME:g} A^3"
         raise StructureError(msg)
     lattice += 0.0
     return lattice
 
 
-def _coordinates(value: ArrayLike, what: str) -> NDArray[np.float64]:
-    coordinates = _vectors(value, what)
-    _require_finite(coordinates, what)
+def _coordinates(value: ArrayLike, what: str, most: float) -> NDArray[np.float64]:
+    coordinates = _rows(value, what)
+    _require_within(coordinates, what, most)
     coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
     return coordinates
 
 
-def _vectors(value: ArrayLike, what: str) -> NDArray[np.float64]:
+def _rows(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """(N, 3) numbers."""
     try:
         coordinates = np.array(value, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         msg = f"the {what} are not numeric ({error}); required: three numbers per atom"
         raise StructureError(msg) from error
     if coordinates.size == 0:
@@ -263,15 +295,20 @@ def _vectors(value: ArrayLike, what: str) -> NDArray[np.float64]:
     return coordinates
 
 
-def _require_finite(coordinates: NDArray[np.float64], what: str) -> None:
-    if not np.isfinite(coordinates).all():
-        bad = int(np.flatnonzero(~np.isfinite(coordinates).all(axis=1))[0])
-        msg = f"the {what} of atom {bad} are {coordinates[bad].tolist()}; required: finite numbers"
+def _require_within(coordinates: NDArray[np.float64], what: str, most: float) -> None:
+    if not np.abs(coordinates).max() <= most:
+        bad = int(np.flatnonzero(~(np.abs(coordinates) <= most).all(axis=1))[0])
+        required = "finite numbers" if not np.isfinite(coordinates[bad]).all() else f"at most {most:,.0f} from zero"
+        msg = f"the {what} of atom {bad} are {coordinates[bad].tolist()}; required: {required}"
         raise StructureError(msg)
 
 
 def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
-    numbers = np.asarray(value)
+    try:
+        numbers = np.asarray(value)
+    except ValueError as error:
+        msg = f"the atomic numbers are no array ({error}); required: one integer per atom"
+        raise StructureError(msg) from error
     if numbers.shape != (n_atoms,):
         msg = f"found atomic numbers of shape {numbers.shape} for {n_atoms} atoms; required: one per atom"
         raise StructureError(msg)
@@ -295,7 +332,10 @@ def _complete_cell(cell: NDArray[np.float64], pbc: tuple[bool, ...]) -> NDArray[
         kept = cell[({0, 1, 2} - set(missing)).pop()]
         axis = np.eye(3)[int(np.argmin(np.abs(kept)))]
         first = np.cross(kept, axis)
-        cell[missing[0]] = first / np.linalg.norm(first)
+        length = float(np.linalg.norm(first))
+        if length == 0:  # a zero vector along which the crystal should repeat
+            return cell
+        cell[missing[0]] = first / length
         missing = missing[1:]
     if missing:
         i = missing[0]

@@ -6,12 +6,13 @@ LazyGraphError
 │   ├── LabelError                      a label has the wrong type or shape, or does not exist
 │   ├── DuplicateId                     an id that the dataset holds already
 │   ├── UnreadableInput                 a file or an entry of it cannot be read or recognised
+│   ├── InputTimeout                    one input takes longer than it may
 │   ├── RecipeError                     an unknown preset or an impossible parameter
 │   └── RecipeMismatch                  a dataset holds other graphs than expected
 ├── OutputExists (FileExistsError)      the output is there already, made of something else
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
 ├── WorkerDied (RuntimeError)           a process that makes graphs died again and again, or at one input
-├── StorageError (OSError)              the place of the output is full, read-only, forbidden or out of descriptors
+├── StorageError (OSError)              the place of the output is full, read-only, forbidden, without locks, or gone
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetReplaced",
     "DuplicateId",
     "InputError",
+    "InputTimeout",
     "LabelError",
     "LazyGraphError",
     "MissingExtra",
@@ -68,6 +70,10 @@ class UnreadableInput(InputError):
     """A file, or one entry of it, cannot be read or recognised."""
 
 
+class InputTimeout(InputError):
+    """One input takes more processor time than it may."""
+
+
 class RecipeError(InputError):
     """An unknown preset, or a parameter that a rule cannot work with."""
 
@@ -89,7 +95,7 @@ class WorkerDied(LazyGraphError, RuntimeError):
 
 
 class StorageError(LazyGraphError, OSError):
-    """The place where a dataset is written is full, read-only, forbidden, or files can no longer be opened."""
+    """The place of an output is full, read-only, forbidden, without locks or gone, or files can no longer be opened."""
 
     def __str__(self) -> str:
         # OSError puts its number and file name around the sentence, which tells both.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from lazygraph.cli.options import add_json
+from lazygraph.cli.output import say, say_json
 from lazygraph.errors import DatasetNotFound
 from lazygraph.reading.doctor import MachineFacts, Place, advise
 from lazygraph.reading.surroundings import look
@@ -40,15 +40,15 @@ def run(arguments: argparse.Namespace) -> int:
     facts = look(arguments.path)
     advice = advise(facts)
     if arguments.json:
-        print(json.dumps({"facts": asdict(facts), "advice": [asdict(one) for one in advice]}))
+        say_json({"facts": asdict(facts), "advice": [asdict(one) for one in advice]})
     else:
-        print("\n".join(_lines(facts)))
+        say(*_lines(facts))
         for kind in ("set", "know"):
             for one in advice:
                 if one.kind == kind:
-                    print(f"\n{kind}: {one.what}\n     because {one.why}")
+                    say("", f"{kind}: {one.what}", f"     because {one.why}")
         if not any(one.kind == "set" for one in advice):
-            print("\nnothing is to be set")
+            say("", "nothing is to be set")
     return int(arguments.strict and any(one.kind == "set" for one in advice))
 
 
@@ -57,7 +57,7 @@ def _lines(facts: MachineFacts) -> Iterator[str]:
     yield f"versions        {versions}"
     yield f"compiled loops  {facts.native or ('there' if facts.borrowed else 'there, without zstd and XXH3')}"
     limit = "none" if facts.cpu_limit is None else f"{facts.cpu_limit:g}"
-    yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.affinity)}, limit of the container {limit}"
+    yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.usable_cpus)}, limit of the container {limit}"
     yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"
     yield f"memory          {_size(facts.memory)}, limit of the container {_size(facts.memory_limit, 'none')}"
     yield f"open files      {_told(facts.descriptors)}, at most {_told(facts.descriptors_hard)}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.writing.splits import Splits, recorded_rule
 
 SUMMARY = "Say what a dataset is: recipe, fields, labels, splits, size, origin, identity."
 EXAMPLES = """\
@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(arguments.dataset)
     facts = facts_of(store)
     if arguments.json:
-        print(json.dumps(facts))
+        say_json(facts)
     else:
-        print("\n".join(map(printable, _lines(store.manifest, facts))))
+        say(*_lines(store.manifest, facts))
     return 0
 
 
@@ -60,6 +60,8 @@ def facts_of(store: Store) -> dict[str, Any]:
             for name, c in manifest.labels().items()
         },
         "splits": _splits(store),
+        "in_no_split": Splits.of(store).unsplit,
+        "split_rule": None if (rule := recorded_rule(manifest)) is None else rule.to_json(),
         "bytes": size,
         "shards": len(manifest.shards),
         "provenance": asdict(manifest.provenance),
@@ -74,6 +76,13 @@ def _splits(store: Store) -> dict[str, int]:
         return {}
     codes = store.column("split")
     return {name: int((codes == code).sum()) for code, name in enumerate(column.categories or ())}
+
+
+def _rule(rule: dict[str, Any] | None) -> str:
+    if rule is None:
+        return ""
+    group = f", by {rule['group']}" if rule["group"] else ""
+    return f"; by the fractions {', '.join(f'{f:g}' for f in rule['fractions'])}, seed {rule['seed']}{group}"
 
 
 def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
@@ -96,7 +105,9 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
     if facts["splits"]:
-        lines.append("  splits      " + ", ".join(f"{name} {n:,}" for name, n in facts["splits"].items()))
+        parts = [f"{name} {n:,}" for name, n in facts["splits"].items()]
+        parts += [f"{facts['in_no_split']:,} graphs in none"] if facts["in_no_split"] else []
+        lines.append("  splits      " + ", ".join(parts) + _rule(facts["split_rule"]))
     if manifest.quarantine is not None:
         lines.append(f"  quarantined {manifest.quarantine.count:,} inputs, listed in {manifest.quarantine.file.name}")
     lines += [f"  made from   {f['name']}, {f['size']:,} bytes, sha256 {f['sha256'][:16]}" for f in inputs[:SHOWN]]

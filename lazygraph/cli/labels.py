@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from lazygraph.cli.options import add_dataset, units
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, warn
 from lazygraph.sources.table import read_table
 from lazygraph.writing.edit import set_labels
 
@@ -40,10 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Set the labels, and print what was set."""
     table = read_table(arguments.file, arguments.id_key)
     report = set_labels(arguments.dataset, table, labels=arguments.labels, units=units(arguments.units))
-    for note in report.notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
-    print(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
+    warn(*(f"note: {note}" for note in report.notes))
+    say(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
     if report.unknown_ids:
         shown = ", ".join(report.unknown_ids[:3])
-        print(f"{len(report.unknown_ids):,} ids of the table are not in the dataset, such as {shown}")
+        say(f"{len(report.unknown_ids):,} ids of the table are not in the dataset, such as {shown}")
     return 0

@@ -1,83 +1,78 @@
 """The entry points: find the command, run it, turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 done with quarantined inputs or problems found, 2 wrong usage or input, 3 corrupt data,
-130 interrupted.
+Exit codes: 0 done, 1 done with quarantined inputs or problems found (or a traceback: a fault of lazygraph's own),
+2 wrong usage or input, 3 corrupt data, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import signal
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from lazygraph.cli import (
-    doctor,
-    gc,
-    info,
-    labels,
-    merge,
-    plan,
-    predict,
-    salvage,
-    shard,
-    show,
-    split,
-    stats,
-    train,
-    verify,
-    write,
-)
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import Parser, tell_error, tell_traceback, warn, warnings_in_one_line
+from lazygraph.cli.streams import ReaderLeft, standard_streams
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
-__all__ = ["main", "main_write"]
+__all__ = ["COMMANDS", "main", "main_write"]
 
-COMMANDS = {
-    "write": write,
-    "plan": plan,
-    "shard": shard,
-    "merge": merge,
-    "info": info,
-    "show": show,
-    "stats": stats,
-    "verify": verify,
-    "salvage": salvage,
-    "labels": labels,
-    "split": split,
-    "gc": gc,
-    "doctor": doctor,
-    "train": train,
-    "predict": predict,
-}
+# Each is a module beside this one, imported where Ctrl-C is one line already.
+COMMANDS = (
+    "write",
+    "plan",
+    "shard",
+    "merge",
+    "info",
+    "show",
+    "stats",
+    "verify",
+    "salvage",
+    "labels",
+    "split",
+    "gc",
+    "doctor",
+    "train",
+    "predict",
+)
 WRITE_COMMANDS = ("plan", "shard", "merge")
+SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``lazygraph COMMAND ...``."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        _configure(commands.add_parser(name, help=module.SUMMARY), name)
-    return _run(parser.parse_args(arguments))
+    return _run(_parse, arguments)
 
 
 def main_write(arguments: Sequence[str] | None = None) -> int:
     """``lazygraph-write SOURCE... -o NAME.lg``, and ``lazygraph-write plan|shard|merge``."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return _run(_parse_write, arguments)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        _configure(commands.add_parser(name, help=_module(name).SUMMARY), name)
+    return parser.parse_args(arguments)
+
+
+def _parse_write(arguments: list[str]) -> argparse.Namespace:
     name = "write"
     if arguments and arguments[0] in WRITE_COMMANDS:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
-    parser = argparse.ArgumentParser(prog=program)
+    parser = Parser(prog=program)
     _configure(parser, name)
-    return _run(parser.parse_args(arguments))
+    return parser.parse_args(arguments)
 
 
 def _configure(parser: argparse.ArgumentParser, name: str) -> None:
-    command = COMMANDS[name]
+    command = _module(name)
     parser.description, parser.epilog = command.SUMMARY, command.EXAMPLES
     parser.formatter_class, parser.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
     command.add_arguments(parser)
@@ -85,20 +80,48 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(run=command.run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+@contextmanager
+def _children_ignore_this_folder() -> Iterator[None]:
+    """Python puts the current folder first where it starts worker processes; here nothing of it is imported.
+
+    What the user names, as in ``--model module:Class``, they find: they are told where this process looks.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"lazygraph.cli.{command}")
+
+
+def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] | None) -> int:
+    """Parse and run a command; ``given`` is None where it is a program of its own."""
+    trace = False
+    try:
+        with standard_streams(), warnings_in_one_line(), _children_ignore_this_folder():
+            arguments = parse(list(sys.argv[1:] if given is None else given))
+            trace = arguments.traceback
+            code: int = arguments.run(arguments)
+    except ReaderLeft:
+        code = 0
     except KeyboardInterrupt:
-        print("lazygraph: interrupted; what is finished is kept: run the same command again to go on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) left: no error, and nothing more may be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        warn("lazygraph: interrupted; what is finished is kept: run the same command again to continue")
+        code = 130
     except (LazyGraphError, OSError) as error:
-        if arguments.traceback:
-            traceback.print_exc()
-        print("lazygraph: error:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
-        return 3 if isinstance(error, CorruptDataset) else 2
+        if trace:
+            tell_traceback()
+        tell_error(error)
+        code = 3 if isinstance(error, CorruptDataset) else 2
+    except Exception:  # noqa: BLE001  # a fault of lazygraph's own, whose text may hold that of a file
+        tell_traceback()
+        code = 1
+    if given is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done and said: Ctrl-C may cut short what Python tidies up
     return code

@@ -5,14 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import InputError
+from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
+from lazygraph.sources.dataset import is_dataset
 from lazygraph.sources.options import CIF_FORMULA
+from lazygraph.sources.time_limit import MAX_SECONDS
 
-__all__ = ["add_dataset", "add_graph", "add_json", "add_source", "fractions", "recipe", "source_options", "units"]
+__all__ = [
+    "add_dataset",
+    "add_graph",
+    "add_json",
+    "add_source",
+    "fractions",
+    "import_from_here",
+    "recipe",
+    "source_options",
+    "units",
+]
 
 GRAPH_OPTIONS = (
     "cutoff",
@@ -42,7 +56,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs, or prototypes:N?seed=S; the kind is told by the content (see docs/sources.md)",
+        help="files, folders, globs, datasets, prototypes:N?seed=S, or - for standard input; the kind is told by the "
+        "content (see docs/sources.md)",
     )
     parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to make")
     group = parser.add_argument_group("input")
@@ -69,6 +84,20 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="keep this label; repeat for more (default: all that are numeric)",
     )
     group.add_argument(
+        "--max-images",
+        type=int,
+        default=MAX_IMAGES,
+        metavar="N",
+        help="quarantine a structure whose search would look at more images of atoms (default %(default)s)",
+    )
+    group.add_argument(
+        "--max-seconds",
+        type=float,
+        default=MAX_SECONDS,
+        metavar="S",
+        help="quarantine an input that takes more processor time, s (default %(default)g; inf for no limit)",
+    )
+    group.add_argument(
         "--unit",
         action="append",
         metavar="NAME=UNIT",
@@ -84,7 +113,8 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--graph",
         metavar="PRESET",
-        help=f"recipe: {', '.join(PRESETS)}, or module:variable for one of your own (default comformer)",
+        help=f"recipe: {', '.join(PRESETS)}, or module:variable for one of your own (default comformer; a dataset "
+        "as the only kind of SOURCE keeps its own)",
     )
     group.add_argument("--cutoff", type=float, metavar="A", help="cutoff radius, A (comformer: 4.0)")
     group.add_argument(
@@ -117,15 +147,33 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
-    """The recipe that was asked for, or None where none was."""
+    """The recipe that was asked for, or None where none was.
+
+    Raises:
+        InputError: a parameter was given without the preset, and the input is a dataset, which has a recipe.
+    """
     options = {name: getattr(arguments, name) for name in GRAPH_OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
     if arguments.graph is None and not given:
         return None
+    datasets = [path for path in arguments.source if is_dataset(Path(path))]
+    if arguments.graph is None and datasets:
+        names = ", ".join(given)
+        msg = f"found {names} without --graph for the dataset {datasets[0]}; required: --graph PRESET beside it"
+        raise InputError(msg)
     if arguments.graph is not None and ":" in arguments.graph:
-        # A preset of the user's own lies where the command is given, as with python -m.
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # sys.path holds texts
+        import_from_here()
     return graph(arguments.graph or "comformer", **given)
+
+
+def import_from_here() -> None:
+    """Let ``module:name``, which the user has given, be found in the current folder.
+
+    The folder comes after everything installed: a file in it, which may be a stranger's, is in no package's place.
+    """
+    here = os.getcwd()  # noqa: PTH109  # sys.path holds texts
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -142,6 +190,8 @@ def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "units": units(arguments.units),
         "level": arguments.level,
         "shard_size": arguments.shard_size,
+        "max_images": arguments.max_images,
+        "max_seconds": arguments.max_seconds,
     }
 
 

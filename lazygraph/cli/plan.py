@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_graph, add_source, source_options
+from lazygraph.cli.output import say
+from lazygraph.errors import InputError
+from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.write import plan
 
 SUMMARY = "Read the source once and cut it into shards that any machine can make."
@@ -27,8 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, and print the number of shards."""
+    if "-" in arguments.source:
+        msg = "found - among the sources; required: files, which the machines that make the shards can read"
+        raise InputError(msg)
     new = plan(arguments.source, arguments.output, **source_options(arguments))
-    print(f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with")
-    print(f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}")
-    print(f"and then put them together with\n  lazygraph-write merge {arguments.output}")
+    say(
+        f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with",
+        f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}",
+        "and then put them together with",
+        f"  lazygraph-write merge {arguments.output}",
+        f"recipe: {GraphSpec.from_json(new.recipe)}",
+    )
     return 0

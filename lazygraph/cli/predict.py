@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import sys
 from pathlib import Path
 
+from lazygraph.cli.options import import_from_here
+from lazygraph.cli.output import say, warn
 from lazygraph.errors import InputError
 
 SUMMARY = "Predict with a trained model: structures of any format, or a dataset."
@@ -35,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, and write the table."""
-    from lightning.pytorch.utilities import rank_zero_only
-
+    from lazygraph.training.module import own_rank
     from lazygraph.training.predict import predict
-    from lazygraph.training.report import write_predictions
+    from lazygraph.training.report import check_table, write_predictions
 
     # Once it is imported: it tells of devices, and advertises.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -46,14 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not Path(arguments.output).absolute().parent.is_dir():
         msg = f"there is no folder {Path(arguments.output).parent} to write {arguments.output} to"
         raise InputError(msg)
-    if rank := rank_zero_only.rank:  # type: ignore[attr-defined]  # which Lightning sets
-        print(f"lazygraph: process {rank} leaves the predictions to process 0", file=sys.stderr)
+    check_table(Path(arguments.output))
+    if rank := own_rank():
+        warn(f"lazygraph: process {rank} leaves the predictions to process 0")
         return 0
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # for a model of the user's own, as with python -m
+    if ":" in (arguments.model or ""):
+        import_from_here()
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     found = predict(arguments.run_folder, source, model=arguments.model, progress=arguments.progress)
     write_predictions(found.rows, found.targets, Path(arguments.output))
     for entry in found.quarantined:
-        print(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}", file=sys.stderr)
-    print(f"{len(found.rows):,} predictions in {arguments.output}")
+        warn(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}")
+    say(f"{len(found.rows):,} predictions in {arguments.output}")
     return 0

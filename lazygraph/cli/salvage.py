@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 
 from lazygraph.cli.options import add_dataset, add_json
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json
 from lazygraph.writing.salvage import salvage
 
 SUMMARY = "Save what is whole in a damaged dataset as a new one."
@@ -36,11 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     with tqdm(unit=" graphs", desc="salvaging", disable=arguments.json or not sys.stderr.isatty()) as bar:
         result = salvage(arguments.dataset, arguments.output, bar.update)
     if arguments.json:
-        print(json.dumps({**asdict(result), "path": str(result.path)}))
+        say_json({**asdict(result), "path": str(result.path)})
     else:
         for one in result.lost:
-            print(printable(f"lost row {one.row}, id {one.id!r}: {one.reason}"))
+            say(f"lost row {one.row}, id {one.id!r}: {one.reason}")
         for note in result.notes:
-            print(printable(note))
-        print(f"kept {result.kept:,} of {result.graphs:,} graphs in {arguments.output}")
+            say(note)
+        say(f"kept {result.kept:,} of {result.graphs:,} graphs in {arguments.output}")
     return 0 if result.complete else 1

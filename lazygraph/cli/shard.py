@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset
+from lazygraph.cli.output import say
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import shared
 from lazygraph.writing.worker import make_shard
@@ -33,5 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
     with shared(layout):
         for task in arguments.task:
             made = make_shard(layout.final, task)
-            print(f"shard {task}: {made.written:,} graphs, {made.quarantined:,} quarantined")
+            say(f"shard {task}: {made.written:,} graphs, {made.quarantined:,} quarantined")
     return 0

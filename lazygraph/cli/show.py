@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
 
 from lazygraph.cli.options import add_dataset, add_json
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json
 from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.store import Store
@@ -43,19 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         fields = {name: value if isinstance(value, str) else value.tolist() for name, value in arrays.items()}
         values = {name: _plain(value) for name, value in labels.items()}
-        print(json.dumps({"id": store.graph_id(row), "row": row, "labels": values, "fields": fields}))
+        say_json({"id": store.graph_id(row), "row": row, "labels": values, "fields": fields})
         return 0
-    print(f"{printable(store.graph_id(row))}  (row {row} of {len(store):,})")
+    say(f"{store.graph_id(row)}  (row {row} of {len(store):,})")
     for name, value in labels.items():
         unit = store.manifest.columns[name].unit
-        print(printable(f"  {name} = {_short(value)}{f' {unit}' if unit else ''}"))
-    print("fields")
+        say(f"  {name} = {_short(value)}{f' {unit}' if unit else ''}")
+    say("fields")
     for field in store.manifest.schema.fields:
         value = arrays[field.name]
         text = repr(value) if isinstance(value, str) else f"{value.dtype} {value.shape}"
         notes = [f"[{field.unit}]"] if field.unit else []
         notes += [f"indices of {field.counts}s"] if field.counts else []
-        print(printable(f"  {field.name:16} {text} {' '.join(notes)}".rstrip()))
+        say(f"  {field.name:16} {text} {' '.join(notes)}".rstrip())
     if store.manifest.recipe is not None:
         check_crystals(store.manifest.schema)
         _print_crystal(arrays, None if arguments.all else MAX_ATOMS)
@@ -76,12 +75,12 @@ def _row(store: Store, arguments: argparse.Namespace) -> int:
 
 
 def _print_crystal(arrays: dict[str, Any], most: int | None) -> None:
-    print("lattice [A]")
+    say("lattice [A]")
     for vector in arrays["lattice"].tolist():
-        print("  " + " ".join(f"{x:12.6f}" for x in vector))
+        say("  " + " ".join(f"{x:12.6f}" for x in vector))
     if not arrays["pbc"].all():
-        print(f"  periodic along {arrays['pbc'].tolist()}")
-    print("atoms: symbol, fractional coordinates, edges that begin there")
+        say(f"  periodic along {arrays['pbc'].tolist()}")
+    say("atoms: symbol, fractional coordinates, edges that begin there")
     numbers, coordinates = arrays["numbers"].tolist(), arrays["frac_coords"].tolist()
     centres = arrays["edge_index"][0]
     if centres.size and not 0 <= centres.min() <= centres.max() < len(numbers):
@@ -89,9 +88,9 @@ def _print_crystal(arrays: dict[str, Any], most: int | None) -> None:
         raise CorruptDataset(msg)
     degrees = np.bincount(centres, minlength=len(numbers)).tolist()
     for z, frac, degree in list(zip(numbers, coordinates, degrees, strict=True))[:most]:
-        print(f"  {_symbol(z):2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
+        say(f"  {_symbol(z):2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
     if most is not None and len(numbers) > most:
-        print(f"  and {len(numbers) - most} more atoms (--all shows them)")
+        say(f"  and {len(numbers) - most} more atoms (--all shows them)")
 
 
 def _symbol(number: int) -> str:

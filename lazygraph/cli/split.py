@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from lazygraph.cli.options import add_dataset, fractions
+from lazygraph.cli.output import say, warn
 from lazygraph.errors import InputError
+from lazygraph.format.store import Store
+from lazygraph.sources.table import read_text
 from lazygraph.writing.edit import set_splits
+from lazygraph.writing.splits import Splits
 
 SUMMARY = "Name the splits of a dataset; they travel with it."
 EXAMPLES = """\
@@ -37,14 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     shares = None if arguments.fractions is None else fractions(arguments.fractions)
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)
     for name, size in sizes.items():
-        print(f"{name}: {size:,} graphs")
+        say(f"{name}: {size:,} graphs")
+    for note in Splits.of(Store(arguments.dataset)).notes():
+        warn(f"note: {note}")
     return 0
 
 
 def _read(path: str) -> dict[str, list[str]]:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        data = json.loads(read_text(path, "a JSON object of splits and their ids"))
+    except (json.JSONDecodeError, RecursionError) as error:
         msg = f"{path} is not JSON: {error}"
         raise InputError(msg) from None
     if not isinstance(data, dict) or not all(isinstance(ids, list) for ids in data.values()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import Counter
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import say, say_json
 from lazygraph.format.store import Store
 
 SUMMARY = "Distributions of atoms, edges, labels and elements over a dataset; reads columns, no graph."
@@ -34,18 +34,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the distributions."""
     statistics = statistics_of(Store(arguments.dataset))
     if arguments.json:
-        print(json.dumps(statistics))
+        say_json(statistics)
         return 0
     names = ["count", "missing", "mean", "std", "min", *(f"{q:.0%}" for q in QUANTILES), "max"]
     rows = {"n_atoms": statistics["n_atoms"], "n_edges": statistics["n_edges"], **statistics["labels"]}
     width = max(map(len, rows))
-    print(" " * width + "".join(f"{name:>11}" for name in names))
+    say(" " * width + "".join(f"{name:>11}" for name in names))
     for name, row in rows.items():
         if row is not None:
-            print(f"{name:{width}}" + "".join(f"{_number(row.get(key)):>11}" for key in names))
+            say(f"{name:{width}}" + "".join(f"{_number(row.get(key)):>11}" for key in names))
     if statistics["elements"]:
         ordered = sorted(statistics["elements"].items(), key=lambda item: (-item[1], item[0]))
-        print(f"{len(ordered)} elements: " + ", ".join(f"{element} {n:,}" for element, n in ordered))
+        say(f"{len(ordered)} elements: " + ", ".join(f"{element} {n:,}" for element, n in ordered))
     return 0
 
 

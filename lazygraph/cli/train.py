@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import sys
 from typing import Any
 
-from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.options import add_dataset, add_json, import_from_here
+from lazygraph.cli.output import say, say_json
 from lazygraph.errors import InputError
 
 SUMMARY = "Train a model on a dataset: checkpoints, metrics, predictions and plots in one folder."
@@ -79,9 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the scores."""
-    from lightning.pytorch.utilities import rank_zero_only
-
     from lazygraph.training.ensemble import train_ensemble
+    from lazygraph.training.module import own_rank
     from lazygraph.training.options import TrainOptions, read_toml
     from lazygraph.training.run import train
 
@@ -94,25 +92,31 @@ def run(arguments: argparse.Namespace) -> int:
     given |= {"target": arguments.target, "model_options": _pairs(arguments.model_options) or None}
     values |= {name: value for name, value in given.items() if value is not None}
     if ":" in str(values.get("model", "")):
-        # A model of the user's own lies where the command is given, as with python -m.
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # sys.path holds texts
+        if arguments.model is None:
+            # The file may be a stranger's, as a checkpoint may.
+            msg = (
+                f"{arguments.config} names the class {values['model']!r}, which would be imported and called; name it "
+                f"too, if you know it, with --model {values['model']}"
+            )
+            raise InputError(msg)
+        import_from_here()
     options, where = TrainOptions.of(values), (arguments.dataset, arguments.output_dir)
     if arguments.ensemble is None:
         results = train(where[0], options, where[1], progress=arguments.progress)
     else:
         results = train_ensemble(where[0], options, where[1], arguments.ensemble, progress=arguments.progress)
-    if rank_zero_only.rank:  # type: ignore[attr-defined]  # which Lightning sets
+    if own_rank():
         return 0
     if arguments.json:
-        print(json.dumps(results.to_json(), indent=1))
+        say_json(results.to_json(), indent=1)
         return 0
-    print(
+    say(
         f"{results.epochs} epochs in {results.seconds['training']:.0f} s; {100 * results.waited:.1f} % waiting for data"
     )
     for name, score in results.scores.items():
         parts = [_score(score), f"a mean predictor: {_score(results.baseline[name])}"]
-        print(f"{name}, {score['count']} test graphs: {'; '.join(parts)}")
-    print(f"everything is in {results.folder.path}")
+        say(f"{name}, {score['count']} test graphs: {'; '.join(parts)}")
+    say(f"everything is in {results.folder.path}")
     return 0
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 
 from lazygraph.cli.options import add_dataset, add_json
-from lazygraph.cli.output import printable
+from lazygraph.cli.output import say, say_json
 from lazygraph.reading.verify import verify
 
 SUMMARY = "Check every byte of a dataset: files, records, indices, ids, content id."
@@ -34,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     with tqdm(unit=" graphs", desc="verifying", disable=arguments.json or not sys.stderr.isatty()) as bar:
         result = verify(arguments.dataset, bar.update)
     if arguments.json:
-        print(json.dumps(asdict(result)))
+        say_json(asdict(result))
     else:
         for problem in result.problems:
-            print(printable(problem))
+            say(problem)
         found = f"{len(result.problems)} problems" if result.problems else "all as written"
-        print(f"{result.graphs:,} graphs in {result.files:,} files of {result.size:,} bytes: {found}")
+        say(f"{result.graphs:,} graphs in {result.files:,} files of {result.size:,} bytes: {found}")
     return 3 if result.problems else 0

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.cli.output import say, say_json, warn
+from lazygraph.errors import InputError
 from lazygraph.writing.write import Report, write
 
+STDIN = "-"
 SUMMARY = "Convert structures, build their graphs in parallel, and write them as a dataset."
 EXAMPLES = """\
 examples:
@@ -36,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     splits = parser.add_argument_group("splits")
     splits.add_argument(
-        "--split", metavar="TRAIN,VAL,TEST", help="name random splits by fractions, such as 0.8,0.1,0.1"
+        "--split",
+        metavar="TRAIN,VAL,TEST",
+        help="random splits by fractions, such as 0.8,0.1,0.1; with --append those of the new graphs, or the name of "
+        "the split that all of them go to (default with --append: the fractions that the dataset was split by)",
     )
     splits.add_argument("--seed", type=int, default=123, help="seed of the splits (default %(default)s)")
     splits.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
@@ -49,38 +59,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write, and print what was done."""
-    report = write(
-        arguments.source,
+    with standard_input(arguments.source) as source:
+        report = _write(source, arguments)
+    print_report(report, as_json=arguments.json)
+    return 1 if arguments.strict and report.quarantined else 0
+
+
+def _write(source: list[str], arguments: argparse.Namespace) -> Report:
+    return write(
+        source,
         arguments.output,
         workers=arguments.workers,
         append=arguments.append,
         retry_quarantined=arguments.retry_quarantined,
         progress=not arguments.no_progress,
-        split=None if arguments.split is None else fractions(arguments.split),
+        split=None if arguments.split is None else _split(arguments),
         seed=arguments.seed,
         group=arguments.group,
         **source_options(arguments),
     )
-    print_report(report, as_json=arguments.json)
-    return 1 if arguments.strict and report.quarantined else 0
+
+
+@contextmanager
+def standard_input(source: list[str]) -> Iterator[list[str]]:
+    """The sources, with a file that holds what was on standard input in the place of ``-``.
+
+    Inputs are read several times, by several processes, which a pipe cannot be.
+
+    Raises:
+        InputError: standard input is named twice.
+    """
+    if STDIN not in source:
+        yield source
+        return
+    if source.count(STDIN) > 1:
+        msg = f"found {STDIN} {source.count(STDIN)} times among the sources; required: once, standard input ends once"
+        raise InputError(msg)
+    with tempfile.TemporaryDirectory(prefix="lazygraph-") as folder:
+        path = Path(folder, "stdin")
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        yield [os.fspath(path) if one == STDIN else one for one in source]
+
+
+def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
+    """Fractions, or the name of a split where graphs are added."""
+    text: str = arguments.split
+    adds = arguments.append or arguments.retry_quarantined
+    return text if adds and "," not in text else fractions(text)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
     """The summary: figures on stdout, notes on stderr."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        warn(f"note: {note}")
     if as_json:
         facts = {
             "path": os.fspath(report.path),
             "written": report.written,
             "quarantined": report.quarantined,
             "seconds": round(report.seconds, 3),
+            "recipe": None if report.recipe is None else report.recipe.to_json(),
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
+            "in_no_split": report.in_no_split,
         }
-        print(json.dumps(facts))
+        say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    print(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    say(f"recipe: {report.recipe}")
     if report.quarantined:
-        print(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")
+        say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

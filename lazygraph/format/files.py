@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +15,23 @@ from typing import Any, NamedTuple, TypeVar
 from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = [
+    "FILE_NAME",
     "FileRef",
     "fsync_directory",
     "make_folder",
     "named_after_content",
     "reading",
     "sha256_of",
+    "temporary_beside",
     "write_atomic",
 ]
 
 T = TypeVar("T")
+# The forms of docs/format.md: a manifest names no other file, and no other file is ever deleted.
+FILE_NAME = re.compile(
+    r"shards/[0-9]{5,}-[0-9a-f]{16}\.lmdb|columns/[A-Za-z0-9_.-]{0,100}-[0-9a-f]{16}\.npy"
+    r"|dictionary-[0-9a-f]{16}\.zstd|quarantine-[0-9a-f]{16}\.jsonl"
+)
 
 
 class FileRef(NamedTuple):
@@ -91,9 +100,10 @@ def reading(path: Path, read: Callable[[], T]) -> T:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Put data at path so that readers and power failures see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
+    opened = temporary.open("xb")
     try:
-        with temporary.open("wb") as file:
+        with opened as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -102,6 +112,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside path that no other process uses: process ids repeat, on other hosts and in containers.
+
+    Example:
+        >>> temporary_beside(Path("mp.lg/manifest.json")).name.startswith(".manifest.json.")
+        True
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) -> FileRef:

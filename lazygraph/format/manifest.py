@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import NO_SPLIT, Column
-from lazygraph.format.files import FileRef, reading, write_atomic
+from lazygraph.format.files import FILE_NAME, FileRef, reading, write_atomic
 from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
 
@@ -38,12 +37,6 @@ VERSION = (1, 0)
 MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
-
-# Every name that a manifest may use; nothing else is ever opened.
-_NAMES = re.compile(
-    r"shards/[0-9]{5,}-[0-9a-f]{16}\.lmdb|columns/[A-Za-z0-9_.-]{0,100}-[0-9a-f]{16}\.npy"
-    r"|dictionary-[0-9a-f]{16}\.zstd|quarantine-[0-9a-f]{16}\.jsonl"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +327,7 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
 
 def _file(raw: dict[str, Any]) -> FileRef:
     file = FileRef(**raw)
-    if not isinstance(file.name, str) or not _NAMES.fullmatch(file.name):
+    if not isinstance(file.name, str) or not FILE_NAME.fullmatch(file.name):
         msg = f"the file name {file.name!r}; required: a name of the forms in docs/format.md"
         raise CorruptDataset(msg)
     if count(file.size) >= 2**63 or sha256_hex(file.sha256)[:16] not in file.name:

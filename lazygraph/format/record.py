@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -59,13 +60,16 @@ class Record(NamedTuple):
         return out
 
 
-def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[bytes, tuple[int, ...]]:
+def pack(
+    schema: Schema, position: int, values: Mapping[str, Any], rows_of: Mapping[str, int] = MappingProxyType({})
+) -> tuple[bytes, tuple[int, ...]]:
     """The decompressed form of one record, and its axis counts.
 
     Args:
         schema: what the record holds.
         position: the number of the input that it comes from.
-        values: field name -> array in the field's dtype and full shape, or text. An axis of no field is counted 0.
+        values: field name -> array in the field's dtype and full shape, or text.
+        rows_of: axis -> its rows, where no field grows with it; 0 unless said.
 
     Raises:
         InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB, or rows that no
@@ -86,7 +90,7 @@ def pack(schema: Schema, position: int, values: Mapping[str, Any]) -> tuple[byte
         code, buffer = encode(field, value, None if field.basis is None else values[field.basis])
         codes.append(code)
         buffers.append(buffer)
-    sizes = tuple(max(n, 0) for n in counts.values())
+    sizes = tuple(n if n >= 0 else rows_of.get(axis, 0) for axis, n in counts.items())
     raw: bytes = msgpack.packb([position, *sizes, bytes(codes), *buffers])
     if len(raw) > MAX_RECORD or max(sizes, default=0) > MAX_COUNT:
         msg = f"the graph takes {len(raw)} bytes with the counts {sizes}; required: at most {MAX_RECORD} bytes"

@@ -19,7 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
-from lazygraph.format.files import FileRef, fsync_directory, make_folder, sha256_of
+from lazygraph.format.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
 from lazygraph.format.pages import locate
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
@@ -42,7 +42,7 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
     folder = directory / "shards"
     make_folder(folder)
     # Never a name that was there before: LMDB would go on with what a process of the same number left.
-    temporary = folder / f".{number:05d}.{os.urandom(8).hex()}.tmp"
+    temporary = temporary_beside(folder / f"{number:05d}.lmdb")
     try:
         _write_environment(temporary, records)
         size = temporary.stat().st_size
@@ -132,7 +132,7 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
 
 def _fill_environment(path: Path, records: Sequence[bytes], map_size: int) -> None:
     with lmdb.open(
-        os.fspath(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
+        os.fsencode(path), map_size=map_size, subdir=False, lock=False, sync=False, metasync=False, writemap=False,
         meminit=True, max_dbs=0,
     ) as environment, environment.begin(write=True) as transaction:  # fmt: skip
         for number, record in enumerate(records):

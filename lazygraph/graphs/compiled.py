@@ -2,7 +2,8 @@
 
 They are the twins of the plain rules, which say what is done, and give the same edges, images and distances to the bit.
 None from one of them means that the plain rule has to do it, which may raise an error: there are no compiled loops, the
-cell is too skewed or too large for them, or the structure is at fault (``native/search.c``).
+cell is too skewed or too large for them, the structure is at fault, or the search takes more than it may
+(``native/search.c``).
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal
-from lazygraph.graphs.neighbors import Search, first_radius
+from lazygraph.graphs.neighbors import BackendSearch, first_radius
 from lazygraph.graphs.pairs import Edges
 from lazygraph.native import address, kernels
 
@@ -28,15 +28,15 @@ MAX_ROOM = 2**20  # edges; where there are more, they are found twice
 MANY = 2**40  # more neighbours than any atom has
 
 
-def radius_edges(search: Search, reach: float) -> Found:
+def radius_edges(search: BackendSearch, reach: float) -> Found:
     """See :func:`lazygraph.graphs.radius.radius_pairs`."""
     crystal = search.crystal
     expected = 4 / 3 * math.pi * reach**3 * len(crystal) ** 2 / crystal.volume
-    return _edges("lg_radius", crystal, (reach,), 1.5 * expected)
+    return _edges("lg_radius", search, (reach,), 1.5 * expected)
 
 
 def shell_edges(
-    search: Search,
+    search: BackendSearch,
     max_neighbors: int,
     tolerance: float,
     *,
@@ -49,18 +49,18 @@ def shell_edges(
     own_limit = math.inf if self_cutoff is None else self_cutoff + 2 * tolerance
     k = min(max_neighbors, MANY)
     arguments = (k, tolerance, first_radius(search, k), duplicates, address(own), len(own), own_limit)
-    return _edges("lg_shell", search.crystal, arguments, 3.0 * len(search.crystal) * k)
+    return _edges("lg_shell", search, arguments, 3.0 * len(search.crystal) * k)
 
 
-def nearest_edges(search: Search, max_neighbors: int, reach: float) -> Found:
+def nearest_edges(search: BackendSearch, max_neighbors: int, reach: float) -> Found:
     """See :func:`lazygraph.graphs.nearest.nearest_edges`."""
     k = min(max_neighbors, MANY)
     radius = min(first_radius(search, k), reach)
-    return _edges("lg_nearest", search.crystal, (k, reach, radius), len(search.crystal) * k)
+    return _edges("lg_nearest", search, (k, reach, radius), len(search.crystal) * k)
 
 
-def _edges(function: str, crystal: Crystal, arguments: tuple[Any, ...], expected: float) -> Found:
-    library, atoms = kernels(), len(crystal)
+def _edges(function: str, search: BackendSearch, arguments: tuple[Any, ...], expected: float) -> Found:
+    library, crystal, atoms = kernels(), search.crystal, len(search.crystal)
     if library is None or atoms > MAX_ATOMS:
         return None
     numbers = np.ascontiguousarray(np.concatenate((crystal.lattice, crystal.frac_coords)))
@@ -69,7 +69,7 @@ def _edges(function: str, crystal: Crystal, arguments: tuple[Any, ...], expected
     while True:
         edge_index, images, distances = np.empty(2 * room, np.int32), np.empty((room, 3), np.int16), np.empty(room)
         n = getattr(library, function)(
-            address(numbers), atoms, a | b << 1 | c << 2, *arguments,
+            address(numbers), atoms, a | b << 1 | c << 2, search.max_images, *arguments,
             room, address(edge_index), address(images), address(distances),
         )  # fmt: skip
         if n < 0:

@@ -75,10 +75,17 @@ def _plain(crystal: Crystal) -> NDArray[np.float64]:
     rounded = _rounded(crystal.lattice)
     place = _position if len(crystal) > 1 else _cartesian  # a product with a single row is not fused
     images = _by_length(crystal, place(crystal.frac_coords[0].tolist(), rounded))
-    first = next(images)
-    second = next(s for s in images if not _parallel(first, s))
-    normal = _cross(first, second)
-    third = next(s for s in images if _dot(normal, s) != 0)
+    try:
+        first = next(images)
+        second = next(s for s in images if not _parallel(first, s))
+        normal = _cross(first, second)
+        third = next(s for s in images if _dot(normal, s) != 0)
+    except StopIteration:
+        msg = (
+            f"rounding hides the lattice vectors beside the first atom, at {crystal.frac_coords[0].tolist()} in cells "
+            f"of {crystal.volume:.3g} A^3; required for lattice vectors: an atom near the origin"
+        )
+        raise StructureError(msg) from None
     return np.array(_turned(first, second, third, rounded))
 
 
@@ -160,11 +167,15 @@ def _turned(first: Triple, second: Triple, third: Triple, lattice: Matrix) -> Ma
 
 
 def _parallel(u: Triple, v: Triple) -> bool:
-    return abs(abs(_dot(u, v)) / math.sqrt(_dot(u, u) * _dot(v, v)) - 1) < PARALLEL
+    product = math.sqrt(_dot(u, u) * _dot(v, v))
+    return product > 0 and abs(abs(_dot(u, v)) / product - 1) < PARALLEL
 
 
 def _obtuse(u: Triple, v: Triple) -> bool:
-    cosine = _dot(u, v) / (math.sqrt(_dot(u, u)) * math.sqrt(_dot(v, v)))
+    product = math.sqrt(_dot(u, u)) * math.sqrt(_dot(v, v))
+    if product == 0:  # a vector that rounding to five decimals makes nothing
+        return False
+    cosine = _dot(u, v) / product
     return math.acos(max(-1.0, min(1.0, cosine))) / math.pi * 180.0 > 90.0
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
 from lazygraph.graphs.backends import Backend, Found
+from lazygraph.graphs.effort import MAX_IMAGES, Effort
 from lazygraph.graphs.pairs import image_codes
 from lazygraph.graphs.vectors import edge_distances
 
@@ -81,11 +82,19 @@ class Search(Protocol):
 
 
 class BackendSearch(NamedTuple):
-    """A search by a backend. Distances, and so every comparison that a rule makes with them, do not depend on it."""
+    """A search by a backend. Distances, and so every comparison that a rule makes with them, do not depend on it.
+
+    Args:
+        crystal: the crystal.
+        backend: what proposes pairs.
+        reach: A, how far it goes.
+        max_images: how many images of atoms it may look at, and how many neighbours it may find; else it refuses.
+    """
 
     crystal: Crystal
     backend: Backend
     reach: float = MAX_RADIUS
+    max_images: int = MAX_IMAGES
 
     def within(self, radius: float, *, once: bool = False) -> Neighbors:
         """See :meth:`Search.within`."""
@@ -95,6 +104,10 @@ class BackendSearch(NamedTuple):
             half = ((i < j) | ((i == j) & (image_codes(image) > 0))).nonzero()[0]
             i, j, image, themselves = i.take(half), j.take(half), image.take(half, 0), 0
         distance = edge_distances(self.crystal.frac_coords, self.crystal.lattice, (i, j), image)
+        if len(i) > self.max_images / 2:
+            found = (int(np.count_nonzero(distance <= radius)) - themselves) * (2 if once else 1)
+            if found > self.max_images:
+                raise self._too_many("finds {:,} neighbours", found, radius)
         apart = (distance >= MIN_DISTANCE).nonzero()[0]
         if len(i) - len(apart) != themselves:  # and nothing else may be so near
             raise _too_close(i, j, image, distance)
@@ -104,8 +117,9 @@ class BackendSearch(NamedTuple):
 
     def propose(self, radius: float) -> Found:
         """See :meth:`Search.propose`."""
+        self._check_effort(radius)
         i, j, image = self.backend(self.crystal, radius + SEARCH_MARGIN)
-        if np.abs(image).max() > MAX_IMAGE:
+        if np.abs(image).max(initial=0) > MAX_IMAGE:
             bad = int(np.abs(image).max(axis=1).argmax())
             msg = (
                 f"atom {j[bad]} is a neighbour of atom {i[bad]} in the cell {_cell(image[bad])}; required: cells "
@@ -113,6 +127,29 @@ class BackendSearch(NamedTuple):
             )
             raise StructureError(msg)
         return i, j, image
+
+    def _check_effort(self, radius: float) -> None:
+        """Raise where a search would take too long, too much memory, or miss neighbours by rounding."""
+        effort = Effort.of(self.crystal)
+        images = effort.images(radius)
+        if not images <= self.max_images:
+            raise self._too_many("looks at {:,} images of atoms", images, radius)
+        if not effort.rounding(radius) < SEARCH_MARGIN / 2:
+            msg = (
+                f"rounding may move atoms by {effort.rounding(radius):.2g} A in a search within {radius:.4g} A; "
+                f"required: less than {SEARCH_MARGIN / 2:g} A. Reduce the cell, and wrap the atoms into it"
+            )
+            raise StructureError(msg)
+        if effort.atoms**2 * effort.cells(radius) > 2 * self.max_images:
+            expected = effort.neighbors(radius)
+            if not expected <= 2 * self.max_images:
+                raise self._too_many("finds about {:,} neighbours", expected, radius)
+
+    def _too_many(self, what: str, number: float, radius: float) -> StructureError:
+        return StructureError(
+            f"a search within {radius:.4g} A {what.format(math.ceil(number))}; required: at most {self.max_images:,} "
+            "(max_images). Is the cell reduced, and are its atoms where they should be?"
+        )
 
 
 def first_radius(search: Search, k: int) -> float:

@@ -11,6 +11,7 @@ from lazygraph.graphs.neighbors import MAX_RADIUS, MIN_DISTANCE
 __all__ = ["MAX_TOLERANCE", "check", "impossible", "switch"]
 
 MAX_TOLERANCE = 0.1  # A; a wider shell would join neighbours that no one calls equally far
+MAX_NEIGHBORS = 1_000_000  # of one atom
 LENGTHS = {
     "cutoff": (MIN_DISTANCE, MAX_RADIUS),
     "threebody_cutoff": (MIN_DISTANCE, MAX_RADIUS),
@@ -38,8 +39,9 @@ def check(name: str, value: Any) -> Any:
             return value
         raise impossible(name, value, " or ".join(map(repr, CHOICES[name])))
     if name == "max_neighbors":
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-            raise impossible(name, value, "a whole number, at least 1")
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or not 1 <= int(value) <= MAX_NEIGHBORS:
+            raise impossible(name, value, f"a whole number from 1 to {MAX_NEIGHBORS:,}")
         return int(value)
     if name == "duplicates":
         if not isinstance(value, bool):

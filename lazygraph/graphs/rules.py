@@ -15,7 +15,7 @@ from lazygraph.graphs import compiled
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.nearest import nearest_edges
-from lazygraph.graphs.neighbors import Search
+from lazygraph.graphs.neighbors import BackendSearch, Search
 from lazygraph.graphs.pairs import Edges, both_directions
 from lazygraph.graphs.radius import radius_pairs
 from lazygraph.graphs.reference import reference_pairs
@@ -35,7 +35,7 @@ class Rule(NamedTuple):
     edges: Callable[[GraphSpec, Search, NDArray[np.float64] | None], tuple[Edges, NDArray[np.float64] | None]]
     """Of a recipe, a neighbour search in a crystal, and ComFormer's lattice images where the recipe has them. Gives the
     distances of the edges, A, where the rule knows those of all."""
-    compiled: Callable[[GraphSpec, Search, NDArray[np.float64] | None], compiled.Found]
+    compiled: Callable[[GraphSpec, BackendSearch, NDArray[np.float64] | None], compiled.Found]
     """The same by the compiled loops, which search on their own; None where they leave it to ``edges``."""
     needs: frozenset[str]
     """The fields that the rule cannot do without."""
@@ -50,7 +50,9 @@ def _shell(spec: GraphSpec, search: Search, lattice_images: NDArray[np.float64] 
     return both_directions(shell_pairs(search, **_fields(spec, "tolerance"), **settings)), None
 
 
-def _compiled_shell(spec: GraphSpec, search: Search, lattice_images: NDArray[np.float64] | None) -> compiled.Found:
+def _compiled_shell(
+    spec: GraphSpec, search: BackendSearch, lattice_images: NDArray[np.float64] | None
+) -> compiled.Found:
     if spec.ties == "reference":
         return None
     return compiled.shell_edges(search, **_fields(spec, "tolerance"), **_shell_settings(spec, lattice_images))
@@ -69,7 +71,7 @@ def _nearest(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> 
     return nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
 
 
-def _compiled_nearest(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> compiled.Found:
+def _compiled_nearest(spec: GraphSpec, search: BackendSearch, _: NDArray[np.float64] | None) -> compiled.Found:
     return compiled.nearest_edges(search, **_fields(spec, "max_neighbors", "reach"))
 
 
@@ -78,7 +80,7 @@ def _radius(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> t
     return both_directions(pairs), distances.repeat(2)
 
 
-def _compiled_radius(spec: GraphSpec, search: Search, _: NDArray[np.float64] | None) -> compiled.Found:
+def _compiled_radius(spec: GraphSpec, search: BackendSearch, _: NDArray[np.float64] | None) -> compiled.Found:
     return compiled.radius_edges(search, spec.reach)
 
 
@@ -122,17 +124,17 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 )
 
 
-def build_graph(spec: GraphSpec, search: Search, *, native: bool = False) -> CrystalGraph:
+def build_graph(spec: GraphSpec, search: Search, *, native: BackendSearch | None = None) -> CrystalGraph:
     """The graph, by the rule of a recipe, of the crystal in which a search looks.
 
     Args:
         spec: the recipe.
         search: what finds neighbours.
-        native: let the compiled loops search, where they can.
+        native: the same search, to let the compiled loops do it where they can.
     """
     crystal, rule = search.crystal, RULES[spec.rule]
     lattice_images = comformer_images(crystal) if "comformer" in (spec.lattice_vectors, spec.lattice_edges) else None
-    found = rule.compiled(spec, search, lattice_images) if native else None
+    found = rule.compiled(spec, native, lattice_images) if native else None
     (edge_index, images), distances = found or rule.edges(spec, search, lattice_images)
     if spec.isolated_atoms == "error":
         _check_isolated_atoms(spec, crystal, edge_index[0])

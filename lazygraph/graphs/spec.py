@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,13 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.backends import Backend, backend_named
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.effort import MAX_IMAGES, MOST_IMAGES
 from lazygraph.graphs.neighbors import BackendSearch
 from lazygraph.graphs.parameters import check, impossible, switch
 from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
 from lazygraph.graphs.rules import RULES, build_graph
 
-__all__ = ["GraphSpec", "graph"]
+__all__ = ["GraphSpec", "check_images", "graph"]
 
 # Fields younger than the first release: written where they are set, so that its recipes keep their bytes and are read.
 YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles"})
@@ -105,7 +107,7 @@ class GraphSpec:
             return math.inf
         return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
 
-    def build(self, structure: Any, *, backend: str | Backend = "native") -> CrystalGraph:
+    def build(self, structure: Any, *, backend: str | Backend = "native", max_images: int = MAX_IMAGES) -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
 
         Edges of the rules ``shell`` and ``radius`` come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S),
@@ -117,10 +119,13 @@ class GraphSpec:
             backend: the neighbour search: ``"native"``, compiled at installation, and pymatgen's where it was not or
                 where it leaves a structure; ``"pymatgen"``; ``"vesin"``; or a function with the contract of
                 ``lazygraph.graphs.backends.Backend``. The graph is the same.
+            max_images: how many images of atoms a search for neighbours may look at, and how many neighbours it may
+                find. A structure that needs more, such as one with a very flat cell, is refused before the search
+                begins, which would take hours or all memory.
 
         Raises:
             StructureError: the structure cannot become a graph of this recipe.
-            RecipeError: the backend is unknown.
+            RecipeError: the backend is unknown, or ``max_images`` no number from 1 to 1,000,000,000.
             MissingExtra: the backend is not installed.
 
         Example:
@@ -128,8 +133,9 @@ class GraphSpec:
             >>> graph("radius", cutoff=3.0).build(nacl)
             CrystalGraph(ClNa, n_atoms=2, n_edges=12)
         """
-        search = BackendSearch(Crystal.from_any(structure), backend_named(backend))
-        return build_graph(self, search, native=backend == "native")
+        crystal, most = Crystal.from_any(structure), check_images(max_images)
+        search = BackendSearch(crystal, backend_named(backend), max_images=most)
+        return build_graph(self, search, native=search if backend == "native" else None)
 
     def diff(self, other: GraphSpec) -> list[str]:
         """One sentence for every field in which ``other`` differs; empty where the recipes are equal.
@@ -221,6 +227,18 @@ class GraphSpec:
                 raise RecipeError(msg)
         if "lattice_edges" in preset.parameters:
             switch("lattice_edges", self.lattice_edges, preset.parameters["lattice_edges"])
+
+
+def check_images(max_images: int) -> int:
+    """The greatest number of images that a search may look at.
+
+    Raises:
+        RecipeError: it is no number from 1 to 1,000,000,000.
+    """
+    whole: object = max_images
+    if not isinstance(whole, numbers.Integral) or not 1 <= max_images <= MOST_IMAGES:
+        raise impossible("max_images", max_images, f"a whole number from 1 to {MOST_IMAGES:,}")
+    return int(max_images)
 
 
 def graph(preset: str, /, **parameters: Any) -> GraphSpec:

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 __all__ = ["address", "kernels"]
 
-VERSION = 3
+VERSION = 4
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
-_CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32), (_INT64, *[_POINTER] * 3)
+_CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32, _INT64), (_INT64, *[_POINTER] * 3)
 _SIGNATURES = {
     "lg_version": (_INT32, ()),
     "lg_batch_new": (_POINTER, (*[_INT64] * 2, *[_POINTER] * 3)),

@@ -10,7 +10,7 @@
  */
 #include <stdint.h>
 
-#define VERSION 3
+#define VERSION 4
 
 int lg_version(void) { return VERSION; }
 

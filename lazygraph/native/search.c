@@ -7,7 +7,9 @@
  * Edges, their order, images and distances are the same to the bit: compile as kernels.c says. A crystal is 3 + atoms
  * rows of three float64: its lattice, then its fractional coordinates. What these loops are no good for, they leave to
  * the plain functions, which also raise the errors: they return LEFT for cells so far from reduced that rounding could
- * hide a neighbour, for searches of too many steps or relations, and for atoms too close or images too far.
+ * hide a neighbour, for searches of too many steps or relations, for atoms too close or images too far, and for searches
+ * that look at more images than the caller allows, or find more neighbours: lazygraph/graphs/effort.py says how they are
+ * counted, here with the same bits.
  */
 #include <math.h>
 #include <stdint.h>
@@ -22,6 +24,11 @@ enum { FOUND = 0, LEFT = -1 };
 #define GROWTH 1.3
 #define MARGIN 1e-6                 /* A; a relation is looked at if it may lie so much beyond the radius */
 #define MAX_STEPS 3e7               /* of a search, about 0.2 s */
+#define BORDER 0.15                 /* A; as in lazygraph/graphs/effort.py, and the next four */
+#define HAIR 1e-8
+#define LEAST_BOX 1.0               /* A */
+#define IMAGES_A_BOX 8.0
+#define ROUNDING 0x1p-48
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
 
 /* One of a relation and its reverse: i < j, or i == j and the first non-zero component of the image positive. */
@@ -45,6 +52,8 @@ typedef struct {
     double q0, q1, q2, p10, p20, p21;
     double defect; /* lengths of the lattice vectors multiplied, over the volume: 1 for a right-angled cell */
     double lengths;
+    double inverse[3], low[3], high[3], edges[3], skew, far; /* lazygraph/graphs/effort.py */
+    double most; /* images that may be looked at, neighbours that may be found */
 } Cell;
 
 static double dot(const double *u, const double *v) { return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]; }
@@ -72,9 +81,55 @@ static Pair reversed(const Pair *pair) {
     return (Pair){pair->j, pair->i, {(int16_t)-s[0], (int16_t)-s[1], (int16_t)-s[2]}, pair->distance};
 }
 
-static Cell cell_of(const double *crystal, int64_t atoms, int32_t repeats) {
+static void cross(const double *u, const double *v, double *out) {
+    out[0] = u[1] * v[2] - u[2] * v[1];
+    out[1] = u[2] * v[0] - u[0] * v[2];
+    out[2] = u[0] * v[1] - u[1] * v[0];
+}
+
+/* Effort.of */
+static void measure(Cell *cell) {
+    const double *m = cell->lattice;
+    double normal[3], volume = 0, length[3], most[3], spread[3];
+    for (int c = 0; c < 3; c++) {
+        cross(m + 3 * ((c + 1) % 3), m + 3 * ((c + 2) % 3), normal);
+        if (c == 0) volume = fabs(dot(m, normal));
+        length[c] = sqrt(dot(m + 3 * c, m + 3 * c));
+        cell->inverse[c] = sqrt(dot(normal, normal)) / volume;
+        double low = cell->frac[c], high = low;
+        for (int64_t i = 1; i < cell->atoms; i++) {
+            low = fmin(low, cell->frac[3 * i + c]);
+            high = fmax(high, cell->frac[3 * i + c]);
+        }
+        cell->low[c] = low;
+        cell->high[c] = high;
+        spread[c] = high - low;
+        most[c] = fmax(fabs(low), fabs(high)) + 1.0;
+    }
+    for (int k = 0; k < 3; k++)
+        cell->edges[k] = spread[0] * fabs(m[k]) + spread[1] * fabs(m[3 + k]) + spread[2] * fabs(m[6 + k]);
+    cell->skew = fmax(length[0] * cell->inverse[0], fmax(length[1] * cell->inverse[1], length[2] * cell->inverse[2]));
+    cell->far = most[0] * length[0] + most[1] * length[1] + most[2] * length[2];
+}
+
+/* Whether the plain search would look at so many images as it may, and miss nothing by rounding. */
+static int allowed(const Cell *cell, double radius) {
+    double cells[3] = {1, 1, 1}, box = fmax(radius, LEAST_BOX), boxes = 1;
+    for (int c = 0; c < 3; c++) {
+        if (cell->repeats >> c & 1) {
+            double steps = ceil((radius + BORDER) * cell->inverse[c]);
+            cells[c] = ceil(cell->high[c] + steps + HAIR) - floor(cell->low[c] - steps - HAIR);
+        }
+        boxes *= cell->edges[c] / box + 3.0;
+    }
+    double images = (double)cell->atoms * (cells[0] * cells[1] * cells[2]) + IMAGES_A_BOX * boxes;
+    return images <= cell->most && ROUNDING * (cell->skew * (cell->far + radius)) < MARGIN / 2;
+}
+
+static Cell cell_of(const double *crystal, int64_t atoms, int32_t repeats, int64_t most) {
     const double *a = crystal, *b = crystal + 3, *c = crystal + 6;
-    Cell cell = {.lattice = crystal, .frac = crystal + 9, .atoms = atoms, .repeats = repeats};
+    Cell cell = {.lattice = crystal, .frac = crystal + 9, .atoms = atoms, .repeats = repeats, .most = (double)most};
+    measure(&cell);
     double upright[3], height[3];
     cell.q2 = dot(c, c);
     cell.p21 = dot(b, c) / cell.q2;
@@ -117,7 +172,7 @@ static int steps(double centre, double half, int repeats, int64_t *low, int64_t 
 /* All pairs within a radius, A, sorted by (i, j, S_0, S_1, S_2). */
 static int find(const Cell *cell, double radius, Pairs *found) {
     if (radius < MIN_DISTANCE) radius = MIN_DISTANCE;
-    if (!fit(cell, radius)) return LEFT;
+    if (!fit(cell, radius) || !allowed(cell, radius)) return LEFT;
     double square = (radius + MARGIN) * (radius + MARGIN), half = sqrt(square / cell->q0);
     int along0 = cell->repeats & 1, along1 = cell->repeats >> 1 & 1, along2 = cell->repeats >> 2 & 1;
     found->n = 0;
@@ -144,7 +199,7 @@ static int find(const Cell *cell, double radius, Pairs *found) {
                 }
             }
         }
-    return FOUND;
+    return 2 * (double)found->n <= cell->most ? FOUND : LEFT;
 }
 
 /* Put a distance into a heap of the k smallest, the greatest on top. */
@@ -241,9 +296,9 @@ static int64_t write_edges(const Pairs *pairs, int64_t room, int32_t *edges, int
 
 /* Each of these returns the number of edges, LEFT, or more than there is room for, and then has written nothing. */
 
-int64_t lg_radius(const double *crystal, int64_t atoms, int32_t repeats, double reach, int64_t room, int32_t *edges,
-                  int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats);
+int64_t lg_radius(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, double reach, int64_t room,
+                  int32_t *edges, int16_t *images, double *distances) {
+    Cell cell = cell_of(crystal, atoms, repeats, most);
     Pairs found = {0};
     int64_t n = find(&cell, reach, &found);
     if (n == FOUND) n = write_edges(&found, room, edges, images, distances);
@@ -252,10 +307,10 @@ int64_t lg_radius(const double *crystal, int64_t atoms, int32_t repeats, double 
 }
 
 /* own: m images; own_limit, A: none of them where any atom's limit is beyond it. */
-int64_t lg_shell(const double *crystal, int64_t atoms, int32_t repeats, int64_t k, double tolerance, double radius,
-                 int32_t duplicates, const int16_t *own, int64_t m, double own_limit, int64_t room, int32_t *edges,
-                 int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats);
+int64_t lg_shell(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, int64_t k, double tolerance,
+                 double radius, int32_t duplicates, const int16_t *own, int64_t m, double own_limit, int64_t room,
+                 int32_t *edges, int16_t *images, double *distances) {
+    Cell cell = cell_of(crystal, atoms, repeats, most);
     Pairs found = {0}, chosen = {0};
     int64_t n = LEFT;
     while (find(&cell, radius, &found) == FOUND) {
@@ -297,9 +352,9 @@ static Pair *by_centre(const Pairs *pairs, int64_t atoms, int64_t *end) {
     return directed;
 }
 
-int64_t lg_nearest(const double *crystal, int64_t atoms, int32_t repeats, int64_t k, double reach, double radius,
-                   int64_t room, int32_t *edges, int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats);
+int64_t lg_nearest(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, int64_t k, double reach,
+                   double radius, int64_t room, int32_t *edges, int16_t *images, double *distances) {
+    Cell cell = cell_of(crystal, atoms, repeats, most);
     Pairs found = {0};
     double *limit = NULL;
     int64_t n = LEFT, *end = NULL;

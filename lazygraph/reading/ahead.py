@@ -8,9 +8,9 @@ import signal
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,44 +18,65 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
-from lazygraph.errors import StorageError
+from lazygraph.errors import InputError, StorageError
 from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.graphs import collate
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.settings import Settings
 from lazygraph.reading.slots import Sent, Slots
+from lazygraph.reading.transforms import Draw, Untransformed, fingerprint_of
 
-__all__ = ["Processes", "by_thread", "fetch"]
+__all__ = ["Processes", "Request", "by_thread", "fetch"]
 
-Positions = NDArray[np.int64]
-
-
-def fetch(dataset: LazyGraphDataset, positions: Positions) -> Fetched | Batch:
-    """The graphs at these positions as they travel: a batch only where a transform had to see each of them."""
-    return dataset.fetch(positions) if dataset.transform is None else collate(dataset.__getitems__(positions.tolist()))
+T = TypeVar("T")
 
 
-def by_thread(read: Callable[[Positions], Batch], batches: list[Positions], ahead: int) -> Iterator[Batch]:
-    """What ``read`` makes of each, called in one thread that is up to ``ahead`` batches before the caller."""
-    waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader") as pool:
-        try:
-            for positions in batches:
-                waiting.append(pool.submit(read, positions))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+class Request(NamedTuple):
+    """A batch to be read."""
+
+    positions: NDArray[np.int64]
+    draw: Draw
+    """What its transforms draw."""
+
+
+def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
+    """The graphs of a batch as they travel: together, or one by one where a transform must see each of them."""
+    if dataset.transform is None:
+        return dataset.fetch(request.positions)
+    return dataset.untransformed(request.positions.tolist(), request.draw)
+
+
+def by_thread(read: Callable[[Request], T], requests: list[Request], ahead: int) -> Generator[T, None, None]:
+    """What ``read`` makes of each, called in one thread that is up to ``ahead`` batches before the caller.
+
+    Raises:
+        InputError: in a child that was forked in the middle, as the thread is none of its.
+    """
+    owner, waiting = os.getpid(), deque[Future[T]]()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader")
+    try:
+        for request in requests:
+            waiting.append(pool.submit(read, request))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        finally:
+                _check_owner(owner)
+        while waiting:
+            yield waiting.popleft().result()
+            _check_owner(owner)
+    finally:
+        if os.getpid() == owner:
             for future in waiting:
                 future.cancel()
+            pool.shutdown()
+        else:
+            _OF_PARENTS.append(pool)
 
 
 class Processes:
     """Worker processes, started when they are first needed.
 
     They end with this object and with the iterations that are going on, and where they are not persistent, after each
-    iteration. Iterations at the same time have processes of their own.
+    iteration. Iterations at the same time have processes of their own. Where the transform was changed or replaced,
+    others are started for the next iteration; also where nobody can tell, because it cannot be pickled.
     """
 
     def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
@@ -65,11 +86,18 @@ class Processes:
         # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
         weakref.finalize(self, _end, self._idle)
 
-    def read(self, batches: list[Positions]) -> Iterator[Fetched | Batch]:
-        """What is fetched for each."""
-        pid = os.getpid()
-        workers = self._idle.pop(pid, None) or self._started()
-        workers.to_read[:] = batches
+    def read(self, requests: list[Request]) -> Generator[Fetched | Batch, None, None]:
+        """What is fetched for each.
+
+        Raises:
+            InputError: in a child that was forked in the middle, as the processes are none of its.
+        """
+        owner, transform = os.getpid(), fingerprint_of(self._dataset.transform)
+        workers = self._idle.pop(owner, None)
+        if workers is None or transform is None or workers.transform != transform:
+            del workers  # which ends them
+            workers = self._started(transform)
+        workers.to_read[:] = requests
         iterator: Any = _begun(workers.loader)
         try:
             for sent in iterator:
@@ -77,19 +105,25 @@ class Processes:
                     raise sent.error  # noqa: TRY301 - as torch raises others
                 # In memory that the worker uses again: the caller is done with it when he asks for the next one.
                 yield sent if workers.slots is None else workers.slots.receive(sent)
+                _check_owner(owner)
         except GeneratorExit:  # left early; they can go on
-            pass
+            if os.getpid() != owner:
+                _OF_PARENTS.append((iterator, workers))
+                return
         except BaseException:
-            iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+            if os.getpid() == owner:
+                iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+            else:
+                _OF_PARENTS.append((iterator, workers))
             raise
-        self._idle.setdefault(pid, workers)
+        self._idle.setdefault(owner, workers)
 
-    def _started(self) -> _Workers:
+    def _started(self, transform: bytes | None) -> _Workers:
         settings, slots = self._settings, None
         if self._dataset.transform is None:
             # A worker has `prefetch_factor` batches under way, beside the one that is being used.
             slots = Slots.where_possible(settings.num_workers, settings.prefetch_factor + 1, settings.batch_bytes)
-        to_read: list[Positions] = []
+        to_read: list[Request] = []
         loader: DataLoader[Any] = DataLoader(
             _Records(self._dataset, slots),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
             batch_sampler=to_read,  # type: ignore[arg-type]
@@ -101,14 +135,25 @@ class Processes:
             multiprocessing_context=settings.multiprocessing_context,
             generator=torch.Generator(),  # or every iteration would take from the random numbers of the training
         )
-        return _Workers(loader, to_read, slots)
+        return _Workers(loader, to_read, slots, transform)
 
 
+# What a fork has of the threads and processes of its parent: kept, as torch would end the parent's with it.
 _OF_PARENTS: list[Any] = []
 
 
+def _check_owner(owner: int) -> None:
+    """Refuse to go on in a fork with what its parent has begun: nobody would ever send it a batch."""
+    if os.getpid() != owner:
+        msg = (
+            f"process {owner} began this iteration, and its fork {os.getpid()} lacks its threads and workers: "
+            "begin an iteration here, with iter(loader)"
+        )
+        raise InputError(msg)
+
+
 def _end(idle: dict[int, _Workers]) -> None:
-    """End the processes that this one started; in a fork, those of its parent are kept, for torch would end them."""
+    """End the processes that this one started; in a fork, those of its parent are kept."""
     own = idle.pop(os.getpid(), None)
     _OF_PARENTS.extend(idle.values())
     idle.clear()
@@ -116,11 +161,12 @@ def _end(idle: dict[int, _Workers]) -> None:
 
 
 class _Workers(NamedTuple):
-    """Worker processes, what they are to read, and the memory that they share."""
+    """Worker processes, what they are to read, the memory that they share, and the transform that they have."""
 
     loader: DataLoader[Any]
-    to_read: list[Positions]
+    to_read: list[Request]
     slots: Slots | None
+    transform: bytes | None
 
 
 class _Records:
@@ -132,10 +178,12 @@ class _Records:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitems__(self, positions: Positions) -> Fetched | Batch | Sent | _Failed:
+    def __getitems__(self, request: Request) -> Fetched | Batch | Sent | _Failed:
         worker = get_worker_info()
         try:
-            fetched = fetch(self._dataset, positions)
+            fetched = fetch(self._dataset, request)
+            if isinstance(fetched, Untransformed):
+                return fetched.batch()
         except OSError as error:
             if (failed := _Failed.of(error)) is None:
                 raise

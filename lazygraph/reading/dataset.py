@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import operator
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,16 @@ from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMisma
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.reading.columns import Columns
 from lazygraph.reading.graphs import Graphs, collate
+from lazygraph.reading.precision import float32_rounding, is_too_coarse
 from lazygraph.reading.query import evaluate
 from lazygraph.reading.reader import Fetched, Reader, ShownAsStored, ShownThroughView
 from lazygraph.reading.recut import RecutRecords
+from lazygraph.reading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.views import View, view_named
+from lazygraph.text import printable
 
 __all__ = ["LazyGraphDataset"]
 
@@ -38,19 +44,28 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     Args:
         path: the dataset directory.
-        target: label or labels that become ``y``, (1, T) float32; a fixed-size vector label counts as its components.
+        target: label or labels that become ``y``, (1, T); a fixed-size vector label counts as its components.
         view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
             that they were written with.
-        transform: applied to every ``Data`` that is read.
-        expect: a recipe that the graphs must have been made with.
-        graph: a recipe whose graphs are to be read instead of the stored ones, from a dataset of the rule ``radius``
-            that holds all their edges: a smaller radius, the k nearest, or the shell of the k-th.
+        transform: applied to every ``Data`` that is read. What is random in it is seeded for each graph by
+            :func:`lazygraph.loader`; here, and in the loaders of PyG and torch, it draws as everything else does.
+        expect: a recipe that the graphs must have been made with, or the name of a preset with its defaults.
+        graph: a recipe, or the name of a preset, whose graphs are to be read instead of the stored ones, from a dataset
+            of the rule ``radius`` that holds all their edges: a smaller radius, the k nearest, or the shell of the
+            k-th.
+        target_dtype: of ``y``: ``"float32"`` as most networks take it, or ``"float64"`` as labels are stored; a torch
+            dtype will do too.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
         RecipeMismatch: its recipe is not the expected one; the message compares field by field. Or it does not provably
             hold the graphs of ``graph``, or those that the view needs.
         LabelError: a target does not exist; the message names those that do.
+        InputError: ``target_dtype`` is something else.
+
+    Warns:
+        UserWarning: ``y`` is float32, which may change a target by more than a thousandth of its standard deviation, as
+            with total energies of some 100,000 eV.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -70,20 +85,22 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         target: str | Sequence[str] | None = None,
         view: str | View = "pyg",
         transform: Callable[[Data], Any] | None = None,
-        expect: GraphSpec | None = None,
+        expect: GraphSpec | str | None = None,
         *,
-        graph: GraphSpec | None = None,
+        graph: GraphSpec | str | None = None,
+        target_dtype: str | torch.dtype = "float32",
     ) -> None:
         super().__init__(transform=transform)
         self._store = Store(path)
         manifest = self._store.manifest
         self.view = view_named(view)
         self.target = target
+        self.target_dtype = _float_type(target_dtype)
         targets = self._check_targets(target)
         stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
-        self._spec = stored if graph is None else graph
+        self._spec = stored if graph is None else _recipe("graph", graph)
         if expect is not None:
-            self._check_recipe(expect)
+            self._check_recipe(_recipe("expect", expect))
         self.reader = self._make_reader(stored, targets)
 
     # ---- what it is ----
@@ -163,20 +180,29 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
         if isinstance(idx, str):
-            return self._transformed(self._row_of(idx))
-        if isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
-            return self._transformed(self._row(int(idx)))
-        return self.index_select(idx)
+            row = self._row_of(idx)
+        elif isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
+            row = self._row(int(idx))
+        else:
+            return self.index_select(idx)
+        return self.transformed(row, self.get(row))
 
     def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
         """Several graphs at once, read in file order; what torch's ``DataLoader`` calls for a batch."""
         if self.transform is None:
             return Graphs(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
-        rows = [self._row(int(position)) for position in positions]
-        out: list[Any] = [None] * len(rows)
-        for place in sorted(range(len(rows)), key=rows.__getitem__):
-            out[place] = self._transformed(rows[place])
-        return out
+        if isinstance(positions, PlacedPositions):
+            return self.untransformed(positions, positions.draw).single()
+        rows, graphs = self._read(positions)
+        return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
+
+    def record_bytes(self) -> NDArray[np.int64]:
+        """(n,) int64, the most bytes that the record of each graph of this (sub)set may have; no graph is read."""
+        rows = self.indices()
+        rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
+        schema = self.manifest.schema
+        counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
+        return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
 
     def batch(self, idx: Any) -> Batch:
         """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
@@ -187,6 +213,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
         rows = self.indices()
         return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+
+    def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
+        """The graphs at these positions before the transform, for ``batch`` where it may run."""
+        return Untransformed(self, *self._read(positions), draw)
+
+    def transformed(self, row: int, data: Data) -> Any:
+        """What the transform makes of the graph in a row on disk; an error of it says which graph that was."""
+        if self.transform is None:
+            return data
+        try:
+            return self.transform(data)
+        except Exception as error:
+            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
+            raise
 
     # ---- subsets ----
 
@@ -205,11 +245,14 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             idx = np.arange(idx.start, idx.stop, idx.step)
         if isinstance(idx, torch.Tensor):
             idx = idx.cpu().numpy()
-        if isinstance(idx, (list, tuple)) and any(isinstance(i, str) for i in idx):
-            return self._subset(np.array([self._row_of(i) for i in idx], dtype=np.int64))
-        positions = np.asarray(
-            idx, dtype=np.int64 if isinstance(idx, (list, tuple)) and len(idx) == 0 else None
-        ).reshape(-1)
+        positions = np.asarray(idx, dtype=object if isinstance(idx, (list, tuple)) else None).reshape(-1)
+        if positions.dtype.kind in "OU":
+            found = positions.tolist()
+            if found and all(isinstance(one, str) for one in found):
+                return self._subset(self._rows_of(found))
+            # A list of numbers, or nothing at all.
+            mixed = any(isinstance(one, str) for one in found)
+            positions = positions if mixed else np.asarray(found, dtype=None if found else np.int64)
         if positions.dtype == np.bool_:
             if len(positions) != len(self):
                 msg = f"found a mask of {len(positions)} values; required: one for each of the {len(self)} graphs"
@@ -248,15 +291,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     # ---- inside ----
 
-    def _transformed(self, row: int) -> Any:
-        data = self.get(row)
-        if self.transform is None:
-            return data
-        try:
-            return self.transform(data)
-        except Exception as error:
-            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
-            raise
+    def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
+        """The rows on disk of these positions, and their graphs; read in file order, given in this one."""
+        rows = [self._row(int(position)) for position in positions]
+        graphs: list[Any] = [None] * len(rows)
+        for place in sorted(range(len(rows)), key=rows.__getitem__):
+            graphs[place] = self.get(rows[place])
+        return rows, graphs
 
     def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """These positions, counted from the beginning."""
@@ -280,6 +321,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         msg = f"the id {graph_id!r} is in {self.path}, but not in this subset of {len(self)} graphs"
         raise UnknownId(msg)
 
+    def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of several ids."""
+        rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
+        if self._indices is not None and not (own := np.isin(rows, np.asarray(self._indices))).all():
+            self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
+        return rows
+
     def _subset(self, rows: Any) -> LazyGraphDataset:
         out = copy.copy(self)
         out._indices = rows  # noqa: SLF001 - of its own class
@@ -288,19 +336,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
         schema = self.manifest.schema
         if self._spec is None:
-            return Reader(self._store, self._store, ShownAsStored(schema), targets)
+            return Reader(self._store, self._store, ShownAsStored(schema), targets, self.target_dtype)
         if stored is None:
             msg = f"found graph={self._spec} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
         if self._spec == stored:
-            return Reader(self._store, self._store, ShownThroughView(self.view, stored, schema), targets)
+            shown = ShownThroughView(self.view, stored, schema)
+            return Reader(self._store, self._store, shown, targets, self.target_dtype)
         try:
             records = RecutRecords(self._store, stored, self._spec)
         except RecipeMismatch as error:
             msg = f"{self.path} cannot be read as other graphs: {error}"
             raise RecipeMismatch(msg) from error
         shown = ShownThroughView(self.view, self._spec, records.schema)
-        return Reader(self._store, records, shown, targets)
+        return Reader(self._store, records, shown, targets, self.target_dtype)
 
     def _check_recipe(self, expect: GraphSpec) -> None:
         found = self.spec
@@ -309,7 +358,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             msg = f"{self.path} holds other graphs than expected: {'; '.join(differences)}"
             raise RecipeMismatch(msg)
 
-    def _check_targets(self, target: str | Sequence[str] | None) -> list[str]:
+    def _check_targets(self, target: Any) -> list[str]:
+        if callable(target) or not isinstance(target, (str, Iterable, NoneType)):
+            hint = "; a transform is given as transform=" if callable(target) else ""
+            msg = f"found target={target!r}; required: the name of a label, or several{hint}"
+            raise InputError(msg)
         names = [target] if isinstance(target, str) else list(target or ())
         labels = self.manifest.labels()
         for name in names:
@@ -320,10 +373,44 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 have = ", ".join(map(repr, labels)) or "none"
                 msg = f"found no label {name!r} in {self.path}; the labels are {have}{hint}"
                 raise LabelError(msg)
+        if self.target_dtype == "float32":
+            for name in names:
+                self._warn_of_rounding(name)
         return names
+
+    def _warn_of_rounding(self, name: str) -> None:
+        # By what the manifest says of the label: opening a dataset reads no column.
+        found = self.manifest.columns[name].statistics or {}
+        if "std" not in found or not is_too_coarse(found["min"], found["max"], found["std"]):
+            return
+        off = float32_rounding(max(abs(found["min"]), abs(found["max"])))
+        msg = (
+            f"y is float32, which may change the label {name!r} (from {found['min']:.10g} to {found['max']:.10g}, "
+            f"standard deviation {found['std']:.3g}) by {off:.3g}; LazyGraphDataset(..., target_dtype='float64') gives "
+            "the labels as they are stored"
+        )
+        warnings.warn(printable(msg), stacklevel=4)
 
     def __repr__(self) -> str:
         return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
+
+
+def _float_type(dtype: Any) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, (str, torch.dtype)) or name not in ("float32", "float64"):
+        msg = f"found target_dtype={dtype!r}; required: 'float32' or 'float64'"
+        raise InputError(msg)
+    return name
+
+
+def _recipe(option: str, given: Any) -> GraphSpec:
+    """The recipe that was given, also by the name of a preset."""
+    if isinstance(given, str):
+        return graph_spec(given)
+    if not isinstance(given, GraphSpec):
+        msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
+        raise InputError(msg)
+    return given
 
 
 def _plain(rows: Any) -> bool:

@@ -60,7 +60,7 @@ class MachineFacts:
         borrowed: whether zstd and XXH3 were found for them.
         start_method: how this Python starts processes.
         cpus: CPUs of the machine.
-        affinity: those that this process may run on.
+        usable_cpus: how many can work for this process at once: affinity, container and LOKY_MAX_CPU_COUNT counted.
         cpu_limit: how many the container may use at once.
         memory: bytes of the machine.
         memory_limit: bytes that the container may use.
@@ -80,7 +80,7 @@ class MachineFacts:
     borrowed: bool
     start_method: str | None
     cpus: int | None
-    affinity: int | None
+    usable_cpus: int | None
     cpu_limit: float | None
     memory: int | None
     memory_limit: int | None
@@ -92,14 +92,6 @@ class MachineFacts:
     temporary: Place
     place: Place | None = None
     dataset: DatasetFacts | None = None
-
-    @property
-    def usable_cpus(self) -> int | None:
-        """The CPUs that can work at once: those allowed, and no more than the container's share."""
-        allowed = self.affinity or self.cpus
-        if self.cpu_limit is None or allowed is None:
-            return allowed
-        return max(1, min(allowed, int(self.cpu_limit)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +171,14 @@ def _processes(facts: MachineFacts) -> Iterator[Advice]:
 
 
 def _cpus(facts: MachineFacts) -> Iterator[Advice]:
-    usable, seen = facts.usable_cpus, facts.affinity or facts.cpus
+    usable = facts.usable_cpus
     if usable is None:
         return
-    limited = seen is not None and usable < seen
-    if limited:
-        what = f"lg.loader(..., num_workers={_workers(usable)}), and as many for other programs' own pools"
-        why = f"{seen} CPUs are seen, but the container may use {facts.cpu_limit:g}: more workers only wait"
-        yield Advice("set", what, why)
-    elif usable > 1:
+    if usable > 1:
         why = f"{usable} CPUs may be used; the loader reads in a thread of its own where that is fast enough"
         yield Advice("know", f"num_workers up to {_workers(usable)} where a transform is slow, else none", why)
-    if facts.threads is None and (limited or (facts.cpus or 0) > usable):
-        why = f"torch and numpy start a thread for each of {seen if limited else facts.cpus} CPUs; {usable} can work"
+    if facts.threads is None and (facts.cpus or 0) > usable:
+        why = f"torch and numpy start a thread for each of {facts.cpus} CPUs; {usable} can work"
         yield Advice("set", f"export OMP_NUM_THREADS={usable}", why)
 
 

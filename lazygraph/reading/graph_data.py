@@ -15,13 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
-from torch_geometric.data.storage import GlobalStorage
+from torch_geometric.data.storage import N_KEYS, GlobalStorage
 
 from lazygraph.format.schema import Field, Schema
 
 __all__ = ["GraphData", "Layout", "Place", "layout_of", "make_batch", "make_data", "split_batch"]
-
-NODES_KNOWN = frozenset({"x", "pos", "batch", "num_nodes"})  # names from which PyG tells the number of nodes
 
 
 class Place(NamedTuple):
@@ -39,16 +37,23 @@ class Place(NamedTuple):
 class Layout(Mapping[str, Place]):
     """The places of the fields by name; one that is not named has one row, or one value, a graph.
 
+    Args:
+        places: the places.
+        nodes_told: whether graphs have no ``num_nodes``, as PyG tells it from the fields; found out unless said.
+
     Attributes:
         usual: whether PyG, which goes by names, would join every field so.
+        nodes_told: as said, or found.
     """
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
+    def __init__(self, places: Mapping[str, Place], *, nodes_told: bool | None = None) -> None:
         self._places = dict(places)
         self.usual = all(
-            (place.counts, place.dim or 0) == (("node", -1) if "index" in name or name == "face" else (None, 0))
+            "batch" not in name
+            and (place.counts, place.dim or 0) == (("node", -1) if "index" in name or name == "face" else (None, 0))
             for name, place in places.items()
         )
+        self.nodes_told = not {"x", "pos"}.isdisjoint(places) if nodes_told is None else nodes_told
 
     def __getitem__(self, name: str) -> Place:
         return self._places.get(name) or Place()
@@ -107,24 +112,22 @@ class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
 
 
 def layout_of(schema: Schema) -> Layout:
-    """The layout of ready-made graphs: that of their records."""
-    return Layout(
-        {
-            field.name: Place(
-                field.axis,
-                _dim(field),
-                field.counts,
-            )
-            for field in schema.fields
-        }
-    )
+    """The layout of ready-made graphs: the one of their records, but for ``num_nodes``, which PyG gives as an int."""
+    fields = [field for field in schema.fields if field.name != "num_nodes"]
+    places = {field.name: Place(field.axis, _dim(field), field.counts) for field in fields}
+    # PyG counts the rows of the first field that has one of these names, or else of the first whose name holds "node".
+    of_nodes = [field for field in fields if field.dtype != "str" and field.name in N_KEYS]
+    of_nodes += [field for field in fields if field.dtype != "str" and "node" in field.name]
+    told = len(fields) == len(schema.fields) and bool(of_nodes) and of_nodes[0].axis == "node"
+    return Layout(places, nodes_told=told)
 
 
 def _dim(field: Field) -> int | None:
     if field.axis is None and not field.shape:
         return None
     # PyG joins an index along its last dimension, which it calls -1.
-    return -1 if "index" in field.name and field.axis_dim == len(field.shape) else field.axis_dim
+    by_index = "index" in field.name or field.name == "face"
+    return -1 if by_index and field.axis_dim == len(field.shape) else field.axis_dim
 
 
 def make_data(values: dict[str, Any], layout: Layout, n_nodes: int) -> Data:
@@ -136,7 +139,7 @@ def make_data(values: dict[str, Any], layout: Layout, n_nodes: int) -> Data:
         n_nodes: N, said where PyG could not tell it.
     """
     data = Data() if layout.usual else GraphData(layout)
-    if NODES_KNOWN.isdisjoint(values):
+    if not layout.nodes_told:
         values["num_nodes"] = n_nodes
     # Data(**values) sets one attribute after another, 19 us for eight of them; their storage takes all in 1 us.
     data._store._mapping.update(values)  # noqa: SLF001
@@ -179,7 +182,7 @@ def make_batch(
     mapping = store._mapping  # noqa: SLF001
     mapping.update(values)
     n_nodes = int(starts[nodes][-1])
-    if NODES_KNOWN.isdisjoint(values):
+    if not layout.nodes_told:
         mapping["num_nodes"] = n_nodes
         store._num_nodes = rows[nodes].tolist()  # noqa: SLF001
     # By numpy: torch would use threads for it, which hangs in a process forked from one that has used them.
@@ -200,12 +203,13 @@ def split_batch(values: Mapping[str, Any], layout: Layout, rows: Mapping[str, ND
         place = layout[name]
         if not isinstance(value, torch.Tensor):
             columns.append(value)
-        elif place.dim is None:
-            columns.append(value.unbind())
+            continue
+        own = value if place.counts is None else torch.from_numpy(_lowered(value.numpy(), place, rows))
+        if place.dim is None:
+            columns.append(own.unbind())
         elif place.axis is None:
-            columns.append(torch.split(value, value.size(0) // len(n_node)))
+            columns.append(torch.split(own, own.size(0) // len(n_node)))
         else:
-            own = value if place.counts is None else torch.from_numpy(_lowered(value.numpy(), place, rows))
             columns.append(torch.split(own, rows[place.axis].tolist(), place.dim))
     names = list(values)
     return [
@@ -216,13 +220,14 @@ def split_batch(values: Mapping[str, Any], layout: Layout, rows: Mapping[str, ND
 def _lowered(value: NDArray[Any], place: Place, rows: Mapping[str, NDArray[np.int64]]) -> NDArray[Any]:
     """Ids as their own graph counts them. By numpy, as ``make_batch`` says why."""
     counted = place.counts if isinstance(place.counts, tuple) else (str(place.counts),)
-    raised = [(np.cumsum(rows[axis]) - rows[axis]).repeat(rows[str(place.axis)]) for axis in counted]
-    by_row = np.stack(raised, axis=1).astype(value.dtype)  # (M, 1), or (M, k) for k columns with axes of their own
     dim = (place.dim or 0) % value.ndim
     moved = np.moveaxis(value, dim, 0)
-    lowered = (
-        moved - by_row.reshape(len(by_row), *(1,) * (value.ndim - 2), -1) if value.ndim > 1 else value - by_row[:, 0]
-    )
+    first = next(iter(rows.values()))
+    of_each = np.full(len(first), len(moved) // len(first)) if place.axis is None else rows[place.axis]
+    raised = [(np.cumsum(rows[axis]) - rows[axis]).repeat(of_each) for axis in counted]
+    by_row = np.stack(raised, axis=1).astype(value.dtype)  # (M, 1), or (M, k) for k columns with axes of their own
+    shape = (len(by_row), *(1,) * (value.ndim - 2), by_row.shape[1])
+    lowered = moved - by_row.reshape(shape) if value.ndim > 1 else value - by_row[:, 0]
     return np.ascontiguousarray(np.moveaxis(lowered, 0, dim))
 
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import cached_property
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from lazygraph.errors import InputError
-from lazygraph.native import kernels
-from lazygraph.reading.ahead import Processes, by_thread, fetch
+from lazygraph.reading.ahead import Processes, Request, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.reading.epochs import Epochs, Place
+from lazygraph.reading.frameworks import EpochBatches, EpochSampler, as_dataset
+from lazygraph.reading.graphs import collate
 from lazygraph.reading.orders import check_whole, digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.sampling import Sampling
-from lazygraph.reading.settings import Facts, Settings, choose, free_shared_memory, usable_cpus
+from lazygraph.reading.seen import Seen
+from lazygraph.reading.settings import Settings, choose
+from lazygraph.reading.transforms import Draw, PlacedPositions, Untransformed
 
 __all__ = ["Loader", "loader"]
 
@@ -40,14 +41,17 @@ class Loader:
     """Batches of a dataset. Made by :func:`loader`.
 
     An iterable that owns a ``torch.utils.data.DataLoader`` and is none: Lightning rebuilds every ``DataLoader`` that it
-    is given for prediction and under DDP, and cannot rebuild this one's batches. Each iteration is the next epoch,
-    unless ``set_epoch`` says which. The batches depend on dataset, options, seed and epoch alone, not on workers or
-    threads.
+    is given for prediction and under DDP, and cannot rebuild this one's batches. Every ``iter(loader)`` begins the next
+    epoch, whether the one before was finished or not, unless ``set_epoch`` or a loaded state says which; it takes its
+    epoch when its first batch is asked for. Batches depend on dataset, options, seed and epoch alone, and what a
+    transform draws at random on seed, epoch and place in it: not on workers, threads or ranks.
 
     With budgets the epochs differ in their number of batches, and Lightning keeps to that of the first one unless it is
     a ``Trainer(reload_dataloaders_every_n_epochs=1)``.
 
-    Owns its worker processes until it is closed or forgotten. Picklable, without them. Not for several threads at once.
+    Owns its worker processes until it is closed or forgotten. Picklable, without them and without the iterations that
+    go on. Not for several threads at once. An iteration that goes on in a forked child is an error there where a thread
+    or processes read ahead; the child may begin its own.
 
     Attributes:
         dataset: the dataset.
@@ -57,6 +61,7 @@ class Loader:
     """
 
     seconds_waited = 0.0
+    prefetch_factor = None  # for Accelerate, whose loader over ``batch_sampler`` reads in this process
 
     def __init__(
         self,
@@ -73,8 +78,7 @@ class Loader:
         self._limits, self._options, self._ranks, self._wanted = limits, dict(sampling), ranks, dict(wanted)
         self._known: Sampling | None = None
         self._pins = False
-        self._next = _Place(0)  # where the next iteration begins
-        self._now: _Place | None = None  # where the newest one is
+        self._epochs = Epochs()
         self._plan: tuple[int, Sampling, Batches] | None = None
         self._processes: Processes | None = None
         self._batches(0)  # what cannot be is said now
@@ -83,32 +87,54 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the next epoch, or of the one that was set or loaded."""
-        self._now = None
+        self._epochs.announce()
         return self._iterate()
-
-    def __len__(self) -> int:
-        """The number of batches of the epoch that is being read, or else is read next."""
-        return len(self._batches((self._now or self._next).epoch))
 
     def _iterate(self) -> Iterator[Batch]:
         # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
-        settings, now = self.settings, replace(self._next)
-        batches = list(self._batches(now.epoch).skip(now.batches))
-        self._now, self._next = now, _Place(now.epoch + 1)
+        settings, now = self.settings, self._epochs.begin()
+        requests = self._requests(now)
+        total = now.batches + len(requests)
         self._pins = settings.pin_memory
-        made: Iterator[Batch]
+        read: Generator[Any, None, None]
         if settings.num_workers:
             self._processes = self._processes or Processes(self.dataset, settings)
-            made = map(self._expanded, self._processes.read(batches))
+            read = self._processes.read(requests)
         elif settings.threads:
-            made = by_thread(self._read, batches, settings.prefetch_factor)
+            read = by_thread(self._prefetched, requests, settings.prefetch_factor)
         else:
-            made = map(self._read, batches)
-        for batch in self._clocked(made):
-            now.batches += 1
-            yield batch.pin_memory() if self._pins and self.device is None else batch
-        if self._now is now:
-            self._now = None
+            read = (self._prefetched(request) for request in requests)
+        try:
+            # A transform runs where the training runs, or in another process: a thread would race for random numbers.
+            for batch in self._clocked(map(self._finished, read)):
+                now.batches += 1
+                self._epochs.delivered(now, is_last=now.batches == total)
+                yield batch.pin_memory() if self._pins and self.device is None else batch
+        finally:
+            self._epochs.end(now)
+            read.close()
+
+    def __len__(self) -> int:
+        """The number of batches of the epoch that is being read, or else is read next."""
+        return len(self._batches(self._epochs.current().epoch))
+
+    def next_batches(self) -> Batches:
+        """The batches of the epoch that is read next, or the rest of it, as positions."""
+        place = self._epochs.next()
+        return self._batches(place.epoch).skip(place.batches)
+
+    def begin_positions(self) -> Iterator[PlacedPositions]:
+        """The next epoch as ``iter`` begins it, for another program that reads its graphs: positions by batch."""
+        for request in self._requests(self._epochs.begin(read_here=False)):
+            yield PlacedPositions(request.positions.tolist(), request.draw)
+
+    def _requests(self, place: Place) -> list[Request]:
+        """What is to be read of an epoch from a place on."""
+        batches, seed = self._batches(place.epoch).skip(place.batches), int(self._options["seed"])
+        places = batches.first_places().tolist()
+        return [
+            Request(positions, Draw(seed, place.epoch, first)) for positions, first in zip(batches, places, strict=True)
+        ]
 
     def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; what the caller waits for each is added up."""
@@ -122,36 +148,52 @@ class Loader:
                 self.seconds_waited += time.perf_counter() - begin
             yield batch
 
-    def _read(self, positions: NDArray[np.int64]) -> Batch:
-        return self._expanded(fetch(self.dataset, positions))
+    def _prefetched(self, request: Request) -> Untransformed | Batch:
+        fetched = fetch(self.dataset, request)
+        return fetched if isinstance(fetched, Untransformed) else self._finished(fetched)
 
-    def _expanded(self, fetched: Fetched | Batch) -> Batch:
+    def _finished(self, fetched: Fetched | Untransformed | Batch) -> Batch:
         if isinstance(fetched, Fetched):
             return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
-        return fetched if self.device is None else fetched.to(self.device)
+        batch = fetched.batch() if isinstance(fetched, Untransformed) else fetched
+        return batch if self.device is None else batch.to(self.device)
 
     # ---- which batches ----
 
     @property
-    def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for a ``set_epoch``; a ``sampler`` of the loader itself it would try to replace."""
-        return SimpleNamespace(sampler=self)
+    def sampler(self) -> EpochSampler:
+        """The order of the epochs, where Lightning tells the epoch."""
+        return EpochSampler(self)
+
+    @property
+    def batch_sampler(self) -> EpochBatches:
+        """The batches as positions, as a ``torch.utils.data.DataLoader`` takes them, with ``collate_fn``."""
+        return EpochBatches(self, drop_last=self._options["drop_last"])
+
+    @property
+    def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
+        """Makes a batch of graphs, where this loader makes them."""
+        return collate if self.device is None else self._collated
+
+    def _collated(self, graphs: Iterable[Data]) -> Batch:
+        return collate(graphs).to(self.device)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is read next, from its beginning, or from where a state of this epoch was loaded."""
-        if epoch != self._next.epoch:
-            self._next = _Place(epoch)
-        self._now = None
+        check_whole("epoch", epoch, 0)
+        self._epochs.set(int(epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: what ``load_state_dict`` goes on from, with any number of workers."""
-        place = self._now or self._next
-        if place.batches == len(self._batches(place.epoch)):
-            place = _Place(place.epoch + 1)
-        return {"version": STATE, **asdict(place), "sampling": self._sampling().fingerprint()}
+        """Where the loader is, for ``load_state_dict``, with any number of workers.
+
+        The place after the batch that was delivered last, of the iterations that go on; where none goes on, or the one
+        that does has delivered its last batch, the beginning of the next epoch. An iteration that was left (``break``,
+        or an iterator that was forgotten) does not go on: its rest is never read, with a state or without.
+        """
+        return {"version": STATE, **self._epochs.state(), "sampling": self._sampling().fingerprint()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken: the next iteration gives the batches that had not been delivered.
+        """Continue where a state was taken: the next iteration gives the batches that had not been delivered.
 
         Raises:
             InputError: the state is of another dataset, or of other options; the message says in what.
@@ -160,9 +202,7 @@ class Loader:
             msg = f"found a loader's state of version {state.get('version')!r}; required: {STATE}"
             raise InputError(msg)
         self._sampling().check(state["sampling"])
-        for name in ("epoch", "batches"):
-            check_whole(name, state[name], 0)
-        self._next, self._now = _Place(int(state["epoch"]), int(state["batches"])), None
+        self._epochs.load(state)
 
     def _batches(self, epoch: int) -> Batches:
         sampling = self._sampling()
@@ -193,31 +233,32 @@ class Loader:
     @cached_property
     def settings(self) -> Settings:
         """How the batches are read, and why; written to the log once, when it is first asked for."""
-        settings = choose(self._facts, **self._wanted)
+        settings = choose(lambda: Seen(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted)
         logger.info("%s: %s", self.dataset, settings)
         return settings
 
-    def _facts(self) -> Facts:
-        graphs = len(self.dataset) / max(len(self) * self._sampling().world_size, 1)  # of a batch
+    def _graphs_of_a_batch(self) -> float:
+        """How many graphs a batch has, on average."""
+        return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
+
+    def _batch_bytes(self) -> int:
+        """What the records of a batch may take, on average; no graph is read."""
+        return round(self.dataset.record_bytes().mean() * self._graphs_of_a_batch()) if len(self.dataset) else 0
+
+    def _measure(self) -> tuple[float, int]:
+        """The seconds that reading a batch takes here, and the bytes that it has: of some graphs, read twice."""
+        graphs = self._graphs_of_a_batch()
         n = min(round(graphs), SAMPLE)
-        seconds, size = 0.0, 0.0
-        if n:
-            positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
-            self._read(positions)  # which opens files
-            begin = time.perf_counter()
-            batch = self._read(positions)
-            seconds = (time.perf_counter() - begin) * graphs / n
-            tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
-            size = sum(tensor.nbytes for tensor in tensors) * graphs / n
-        return Facts(
-            cpus=usable_cpus(),
-            batch_seconds=seconds,
-            batch_bytes=round(size),
-            compiled=kernels() is not None,
-            transform=self.dataset.transform is not None,
-            cuda=torch.cuda.is_available(),
-            shared_memory=free_shared_memory(),
-        )
+        if not n:
+            return 0.0, 0
+        positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
+        request = Request(positions, Draw(int(self._options["seed"]), 0, 0))
+        self._finished(self._prefetched(request))  # which opens files
+        begin = time.perf_counter()
+        batch = self._finished(self._prefetched(request))
+        seconds = (time.perf_counter() - begin) * graphs / n
+        tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
+        return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
     def evaluation(self, dataset: LazyGraphDataset) -> Loader:
         """A loader of another dataset with the same settings, in order.
@@ -234,21 +275,13 @@ class Loader:
         self._processes = None
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_processes": None, "_plan": None}
+        state = {**self.__dict__, "_processes": None, "_plan": None, "_epochs": self._epochs.copy()}
         state.pop("settings", None)  # of this machine
         return state
 
     def __repr__(self) -> str:
         limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())
         return f"Loader({self.dataset}, {limits})"
-
-
-@dataclass(slots=True)
-class _Place:
-    """A place between two batches of an epoch: how many were delivered."""
-
-    epoch: int
-    batches: int = 0
 
 
 def _distributed_ranks() -> tuple[int, int]:
@@ -258,7 +291,7 @@ def _distributed_ranks() -> tuple[int, int]:
 
 
 def loader(
-    dataset: LazyGraphDataset,
+    dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
     batch_size: int | None = None,
     *,
     shuffle: bool = False,
@@ -283,7 +316,7 @@ def loader(
     """Batches of a dataset, as complete PyG ``Batch`` objects, read ahead.
 
     Args:
-        dataset: what to read; a subset is read as such.
+        dataset: what to read; a subset is read as such, also a ``torch.utils.data.Subset``.
         batch_size: graphs in a batch; 64 unless budgets are given.
         shuffle: visit the graphs in another order in every epoch.
         seed: of all that is random.
@@ -332,6 +365,7 @@ def loader(
     if bucket is not None and bucket not in SIZES:
         msg = f"found bucket={bucket!r}; required: one of {', '.join(map(repr, SIZES))}"
         raise InputError(msg)
+    dataset = as_dataset(dataset)
     used = {*limits, *([] if bucket is None else [bucket])} & set(SIZES)
     columns = dataset.columns
     return Loader(

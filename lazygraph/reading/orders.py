@@ -19,6 +19,7 @@ from lazygraph.errors import InputError
 
 __all__ = [
     "BATCHES",
+    "TRANSFORMS",
     "Order",
     "Sequential",
     "Shuffled",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES = range(3)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS = range(4)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 
 
@@ -191,10 +192,10 @@ def order_of(n: int, *, shuffle: bool, window: int | None = None, weights: Array
     return Shuffled(n) if shuffle else Sequential(n)
 
 
-def random_keys(n: int, seed: int, epoch: int, purpose: int) -> NDArray[np.uint64]:
-    """(n,) uint64, the same on every platform: PCG64's raw stream for this seed, epoch and purpose."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(epoch, purpose))
-    keys: NDArray[np.uint64] = np.random.PCG64(sequence).random_raw(n)
+def random_keys(n: int, seed: int, epoch: int, purpose: int, *, start: int = 0) -> NDArray[np.uint64]:
+    """(n,) uint64, the same on every platform: PCG64's raw stream for this seed, epoch and purpose, from ``start``."""
+    stream = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))
+    keys: NDArray[np.uint64] = stream.advance(start).random_raw(n)
     return keys
 
 

@@ -40,10 +40,13 @@ class Batches:
     Args:
         positions: (m,) int64, graphs in the order in which they are read.
         ptr: (k + 1,) int64: batch i holds ``positions[ptr[i] : ptr[i + 1]]``; what lies outside is in no batch.
+        places: (k,) int64, where the first graph of each batch stands in the epoch of all ranks; as in ``positions``
+            unless said.
     """
 
     positions: NDArray[np.int64]
     ptr: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ptr) - 1
@@ -54,14 +57,24 @@ class Batches:
 
     def skip(self, count: int) -> Batches:
         """All but the first ``count`` batches, over the same arrays."""
-        return Batches(self.positions, self.ptr[min(count, len(self)) :])
+        count = min(count, len(self))
+        return Batches(self.positions, self.ptr[count:], self.first_places()[count:])
 
     def take(self, which: NDArray[np.int64]) -> Batches:
-        """These batches, in this order."""
+        """These batches, in this order; each keeps its place."""
         counts = np.diff(self.ptr)[which]
         ptr = np.concatenate(([0], np.cumsum(counts)))
         shift = np.repeat(self.ptr[:-1][which] - ptr[:-1], counts)
-        return Batches(self.positions[np.arange(ptr[-1]) + shift], ptr)
+        return Batches(self.positions[np.arange(ptr[-1]) + shift], ptr, self.first_places()[which])
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs in all batches."""
+        return int(self.ptr[-1] - self.ptr[0])
+
+    def first_places(self) -> NDArray[np.int64]:
+        """(k,) int64, see ``places``."""
+        return self.ptr[:-1] if self.places is None else self.places
 
 
 def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArray[np.int64]:
@@ -146,10 +159,7 @@ def split(ptr: NDArray[np.int64], more: int) -> NDArray[np.int64]:
         return ptr
     graphs, wanted = int(ptr[-1] - ptr[0]), len(ptr) - 1 + more
     if graphs < wanted:
-        msg = (
-            f"found {graphs} graphs for {wanted} batches; required: at least one graph a batch, and as many batches on "
-            "every rank: drop_last=True, larger batches or fewer ranks"
-        )
+        msg = f"{graphs} graphs cannot fill {wanted} batches; every batch needs at least one"
         raise InputError(msg)
     counts = np.diff(ptr)
     # No more than this many can have their turn, and those that do are the largest.

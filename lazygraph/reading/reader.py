@@ -104,8 +104,8 @@ class ShownAsStored:
     """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
         self.layout = layout_of(schema)
+        self._fields = [field for field in schema.fields if field.name in self.layout]
 
     def problem(self, joined: Joined) -> None:
         """Ready-made graphs may hold any numbers."""
@@ -116,12 +116,12 @@ class ShownAsStored:
 
     def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:  # noqa: ARG002  # they are as stored
         """The fields."""
-        return dict(fields)
+        return {field.name: fields[field.name] for field in self._fields}
 
     def many(self, joined: Joined) -> tuple[Values, Rows]:
         """The fields; what has one row a graph stands one after another."""
         values = {}
-        for field in self._schema.fields:
+        for field in self._fields:
             value = joined.fields[field.name]
             if field.dtype != "str":
                 xp = array_namespace(value)
@@ -136,8 +136,8 @@ class Fetched(NamedTuple):
     """A batch of graphs as it travels between processes: narrow types in one buffer, a tenth of what it expands to."""
 
     joined: Joined
-    y: NDArray[np.float32] | None
-    """(B, T) targets."""
+    y: NDArray[np.floating[Any]] | None
+    """(B, T) targets, float32 or float64."""
     ids: list[str]
 
 
@@ -149,10 +149,14 @@ class Reader:
         records: its records.
         shown: how they become arrays.
         targets: the label columns that become ``y``, in this order.
+        target_dtype: of ``y``, ``float32`` or ``float64``.
     """
 
-    def __init__(self, store: Store, records: Records, shown: Shown, targets: Sequence[str]) -> None:
+    def __init__(
+        self, store: Store, records: Records, shown: Shown, targets: Sequence[str], target_dtype: str = "float32"
+    ) -> None:
         self._store, self._records, self._shown, self._targets = store, records, shown, tuple(targets)
+        self._target_dtype = np.dtype(target_dtype)
 
     def data(self, row: int) -> Data:
         """The graph in a row."""
@@ -204,11 +208,11 @@ class Reader:
         """The beginning of a message about a row: dataset, shard, row and id."""
         return self._store.where(row)
 
-    def _y(self, rows: Any) -> NDArray[np.float32]:
-        """(B, T) float32: the targets, those of a vector label one after another."""
+    def _y(self, rows: Any) -> NDArray[np.floating[Any]]:
+        """(B, T) float32 or float64: the targets, those of a vector label one after another."""
         columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
         together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-        return together.astype(np.float32)
+        return together.astype(self._target_dtype)
 
 
 def _tensors(values: Mapping[str, Any]) -> Values:

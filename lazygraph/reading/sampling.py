@@ -99,7 +99,7 @@ class Sampling:
         """The batches of all ranks in one epoch; their number is a multiple of the world size.
 
         Raises:
-            InputError: there are not enough graphs for every rank.
+            InputError: there are not enough graphs for every rank; the message names the numbers, and what helps.
         """
         check_whole("epoch", epoch, 0)
         positions = self.order.positions(self.seed, epoch)
@@ -114,11 +114,45 @@ class Sampling:
         batches = Batches(positions, ptr)
         if pool is not None:
             keys = random_keys(len(batches), self.seed, epoch, BATCHES)
-            batches = batches.take(np.lexsort((keys, ptr[:-1] // pool)))
+            shuffled = batches.take(np.lexsort((keys, ptr[:-1] // pool)))
+            batches = Batches(shuffled.positions, shuffled.ptr)  # whose places are those after shuffling
         over = len(batches) % self.world_size
         if self.drop_last:
+            self._refuse_empty(len(batches))
             return Batches(batches.positions, batches.ptr[: len(batches) - over + 1])
-        return Batches(batches.positions, split(batches.ptr, self.world_size - over if over else 0))
+        more = self.world_size - over if over else 0
+        self._refuse_unfillable(len(batches) + more)
+        return Batches(batches.positions, split(batches.ptr, more))
+
+    def _refuse_empty(self, full: int) -> None:
+        """Refuse ``drop_last`` where it leaves the ranks without a batch; one process alone may have none, as in torch.
+
+        Args:
+            full: the number of batches before they are shared.
+        """
+        n, ranks = self.order.n, self.world_size
+        if ranks == 1 or full >= ranks or n == 0:
+            return
+        enough = "smaller batches, fewer ranks or drop_last=False"
+        made = {0: "no full batch", 1: "1 full batch"}.get(full, f"{full} full batches")
+        msg = (
+            f"drop_last=True leaves no batch: {n} graphs make {made} for {ranks} ranks; "
+            f"use {enough if n >= ranks else _fewer_ranks(n)}"
+        )
+        raise InputError(msg)
+
+    def _refuse_unfillable(self, wanted: int) -> None:
+        """Refuse an epoch with fewer graphs than batches, though every rank must have as many batches."""
+        n, ranks = self.order.n, self.world_size
+        if n >= wanted:
+            return
+        # More graphs than ranks, and yet too few: most batches hold one graph, and leaving out the last of them helps.
+        enough = "drop_last=True, larger batches or fewer ranks"
+        msg = (
+            f"{n} graphs cannot fill {wanted} batches, {wanted // ranks} on each of {ranks} ranks; "
+            f"use {enough if n >= ranks else _fewer_ranks(n)}"
+        )
+        raise InputError(msg)
 
     def fingerprint(self) -> dict[str, str | int | None]:
         """All that the batches depend on but rank and epoch, and what the graphs are: to be saved with a position."""
@@ -164,3 +198,7 @@ class Sampling:
         a_batch = min(int(limit) * n // totals[name] for name, limit in self.limits.items())
         # Were all sorted together, a small dataset would have the same batches in every epoch.
         return max(min(POOL * a_batch, n // 4), 1)
+
+
+def _fewer_ranks(n: int) -> str:
+    return f"at most {n} {'rank' if n == 1 else 'ranks'}"

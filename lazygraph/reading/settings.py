@@ -5,17 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Facts", "Settings", "choose", "usable_cpus"]
+__all__ = ["Facts", "Known", "Settings", "choose", "free_shared_memory"]
 
 HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
 MOST_WORKERS = 8
 AHEAD = 4  # batches that are kept ready, in all
 
 
+class Known(Protocol):
+    """What a choice depends on, see :class:`Facts`; what is dear to find out may be found out when it is asked for."""
+
+    @property
+    def cpus(self) -> int: ...  # noqa: D102
+    @property
+    def batch_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def batch_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def compiled(self) -> bool: ...  # noqa: D102
+    @property
+    def transform(self) -> bool: ...  # noqa: D102
+    @property
+    def cuda(self) -> bool: ...  # noqa: D102
+    @property
+    def shared_memory(self) -> int | None: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a choice hangs on.
+    """What a choice depends on.
 
     Args:
         cpus: how many this process may use.
@@ -47,7 +67,7 @@ class Settings:
         persistent_workers: whether the processes live on from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: how processes are started; None for Python's way.
-        batch_bytes: what a batch takes in memory, about.
+        batch_bytes: what the records of a batch may take as they travel; memory of workers is made for as much.
         reasons: a sentence for every choice.
     """
 
@@ -67,8 +87,9 @@ class Settings:
 
 
 def choose(
-    facts: Callable[[], Facts],
+    facts: Callable[[], Known],
     *,
+    batch_bytes: int = 0,
     num_workers: int | None = None,
     threads: int | None = None,
     prefetch_factor: int | None = None,
@@ -79,33 +100,34 @@ def choose(
     """The settings of a loader: what is given is taken, the rest chosen.
 
     Args:
-        facts: called once, for it reads a batch.
-        num_workers: see :class:`Settings`, as the others; None for what is not given.
-        threads: as above.
-        prefetch_factor: as above.
-        persistent_workers: as above.
-        pin_memory: as above.
-        multiprocessing_context: as above.
+        facts: gives what is known, where something must be chosen. What reading a batch costs is asked for only where
+            neither workers nor threads are given.
+        batch_bytes: what the records of a batch may take.
+        num_workers: processes that read; None for what is not given, here and below.
+        threads: threads that read ahead.
+        prefetch_factor: batches that each of them keeps ready.
+        persistent_workers: whether processes live on.
+        pin_memory: whether batches are put into page-locked memory.
+        multiprocessing_context: how processes are started.
 
     Example:
         >>> seen = Facts(4, 0.001, 300_000, compiled=True, transform=False, cuda=False, shared_memory=2**30)
         >>> choose(lambda: seen).num_workers
         0
     """
-    seen = facts()
     reasons = []
     if num_workers is None:
-        num_workers, reason = (0, "threads were asked for") if threads is not None else _workers(seen)
+        num_workers, reason = (0, "threads were asked for") if threads is not None else _workers(facts())
         reasons.append(reason)
     if threads is None:
-        threads = 0 if num_workers or seen.cpus == 1 else 1
-        if seen.cpus == 1 and not num_workers:
+        threads = 0 if num_workers or facts().cpus == 1 else 1
+        if not threads and not num_workers:
             reasons.append("on one CPU nothing is gained by reading ahead")
     if prefetch_factor is None:
         prefetch_factor = max(2, -(-AHEAD // max(num_workers, 1)))
     if pin_memory is None:
-        pin_memory = seen.cuda
-        if seen.cuda:
+        pin_memory = facts().cuda
+        if pin_memory:
             reasons.append("copies to a CUDA device are faster from pinned memory")
     return Settings(
         num_workers=num_workers,
@@ -116,12 +138,12 @@ def choose(
         else persistent_workers and bool(num_workers),
         pin_memory=pin_memory,
         multiprocessing_context=multiprocessing_context if num_workers else None,
-        batch_bytes=seen.batch_bytes,
+        batch_bytes=batch_bytes,
         reasons=tuple(reasons) or ("all was set by the caller",),
     )
 
 
-def _workers(facts: Facts) -> tuple[int, str]:
+def _workers(facts: Known) -> tuple[int, str]:
     """How many worker processes, and why."""
     took = f"a batch takes {1e3 * facts.batch_seconds:.1f} ms"
     if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN:
@@ -137,11 +159,6 @@ def _workers(facts: Facts) -> tuple[int, str]:
             f"{why}, but /dev/shm has {facts.shared_memory >> 20} MiB free and transformed batches need {room >> 20}",
         )
     return workers, f"{why}, so {workers} of {facts.cpus} CPUs read"
-
-
-def usable_cpus() -> int:
-    """The CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_shared_memory() -> int | None:

@@ -18,15 +18,14 @@ from lazygraph import native
 from lazygraph.errors import LazyGraphError
 from lazygraph.format.manifest import MANIFEST
 from lazygraph.format.store import Store
+from lazygraph.machine import cgroup_limits, usable_cpus
 from lazygraph.native.borrowed import functions
 from lazygraph.reading.doctor import DatasetFacts, MachineFacts, Place
-from lazygraph.reading.settings import usable_cpus
 
 __all__ = ["dataset_facts", "file_system_of", "look"]
 
 PACKAGES = ("lazygraph", "torch", "torch-geometric", "numpy", "lmdb", "zstandard", "xxhash", "msgpack", "lightning")
 SAMPLE = 256  # graphs that are read to see how fast that is
-UNLIMITED = 2**60  # bytes; cgroups of version 1 tell "no limit" by a number near 2^63
 
 
 def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str] = "/") -> MachineFacts:
@@ -38,7 +37,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
     """
     base = Path(root)
     soft, hard = _descriptors()
-    cpu_limit, memory_limit = _cgroup(base)
+    cpu_limit, memory_limit = cgroup_limits(base)
     versions: dict[str, str | None] = {"python": platform.python_version()}
     is_dataset = path is not None and (Path(path) / MANIFEST).exists()
     return MachineFacts(
@@ -48,7 +47,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
         borrowed=functions() is not None,
         start_method=multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0],
         cpus=os.cpu_count(),
-        affinity=usable_cpus(),
+        usable_cpus=usable_cpus(base),
         cpu_limit=cpu_limit,
         memory=_memory(),
         memory_limit=memory_limit,
@@ -85,9 +84,9 @@ def dataset_facts(path: Path) -> DatasetFacts:
 def file_system_of(path: Path, mounts: str) -> str | None:
     """The type of the file system that holds a path, by the text of /proc/self/mountinfo; the last mount wins."""
     best, found = -1, None
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):  # the name of a folder may hold U+2028, at which splitlines() breaks
         before, separator, after = line.partition(" - ")
-        fields = before.split()
+        fields = before.split(" ")
         if not separator or len(fields) < 5 or not after:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
@@ -117,34 +116,6 @@ def _why_no_loops() -> str | None:
     if not native.LIBRARY.is_file():
         return f"there is no {native.LIBRARY.name}: no compiler was found when lazygraph was installed"
     return f"{native.LIBRARY} is of another version or for another machine"
-
-
-def _cgroup(root: Path) -> tuple[float | None, int | None]:
-    """CPUs and bytes that this process's control groups allow, the least of all that hold it; versions 1 and 2."""
-    cpus: list[float] = []
-    sizes: list[int] = []
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        for mount in ("", *controllers.split(",")):
-            base = root / "sys/fs/cgroup" / mount
-            # A container sees its own group at the root, whatever /proc says.
-            for part in (Path(), *(Path(group.lstrip("/")), *Path(group.lstrip("/")).parents)):
-                folder = base / part
-                _add_cpus(folder, cpus)
-                for name in ("memory.max", "memory.limit_in_bytes"):
-                    size = (_text(folder / name) or "").strip()
-                    if size.isdecimal() and int(size) < UNLIMITED:
-                        sizes.append(int(size))
-    return min(cpus, default=None), min(sizes, default=None)
-
-
-def _add_cpus(folder: Path, cpus: list[float]) -> None:
-    quota = (_text(folder / "cpu.max") or "").split()
-    if not quota:
-        quota = [(_text(folder / f"cpu.cfs_{name}_us") or "").strip() for name in ("quota", "period")]
-    if len(quota) == 2 and all(number.isdecimal() for number in quota) and int(quota[1]):
-        cpus.append(int(quota[0]) / int(quota[1]))
 
 
 def _descriptors() -> tuple[int | None, int | None]:

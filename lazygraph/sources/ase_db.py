@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.ase_rows import NOT_LABELS, OF_ATOMS
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file
+from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_entry
 from lazygraph.sources.extxyz import take_id
 from lazygraph.sources.objects import storable
 from lazygraph.sources.plain_values import plain
@@ -21,6 +21,8 @@ from lazygraph.sources.units import ASE
 __all__ = ["AseDbSource", "sniff"]
 
 SQLITE = b"SQLite format 3\0"
+# Views and virtual tables have no page of their own.
+STORED = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'systems' AND rootpage > 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ class AseDbSource:
     def scan(self, every: int, spool: Path) -> Scan:  # noqa: ARG002  # nothing to unpack
         """Count the rows, and hash the file."""
         try:
+            file = hash_file(Path(self.path))  # which refuses what is no regular file
             ids = self._ids(0, -1)
-            return Scan(len(ids), tuple(ids[::every]), (hash_file(Path(self.path)),), implied=ASE)
+            return Scan(len(ids), tuple(ids[::every]), (file,), implied=ASE)
         except (OSError, sqlite3.Error) as error:
             msg = f"cannot read {self.path}: {error}; required: an sqlite database written by ASE"
             raise UnreadableInput(msg) from error
@@ -61,21 +64,31 @@ class AseDbSource:
 
         database = connect(self.path, type="db", use_lock_file=False)
         for row_id in self._ids(cut.mark, cut.count):
-            values: dict[str, Any] = {}
-            of_atoms: dict[str, Any] = {}
-            crystal = attempt(_read_row, database, row_id, values, of_atoms)
-            entry_id = str(row_id)
-            if self.id_key is not None:
-                try:
-                    entry_id = take_id(values, self.id_key, entry_id)
-                except UnreadableInput as error:
-                    crystal = error if isinstance(crystal, Crystal) else crystal
-            yield Entry(entry_id, crystal, values, atom_labels=of_atoms)
+            yield read_entry(str(row_id), self._entry, database, row_id)
+
+    def _entry(self, database: Any, row_id: int) -> Entry:
+        values: dict[str, Any] = {}
+        of_atoms: dict[str, Any] = {}
+        crystal = attempt(_read_row, database, row_id, values, of_atoms)
+        entry_id = str(row_id)
+        if self.id_key is not None:
+            try:
+                entry_id = take_id(values, self.id_key, entry_id)
+            except UnreadableInput as error:
+                crystal = error if isinstance(crystal, Crystal) else crystal
+        return Entry(entry_id, crystal, values, atom_labels=of_atoms)
 
     def _ids(self, first: int, limit: int) -> list[int]:
-        """Row ids from one on; a limit of -1 is none."""
+        """Row ids from one on; a limit of -1 is none.
+
+        Raises:
+            UnreadableInput: the rows are made up by a view or a module of sqlite, and may be endless.
+        """
         query = "SELECT id FROM systems WHERE id >= ? ORDER BY id LIMIT ?"
         with closing(sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            if not connection.execute(STORED).fetchone():
+                msg = f"cannot read {self.path}: no table 'systems'; required: an sqlite database written by ASE"
+                raise UnreadableInput(msg)
             return [row_id for (row_id,) in connection.execute(query, (first, limit))]
 
 

@@ -18,16 +18,26 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.ase_rows import entry_of_row
-from lazygraph.sources.base import Cut, Entry, Scan, hash_file
+from lazygraph.sources.base import (
+    MAX_TEXT,
+    Cut,
+    Entry,
+    Scan,
+    hash_file,
+    open_regular,
+    read_entry,
+    readable,
+    require_length,
+    too_long,
+)
 from lazygraph.sources.json_entries import loads
 from lazygraph.sources.lmdb_pages import is_lmdb, values
-from lazygraph.sources.records import broken_entry
 from lazygraph.sources.units import ASE
 from lazygraph.sources.unpack import naming
 
 __all__ = ["AseLmdbSource", "sniff"]
 
-MAX_ROW = 64 << 20  # bytes of JSON that one row may have: about a million atoms
+_LOOKED = 8  # values of which one must be a row
 _BOOKS = frozenset({b"nextid", b"deleted_ids", b"metadata"})  # the database's own keys
 _ROW = np.dtype([("id", "<i8"), ("offset", "<i8"), ("length", "<i8")])
 
@@ -61,8 +71,7 @@ class AseLmdbSource:
         path = Path(self.path)
         with naming(path), _opened(path) as descriptor:
             rows, others = _rows(descriptor)
-            if len(rows):
-                _require_rows(descriptor, rows[0])
+            _require_rows(descriptor, rows[:_LOOKED])
         rows.tofile(spool)
         marks = tuple(range(0, len(rows), every))
         notes = (f"{others} values under keys that are no row numbers are not read",) if others else ()
@@ -71,29 +80,25 @@ class AseLmdbSource:
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the rows of one range."""
         rows = np.fromfile(spool, _ROW, cut.count, offset=cut.start * _ROW.itemsize)
-        name = self.name
+        name = readable(self.name)
         with _opened(Path(self.path)) as descriptor:
             for row in rows:
                 default = f"{name}-{row['id']}"
-                try:
-                    content = loads(_unpacked(descriptor, row))
-                except UnreadableInput as error:
-                    yield broken_entry(default, error)
-                else:
-                    yield entry_of_row(content, default, self.id_key)
+                yield read_entry(default, self._entry, descriptor, row, default)
+
+    def _entry(self, descriptor: int, row: Any, default: str) -> Entry:
+        return entry_of_row(loads(_unpacked(descriptor, row)), default, self.id_key)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        file = open_regular(path)
     except OSError as error:
         msg = f"{path}: {error.strerror}; required: a file that can be read"
         raise UnreadableInput(msg) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with file:
+        yield file.fileno()
 
 
 def _rows(descriptor: int) -> tuple[NDArray[Any], int]:
@@ -108,15 +113,20 @@ def _rows(descriptor: int) -> tuple[NDArray[Any], int]:
     return rows[np.argsort(rows["id"], kind="stable")], others
 
 
-def _require_rows(descriptor: int, row: Any) -> None:
-    """Refuse a file of other values, such as the pickles in the LMDB files of older data sets."""
-    try:
-        content = loads(_unpacked(descriptor, row))
-    except UnreadableInput as error:
-        msg = f"the values of the LMDB file are no rows of ASE ({error}); required: zlib-compressed JSON of ase.db"
-        raise UnreadableInput(msg) from error
-    if not isinstance(content, dict):
-        msg = f"the values of the LMDB file are {type(content).__name__}s; required: rows of ase.db"
+def _require_rows(descriptor: int, rows: NDArray[Any]) -> None:
+    """Refuse a file of which none of these values is a row, such as the LMDB files of older data sets with pickles."""
+    reasons = []
+    for row in rows:
+        try:
+            content = loads(_unpacked(descriptor, row))
+        except UnreadableInput as error:
+            reasons.append(str(error))
+            continue
+        if isinstance(content, dict):
+            return
+        reasons.append(f"one is a {type(content).__name__}")
+    if reasons:
+        msg = f"the values of the LMDB file are no rows of ASE ({reasons[0]}); required: zlib-compressed JSON of ase.db"
         raise UnreadableInput(msg)
 
 
@@ -127,16 +137,16 @@ def _unpacked(descriptor: int, row: Any) -> bytes:
         UnreadableInput: it is cut short, not compressed by zlib, or too long.
     """
     length = int(row["length"])
-    packed = os.pread(descriptor, min(length, MAX_ROW), int(row["offset"]))
+    if length > MAX_TEXT:
+        raise too_long()
+    packed = os.pread(descriptor, length, int(row["offset"]))
     unpacker = zlib.decompressobj()
     try:
-        content = unpacker.decompress(packed, MAX_ROW)
+        content = unpacker.decompress(packed, MAX_TEXT + 1)
     except zlib.error as error:
         msg = f"a value is not compressed by zlib: {error}"
         raise UnreadableInput(msg) from error
-    if unpacker.unconsumed_tail or length > MAX_ROW:
-        msg = f"a row has more than {MAX_ROW >> 20} MiB; required: at most that"
-        raise UnreadableInput(msg)
+    require_length(content)
     if not unpacker.eof:
         msg = "a value breaks off; required: the whole file"
         raise UnreadableInput(msg)

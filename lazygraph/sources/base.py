@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
+from lazygraph.sources.time_limit import one_input
 
 __all__ = [
     "ID_KEYS",
+    "MAX_TEXT",
     "MISSING",
+    "NOT_STORED",
     "NO_LABELS",
     "Cut",
     "Entry",
@@ -33,10 +39,19 @@ __all__ = [
     "attempt",
     "default_id",
     "label_value",
+    "open_regular",
+    "read_entry",
+    "readable",
+    "require_length",
+    "too_long",
 ]
 
 # The keys under which the common data sets keep their ids, in the order in which they are tried.
 ID_KEYS: tuple[str, ...] = ("jid", "material_id", "mptrj_snapshot_id", "alexandria_id")
+NOT_STORED: Mapping[str, bool] = MappingProxyType({"stored": False})
+"""The metadata of a source's field that the JSON form leaves out: ``read`` finds what it held in the spool."""
+MAX_TEXT = 1 << 28
+"""Bytes of the text of one input, 256 MiB: some two million atoms. A longer one is not held, and quarantined."""
 # How the common data sets write a label that is not there (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
 # How tables write truth values (pandas writes "True").
@@ -164,17 +179,61 @@ def attempt(convert: Callable[..., Crystal], *args: Any) -> Crystal | InputError
     """The crystal that ``convert(*args)`` makes, or the error that says why there is none."""
     try:
         return convert(*args)
-    except InputError as error:
-        return error
-    except MemoryError:
-        raise
     except Exception as error:  # noqa: BLE001  # a parser's own failure is a reason to quarantine, whatever its class
-        return UnreadableInput(f"{type(error).__name__}: {error}")
+        return _reason(error)
+
+
+def read_entry(default: str, make: Callable[..., Entry], *args: Any) -> Entry:
+    """The entry that ``make(*args)`` reads in the time that one input may take; whatever happens, there is one.
+
+    Every source reads each of its entries by this function, so that no input ends the work on the others.
+
+    Args:
+        default: the id of an entry of which nothing but its place is known.
+        make: reads one entry.
+        *args: its arguments.
+    """
+    try:
+        with one_input():
+            return make(*args)
+    except Exception as error:  # noqa: BLE001  # MemoryError among them: what it was out of is free again
+        return Entry(default, _reason(error), {})
+
+
+def _reason(error: Exception) -> InputError:
+    return error if isinstance(error, InputError) else UnreadableInput(f"{type(error).__name__}: {error}")
+
+
+def require_length(text: bytes) -> None:
+    """Refuse a text that was cut because it is too long.
+
+    Raises:
+        UnreadableInput: it has more than ``MAX_TEXT`` bytes.
+    """
+    if len(text) > MAX_TEXT:
+        raise too_long()
+
+
+def too_long() -> UnreadableInput:
+    """The error of an input whose text has more than ``MAX_TEXT`` bytes."""
+    return UnreadableInput(
+        f"the text of this input has more than {MAX_TEXT:,} bytes; required: at most so many for one structure"
+    )
 
 
 def default_id(name: str, position: int) -> str:
     """The id of an entry that has none: ``NAME-0000012``."""
-    return f"{name}-{position:07d}"
+    return f"{readable(name)}-{position:07d}"
+
+
+def readable(text: str) -> str:
+    r"""The text with what UTF-8 cannot write in the form in which Python writes it: names of files may hold any bytes.
+
+    Example:
+        >>> readable("\udcc5ngstrom")
+        '\\udcc5ngstrom'
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def label_value(value: Any) -> float:
@@ -209,13 +268,44 @@ def label_value(value: Any) -> float:
             msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
             raise LabelError(msg) from None
     if math.isinf(number):
-        msg = f"found {value!r}; a label must be finite, or empty, na or NaN where it is missing"
-        raise LabelError(msg)
+        raise LabelError("found an infinite number; required: finite ones, or empty, na or NaN for missing ones")
     return number
 
 
 def hash_file(path: Path) -> InputFile:
-    """Name, size and sha256 of one file, read in bounded pieces."""
-    with path.open("rb") as file:
+    """Name, size and sha256 of one regular file, read in bounded pieces."""
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256")
-        return InputFile(path.name, file.tell(), digest.hexdigest())
+        return InputFile(readable(path.name), file.tell(), digest.hexdigest())
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file, or what a link leads to, for reading. A pipe is not waited for, a device is not touched.
+
+    Raises:
+        UnreadableInput: it is no regular file, so that it may be endless, and can be read only once.
+        OSError: it cannot be opened.
+    """
+    _require_regular(path, path.stat().st_mode)
+    # Not to wait, should a pipe have taken its place meanwhile.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        msg = f"{path} is a folder; required: a file"
+        raise UnreadableInput(msg)
+    found = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+    msg = (
+        f"{path} is {found}, which may be endless and is read only once; required: a regular file, or the same on "
+        "standard input: lazygraph-write - -o NAME.lg"
+    )
+    raise UnreadableInput(msg)

@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, default_id
+from lazygraph.sources.base import ID_KEYS, Cut, Entry, Scan, default_id, read_entry, require_length
 from lazygraph.sources.dialect import DELIMITERS, cells_of, decimal_comma, delimiter_of, with_points
 from lazygraph.sources.facts import recall, remember
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, place_of
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.structure_keys import FIRST, StructurePlace
+from lazygraph.sources.structure_keys import FirstTexts, StructurePlace
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
 
 __all__ = ["CsvSource", "sniff"]
 
+ID_NAMES = frozenset((*ID_KEYS, "id"))
 _ROWS_SEEN = 16  # rows in which sniff looks for a structure
 
 
@@ -86,19 +87,19 @@ class CsvSource:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""
         path = Path(self.path)
         intake = Intake(path, spool)
-        first: list[bytes] = []
+        first = FirstTexts()
 
         def offsets(table: Iterator[tuple[int, bytes]]) -> Iterator[int]:
             for offset, text in table:
-                if len(first) < FIRST:
-                    first.append(text)
+                first.see(text)
                 yield offset
 
         with naming(path):
             table = rows(intake, quoted=True)
             _, head = next(table, (0, b""))
             count, marks = marked(offsets(table), every)
-            notes = self._look(head, first, spool)
+            require_length(head)
+            notes = self._look(head, first.texts, spool)
         return Scan(count, marks, (intake.file,), notes)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
@@ -109,7 +110,8 @@ class CsvSource:
         with body(Path(self.path), spool).open("rb") as file:
             file.seek(cut.mark)
             for position, (_, text) in enumerate(islice(rows(pieces(file), quoted=True), cut.count), cut.start):
-                yield self._entry(text, written, default_id(name, position))
+                default = default_id(name, position)
+                yield read_entry(default, self._entry, text, written, default)
 
     def _look(self, head: bytes, first: list[bytes], spool: Path) -> tuple[str, ...]:
         """Find out how the table is written and where its structures stand, keep it, and tell what the report needs."""
@@ -121,8 +123,12 @@ class CsvSource:
         header = _header(head, delimiter)
         records = [dict(zip(header, row, strict=True)) for row in _whole_rows(first, header, delimiter)]
         found = look_at_records(self.id_key, self.options)([_named(r) for r in records] or [dict.fromkeys(header)])
+        ids = ID_NAMES if self.id_key is None else {self.id_key}
         comma = decimal_comma(
-            cell for record in records for cell in record.values() if "\n" not in cell and len(cell) < 40
+            cell
+            for record in records
+            for name, cell in record.items()
+            if name not in ids and "\n" not in cell and len(cell) < 40
         )
         remember(spool, {**found.facts, "delimiter": delimiter, "header": header, "comma": comma is not None})
         notes = list(found.notes)
@@ -134,6 +140,7 @@ class CsvSource:
         return tuple(notes)
 
     def _entry(self, text: bytes, written: _Written, default: str) -> Entry:
+        require_length(text)
         header = written.header
         try:
             cells = cells_of(text.decode().removesuffix("\r"), written.delimiter)

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, UnreadableInput
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
-from lazygraph.sources.base import Cut, Entry, Label, Scan, attempt, default_id, hash_file
+from lazygraph.sources.base import (
+    NOT_STORED,
+    Cut,
+    Entry,
+    InputFile,
+    Label,
+    Scan,
+    attempt,
+    default_id,
+    hash_file,
+    read_entry,
+)
 
-__all__ = ["DatasetSource", "is_dataset"]
+__all__ = ["DatasetSource", "is_dataset", "is_open_dataset"]
 
 # What makes a record a crystal (docs/format.md, Crystals); every other field with a row an atom is a label.
 CRYSTAL = ("numbers", "lattice", "pbc", "frac_coords")
@@ -23,27 +39,71 @@ NOT_NEEDED = ("formula", "id_order")
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """The graphs of a dataset that was made from structures, in order, edges left out.
+    """The graphs of a dataset that was made from structures, or some of them, in order, edges left out.
 
-    Crystals and labels have the bits that the dataset was given, and its labels keep level, shape and unit. A record
-    that is damaged is a bad entry; what was quarantined when the dataset was made is not in it.
+    Crystals and labels have the bits that the dataset was given, and its labels keep level, shape and unit; its graphs
+    keep their splits. A record that is damaged is a bad entry; what was quarantined when the dataset was made is not in
+    it.
 
-    Holds a path only: picklable, safe in any process. ``scan`` leaves the manifest's sha256 in the spool, and each
-    ``read`` opens the dataset anew and refuses another state of it. Opening costs one pass over the columns (about
-    0.1 ms per 1,000 graphs), a crystal about 60 us.
+    Holds a path, and the rows where it is a part: picklable, safe in any process. ``scan`` leaves the manifest's sha256
+    and the rows in the spool, and each ``read`` opens the dataset again and refuses another state of it. Opening costs
+    one pass over the columns (about 0.1 ms per 1,000 graphs), a crystal about 60 us.
 
     Args:
         path: the dataset directory.
+        rows: (N,) int64, the graphs that are wanted, in this order; None for all. Only the process that was given them
+            can scan: later ``read`` finds them in the spool.
+        wanted: the recipe with which the graphs were looked at, where it is not that of the dataset.
+        opened: the manifest of the dataset when the rows were chosen.
     """
 
     kind: ClassVar[str] = "lazygraph"
 
     path: str
+    rows: NDArray[np.int64] | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
+    wanted: Mapping[str, Any] | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
+    opened: Manifest | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
+
+    @classmethod
+    def of(cls, dataset: Any) -> DatasetSource:
+        """The graphs of an open ``LazyGraphDataset``, or of a part of one.
+
+        Raises:
+            InputError: it has a transform, which cannot be applied to a crystal that is made a graph again.
+        """
+        if dataset.transform is not None:
+            msg = (
+                f"{dataset!r} has a transform; required: none, because graphs are made again from the stored crystals. "
+                f"Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
+            )
+            raise InputError(msg)
+        rows = dataset.indices()
+        whole = isinstance(rows, range) and rows == range(dataset.manifest.graphs)
+        spec = dataset.spec
+        return cls(
+            os.path.abspath(dataset.path),  # noqa: PTH100  # Path.absolute keeps ".."
+            None if whole else np.array(rows, dtype=np.int64),
+            None if spec is None else spec.to_json(),
+            dataset.manifest,
+        )
 
     @property
     def name(self) -> str:
         """The directory's name without ``.lg``."""
         return Path(self.path).name.removesuffix(".lg")
+
+    def recipe(self) -> Mapping[str, Any] | None:
+        """The recipe of the graphs; None where they came ready-made.
+
+        Raises:
+            UnreadableInput: there is no dataset.
+        """
+        if self.opened is not None:
+            return self.wanted
+        try:
+            return Manifest.load(Path(self.path)).recipe
+        except (LazyGraphError, OSError) as error:
+            raise UnreadableInput(str(error)) from error
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Check the columns and hash the manifest, which holds the hashes of all other files; no record is read."""
@@ -53,16 +113,25 @@ class DatasetSource:
         if manifest.recipe is None or not set(CRYSTAL) <= set(manifest.schema.names):
             msg = f"{folder} holds graphs that came ready-made, and no crystals; required: one made from structures"
             raise UnreadableInput(msg)
+        if self.opened is not None and self.opened != manifest:
+            msg = f"{folder} was changed since it was opened; open it again, and choose its graphs again"
+            raise UnreadableInput(msg)
         file = hash_file(folder / MANIFEST)
-        spool.write_text(file.sha256)
-        lost = 0 if manifest.quarantine is None else manifest.quarantine.count
-        return Scan(
-            len(store),
-            tuple(range(0, len(store), every)),
-            (file._replace(name=f"{folder.name}/{MANIFEST}"),),
-            (f"{lost} inputs were quarantined when {folder.name} was made, and are not in it",) if lost else (),
-            (*_graph_labels(manifest), *_atom_labels(manifest)),
-        )
+        files, notes = [file._replace(name=f"{folder.name}/{MANIFEST}")], []
+        chosen = b""
+        if self.rows is not None:
+            chosen = self.rows.astype("<i8").tobytes()
+            files.append(InputFile(f"{folder.name}/rows", len(chosen), hashlib.sha256(chosen).hexdigest()))
+            notes.append(f"{len(self.rows)} of the {len(store)} graphs of {folder.name} were chosen")
+        spool.write_bytes(file.sha256.encode() + (b"" if self.rows is None else b"\n" + chosen))
+        if manifest.quarantine is not None:
+            lost = manifest.quarantine.count
+            notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
+        if manifest.user:
+            notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
+        entries = len(store) if self.rows is None else len(self.rows)
+        labels = (*_graph_labels(manifest), *_atom_labels(manifest))
+        return Scan(entries, tuple(range(0, entries, every)), tuple(files), tuple(notes), labels)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one range.
@@ -71,30 +140,60 @@ class DatasetSource:
             UnreadableInput: the dataset is not the one that was scanned.
         """
         store = _open(Path(self.path))
-        if hash_file(store.path / MANIFEST).sha256 != spool.read_text():
+        scanned, rows = _scanned(spool, cut)
+        if hash_file(store.path / MANIFEST).sha256 != scanned:
             msg = f"{store.path} was changed since it was planned to make graphs from it; required: what it was then"
             raise UnreadableInput(msg)
+        crystals = _Crystals(store, self.name)
+        for row in rows:
+            yield read_entry(default_id(self.name, row), crystals.entry, row)
+
+
+class _Crystals:
+    """The entries of an open dataset by row."""
+
+    def __init__(self, store: Store, name: str) -> None:
         manifest = store.manifest
-        columns = {label.name: store.column(label.name) for label in _graph_labels(manifest)}
-        atoms = [label.name for label in _atom_labels(manifest)]
+        self._store, self._name = store, name
+        self._columns = {label.name: store.column(label.name) for label in _graph_labels(manifest)}
+        self._atoms = [label.name for label in _atom_labels(manifest)]
         split = manifest.columns.get("split")
-        splits = dict(enumerate(split.categories or ())) if split else {}
-        for row in range(cut.start, cut.start + cut.count):
-            entry_id = default_id(self.name, row)
-            labels = {name: column[row] for name, column in columns.items()}
-            crystal: Crystal | InputError
-            of_atoms: dict[str, Any] = {}
-            try:
-                entry_id = store.graph_id(row)
-                arrays = store.arrays(row)
-            except CorruptDataset as error:
-                # Where the dataset lies is no part of the reason, which goes into the new dataset.
-                crystal = UnreadableInput(str(error).replace(str(store.path), store.path.name))
-            else:
-                crystal = attempt(_crystal, arrays)
-                of_atoms = {name: arrays[name] for name in atoms}
-            in_split = splits.get(int(store.column("split")[row])) if split else None
-            yield Entry(entry_id, crystal, labels, in_split, atom_labels=of_atoms)
+        self._split = None if split is None else store.column("split")
+        self._splits = {} if split is None else dict(enumerate(split.categories or ()))
+
+    def entry(self, row: int) -> Entry:
+        """One row; a record that is damaged is the reason of an entry without a crystal."""
+        entry_id = default_id(self._name, row)
+        labels = {name: column[row] for name, column in self._columns.items()}
+        of_atoms: dict[str, Any] = {}
+        crystal: Crystal | InputError
+        try:
+            entry_id = self._store.graph_id(row)
+            arrays = self._store.arrays(row)
+        except CorruptDataset as error:
+            # Where the dataset lies is no part of the reason, which goes into the new dataset.
+            crystal = UnreadableInput(str(error).replace(str(self._store.path), self._store.path.name))
+        else:
+            crystal = attempt(_crystal, arrays)
+            of_atoms = {name: arrays[name] for name in self._atoms}
+        split = None if self._split is None else self._splits.get(int(self._split[row]))
+        return Entry(entry_id, crystal, labels, split, atom_labels=of_atoms)
+
+
+def _scanned(spool: Path, cut: Cut) -> tuple[str, Sequence[int]]:
+    """The sha256 of the manifest that was scanned, and the rows of one range."""
+    with spool.open("rb") as file:
+        digest = file.read(64).decode()
+        if not file.read(1):
+            return digest, range(cut.start, cut.start + cut.count)
+        file.seek(8 * cut.start, os.SEEK_CUR)
+        rows: list[int] = np.frombuffer(file.read(8 * cut.count), "<i8").tolist()
+        return digest, rows
+
+
+def is_open_dataset(value: Any) -> bool:
+    """Whether an object is a ``LazyGraphDataset``, told without importing torch."""
+    return all(hasattr(type(value), name) for name in ("content_id", "indices", "manifest", "spec"))
 
 
 def is_dataset(path: Path) -> bool:

@@ -32,7 +32,7 @@ from lazygraph.sources import (
     xdatcar,
 )
 from lazygraph.sources.base import Source
-from lazygraph.sources.dataset import DatasetSource, is_dataset
+from lazygraph.sources.dataset import DatasetSource, is_dataset, is_open_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
@@ -95,8 +95,9 @@ def open_sources(
     structure that follow one another are one source. Nothing but the first 64 KiB of a file is read here.
 
     Args:
-        inputs: a path, a glob pattern, ``prototypes:N?seed=S``, or several of these; or a structure, an iterable of
-            structures, or a mapping of ids to structures (see :class:`~lazygraph.sources.python.PythonSource`).
+        inputs: a path, a glob pattern, ``prototypes:N?seed=S``, a ``LazyGraphDataset`` or a part of one, or several of
+            these; or a structure, an iterable of structures, or a mapping of ids to structures (see
+            :class:`~lazygraph.sources.python.PythonSource`).
         format: one of ``FORMATS``, for all inputs, in place of what their content says.
         id_key: the name under which the inputs hold their ids.
         options: how the inputs are read.
@@ -112,19 +113,19 @@ def open_sources(
     if format is not None and format not in FORMATS:
         msg = f"found the format {format!r}; required: one of {', '.join(FORMATS)}"
         raise InputError(msg)
-    paths, structures = _paths_or_structures(inputs)
-    if paths is None:
+    places, structures = _places_or_structures(inputs)
+    if places is None:
         if format is not None:
             msg = f"found the format {format!r} for Python objects; required: none, a format is for files"
             raise InputError(msg)
         return [PythonSource(structures, id_key=id_key, options=options)]
-    found = [pair for path in paths for pair in _kinds(path, format)]
+    found = [pair for place in places for pair in _kinds(place, format)]
     if not found:
         raise UnreadableInput("found an empty list of inputs; required: at least one path or structure")
     sources: list[Source] = []
     for source, pairs in groupby(found, key=itemgetter(0)):
-        named = [path for _, path in pairs]
-        groups = [tuple(named)] if source is FilesSource else [(path,) for path in named]
+        named = [place for _, place in pairs]
+        groups = [tuple(named)] if source is FilesSource else [(place,) for place in named]
         sources += [_make(source, group, id_key, options) for group in groups]
     return sources
 
@@ -166,13 +167,13 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
 
 
 def _fields(source: type[Any]) -> list[str]:
-    return [field.name for field in fields(source) if field.name != "items"]
+    return [field.name for field in fields(source) if field.metadata.get("stored", True)]
 
 
-def _paths_or_structures(inputs: Any) -> tuple[list[str] | None, Iterable[Any]]:
-    """The inputs as a list of paths, or ``None`` and an iterable of structures."""
-    if isinstance(inputs, PATH):
-        return [os.fspath(inputs)], ()
+def _places_or_structures(inputs: Any) -> tuple[list[Any] | None, Iterable[Any]]:
+    """The inputs as a list of paths and open datasets, or ``None`` and an iterable of structures."""
+    if _is_place(inputs):
+        return [inputs], ()
     if isinstance(inputs, Mapping):
         one = holds_structure(dict(inputs)) or any(key in inputs for key in USUAL_NAMES)
         return None, [inputs] if one else inputs
@@ -184,18 +185,29 @@ def _paths_or_structures(inputs: Any) -> tuple[list[str] | None, Iterable[Any]]:
     # A generator can be asked for its first item once only.
     iterator = iter(inputs)
     first = list(islice(iterator, 1))
-    if first and not isinstance(first[0], PATH):
+    if first and not _is_place(first[0]):
         return None, chain(first, iterator)
-    paths = [*first, *iterator]
-    strange = next((item for item in paths if not isinstance(item, PATH)), None)
+    places = [*first, *iterator]
+    strange = next((item for item in places if not _is_place(item)), None)
     if strange is not None:
-        msg = f"found {type(strange).__name__} among paths; required: only paths, or only structures"
+        msg = f"found {type(strange).__name__} among paths; required: only paths and datasets, or only structures"
         raise InputError(msg)
-    return [os.fspath(path) for path in paths], ()
+    return places, ()
 
 
-def _kinds(path: str, format: str | None) -> Iterator[tuple[type[Any], str]]:  # noqa: A002
-    """The class of source for one path, and the path itself; for each match of a pattern that mixes kinds."""
+def _is_place(value: Any) -> bool:
+    return isinstance(value, PATH) or is_open_dataset(value)
+
+
+def _kinds(place: Any, format: str | None) -> Iterator[tuple[type[Any], Any]]:  # noqa: A002
+    """The class of source for one path or open dataset, and itself; for each match of a pattern that mixes kinds."""
+    if not isinstance(place, PATH):
+        if format not in (None, DatasetSource.kind):
+            msg = f"found the format {format!r} for {place!r}; required: {DatasetSource.kind!r}, or none"
+            raise InputError(msg)
+        yield DatasetSource, place
+        return
+    path = os.fspath(place)
     if is_uri(path):
         yield PrototypesSource, path
         return
@@ -251,13 +263,14 @@ def _kind_of_file(path: Path) -> type[Any]:
     raise UnreadableInput(msg)
 
 
-def _make(source: type[Any], paths: tuple[str, ...], id_key: str | None, options: SourceOptions) -> Source:
+def _make(source: type[Any], places: tuple[Any, ...], id_key: str | None, options: SourceOptions) -> Source:
     names = _fields(source)
     if id_key is not None and "id_key" not in names:
-        msg = f"found the id key {id_key!r} for {paths[0]}; required: none, {source.kind} inputs have no keys"
+        msg = f"found the id key {id_key!r} for {places[0]}; required: none, {source.kind} inputs have no keys"
         raise InputError(msg)
+    if not isinstance(places[0], str):
+        return DatasetSource.of(places[0])
     chosen = {"id_key": id_key, "options": options}
-    made: Source = source(
-        paths if source is FilesSource else paths[0], **{name: value for name, value in chosen.items() if name in names}
-    )
+    taken = {name: value for name, value in chosen.items() if name in names}
+    made: Source = source(places if source is FilesSource else places[0], **taken)
     return made

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import ATOMIC_NUMBERS, Crystal, symbols_to_numbers
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import ID_KEYS, Cut, Entry, Scan, attempt, default_id
+from lazygraph.sources.base import ID_KEYS, MAX_TEXT, Cut, Entry, Scan, attempt, default_id, read_entry, too_long
 from lazygraph.sources.extxyz_comment import parse_comment, take_cell
 from lazygraph.sources.records import id_text
 from lazygraph.sources.units import EXTXYZ
@@ -29,10 +29,12 @@ from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming
 __all__ = ["ExtxyzSource", "sniff", "take_id"]
 
 DIGITS = 12  # of a count of atoms; more are no count
+COUNT_LINE = 1000  # bytes of the line that holds it
 PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(?i:Lattice|Properties)\s*=")
 MARK = "\x00"  # a word that no line has
+MOST_KEPT = 1000  # characters of properties whose layout is kept
 OF_NUMBERS = b"0123456789+-.eE,"
 TRUTH = {"T": True, "F": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
 
@@ -75,9 +77,12 @@ class ExtxyzSource:
             name = self.name
             frames = _read_frames(file)
             for position, frame in enumerate(islice(frames, cut.count), cut.start):
-                yield self._entry(frame, default_id(name, position))
+                default = default_id(name, position)
+                yield read_entry(default, self._entry, frame, default)
 
-    def _entry(self, frame: _Frame, default: str) -> Entry:
+    def _entry(self, frame: _Frame | None, default: str) -> Entry:
+        if frame is None:
+            raise too_long()
         info: dict[str, Any] = {}
         columns: dict[str, Any] = {}
         crystal = attempt(_parse, frame, info, columns)
@@ -115,38 +120,45 @@ def take_id(values: dict[str, Any], id_key: str | None, default: str) -> str:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
-    """The byte offset of every frame; only the lines with counts are looked at."""
-    before = skip = 0  # before: lines ahead of this piece; skip: lines of it that belong to the last frame
-    for base, piece, ends in _whole_lines(chunks):
-        line = skip
-        while line < len(ends):
-            start = ends[line - 1] + 1 if line else 0
-            text = piece[start : ends[line]].strip()
-            if not text:
-                line += 1  # blank lines may stand between frames and at the end
-                continue
-            if not text.isdigit() or len(text) > DIGITS:
-                msg = f"line {before + line + 1} is {text[:40]!r}; required: the number of atoms of the next frame"
-                raise UnreadableInput(msg)
-            yield base + start
-            line += int(text) + 2
-        skip = line - len(ends)
-        before += len(ends)
-
-
-def _whole_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, list[int]]]:
-    """The same bytes in pieces that end where a line ends: offset, bytes, and where each line ends."""
-    base, rest = 0, b""
+    """The byte offset of every frame; only the lines with counts are looked at, and no line is held whole."""
+    lines = skip = offset = 0  # lines ended so far; lines that belong to the last frame; where this piece begins
+    start, head = 0, b""  # of the line that has not ended yet: its offset, and how it begins
     for chunk in chunks:
-        piece = rest + chunk
-        ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n")).tolist()
-        if ends:
-            yield base, piece, ends
-            base += ends[-1] + 1
-            piece = piece[ends[-1] + 1 :]
-        rest = piece
-    if rest:
-        yield base, rest, [len(rest)]
+        ends = np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")).tolist()
+        line = begin = 0
+        while True:
+            if skip:
+                passed = min(skip, len(ends) - line)
+                if passed:
+                    line, lines, skip = line + passed, lines + passed, skip - passed
+                    begin = ends[line - 1] + 1
+                    start, head = offset + begin, b""
+                if skip:
+                    break
+            end = ends[line] if line < len(ends) else len(chunk)
+            head += chunk[begin : min(end, begin + COUNT_LINE - len(head))]
+            if line == len(ends):
+                break
+            line, begin = line + 1, end + 1
+            lines += 1
+            if (n_atoms := _count(head, lines)) is not None:
+                yield start
+                skip = n_atoms + 1
+            start, head = offset + begin, b""
+        offset += len(chunk)
+    if not skip and _count(head, lines + 1) is not None:
+        yield start
+
+
+def _count(line: bytes, number: int) -> int | None:
+    """The number of atoms that a line says; None for a blank one, which may stand between frames and at the end."""
+    text = line.strip()
+    if not text and len(line) < COUNT_LINE:
+        return None
+    if not text.isdigit() or len(text) > DIGITS:
+        msg = f"line {number} is {text[:40]!r}; required: the number of atoms of the next frame"
+        raise UnreadableInput(msg)
+    return int(text)
 
 
 class _Frame(NamedTuple):
@@ -155,13 +167,13 @@ class _Frame(NamedTuple):
     n_atoms: int
     n_lines: int
     """How many lines there are after the count; one more than atoms, or less where the file ends."""
-    comment: str
-    atoms: str
+    comment: bytes
+    atoms: bytes
     """The lines of the atoms."""
 
 
-def _read_frames(file: BinaryIO) -> Iterator[_Frame]:
-    """The frames from where the file stands."""
+def _read_frames(file: BinaryIO) -> Iterator[_Frame | None]:
+    """The frames from where the file stands; None for one that is too long, which is not held."""
     data, ends, line = b"", list[int](), 0  # ends: where each whole line of data ends; line: the number of the next one
     while True:
         count = b""
@@ -179,29 +191,33 @@ def _read_frames(file: BinaryIO) -> Iterator[_Frame]:
         while len(ends) - line <= n_atoms:
             before = len(ends) - line
             data, ends, line = _with_more(file, data, ends, line)
-            if len(ends) == before:
+            if len(data) > MAX_TEXT or len(ends) == before:
                 break
         last = min(line + n_atoms + 1, len(ends))
         begin = ends[line - 1] + 1 if line else 0
+        if last <= line + n_atoms and len(data) > MAX_TEXT:
+            data, ends, line = _after_lines(file, n_atoms + 1 - (last - line)), [], 0
+            yield None
+            continue
         comment, atoms = (ends[line] if last > line else begin), (ends[last - 1] if last > line else begin)
-        yield _Frame(n_atoms, last - line, _text(data[begin:comment]), _text(data[comment + 1 : atoms]))
+        frame = _Frame(n_atoms, last - line, data[begin:comment], data[comment + 1 : atoms])
+        yield frame if atoms - begin <= MAX_TEXT else None
         line = last
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
 
 
 def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple[bytes, list[int], int]:
     """The lines from a line on, and at least one more where the file has one; and 0, its number.
 
-    Reads 1 MiB or as much as is held already, so that a long frame is not copied again and again.
+    Reads 1 MiB or as much as is held already, so that a long frame is not copied again and again. A line that does not
+    end within ``MAX_TEXT`` bytes is not read to its end.
     """
     parts = [data[ends[line - 1] + 1 :] if line else data]
-    size = max(PIECE, len(parts[0]))
+    held = len(parts[0])
+    size = min(max(PIECE, held), MAX_TEXT)
     while more := file.read(size):
         parts.append(more)
-        if b"\n" in more:
+        held += len(more)
+        if b"\n" in more or held > MAX_TEXT:
             break
     data = b"".join(parts)
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")).tolist()
@@ -210,15 +226,25 @@ def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple
     return data, ends, 0
 
 
+def _after_lines(file: BinaryIO, n: int) -> bytes:
+    """Read on until so many lines have ended, or the file has; what was read beyond them."""
+    while piece := file.read(PIECE):
+        ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n"))
+        if len(ends) >= n:
+            return piece[ends[n - 1] + 1 :]
+        n -= len(ends)
+    return b""
+
+
 def _parse(frame: _Frame, info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
     """The crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
     n_atoms = frame.n_atoms
     if frame.n_lines != n_atoms + 1:
         msg = f"the file ends after {frame.n_lines} lines of this frame; required: a comment and {n_atoms} atoms"
         raise UnreadableInput(msg)
-    info.update(parse_comment(frame.comment))
+    info.update(parse_comment(frame.comment.decode("utf-8", "replace")))
     lattice, pbc, properties = take_cell(info)
-    columns.update(_columns(frame.atoms, n_atoms, properties))
+    columns.update(_columns(frame.atoms.decode("utf-8", "replace"), n_atoms, properties))
     if "pos" not in columns or ("species" not in columns and "Z" not in columns):
         msg = f"found Properties={properties}; required: pos, and species or Z"
         raise UnreadableInput(msg)
@@ -273,7 +299,7 @@ def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
 
 def _columns(text: str, n_atoms: int, properties: str) -> dict[str, Any]:
     """Per-atom arrays: (N,) or (N, width) numbers or truth values; texts as a list."""
-    columns, total = _layout(properties)
+    columns, total = _layout(properties) if len(properties) <= MOST_KEPT else _layout.__wrapped__(properties)
     # All lines at once, with a mark between them: each must have exactly as many words as the properties say.
     words = text.replace("\n", f" {MARK} ").split()
     if n_atoms:

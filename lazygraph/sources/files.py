@@ -1,4 +1,4 @@
-"""CIF and POSCAR files, one structure each, given as paths, folders and glob patterns."""
+"""CIF and POSCAR files, given as paths, folders and glob patterns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,21 @@ from typing import Any, ClassVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import cif, poscar
-from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, hash_file
+from lazygraph.sources.base import (
+    MAX_TEXT,
+    Cut,
+    Entry,
+    InputFile,
+    Remark,
+    Scan,
+    attempt,
+    hash_file,
+    read_entry,
+    readable,
+    require_length,
+)
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
-from lazygraph.sources.unpack import HEAD, Intake
+from lazygraph.sources.unpack import HEAD, Intake, is_packed, whole
 
 __all__ = [
     "FilesSource",
@@ -27,6 +39,7 @@ __all__ = [
     "read_lines",
     "read_structure",
     "structure_id",
+    "summary",
     "walk",
     "write_lines",
 ]
@@ -38,10 +51,13 @@ NAMED = 1000  # a manifest lists at most this many files by name; more are one d
 
 @dataclass(frozen=True, slots=True)
 class FilesSource:
-    """One entry per file; the id is the file's stem, or the folder's name for a bare ``POSCAR`` or ``CONTCAR``.
+    """One entry per structure; the id is the file's stem, or the folder's name for a bare ``POSCAR`` or ``CONTCAR``.
 
-    Holds paths only: picklable, safe in any thread or process. ``scan`` expands them once and lists the files in the
-    spool, so that all workers see the same list; it reads every file once to hash it.
+    Each data block of a CIF that lists atoms is a structure. Where a file has several, the id is ``STEM-BLOCK``.
+    Data blocks without atoms beside them (``data_global``) are counted in a note.
+
+    Holds paths only: picklable, safe in any thread or process. ``scan`` expands them once and lists the structures in
+    the spool, so that all workers see the same list; it reads every file once to hash it.
 
     Args:
         paths: files of any name, folders (walked; files with the name of a CIF or POSCAR count) and glob patterns.
@@ -64,29 +80,94 @@ class FilesSource:
         return place.resolve().name
 
     def scan(self, every: int, spool: Path) -> Scan:
-        """List the files in the spool and hash them."""
-        files = [file for path in self.paths for file in expand(path)]
-        count, marks = write_lines(spool, map(str, files), every)
-        hashed, notes = hash_files(files)
+        """List the structures in the spool, and hash the files."""
+        found = _Found()
+        count, marks = write_lines(spool, found.structures(file for path in self.paths for file in expand(path)), every)
+        hashed, notes = summary(found.hashed, found.unreadable)
+        if found.beside:
+            first = ", ".join(found.beside[:3]) + (", ..." if len(found.beside) > 3 else "")
+            notes += (f"{found.n_beside} data blocks of CIFs list no atoms and were left out: {first}",)
         return Scan(count, marks, hashed, notes)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
-        """Yield one entry per file."""
-        for line in read_lines(spool, cut):
-            path = Path(line)
-            remarks: list[Remark] = []
-            crystal = attempt(read_structure, path, self.options, remarks)
-            yield Entry(structure_id(path), crystal, {}, remarks=tuple(remarks))
+        """Yield one entry per structure."""
+        held: dict[Path, bytes] = {}  # the bytes of the last packed file with several structures
+        for line, name, *place in read_lines(spool, cut):
+            yield read_entry(name, self._entry, Path(line), name, place, held)
+
+    def _entry(self, path: Path, name: str, place: list[int], held: dict[Path, bytes]) -> Entry:
+        remarks: list[Remark] = []
+        crystal = attempt(_read, path, place, held, self.options, remarks)
+        return Entry(name, crystal, {}, remarks=tuple(remarks))
+
+
+class _Found:
+    """What one pass over files finds: the structures in each, and what the report has to tell."""
+
+    def __init__(self) -> None:
+        self.hashed: list[InputFile] = []
+        self.unreadable: list[Path] = []
+        self.beside: list[str] = []
+        """The first data blocks without atoms."""
+        self.n_beside = 0
+
+    def structures(self, files: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
+        """Path and id of each structure, and its first and last byte where the file holds more than it."""
+        for file in files:
+            name = structure_id(file)
+            try:
+                blocks, beside = self._blocks(file)
+            except (OSError, UnreadableInput):  # the entry of this file says why, when its turn comes
+                self.unreadable.append(file)
+                blocks, beside = [], []
+            if not blocks or (len(blocks) == 1 and not beside):
+                yield str(file), name
+                continue
+            self.n_beside += len(beside)
+            self.beside += [f"{block.name} of {file.name}" for block in beside[: NAMED - len(self.beside)]]
+            for block in blocks:
+                own = f"{name}-{block.name}" if len(blocks) > 1 else name
+                yield str(file), own, block.begin, block.end
+
+    def _blocks(self, file: Path) -> tuple[list[cif.Block], list[cif.Block]]:
+        """The data blocks of a CIF that list atoms and those that do not; nothing for a POSCAR or a single block."""
+        intake = Intake(file)
+        pieces = iter(intake)
+        head = next(pieces, b"")
+        several = cif.sniff(head[:HEAD]) and head.lower().count(b"data_") > 1
+        for _ in pieces:
+            several = cif.sniff(head[:HEAD])
+        self.hashed.append(intake.file)
+        return cif.data_blocks(Intake(file)) if several else ([], [])
+
+
+def _read(
+    path: Path, place: list[int], held: dict[Path, bytes], options: SourceOptions, remarks: list[Remark]
+) -> Crystal:
+    if not place:
+        return read_structure(path, options, remarks)
+    begin, end = place
+    if is_packed(path):
+        if path not in held:
+            held.clear()
+            held[path] = whole(Intake(path))
+        data = held[path][begin:end]
+    else:
+        with path.open("rb") as file:
+            file.seek(begin)
+            data = file.read(min(end - begin, MAX_TEXT + 1))
+    require_length(data)
+    return cif.parse_cif(data.decode("utf-8", "replace"), options.cif_formula, remarks)
 
 
 def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) -> Crystal:
     """The crystal of one CIF or POSCAR file, recognised by its text.
 
     Raises:
-        UnreadableInput: it is neither, or cannot be parsed.
+        UnreadableInput: it is neither, cannot be parsed, or holds several structures.
         StructureError: its structure is not a crystal without disorder.
     """
-    data = b"".join(Intake(path))
+    data = whole(Intake(path))
     head, text = data[:HEAD], data.decode("utf-8", "replace")
     if cif.sniff(head):
         return cif.parse_cif(text, options.cif_formula, remarks)
@@ -136,15 +217,18 @@ def expand(path: str) -> list[Path]:
         msg = f"the folder {path} holds no CIF or POSCAR; required: files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*"
         raise UnreadableInput(msg)
     matches = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob refuses absolute patterns
-    if found := sorted(file for match in matches if (file := Path(match)).is_file()):
+    if found := sorted(file for match in matches if not (file := Path(match)).is_dir()):
         return found
     msg = f"nothing is at {path}; required: a file, a folder, or a pattern that matches files"
     raise UnreadableInput(msg)
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are."""
-    return (path for path in folder.rglob("*") if is_structure_name(path) and path.is_file())
+    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are.
+
+    Pipes, devices and links that lead nowhere are among them: their entries say what is wrong.
+    """
+    return (path for path in folder.rglob("*") if is_structure_name(path) and not path.is_dir())
 
 
 def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str, ...]]:
@@ -153,8 +237,13 @@ def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str,
     for file in files:
         try:
             hashed.append(hash_file(file))
-        except OSError:  # the entry of this file says why, when its turn comes
+        except (OSError, UnreadableInput):  # the entry of this file says why, when its turn comes
             unreadable.append(file)
+    return summary(hashed, unreadable)
+
+
+def summary(hashed: Sequence[InputFile], unreadable: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str, ...]]:
+    """The files as the manifest lists them, beyond 1,000 as one digest, and a note on those that cannot be read."""
     notes = (f"{len(unreadable)} files cannot be read: {named(unreadable)}",) if unreadable else ()
     if len(hashed) <= NAMED:
         return tuple(hashed), notes
@@ -165,7 +254,7 @@ def hash_files(files: Sequence[Path]) -> tuple[tuple[InputFile, ...], tuple[str,
 
 def named(files: Sequence[Path]) -> str:
     """The first few names of many files."""
-    return ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    return ", ".join(readable(file.name) for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 
 def write_lines(spool: Path, items: Iterable[Any], every: int) -> tuple[int, tuple[int, ...]]:

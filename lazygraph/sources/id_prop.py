@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,18 @@ from typing import ClassVar, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import LabelError, UnreadableInput
-from lazygraph.sources.base import ID_KEYS, Cut, Entry, Remark, Scan, attempt, label_value
+from lazygraph.sources.base import (
+    ID_KEYS,
+    Cut,
+    Entry,
+    Remark,
+    Scan,
+    attempt,
+    label_value,
+    open_regular,
+    read_entry,
+    require_length,
+)
 from lazygraph.sources.dialect import cells_of, decimal_comma, delimiter_of, with_points
 from lazygraph.sources.files import (
     hash_files,
@@ -25,12 +37,11 @@ from lazygraph.sources.files import (
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.rowscan import rows as rows_of
 from lazygraph.sources.structure_keys import FIRST
-from lazygraph.sources.unpack import naming
+from lazygraph.sources.unpack import naming, pieces
 
 __all__ = ["TABLE", "IdPropSource"]
 
 TABLE = "id_prop.csv"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ID_NAMES = frozenset((*ID_KEYS, "id", "cif_id", "file", "filename", "file_name"))
 WHOLE = re.compile(r"[+-]?\d+")
 
@@ -65,7 +76,7 @@ class IdPropSource:
         names, rows, told = _table(folder / TABLE)
         count, marks = write_lines(spool, ([names, *row] for row in rows), every)
         used = {_file_of(folder, row[0]) for row in rows}
-        files, notes = hash_files([folder / TABLE, *sorted(path for path in used if path.is_file())])
+        files, notes = hash_files([folder / TABLE, *sorted(path for path in used if _is_file(path))])
         beside = sorted(path for path in folder.iterdir() if is_structure_name(path) and path not in used)
         if beside:
             notes += (f"{len(beside)} structure files that no row of {TABLE} names: {named(beside)}",)
@@ -75,17 +86,20 @@ class IdPropSource:
         """Yield one entry per row."""
         folder = Path(self.path)
         for names, key, *values in read_lines(spool, cut):
-            path = _file_of(folder, key)
-            entry_id = structure_id(path) if path == folder / key else key
-            remarks: list[Remark] = []
-            crystal = attempt(self._read, path, names, values, remarks)
-            yield Entry(entry_id, crystal, dict(zip(names, values, strict=False)), remarks=tuple(remarks))
+            yield read_entry(key, self._entry, folder, names, key, values)
+
+    def _entry(self, folder: Path, names: list[str], key: str, values: list[str]) -> Entry:
+        path = _file_of(folder, key)
+        entry_id = structure_id(path) if path == folder / key else key
+        remarks: list[Remark] = []
+        crystal = attempt(self._read, path, names, values, remarks)
+        return Entry(entry_id, crystal, dict(zip(names, values, strict=False)), remarks=tuple(remarks))
 
     def _read(self, path: Path, names: list[str], values: list[str], remarks: list[Remark]) -> Crystal:
         if len(values) != len(names):
             msg = f"the row of {path.name} has {len(values)} values; required: {len(names)}, for {', '.join(names)}"
             raise UnreadableInput(msg)
-        if not path.is_file():
+        if not os.path.lexists(path):
             msg = f"{TABLE} names {path.name}, which is not beside it; required: one structure file per row"
             raise UnreadableInput(msg)
         return read_structure(path, self.options, remarks)
@@ -95,9 +109,16 @@ def _file_of(folder: Path, key: str) -> Path:
     """The file that the first column means: itself (ALIGNN), or the CIF of that id (CGCNN)."""
     as_named, as_cif = folder / key, folder / f"{key}.cif"
     for path in (as_named, as_cif):
-        if path.is_file():
+        if _is_file(path):
             return path
     return as_named if is_structure_name(as_named) else as_cif
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have a name of that length
+        return False
 
 
 class _Table(NamedTuple):
@@ -115,9 +136,9 @@ def _table(path: Path) -> _Table:
         UnreadableInput: it cannot be read, has no rows, or leaves open which column is the id or where a number ends.
     """
     try:
-        texts = [text.decode() for _, text in rows_of([path.read_bytes().removeprefix(BYTE_ORDER_MARK)], quoted=True)]
-        delimiter = delimiter_of([text.removesuffix("\r") for text in texts[:FIRST]])
-        rows = [[cell.strip() for cell in cells_of(text.removesuffix("\r"), delimiter)] for text in texts]
+        texts = _texts(path)
+        delimiter = delimiter_of(texts[:FIRST])
+        rows = [[cell.strip() for cell in cells_of(text, delimiter)] for text in texts]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"cannot read {path}: {error}; required: a text table of ids or file names and values"
         raise UnreadableInput(msg) from error
@@ -133,6 +154,16 @@ def _table(path: Path) -> _Table:
         return table
     notes = (f"numbers of {TABLE} are read with decimal commas, such as {comma!r}",)
     return _Table(table.names, [[row[0], *map(with_points, row[1:])] for row in table.rows], notes)
+
+
+def _texts(path: Path) -> list[str]:
+    texts = []
+    with open_regular(path) as file, naming(path):
+        for offset, text in rows_of(pieces(file), quoted=True):
+            require_length(text)
+            # Blanks stand at the beginning in place of a byte-order mark.
+            texts.append((text if offset else text.lstrip(b" ")).decode().removesuffix("\r"))
+    return texts
 
 
 def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
@@ -192,7 +223,7 @@ def _is_index(name: str, cells: list[str]) -> bool:
 
 def _names_files(rows: list[list[str]], place: int, folder: Path) -> bool:
     cells = [row[place] for row in rows if place < len(row)]
-    return len(set(cells)) == len(cells) == len(rows) and all(_file_of(folder, cell).is_file() for cell in cells)
+    return len(set(cells)) == len(cells) == len(rows) and all(_is_file(_file_of(folder, cell)) for cell in cells)
 
 
 def _is_cut_number(row: list[str]) -> bool:
@@ -202,11 +233,11 @@ def _is_cut_number(row: list[str]) -> bool:
 
 def _is_header(row: list[str], folder: Path) -> bool:
     """A first row is a header if its values are words and it names no file."""
-    if any(cell.lower() in ID_NAMES for cell in row) and not _file_of(folder, row[0]).is_file():
+    if any(cell.lower() in ID_NAMES for cell in row) and not _is_file(_file_of(folder, row[0])):
         return True
     try:
         for value in row[1:]:
             label_value(with_points(value))
     except LabelError:
-        return not _file_of(folder, row[0]).is_file()
+        return not _is_file(_file_of(folder, row[0]))
     return False

@@ -13,19 +13,21 @@ from typing import Any
 import orjson
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, default_id
+from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, default_id, read_entry, require_length
 from lazygraph.sources.facts import recall, remember
 from lazygraph.sources.jsonscan import Element, elements
 from lazygraph.sources.records import broken_entry
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.structure_keys import FIRST
-from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
+from lazygraph.sources.structure_keys import FirstTexts
+from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces, whole
+from lazygraph.text import shortened
 
 __all__ = ["SPLITS", "Layout", "Looked", "loads", "read_entries", "scan_entries", "split_member"]
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 """Names of groups that are splits."""
 NAMED = 20  # parts of a document that a note names
+LENGTH = 80  # characters of a name that it repeats
 _DECODER = json.JSONDecoder()
 
 
@@ -99,20 +101,19 @@ def scan_entries(
     """
     intake = Intake(path, spool)
     walk = _Records(layout, keep)
-    first: list[bytes] = []
+    first = FirstTexts()
     groups: dict[int, str | None] = {}
 
     def offsets() -> Iterator[int]:
         for index, (offset, text, group) in enumerate(walk.of(intake)):
-            if index < FIRST:
-                first.append(text)
+            first.see(text)
             if index % every == 0 and layout.level == 2:
                 groups[offset] = group
             yield offset
 
     with naming(path):
         count, marks = marked(offsets(), every)
-        found = look(list(_parsed(first, layout)))
+        found = look(list(_parsed(first.texts, layout)))
     remember(spool, {**found.facts, "layout": layout.name, "groups": groups})
     return Scan(count, marks, (intake.file,), (*found.notes, *walk.notes()), implied=found.implied)
 
@@ -137,7 +138,8 @@ def read_entries(
         file.seek(cut.mark)
         found = _Records(layout, keep).of(pieces(file), inside=True, group=facts["groups"].get(str(cut.mark)))
         for position, (_, text, group) in enumerate(islice(found, cut.count), cut.start):
-            yield _entry(layout, text, group, make_entry, default_id(name, position))
+            default = default_id(name, position)
+            yield read_entry(default, _entry, layout, text, group, make_entry, default)
 
 
 def split_member(text: bytes) -> tuple[str, str]:
@@ -172,7 +174,7 @@ def loads(text: str | bytes) -> object:
         pass
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         msg = f"not JSON: {error}"
         raise UnreadableInput(msg) from error
 
@@ -198,7 +200,7 @@ class _Records:
             case Layout.LINES:
                 found: Iterator[Element] = (Element(offset, text, None) for offset, text in rows(chunks, quoted=False))
             case Layout.DOCUMENT:
-                found = iter([Element(0, b"".join(chunks), None)])
+                found = iter([Element(0, whole(chunks), None)])
             case layout:
                 found = elements(chunks, layout.level, layout.within, inside=inside, key=group)
         for element in found:
@@ -222,7 +224,7 @@ class _Records:
                 return False
         elif self._layout is Layout.GROUPS and (element.key is None or element.opened != ord("{")):
             return False
-        return self._keep(element.text)
+        return len(element.text) > MAX_TEXT or self._keep(element.text)  # of one that is cut nothing is known
 
     def _leave_out(self, element: Element) -> None:
         name = element.key
@@ -231,7 +233,7 @@ class _Records:
                 name = split_member(element.text)[0]
             except UnreadableInput:
                 name = "?"
-        shown = "others" if name is None else repr(name)
+        shown = "others" if name is None else shortened(repr(name), LENGTH)
         if shown in self._beside or len(self._beside) <= NAMED:
             self._beside[shown] = self._beside.get(shown, 0) + 1
         else:
@@ -256,6 +258,7 @@ def _entry(layout: Layout, text: bytes, group: str | None, make: Make, default: 
     key = None
     split = group if group is not None and group.lower() in SPLITS else None
     try:
+        require_length(text)
         record: Any
         if layout.keyed:
             key, value = split_member(text)

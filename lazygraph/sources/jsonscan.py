@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.jsonevents import CLOSING, COMMA, Events
+from lazygraph.sources.unpack import Held
 
 __all__ = ["Element", "Prefix", "elements", "first_value"]
 
@@ -43,6 +44,8 @@ def elements(
 ) -> Iterator[Element]:
     """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
 
+    An element that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
+
     Args:
         chunks: the pieces of one JSON document.
         level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
@@ -63,22 +66,19 @@ def elements(
     events = Events(level, depth=level if inside else 0)
     walk = _Walk(level, top, inside=inside)
     walk.key = key
-    held: list[bytes] = []
+    held = Held()
     offset = 0  # of the present piece
     for chunk in chunks:
         begin = 0
         for position, kind in events.of(chunk):
-            text = chunk[begin:position]
-            if held:
-                text = b"".join((*held, text))
-                held.clear()
+            text, size = held.end(chunk[begin:position])
             begin = position + 1
-            start = offset + position - len(text)
+            start = offset + position - size
             if walk.step(kind, text, start):
                 yield Element(start, text, walk.key, walk.opened)
-        held.append(chunk[begin:])
+        held.add(chunk[begin:])
         offset += len(chunk)
-    walk.end(b"".join(held), offset, in_string=events.in_string)
+    walk.end(held.end(b"")[0], offset, in_string=events.in_string)
 
 
 def first_value(head: bytes) -> Prefix:
@@ -104,13 +104,22 @@ def first_value(head: bytes) -> Prefix:
                 break
     text = (head[:end] + bytes(reversed(open_brackets))).decode(errors="surrogateescape")
     try:
-        return Prefix(json.loads(text), end, whole=not open_brackets)
+        return Prefix(_loads(text), end, whole=not open_brackets)
     except json.JSONDecodeError as error:
         # One broken element must not hide the layout: what stands before it is JSON.
         before = text[: error.pos].encode(errors="surrogateescape")
         return first_value(before) if len(before) < len(head) else nothing
     except RecursionError:
         return nothing
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a number of thousands of digits, of which Python makes no int
+        return json.loads(text, parse_int=float)
 
 
 class _Walk:

@@ -26,10 +26,13 @@ class Beside(NamedTuple):
 
 def is_structure(value: Any) -> bool:
     """Whether a Python object is a structure of one of the libraries, or a :class:`~lazygraph.crystal.Crystal`."""
-    return isinstance(value, Crystal) or any(
-        hasattr(value, first) and hasattr(value, second)
-        for first, second in (("lattice", "sites"), ("lattice_mat", "elements"), ("get_atomic_numbers", "get_cell"))
-    )
+    try:
+        return isinstance(value, Crystal) or any(
+            hasattr(value, first) and hasattr(value, second)
+            for first, second in (("lattice", "sites"), ("lattice_mat", "elements"), ("get_atomic_numbers", "get_cell"))
+        )
+    except Exception:  # noqa: BLE001  # of a stranger's properties, which may raise anything
+        return False
 
 
 def labels_of_object(structure: Any) -> Beside:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import IO, Any, ClassVar
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan
 from lazygraph.sources.facts import recall
-from lazygraph.sources.json_entries import SPLITS, split_member
+from lazygraph.sources.json_entries import SPLITS
 from lazygraph.sources.json_table import INDEX, look_at_rows, read_rows
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
@@ -26,6 +27,8 @@ from lazygraph.sources.structure_keys import StructurePlace, is_structure_name
 from lazygraph.sources.unpack import Intake, bare_name, marked, naming
 
 __all__ = ["PandasSource", "sniff"]
+
+_KEY = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:')
 
 
 def sniff(head: bytes) -> bool:
@@ -154,27 +157,43 @@ def _rows(path: Path, begins: dict[str, int], file: IO[bytes]) -> Iterator[int]:
         places = list(begins.values())
         while places[0] < ends[0]:
             index: str | None = None
-            cells: list[str] = []
+            yield at
+            at += file.write(b"[")
             for number, place in enumerate(places):
                 end = content.find(b"\n", place)
                 if place >= ends[number]:
                     msg = f"the column {names[number]!r} ends before the row {index!r} of {names[0]!r}"
                     raise _unequal(msg)
-                key, value = split_member(content[place:end])
+                key, begin = _key(content, place, end)
                 if index is None:
                     index = key
-                    cells.append(json.dumps(key))
+                    at += file.write(json.dumps(key).encode())
                 if key != index:
                     msg = f"the column {names[number]!r} has the row {key!r} where {names[0]!r} has {index!r}"
                     raise _unequal(msg)
-                cells.append(value.strip())
+                at += file.write(b",") + file.write(content[begin:end])
                 places[number] = end + 1
-            yield at
-            at += file.write(("[" + ", ".join(cells) + "]\n").encode())
+            at += file.write(b"]\n")
     for number, place in enumerate(places):
         if place < ends[number]:
             msg = f"the column {names[number]!r} has more rows than {names[0]!r}"
             raise _unequal(msg)
+
+
+def _key(content: mmap.mmap, begin: int, end: int) -> tuple[str, int]:
+    """The key of a member of an object, and where its value begins; whether that is JSON its row will tell.
+
+    Raises:
+        UnreadableInput: it does not begin with a key and a colon.
+    """
+    match = _KEY.match(content, begin, end)
+    try:
+        if match is not None:
+            return json.loads(match[1].decode()), match.end()
+    except ValueError:
+        pass
+    msg = f"found {content[begin : min(end, begin + 40)]!r}; required: a key in quotes, a colon and a value"
+    raise UnreadableInput(msg)
 
 
 def _unequal(found: str) -> UnreadableInput:

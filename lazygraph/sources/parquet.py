@@ -7,17 +7,32 @@ column with CIF, POSCAR, the JSON of a structure dict, or a struct of its parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, MissingExtra, UnreadableInput
-from lazygraph.sources.base import ID_KEYS, Cut, Entry, ImpliedUnits, Scan, attempt, default_id, hash_file
+from lazygraph.sources.base import (
+    ID_KEYS,
+    MAX_TEXT,
+    Cut,
+    Entry,
+    ImpliedUnits,
+    Scan,
+    attempt,
+    default_id,
+    hash_file,
+    open_regular,
+    read_entry,
+    too_long,
+)
 from lazygraph.sources.facts import recall, remember
 from lazygraph.sources.json_entries import Looked
 from lazygraph.sources.objects import storable
@@ -31,6 +46,8 @@ from lazygraph.sources.unpack import bare_name
 
 __all__ = ["ParquetSource", "sniff"]
 
+Row: TypeAlias = Callable[[], dict[str, Any]]
+"""Gives a row, or raises what is wrong with it."""
 _BATCH = 256  # rows that are turned into Python objects at once
 _ATOMS = ({"cell", "positions", "atomic_numbers"}, {"cell", "positions", "numbers"})
 _STRUCTURE = frozenset({"cell", "positions", "atomic_numbers", "numbers", "pbc"})
@@ -71,8 +88,7 @@ class ParquetSource:
         path = Path(self.path)
         with _opened(path) as file:
             count = file.metadata.num_rows
-            first = [row for _, row in zip(range(FIRST), _rows(file, 0, count), strict=False)]
-            looked = self._look(list(file.schema_arrow.names), first)
+            looked = self._look(list(file.schema_arrow.names), _first(file))
         remember(spool, looked.facts)
         marks = tuple(range(0, count, every))
         return Scan(count, marks, (hash_file(path),), looked.notes, implied=looked.implied)
@@ -82,7 +98,8 @@ class ParquetSource:
         facts, name = recall(spool), self.name
         with _opened(Path(self.path)) as file:
             for position, row in enumerate(_rows(file, cut.start, cut.count), cut.start):
-                yield self._entry(row, facts, default_id(name, position))
+                default = default_id(name, position)
+                yield read_entry(default, self._entry, row, facts, default)
 
     def _look(self, columns: list[str], first: list[dict[str, Any]]) -> Looked:
         """How the rows hold their structures.
@@ -91,6 +108,10 @@ class ParquetSource:
             UnreadableInput: there is no column of that name for the ids or the structures.
         """
         names = set(columns)
+        if len(names) < len(columns):
+            twice = next(name for name in columns if columns.count(name) > 1)
+            msg = f"{self.path} has the column {twice!r} twice; required: a name of its own for each column"
+            raise UnreadableInput(msg)
         if self.id_key is not None and self.id_key not in names:
             msg = f"{self.path} has no column {self.id_key!r}; its columns are {', '.join(map(repr, columns[:30]))}"
             raise UnreadableInput(msg)
@@ -102,7 +123,8 @@ class ParquetSource:
         looked = look_at_records(self.id_key, self.options)(first)
         return Looked({**looked.facts, "form": "record"}, looked.notes)
 
-    def _entry(self, row: dict[str, Any], facts: dict[str, Any], default: str) -> Entry:
+    def _entry(self, give: Row, facts: dict[str, Any], default: str) -> Entry:
+        row = give()
         if facts["form"] == "record":
             return entry_of(row, place_of(facts), self.id_key, default, options=self.options)
         crystal: Crystal | InputError
@@ -146,7 +168,7 @@ def _opened(path: Path) -> Iterator[Any]:
     """The table.
 
     Raises:
-        UnreadableInput: it is damaged, here or while it is read.
+        UnreadableInput: it is damaged.
         MissingExtra: pyarrow is not installed.
     """
     try:
@@ -155,40 +177,91 @@ def _opened(path: Path) -> Iterator[Any]:
         msg = "Parquet needs pyarrow; install it with: pip install 'lazygraph[parquet]'"
         raise MissingExtra(msg) from error
     try:
-        with parquet.ParquetFile(path) as file:
-            yield file
+        # The file and not its name, which may not be UTF-8.
+        with open_regular(path) as file, parquet.ParquetFile(file) as table:
+            groups = range(table.metadata.num_row_groups)
+            if sum(table.metadata.row_group(number).num_rows for number in groups) != table.metadata.num_rows:
+                msg = f"cannot read {path}: its footer contradicts itself; required: a whole Parquet file"
+                raise UnreadableInput(msg)
+            yield table
     except (ArrowException, OSError) as error:
         msg = f"cannot read {path}: {error}; required: a whole Parquet file"
         raise UnreadableInput(msg) from error
 
 
-def _rows(file: Any, start: int, count: int) -> Iterator[dict[str, Any]]:
-    """The rows of a range; only the row groups in which they lie are decoded."""
-    if count <= 0:
-        return
-    groups, first, begin = [], None, 0
-    for number in range(file.metadata.num_row_groups):
-        end = begin + file.metadata.row_group(number).num_rows
-        if begin < start + count and end > start:
-            groups.append(number)
-            first = begin if first is None else first
-        begin = end
-    skip = start - (first or 0)
-    left = count
-    for batch in file.iter_batches(batch_size=_BATCH, row_groups=groups):
-        if skip >= batch.num_rows:
-            skip -= batch.num_rows
+def _first(table: Any) -> list[dict[str, Any]]:
+    """The first rows that can be read, of which the text of one input is enough."""
+    first: list[dict[str, Any]] = []
+    size = 0
+    for give in islice(_rows(table, 0, table.metadata.num_rows), FIRST):
+        try:
+            row = give()
+        except Exception:  # noqa: BLE001, S112  # its entry will say why
             continue
-        part = batch.slice(skip, left)
-        skip = 0
-        names = part.schema.names
-        for values in zip(*map(_values, part.columns), strict=True):
-            yield dict(zip(names, values, strict=True))
-        left -= part.num_rows
-        if left == 0:
-            return
-    msg = f"the table ends {left} rows before its footer says; required: a whole Parquet file"
-    raise UnreadableInput(msg)
+        first.append(row)
+        size += sum(len(value) if isinstance(value, str) else getattr(value, "nbytes", 0) for value in row.values())
+        if size > MAX_TEXT:
+            break
+    return first
+
+
+def _rows(table: Any, start: int, count: int) -> Iterator[Row]:
+    """What gives each row of a range; only the row groups in which they lie are decoded."""
+    begin = 0
+    for number in range(table.metadata.num_row_groups):
+        end = begin + table.metadata.row_group(number).num_rows
+        first, last = max(start, begin), min(start + count, end)
+        if first < last:
+            yield from _rows_of_group(table, number, first - begin, last - first)
+        begin = end
+
+
+def _rows_of_group(table: Any, number: int, skip: int, left: int) -> Iterator[Row]:
+    """What gives each row of a part of a row group; where that is damaged, every row that cannot be read says so."""
+    reason = f"row group {number} ends {left} rows before the footer says"
+    try:
+        for batch in table.iter_batches(batch_size=_BATCH, row_groups=[number], use_threads=False):
+            if skip >= batch.num_rows:
+                skip -= batch.num_rows
+                continue
+            part = batch.slice(skip, left)
+            skip = 0
+            left -= part.num_rows
+            yield from _rows_of_batch(part)
+            if not left:
+                return
+    except Exception as error:  # noqa: BLE001  # what is damaged fails in many ways
+        reason = f"row group {number} is damaged: {type(error).__name__}: {error}"
+    for _ in range(left):
+        yield partial(_refuse, f"{reason}; required: a whole Parquet file")
+
+
+def _rows_of_batch(batch: Any) -> Iterator[Row]:
+    names = batch.schema.names
+    try:
+        columns = [_values(column) for column in batch.columns] if batch.nbytes <= MAX_TEXT else []
+    except Exception:  # noqa: BLE001  # a value that Python cannot hold; its row will say so
+        columns = []
+    for number in range(batch.num_rows):
+        if columns:
+            yield partial(dict, zip(names, [column[number] for column in columns], strict=True))
+        else:
+            yield partial(_row_alone, batch.slice(number, 1))
+
+
+def _row_alone(batch: Any) -> dict[str, Any]:
+    """A batch of one row.
+
+    Raises:
+        UnreadableInput: it is too long.
+    """
+    if batch.nbytes > MAX_TEXT:
+        raise too_long()
+    return dict(zip(batch.schema.names, [_values(column)[0] for column in batch.columns], strict=True))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise UnreadableInput(reason)
 
 
 def _values(column: Any) -> list[Any]:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, hash_file
+from lazygraph.sources.base import Cut, Entry, Scan, hash_file, open_regular, read_entry
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
-from lazygraph.sources.pyg_data import entry_of_data, is_data, separated
+from lazygraph.sources.pyg_data import entry_of_data, is_data, parts
 from lazygraph.sources.python import PythonSource
 from lazygraph.sources.records import holds_structure
 from lazygraph.sources.structure_keys import USUAL_NAMES
@@ -26,19 +26,21 @@ __all__ = ["PickleSource", "is_pickle"]
 
 _SUFFIXES = frozenset({".pkl", ".pickle", ".p", ".pt", ".pth"})
 _OLD_TRAJECTORY = b"PickleTrajectory"
+# torch before 1.6 wrote several pickles, the first of them its magic number.
+_OLD_TORCH = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
 def is_pickle(path: Path) -> bool:
     """Whether a file is a pickle, plain or as ``torch.save`` writes it, by its first bytes or what its zip holds."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(len(_OLD_TRAJECTORY))
     except OSError:
         return False
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == _OLD_TRAJECTORY:
         return True
     if head.startswith(b"PK\x03\x04"):
-        with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        with suppress(Exception), zipfile.ZipFile(path) as archive:  # a broken one fails in many ways
             return any(name.endswith("/data.pkl") for name in archive.namelist())
         return False
     # The oldest pickles are text; a gzip is looked into by its reader.
@@ -78,13 +80,14 @@ class PickleSource:
             UnreadableInput: pickles are not trusted, or it cannot be loaded.
         """
         path = Path(self.path)
+        head = _head(path)
         if not self.options.trust_pickle:
             msg = (
                 f"{path} is a pickle, and loading a pickle can run any code that is in it; if you trust whoever made "
                 "it, read it with --trust-pickle (trust_pickle=True)"
             )
             raise UnreadableInput(msg)
-        scan = self._spooled(_items(_loaded(path), self.id_key)).scan(every, spool)
+        scan = self._spooled(_items(_loaded(path, head), self.id_key)).scan(every, spool)
         return replace(scan, files=(hash_file(path),))
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
@@ -95,14 +98,27 @@ class PickleSource:
         return PythonSource(items, self.name, self.id_key, self.options)
 
 
-def _loaded(path: Path) -> Any:
+def _head(path: Path) -> bytes:
+    """The first bytes of the file.
+
+    Raises:
+        UnreadableInput: it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read(32)
+    except OSError as error:
+        msg = f"{path}: {error.strerror}; required: a file that can be read"
+        raise UnreadableInput(msg) from error
+
+
+def _loaded(path: Path, head: bytes) -> Any:
     """What the file holds."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(_OLD_TRAJECTORY)) == _OLD_TRAJECTORY:
-                msg = "it is a trajectory of ASE before 3.9: write it again with ASE as .traj"
-                raise UnreadableInput(msg)  # noqa: TRY301
-        if zipfile.is_zipfile(path) or _is_old_torch(path):
+        if head.startswith(_OLD_TRAJECTORY):
+            msg = "it is a trajectory of ASE before 3.9: write it again with ASE as .traj"
+            raise UnreadableInput(msg)  # noqa: TRY301
+        if _OLD_TORCH in head or zipfile.is_zipfile(path):
             import torch
 
             return torch.load(path, map_location="cpu", weights_only=False)
@@ -114,22 +130,16 @@ def _loaded(path: Path) -> Any:
         raise UnreadableInput(msg) from error
 
 
-def _is_old_torch(path: Path) -> bool:
-    """Whether torch before 1.6 wrote the file: several pickles, the first of them its magic number."""
-    with path.open("rb") as file:
-        return b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in file.read(32)
-
-
 def _items(content: Any, id_key: str | None) -> Iterator[Any]:
-    """The items of what a pickle holds, as :class:`PythonSource` takes them."""
+    """The items of what a pickle holds, as :class:`PythonSource` takes them; graphs are entries already."""
 
     def item(value: Any, key: str = "") -> Any:
-        return entry_of_data(value, key, id_key) if is_data(value) else value
+        return read_entry(key, entry_of_data, value, key, id_key) if is_data(value) else value
 
     if is_data(content):
         yield item(content)
     elif isinstance(content, tuple) and len(content) in {2, 3} and isinstance(content[1], Mapping):
-        yield from map(item, separated(*content))
+        yield from (read_entry("", _entry_of_part, part, id_key) for part in parts(*content))
     elif hasattr(content, "to_dict") and hasattr(content, "columns") and hasattr(content, "index"):  # pandas
         for key, record in zip(content.index, content.to_dict("records"), strict=True):
             yield (key, record) if isinstance(key, str) else record
@@ -139,6 +149,10 @@ def _items(content: Any, id_key: str | None) -> Iterator[Any]:
         yield from map(item, content)
     else:
         yield content
+
+
+def _entry_of_part(give: Callable[[], Any], id_key: str | None) -> Entry:
+    return entry_of_data(give(), "", id_key)
 
 
 def _is_record(content: Any) -> bool:

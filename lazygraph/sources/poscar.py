@@ -15,13 +15,14 @@ __all__ = ["CONFIGURATION", "counts_of", "parse_poscar", "sniff"]
 COMMENT = re.compile(r"[#!].*")
 CONFIGURATION = re.compile(r"\s*direct\s+configuration", re.IGNORECASE)
 """The line before each frame of an XDATCAR."""
-FORTRAN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)[dD][+-]?\d+")
+FORTRAN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)[dD][+-]?\d+")
 FLAGS = frozenset({"T", "F", ".TRUE.", ".FALSE.", ".T.", ".F.", "TRUE", "FALSE"})
 
 
 def sniff(head: bytes) -> bool:
     """Whether the first lines of a file look like POSCAR: comment, scale, three vectors, then symbols or counts."""
-    lines = head.decode("utf-8", "replace").splitlines()
+    # As parse_poscar breaks lines: splitlines() would also do so at U+2028 and its like, in the comment.
+    lines = head.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n").split("\n")
     if len(lines) < 7 or not lines[5].split():
         return False
     try:
@@ -88,7 +89,9 @@ def parse_poscar(text: str) -> Crystal:
         elements = _elements_of_vasp4(lines[0], counts, marks)
     numbers = symbols_to_numbers(elements)
     if mode in "cCkK":
-        return Crystal.from_cartesian(lattice, np.array(coords).reshape(-1, 3) * scale, numbers)
+        with np.errstate(over="ignore"):  # the crystal refuses infinity
+            places = np.array(coords).reshape(-1, 3) * scale
+        return Crystal.from_cartesian(lattice, places, numbers)
     return Crystal(lattice, coords, numbers)
 
 
@@ -119,7 +122,8 @@ def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     # vectors in a plane are left as they are, for the crystal to refuse
     if len(scale) == 1 and scale[0] < 0 and (volume := abs(np.linalg.det(vectors))) > MIN_CELL_VOLUME:
         scale = (-scale / volume) ** (1 / 3)
-    return np.array(vectors) * scale, scale
+    with np.errstate(over="ignore"):  # the crystal refuses infinity
+        return np.array(vectors) * scale, scale
 
 
 def _species(lines: list[str]) -> tuple[list[str], list[int], int]:

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id
+from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, readable, require_length
 from lazygraph.sources.json_entries import loads, split_member
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.poscar import parse_poscar
@@ -74,7 +74,8 @@ class PoscarZipSource:
         with spool.open("rb") as file:
             file.seek(cut.mark)
             for position, line in enumerate(islice(file, cut.count), cut.start):
-                yield _entry(line, default_id(self.name, position))
+                default = default_id(self.name, position)
+                yield read_entry(default, _entry, line, default)
 
 
 def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
@@ -93,8 +94,9 @@ def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
 
 
 def _entry(line: bytes, default: str) -> Entry:
+    require_length(line)
     split_text, member = line.split(b"\t", 1)
-    split: str = json.loads(split_text)
+    split = readable(json.loads(split_text))
     key = ""
     try:
         key, value = split_member(member)

@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from lazygraph.basis import to_cartesian, to_fractional
 from lazygraph.crystal import Crystal, symbols_to_numbers
 from lazygraph.errors import MissingExtra, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id
+from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id, read_entry
 
 __all__ = ["PrototypesSource", "is_uri"]
 
 URI = re.compile(r"prototypes:(\d+)(?:\?seed=(\d+))?")
+MOST = 1_000_000_000  # crystals
+MOST_SEEDS = 2**64
 RECIPE = 1  # goes into the hash; to be raised with every change that makes other crystals
 NOBLE = (2, 10, 18, 36, 54, 86)
 ELEMENTS = np.array([z for z in range(1, 95) if z not in NOBLE])
@@ -90,9 +92,8 @@ class PrototypesSource:
         """Make the crystals of one range."""
         _, seed = _parameters(self.path)
         for position in range(cut.start, cut.start + cut.count):
-            crystal = attempt(_make, seed, position)
-            labels = _labels(crystal) if isinstance(crystal, Crystal) else {}
-            yield Entry(default_id(self.name, position), crystal, labels)
+            default = default_id(self.name, position)
+            yield read_entry(default, _entry, seed, position, default)
 
 
 def is_uri(text: str) -> bool:
@@ -105,7 +106,17 @@ def _parameters(uri: str) -> tuple[int, int]:
     if match is None:
         msg = f"found {uri!r}; required: prototypes:N or prototypes:N?seed=S, such as prototypes:1000?seed=7"
         raise UnreadableInput(msg)
-    return int(match[1]), int(match[2] or 0)
+    # of the length first: Python makes no number of thousands of digits
+    count, seed = (int(digits) if len(digits) <= 20 else MOST_SEEDS for digits in (match[1], match[2] or "0"))
+    if count > MOST or seed >= MOST_SEEDS:
+        msg = f"found {uri[:80]!r}; required: at most {MOST:,} crystals, and a seed below {MOST_SEEDS:,}"
+        raise UnreadableInput(msg)
+    return count, seed
+
+
+def _entry(seed: int, position: int, default: str) -> Entry:
+    crystal = attempt(_make, seed, position)
+    return Entry(default, crystal, _labels(crystal) if isinstance(crystal, Crystal) else {})
 
 
 def _make(seed: int, position: int) -> Crystal:

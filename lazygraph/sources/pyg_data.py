@@ -6,7 +6,8 @@ atomic numbers, edges as vectors, and the cell, whose positions follow from the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from lazygraph.sources.base import Entry, attempt
 from lazygraph.sources.objects import storable
 from lazygraph.sources.records import id_text
 
-__all__ = ["entry_of_data", "is_data", "separated"]
+__all__ = ["entry_of_data", "is_data", "parts"]
 
 _NUMBERS = ("atomic_numbers", "atomic_number", "z", "numbers", "x")
 _POSITIONS = ("pos", "positions", "cart_coords")
@@ -34,11 +35,14 @@ _CLOSE = 0.01  # A, within which edges must lead back to an atom; their numbers 
 
 def is_data(value: Any) -> bool:
     """Whether an object is a ``torch_geometric.data.Data``, of whatever version."""
-    return hasattr(value, "edge_index") and hasattr(value, "to_dict") and hasattr(value, "num_nodes")
+    try:
+        return all(hasattr(value, name) for name in ("edge_index", "to_dict", "num_nodes"))
+    except Exception:  # noqa: BLE001  # of a stranger's properties, which may raise anything
+        return False
 
 
-def separated(data: Any, slices: Mapping[str, Any], kind: Any = None) -> Iterator[Any]:
-    """The ``Data`` of PyG's collated ``(data, slices)``, as ``InMemoryDataset`` keeps it.
+def parts(data: Any, slices: Mapping[str, Any], kind: Any = None) -> Iterator[Callable[[], Any]]:
+    """What gives each ``Data`` of PyG's collated ``(data, slices)``, as ``InMemoryDataset`` keeps it.
 
     Args:
         data: the joined data, or its dict.
@@ -51,7 +55,7 @@ def separated(data: Any, slices: Mapping[str, Any], kind: Any = None) -> Iterato
         data = kind.from_dict(dict(data)) if kind is not None else _of_dict(data)
     count = len(next(iter(slices.values()))) - 1
     for number in range(count):
-        yield separate(cls=data.__class__, batch=data, idx=number, slice_dict=slices, decrement=False)
+        yield partial(separate, cls=data.__class__, batch=data, idx=number, slice_dict=slices, decrement=False)
 
 
 def _of_dict(data: Mapping[str, Any]) -> Any:
@@ -197,7 +201,3 @@ def _spans(loops: NDArray[np.int64]) -> bool:
             return False
         rows = rows[1:]
     return True
-
-
-def _less(row: list[int], pivot: list[int], times: int) -> list[int]:
-    return [a - times * b for a, b in zip(row, pivot, strict=True)]

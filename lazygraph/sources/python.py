@@ -14,7 +14,19 @@ import numpy as np
 from lazygraph import errors
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, InputFile, Remark, Scan, attempt, default_id, hash_file
+from lazygraph.sources.base import (
+    NOT_STORED,
+    Cut,
+    Entry,
+    InputFile,
+    Remark,
+    Scan,
+    attempt,
+    default_id,
+    hash_file,
+    read_entry,
+    readable,
+)
 from lazygraph.sources.extxyz import take_id
 from lazygraph.sources.objects import labels_of_object
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
@@ -47,7 +59,7 @@ class PythonSource:
 
     kind: ClassVar[str] = "python"
 
-    items: Iterable[Any] | None = field(default=None, compare=False, repr=False)
+    items: Iterable[Any] | None = field(default=None, compare=False, repr=False, metadata=NOT_STORED)
     name: str = "python"
     id_key: str | None = None
     options: SourceOptions = DEFAULT_OPTIONS
@@ -65,7 +77,8 @@ class PythonSource:
             for count, item in enumerate(chain(first, items), start=1):
                 if (count - 1) % every == 0:
                     marks.append(file.tell())
-                file.write(_pack(self._entry(item, place, default_id(self.name, count - 1))))
+                default = default_id(self.name, count - 1)
+                file.write(_pack(read_entry(default, self._entry, item, place, default)))
         _, size, sha256 = hash_file(spool)
         notes = () if place is None else place.notes()
         return Scan(count, tuple(marks), (InputFile(self.name, size, sha256),), notes)
@@ -75,14 +88,14 @@ class PythonSource:
         with spool.open("rb") as file:
             file.seek(cut.mark)
             unpacker = msgpack.Unpacker(file, ext_hook=_unpack_array, max_buffer_size=0, strict_map_key=False)
-            for _ in range(cut.count):
-                yield _unpack(next(unpacker))
+            for position in range(cut.start, cut.start + cut.count):
+                yield read_entry(default_id(self.name, position), _unpack, next(unpacker))
 
     def _entry(self, item: Any, place: StructurePlace | None, default: str) -> Entry:
         if isinstance(item, Entry):
             return item if item.id else item._replace(id=default)
         if isinstance(item, Mapping):
-            return entry_of(dict(item), place, self.id_key, default, options=self.options)
+            return entry_of(_named(item), place, self.id_key, default, options=self.options)
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], Mapping) and not holds_structure(item[1]):
             return self._entry_of_named_record(item, place, default)
         if isinstance(item, tuple) and len(item) in {2, 3}:
@@ -100,15 +113,24 @@ class PythonSource:
             key = id_text(item[0])
         except UnreadableInput as error:
             return broken_entry(str(item[0]), error)
-        return entry_of(dict(item[1]), place, self.id_key, default, key=key, options=self.options)
+        return entry_of(_named(item[1]), place, self.id_key, default, key=key, options=self.options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (PythonSource, (None, self.name, self.id_key, self.options))
 
 
 def _record(item: Any) -> Any:
-    """The mapping that may hold a structure under one of its keys."""
-    return item[1] if isinstance(item, tuple) and len(item) == 2 else item
+    """The mapping that may hold a structure under one of its keys; None where it cannot be read."""
+    record = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+    try:
+        return _named(record) if isinstance(record, Mapping) else record
+    except Exception:  # noqa: BLE001  # its entry will say why
+        return None
+
+
+def _named(record: Mapping[Any, Any]) -> dict[str, Any]:
+    """The record with its names as text: pandas may number its columns."""
+    return {str(name): value for name, value in record.items()}
 
 
 def _entry_of_tuple(options: SourceOptions, key: Any, structure: Any, labels: Any = None) -> Entry:
@@ -131,15 +153,15 @@ def _entry_of_tuple(options: SourceOptions, key: Any, structure: Any, labels: An
 def _pack(entry: Entry) -> bytes:
     crystal: Any = entry.crystal
     if isinstance(crystal, InputError):
-        content: dict[str, Any] = {"error": [type(crystal).__name__, str(crystal)]}
+        content: dict[str, Any] = {"error": [type(crystal).__name__, readable(str(crystal))]}
     else:
         content = {"lattice": crystal.lattice, "frac_coords": crystal.frac_coords, "numbers": crystal.numbers}
         content["pbc"] = crystal.pbc
-    content |= {"id": entry.id, "labels": dict(entry.labels), "atoms": dict(entry.atom_labels)}
+    content |= {"id": readable(entry.id), "labels": dict(entry.labels), "atoms": dict(entry.atom_labels)}
     content["remarks"] = entry.remarks
     try:
         return bytes(msgpack.packb(content, default=_pack_array))
-    except (TypeError, ValueError, OverflowError) as error:  # LabelError among them
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:  # LabelError among them
         kinds = ", ".join(f"{name}: {type(value).__name__}" for name, value in entry.labels.items())
         msg = f"cannot store the labels ({kinds}): {error}; required: numbers, texts, None, lists or arrays of numbers"
         return _pack(Entry(entry.id, LabelError(msg), {}))

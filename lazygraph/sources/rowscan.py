@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from lazygraph.errors import UnreadableInput
+from lazygraph.sources.unpack import Held
 
 __all__ = ["rows"]
 
 
 def rows(chunks: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, bytes]]:
     r"""(offset, text) of every row that is not blank, without its line feed; memory holds one piece and one row.
+
+    A row that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
 
     Args:
         chunks: the pieces, beginning at the start of a row.
@@ -26,7 +29,7 @@ def rows(chunks: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, bytes]
         >>> list(rows([b'id,cif\n1,"da', b'ta_\nloop_"\n\n2,x'], quoted=True))
         [(0, b'id,cif'), (7, b'1,"data_\nloop_"'), (24, b'2,x')]
     """
-    held: list[bytes] = []
+    held = Held()
     offset = start = 0
     odd = False
     for chunk in chunks:
@@ -38,17 +41,14 @@ def rows(chunks: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, bytes]
             odd ^= bool(len(quotes) % 2)
         begin = 0
         for end in ends.tolist():
-            text = chunk[begin:end]
-            if held:
-                text = b"".join((*held, text))
-                held.clear()
+            text, _ = held.end(chunk[begin:end])
             begin = end + 1
             if text and not text.isspace():
                 yield start, text
             start = offset + begin
-        held.append(chunk[begin:])
+        held.add(chunk[begin:])
         offset += len(chunk)
-    rest = b"".join(held)
+    rest, _ = held.end(b"")
     if odd:
         msg = f"broken CSV: the text ends inside a quoted cell of the row at byte {start}; required: quotes in pairs"
         raise UnreadableInput(msg)

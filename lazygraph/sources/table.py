@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ from lazygraph.sources.rowscan import rows
 from lazygraph.sources.structure_keys import FIRST
 from lazygraph.sources.unpack import naming
 
-__all__ = ["read_table"]
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+__all__ = ["read_table", "read_text"]
 
 
 def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[str, dict[str, Any]]:
@@ -37,20 +35,19 @@ def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[
     Raises:
         UnreadableInput: the file cannot be read, has no column of ids, or has an id twice.
     """
-    place = Path(path)
-    try:
-        data = place.read_bytes().removeprefix(BYTE_ORDER_MARK)
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror}; required: a table with a header, a JSON list of objects, or JSONL"
-        raise UnreadableInput(msg) from error
-    with naming(place):
-        found = _json_rows(data) if data.lstrip()[:1] in (b"[", b"{") else _text_rows(data)
+    with naming(Path(path)):
+        data = read_text(path, "a table with a header, a JSON list of objects, or JSONL").encode()
+        found = _json_rows(data) if data.lstrip()[:1] in (b"[", b"{") else _text_rows(data, id_key)
         return _by_id(found, id_key)
+
+
+def _id_column(columns: Collection[str], id_key: str | None) -> str | None:
+    return id_key or next((name for name in (*ID_KEYS, "id") if name in columns), None)
 
 
 def _by_id(found: list[dict[str, Any]], id_key: str | None) -> dict[str, dict[str, Any]]:
     columns = list(dict.fromkeys(name for row in found for name in row))
-    key = id_key or next((name for name in (*ID_KEYS, "id") if name in columns), None)
+    key = _id_column(columns, id_key)
     if key is None or key not in columns:
         wanted = "of ids" if key is None else repr(key)
         msg = f"there is no column {wanted}; the columns are {', '.join(map(repr, columns))}: name one with --id-key"
@@ -69,12 +66,12 @@ def _by_id(found: list[dict[str, Any]], id_key: str | None) -> dict[str, dict[st
     return table
 
 
-def _text_rows(data: bytes) -> list[dict[str, Any]]:
+def _text_rows(data: bytes, id_key: str | None) -> list[dict[str, Any]]:
     try:
         texts = [text.decode().removesuffix("\r") for _, text in rows([data], quoted=True)]
         delimiter = delimiter_of(texts[:FIRST])
         header, *table = [cells_of(text, delimiter) for text in texts] or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         msg = f"no table of text with a header: {error}"
         raise UnreadableInput(msg) from None
     names = [name.strip() for name in header]
@@ -91,9 +88,13 @@ def _text_rows(data: bytes) -> list[dict[str, Any]]:
                 "required: a cell for each column, and quotes around cells with the separator in them"
             )
             raise UnreadableInput(msg)
-    if decimal_comma(cell for row in table for cell in row) is not None:
-        table = [list(map(with_points, row)) for row in table]
+    key = _id_column(names, id_key)
     kept = [place for place, name in enumerate(names) if name and not name.startswith("Unnamed: ")]
+    numbers = [place for place in kept if names[place] != key]
+    if decimal_comma(row[place] for row in table for place in numbers) is not None:
+        for row in table:
+            for place in numbers:
+                row[place] = with_points(row[place])
     return [{names[place]: row[place] for place in kept} for row in table]
 
 
@@ -101,9 +102,31 @@ def _json_rows(data: bytes) -> list[dict[str, Any]]:
     try:
         found = loads(data)
     except UnreadableInput:
-        found = [loads(text) for _, text in rows([data], quoted=False)]
+        found = [loads(text) for _, text in rows([data.replace(b"\r", b"\n")], quoted=False)]
     table: list[Any] = found if isinstance(found, list) else [found]
     if not table or not all(isinstance(row, Mapping) for row in table):
         msg = "there are no rows of objects; required: a table with a header, a JSON list of objects, or JSONL"
         raise UnreadableInput(msg)
     return table
+
+
+def read_text(path: str | os.PathLike[str], required: str) -> str:
+    """The text of a file that the user named.
+
+    Args:
+        path: the file; UTF-8, with or without a byte-order mark.
+        required: what it has to be, for the error.
+
+    Raises:
+        UnreadableInput: there is no such file, it cannot be read, or it is not text.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        msg = f"there is no file {path}; required: {required}"
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}; required: {required}"
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); required: {required}, unpacked"
+    raise UnreadableInput(msg)

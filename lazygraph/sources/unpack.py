@@ -6,16 +6,28 @@ import gzip
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import InputFile, hash_file
+from lazygraph.sources.base import MAX_TEXT, InputFile, hash_file, open_regular, readable, require_length
 
-__all__ = ["HEAD", "Intake", "bare_name", "body", "marked", "naming", "pieces", "read_head"]
+__all__ = [
+    "HEAD",
+    "Held",
+    "Intake",
+    "bare_name",
+    "body",
+    "is_packed",
+    "marked",
+    "naming",
+    "pieces",
+    "read_head",
+    "whole",
+]
 
 HEAD = 1 << 16  # bytes from which a format is recognised
 _CHUNK = 1 << 20  # bytes a piece: the arrays that scan one stay in a core's cache
@@ -51,12 +63,12 @@ class Intake:
             yield from self._unpack()
             return
         digest, size = hashlib.sha256(), 0
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             for raw in pieces(file, keep_mark=True):
                 digest.update(raw)
                 yield _blank_mark(raw) if size == 0 else raw
                 size += len(raw)
-        self.file = InputFile(self._path.name, size, digest.hexdigest())
+        self.file = InputFile(readable(self._path.name), size, digest.hexdigest())
 
     def _unpack(self) -> Iterator[bytes]:
         with ExitStack() as stack:
@@ -80,6 +92,65 @@ def pieces(file: IO[bytes], *, keep_mark: bool = False) -> Iterator[bytes]:
         at_start = False
 
 
+def whole(chunks: Iterable[bytes]) -> bytes:
+    """All pieces of the text of one input.
+
+    Raises:
+        UnreadableInput: they have more than ``MAX_TEXT`` bytes; the rest is not read.
+    """
+    held, size = [], 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size > MAX_TEXT:
+            break
+    text = b"".join(held)
+    require_length(text)
+    return text
+
+
+class Held:
+    """The pieces of one text that has not ended yet, of which no more than ``MAX_TEXT`` bytes are kept.
+
+    A text that was cut ends in a zero byte, so that it is too long for :func:`require_length`, and not blank.
+    """
+
+    __slots__ = ("_kept", "_pieces", "_size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._kept = self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Add a piece."""
+        self._size += len(piece)
+        if self._kept < MAX_TEXT:
+            kept = piece[: MAX_TEXT - self._kept]
+            self._pieces.append(kept)
+            self._kept += len(kept)
+
+    def end(self, piece: bytes) -> tuple[bytes, int]:
+        """The text that this piece completes, and how long it was before it was cut; begins with the next one."""
+        if not self._pieces:
+            return piece, len(piece)
+        self.add(piece)
+        text, size = b"".join(self._pieces), self._size
+        if size > self._kept:
+            text += b"\0"
+        self._pieces.clear()
+        self._kept = self._size = 0
+        return text, size
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is a zip or gzip, whatever it is called.
+
+    Raises:
+        UnreadableInput: it cannot be read.
+    """
+    return _packing(path) != ""
+
+
 def read_head(path: Path) -> bytes:
     """The first 64 KiB of the unpacked bytes, from which a format is recognised.
 
@@ -87,7 +158,7 @@ def read_head(path: Path) -> bytes:
         UnreadableInput: there is no such file, or its zip or gzip is broken.
     """
     if not _packing(path):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _blank_mark(file.read(HEAD))
     head = bytearray()
     for chunk in _unpacked(path):
@@ -145,7 +216,7 @@ def _blank_mark(chunk: bytes) -> bytes:
 def _packing(path: Path) -> str:
     """``zip``, ``gzip`` or, for a plain file, an empty text; by its first bytes, whatever it is called."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             magic = file.read(4)
     except OSError as error:
         msg = f"{path}: {error.strerror}; required: a file that can be read"

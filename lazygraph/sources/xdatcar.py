@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id
+from lazygraph.sources.base import MAX_TEXT, Cut, Entry, Scan, attempt, default_id, read_entry, too_long
 from lazygraph.sources.poscar import CONFIGURATION, counts_of, parse_poscar
 from lazygraph.sources.unpack import Intake, bare_name, body, naming
 
@@ -20,7 +21,8 @@ __all__ = ["XdatcarSource", "sniff"]
 
 _FRAME = re.compile(CONFIGURATION.pattern.encode(), re.IGNORECASE)
 _MAX_HEADER = 200  # lines before the first frame; VASP wraps lists of elements
-_PLACE = np.dtype([("header", "<i8"), ("frame", "<i8")])
+_MAX_LINE = 10_000  # bytes of a line of the header; VASP wraps lines long before
+_PLACE = np.dtype([("header", "<i8"), ("header_end", "<i8"), ("frame", "<i8"), ("end", "<i8")])
 
 
 def sniff(head: bytes) -> bool:
@@ -69,15 +71,24 @@ class XdatcarSource:
         """Yield the frames of one range."""
         places = np.fromfile(_index(spool), _PLACE, cut.count, offset=cut.start * _PLACE.itemsize)
         name = self.name
-        header, at, count = "", -1, 0
         with body(Path(self.path), spool).open("rb") as file:
-            for position, (place, frame) in enumerate(places.tolist(), cut.start):
-                if place != at:
-                    header, count = _header(file, place)
-                    at = place
-                file.seek(frame)
-                text = b"".join(islice(file, count + 1)).decode("utf-8", "replace").partition("\n")[2]
-                yield Entry(default_id(name, position), attempt(parse_poscar, f"{header}Direct\n{text}"), {})
+            for position, place in enumerate(places.tolist(), cut.start):
+                default = default_id(name, position)
+                yield read_entry(default, _entry, file, place, default)
+
+
+def _entry(file: BinaryIO, place: tuple[int, int, int, int], default: str) -> Entry:
+    header, header_end, frame, end = place
+    if header_end - header + end - frame > MAX_TEXT:
+        raise too_long()
+    cell = _between(file, header, header_end).decode("utf-8", "replace").replace("\r\n", "\n")
+    atoms = _between(file, frame, end).decode("utf-8", "replace").partition("\n")[2]
+    return Entry(default, attempt(parse_poscar, f"{cell}Direct\n{atoms}"), {})
+
+
+def _between(file: BinaryIO, begin: int, end: int) -> bytes:
+    file.seek(begin)
+    return file.read(end - begin)
 
 
 def _index(spool: Path) -> Path:
@@ -85,66 +96,83 @@ def _index(spool: Path) -> Path:
     return spool.with_name(f"{spool.name}.frames")
 
 
-def _header(file: BinaryIO, place: int) -> tuple[str, int]:
-    """The lines of a cell, and the number of its atoms."""
-    file.seek(place)
-    lines = []
-    for line in file:
-        if _FRAME.match(line):
-            break
-        lines.append(line.decode("utf-8", "replace").rstrip("\r\n"))
-    return "\n".join(lines) + "\n", sum(counts_of(lines))
-
-
-def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Where the cell of each frame begins, and the frame.
+def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    """Where the cell of each frame begins and ends, and the frame.
 
     Raises:
         UnreadableInput: something else stands where a frame or a cell should begin.
     """
-    header: list[str] = []  # the lines of a cell that is being read
-    begin = place = skip = 0  # where it begins; where the cell of the present frames begins; atom lines to come
-    atoms = 0
-    for offset, line in _lines(chunks):
-        if skip:
-            skip -= 1
-        elif _FRAME.match(line):
-            if header:
-                place, atoms = begin, _atoms(header)
-                header = []
-            if not atoms:
-                msg = f"a frame begins at byte {offset}, before any cell; required: comment, scale, vectors, counts"
-                raise UnreadableInput(msg)
-            yield place, offset
-            skip = atoms
-        elif header or line.strip():
-            if not header:
-                begin = offset
-            header.append(line.decode("utf-8", "replace"))
-            if len(header) > _MAX_HEADER:
-                msg = f"no frame begins in {_MAX_HEADER} lines from byte {begin} on; required: 'Direct configuration='"
-                raise UnreadableInput(msg)
-    if any(line.strip() for line in header):
-        msg = f"no frame follows the lines from byte {begin} on; required: 'Direct configuration=' and positions"
-        raise UnreadableInput(msg)
+    header = _Header()
+    cell: _Cell | None = None  # of the present frames
+    lines = _lines(chunks)
+    for offset, line, end in lines:
+        if not _FRAME.match(line):
+            header.add(offset, line)
+            continue
+        cell = header.cell_before(offset) or cell
+        if cell is None:
+            msg = f"a frame begins at byte {offset}, before any cell; required: comment, scale, vectors, counts"
+            raise UnreadableInput(msg)
+        for _, _, end in islice(lines, min(cell.atoms, sys.maxsize)):  # noqa: B007, PLW2901  # the last one ends the frame
+            pass
+        yield cell.begin, cell.end, offset, end
+    header.require_none()
 
 
-def _atoms(header: list[str]) -> int:
-    try:
-        return sum(counts_of(header))
-    except (ValueError, IndexError) as error:
-        msg = f"no cell before a frame ({error}); required: comment, scale, three vectors, symbols, counts"
-        raise UnreadableInput(msg) from error
+class _Cell(NamedTuple):
+    begin: int
+    end: int
+    atoms: int
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(offset, line without its line feed) of every line."""
-    rest, offset = b"", 0
+class _Header:
+    """The lines of a cell that is being read."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._begin = 0
+
+    def add(self, offset: int, line: bytes) -> None:
+        """Take a line; blank ones may stand between frames."""
+        if not self._lines:
+            if not line.strip():
+                return
+            self._begin = offset
+        self._lines.append(line.decode("utf-8", "replace"))
+        if len(self._lines) > _MAX_HEADER:
+            msg = (
+                f"no frame begins in {_MAX_HEADER} lines from byte {self._begin} on; required: 'Direct configuration='"
+            )
+            raise UnreadableInput(msg)
+
+    def cell_before(self, frame: int) -> _Cell | None:
+        """The cell before a frame; None where the frame before has the same."""
+        if not self._lines:
+            return None
+        try:
+            atoms = sum(counts_of(self._lines))
+        except (ValueError, IndexError) as error:
+            msg = f"no cell before a frame ({error}); required: comment, scale, three vectors, symbols, counts"
+            raise UnreadableInput(msg) from error
+        self._lines = []
+        return _Cell(self._begin, frame, atoms)
+
+    def require_none(self) -> None:
+        """Refuse a cell without frames."""
+        if any(line.strip() for line in self._lines):
+            msg = f"no frame follows the lines from byte {self._begin} on; required: 'Direct configuration=', positions"
+            raise UnreadableInput(msg)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
+    """Where each line begins, its first 10,000 bytes without its line feed, and where it ends."""
+    head, begin, offset = b"", 0, 0  # of the line that has not ended yet; offset: of the present piece
     for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            yield offset, line
-            offset += len(line) + 1
-    if rest:
-        yield offset, rest
+        at = 0
+        for end in np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")).tolist():
+            yield begin, head + chunk[at : min(end, at + _MAX_LINE - len(head))], offset + end + 1
+            head, at, begin = b"", end + 1, offset + end + 1
+        head += chunk[at : at + _MAX_LINE - len(head)]
+        offset += len(chunk)
+    if begin < offset:
+        yield begin, head, offset

@@ -92,7 +92,19 @@ class LazyGraphDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.splits = split_dataset(dataset, ratios, split_seed)
-        self.train = loader(self.splits["train"], shuffle=True, seed=seed, **options)
+        self._options = {"shuffle": True, "seed": seed, **options}
+        self.train = loader(self.splits["train"], **self._options)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Graphs in a batch of training; None where only budgets limit it. Lightning's ``Tuner`` sets it."""
+        return self.train.batch_size
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        self.train.close()
+        self._options["batch_size"] = batch_size
+        self.train = loader(self.splits["train"], **self._options)
 
     def train_dataloader(self) -> Loader:
         """Shuffled, another order in every epoch."""

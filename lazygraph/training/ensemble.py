@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
 from lazygraph.format.files import write_atomic
-from lazygraph.training.data import has_splits, split_dataset
 from lazygraph.training.folder import Folder
+from lazygraph.training.identity import identity_of
+from lazygraph.training.module import own_rank
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.plain import whole_number
 from lazygraph.training.plots import draw_calibration, draw_parity
@@ -49,26 +49,26 @@ def train_ensemble(
 
     Raises:
         InputError: fewer than two members, or seeds beyond 4294967295. Else as :func:`train`.
+        OutputExists: the folder, or that of a member, holds a run with other options, labels, units or splits.
     """
     members = whole_number("members", members, 2)
-    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # which Lightning sets
+    first = own_rank() == 0
     folder = Folder(Path(output_dir).resolve())
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
-    dataset, _, _ = prepare(path, options)
-    own = options.to_json() | {"dataset": {"content_id": dataset.content_id, "members": members}}
-    folder.claim(own, first=first)
-    runs, models, parts = [], [], []
+    dataset, _, data = prepare(path, options)
+    identity = identity_of(dataset, data.splits, options.target)
+    folder.claim(options.to_json() | {"dataset": identity | {"members": members}}, first=first)
+    runs, models = [], []
     for number, settings in enumerate(of_members):
         member = folder.member(number)
         if not member.results.exists():
             train(path, settings, member.path, progress=progress)
+        # Whoever trained it, and even if the dataset was changed meanwhile.
+        member.check_same(settings.to_json() | {"dataset": identity})
         runs.append(json.loads(member.results.read_text(encoding="utf-8")))
-        models.append(Trained.load(member.path))
-        seen = models[-1].open(path)
-        ratios = None if has_splits(seen) else options.ratios
-        parts.append(split_dataset(seen, ratios, options.split_seed)["test"])
+        models.append(Trained.load(member.path, options.model))
     targets = models[0].module.targets
-    told = [predictions(model, part, progress and first) for model, part in zip(models, parts, strict=True)]
+    told = [predictions(model, data.splits["test"], progress and first) for model in models]
     rows = joined(told, targets)
     results = Results(
         scores=scores_of(rows, targets),
@@ -80,6 +80,7 @@ def train_ensemble(
         seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
         waited=sum(run["waited"] for run in runs) / members,
         quarantined=runs[0]["quarantined"],
+        in_no_split=runs[0]["in_no_split"],
     )
     if first:
         _write(results, targets)

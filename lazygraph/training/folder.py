@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import OutputExists
+from lazygraph.training.identity import differences
 from lazygraph.training.options import read_toml, write_toml
 
 __all__ = ["Folder"]
 
-# How a run is carried out, and not what it is: a run may go on with others. (Only the processes have to be as many.)
+# How a run is carried out, and not what it is: a run may resume with others. (Only the processes have to be as many.)
 MEANS = ("num_workers", "devices", "num_nodes")
 
 
@@ -34,7 +35,7 @@ class Folder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a run goes on from."""
+        """The checkpoint that a run resumes from."""
         return self.checkpoints / "last.ckpt"
 
     @property
@@ -62,13 +63,29 @@ class Folder:
         return [self.member(number).path for number in sorted(int(each) for each in numbers if each.isdecimal())]
 
     def check(self, own: Mapping[str, Any]) -> None:
-        """Refuse a folder that cannot be that of this run.
+        """Refuse a folder in which this run cannot begin or resume.
 
         Args:
-            own: what the run hangs on, as plain values, or a part of it.
+            own: what the run depends on, as plain values, or a part of it: options by name, and ``dataset``, its
+                identity.
 
         Raises:
-            OutputExists: it is that of another run, or of a finished one, or holds something else.
+            OutputExists: it is the folder of another run, or of a finished one, or holds something else.
+        """
+        self.check_same(own)
+        if self.results.exists():
+            msg = f"{self.path} holds this run, finished; choose another output_dir, or delete it"
+            raise OutputExists(msg)
+
+    def check_same(self, own: Mapping[str, Any]) -> None:
+        """Refuse a folder of another run; one of this run may be finished.
+
+        Args:
+            own: as for ``check``.
+
+        Raises:
+            OutputExists: it is the folder of a run with other options, labels, units or splits, or holds something
+                else.
         """
         if not self.options.exists():
             # Another rank may be writing the options this moment.
@@ -78,24 +95,26 @@ class Folder:
                 raise OutputExists(msg)
             return
         found = read_toml(self.options)
-        if differ := [name for name, value in own.items() if name not in MEANS and value != found.get(name)]:
-            parts = "; ".join(f"{name} is {found.get(name)!r} there and {own[name]!r} here" for name in differ)
-            msg = f"{self.path} holds another run: {parts}; choose another output_dir, or delete it"
-            raise OutputExists(msg)
-        if self.results.exists():
-            msg = f"{self.path} holds this run, finished; choose another output_dir, or delete it"
+        parts: list[str] = []
+        for name, value in own.items():
+            if name == "dataset":
+                parts += differences(found.get(name, {}), value)
+            elif name not in MEANS and value != found.get(name):
+                parts.append(f"{name} is {found.get(name)!r} there and {value!r} here")
+        if parts:
+            msg = f"{self.path} holds another run: {'; '.join(parts)}; choose another output_dir, or delete it"
             raise OutputExists(msg)
 
     def claim(self, own: Mapping[str, Any], *, first: bool) -> Path | None:
-        """Make the folder that of a run, which goes on where it was stopped. Raises as ``check`` does.
+        """Make the folder that of a run, which resumes where it was stopped. Raises as ``check`` does.
 
         Args:
-            own: all that the run hangs on, as plain values.
+            own: all that the run depends on, as plain values.
             first: whether this process is the first of those that train together, which alone writes. The others need
                 not wait: nobody trains before all have met.
 
         Returns:
-            The checkpoint to go on from, if there is one.
+            The checkpoint to resume from, if there is one.
         """
         self.check(own)
         if first and not self.options.exists():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, WriterBusy
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.graphs.spec import GraphSpec, graph
+from lazygraph.text import printable
 from lazygraph.training.data import check_ratios
 from lazygraph.training.folder import Folder
 from lazygraph.training.labels import columns_of
@@ -27,12 +28,16 @@ from lazygraph.training.models import find_model
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.plain import plain
 from lazygraph.training.run import Results, train
+from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
 
 __all__ = ["train_from_list"]
 
+logger = logging.getLogger(__name__)
+
 Input = tuple[str, Any, dict[str, float]]
 BUSY = 0.2  # seconds between two looks at a dataset that another process writes
+REMIND = 60.0  # seconds after which it is said again for whom a run waits
 
 
 def train_from_list(
@@ -123,14 +128,11 @@ def train_from_list(
 
 
 def _warn_of_quarantined(path: Path) -> None:
-    quarantine = Manifest.load(path).quarantine
-    if quarantine is not None:
-        with (path / quarantine.file.name).open(encoding="utf-8") as file:
-            first = json.loads(file.readline())
-        msg = (
-            f"{quarantine.count} structures could not become graphs; the first, id {first['id']!r}: {first['message']}"
-        )
-        warnings.warn(msg, stacklevel=3)
+    rejected = read_quarantine(path, Manifest.load(path))
+    if rejected:
+        first = rejected[0]
+        msg = f"{len(rejected)} structures could not become graphs; the first, id {first.id!r}: {first.message}"
+        warnings.warn(printable(msg), stacklevel=3)
 
 
 @dataclass(slots=True)
@@ -151,18 +153,36 @@ class _Graphs:
         else:
             path = self.cache / f"{_digest(self.inputs, self.spec, self.units)}.lg"
         names = list(self.inputs[0][2])
+        waiting = _Waiting()
         while not (path / MANIFEST).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Another rank, or another run with the same structures, may be writing the same: its lock goes with it.
-            with suppress(WriterBusy):
+            try:
                 write(self.inputs, path, graph=self.spec, labels=names, units=self.units, progress=self.progress)
-                break
-            time.sleep(BUSY)
+            except WriterBusy as error:
+                waiting.tell(error)
+                time.sleep(BUSY)
         return path
 
     def __exit__(self, *_: object) -> None:
         if self.temporary is not None:
             self.temporary.cleanup()
+
+
+class _Waiting:
+    """Says for whom a run waits: at once, and from time to time. Nobody watches a silent program for long."""
+
+    def __init__(self) -> None:
+        self._begin = self._next = time.monotonic()
+
+    def tell(self, busy: WriterBusy) -> None:
+        """Log the reason, if it is time to."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + REMIND
+            logger.warning(
+                "waiting for %.0f s for the graphs of these structures: %s", now - self._begin, printable(str(busy))
+            )
 
 
 def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence[str] | None) -> list[Input]:

@@ -28,7 +28,7 @@ def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
         n: the number of structures.
 
     Raises:
-        LabelError: they are something else, of another number, or not one of them is a number.
+        LabelError: they are something else, of another number, one of them is infinite, or none is a number.
     """
     out = {name: _column(name, values, n) for name, values in _named(labels).items()}
     for name, values in out.items():
@@ -86,10 +86,14 @@ def _number(name: str, label: Any) -> float:
     if label is None or type(label).__name__ in ("NAType", "NaTType"):  # pandas' own
         return math.nan
     try:
-        return float(label)
+        number = float(label)
     except (TypeError, ValueError, OverflowError):
         msg = f"found the label{_of(name)} {label!r}; required: a number, or None where it is missing; {WAYS}"
         raise LabelError(msg) from None
+    if math.isinf(number):
+        msg = f"found the label{_of(name)} {label!r}; required: a finite number, or None where it is missing"
+        raise LabelError(msg)
+    return number
 
 
 def _of(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, distributed, nn
 from torch.nn import functional
@@ -17,7 +18,7 @@ from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets, with_unit
 
-__all__ = ["GraphModule", "Predicted", "accelerator"]
+__all__ = ["GraphModule", "Predicted", "accelerator", "own_rank"]
 
 Predicted = tuple[list[str], Tensor, Tensor, Tensor]
 """Ids, (B, T) predictions and (B, T) labels, both in the units of the labels, and (B, classes) probabilities."""
@@ -29,6 +30,11 @@ PLATEAU = 10  # epochs
 def accelerator() -> str:
     """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
     return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def own_rank() -> int:
+    """Which of the processes that train together this is, from 0."""
+    return int(rank_zero_only.rank)  # type: ignore[attr-defined]  # which Lightning sets
 
 
 class MeanOfLabels(Metric):
@@ -136,11 +142,13 @@ class GraphModule(lightning.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
         """Ids, predictions, labels and probabilities, on the CPU; in the precision of the weights."""
-        labels = getattr(batch, "y", None)
         with torch.autocast(self.device.type, enabled=False):
             out = self(batch)
         predicted = self.scale.restored(out).cpu()
-        labels = torch.full_like(predicted, torch.nan) if labels is None else labels.double().cpu()
+        labels = getattr(batch, "y", None)
+        if labels is None or labels.shape != predicted.shape:  # none, or a field of ready-made graphs
+            labels = torch.full_like(predicted, torch.nan)
+        labels = labels.double().cpu()
         classes = len(self.targets.classes)
         return batch.id, predicted, labels, out[:, :classes].double().softmax(dim=1).cpu()
 
@@ -225,7 +233,7 @@ class GraphModule(lightning.LightningModule):
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
         """(B, T) absolute errors, or whether a class was met."""
-        return (predicted == y.double()).double() if self.targets.classes else (predicted - y).abs()
+        return (predicted == y.double()).double() if self.targets.classes else (predicted - y.double()).abs()
 
     def _error_names(self) -> list[str]:
         if self.targets.classes:

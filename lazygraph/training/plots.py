@@ -1,27 +1,41 @@
-"""Pictures of a run: the learning curve, and predictions against labels."""
+"""Pictures of a run: the learning curve, and predictions against labels.
+
+A picture is the last thing that a run makes, and must not end it: names and units are drawn as they are, never as
+formulas or TeX, in matplotlib's own style, whatever a ``matplotlibrc`` in the current folder says.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lazygraph.text import printable, shortened
 from lazygraph.training.report import Prediction
 from lazygraph.training.targets import Targets, with_unit
 
 __all__ = ["draw_calibration", "draw_learning_curve", "draw_parity"]
+
+LONGEST = 60  # characters of a name with its unit
 
 
 def draw_learning_curve(metrics: Path, path: Path) -> None:
     """Training and validation loss by epoch, as PNG."""
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    with _plain_style():
+        _save(_learning_curve(rows), path)
+
+
+def _learning_curve(rows: Sequence[Mapping[str, str]]) -> Figure:
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.add_subplot()
     for column, label in (("train_loss", "training"), ("val_loss", "validation")):
@@ -31,11 +45,16 @@ def draw_learning_curve(metrics: Path, path: Path) -> None:
     axes.set_ylabel("loss, of normalised targets")
     axes.set_yscale("log")
     axes.legend(frameon=False)
-    _save(figure, path)
+    return figure
 
 
 def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
     """For each target, predictions against labels, as PNG."""
+    with _plain_style():
+        _save(_parity(predictions, targets), path)
+
+
+def _parity(predictions: Sequence[Prediction], targets: Targets) -> Figure:
     count = len(targets.names)
     columns = min(count, 3)
     figure = Figure(figsize=(4 * columns, 4 * -(-count // columns)), layout="constrained")
@@ -48,11 +67,11 @@ def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path)
         if there.any():
             ends = [min(labels[there].min(), predicted.min()), max(labels[there].max(), predicted.max())]
             axes.plot(ends, ends, color="0.6", linewidth=0.8)
-        title = with_unit(name, unit).replace("$", r"\$")  # else matplotlib reads it as a formula, and may fail
-        axes.set_xlabel(title)
-        axes.set_ylabel(f"predicted {title}")
+        title = shortened(with_unit(name, unit), LONGEST)
+        axes.set_xlabel(title, parse_math=False)
+        axes.set_ylabel(f"predicted {title}", parse_math=False)
         axes.set_aspect("equal", adjustable="datalim")
-    _save(figure, path)
+    return figure
 
 
 def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
@@ -61,6 +80,11 @@ def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: 
     How many labels lie within so many deviations of the prediction, against a normal distribution (Kuleshov, Fenner and
     Ermon 2018); of classes, how many of the predictions with a probability are right (Guo et al. 2017).
     """
+    with _plain_style():
+        _save(_calibration(predictions, targets), path)
+
+
+def _calibration(predictions: Sequence[Prediction], targets: Targets) -> Figure:
     figure = Figure(figsize=(4, 4), layout="constrained")
     axes = figure.add_subplot()
     if targets.classes:
@@ -68,8 +92,9 @@ def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: 
     else:
         _draw_coverage(axes, predictions, targets)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-    axes.legend(frameon=False)
-    _save(figure, path)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
+    return figure
 
 
 def _draw_reliability(axes: Any, predictions: Sequence[Prediction]) -> None:
@@ -95,9 +120,15 @@ def _draw_coverage(axes: Any, predictions: Sequence[Prediction], targets: Target
         deviation = np.array([0.0 if row.deviation is None else row.deviation[k] for row in rows])
         if rows:
             found = (off[:, None] <= quantiles * deviation[:, None]).mean(axis=0)
-            axes.plot(expected, found, label=name.replace("$", r"\$"))
+            # matplotlib leaves labels that begin with an underscore out of the legend.
+            axes.plot(expected, found, label=shortened(f" {printable(name)}", LONGEST))
     axes.set_xlabel("expected share of labels")
     axes.set_ylabel("share found within that many deviations")
+
+
+def _plain_style() -> AbstractContextManager[None]:
+    style: AbstractContextManager[None] = matplotlib.style.context("default")
+    return style
 
 
 def _save(figure: Figure, path: Path) -> None:

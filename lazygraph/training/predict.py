@@ -6,10 +6,11 @@ import json
 import os
 import pickle
 import re
-import sys
 import tempfile
+import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,23 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
+from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.loader import loader
 from lazygraph.reading.views import View, view
 from lazygraph.sources.dataset import is_dataset
+from lazygraph.text import printable
 from lazygraph.training.folder import Folder
-from lazygraph.training.models import find_model
+from lazygraph.training.models import MODELS, find_model
 from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.report import Prediction, predictions_of
 from lazygraph.training.targets import Targets
+from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
 
 __all__ = ["Predictions", "Trained", "joined", "predict", "predictions"]
@@ -68,12 +73,12 @@ class Trained:
 
         Args:
             path: the folder of a run, of which the best checkpoint is taken, or a checkpoint.
-            model: the class of your own that it was trained with, ``package.module:Class``; not needed where that
-                module is imported already.
+            model: the class of your own that it was trained with, ``package.module:Class``; not needed for the models
+                of lazygraph.
 
         Raises:
-            InputError: there is none, or it is not one of lazygraph's, or it has another model, or names a class whose
-                module is not imported.
+            InputError: there is none, or it is not one of lazygraph's, or it has another model, or a class that
+                ``model`` does not name.
             UnsupportedFormat: it was written by a newer release.
         """
         file = _checkpoint(Path(path))
@@ -82,9 +87,13 @@ class Trained:
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             msg = f"{file} cannot be read as a checkpoint of nothing but numbers and texts: {error}"
             raise InputError(msg) from error
-        stored = checkpoint.get("lazygraph") if isinstance(checkpoint, dict) else None
-        if not isinstance(stored, dict):
+        stored = checkpoint.get("lazygraph") if type(checkpoint) is dict else None
+        if type(stored) is not dict:
             msg = f"{file} is a checkpoint of something else; required: one that lazygraph wrote"
+            raise InputError(msg)
+        if not _is_plain(stored):
+            # torch lets some of its own classes pass, and objects of them that were never initialised.
+            msg = f"{file} holds objects where lazygraph writes numbers and texts"
             raise InputError(msg)
         if stored.get("version") != VERSION:
             msg = f"{file} has version {stored.get('version')!r}; this release reads {VERSION}"
@@ -101,25 +110,26 @@ class Trained:
         _check_trust(stored["model"], model)
         network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
         module = GraphModule(network, targets, options)
+        if type(weights) not in (dict, OrderedDict) or any(type(each) is not torch.Tensor for each in weights.values()):
+            raise TypeError("the weights are no tensors by name")
         module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
         return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
 
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
-        """A dataset as the model sees graphs.
+        """A dataset as the model sees graphs, without labels.
 
         Raises:
             RecipeMismatch: its graphs are others than the model was trained with, and do not hold them.
         """
-        targets, dataset = list(self.module.options.target), LazyGraphDataset(path)
-        known = targets if set(targets) <= set(dataset.manifest.labels()) else None
+        dataset = LazyGraphDataset(path)
         if dataset.spec == self.spec:
-            return LazyGraphDataset(path, known, self.view)
+            return LazyGraphDataset(path, view=self.view)
         if self.spec is None:
             msg = f"{dataset.path} holds graphs of a recipe; the model was trained with ready-made ones"
             raise RecipeMismatch(msg)
         try:
-            return LazyGraphDataset(path, known, self.view, graph=self.spec)
+            return LazyGraphDataset(path, view=self.view, graph=self.spec)
         except RecipeMismatch as error:
             msg = (
                 f"{error}; the model was trained with {self.spec!r}: predict from the structures, or write the dataset "
@@ -141,14 +151,17 @@ def predict(
     Args:
         run: the folder of a run, or of an ensemble, whose mean and deviation are given; or a checkpoint.
         source: as for :func:`lazygraph.write`, or a dataset directory.
-        model: the class of your own that it was trained with, ``package.module:Class``: it is imported only if you name
-            it, or have imported its module, since the checkpoint may be somebody else's.
+        model: the class of your own that it was trained with, ``package.module:Class``: it is imported and called only
+            if you name it, since the checkpoint may be somebody else's.
         progress: show a bar.
         num_workers: processes that read; chosen if not given.
 
     Raises:
         InputError: there is no checkpoint, or nothing to predict.
         RecipeMismatch: a dataset of other graphs.
+
+    Warns:
+        UserWarning: labels of a dataset are left out, as they have another unit or shape than in the training.
     """
     folder = Folder(Path(run))
     of_members = folder.members() if folder.results.exists() else []
@@ -161,10 +174,7 @@ def predict(
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "structures.lg"
         report = write(source, path, graph=first.spec, labels=[], progress=progress)
-        quarantined = []
-        if report.quarantine_file is not None:
-            lines = report.quarantine_file.read_text(encoding="utf-8").splitlines()
-            quarantined = [json.loads(line) for line in lines]
+        quarantined = [asdict(one) for one in read_quarantine(report.path, Manifest.load(report.path))]
         return _told(models, path, quarantined, progress=progress, num_workers=num_workers)
 
 
@@ -173,11 +183,47 @@ def _told(
 ) -> Predictions:
     """What the models say of the graphs of a dataset whose elements they know."""
     parts = [known_to(model.view, model.open(path)) for model in models]
+    targets, (dataset, left_out) = models[0].module.targets, parts[0]
     rows = joined(
         [predictions(model, part, progress, num_workers) for model, (part, _) in zip(models, parts, strict=True)],
-        models[0].module.targets,
+        targets,
     )
-    return Predictions(models[0].module.targets, rows, [*quarantined, *parts[0][1]])
+    labels = labels_of(dataset, models[0].module.options.target, targets).tolist()
+    rows = [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
+    return Predictions(targets, rows, [*quarantined, *left_out])
+
+
+def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets) -> NDArray[np.float64]:
+    """(n, T) the labels of a dataset as they are stored, beside which predictions are put; NaN where it has none.
+
+    Args:
+        dataset: the graphs.
+        names: the labels that the model was trained with.
+        targets: what it predicts: each label, or its components.
+
+    Warns:
+        UserWarning: a label of this name has another unit or shape, and so is not what is predicted.
+    """
+    out = np.full((len(dataset), len(targets.names)), np.nan)
+    first = 0
+    for name in names:
+        last = first + 1
+        if targets.names[first] != name:  # its components
+            while last < len(targets.names) and targets.names[last] == f"{name}[{last - first}]":
+                last += 1
+        column = dataset.manifest.labels().get(name)
+        if column is not None:
+            unit, width = targets.units[first], int(np.prod(column.shape[1:]))
+            if width != last - first or (None not in (unit, column.unit) and unit != column.unit):
+                msg = (
+                    f"the label {name!r} of {dataset.path} is left out beside the predictions: it has {width} numbers "
+                    f"a graph and the unit {column.unit}, and the model was trained with {last - first} and {unit}"
+                )
+                warnings.warn(printable(msg), stacklevel=2)
+            else:
+                out[:, first:last] = dataset.columns[name].reshape(len(dataset), -1)
+        first = last
+    return out
 
 
 def known_to(view: View, dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:
@@ -236,7 +282,7 @@ def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Pr
 
 
 def _check_trust(named: str, model: str | None) -> None:
-    """Refuse a model that is not the one asked for, and one whose module would be imported because a file says so.
+    """Refuse a model that is not the one asked for, and a class that would be called because a file names it.
 
     Raises:
         InputError: it is.
@@ -244,12 +290,21 @@ def _check_trust(named: str, model: str | None) -> None:
     if model is not None and model != named:
         msg = f"found a checkpoint of the model {named!r}; required: {model!r}, as asked for"
         raise InputError(msg)
-    if model is None and ":" in named and named.partition(":")[0] not in sys.modules:
+    if model is None and named not in MODELS:
         msg = (
-            f"the checkpoint names the class {named!r}, which would be imported and called; required: that you name it "
-            f"too, if you know it, with --model {named}, or model={named!r} in Python"
+            f"the checkpoint names the class {named!r}, which would be imported and called; name it too, if you know "
+            f"it, with --model {named}, or model={named!r} in Python"
         )
         raise InputError(msg)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is made of numbers and texts alone. No method of it is called that a file may have chosen."""
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(each) for key, each in value.items())
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _checkpoint(path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,22 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc
 
-from lazygraph.errors import MissingExtra
+from lazygraph.errors import LabelError, MissingExtra
 from lazygraph.format.files import write_atomic
 from lazygraph.reading.loader import Loader
 from lazygraph.training.module import GraphModule
+from lazygraph.training.stopping import interruptible
 from lazygraph.training.targets import Targets, with_unit
 
-__all__ = ["Prediction", "Scores", "predictions_of", "scores_of", "write_predictions"]
+__all__ = [
+    "Prediction",
+    "Scores",
+    "check_table",
+    "check_titles",
+    "predictions_of",
+    "scores_of",
+    "write_predictions",
+]
 
 
 class Prediction(NamedTuple):
@@ -49,9 +58,11 @@ def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Load
         module: with its weights.
         loader: in any order.
     """
+    with interruptible():
+        told = trainer.predict(module, loader) or []
     own = [
         Prediction(graph_id, predicted, label, probabilities=probabilities)
-        for ids, *arrays in trainer.predict(module, loader) or []
+        for ids, *arrays in told
         for graph_id, predicted, label, probabilities in zip(ids, *(a.tolist() for a in arrays), strict=True)
     ]
     if trainer.world_size == 1:
@@ -91,48 +102,88 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
     return out
 
 
-def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
-    """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
+def check_titles(targets: Targets) -> None:
+    """Refuse targets of which two columns of a table would have one name.
 
-    Of classes, the probability of each too, and the deviation is that of the predicted class's probability. Parquet
-    where the file's name ends so, else CSV. Columns are named with their units; a missing label is empty.
+    Raises:
+        LabelError: they would; the message names the column.
+    """
+    titles = [title for title, _ in _columns([], targets, deviations=True)]
+    if twice := [title for title in titles if titles.count(title) > 1]:
+        msg = f"two columns of the table of predictions would be called {twice[0]!r}; rename a label, or its unit"
+        raise LabelError(msg)
+
+
+def check_table(path: Path) -> None:
+    """Refuse a table that this environment cannot write.
 
     Raises:
         MissingExtra: Parquet needs pyarrow.
     """
-    table: dict[str, list[Any]] = {"id": [row.id for row in predictions]}
-    for k, pair in enumerate(zip(targets.names, targets.units, strict=True)):
-        title = with_unit(*pair)
-        table[title] = [None if math.isnan(row.label[k]) else row.label[k] for row in predictions]
-        table[f"predicted {title}"] = [row.predicted[k] for row in predictions]
-        if any(row.deviation is not None for row in predictions):
-            deviation = "deviation of the probability" if targets.classes else f"deviation {title}"
-            table[deviation] = [None if row.deviation is None else row.deviation[k] for row in predictions]
-    for place, value in enumerate(targets.classes):
-        table[f"probability {targets.names[0]}={value:.9g}"] = [row.probabilities[place] for row in predictions]
     if path.suffix == ".parquet":
-        _write_parquet(table, path)
+        _parquet(path)
+
+
+def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
+    """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
+
+    Of classes, the probability of each too, and the deviation is that of the predicted class's probability. Parquet
+    where the file's name ends so, else CSV. Columns are named with their units; a missing label is empty. Numbers are
+    written so that they read back as the same float64.
+
+    Raises:
+        MissingExtra: Parquet needs pyarrow.
+    """
+    deviations = any(row.deviation is not None for row in predictions)
+    table = list(_columns(predictions, targets, deviations=deviations))
+    if path.suffix == ".parquet":
+        parquet, arrow_table = _parquet(path)
+        file = io.BytesIO()
+        parquet.write_table(arrow_table(dict(table)), file)
+        write_atomic(path, file.getvalue())
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(table)
-    writer.writerows([_text(value) for value in row] for row in zip(*table.values(), strict=True))
+    writer.writerow(title for title, _ in table)
+    writer.writerows([_text(value) for value in row] for row in zip(*(column for _, column in table), strict=True))
     write_atomic(path, text.getvalue().encode())
 
 
-def _write_parquet(table: dict[str, list[Any]], path: Path) -> None:
+def _columns(
+    predictions: Sequence[Prediction], targets: Targets, *, deviations: bool
+) -> Iterator[tuple[str, list[Any]]]:
+    """Title and values of each column of a table."""
+    yield "id", [row.id for row in predictions]
+    for k, pair in enumerate(zip(targets.names, targets.units, strict=True)):
+        title = with_unit(*pair)
+        yield title, [None if math.isnan(row.label[k]) else row.label[k] for row in predictions]
+        yield f"predicted {title}", [row.predicted[k] for row in predictions]
+        if deviations:
+            deviation = "deviation of the probability" if targets.classes else f"deviation {title}"
+            yield deviation, [None if row.deviation is None else row.deviation[k] for row in predictions]
+    for place, value in enumerate(targets.classes):
+        yield (
+            f"probability {with_unit(targets.names[0], None)}={_class_name(value)}",
+            [row.probabilities[place] for row in predictions],
+        )
+
+
+def _class_name(value: float) -> str:
+    """Different for different values; ``2`` and not ``2.0``."""
+    return repr(value).removesuffix(".0")
+
+
+def _parquet(path: Path) -> tuple[Any, Any]:
+    """``pyarrow.parquet`` and ``pyarrow.table``."""
     try:
-        from pyarrow import parquet
-        from pyarrow import table as arrow_table
+        from pyarrow import parquet, table
     except ModuleNotFoundError as error:
         msg = f"{path} needs the package pyarrow, which is not installed: pip install 'lazygraph[parquet]'"
         raise MissingExtra(msg) from error
-    file = io.BytesIO()
-    parquet.write_table(arrow_table(table), file)
-    write_atomic(path, file.getvalue())
+    return parquet, table
 
 
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) else str(value)

@@ -14,6 +14,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lazygraph.errors import InputError, LabelError
 from lazygraph.format.files import write_atomic
@@ -21,12 +22,13 @@ from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
 from lazygraph.training.data import LazyGraphDataModule, has_splits
 from lazygraph.training.folder import Folder
+from lazygraph.training.identity import identity_of
 from lazygraph.training.models import find_model
 from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
-from lazygraph.training.report import Prediction, Scores, predictions_of, scores_of, write_predictions
-from lazygraph.training.stopping import Finite, Patience
+from lazygraph.training.report import Prediction, Scores, check_titles, predictions_of, scores_of, write_predictions
+from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
 
 __all__ = ["Results", "prepare", "train"]
@@ -48,6 +50,7 @@ class Results:
         seconds: of ``opening``, ``training`` (with validation, and what was before a stop), ``predicting``.
         waited: the share of the time of training steps in which the device waited for data.
         quarantined: inputs of the dataset that could not become graphs.
+        in_no_split: graphs that are in none of the dataset's splits train, val and test, and were not used.
     """
 
     scores: Scores
@@ -59,6 +62,7 @@ class Results:
     seconds: dict[str, float]
     waited: float
     quarantined: int
+    in_no_split: int
 
     def to_json(self) -> dict[str, Any]:
         """All but the predictions, as plain values."""
@@ -70,6 +74,7 @@ class Results:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "waited": round(self.waited, 4),
             "quarantined": self.quarantined,
+            "in_no_split": self.in_no_split,
         }
 
 
@@ -100,12 +105,16 @@ def train(
             another number of processes; losses that are no longer numbers, or checkpoints that are gone.
         LabelError: a target that the dataset does not have, or that no training graph has.
         RecipeMismatch: graphs that the model cannot use; the message says which preset it needs.
-        OutputExists: the folder holds another run, or a finished one.
+        OutputExists: the folder holds another run (with other options, labels, units or splits), or a finished one.
+
+    Warns:
+        UserWarning: graphs of the dataset are in no split, and so are not used.
     """
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())
     dataset, module, data = prepare(path, options)
-    own = options.to_json() | {"dataset": {"content_id": dataset.content_id}}
+    unused = _warn_of_unused(dataset, data)
+    own = options.to_json() | {"dataset": identity_of(dataset, data.splits, options.target)}
     folder.check(own)
     clock = Progress(folder.metrics, data.train)
     best = Kept(
@@ -118,7 +127,8 @@ def train(
     resumes = folder.claim(own, first=trainer.is_global_zero)
     times = {**(seconds or {}), "opening": time.perf_counter() - begin}
     try:
-        trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
+        with interruptible():
+            trainer.fit(module, data, ckpt_path=resumes, weights_only=True)
     finally:
         data.train.close()
     times["training"] = clock.elapsed
@@ -133,7 +143,7 @@ def train(
     quarantine = dataset.manifest.quarantine
     results = Results(
         scores, baseline, found, checkpoint, folder, trainer.current_epoch, times, clock.waited,
-        0 if quarantine is None else quarantine.count,
+        0 if quarantine is None else quarantine.count, unused,
     )  # fmt: skip
     if trainer.is_global_zero:
         _write(results, targets)
@@ -147,8 +157,9 @@ def prepare(
     """Everything that a run starts with; raises whatever is wrong with options and dataset, and writes nothing."""
     entry = find_model(options.model)
     targets = list(options.target)
-    view, model_options = entry.fitted(LazyGraphDataset(path, target=targets), options.model_options)
-    dataset = LazyGraphDataset(path, target=targets, view=view)
+    as_stored = LazyGraphDataset(path, targets, target_dtype="float64")
+    view, model_options = entry.fitted(as_stored, options.model_options)
+    dataset = LazyGraphDataset(path, targets, view, target_dtype="float64")
     data = LazyGraphDataModule(
         dataset,
         None if has_splits(dataset) else options.ratios,
@@ -159,14 +170,12 @@ def prepare(
         max_edges=options.max_edges,
         num_workers=options.num_workers or None,
     )
-    for name in ("train", "val"):
-        part = data.splits[name]
+    for name, part in data.splits.items():
         for label in options.target:
-            if not np.isfinite(part.columns[label]).any():
-                msg = f"found no value of {label!r} among the {len(part)} graphs of {name}; required: at least one"
-                raise LabelError(msg)
+            _check_label(name, part, label)
     data.val_dataloader(), data.test_dataloader()  # which say what is wrong with them
     learned = Targets.of(data.splits["train"], options.target, classify=options.task == "classification")
+    check_titles(learned)
     lightning.seed_everything(options.seed, verbose=False)
     network = entry.build(learned.outputs, **model_options)
     stored = {
@@ -177,6 +186,38 @@ def prepare(
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
     return dataset, GraphModule(network, learned, options, stored), data
+
+
+def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int:
+    """How many graphs are in none of the dataset's own splits; of ratios, whoever gave them knows what they leave."""
+    unused = len(dataset) - sum(map(len, data.splits.values())) if has_splits(dataset) else 0
+    if unused:
+        msg = (
+            f"{unused:,} of the {len(dataset):,} graphs of {Path(dataset.path).name} are in none of the splits train, "
+            "val and test, so this run does not use them; 'lazygraph split' splits the whole dataset"
+        )
+        rank_zero_warn(msg, category=UserWarning, stacklevel=4)
+    return unused
+
+
+def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
+    """Refuse a split whose labels cannot be learned from.
+
+    Raises:
+        LabelError: one is infinite, or the split is to be learned from or validated with and has none.
+    """
+    values = part.columns[label]
+    infinite = np.isinf(values.reshape(len(part), -1)).any(axis=1)
+    if infinite.any():
+        msg = (
+            f"{int(infinite.sum())} of the {len(part)} graphs of {name} have an infinite {label!r}, the first "
+            f"{str(part.ids[infinite.argmax()])!r}; set it to a number, or to NaN where it is missing ('lazygraph "
+            "labels'), or leave these graphs out"
+        )
+        raise LabelError(msg)
+    if name != "test" and not np.isfinite(values).any():
+        msg = f"found no value of {label!r} among the {len(part)} graphs of {name}; required: at least one"
+        raise LabelError(msg)
 
 
 def _best(kept: Kept, folder: Folder) -> Path:
@@ -246,7 +287,7 @@ def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets)
 
 
 def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:
-    values = torch.as_tensor(train.columns[targets.names[0]]).float()
+    values = train.columns[targets.names[0]]
     return max(targets.classes, key=lambda value: int((values == value).sum()))
 
 

@@ -1,8 +1,11 @@
-"""What ends a run before its last epoch: patience, and losses that are no longer numbers."""
+"""What ends a run before its last epoch: Ctrl-C, patience, and losses that are no longer numbers."""
 
 from __future__ import annotations
 
 import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import lightning
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -10,7 +13,28 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lazygraph.errors import InputError
 from lazygraph.training.folder import Folder
 
-__all__ = ["Finite", "Patience"]
+__all__ = ["Finite", "Patience", "interruptible"]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block, Ctrl-C is a ``KeyboardInterrupt``.
+
+    Lightning makes it a ``SystemExit``, which would end a notebook or look like a fault of the command, and ignores
+    every later Ctrl-C of the process.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        if before is not None:  # one that Python does not know
+            signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from error
 
 
 class Patience(EarlyStopping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from lazygraph.errors import InputError, LabelError
 from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.reading.precision import is_too_coarse
+from lazygraph.text import printable
 
 __all__ = ["Scale", "Targets", "with_unit"]
 
@@ -49,6 +51,10 @@ class Targets:
 
         Raises:
             LabelError: no training graph has one of them, or there are no classes to tell apart.
+
+        Warns:
+            UserWarning: most labels are so close to one another, beside a few that are far away, that float32, in which
+                networks compute, cannot tell them apart.
         """
         names: list[str] = []
         units: list[str | None] = []
@@ -66,11 +72,11 @@ class Targets:
                 raise LabelError(msg)
         if classify:
             return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite))
-        mean, std = (
-            [float(values.mean()) for values in finite],
-            [float(values.std()) if np.ptp(values) else 1.0 for values in finite],
-        )
-        return cls(tuple(names), tuple(units), tuple(mean), tuple(std))
+        mean, std = zip(*map(_mean_and_std, finite), strict=True)
+        targets = cls(tuple(names), tuple(units), mean, std)
+        for k, values in enumerate(finite):
+            _warn_of_rounding(targets, k, values)
+        return targets
 
     @property
     def outputs(self) -> int:
@@ -96,12 +102,12 @@ class Targets:
 
 
 def with_unit(name: str, unit: str | None) -> str:
-    """``band_gap (eV)``."""
-    return name if unit is None else f"{name} ({unit})"
+    """``band_gap (eV)``, without control characters: progress bars, tables and pictures show it."""
+    return printable(name if unit is None else f"{name} ({unit})")
 
 
 class Scale(nn.Module):
-    """Labels to what a network gives, and back. Its constants follow the module that it is part of to its device.
+    """Labels to what a network gives, and back, in float64; its constants follow its module to a device.
 
     Args:
         targets: what is learned.
@@ -118,8 +124,8 @@ class Scale(nn.Module):
             self.register_buffer(name, values, persistent=False)
 
     def normalised(self, y: Tensor) -> Tensor:
-        """(B, T) labels -> what a network is to give, NaN where a label is missing."""
-        return (y - self.mean.to(y.dtype)) / self.std.to(y.dtype)
+        """(B, T) labels -> float64 that a network is to give, NaN where a label is missing."""
+        return (y.double() - self.mean) / self.std
 
     def restored(self, outputs: Tensor) -> Tensor:
         """(B, outputs) of a network -> (B, T) float64 in the units of the labels; of classes, the most probable one."""
@@ -130,16 +136,37 @@ class Scale(nn.Module):
 
     def places(self, y: Tensor) -> Tensor:
         """(B, 1) labels -> (B,) int64 places in ``classes``, -100 where a label is missing or of no class."""
-        same = y[:, :1] == self.classes.to(y.dtype)
+        same = y[:, :1].double() == self.classes
         return torch.where(same.any(dim=1), same.int().argmax(dim=1), -100)
+
+
+def _mean_and_std(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean, and the population standard deviation, 1 where all are equal."""
+    # Squares of numbers beyond 1e150 overflow, and those below 1e-150 vanish.
+    largest = float(np.abs(values).max())
+    scale = 1.0 if 1e-100 < largest < 1e100 or not largest else largest
+    scaled = values / scale
+    return float(scaled.mean()) * scale, float(scaled.std()) * scale or 1.0
+
+
+def _warn_of_rounding(targets: Targets, k: int, values: NDArray[np.float64]) -> None:
+    low, high = np.quantile((values - targets.mean[k]) / targets.std[k], (0.25, 0.75)).tolist()
+    if is_too_coarse(low, high, high - low):
+        name = with_unit(targets.names[k], targets.units[k])
+        msg = (
+            f"half of the training labels of {name} lie within {(high - low) * targets.std[k]:.3g} of one another, and "
+            f"their standard deviation is {targets.std[k]:.3g}: networks compute in float32, which cannot tell these "
+            "labels apart; look for outliers"
+        )
+        warnings.warn(msg, stacklevel=2)
 
 
 def _classes(names: list[str], finite: list[NDArray[np.float64]]) -> tuple[float, ...]:
     if len(names) > 1:
         msg = f"found a label of {len(names)} values; required for classification: one"
         raise LabelError(msg)
-    classes = np.unique(finite[0].astype(np.float32)).tolist()
-    if not 2 <= len(classes) <= MOST_CLASSES or any(math.isinf(c) for c in classes):
+    classes = np.unique(finite[0]).tolist()
+    if not 2 <= len(classes) <= MOST_CLASSES:
         msg = f"found {len(classes)} different values of {names[0]!r}; required: 2 to {MOST_CLASSES} classes"
         raise InputError(msg)
     return tuple(float(c) for c in classes)

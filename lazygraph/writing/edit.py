@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, write_column
-from lazygraph.format.manifest import Manifest
+from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.lock import exclusive
-from lazygraph.writing.publish import collect_garbage, publish
-from lazygraph.writing.splits import SPLITS, SplitRule
+from lazygraph.writing.lock import exclusive, idle
+from lazygraph.writing.owned import remove_file
+from lazygraph.writing.publish import garbage, publish
+from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
 
 __all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
 
@@ -55,7 +58,8 @@ def set_labels(
         LabelError: a label does not exist, is not numeric, or none of the ids is known.
         OutputExists: graphs are being added to the dataset.
     """
-    with _editing(path) as (layout, store):
+    with _editing(path) as (hold, store):
+        layout = hold.layout
         if layout.plan.exists():
             msg = (
                 f"{layout.partial} holds graphs that are being added with the labels of before; finish that, or delete "
@@ -86,7 +90,7 @@ def set_labels(
                 raise LabelError(msg)
             column = _column(label.name, label.shape, values, rows, len(store))
             columns[label.name] = write_column(layout.edit, label.name, column, role="label", unit=label.unit)
-        publish(layout, layout.edit, store.manifest.with_columns(columns))
+        publish(hold, layout.edit, store.manifest.with_columns(columns))
     return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown), tuple(notes))
 
 
@@ -102,7 +106,8 @@ def set_splits(
 
     Args:
         path: the dataset.
-        fractions: of train, val and test; together at most 1.
+        fractions: of train, val and test; together at most 1. The dataset keeps the rule: graphs that are added later
+            are split by it.
         names: or split -> ids, such as a published split.
         seed: of the shuffle.
         group: ``formula`` keeps all crystals of one formula in one split.
@@ -117,29 +122,59 @@ def set_splits(
         msg = "found both or neither of fractions and named ids; required: one of them"
         raise InputError(msg)
     rule = None if fractions is None else SplitRule(fractions, seed, group)
-    with _editing(path) as (layout, store):
+    with _editing(path) as (hold, store):
         if rule is None:
             codes, categories = _named_codes(store, names or {})
         else:
             formulas = store.column("formula") if "formula" in store.manifest.columns else None
             codes, categories = rule.codes(len(store), formulas), SPLITS
-        column = write_column(layout.edit, "split", codes, categories=categories)
-        publish(layout, layout.edit, store.manifest.with_columns({"split": column}))
+        column = write_column(hold.layout.edit, "split", codes, categories=categories)
+        manifest = store.manifest.with_columns({"split": column})
+        publish(hold, hold.layout.edit, replace(manifest, user=with_rule(manifest.user, rule)))
     return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
 
 
-def gc(path: str | os.PathLike[str]) -> tuple[int, int]:
+def gc(
+    path: str | os.PathLike[str], *, dry_run: bool = False, tell: Callable[[str], None] | None = None
+) -> tuple[int, int]:
     """Delete the files of earlier states of a dataset. Readers that still have one open get ``DatasetReplaced``.
 
+    Only regular files of the forms of docs/format.md that the manifest does not name are deleted. Everything else in
+    the directory is the user's and stays.
+
+    Args:
+        path: the dataset.
+        dry_run: delete nothing.
+        tell: called with the name of each file that is deleted, or would be.
+
     Returns:
-        How many files were deleted, and how many bytes.
+        How many files were deleted, or would be, and how many bytes.
     """
-    with _editing(path) as (layout, store):
-        return collect_garbage(layout.final, store.manifest)
+    if dry_run:
+        layout = Layout.of(path)
+        manifests = [Manifest.load(layout.final)]
+        idle(layout)
+        # What a killed process had decided, and whoever comes next finishes.
+        manifests += [Manifest.load(folder) for folder in (layout.edit, layout.dataset) if (folder / MANIFEST).exists()]
+        return _each(garbage(layout.final, manifests), lambda file: file.lstat().st_size, tell)
+    with _editing(path) as (hold, store):
+        return _each(garbage(hold.layout.final, [store.manifest]), remove_file, tell)
+
+
+def _each(
+    files: Iterable[tuple[str, Path]], take: Callable[[Path], int], tell: Callable[[str], None] | None
+) -> tuple[int, int]:
+    """The number of files, and the sum of what ``take`` makes of each."""
+    sizes = []
+    for name, path in files:
+        sizes.append(take(path))
+        if tell is not None:
+            tell(name)
+    return len(sizes), sum(sizes)
 
 
 @contextmanager
-def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Layout, Store]]:
+def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
     """The dataset as it is once no one else can change it.
 
     Raises:
@@ -148,8 +183,8 @@ def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Layout, Store]]:
     """
     layout = Layout.of(path)
     Manifest.load(layout.final)  # before the lock makes a folder
-    with exclusive(layout):
-        yield layout, Store(layout.final)
+    with exclusive(layout) as hold:
+        yield hold, Store(layout.final)
 
 
 def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

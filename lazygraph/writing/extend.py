@@ -12,6 +12,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
+from lazygraph.sources.time_limit import time_limit
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
@@ -64,7 +65,8 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
     _check_units(plan.labels, options.units, scanned)
     if options.labels is not None:
         return plan
-    columns = {name for entry in sampled(plan, layout) for name in (*entry.labels, *entry.atom_labels)}
+    with time_limit(plan.max_seconds):
+        columns = {name for entry in sampled(plan, layout) for name in (*entry.labels, *entry.atom_labels)}
     reason = "the dataset has no such label; 'lazygraph labels' adds one"
     notes = told_left_out(dict.fromkeys(sorted(columns.difference(names)), reason))
     return replace(plan, notes=(*plan.notes, *notes), columns=tuple(sorted(columns.union(names))))

@@ -14,16 +14,18 @@ import numpy as np
 from lazygraph.errors import InputError, OutputExists
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
-from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Compressor, pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
-from lazygraph.writing.infer import Arrays, SchemaGuess, arrays_of
+from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.labels import LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
+from lazygraph.writing.owned import is_dataset
 from lazygraph.writing.plan import versions
 from lazygraph.writing.publish import publish
+from lazygraph.writing.ready_made import Arrays, ReadyMade
 from lazygraph.writing.rows import RowBuffer, ShardRows
 
 __all__ = ["GraphWriter"]
@@ -40,6 +42,7 @@ class _Graph:
     number: int
     id: str
     arrays: Arrays
+    n_nodes: int
     labels: list[Any]
 
     @property
@@ -56,8 +59,20 @@ class GraphWriter:
     """Writes graphs one by one, and publishes the dataset when it is closed; nothing appears if an error leaves it.
 
     The first graph fixes the names, types and shapes of the fields; the first 1024 together tell which of them grow
-    with nodes or edges. Indices are recognised as PyG does: a key that contains ``index``, or is ``face``, counts nodes
-    and is (k, M); say ``counts`` for others, such as ids of edges. Not for several threads.
+    with nodes or edges. Batches of the dataset are those that PyG makes of the graphs:
+
+    - ``num_nodes`` is the number of nodes; else the rows of ``x``, ``pos`` or another array of nodes are counted. Where
+      PyG could only guess it from ``edge_index``, the rows of ``z``, ``numbers`` or ``atomic_numbers`` say it, and
+      without them it is guessed as PyG does, with a warning.
+    - Integers under a key that contains ``index``, or is ``face``, count nodes and are (k, M); say ``counts`` for
+      others, such as ids of edges. Indices of nodes or edges that the graph does not have are refused.
+    - A class of its own, derived from ``Data``, decides by ``__inc__`` and ``__cat_dim__`` what is joined how. Graphs
+      come back as ``Data``, joined in the same way.
+    - A Python number comes back as a tensor of one value, as PyG's ``InMemoryDataset`` gives it; arrays of numpy come
+      back as tensors.
+
+    What could not come back so, such as lists, PyG's ``EdgeIndex`` and ``HeteroData``, is refused when it is added. Not
+    for several threads.
 
     Args:
         path: the dataset to make.
@@ -96,7 +111,7 @@ class GraphWriter:
         self._layout = Layout.of(path)
         self._units, self._level = dict(units or {}), level
         self._held = ExitStack()
-        self._held.enter_context(exclusive(self._layout))
+        self._hold = self._held.enter_context(exclusive(self._layout))
         try:
             self._refuse_what_is_there(overwrite=overwrite)
         except BaseException:
@@ -121,11 +136,12 @@ class GraphWriter:
 
         Args:
             data: a PyG ``Data``, or a mapping of names to arrays, tensors, numbers or texts.
-            id: unique; ``graph-0000012`` unless said.
+            id: unique; the text in the field ``id`` unless said, or else ``graph-0000012``.
             labels: name -> number, or array of a fixed shape; None and NaN are missing. The first graph's are kept.
 
         Raises:
-            InputError: the graph has other fields than those before, or a type that cannot be stored.
+            InputError: the graph has other fields than those before, a field that cannot come back as PyG has it, or
+                indices of nodes that it does not have. The writer goes on without it.
             LabelError: a label has another type or shape than in the first graph.
         """
         if not self._open:
@@ -133,6 +149,13 @@ class GraphWriter:
             raise InputError(msg)
         number = len(self._ids)
         graph_id: Any = f"graph-{number:07d}" if id is None else id
+        try:
+            ready = ReadyMade.of(data)
+        except InputError as error:
+            msg = f"graph {graph_id!r}: {error}"
+            raise InputError(msg) from error
+        if id is None and ready.own_id is not None:
+            graph_id = ready.own_id
         if not isinstance(graph_id, str):
             msg = f"found an id of type {type(graph_id).__name__}; required: a text"
             raise InputError(msg)
@@ -140,17 +163,20 @@ class GraphWriter:
             msg = f"the id {graph_id!r} was added before; required: unique ids"
             raise InputError(msg)
         text_array([graph_id])
-        arrays, n_nodes = arrays_of(data)
-        chosen = self._labels or self._first_labels(labels or {}, arrays)
+        chosen = self._labels or self._first_labels(labels or {}, ready.arrays)
         names = [label.name for label in chosen.graph]
         if stray := [name for name in labels or {} if name not in names]:
             msg = f"graph {graph_id!r} has the label {stray[0]!r}, which the first graph has not; give it None there"
             raise InputError(msg)
         values, _ = chosen.row(labels or {}, 0)
-        self._guess.narrow(arrays, n_nodes, graph_id)
+        try:
+            self._guess.narrow(ready)
+        except InputError as error:
+            msg = f"graph {graph_id!r}: {error}"
+            raise InputError(msg) from error
         self._labels = chosen
         self._ids.add(graph_id)
-        graph = _Graph(number, graph_id, arrays, values)
+        graph = _Graph(number, graph_id, ready.arrays, ready.n_nodes, values)
         if self._schema is not None:
             self._write(graph, self._schema)
             return
@@ -175,7 +201,7 @@ class GraphWriter:
             schema = self._schema or self._settle()
             if self._frames:
                 self._finish_shard()
-            publish(self._layout, self._layout.dataset, self._manifest(schema))
+            publish(self._hold, self._layout.dataset, self._manifest(schema))
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +217,7 @@ class GraphWriter:
 
     def _refuse_what_is_there(self, *, overwrite: bool) -> None:
         final = self._layout.final
-        if final.exists() and not (overwrite and (final / MANIFEST).exists()):
+        if final.exists() and not (overwrite and is_dataset(final)):
             msg = f"{final} exists; choose another name, or replace a dataset with overwrite=True"
             raise OutputExists(msg)
         if self._layout.plan.exists():
@@ -209,7 +235,8 @@ class GraphWriter:
         """Fix the schema, train the dictionary, and write the graphs that waited for both."""
         labels = self._labels.graph if self._labels else []
         schema = self._schema = self._guess.settle(frozenset(label.name for label in labels))
-        trained = train_dictionary([pack(schema, 0, graph.arrays)[0] for graph in self._waiting], len(self._waiting))
+        records = [pack(schema, 0, graph.arrays, {"node": graph.n_nodes})[0] for graph in self._waiting]
+        trained = train_dictionary(records, len(records))
         if trained is not None:
             self._dictionary = named_after_content(self._layout.dataset, "dictionary", ".zstd", trained)
         self._compress = Compressor(self._level, trained)
@@ -220,7 +247,7 @@ class GraphWriter:
         return schema
 
     def _write(self, graph: _Graph, schema: Schema) -> None:
-        raw, counts = pack(schema, graph.number, graph.arrays)
+        raw, counts = pack(schema, graph.number, graph.arrays, {"node": graph.n_nodes})
         digest = graph_digest(graph.id.encode(), raw)
         self._rows.add(graph.number, graph.id, "", counts, labels=graph.labels, digest=digest)
         self._frames.append(self._compress(raw))

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.format.schema import DTYPES, MAX_TEXT, Field, Schema
+from lazygraph.format.schema import MAX_HOLLOW, Field, Schema
+from lazygraph.writing.ready_made import Joining, ReadyMade, is_index, is_of_nodes
 
-__all__ = ["Arrays", "SchemaGuess", "arrays_of"]
+__all__ = ["SchemaGuess"]
 
-Arrays = dict[str, NDArray[Any] | str]
-
-# As in torch_geometric.data.Data.num_nodes: the keys whose length is the number of nodes.
-NODE_KEYS = ("x", "pos", "z", "numbers", "atomic_numbers", "batch", "node_species")
 OWN = "own"  # an axis that no other field has
+
+
+class RowsOf(NamedTuple):
+    """The rows of another field, as what an index counts."""
+
+    name: str
+
+
+Counted = str | RowsOf | None
+"""``node``, ``edge``, the rows of a field, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """What one field may be: its type, its shape with None for the size that may grow, and with what, best first."""
+    """What one field may be: its type, its shape with None for the size that may grow, and the rest, best first."""
 
     dtype: str
     shape: tuple[int | None, ...]
     axes: tuple[str | None, ...]
+    """With what it may grow."""
+    counts: tuple[Counted, ...] = (None,)
+    """What its values may be indices of."""
 
     def field(self, name: str, axis: str | None, unit: str | None, counts: str | None) -> Field:
         """The field that it is, if it grows with this axis, or is of one row."""
@@ -48,7 +58,9 @@ class SchemaGuess:
     """Narrowed by every graph until it is settled; from then on every graph must agree with it.
 
     One graph alone cannot tell: in a ring, edges are as many as nodes, and six numbers in a crystal of six atoms are
-    one for each atom or the components of its stress. A field that grows with neither has an axis of its own.
+    one for each atom or the components of its stress. A field that grows with neither has an axis of its own. What an
+    index counts, its name says, or ``counts``, or the class of the graph: by a number, and again several graphs tell
+    whether that is of nodes, of edges or of the rows of another field.
 
     Args:
         counts: key -> ``"node"`` or ``"edge"``, what the values of an index field count; such a field is (k, M).
@@ -58,37 +70,48 @@ class SchemaGuess:
     def __init__(self, counts: Mapping[str, str], units: Mapping[str, str]) -> None:
         self._counts, self._units = dict(counts), dict(units)
         self._guesses: dict[str, _Guess] = {}
+        self._most_nodes = 0
 
-    def narrow(self, arrays: Arrays, n_nodes: int, graph_id: str) -> None:
+    def narrow(self, graph: ReadyMade) -> None:
         """Take one more graph into account; one that is refused leaves no trace.
 
         Raises:
-            InputError: it has other fields, types or shapes than the graphs before, or one that cannot be stored.
+            InputError: it has other fields, types or shapes than the graphs before, one that cannot be stored, or
+                indices of what it does not have.
         """
-        index = arrays.get("edge_index")
-        n_edges = index.shape[-1] if isinstance(index, np.ndarray) and index.ndim else -1
-        found = {name: self._guess(name, value, n_nodes, n_edges) for name, value in arrays.items()}
+        arrays = graph.arrays
+        _check_edges(arrays.get("edge_index"))
+        found = {name: self._guess(name, graph) for name in arrays}
         before = self._guesses or found
         if stray := sorted(self._counts.keys() - found.keys()):
-            msg = f"found counts for {stray[0]!r}; graph {graph_id!r} has the fields {', '.join(map(repr, found))}"
+            msg = f"found counts for {stray[0]!r}; the graph has the fields {', '.join(map(repr, found))}"
             raise InputError(msg)
         if found.keys() != before.keys():
             extra, missing = sorted(found.keys() - before.keys()), sorted(before.keys() - found.keys())
-            msg = f"graph {graph_id!r} has other fields than the first one: {extra} too many, {missing} missing"
+            msg = f"it has other fields than the first one: {extra} too many, {missing} missing"
             raise InputError(msg)
         narrowed = {}
         for name, guess in before.items():
             other = found[name]
             axes = tuple(axis for axis in guess.axes if axis in other.axes)
             if (guess.dtype, guess.shape) != (other.dtype, other.shape) or not axes:
-                value = arrays[name]
-                shown = "text" if isinstance(value, str) else f"{value.dtype} {value.shape}"
-                msg = f"graph {graph_id!r}: {name!r} is {shown}; required: {guess.told()}, as in the graphs before"
+                msg = f"{_described(name, arrays[name])}; required: {guess.told()}, as in the graphs before"
                 raise InputError(msg)
-            narrowed[name] = replace(guess, axes=axes)
+            counts = tuple(counted for counted in guess.counts if counted in other.counts)
+            if not counts:
+                step = graph.joining[name].step if name in graph.joining else _rows(other.counts[0], graph)
+                msg = f"its class {graph.kind} raises {name!r} by {step}; in the graphs before that was another count"
+                raise InputError(msg)
+            narrowed[name] = replace(guess, axes=axes, counts=counts)
+        most = max(self._most_nodes, graph.n_nodes)
+        if most > MAX_HOLLOW and not any(guess.axes[0] == "node" for guess in narrowed.values()):
+            msg = f"a graph has {most} nodes, and no array of them; required: such an array, or at most {MAX_HOLLOW}"
+            raise InputError(msg)
         if not self._guesses:
             self._schema(narrowed)
-        self._guesses = narrowed
+        for name, guess in narrowed.items():
+            _check_within(name, guess, graph)
+        self._guesses, self._most_nodes = narrowed, most
 
     def settle(self, taken: frozenset[str]) -> Schema:
         """The schema, fixed from here on.
@@ -100,13 +123,17 @@ class SchemaGuess:
             InputError: there are too many axes.
         """
         schema = self._schema(self._guesses, taken)
-        self._guesses = {name: replace(guess, axes=guess.axes[:1]) for name, guess in self._guesses.items()}
+        axis_of = {field.name: field.axis for field in schema.fields}
+        self._guesses = {
+            name: replace(guess, axes=guess.axes[:1], counts=(_first(name, guess.counts, axis_of),))
+            for name, guess in self._guesses.items()
+        }
         return schema
 
     def _schema(self, guesses: Mapping[str, _Guess], taken: frozenset[str] = frozenset()) -> Schema:
         """The schema of the best guesses."""
         axes = ["node", "edge"] if "edge_index" in guesses else ["node"]
-        fields = []
+        axis_of: dict[str, str | None] = {}
         for name, guess in guesses.items():
             axis = guess.axes[0]
             if axis == OWN:
@@ -114,79 +141,123 @@ class SchemaGuess:
                 while axis in axes or f"n_{axis}" in taken:
                     axis += "_"
                 axes.append(axis)
-            counts = self._counts.get(name)
-            if counts is None and _is_index(name) and "int" in guess.dtype:
-                counts = "node"
-            fields.append(guess.field(name, axis, self._units.get(name), counts))
+            axis_of[name] = axis
+        fields = []
+        for name, guess in guesses.items():
+            counted = _first(name, guess.counts, axis_of)
+            counts = axis_of[counted.name] if isinstance(counted, RowsOf) else counted
+            fields.append(guess.field(name, axis_of[name], self._units.get(name), counts))
         return Schema(tuple(axes), tuple(fields))
 
-    def _guess(self, name: str, value: NDArray[Any] | str, n_nodes: int, n_edges: int) -> _Guess:
+    def _guess(self, name: str, graph: ReadyMade) -> _Guess:
+        value = graph.arrays[name]
         if isinstance(value, str):
             return _Guess("str", (), (None,))
+        joining = graph.joining.get(name)
+        counts = self._counted(name, value, joining, graph)
         if value.ndim == 0:
-            return _Guess(value.dtype.name, (), (None,))
-        by_index = _is_index(name) or name in self._counts
-        dim = value.ndim - 1 if by_index else 0
+            return _Guess(value.dtype.name, (), (None,), counts)
+        by_index = is_index(name) or name in self._counts
+        dim = joining.dim if joining is not None else value.ndim - 1 if by_index else 0
         rows = value.shape[dim]
         shape = (*value.shape[:dim], None, *value.shape[dim + 1 :])
+        if name in graph.numbers:
+            return _Guess(value.dtype.name, shape, (None,), counts)
         if name == "edge_index":
-            return _Guess(value.dtype.name, shape, ("edge",))
+            return _Guess(value.dtype.name, shape, ("edge",), counts)
         axes: list[str | None] = [OWN]
-        if rows == n_edges:
+        if rows == _n_edges(graph):
             axes.insert(0, "edge")
-        if rows == n_nodes and not by_index:
+        if rows == graph.n_nodes and not by_index:
             # As in PyG, the name decides where there are as many edges as nodes.
-            axes.insert(1 if "edge" in name and rows == n_edges else 0, "node")
-        if rows == 1 and not by_index:
-            axes.insert(len(axes) - 1 if name in NODE_KEYS or name.startswith("edge") else 0, None)
-        return _Guess(value.dtype.name, shape, tuple(axes))
+            axes.insert(1 if "edge" in name and rows == _n_edges(graph) else 0, "node")
+        if rows == 1 and not by_index and dim == 0:
+            one_a_node = is_of_nodes(name) or name.startswith("edge")
+            axes.insert(len(axes) - 1 if one_a_node else 0, None)
+        return _Guess(value.dtype.name, shape, tuple(axes), counts)
 
+    def _counted(
+        self, name: str, value: NDArray[Any], joining: Joining | None, graph: ReadyMade
+    ) -> tuple[Counted, ...]:
+        """What the values of a field may be indices of.
 
-def arrays_of(data: Any) -> tuple[Arrays, int]:
-    """Every field of a graph as numpy array or text, and its number of nodes.
-
-    Raises:
-        InputError: a field is neither numbers, booleans nor a text.
-    """
-    items = data if isinstance(data, Mapping) else data.to_dict()
-    arrays = {str(name): _array(str(name), value) for name, value in items.items() if value is not None}
-    given = arrays.get("num_nodes")
-    if isinstance(given, np.ndarray) and given.ndim == 0:
-        return arrays, int(given)
-    for name in NODE_KEYS:
-        value = arrays.get(name)
-        if isinstance(value, np.ndarray) and value.ndim:
-            return arrays, value.shape[0]
-    index = arrays.get("edge_index")
-    return arrays, int(index.max()) + 1 if isinstance(index, np.ndarray) and index.size else 0
-
-
-def _array(name: str, value: Any) -> NDArray[Any] | str:
-    if isinstance(value, str):
-        try:
-            size = len(value.encode())
-        except UnicodeEncodeError as error:
-            msg = f"the text {name!r} cannot be written in UTF-8: {error}"
-            raise InputError(msg) from None
-        if size > MAX_TEXT:
-            msg = f"the text of {name!r} has {size} bytes; required: at most {MAX_TEXT}"
+        Raises:
+            InputError: the class of the graph raises it by a number that no rows of the graph explain.
+        """
+        if name in self._counts:
+            return (self._counts[name],)
+        integers = value.dtype.kind in "iu"
+        if joining is None:
+            return ("node",) if is_index(name) and integers else (None,)
+        others = [RowsOf(other) for other in graph.arrays if other != name]
+        possible: list[Counted] = ["node", "edge", *others] if integers else []
+        counts = tuple(counted for counted in possible if _rows(counted, graph) == joining.step)
+        if joining.step == 0:
+            counts = (None, *counts)
+        if not counts:
+            what = "" if integers else f", {value.dtype} values"
+            msg = (
+                f"its class {graph.kind} raises {name!r} by {joining.step}{what}; required: by 0, or integers by the "
+                f"{graph.n_nodes} nodes, the edges or the rows of a field"
+            )
             raise InputError(msg)
-        return value
-    kind = type(value).__name__
-    try:
-        array = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
-        kind = f"{kind} of {array.dtype}"
-        known = array.dtype.name in DTYPES
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # sparse tensors, bfloat16, ragged lists
-        known = False
-    if not known:
-        msg = f"the field {name!r} is {kind}; required: an array, number or text, of type {', '.join(DTYPES)}"
+        return counts
+
+
+def _first(name: str, counts: Iterable[Counted], axis_of: Mapping[str, str | None]) -> Counted:
+    """The first that a schema can say: a field of one row a graph has no axis whose rows could be counted."""
+    for counted in counts:
+        if not isinstance(counted, RowsOf) or axis_of[counted.name] is not None:
+            return counted
+    msg = (
+        f"the class of the graphs always raises {name!r} by 1; required: by the nodes, the edges or the rows of a field"
+    )
+    raise InputError(msg)
+
+
+def _n_edges(graph: ReadyMade) -> int:
+    index = graph.arrays.get("edge_index")
+    return index.shape[-1] if isinstance(index, np.ndarray) else -1
+
+
+def _rows(counted: Counted, graph: ReadyMade) -> int:
+    """How many rows a graph has of what is counted; -1 where it has none to count."""
+    if not isinstance(counted, RowsOf):
+        return graph.n_nodes if counted == "node" else _n_edges(graph)
+    value, joining = graph.arrays[counted.name], graph.joining.get(counted.name)
+    if isinstance(value, str) or value.ndim == 0:
+        return -1
+    return int(value.shape[joining.dim if joining is not None else -1 if is_index(counted.name) else 0])
+
+
+def _check_edges(index: Any) -> None:
+    """Refuse an ``edge_index`` that is none."""
+    if index is None:
+        return
+    if isinstance(index, str) or index.dtype.kind not in "iu" or index.ndim != 2 or len(index) != 2:
+        msg = f"{_described('edge_index', index)}; required: integers of shape (2, E)"
         raise InputError(msg)
-    return array
 
 
-def _is_index(name: str) -> bool:
-    return "index" in name or name == "face"
+def _check_within(name: str, guess: _Guess, graph: ReadyMade) -> None:
+    """Refuse indices of nodes, edges or rows that the graph does not have: a batch would take those of another one."""
+    value = graph.arrays[name]
+    if None in guess.counts or isinstance(value, str) or value.size == 0:
+        return
+    rows = max(_rows(counted, graph) for counted in guess.counts)
+    # Negative numbers are great ones without a sign, so that one pass finds both.
+    if int(value.view(f"u{value.itemsize}").max()) >= rows:
+        low, high = int(value.min()), int(value.max())
+        counted = guess.counts[0]
+        what = "row" if isinstance(counted, RowsOf) else str(counted)
+        allowed = f"0 to {rows - 1}, as the graph has {rows} {what}s" if rows > 0 else f"none, as there is no {what}"
+        hint = "" if name == "edge_index" or name in graph.joining else "; rename it where it is no index"
+        msg = f"{name!r} holds {low} to {high}; required: {allowed}{hint}"
+        raise InputError(msg)
+
+
+def _described(name: str, value: NDArray[Any] | str) -> str:
+    return f"{name!r} is {'text' if isinstance(value, str) else f'{value.dtype} {value.shape}'}"
 
 
 def _identifier(name: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import LabelError
 from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, label_value
 from lazygraph.sources.levels import is_per_atom
+from lazygraph.text import shortened
 
 __all__ = [
     "Chosen",
@@ -33,6 +34,8 @@ RESERVED = frozenset(
 )
 # The kind of a value that is neither a number nor missing.
 TEXT: tuple[str, tuple[int, ...]] = ("text", ())
+NAMED = 500  # columns that a note names
+LENGTH = 80  # characters of a name that it repeats
 Sample: TypeAlias = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 """Number of atoms, labels and per-atom labels of one input, as its source gives them."""
 Column: TypeAlias = list[tuple[int, Any]]
@@ -43,7 +46,7 @@ class LabelSet:
     """The labels of a dataset, applied to one input after another.
 
     Raises:
-        LabelError: from ``row``, where a value has not the type or shape of its label.
+        LabelError: from ``row``, where a value has not the type or shape of its label, or is infinite.
     """
 
     def __init__(self, labels: Sequence[Label]) -> None:
@@ -167,11 +170,15 @@ def told_left_out(reasons: Mapping[str, str]) -> list[str]:
         ["columns 'spg', 'formula' are left out: text", "column 'bulk' is left out: objects"]
     """
     return [
-        f"column{'s' * (len(names) > 1)} {', '.join(map(repr, names))} {'are' if len(names) > 1 else 'is'} left out: "
-        f"{reason}"
+        f"column{'s' * (len(names) > 1)} {_listed(names)} {'are' if len(names) > 1 else 'is'} left out: {reason}"
         for reason in dict.fromkeys(reasons.values())
         for names in ([name for name in reasons if reasons[name] == reason],)
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} others" if len(names) > NAMED else ""
+    return ", ".join(shortened(repr(name), LENGTH) for name in names[:NAMED]) + more
 
 
 def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, Label]:
@@ -385,6 +392,5 @@ def _numeric(value: Any) -> NDArray[np.float64]:
         msg = f"found an array of shape {array.shape}; required: one to three dimensions, none empty"
         raise LabelError(msg)
     if np.isinf(array).any():
-        msg = f"found infinity in an array of shape {array.shape}; a label must be finite, or NaN where it is missing"
-        raise LabelError(msg)
+        raise LabelError("found an infinite number; required: finite ones, or NaN for missing ones")
     return array

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lazygraph.errors import InputError
+
 __all__ = ["Layout"]
 
 
@@ -18,8 +20,24 @@ class Layout:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Layout:
-        """The layout of a dataset at this path."""
-        return cls(Path(path).absolute())
+        """The layout of a dataset at this path.
+
+        A link is followed, so that all who write the folder that it leads to share a lock.
+
+        Raises:
+            InputError: the path is empty, has no name such as ``/``, or is a link that leads to itself.
+        """
+        final = Path(path).absolute()
+        try:
+            if final.name == ".." or final.is_symlink():
+                final = final.resolve()
+        except (OSError, RuntimeError) as error:
+            msg = f"the output {path} cannot be followed: {error}"
+            raise InputError(msg) from error
+        if not (os.fspath(path) and final.name):
+            msg = f"found the output {os.fspath(path)!r}; required: a folder with a name, such as mp.lg"
+            raise InputError(msg)
+        return cls(final)
 
     @property
     def partial(self) -> Path:
@@ -68,9 +86,9 @@ class Layout:
         """What is known of a finished shard; it exists once the shard does."""
         return self.rows / f"{shard:05d}.msgpack"
 
-    def at(self, shard: int) -> Path:
-        """Which input of a shard a process is at; left behind by one that was killed."""
-        return self.partial / "at" / f"{shard:05d}"
+    def at(self, shard: int, plan: str) -> Path:
+        """Which input of a shard of a plan (by its digest) a process is at; left behind by one that was killed."""
+        return self.partial / "at" / f"{shard:05d}-{plan[:12]}"
 
     @property
     def planning(self) -> Path:

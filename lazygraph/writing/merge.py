@@ -10,31 +10,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, OutputExists
+from lazygraph.errors import CorruptDataset, InputError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.rows import ShardRows, finished
-from lazygraph.writing.splits import SPLITS, SplitRule
+from lazygraph.writing.rows import Maker, ShardRows, finished
+from lazygraph.writing.splits import SplitRule, Splits, recorded_rule, with_rule
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge published: the graphs and quarantined inputs that its plan added."""
+    """What a merge published: the graphs and quarantined inputs that its plan added, and what to say of the whole."""
 
     written: int
     quarantined: int
     quarantine_file: Path | None
     notes: tuple[str, ...]
+    in_no_split: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,20 @@ class _Table:
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
 
 
-def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
-    """Put the shards of a plan together and publish the dataset. The caller holds the exclusive lock.
+def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
+    """Put the shards of a plan together and publish the dataset.
 
     Args:
-        layout: where it lies.
-        split: names splits of the whole dataset, in place of those that the sources name.
+        hold: the exclusive lock on the place where it lies.
+        split: the splits of the graphs that the plan adds, in place of those that the sources name: a rule, or the
+            split that all of them go to. Without it, a split by a rule is continued with them.
 
     Raises:
-        InputError: shards are missing, or not one input became a graph.
-        OutputExists: the dataset that the plan adds to is not what it was.
+        InputError: shards are missing, not one input became a graph, or a rule cannot keep its groups together.
+        OutputExists: the dataset that the plan adds to is not what it was, or a shard is of another plan.
     """
+    layout = hold.layout
+    hold.check()
     plan = Plan.load(layout)
     made = _load_rows(plan, layout)
     plan = replace(plan, notes=(*plan.notes, *_remarks(made).notes()))
@@ -89,12 +94,14 @@ def merge(layout: Layout, split: SplitRule | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    if split is not None:
-        table = replace(table, split=split.codes(len(table.id), table.formula), splits=SPLITS)
+    table, rule = _with_splits(table, old, split, base)
     quarantine = _quarantine(plan, rejected, base, layout)
     manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
-    publish(layout, layout.dataset, manifest)
-    return Merged(written, len(rejected), _quarantine_path(manifest, layout), plan.notes)
+    manifest = replace(manifest, user=with_rule(manifest.user, rule))
+    publish(hold, layout.dataset, manifest)
+    splits = Splits(table.split, table.splits)
+    notes = (*plan.notes, *splits.notes())
+    return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
 def _remarks(made: Sequence[ShardRows]) -> Remarks:
@@ -108,10 +115,11 @@ def published(layout: Layout) -> Merged:
     """What a dataset holds, as a merge of all of it would report it."""
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
-    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), ())
+    splits = Splits.of(Store(layout.final))
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), splits.notes(), splits.unsplit)
 
 
-def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merged | None:
+def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:
     """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
     store = Store(layout.final)
     manifest = store.manifest
@@ -123,17 +131,39 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | None) -> Merge
         or not all(file in manifest.provenance.inputs for file in plan.inputs)
         or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
         or wanted != {name: column.unit for name, column in manifest.labels().items()}
-        or (split is not None and not _is_split(store, split))
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
-    notes = manifest.provenance.notes if plan.base is None else plan.notes
-    return Merged(plan.entries - rejected, rejected, _quarantine_path(manifest, layout), notes)
+    written = plan.entries - rejected
+    if split is not None and not _is_split(store, len(store) - written, split):
+        return None
+    splits = Splits.of(store)
+    own = manifest.provenance.notes if plan.base is None else plan.notes
+    notes = (*own, *splits.notes())
+    return Merged(written, rejected, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
-def _is_split(store: Store, rule: SplitRule) -> bool:
-    codes = rule.codes(len(store), store.column("formula"))
-    return "split" in store.manifest.columns and np.array_equal(codes, store.column("split"))
+def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
+    """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
+    found = Splits.of(store)
+    try:
+        wanted = found.with_added(old, split, recorded_rule(store.manifest), store.column("formula"))
+    except InputError:
+        return False
+    return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
+
+
+def _with_splits(
+    table: _Table, old: int, split: SplitRule | str | None, base: Store | None
+) -> tuple[_Table, SplitRule | None]:
+    """The table with the splits of its new graphs, and the rule that all of it follows."""
+    before = None if base is None else recorded_rule(base.manifest)
+    named = bool((table.split[old:] != NO_SPLIT).any())
+    splits = Splits(table.split, table.splits).with_added(old, split, before, table.formula)
+    table = replace(table, split=splits.codes, splits=splits.names)
+    if base is None:
+        return table, split if isinstance(split, SplitRule) else None
+    return table, before if split == before or (split is None and not named) else None
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
@@ -141,7 +171,11 @@ def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
 
 
 def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
-    found = [finished(layout, task) for task in range(len(plan.tasks))]
+    maker = Maker.of(plan)
+    found = [finished(layout, task, maker) for task in range(len(plan.tasks))]
+    for task, rows in enumerate(found):
+        if rows is None:
+            _refuse_another_maker(layout, task, maker)
     missing = [task for task, rows in enumerate(found) if rows is None]
     if missing:
         numbers = ", ".join(map(str, missing[:10])) + ("..." if len(missing) > 10 else "")
@@ -154,6 +188,26 @@ def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
     for rows in made:
         rows.file.check(layout.dataset)
     return made
+
+
+def _refuse_another_maker(layout: Layout, task: int, maker: Maker) -> None:
+    """Say so where a shard is there and was made for another plan, or with other versions."""
+    try:
+        found = ShardRows.load(layout.done(task)).maker
+    except (FileNotFoundError, CorruptDataset):
+        return
+    if found is None or found == maker:
+        return  # its shard is gone: it is made again
+    msg = (
+        f"shard {task} in {layout.partial} was made for the plan {found.title} with {_packages(found)}; the plan there "
+        f"is {maker.title} with {_packages(maker)}. Run the command that made this plan again, or 'lazygraph-write "
+        f"shard {layout.final.name} --task {task}': it makes the shard again"
+    )
+    raise OutputExists(msg)
+
+
+def _packages(maker: Maker) -> str:
+    return ", ".join(f"{name} {version}" for name, version in maker.versions.items())
 
 
 def _base(plan: Plan, layout: Layout) -> Store | None:
@@ -197,7 +251,7 @@ def _of_store(store: Store, plan: Plan) -> _Table:
 
 def _concatenate(parts: Sequence[_Table]) -> _Table:
     names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
-    splits = [_recode(part, names) for part in parts]
+    splits = [Splits(part.split, part.splits).recoded(names).codes for part in parts]
     labels = {}
     for name in dict.fromkeys(name for part in parts for name in part.labels):
         shape = next(part.labels[name].shape[1:] for part in parts if name in part.labels)
@@ -206,16 +260,6 @@ def _concatenate(parts: Sequence[_Table]) -> _Table:
         )
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
     return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
-
-
-def _recode(part: _Table, names: Sequence[str]) -> NDArray[np.uint8]:
-    """Split codes that count in ``names`` instead of in the part's own names."""
-    if len(names) >= NO_SPLIT:
-        msg = f"found {len(names)} splits; required: at most {NO_SPLIT - 1}"
-        raise InputError(msg)
-    codes = np.full(256, NO_SPLIT, np.uint8)
-    codes[: len(part.splits)] = [names.index(name) for name in part.splits]
-    return codes[part.split]
 
 
 def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected]]:
@@ -296,7 +340,7 @@ def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) ->
     for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
         yield name, write_column(folder, name, unsigned(counts))
     yield "formula", write_column(folder, "formula", table.formula)
-    if (table.split != NO_SPLIT).any():
+    if table.splits:
         yield "split", write_column(folder, "split", table.split, categories=table.splits)
     for name, values in table.labels.items():
         unit = units.get(name) if old is None or name not in old.columns else old.columns[name].unit

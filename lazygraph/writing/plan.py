@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
@@ -20,9 +21,11 @@ from lazygraph.format.files import FileRef, named_after_content, write_atomic
 from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
+from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, Source
+from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
+from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
@@ -43,7 +46,7 @@ __all__ = [
     "versions",
 ]
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
 # them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024
@@ -60,6 +63,8 @@ class WriteOptions:
     units: Mapping[str, str] = field(default_factory=dict)
     level: int = 9
     shard_size: int | None = None
+    max_images: int = MAX_IMAGES
+    max_seconds: float = MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,8 @@ class Plan:
     dictionary: FileRef | None
     tasks: tuple[Task, ...]
     versions: dict[str, str]
+    max_images: int
+    max_seconds: float
     base: Base | None = None
     columns: tuple[str, ...] | None = None
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
@@ -140,6 +147,8 @@ class Plan:
             "dictionary": None if self.dictionary is None else self.dictionary.to_json(),
             "tasks": [list(astuple(task)) for task in self.tasks],
             "versions": self.versions,
+            "max_images": self.max_images,
+            "max_seconds": None if self.max_seconds == math.inf else self.max_seconds,
             "base": None
             if self.base is None
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
@@ -161,13 +170,29 @@ class Plan:
             dictionary=None if data["dictionary"] is None else FileRef(**data["dictionary"]),
             tasks=tuple(map(Task.from_json, data["tasks"])),
             versions=data["versions"],
+            max_images=data["max_images"],
+            max_seconds=math.inf if data["max_seconds"] is None else data["max_seconds"],
             base=None if data["base"] is None else Base(*data["base"]),
             columns=None if data["columns"] is None else tuple(data["columns"]),
         )
 
+    @property
+    def digest(self) -> str:
+        """A sha256 over all that decides the bytes of its shards: equal for the same work, wherever the input lies."""
+        dictionary = None if self.dictionary is None else self.dictionary.sha256
+        return hashlib.sha256(canonical_json(self._identity() | {"dictionary": dictionary})).hexdigest()
+
+    @property
+    def title(self) -> str:
+        """The plan in words, for errors: the beginning of its digest, recipe, number of inputs and sources."""
+        sources = ", ".join(source["name"] for source in self.sources[:3]) + ", ..." * (len(self.sources) > 3)
+        recipe = repr(GraphSpec.from_json(self.recipe))
+        return f"{self.digest[:12]} ({recipe}, {self.entries or 'quarantined'} inputs of {sources})"
+
     def save(self, layout: Layout) -> None:
         """Write the plan: from here on its shards can be made."""
-        write_atomic(layout.plan, canonical_json(self.to_json()))
+        # In ASCII: a path may hold bytes that UTF-8 cannot write.
+        write_atomic(layout.plan, json.dumps(self.to_json(), sort_keys=True, allow_nan=False).encode())
 
     @classmethod
     def load(cls, layout: Layout) -> Plan:
@@ -212,8 +237,10 @@ class Plan:
             {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
             for s in self.sources
         ]
-        # The dictionary follows from the rest; notes and what they account for are told, not made into graphs.
-        del out["dictionary"], out["notes"], out["columns"]
+        # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
+        # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
+        # workers may: it depends on the machine anyway.
+        del out["dictionary"], out["notes"], out["columns"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
@@ -245,7 +272,8 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     """
     scanned = scan_sources(sources, spec, options, layout)
     plan = scanned.plan
-    samples = [entry for entry in sampled(plan, layout) if isinstance(entry.crystal, Crystal)]
+    with time_limit(plan.max_seconds):
+        samples = [entry for entry in sampled(plan, layout) if isinstance(entry.crystal, Crystal)]
     labels, notes, columns = choose_labels(
         [(len(e.crystal), e.labels, e.atom_labels) for e in samples if isinstance(e.crystal, Crystal)],
         options.labels if samples else None,
@@ -256,8 +284,8 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
-    record = partial(_record, spec=spec, labels=chosen, schema=schema)
-    with watched(layout.planning) as watch:
+    record = partial(_record, spec=spec, labels=chosen, schema=schema, max_images=plan.max_images)
+    with time_limit(plan.max_seconds), watched(layout.planning) as watch:
         some = watch.harmless(some, record)
         records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
     trained = train_dictionary(records, plan.entries)
@@ -292,7 +320,8 @@ def scan_sources(
     layout.spools.mkdir(parents=True, exist_ok=True)
     # The size of a shard follows from the number of inputs, which the scan finds: mark finely, then take every n-th.
     fine = options.shard_size or MIN_SHARD
-    scans = [source.scan(fine, layout.spool(number)) for number, source in enumerate(sources)]
+    with time_limit(options.max_seconds):
+        scans = [source.scan(fine, layout.spool(number)) for number, source in enumerate(sources)]
     entries = sum(scan.entries for scan in scans)
     if entries == 0:
         names = ", ".join(source.name for source in sources)
@@ -300,10 +329,10 @@ def scan_sources(
         raise UnreadableInput(msg)
     size = options.shard_size or shard_size(entries)
     plan = Plan(
-        sources=tuple({"name": source.name, "source": source_to_json(source)} for source in sources),
-        inputs=tuple(file._asdict() for scan in scans for file in scan.files),
+        sources=tuple({"name": readable(source.name), "source": source_to_json(source)} for source in sources),
+        inputs=tuple(file._replace(name=readable(file.name))._asdict() for scan in scans for file in scan.files),
         entries=entries,
-        notes=tuple(note for scan in scans for note in scan.notes),
+        notes=tuple(readable(note) for scan in scans for note in scan.notes),
         recipe=spec.to_json(),
         labels=tuple(label for scan in scans for label in scan.labels),
         schema=crystal_schema(spec, ()),
@@ -311,6 +340,8 @@ def scan_sources(
         dictionary=None,
         tasks=tuple(_cut(scans, fine, size, 0 if base is None else base.inputs)),
         versions=versions(),
+        max_images=options.max_images,
+        max_seconds=options.max_seconds,
         base=base,
     )
     return Scanned(plan, tuple(scan.implied for scan in scans if scan.implied is not None))
@@ -340,6 +371,11 @@ def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Ent
 
 def versions() -> dict[str, str]:
     """The versions of what decides edges and bytes."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     names = ("lazygraph", "numpy", "pymatgen-core", "pymatgen", "gemmi", "ase", "zstandard", "lmdb", "msgpack")
     return {name: importlib.metadata.version(name) for name in names if _installed(name)}
 
@@ -369,13 +405,14 @@ def sampled(plan: Plan, layout: Layout) -> Iterator[Entry]:
             yield entry
 
 
-def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema) -> bytes:
+def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max_images: int) -> bytes:
     try:
-        graph = spec.build(entry.crystal)
-        _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
-        return pack(schema, 0, crystal_values(graph, atoms))[0]
-    except InputError:
-        return b""  # the worker of its shard will say why
+        with one_input():
+            graph = spec.build(entry.crystal, max_images=max_images)
+            _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
+            return pack(schema, 0, crystal_values(graph, atoms))[0]
+    except Exception:  # noqa: BLE001  # the worker of its shard will say why
+        return b""
 
 
 def _short(value: Any) -> str:

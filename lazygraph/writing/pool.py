@@ -9,26 +9,25 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.machine import usable_cpus
+from lazygraph.sources.time_limit import may_die
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.plan import Plan
 from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
 
-__all__ = ["available_cpus", "make_shards"]
+__all__ = ["make_shards"]
 
 # BLAS and OpenMP would start a thread pool in every worker for arrays of a few hundred numbers.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
 MOST_DEATHS = 64  # of a run, whatever is done in between
 KEPT = "What is finished is kept: run the same command again to go on"
-
-
-def available_cpus() -> int:
-    """The CPUs that this process may run on (its affinity, where the platform has one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_shards(
@@ -46,7 +45,7 @@ def make_shards(
         final: where the dataset will be.
         tasks: the numbers of the shards.
         inputs: how many inputs each shard of the plan has, for the progress bar.
-        workers: worker processes; None takes one per available CPU, 1 works in this process.
+        workers: worker processes; None takes one per usable CPU, 1 works in this process.
         executor: runs the shards instead, wherever it runs them; it must see the same files.
         progress: show a bar with rate, time left and quarantined inputs on stderr, if that is a terminal.
 
@@ -54,7 +53,7 @@ def make_shards(
         WorkerDied: worker processes died again and again, or that of an executor once.
     """
     pending = list(tasks)
-    workers = min(workers or available_cpus(), len(pending))
+    workers = min(workers or usable_cpus(), len(pending))
     total = sum(inputs[task] for task in pending)
     with _bar(total, show=progress) as bar:
         made = []
@@ -67,11 +66,16 @@ def make_shards(
 
 def _run(final: Path, tasks: list[int], workers: int, executor: Executor | None) -> Iterator[Made]:
     if executor is not None:
+        futures: list[Future[Made]] = []
         try:
-            yield from _finished(executor, final, tasks)
+            futures += (executor.submit(make_shard, final, task) for task in tasks)
+            yield from _finished(futures)
         except BrokenExecutor as error:
             msg = f"the executor broke: a worker process died. {KEPT}"
             raise WorkerDied(msg) from error
+        finally:  # which goes on without us; our own processes are killed, with all that waits for them
+            for future in futures:
+                future.cancel()
     elif workers <= 1:
         for task in tasks:
             yield make_shard(final, task)
@@ -86,17 +90,20 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
         WorkerDied: they die again and again, and neither a shard is finished in between nor a killing input found.
     """
     layout = Layout.of(final)
+    plan = Plan.load(layout).digest
     waiting = dict.fromkeys(tasks)
     deaths = fruitless = found = 0
     while waiting:
         try:
             with _processes(min(workers, len(waiting))) as pool:
-                for made in _finished(pool, final, list(waiting)):
+                with _interrupts_wait():
+                    futures = [pool.submit(make_shard, final, task) for task in waiting]
+                for made in _finished(futures):
                     del waiting[made.task]
                     fruitless = 0
                     yield made
         except BrokenProcessPool as error:
-            now = sum(len(condemned(layout.at(task))) for task in tasks)
+            now = sum(len(condemned(layout.at(task, plan))) for task in tasks)
             fruitless = 1 if now > found else fruitless + 1
             found, deaths = now, deaths + 1
             if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:
@@ -107,15 +114,22 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
                 raise WorkerDied(msg) from error
 
 
-def _finished(pool: Executor, final: Path, tasks: list[int]) -> Iterator[Made]:
-    futures: list[Future[Made]] = []
+def _finished(futures: list[Future[Made]]) -> Iterator[Made]:
+    return (future.result() for future in as_completed(futures))
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C back while worker processes are started: they take the mask over, and so never see it.
+
+    A terminal sends it to them too, and one that still imports would print a traceback.
+    """
+    resource_tracker.ensure_running()  # which lifts the mask when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        futures += (pool.submit(make_shard, final, task) for task in tasks)
-        for future in as_completed(futures):
-            yield future.result()
+        yield
     finally:
-        for future in futures:
-            future.cancel()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -143,11 +157,11 @@ def _start(parent: int) -> None:
     """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
+    may_die()
 
 
 def _bar(total: int, *, show: bool) -> Any:
     from tqdm import tqdm
 
-    return tqdm(
-        total=total, unit=" crystals", desc="building graphs", disable=not (show and sys.stderr.isatty()), smoothing=0.1
-    )
+    terminal = sys.stderr is not None and sys.stderr.isatty()  # a program without a console has none
+    return tqdm(total=total, unit=" crystals", desc="building graphs", disable=not (show and terminal), smoothing=0.1)

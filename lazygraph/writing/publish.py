@@ -6,35 +6,46 @@ change is decided, and whoever comes next finishes it (``roll_forward``) if its 
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from lazygraph.errors import CorruptDataset, UnsupportedFormat
-from lazygraph.format.files import fsync_directory
+from lazygraph.errors import CorruptDataset, StorageError, UnsupportedFormat
+from lazygraph.format.files import FileRef, fsync_directory
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.owned import data_files, partial_files, remove_empty, remove_file
 
-__all__ = ["GRACE", "collect_garbage", "publish", "resumable", "roll_forward", "sweep"]
+__all__ = ["GRACE", "garbage", "publish", "resumable", "roll_forward", "sweep"]
 
 GRACE = 3600.0  # seconds for which readers of the state before find their files
 
 
-def publish(layout: Layout, folder: Path, manifest: Manifest) -> None:
+def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
     """Make the files in ``folder`` (``layout.dataset`` or ``layout.edit``) and this manifest what the dataset is.
 
     A new dataset appears by one rename. An existing one gets its new files first and its manifest last; files of the
     state before stay, files of states before that go once the state before is an hour old.
+
+    Raises:
+        StorageError: somebody deleted or replaced the folder meanwhile; then nothing is published.
     """
+    layout = hold.layout
+    hold.check()
     folder.mkdir(parents=True, exist_ok=True)
-    for path in unreferenced(folder, [manifest]):
-        _delete(path)  # left by killed workers
+    named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
+    for path in partial_files(layout.partial, folder.name):
+        if path not in named:
+            remove_file(path)  # left by killed workers
+    if missing := _missing(folder, layout.final, manifest):
+        msg = f"{folder / missing.name} is gone, so nothing was published; run the same command again"
+        raise StorageError(msg)
     for path in {(folder / file.name).parent for file in manifest.files()}:
         if path.is_dir():
             fsync_directory(path)
+    hold.check()
     manifest.publish(folder)
     roll_forward(layout)
 
@@ -45,6 +56,10 @@ def roll_forward(layout: Layout) -> bool:
     for folder in (layout.edit, layout.dataset):
         if not (folder / MANIFEST).exists():
             continue
+        if _missing(folder, layout.final, Manifest.load(folder)):
+            # A change of a dataset that was deleted since, or replaced by another one.
+            _remove(partial_files(layout.partial, folder.name))
+            continue
         if folder == layout.dataset:
             # The plan is carried out: a later run must not take it for unfinished work.
             written = True
@@ -52,11 +67,8 @@ def roll_forward(layout: Layout) -> bool:
             fsync_directory(layout.partial)
         if layout.final.exists():
             _move_into(folder, layout.final)
-        elif all((folder / file.name).exists() for file in Manifest.load(folder).files()):
-            folder.rename(layout.final)
         else:
-            shutil.rmtree(folder)  # a change of a dataset that was deleted since
-            continue
+            _make_final(folder, layout)
         fsync_directory(layout.final.parent)
     if not resumable(layout):
         sweep(layout, keep=(layout.planning,))
@@ -69,29 +81,38 @@ def resumable(layout: Layout) -> bool:
 
 
 def sweep(layout: Layout, keep: Collection[Path] = ()) -> None:
-    """Remove everything from the partial folder but the lock; what a dying worker still writes may stay."""
-    for path in layout.partial.glob("*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path != layout.lock and path not in keep:
-            path.unlink(missing_ok=True)
+    """Remove all that writers left in the partial folder, but the lock; what a dying worker still writes may stay."""
+    for path in partial_files(layout.partial):
+        if path != layout.lock and path not in keep:
+            with suppress(OSError):  # the next writer tries again
+                remove_file(path)
+    remove_empty(layout.partial)
 
 
-def collect_garbage(directory: Path, manifest: Manifest) -> tuple[int, int]:
-    """Delete every file of a dataset directory that its manifest does not name.
+def garbage(directory: Path, manifests: Iterable[Manifest]) -> list[tuple[str, Path]]:
+    """The files of earlier states of a dataset: data files that none of these manifests names.
 
     Returns:
-        How many files went, and how many bytes.
+        Name within the dataset, and path, of each.
     """
-    sizes = [_delete(path) for path in unreferenced(directory, [manifest])]
-    return len(sizes), sum(sizes)
+    named = {file.name for manifest in manifests for file in manifest.files()}
+    return [(name, path) for name, path in data_files(directory) if name not in named]
 
 
-def unreferenced(directory: Path, manifests: Iterable[Manifest]) -> list[Path]:
-    """The files below a directory that none of these manifests names."""
-    named = {MANIFEST, *(file.name for manifest in manifests for file in manifest.files())}
-    found = (Path(root, name) for root, _, names in os.walk(directory) for name in names)
-    return sorted(path for path in found if path.relative_to(directory).as_posix() not in named)
+def _missing(folder: Path, final: Path, manifest: Manifest) -> FileRef | None:
+    """The first file of a manifest that is neither among the new ones nor in the dataset."""
+    files = manifest.files()
+    return next((f for f in files if not ((folder / f.name).exists() or (final / f.name).exists())), None)
+
+
+def _make_final(folder: Path, layout: Layout) -> None:
+    """Make a prepared folder the dataset: by one rename, unless it holds files that the user put there."""
+    own = {*partial_files(layout.partial, folder.name), folder / "shards", folder / "columns"}
+    if own.issuperset(folder.rglob("*")):
+        folder.rename(layout.final)
+    else:
+        layout.final.mkdir()
+        _move_into(folder, layout.final)
 
 
 def _move_into(folder: Path, final: Path) -> None:
@@ -100,8 +121,7 @@ def _move_into(folder: Path, final: Path) -> None:
     if (final / MANIFEST).exists() and time.time() - (final / MANIFEST).stat().st_mtime > GRACE:
         # A dataset that is too broken to be read may be overwritten; its files are then left to gc.
         with suppress(CorruptDataset, UnsupportedFormat):
-            for path in unreferenced(final, [Manifest.load(final), new]):
-                _delete(path)
+            _remove(path for _, path in garbage(final, [Manifest.load(final), new]))
     for file in new.files():
         if (folder / file.name).exists():
             (final / file.name).parent.mkdir(exist_ok=True)
@@ -112,7 +132,6 @@ def _move_into(folder: Path, final: Path) -> None:
     fsync_directory(final)
 
 
-def _delete(path: Path) -> int:
-    size = path.stat().st_size
-    path.unlink()
-    return size
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove_file(path)

@@ -10,9 +10,11 @@ from pathlib import Path
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.files import named_after_content
 from lazygraph.format.manifest import Manifest, Quarantine
+from lazygraph.sources.base import readable
 
 __all__ = ["UNKNOWN_SOURCE", "Rejected", "read_quarantine", "write_quarantine"]
 
+LONGEST = 2000  # letters of a message
 UNKNOWN_SOURCE = ""
 """The source of a graph that was lost later: nothing but its position among all inputs is known."""
 
@@ -27,6 +29,13 @@ class Rejected:
     id: str
     error: str
     message: str
+
+    @classmethod
+    def of(cls, source: str, position: int, entry: int, graph_id: str, error: Exception) -> Rejected:
+        """The input, with the class and the text of the error that it met, of which no more than 2,000 letters."""
+        text = readable(str(error) or repr(error))
+        message = text if len(text) <= LONGEST else text[:LONGEST] + "..."
+        return cls(source, position, entry, readable(graph_id[:LONGEST]), type(error).__name__, message)
 
 
 def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:

@@ -16,10 +16,25 @@ from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
 from lazygraph.format.files import FileRef, make_folder, write_atomic
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.remarks import Remarks
 
-__all__ = ["RowBuffer", "ShardRows", "finished"]
+__all__ = ["Maker", "RowBuffer", "ShardRows", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """What made a shard: the digest and the title of its plan, and the versions of the packages that decide bytes."""
+
+    plan: str
+    title: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Maker:
+        """What makes the shards of a plan: nobody with other versions may."""
+        return cls(plan.digest, plan.title, plan.versions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +57,14 @@ class ShardRows:
     digest: NDArray[np.void]
     rejected: tuple[Rejected, ...]
     remarks: Remarks
+    maker: Maker | None
+    """None where the shard is of no plan, and not saved."""
 
     def save(self, path: Path) -> None:
         """Write atomically; the file ends in its own sha256."""
         body = msgpack.packb(
             {
+                "maker": None if self.maker is None else list(astuple(self.maker)),
                 "file": list(self.file),
                 "arrays": {name: _pack(getattr(self, name)) for name in _ARRAYS},
                 "labels": {name: _pack(array) for name, array in self.labels.items()},
@@ -71,28 +89,34 @@ class ShardRows:
         if hashlib.sha256(body).digest() != digest:
             msg = f"{path} is damaged; delete it and run the same command again"
             raise CorruptDataset(msg)
-        raw = msgpack.unpackb(body)
-        return cls(
-            file=FileRef(*raw["file"]),
-            splits=tuple(raw["splits"]),
-            labels={name: _unpack(array) for name, array in raw["labels"].items()},
-            rejected=tuple(Rejected(*r) for r in raw["rejected"]),
-            remarks=Remarks.from_json(raw["remarks"]),
-            **{name: _unpack(array) for name, array in raw["arrays"].items()},
-        )
+        try:
+            raw = msgpack.unpackb(body)
+            return cls(
+                file=FileRef(*raw["file"]),
+                splits=tuple(raw["splits"]),
+                labels={name: _unpack(array) for name, array in raw["labels"].items()},
+                rejected=tuple(Rejected(*r) for r in raw["rejected"]),
+                remarks=Remarks.from_json(raw["remarks"]),
+                maker=None if raw["maker"] is None else Maker(*raw["maker"]),
+                **{name: _unpack(array) for name, array in raw["arrays"].items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"{path} was written by another version of lazygraph; delete it and run the same command again"
+            raise CorruptDataset(msg) from error
 
 
-def finished(layout: Layout, task: int) -> ShardRows | None:
-    """What is known of a shard, if it is finished: its row file is whole, and the shard has the size that it says.
+def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
+    """What is known of a shard of a plan, if it is finished: its row file is whole, and the shard has the size it says.
 
-    After a power failure one of them may be there without the other; the shard is then made again.
+    After a power failure one of them may be there without the other; the shard is then made again. So is one that a
+    worker of another plan left behind.
     """
     try:
         rows = ShardRows.load(layout.done(task))
         rows.file.check_size(layout.dataset)
     except (FileNotFoundError, CorruptDataset):
         return None
-    return rows
+    return rows if rows.maker == maker else None
 
 
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")
@@ -133,7 +157,7 @@ class RowBuffer:
         code = NO_SPLIT if split is None else self._splits.setdefault(split, len(self._splits))
         self._rows.append((position, graph_id, formula, counts, labels, digest, code))
 
-    def finish(self, file: FileRef, record: NDArray[Any]) -> ShardRows:
+    def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
         """All rows as arrays."""
         n = len(self._rows)
         position, ids, formulas, counts, labels, digests, splits = zip(*self._rows, strict=True) if n else ([],) * 7
@@ -153,6 +177,7 @@ class RowBuffer:
             digest=np.frombuffer(b"".join(digests), "V32"),
             rejected=tuple(self.rejected),
             remarks=self.remarks,
+            maker=maker,
         )
 
 

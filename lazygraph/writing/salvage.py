@@ -27,6 +27,7 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine, write_quarantine
+from lazygraph.writing.splits import with_rule
 
 __all__ = ["LostGraph", "Salvage", "salvage"]
 
@@ -82,7 +83,7 @@ def salvage(
     manifest = Manifest.load(source)
     manifest.check_writable(source)
     layout = Layout.of(output)
-    with exclusive(layout):
+    with exclusive(layout) as hold:
         if layout.final.exists() or layout.plan.exists():
             there = layout.final if layout.final.exists() else layout.partial
             msg = f"{there} exists; choose another name for what is salvaged"
@@ -103,11 +104,12 @@ def salvage(
             graphs=len(ids),
             shards=kept.shards,
             columns=columns,
+            user=manifest.user if "split" in columns else with_rule(manifest.user, None),
             quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
             provenance=_provenance(manifest, len(lost), notes),
             content_id=content_id(manifest.recipe, manifest.schema, (digest.tobytes() for digest in digests)),
         )
-        publish(layout, layout.dataset, new)
+        publish(hold, layout.dataset, new)
     return Salvage(layout.final, manifest.graphs, len(ids), tuple(graphs), notes)
 
 

@@ -1,4 +1,4 @@
-"""Random splits by fractions: which graphs train, validate and test."""
+"""Random splits by fractions: which graphs train, validate and test, and where graphs go that are added later."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
 from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.manifest import Manifest
+from lazygraph.format.store import Store
 
-__all__ = ["SPLITS", "SplitRule", "grouped_codes", "split_codes"]
+__all__ = [
+    "SPLITS",
+    "SplitRule",
+    "Splits",
+    "grouped_codes",
+    "recorded_rule",
+    "split_codes",
+    "with_rule",
+]
 
 SPLITS = ("train", "val", "test")
+RULE = "split_rule"  # in the manifest's ``user``
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class SplitRule:
         if self.group not in (None, "formula"):
             msg = f"found group={self.group!r}; required: 'formula', or none"
             raise InputError(msg)
+        object.__setattr__(self, "fractions", tuple(map(float, fractions)))  # equal however they were given
 
     def codes(self, n: int, formulas: NDArray[np.bytes_] | None) -> NDArray[np.uint8]:
         """(n,) uint8, an index into ``SPLITS`` for each of n graphs; 255 for those that are in none.
@@ -56,6 +69,164 @@ class SplitRule:
         _, members = np.unique(formulas, return_inverse=True)
         return grouped_codes(members, self.fractions, self.seed)
 
+    def extended(
+        self, codes: NDArray[np.uint8], old: int, formulas: NDArray[np.bytes_], *, continued: bool
+    ) -> NDArray[np.uint8]:
+        """Splits of graphs that were added to others, whose splits stay as they are.
+
+        The new graphs are shuffled by the same seed. With ``continued`` each split gets as many of them as it lacks of
+        its share of all graphs, so that a dataset that grew has the shares of one that was written at once; else the
+        fractions are those of the new graphs alone. A group that has a graph in a split goes there as a whole.
+
+        Args:
+            codes: (n,), an index into ``SPLITS`` for each graph, 255 in none; the old ones come first. New graphs that
+                are in a split already stay there.
+            old: how many are old.
+            formulas: (n,), for groups.
+            continued: whether the old graphs were split by this rule.
+
+        Returns:
+            (n,) as ``codes``.
+
+        Raises:
+            InputError: the old graphs of one formula are in several splits, so no split keeps them together.
+        """
+        codes = codes.copy()
+        if self.group is not None:
+            _follow_groups(codes, old, formulas)
+        free = np.flatnonzero(codes[old:] == NO_SPLIT) + old
+        fractions, counts = self.fractions, [int(fraction * len(free)) for fraction in self.fractions]
+        if continued:
+            have = [int((codes == code).sum()) for code in range(len(SPLITS))]
+            lacking = [fraction * len(codes) - n for fraction, n in zip(self.fractions, have, strict=True)]
+            rest = (1 - math.fsum(self.fractions)) * len(codes) - int((codes[:old] == NO_SPLIT).sum())
+            total = sum(max(0.0, n) for n in (*lacking, rest))
+            fractions = [max(0.0, n) / total for n in lacking] if total else fractions
+            counts = [max(0, int(f * len(codes)) - n) for f, n in zip(self.fractions, have, strict=True)]
+            counts = _at_most(len(free), counts)
+        if self.group is None:
+            codes[free] = _shuffled(len(free), counts, self.seed)
+        elif len(free):
+            _, members = np.unique(formulas[free], return_inverse=True)
+            codes[free] = grouped_codes(members, fractions, self.seed)
+        return codes
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which a dataset keeps it."""
+        return {"fractions": list(self.fractions), "seed": self.seed, "group": self.group}
+
+
+def recorded_rule(manifest: Manifest) -> SplitRule | None:
+    """The rule by which all graphs of a dataset were split, if there is one."""
+    try:
+        rule = SplitRule(**manifest.user[RULE])
+        known = type(rule.seed) is int and manifest.columns["split"].categories == SPLITS
+    except (KeyError, TypeError, ValueError):  # nothing, or a stranger's
+        return None
+    return rule if known else None
+
+
+def with_rule(user: dict[str, Any], rule: SplitRule | None) -> dict[str, Any]:
+    """The manifest's ``user`` with the rule of the splits, or without any."""
+    rest = {key: value for key, value in user.items() if key != RULE}
+    return rest if rule is None else rest | {RULE: rule.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """In which split each graph of a dataset is.
+
+    Attributes:
+        codes: (n,) uint8, an index into ``names``; 255 for those that are in none.
+        names: of the splits.
+    """
+
+    codes: NDArray[np.uint8]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, store: Store) -> Splits:
+        """The splits of a finished dataset."""
+        column = store.manifest.columns.get("split")
+        if column is None:
+            return cls(np.full(len(store), NO_SPLIT, np.uint8), ())
+        return cls(store.column("split"), column.categories or ())
+
+    def recoded(self, names: Sequence[str]) -> Splits:
+        """The same with codes that count in other names, among which are all of these.
+
+        Raises:
+            InputError: there are more names than codes.
+        """
+        if len(names) >= NO_SPLIT:
+            msg = f"found {len(names)} splits; required: at most {NO_SPLIT - 1}"
+            raise InputError(msg)
+        table = np.full(256, NO_SPLIT, np.uint8)
+        table[: len(self.names)] = [names.index(name) for name in self.names]
+        return Splits(table[self.codes], tuple(names))
+
+    def with_added(
+        self, old: int, split: SplitRule | str | None, before: SplitRule | None, formulas: NDArray[np.bytes_]
+    ) -> Splits:
+        """The splits after graphs were added; those of the old graphs stay as they are.
+
+        Args:
+            old: how many graphs are old; they come first.
+            split: where the new ones go, by a rule or all to one split, whatever they are in. Without it those that
+                are in none are split by ``before``.
+            before: the rule that the old graphs were split by.
+            formulas: (n,), for groups.
+
+        Raises:
+            InputError: there is no split of this name, or the rule cannot keep its groups together.
+        """
+        codes = self.codes.copy()
+        if split is not None:
+            codes[old:] = NO_SPLIT
+        if isinstance(split, str):
+            self.check_name(split)
+            codes[old:] = self.names.index(split)
+            return Splits(codes, self.names)
+        rule = split or before
+        if rule is None:
+            return self
+        if old == 0:
+            return Splits(rule.codes(len(codes), formulas), SPLITS)
+        ordered = (*SPLITS, *(name for name in self.names if name not in SPLITS))
+        codes = Splits(codes, self.names).recoded(ordered).codes
+        codes = rule.extended(codes, old, formulas, continued=rule == before)
+        return Splits(codes, ordered).recoded((*self.names, *(name for name in SPLITS if name not in self.names)))
+
+    def check_name(self, name: str) -> None:
+        """Refuse the name of a split that is not there.
+
+        Raises:
+            InputError: with the names that are.
+        """
+        if name not in self.names:
+            found = f"only {', '.join(map(repr, self.names))}" if self.names else "none"
+            msg = (
+                f"the dataset has no split {name!r}, {found}; required: one of its splits, or fractions of train, val "
+                "and test such as 0.8,0.1,0.1"
+            )
+            raise InputError(msg)
+
+    @property
+    def unsplit(self) -> int:
+        """How many graphs are in no split, where there are splits."""
+        return int((self.codes == NO_SPLIT).sum()) if self.names else 0
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence where there are splits and some graphs are in none."""
+        if not self.unsplit:
+            return ()
+        sizes = ", ".join(f"{name} {int((self.codes == code).sum()):,}" for code, name in enumerate(self.names))
+        told = (
+            f"{self.unsplit:,} of {len(self.codes):,} graphs are in no split ({sizes}), so training does not use them; "
+            "'lazygraph split' splits the whole dataset, and --split (split=) says where graphs go that are added"
+        )
+        return (told,)
+
 
 def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uint8]:
     """A random split as published crystal networks make theirs (``get_id_train_val_test`` of ALIGNN, and successors).
@@ -67,9 +238,14 @@ def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uin
         >>> split_codes(10, (0.8, 0.1, 0.1), 123).tolist()
         [2, 0, 0, 0, 1, 0, 0, 0, 0, 0]
     """
+    return _shuffled(n, [int(fraction * n) for fraction in fractions], seed)
+
+
+def _shuffled(n: int, counts: Sequence[int], seed: int) -> NDArray[np.uint8]:
+    """So many rows of n for train, val and test."""
     order = list(range(n))
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
-    train, val, test = (int(fraction * n) for fraction in fractions)
+    train, val, test = counts
     codes = np.full(n, NO_SPLIT, np.uint8)
     codes[order[:train]] = 0
     codes[order[n - test - val : n - test]] = 1
@@ -90,3 +266,34 @@ def grouped_codes(members: NDArray[np.int64], fractions: Sequence[float], seed: 
     of_group[order] = np.where(code > 2, NO_SPLIT, code)
     out: NDArray[np.uint8] = of_group[members]
     return out
+
+
+def _at_most(n: int, counts: Sequence[int]) -> list[int]:
+    """Counts that add up to no more than n, in the same proportions, by largest remainders."""
+    total = sum(counts)
+    if total <= n:
+        return list(counts)
+    out = [count * n // total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda code: (-(counts[code] * n % total), code))
+    for code in by_remainder[: n - sum(out)]:
+        out[code] += 1
+    return out
+
+
+def _follow_groups(codes: NDArray[np.uint8], old: int, formulas: NDArray[np.bytes_]) -> None:
+    """Put new graphs where the old ones of their formula are."""
+    names, members = np.unique(formulas, return_inverse=True)
+    known = np.full(len(names), NO_SPLIT, np.uint8)
+    placed = np.flatnonzero(codes[:old] != NO_SPLIT)
+    known[members[placed]] = codes[placed]
+    new = np.arange(old, len(codes))
+    mixed = placed[codes[placed] != known[members[placed]]]
+    if len(mixed) and (met := np.intersect1d(members[mixed], members[new])).size:
+        msg = (
+            f"the graphs of {names[met[0]].decode()} in the dataset are in several splits, so no split keeps them "
+            "together; append without a group, or split the whole dataset by formula first: lazygraph split --group "
+            "formula"
+        )
+        raise InputError(msg)
+    new = new[codes[new] == NO_SPLIT]
+    codes[new] = known[members[new]]

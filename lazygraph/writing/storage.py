@@ -33,7 +33,7 @@ def explained(layout: Layout) -> Iterator[None]:
         found = _words(error, layout)
         if found is None:
             raise
-        told = StorageError(f"{found}. {AGAIN}")
+        told = StorageError(found if error.errno == errno.ENAMETOOLONG else f"{found}. {AGAIN}")
         told.errno, told.filename = error.errno, error.filename or os.fspath(layout.partial)
         raise told from error
 
@@ -52,6 +52,10 @@ def _words(error: OSError, layout: Layout) -> str | None:
     ours = error.filename is not None and os.fspath(error.filename).startswith(os.fspath(layout.final))
     if error.errno in {errno.EACCES, errno.EPERM} and (ours or error.filename == os.fspath(place)):
         return f"no permission to write {error.filename}; get it, or write elsewhere"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{layout.final} is too long a path, for '.partial' comes behind it too; choose a shorter one"
+    if error.errno == errno.ENOMEM and ours:
+        return f"there was no memory left to write {error.filename}; raise the limit (ulimit -v)"
     if error.errno == errno.EIO and ours:
         return f"the disk failed at {error.filename} (input/output error); check it, or write to another one"
     return None

@@ -20,13 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lazygraph.errors import WorkerDied
+from lazygraph.errors import InputTimeout, LazyGraphError, WorkerDied
 from lazygraph.format.files import write_atomic
+from lazygraph.sources.time_limit import limit_child
 
 __all__ = ["Watch", "condemned", "die_with", "watched"]
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+STUCK = signal.SIGVTALRM.name  # lazygraph.sources.time_limit
 TRIALS = 2  # whoever kills processes by chance, such as a system without memory, may hit one of them
 _CRUMB = struct.Struct("<Q")  # twice the number of the input, and 1 once it is read
 
@@ -64,22 +66,27 @@ class Watch:
             self._mark(2 * self._number + 1)
             yield entry
 
-    def refuse_killer(self, work: Callable[[], object]) -> None:
-        """Make sure that ``work``, on the input read last, kills no process.
+    def verdict(self, work: Callable[[], object]) -> LazyGraphError | None:
+        """Why ``work``, on the input read last, must not be done; None where it may.
 
-        Raises:
-            WorkerDied: it does: one process died at it, and two that had nothing else to do.
+        Returns:
+            ``WorkerDied`` where one process died at it, and two that had nothing else to do; ``InputTimeout`` where
+            they were ended because it runs on and on.
         """
         suspected = self._suspect == 2 * self._number + 1 and self._number not in self._condemned
         if suspected and (died := self._dies(work)):
             self._condemned[self._number] = died
             found = {str(number): name for number, name in self._condemned.items()}
             write_atomic(_verdicts(self._path), json.dumps(found).encode())
-        if self._number in self._condemned:
-            msg = (
-                f"making its graph killed three processes ({self._condemned[self._number]}), two of them with it alone"
+        killer = self._condemned.get(self._number)
+        if killer is None:
+            return None
+        if killer == STUCK:
+            return InputTimeout(
+                "making its graph took more than twice the processor time that it may (max_seconds) in code that "
+                "answers no signal, and so three processes were ended, two of them with it alone"
             )
-            raise WorkerDied(msg)
+        return WorkerDied(f"making its graph killed three processes ({killer}), two of them with it alone")
 
     def harmless(self, items: list[T], work: Callable[[T], object]) -> list[T]:
         """The items at which no process died; all of them, untried, unless one was seen to die at any.
@@ -131,6 +138,7 @@ def _alone(work: Callable[[], object]) -> str:
     if child == 0:
         try:
             die_with(parent)  # which has the lock of this file as long as a child has it
+            limit_child()
             work()
         finally:
             os._exit(0)  # an error is no death: the parent will meet it too

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, WorkerDied
+from lazygraph.errors import InputError
 from lazygraph.format.columns import text_array
 from lazygraph.format.manifest import graph_digest
 from lazygraph.format.record import Compressor, pack
@@ -17,15 +17,19 @@ from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Entry, Remark
+from lazygraph.sources.time_limit import one_input, time_limit
+from lazygraph.text import shortened
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
 from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Plan, read_task
+from lazygraph.writing.plan import Plan, read_task, versions
 from lazygraph.writing.quarantine import Rejected
-from lazygraph.writing.rows import RowBuffer, ShardRows, finished
+from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
 from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +46,34 @@ def make_shard(final: Path, task: int) -> Made:
 
     Needs nothing but the plan's folder and the inputs, and touches no other shard: any number of processes on any
     machines may each do theirs. Publishes the shard's file first and what is known of it last, both atomically.
-    Imports neither torch nor jarvis.
+    Imports neither torch nor jarvis. A worker that was suspended, or whose run was given up, stops where it finds
+    another plan in the place of its own.
 
     Raises:
-        InputError: there is no plan, or no such shard in it, or the input is not what it was.
+        InputError: there is no plan, or no such shard in it, or it is replaced meanwhile; the input is not what it was;
+            this process has other versions than the plan was made with.
     """
     layout = Layout.of(final)
     plan = Plan.load(layout)
     if task not in range(len(plan.tasks)):
         msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
         raise InputError(msg)
-    rows = finished(layout, task)
+    maker = Maker.of(plan)
+    rows = finished(layout, task, maker)
     if rows is None:
-        with watched(layout.at(task)) as watch:
-            rows = _make(plan, task, layout, watch)
+        _check_versions(plan)
+        with watched(layout.at(task, maker.plan)) as watch:
+            try:
+                rows = _make(plan, task, layout, watch, maker)
+            except Exception:
+                _check_in_place(maker, layout)  # else the reason: files of this plan are gone, say
+                raise
+            _check_in_place(maker, layout)
             rows.save(layout.done(task))
     return Made(task, len(rows.id), len(rows.rejected))
 
 
-def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
+def _make(plan: Plan, task: int, layout: Layout, watch: Watch, maker: Maker) -> ShardRows:
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = crystal_schema(spec, labels.node)
@@ -74,35 +87,67 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch) -> ShardRows:
     frames = []
 
     def row(position: int, entry: Entry) -> tuple[Any, ...]:
-        crystal = _crystal(entry)
-        graph = spec.build(crystal)
-        values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
-        raw, counts = pack(schema, position, crystal_values(graph, atoms))
-        counts = (*counts, *derived_sizes(spec, graph).values())
-        graph_id = text_array([entry.id]).item()
-        formula = crystal.formula
-        text_array([formula], "formula")  # too long with some fifty elements
-        return raw, counts, values, graph_id, formula
+        with one_input():
+            crystal = _crystal(entry)
+            graph = spec.build(crystal, max_images=plan.max_images)
+            values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
+            raw, counts = pack(schema, position, crystal_values(graph, atoms))
+            counts = (*counts, *derived_sizes(spec, graph).values())
+            graph_id = text_array([entry.id]).item()
+            formula = crystal.formula
+            text_array([formula], "formula")  # too long with some fifty elements
+            remarks = entry.remarks if known is None else (*entry.remarks, *_unknown_columns(entry, known))
+            return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
 
-    for position, entry in watch.reading(partial(read_task, plan, job, layout)):
-        try:
-            watch.refuse_killer(partial(row, position, entry))
-            raw, counts, values, graph_id, formula = row(position, entry)
-        except (InputError, WorkerDied) as error:
-            rows.rejected.append(
-                Rejected(
-                    source, position, position - job.position + job.start, entry.id, type(error).__name__, str(error)
-                )
-            )
-            continue
-        frames.append(compress(raw))
-        digest = graph_digest(graph_id, raw)
-        rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
-        rows.remarks.add(entry.id, entry.remarks)
-        if known is not None:
-            rows.remarks.add(entry.id, _unknown_columns(entry, known))
+    with time_limit(plan.max_seconds):
+        for position, entry in watch.reading(partial(read_task, plan, job, layout)):
+            work: Callable[[], tuple[Any, ...]] = partial(row, position, entry)
+            killer = watch.verdict(work)
+            made = _outcome(work) if killer is None else killer
+            if isinstance(made, Exception):
+                number = position - job.position + job.start
+                rows.rejected.append(Rejected.of(source, position, number, entry.id, made))
+                continue
+            frame, counts, values, digest, formula, remarks = made
+            frames.append(frame)
+            rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
+            rows.remarks.add(entry.id, remarks)
+    _check_in_place(maker, layout)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
-    return rows.finish(file, record)
+    return rows.finish(file, record, maker)
+
+
+def _check_in_place(maker: Maker, layout: Layout) -> None:
+    """Refuse to put a shard into the folder of another plan: time has passed since this one was read."""
+    found = Plan.load(layout)
+    if found.digest != maker.plan:
+        msg = (
+            f"{layout.partial} now holds the plan {found.title}; this shard was begun for the plan {maker.title}, "
+            "so it is dropped and the other plan is left as it is"
+        )
+        raise InputError(msg)
+
+
+def _check_versions(plan: Plan) -> None:
+    here = versions()
+    if differences := [
+        f"{name} {plan.versions.get(name)} there, {here.get(name)} here"
+        for name in {**plan.versions, **here}
+        if plan.versions.get(name) != here.get(name)
+    ]:
+        msg = (
+            f"the plan was made with other versions than this process has: {'; '.join(differences)}; make all shards "
+            "of a plan with the same ones, or delete its folder and plan again"
+        )
+        raise InputError(msg)
+
+
+def _outcome(work: Callable[[], T]) -> T | Exception:
+    """What the work on one input gives, or whatever it raises, MemoryError too: the reason to quarantine the input."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001
+        return error
 
 
 def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
@@ -112,8 +157,8 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
             for name, value in values.items():
                 if name not in known and not is_missing(value):
                     what = (
-                        f"have a value under {name!r}, a name that none of the inputs looked at has, and which is left "
-                        "out: name it with --label to keep it"
+                        f"have a value under {shortened(repr(name), 80)}, a name that none of the inputs looked at "
+                        "has, and which is left out: name it with --label to keep it"
                     )
                     yield Remark(what, str(value)[:20])
 

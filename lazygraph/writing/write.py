@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
 from lazygraph.format.manifest import MANIFEST, Manifest
-from lazygraph.graphs.spec import GraphSpec
+from lazygraph.format.store import Store
+from lazygraph.graphs.effort import MAX_IMAGES
+from lazygraph.graphs.spec import GraphSpec, check_images
 from lazygraph.graphs.spec import graph as make_spec
+from lazygraph.sources.base import Source
+from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
 from lazygraph.sources.options import CifFormula, SourceOptions
-from lazygraph.writing.extend import plan_append, plan_retry
+from lazygraph.sources.time_limit import MAX_SECONDS, check_seconds
+from lazygraph.writing.extend import plan_append, plan_retry, spec_of
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.merge import Merged, already_merged, merge, published
+from lazygraph.writing.owned import is_dataset, partial_files, remove_empty
 from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
+from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.splits import SplitRule, Splits
 
 __all__ = ["Report", "finish", "plan", "write"]
 
@@ -38,16 +44,20 @@ class Report:
         written: graphs that were added.
         quarantined: inputs that could not become graphs.
         seconds: time taken, all included.
+        recipe: the recipe of the graphs; None where they came ready-made.
         quarantine_file: where the reasons are listed, if there are any.
         notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
+        in_no_split: graphs of the dataset that are in none of its splits, where it has splits.
     """
 
     path: Path
     written: int
     quarantined: int
     seconds: float
+    recipe: GraphSpec | None = None
     quarantine_file: Path | None = None
     notes: tuple[str, ...] = ()
+    in_no_split: int = 0
 
 
 def write(
@@ -68,11 +78,13 @@ def write(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
-    split: Sequence[float] | None = None,
+    split: Sequence[float] | str | None = None,
     seed: int = 123,
     group: str | None = None,
     level: int = 9,
     shard_size: int | None = None,
+    max_images: int = MAX_IMAGES,
+    max_seconds: float = MAX_SECONDS,
 ) -> Report:
     """Convert structures, build their graphs in parallel, and write them as a dataset directory.
 
@@ -81,10 +93,12 @@ def write(
     whatever the number of workers.
 
     Args:
-        source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, or any iterable of structures or of
+        source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, a ``LazyGraphDataset`` or a part of one
+            (``ds.where(...)``, ``ds[:100]``), several of these; or any iterable of structures or of
             ``(id, structure, labels)``.
         path: the dataset to make, by custom ``NAME.lg``.
-        graph: the recipe, or the name of a preset; ``comformer`` unless said. An append takes the dataset's own.
+        graph: the recipe, or the name of a preset. Unless said, datasets as the only kind of source keep the recipe
+            that they share, an append takes that of the dataset it adds to, and everything else becomes ``comformer``.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
         executor: any ``concurrent.futures.Executor`` to make the shards with instead.
         overwrite: replace a dataset that is there already.
@@ -99,17 +113,25 @@ def write(
         trust_pickle: read pickle files, which can run any code when they are loaded.
         labels: the labels to keep; all numeric ones unless said.
         units: name -> unit of labels.
-        split: fractions of train, val and test.
+        split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
+            that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
+            that lack them, and the old ones stay where they are.
         seed: seed of the split.
         group: ``formula`` keeps crystals of one formula in one split.
         level: zstd level, 1 to 22.
         shard_size: inputs a shard; from the number of inputs unless said.
+        max_images: how many images of atoms the neighbour search of one input may look at, and how many neighbours it
+            may find; an input that needs more, such as a very flat cell, is quarantined before the search begins.
+        max_seconds: the processor time that one input may take to be read, and again to be made a graph, s; an input
+            that takes more is quarantined. Depends on the machine, unlike everything else that is quarantined.
+            ``math.inf`` for no limit.
 
     Returns:
-        A report with ``written``, ``quarantined``, ``seconds`` and ``path``.
+        A report with ``written``, ``quarantined``, ``seconds``, ``recipe`` and ``path``.
 
     Raises:
-        InputError: the source, a label or an option cannot be used.
+        InputError: the source, a label or an option cannot be used; datasets are given that do not share a recipe, or
+            together with other sources, and no ``graph``.
         OutputExists: the output is there already, or was begun with other arguments.
         WriterBusy: another process is writing it.
 
@@ -124,8 +146,10 @@ def write(
     begin = time.perf_counter()
     layout = Layout.of(path)
     spec = make_spec(graph) if isinstance(graph, str) else graph
-    rule = None if split is None else SplitRule(tuple(split), seed, group)
-    options = _options(labels, units, level, shard_size)
+    rule = _split(split, seed, group, adds=append or retry_quarantined)
+    options = _options(
+        labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+    )
     reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     adds = append or retry_quarantined
     if workers is not None and workers < 1:
@@ -134,28 +158,35 @@ def write(
     if overwrite + append + retry_quarantined > 1:
         msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
         raise InputError(msg)
-    with exclusive(layout) as finished:
-        check_output(layout, spec or make_spec("comformer"), overwrite=overwrite, adds=adds)
+    with exclusive(layout) as hold:
+        if adds:
+            check_output(layout, spec, overwrite=False, adds=True)
+            _check_split(rule, layout)
         sources = open_sources(source, format=format, id_key=id_key, options=reading)
         if retry_quarantined:
             new = plan_retry(sources, options, layout.staged())
             if new is None:
-                return Report(layout.final, 0, 0, time.perf_counter() - begin, None, ("nothing is quarantined",))
+                recipe = spec_of(Manifest.load(layout.final))
+                notes = ("nothing is quarantined",)
+                return Report(layout.final, 0, 0, time.perf_counter() - begin, recipe, notes=notes)
         elif append:
             new = plan_append(sources, spec, options, layout.staged())
         else:
-            new = make_plan(sources, spec or make_spec("comformer"), options, layout.staged())
+            spec = spec or shared_recipe(sources)
+            check_output(layout, spec, overwrite=overwrite, adds=False)
+            new = make_plan(sources, spec, options, layout.staged())
         # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
-        if (finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
+        if (hold.finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
             if merged := already_merged(new, layout, rule):
                 return _report(merged, layout, begin)
             if not (overwrite or adds):
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
-        _begin(new, layout)
-        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task) is None]
+        new = _begin(new, layout)
+        maker = Maker.of(new)
+        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
         counts = [task.count for task in new.tasks]
         make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
-        merged = merge(layout, rule)
+        merged = merge(hold, rule)
     return _report(merged, layout, begin)
 
 
@@ -174,22 +205,27 @@ def plan(
     units: Mapping[str, str] | None = None,
     level: int = 9,
     shard_size: int | None = None,
+    max_images: int = MAX_IMAGES,
+    max_seconds: float = MAX_SECONDS,
 ) -> Plan:
     """The first third of ``write``: read the source once and cut it into shards that any machine can make.
 
     Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``.
     """
     layout = Layout.of(path)
-    spec = make_spec(graph or "comformer") if isinstance(graph, str) or graph is None else graph
+    spec = make_spec(graph) if isinstance(graph, str) else graph
     reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     with exclusive(layout):
+        sources = open_sources(source, format=format, id_key=id_key, options=reading)
+        spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite, adds=False)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        sources = open_sources(source, format=format, id_key=id_key, options=reading)
-        new = make_plan(sources, spec, _options(labels, units, level, shard_size), layout.staged())
-        _begin(new, layout)
-    return new
+        options = _options(
+            labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+        )
+        new = make_plan(sources, spec, options, layout.staged())
+        return _begin(new, layout)
 
 
 def finish(path: str | os.PathLike[str]) -> Report:
@@ -199,21 +235,42 @@ def finish(path: str | os.PathLike[str]) -> Report:
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
-    with exclusive(layout) as finished:
-        merged = published(layout) if finished and not layout.plan.exists() else merge(layout)
+    with exclusive(layout) as hold:
+        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
     return _report(merged, layout, begin)
 
 
-def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool) -> None:
+def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
+    """The recipe where none was asked for: that which the sources share if all are datasets, and comformer if none is.
+
+    Raises:
+        InputError: it has to be asked for.
+    """
+    datasets = [source for source in sources if isinstance(source, DatasetSource)]
+    if not datasets:
+        return make_spec("comformer")
+    recipes = [None if recipe is None else GraphSpec.from_json(recipe) for recipe in (d.recipe() for d in datasets)]
+    pairs = zip(datasets, recipes, strict=True)
+    shown = "; ".join(f"{dataset.name} holds {recipe or 'ready-made graphs'}" for dataset, recipe in pairs)
+    if len(datasets) < len(sources):
+        msg = f"found datasets together with other inputs: {shown}; required: graph= (--graph), a recipe for them all"
+        raise InputError(msg)
+    if recipes[0] is None or any(recipe != recipes[0] for recipe in recipes):
+        msg = f"found datasets of several recipes: {shown}; required: graph= (--graph), a recipe for them all"
+        raise InputError(msg)
+    return recipes[0]
+
+
+def check_output(layout: Layout, spec: GraphSpec | None, *, overwrite: bool, adds: bool) -> None:
     """Refuse an output that is there and holds something else, or that is not there and should be added to.
 
     Raises:
         OutputExists, DatasetNotFound: with what is there, and what to do.
     """
-    if not (layout.final / MANIFEST).exists():
-        if adds:
-            msg = f"there is no dataset at {layout.final} to add to; write one first"
-            raise DatasetNotFound(msg)
+    if adds and not (layout.final / MANIFEST).exists():
+        msg = f"there is no dataset at {layout.final} to add to; write one first"
+        raise DatasetNotFound(msg)
+    if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
             msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
@@ -223,7 +280,7 @@ def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool, adds: bool
     recipe = Manifest.load(layout.final).recipe
     if recipe is None:
         raise _exists(layout, "that came ready-made")
-    if differences := GraphSpec.from_json(recipe).diff(spec):
+    if spec is not None and (differences := GraphSpec.from_json(recipe).diff(spec)):
         raise _exists(layout, f"of another recipe ({'; '.join(differences)})")
 
 
@@ -234,17 +291,28 @@ def _exists(layout: Layout, found: str) -> OutputExists:
     )
 
 
-def _begin(new: Plan, layout: Layout) -> None:
-    """Save a plan, or take up the same one where it was left."""
+def _begin(new: Plan, layout: Layout) -> Plan:
+    """Save a plan, or take up the same one where it was left; the plan that counts."""
     if layout.plan.exists():
-        check_same_work(Plan.load(layout), new, layout)
-    shutil.rmtree(layout.spools, ignore_errors=True)
-    layout.staged().spools.rename(layout.spools)
+        stored = Plan.load(layout)
+        check_same_work(stored, new, layout)
+        new = replace(new, dictionary=stored.dictionary)  # which the shards that are made already need
+    layout.spools.mkdir(exist_ok=True)
+    for path in partial_files(layout.partial, layout.staged().spools.name):
+        path.replace(layout.spools / path.name)
+    remove_empty(layout.partial, layout.staged().spools.name)
     new.save(layout)
+    return new
 
 
 def _options(
-    labels: Sequence[str] | None, units: Mapping[str, str] | None, level: int, shard_size: int | None
+    labels: Sequence[str] | None,
+    units: Mapping[str, str] | None,
+    *,
+    level: int,
+    shard_size: int | None,
+    max_images: int,
+    max_seconds: float,
 ) -> WriteOptions:
     if not 1 <= level <= 22:
         msg = f"found the zstd level {level}; required: 1 to 22"
@@ -254,9 +322,34 @@ def _options(
         raise InputError(msg)
     if isinstance(labels, str):
         labels = (labels,)
-    return WriteOptions(None if labels is None else tuple(labels), dict(units or {}), level, shard_size)
+    chosen = None if labels is None else tuple(labels)
+    most, seconds = check_images(max_images), check_seconds(max_seconds)
+    return WriteOptions(chosen, dict(units or {}), level, shard_size, most, seconds)
+
+
+def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:
+    if isinstance(split, str) and not adds:
+        msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
+        raise InputError(msg)
+    return split if split is None or isinstance(split, str) else SplitRule(tuple(split), seed, group)
+
+
+def _check_split(split: SplitRule | str | None, layout: Layout) -> None:
+    """Refuse the name of a split that the dataset does not have, before work begins."""
+    if isinstance(split, str):
+        Splits.of(Store(layout.final)).check_name(split)
 
 
 def _report(merged: Merged, layout: Layout, begin: float) -> Report:
     seconds = time.perf_counter() - begin
-    return Report(layout.final, merged.written, merged.quarantined, seconds, merged.quarantine_file, merged.notes)
+    recipe = Manifest.load(layout.final).recipe
+    return Report(
+        layout.final,
+        merged.written,
+        merged.quarantined,
+        seconds,
+        None if recipe is None else GraphSpec.from_json(recipe),
+        merged.quarantine_file,
+        merged.notes,
+        merged.in_no_split,
+    )

@@ -1,13 +1,18 @@
-"""A stranger's checkpoint: one that would run code is refused, and none of it runs."""
+"""A stranger's checkpoint, and a stranger's folder: what would run code is refused, and none of it runs."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
+import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from lazygraph.errors import InputError
 
@@ -46,3 +51,107 @@ def test_a_checkpoint_that_would_run_code_is_refused(make, tmp_path, monkeypatch
     with pytest.raises(InputError, match="cannot be read as a checkpoint of nothing but numbers and texts"):
         Trained.load(tmp_path / "best.ckpt")
     assert not Path("ran").exists()
+
+
+def model(path, named, options):
+    """A checkpoint in which all is as lazygraph writes it but the model."""
+    stored = {
+        "version": 1, "model": named, "model_options": options, "recipe": None, "options": {"target": ["y"]},
+        "targets": {"names": ["y"], "units": [None], "mean": [0.0], "std": [1.0], "classes": []},
+        "view": {"name": "pyg", "parameters": {}},
+    }  # fmt: skip
+    torch.save({"lazygraph": stored, "state_dict": {}}, path)
+
+
+@pytest.mark.parametrize(
+    ("named", "options"),
+    [
+        ("torch.nn:Linear", {"in_features": 1, "out_features": 1}),  # imported, as 900 others are
+        ("torch_geometric.nn:MLP", {"channel_list": [1, 1]}),
+        ("lazygraph.training.models.cgcnn:Cgcnn", {}),
+        ("os:system", {"command": "touch ran"}),
+        ("never_heard_of:Net", {}),
+        ("", {}),
+        ("transformer", {}),
+    ],
+)
+def test_a_checkpoint_names_no_class(tmp_path, named, options):
+    from lazygraph.training.predict import Trained
+
+    model(tmp_path / "best.ckpt", named, options)
+    with pytest.raises(InputError, match="which would be imported and called; name it too, if you know it"):
+        Trained.load(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize("inner", [torch.float32, torch.zeros(3), torch.Size([1]), {3: "number"}], ids=str)
+def test_a_checkpoint_holds_numbers_and_texts(tmp_path, inner):
+    """torch lets some classes of its own pass."""
+    from lazygraph.training.predict import Trained
+
+    model(tmp_path / "best.ckpt", "cgcnn", {"n_h": inner})
+    with pytest.raises(InputError, match="holds objects where lazygraph writes numbers and texts"):
+        Trained.load(tmp_path / "best.ckpt")
+
+
+def test_torch_is_new_enough():
+    """Before 2.10, weights_only=True let a checkpoint run code (CVE-2025-32434) or corrupt memory (CVE-2026-24747)."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (floor,) = [Requirement(each).specifier for each in project["dependencies"] if Requirement(each).name == "torch"]
+    assert "2.9.1" not in floor
+    assert "2.10.0" in floor
+
+
+# ---- the current folder ----
+
+# Modules that lazygraph, Python's worker processes or packages in use import, some of them only if they are there.
+TRAPS = (
+    "argparse",
+    "gemmi",
+    "lazygraph",
+    "loky",
+    "multiprocessing",
+    "numpy",
+    "pickle",
+    "random",
+    "tensorboard",
+    "torch_xla",
+)
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+@pytest.fixture
+def strangers_folder(tmp_path):
+    """A folder in which every module leaves a mark when it is imported."""
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    for name in TRAPS:
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\n")
+    return folder
+
+
+@pytest.mark.skipif(not (SCRIPTS / "lazygraph").exists(), reason="lazygraph is not installed in this environment")
+def test_no_command_runs_code_of_the_current_folder(strangers_folder, tmp_path):
+    import lazygraph as lg
+
+    lg.write("prototypes:24?seed=1", tmp_path / "d.lg", graph="cgcnn", workers=1, progress=False)
+    options = lg.TrainOptions(target="density", model="cgcnn", n_epochs=1)
+    lg.train(tmp_path / "d.lg", options, strangers_folder / "run", progress=False)
+    for command in (
+        ["lazygraph", "predict", "run", "prototypes:64?seed=2", "-o", "../p.csv", "--no-progress"],
+        ["lazygraph-write", "prototypes:64?seed=1", "-o", "../w.lg", "--shard-size", "8", "--workers", "2"],
+    ):
+        line = [str(SCRIPTS / command[0]), *command[1:]]
+        done = subprocess.run(line, cwd=strangers_folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
+
+
+def test_what_the_user_names_is_found_behind_all_that_is_installed(tmp_path, monkeypatch):
+    from lazygraph.cli.options import import_from_here
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    import_from_here()
+    import_from_here()
+    assert sys.path == [*before, str(tmp_path)]

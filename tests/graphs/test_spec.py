@@ -101,7 +101,10 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
             lambda: lg.graph("shell", max_neighbors=3, cutof=2),
             r"no parameter 'cutof'; it takes max_neighbors, ties, tol",
         ),
-        (lambda: lg.graph("shell", max_neighbors=0), r"found max_neighbors=0; required: a whole number, at least 1"),
+        (
+            lambda: lg.graph("shell", max_neighbors=0),
+            r"found max_neighbors=0; required: a whole number from 1 to 1,000,000",
+        ),
         (lambda: lg.graph("shell", max_neighbors=2.0), r"found max_neighbors=2.0"),
         (lambda: lg.graph("shell", max_neighbors=True), r"found max_neighbors=True"),
         (lambda: lg.graph("radius", cutoff=0), r"found cutoff=0; required: a length from 0.15 to 100 A"),

@@ -161,6 +161,31 @@ def test_subsets_are_lazy_and_in_the_order_asked_for(ds, index):
     assert subset.columns["density"].tolist() == ds.columns["density"][expected].tolist()
 
 
+@pytest.mark.parametrize("of", [lambda ids: ids, list, tuple, lambda ids: ids.astype(object), lambda ids: ids.tolist()])
+def test_arrays_and_lists_of_ids_select(ds, of):
+    for part in (ds, ds[250:], ds[::-7]):
+        wanted = np.random.default_rng(0).permutation(part.ids)[:5]
+        assert part[of(wanted)].ids.tolist() == part.batch(of(wanted)).id == wanted.tolist()
+        assert part[of(wanted[:0])].ids.tolist() == []
+    with pytest.raises(UnknownId, match="not in this subset of 3 graphs"):
+        ds[:3][of(ds.ids[2:4])]
+    with pytest.raises(UnknownId, match="nonsense"):
+        ds[of(np.array([ds.ids[0], "nonsense"]))]
+
+
+def test_tables_of_pandas_select(ds):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"id": ds.ids, "n": ds.columns["n_atoms"]})
+    small = table[table.n < 8]
+    assert ds[small.id].ids.tolist() == ds[small.index].ids.tolist() == small.id.tolist()
+
+
+@pytest.mark.parametrize("index", [[1, "a"], np.array([b"a"]), np.array([None]), [1.5, 2]], ids=repr)
+def test_neither_positions_nor_ids(ds, index):
+    with pytest.raises(IndexError, match="required: integers, ids, a slice or a mask"):
+        ds[index]
+
+
 def test_masks_select(ds):
     mask = ds.columns["n_atoms"] < 8
     assert 0 < mask.sum() < 300
@@ -233,8 +258,30 @@ def test_another_recipe_is_refused_field_by_field(path, spec):
     assert lg.LazyGraphDataset(path, expect=spec).spec == spec
     with pytest.raises(lg.RecipeMismatch, match=r"max_neighbors: 12 here, 25 there"):
         lg.LazyGraphDataset(path, expect=lg.graph("comformer"))
+    with pytest.raises(lg.RecipeMismatch, match=r"max_neighbors: 12 here, 25 there"):
+        lg.LazyGraphDataset(path, expect="comformer")
+    with pytest.raises(lg.RecipeError, match="comfromer"):
+        lg.LazyGraphDataset(path, expect="comfromer")
+    with pytest.raises(InputError, match="found expect=4.0; required: the name of a preset, or a recipe"):
+        lg.LazyGraphDataset(path, expect=4.0)
     with pytest.raises(InputError, match="view 'nonsense'; the views are 'pyg'"):
         lg.LazyGraphDataset(path, view="nonsense")
+
+
+def test_a_recipe_is_expected_by_name(tmp_path):
+    lg.write("prototypes:5?seed=3", tmp_path / "p.lg", graph=lg.graph("radius", cutoff=6.0), workers=1, progress=False)
+    lg.write("prototypes:5?seed=3", tmp_path / "c.lg", graph="cgcnn", workers=1, progress=False)
+    assert lg.LazyGraphDataset(tmp_path / "c.lg", expect="cgcnn").spec == lg.graph("cgcnn")
+    other = lg.LazyGraphDataset(tmp_path / "p.lg", graph="mace", expect="mace")
+    assert other.spec == lg.graph("mace")
+    assert len(other) == 5
+
+
+def test_what_is_no_target_is_named(path):
+    with pytest.raises(InputError, match="found target=<function.*transform="):
+        lg.LazyGraphDataset(path, lambda data: data)
+    with pytest.raises(InputError, match="found target=3"):
+        lg.LazyGraphDataset(path, 3)
 
 
 def test_transforms_see_every_graph(path):

@@ -27,12 +27,12 @@ DISK = Place("/data", "ext4", 2**40)
 SHM = Place("/dev/shm", "tmpfs", 2**34)
 # A machine on which nothing is to be said.
 QUIET = MachineFacts(
-    system="Linux", versions=VERSIONS, native=None, borrowed=True, start_method="forkserver", cpus=1, affinity=1,
+    system="Linux", versions=VERSIONS, native=None, borrowed=True, start_method="forkserver", cpus=1, usable_cpus=1,
     cpu_limit=None, memory=2**35, memory_limit=None, descriptors=4096, descriptors_hard=4096, threads=None, shm=SHM,
     memfd=True, temporary=DISK, place=DISK,
 )  # fmt: skip
 UNKNOWN = MachineFacts(
-    system="", versions={}, native=None, borrowed=True, start_method=None, cpus=None, affinity=None, cpu_limit=None,
+    system="", versions={}, native=None, borrowed=True, start_method=None, cpus=None, usable_cpus=None, cpu_limit=None,
     memory=None, memory_limit=None, descriptors=None, descriptors_hard=None, threads=None, shm=None, memfd=False,
     temporary=Place("/tmp", None, None),
 )  # fmt: skip
@@ -57,10 +57,9 @@ def test_nothing_is_said_of_a_machine_that_needs_nothing():
         ({"descriptors": 300, "dataset": MANY}, "set", "ulimit -n 4096", "468 are wanted, 212 of them"),
         ({"dataset": MANY}, "know", "window=4096", f"900 shards, of which {MAX_OPEN} are open at once"),
         ({"start_method": "fork"}, "know", "multiprocessing_context='forkserver'", "forks by default"),
-        ({"cpus": 64, "affinity": 64, "cpu_limit": 4.0}, "set", "num_workers=3", "64 CPUs are seen"),
-        ({"cpus": 64, "affinity": 64, "cpu_limit": 4.0}, "set", "OMP_NUM_THREADS=4", "each of 64 CPUs; 4 can work"),
-        ({"cpus": 64, "affinity": 2}, "set", "OMP_NUM_THREADS=2", "each of 64 CPUs; 2 can work"),
-        ({"cpus": 64, "affinity": 64}, "know", "num_workers up to 8", "64 CPUs may be used"),
+        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "know", "num_workers up to 3", "4 CPUs may be used"),
+        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "set", "OMP_NUM_THREADS=4", "each of 64 CPUs; 4 can work"),
+        ({"cpus": 64, "usable_cpus": 64}, "know", "num_workers up to 8", "64 CPUs may be used"),
         ({"shm": Place("/dev/shm", "tmpfs", 2**26)}, "know", "--shm-size", "lazygraph's loader needs none"),
         ({"shm": Place("/dev/shm", "tmpfs", 2**26), "memfd": False}, "set", "num_workers=0", "64 MiB free"),
         ({"dataset": replace(MANY, shards=1), "memory_limit": 2**24}, "set", "more memory", "take 16 MiB of the 16"),
@@ -78,7 +77,7 @@ def test_advice(change, kind, what, why):
 
 
 def test_threads_that_are_set_are_left():
-    facts = replace(QUIET, cpus=64, affinity=64, cpu_limit=4.0, threads="4")
+    facts = replace(QUIET, cpus=64, usable_cpus=4, cpu_limit=4.0, threads="4")
     assert not [one for one in advise(facts) if "OMP_NUM_THREADS" in one.what]
 
 
@@ -88,7 +87,7 @@ def test_nothing_is_to_be_set_where_nothing_is_known():
 
 @given(
     cpus=st.none() | st.integers(1, 512),
-    affinity=st.none() | st.integers(1, 512),
+    usable_cpus=st.none() | st.integers(1, 512),
     limit=st.none() | st.floats(0.01, 512),
     descriptors=st.none() | st.integers(0, 2**31),
     memory=st.none() | st.integers(0, 2**40),
@@ -96,13 +95,12 @@ def test_nothing_is_to_be_set_where_nothing_is_known():
     free=st.none() | st.integers(0, 2**40),
     dataset=st.none() | st.builds(DatasetFacts, st.none() | st.text(min_size=1), *[st.integers(0, 2**20)] * 4),
 )
-def test_any_facts_give_advice(cpus, affinity, limit, descriptors, memory, system, free, dataset):
+def test_any_facts_give_advice(cpus, usable_cpus, limit, descriptors, memory, system, free, dataset):
     place = Place("x", system, free)
     facts = replace(
-        UNKNOWN, cpus=cpus, affinity=affinity, cpu_limit=limit, descriptors=descriptors, descriptors_hard=descriptors,
-        memory=memory, memory_limit=memory, place=place, shm=place, dataset=dataset,
+        UNKNOWN, cpus=cpus, usable_cpus=usable_cpus, cpu_limit=limit, descriptors=descriptors,
+        descriptors_hard=descriptors, memory=memory, memory_limit=memory, place=place, shm=place, dataset=dataset,
     )  # fmt: skip
-    assert facts.usable_cpus is None or facts.usable_cpus >= 1
     for one in advise(facts):
         assert one.kind in ("set", "know")
         assert one.what
@@ -117,6 +115,7 @@ MOUNTS = """\
 31 30 0:31 / /home/me/my\\040disk rw shared:1 master:2 - xfs /dev/sdb rw
 32 22 0:32 / /mnt rw - ext4 /dev/sdc rw
 33 22 0:33 / /mnt rw - fuse.sshfs host: rw
+34 22 0:34 / /a\u2028b rw - lustre host: rw
 not a line of it
 """
 
@@ -126,6 +125,7 @@ not a line of it
     [
         ("/", "ext4"), ("/homely/x", "ext4"), ("/home/me", "nfs4"), ("/home/me/my disk/p.lg", "xfs"),
         ("/home/me/my", "nfs4"), ("/mnt/p.lg", "fuse.sshfs"),
+        ("/a\u2028b/p.lg", "lustre"),
     ],
 )  # fmt: skip
 def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(path, found):
@@ -178,7 +178,7 @@ def test_other_systems_tell_less_and_fail_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr(surroundings.platform, "system", lambda: "Windows")
     facts = look(tmp_path, root=tmp_path)
     assert (facts.descriptors, facts.memory, facts.memfd, facts.temporary.free) == (None, None, False, None)
-    assert facts.affinity
+    assert facts.usable_cpus
     assert [one.why for one in advise(facts) if "Windows" in one.why] == ["Windows is unproven"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import pickle
 import shutil
 
 import numpy as np
@@ -105,6 +106,29 @@ def test_a_state_of_every_step_goes_on_with_the_next_batch_also_in_another_way(d
         assert ids(resumed) == after
         for each in (loader, others):
             each.close()
+
+
+def test_what_is_given_is_read_without_a_batch(ds, monkeypatch):
+    """Choosing costs nothing where there is nothing to choose; the memory of workers follows from the columns."""
+
+    def read(*_args):
+        raise AssertionError("a batch was read")
+
+    monkeypatch.setattr(type(ds), "fetch", read)
+    for given in ({"num_workers": 0}, {"threads": 1}, {"num_workers": 3}, {"num_workers": 2, "prefetch_factor": 4}):
+        settings = lg.loader(ds, 64, **given).settings
+        assert settings.num_workers == given.get("num_workers", 0)
+        assert settings.batch_bytes > 64 * 500
+    with pytest.raises(AssertionError, match="a batch was read"):
+        lg.loader(ds, 64).settings  # noqa: B018
+
+
+def test_the_memory_of_a_worker_holds_a_batch(ds):
+    for view in ("pyg", "comformer"):
+        shown = lg.LazyGraphDataset(ds.path, target="density", view=view)
+        loader = lg.loader(shown, 32)
+        largest = max(len(pickle.dumps(shown.fetch(batch))) for batch in loader.next_batches())
+        assert loader.settings.batch_bytes > largest
 
 
 def test_a_copy_goes_its_own_way(ds):
@@ -319,6 +343,10 @@ def test_what_is_given_is_taken():
         ({"max_triplets": 100}, "there is no column 'n_triplets'"),
         ({"weights": "mass"}, "there is no column 'mass'"),
         ({"batch_size": 0}, "the limit of graphs"),
+        (
+            {"batch_size": 200, "drop_last": True, "rank": 0, "world_size": 3},
+            "drop_last=True leaves no batch: 300 graphs make 1 full batch for 3 ranks; use smaller batches",
+        ),
     ],
 )
 def test_impossible_options(ds, options, message):

@@ -61,7 +61,7 @@ def plan_of(sampling, epoch):
     try:
         return listed(sampling.plan(epoch))
     except InputError as error:
-        assume("graphs for" not in str(error))
+        assume("on each of" not in str(error) and "leaves no batch" not in str(error))
         raise
 
 
@@ -125,9 +125,45 @@ def test_the_largest_batches_are_halved_until_they_can_be_shared():
     assert listed(sampling.plan(0)) == [[*range(8)], [*range(8, 12)], [*range(12, 16)], [*range(16, 20)]]
 
 
-def test_too_few_graphs_for_all_ranks_are_refused():
-    with pytest.raises(InputError, match=r"found 5 graphs for 6 batches;.*drop_last=True, larger batches or fewer"):
-        Sampling(order=Shuffled(5), limits={"graphs": 1}, world_size=2).plan(0)
+@pytest.mark.parametrize(
+    ("n", "limits", "world_size", "drop_last", "message"),
+    [
+        (5, {"graphs": 1}, 2, False, "5 graphs cannot fill 6 batches, 3 on each of 2 ranks; use drop_last=True, la"),
+        (4, {"graphs": 1}, 3, False, "4 graphs cannot fill 6 batches, 2 on each of 3 ranks; use drop_last=True, la"),
+        (2, {"graphs": 8}, 3, False, "2 graphs cannot fill 3 batches, 1 on each of 3 ranks; use at most 2 ranks"),
+        (2, {"graphs": 1}, 3, False, "2 graphs cannot fill 3 batches, 1 on each of 3 ranks; use at most 2 ranks"),
+        (20, {"graphs": 8}, 3, True, "drop_last=True leaves no batch: 20 graphs make 2 full batches for 3 ranks; use"),
+        (2, {"graphs": 8}, 3, True, "drop_last=True leaves no batch: 2 graphs make no full batch for 3 ranks; use at"),
+    ],
+)
+def test_too_few_graphs_for_all_ranks_are_refused(n, limits, world_size, drop_last, message):
+    sampling = Sampling(order=Shuffled(n), limits=limits, world_size=world_size, drop_last=drop_last)
+    with pytest.raises(InputError, match=re.escape(message)):
+        sampling.plan(0)
+
+
+@given(samplings(orders=tuple(ORDERS)), st.integers(0, 9))
+def test_what_a_refusal_recommends_helps(sampling, epoch):
+    """No error recommends drop_last, or its absence, where it would be refused too."""
+    try:
+        sampling.plan(epoch)
+    except InputError as error:
+        for drop_last in (True, False):
+            if f"drop_last={drop_last}" in str(error).split(";")[1]:
+                assert len(with_(sampling, drop_last=drop_last).plan(epoch)) >= sampling.world_size
+        assert len(with_(sampling, world_size=1).plan(epoch)) > 0 or sampling.drop_last
+        if "at most" in str(error):
+            most = int(re.search(r"at most (\d+) rank", str(error))[1])
+            assert most == sampling.order.n < sampling.world_size
+    else:
+        batches = len(sampling.batches(epoch))
+        assert batches or sampling.order.n == 0 or sampling.world_size == 1
+
+
+def test_an_epoch_without_graphs_is_empty_on_every_rank():
+    for drop_last in (False, True):
+        sampling = Sampling(order=Shuffled(0), limits={"graphs": 1}, world_size=2, drop_last=drop_last)
+        assert listed(sampling.plan(0)) == []
 
 
 # ---- fixed numbers of graphs ----

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
-from lazygraph.sources import aselmdb
+from lazygraph.sources import aselmdb, base
 from lazygraph.sources.aselmdb import AseLmdbSource
 from lazygraph.sources.base import Cut
 from lazygraph.sources.lmdb_pages import values
@@ -173,14 +173,15 @@ def row(**more):
 
 
 def test_a_row_that_unpacks_beyond_the_bound_is_a_bad_entry(tmp_path, entries_of, monkeypatch):
-    monkeypatch.setattr(aselmdb, "MAX_ROW", 1 << 16)
+    for module in (base, aselmdb):
+        monkeypatch.setattr(module, "MAX_TEXT", 1 << 16)
     bomb = zlib.compress(b'"' + b"a" * (64 << 20) + b'"')
-    write_lmdb(tmp_path / "a.aselmdb", {1: row(), 2: bomb, 3: row()[:-9], 4: b"no zlib", 5: row()})
+    write_lmdb(tmp_path / "a.aselmdb", {1: b"no zlib", 2: bomb, 3: row()[:-9], 4: row(), 5: row()})
     _, entries = entries_of(tmp_path / "a.aselmdb")
-    assert [isinstance(entry.crystal, Crystal) for entry in entries] == [True, False, False, False, True]
-    assert "more than 0 MiB" in str(entries[1].crystal)
+    assert [isinstance(entry.crystal, Crystal) for entry in entries] == [False, False, False, True, True]
+    assert "more than 65,536 bytes" in str(entries[1].crystal)
     assert "breaks off" in str(entries[2].crystal)
-    assert "not compressed by zlib" in str(entries[3].crystal)
+    assert "not compressed by zlib" in str(entries[0].crystal)
 
 
 def test_lmdb_files_of_pickles_are_refused_and_not_loaded(tmp_path, entries_of):

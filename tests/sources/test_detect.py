@@ -307,7 +307,7 @@ def test_what_cannot_be_an_input_says_what_was_found(mixed):
     for inputs in ([], iter(())):
         with pytest.raises(UnreadableInput, match="found an empty list of inputs"):
             open_sources(inputs)
-    with pytest.raises(InputError, match="found Crystal among paths; required: only paths, or only structures"):
+    with pytest.raises(InputError, match="found Crystal among paths; required: only paths and datasets, or only str"):
         open_sources([mixed / "a.cif", NACL])
     with pytest.raises(InputError, match="found int; required: a path, structures"):
         open_sources(5)

@@ -14,7 +14,7 @@ import pytest
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources import files
-from lazygraph.sources.base import Cut, Source
+from lazygraph.sources.base import Cut, Entry, Source
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, structure_id
 from lazygraph.sources.poscar import parse_poscar
@@ -129,7 +129,7 @@ def test_bad_files_stand_in_their_place(folder, tmp_path):
     assert list(found) == ["POSCAR-7", "a", "b", "c", "d", "mp-1", "mp-2", "e", "f", "g", "h"]
     assert all(isinstance(found[name], UnreadableInput) for name in "deg")
     assert all(isinstance(found[name], StructureError) for name in "cf")
-    assert "found the element 'Xx'" in str(found["c"])
+    assert "the label 'Xx' names no element" in str(found["c"])
     assert "required: a CIF or a POSCAR" in str(found["e"])
     assert found["h"].formula == "Zn"
 

@@ -104,7 +104,7 @@ def test_a_zip_with_a_password_is_refused(tmp_path):
 def test_a_file_that_is_not_there_is_unreadable(tmp_path):
     with pytest.raises(UnreadableInput, match="No such file"):
         read_head(tmp_path / "nothing.json")
-    with pytest.raises(UnreadableInput, match="directory"):
+    with pytest.raises(UnreadableInput, match="is a folder; required: a file"):
         read_head(tmp_path)
 
 

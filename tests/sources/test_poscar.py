@@ -243,6 +243,8 @@ def test_damage_is_an_input_error_or_a_crystal(place, junk):
         (PLAIN.encode(), True),
         (PLAIN.replace("Na Cl\n", "").encode(), True),
         (PLAIN.replace("4 0 0", "4 0 0 ! the first").encode(), True),
+        (PLAIN.replace("\n", "\r\n").encode(), True),
+        (("a\u2028b\x85" + PLAIN).encode(), True),
         (b"", False),
         (b'4\nLattice="1 0 0 0 1 0 0 0 1"\nH 0 0 0\nH 1 1 1\nH 2 2 2\nH 3 3 3\nH 4 4 4\n', False),
         (b"a,b\n1\n2\n3\n4\n5\n6\n", False),

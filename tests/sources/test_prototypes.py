@@ -53,7 +53,7 @@ def test_the_hash_names_the_prototypes_and_the_parameters():
 
 
 @settings(max_examples=25, deadline=None)
-@given(start=st.integers(0, 10**9), count=st.integers(1, 5), seed=st.integers(0, 2**63))
+@given(start=st.integers(0, 10**9 - 5), count=st.integers(1, 5), seed=st.integers(0, 2**63))
 def test_any_range_is_made_without_the_others(start, count, seed):
     uri = f"prototypes:{start + count}?seed={seed}"
     together = make(uri, start, count)

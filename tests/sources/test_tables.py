@@ -264,5 +264,5 @@ def test_a_line_separator_of_unicode_ends_no_row(tmp_path):
 
 
 def test_a_missing_table_is_one_sentence(tmp_path):
-    with pytest.raises(lg.InputError, match="cannot read .*nope.csv: No such file"):
+    with pytest.raises(lg.InputError, match="there is no file .*nope.csv; required: a table"):
         read_table(tmp_path / "nope.csv")

@@ -209,15 +209,16 @@ with exclusive(Layout.of(sys.argv[1])):
 """
 
 
-def test_two_runs_share_the_graphs_that_one_of_them_writes(inputs, tmp_path):
-    """While another process writes the same graphs, a run waits, and writes them where that process came to nothing."""
+def test_two_runs_share_the_graphs_that_one_of_them_writes(inputs, tmp_path, monkeypatch, caplog):
+    """While another process writes the same graphs, a run waits, says for whom, and writes them if they never come."""
+    monkeypatch.setattr("lazygraph.training.from_list.REMIND", 0.3)  # instead of a minute
     train(inputs, tmp_path, "first")
     (path,) = (tmp_path / "cache").iterdir()
     shutil.rmtree(path)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, path, "\x1b[2J"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    release = threading.Timer(1.0, holder.stdin.close)
+    release = threading.Timer(2.0, holder.stdin.close)
     try:
         assert holder.stdout.readline() == "held\n"
         release.start()
@@ -227,3 +228,7 @@ def test_two_runs_share_the_graphs_that_one_of_them_writes(inputs, tmp_path):
         release.cancel()
         holder.kill()
         holder.wait()
+    told = [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()]
+    assert len(told) > 1
+    assert told[0].startswith("waiting for 0 s for the graphs of these structures: ")
+    assert all(f"is being written by process {holder.pid} on " in each and each.isprintable() for each in told)

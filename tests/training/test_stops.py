@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 import lazygraph as lg
+from lazygraph.cli.main import main
 from lazygraph.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
@@ -98,10 +100,20 @@ def test_a_loss_that_is_no_number_ends_the_run(prototypes, tmp_path, patience):
     assert "best-epoch=0.ckpt" in names(run)
     assert "best-epoch=1.ckpt" not in names(run)
     assert not (run / "results.json").exists()
-    assert lg.predict(run / "checkpoints" / "best-epoch=0.ckpt", prototypes, progress=False).rows
+    assert lg.predict(run / "checkpoints" / "best-epoch=0.ckpt", prototypes, model=OPTIONS.model, progress=False).rows
 
 
 def test_a_run_goes_on_with_other_means(prototypes, tmp_path):
     with pytest.raises(Stopped):
         train(prototypes, tmp_path / "run", Shifts(stop=2))
     train(prototypes, tmp_path / "run", Shifts(), options=OPTIONS.changed(num_workers=1, devices=1))
+
+
+def test_ctrl_c_ends_a_run_and_nothing_else(prototypes, tmp_path, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        lg.train(prototypes, OPTIONS.changed(model="nets:Interrupted"), tmp_path / "run", progress=False)
+    assert signal.getsignal(signal.SIGINT) is before
+    command = ["train", str(prototypes), "--target", "density", "--model", "nets:Interrupted", "--no-progress"]
+    assert main([*command, "-o", str(tmp_path / "other")]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err.split("\n")[-2]

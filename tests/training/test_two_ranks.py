@@ -130,9 +130,10 @@ from lazygraph.cli.main import main
 path, out = sys.argv[1:]
 small = dict(model="nets:Composition", n_epochs=1, batch_size=30, devices=2)
 together = lg.train_ensemble(path, lg.TrainOptions(target="density", **small), out + "/run", 2, progress=False)
-found = lg.predict(out + "/run", path, progress=False)  # all ranks find it finished
+found = lg.predict(out + "/run", path, model="nets:Composition", progress=False)  # all ranks find it finished
 rank = os.environ["RANK"]
-assert main(["predict", out + "/run", path, "-o", f"{{out}}/table.csv", "--no-progress"]) == 0
+command = ["predict", out + "/run", path, "-o", f"{{out}}/table.csv", "--no-progress", "--model", small["model"]]
+assert main(command) == 0
 
 crystals = [lg.Crystal(np.eye(3) * 3, [[0, 0, 0]], [11 + n % 3]) for n in range(60)]
 listed = lg.train_from_list(crystals, list(range(60)), output_dir=out + "/list", graph_cache_dir=out + "/cache",
@@ -156,7 +157,7 @@ def test_processes_that_begin_together_share_folder_and_cache(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     ds = lg.LazyGraphDataset(dataset)
-    alone = lg.predict(tmp_path / "run", dataset, progress=False)
+    alone = lg.predict(tmp_path / "run", dataset, model="nets:Composition", progress=False)
     for told in (first, second):
         assert [row[0] for row in told["together"]] == ds.split("test").ids.tolist()
         assert [row[0] for row in told["found"]] == ds.ids.tolist()

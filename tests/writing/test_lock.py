@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,7 @@ from lazygraph.writing.lock import exclusive, shared
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
 
+HERE = Path(__file__).parent
 HOLD = """
 import sys
 from lazygraph.writing.layout import Layout
@@ -202,8 +205,8 @@ def test_threads_that_take_turns_never_work_at_once(tmp_path):
             try:
                 with exclusive(layout):
                     inside.append(1)
-                    (layout.partial / "work").mkdir(exist_ok=False)
-                    (layout.partial / "work" / "file").write_text("mine")
+                    layout.spools.mkdir(exist_ok=False)
+                    layout.spool(0).write_text("mine")
                     if len(inside) != 1:
                         wrong.append(len(inside))
                     inside.pop()
@@ -263,3 +266,30 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     layout.partial.touch()
     with pytest.raises(NotADirectoryError), exclusive(layout):
         pass
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_a_mount_without_locks_is_named_with_what_to_do(name, tmp_path, environment, finished, bytes_of):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no C compiler")
+    library = tmp_path / "no_locks.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, HERE / "no_locks.c"], check=True)
+    environment |= {"LD_PRELOAD": str(library), "NO_LOCKS": str(getattr(errno, name))}
+    program = "import sys\nfrom lazygraph.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    before = bytes_of(finished)
+    for arguments in (["write", "prototypes:3", "-o", "y.lg", "--workers", "1"], ["split", "x.lg", "0.5,0.25,0.25"]):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert "lg.partial has no file locks" in done.stderr
+        assert "write to a local disk and copy the dataset from there" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["no_locks.so", "x.lg"]
+    assert bytes_of(finished) == before
+    done = subprocess.run(
+        [sys.executable, "-c", program, "gc", "x.lg", "--dry-run"], capture_output=True, env=environment, cwd=tmp_path,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0  # reading needs none

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 import lazygraph as lg
+from lazygraph.format.files import temporary_beside
 from lazygraph.writing.edit import gc
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, shard_size
@@ -236,11 +237,12 @@ def test_a_damaged_file_of_a_finished_shard_is_noticed(begun, write, bytes_of, e
 
 def test_what_killed_workers_left_is_not_published(begun, write, bytes_of, expected):
     layout = Layout.of(begun)
-    (layout.dataset / "shards" / ".00007.123.tmp").write_bytes(b"part of a shard")
-    (layout.rows / ".00007.msgpack.123.tmp").write_bytes(b"part of its rows")
-    (layout.dataset / "stray").write_bytes(b"")
+    for place in (layout.dataset / "shards" / "00007.lmdb", layout.done(7), layout.dataset / "manifest.json"):
+        temporary_beside(place).write_bytes(b"part of a file")
+    (layout.dataset / "shards" / f"00009-{16 * '0'}.lmdb").write_bytes(b"a shard of another plan")
     write(SOURCE, begun, shard_size=SHARD)
     assert bytes_of(begun) == expected
+    assert not layout.partial.exists()
 
 
 def test_a_plan_reads_back_as_it_was_written(tmp_path, salt, write):
@@ -266,7 +268,7 @@ def test_differences_between_versions_are_named(begun, monkeypatch, write):
 def test_a_plan_of_another_version_is_not_read(begun):
     layout = Layout.of(begun)
     layout.plan.write_text(json.dumps(json.loads(layout.plan.read_text()) | {"plan": 99}))
-    with pytest.raises(lg.InputError, match="of plan version 99; required: 1"):
+    with pytest.raises(lg.InputError, match="of plan version 99; required: 2"):
         make_shard(begun, 5)
     with pytest.raises(lg.InputError, match="there is no plan in .*lazygraph-write plan SOURCE"):
         make_shard(begun.with_name("other.lg"), 0)

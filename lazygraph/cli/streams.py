@@ -1,0 +1,87 @@
+"""Standard streams that are closed, full, or left by their reader: no file takes their place, and one line says so."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from lazygraph.errors import StorageError
+
+__all__ = ["ReaderLeft", "standard_streams"]
+
+
+class ReaderLeft(Exception):
+    """The program that reads our stdout (head, less) has ended: no error, and nothing more may be written to it."""
+
+
+class _Nowhere(io.TextIOBase):
+    """In the place of a stream that is closed; remembers whether anything was to be printed."""
+
+    lost = False
+
+    def write(self, text: str) -> int:
+        self.lost = self.lost or bool(text)
+        return len(text)
+
+
+class _Stdout:
+    """The stream, whose own errors are told from all others that a command may meet."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except OSError as error:
+            self._fail(error)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> NoReturn:
+        with suppress(OSError, ValueError):  # Python writes what is left once more when it ends: let that go nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeft from error
+        msg = f"the result could not be printed: {error.strerror}; what was done is kept"
+        raise StorageError(msg) from error
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Work with the streams that there are.
+
+    Python has None in the place of a closed stream, and its number would be given to the next file that is opened:
+    to a shard that is being written, say, which any library that prints would then write to.
+
+    Raises:
+        StorageError: stdout is closed and something was to be printed, or it took no more.
+        ReaderLeft: nobody reads stdout any more.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which gets the lowest free number: this one
+    before = sys.stdout, sys.stderr
+    out: Any = _Nowhere() if sys.stdout is None else _Stdout(sys.stdout)
+    sys.stdout, sys.stderr = out, sys.stderr or _Nowhere()
+    try:
+        yield
+        out.flush()
+        if isinstance(out, _Nowhere) and out.lost:
+            msg = "the result could not be printed: stdout is closed; what was done is kept"
+            raise StorageError(msg)
+    finally:
+        sys.stdout, sys.stderr = before

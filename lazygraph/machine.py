@@ -1,0 +1,90 @@
+"""Facts of this machine that several parts of the package need, asked in one place."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from lazygraph.errors import InputError
+
+__all__ = ["cgroup_limits", "usable_cpus"]
+
+UNLIMITED = 2**60  # bytes; cgroups of version 1 state "no limit" as a number near 2^63
+LOKY = "LOKY_MAX_CPU_COUNT"
+
+
+def usable_cpus(root: str | os.PathLike[str] = "/") -> int:
+    """The number of CPUs that can work for this process at once, at least 1.
+
+    The least of: the CPUs of the machine, the affinity of the process, the quota of the container and of every control
+    group around the process (rounded up), and the environment variable ``LOKY_MAX_CPU_COUNT``. Reads a few small files,
+    about 0.1 ms.
+
+    Args:
+        root: where ``proc`` and ``sys`` lie.
+
+    Raises:
+        InputError: ``LOKY_MAX_CPU_COUNT`` is not a whole number.
+
+    Example:
+        >>> usable_cpus() >= 1
+        True
+    """
+    from loky import cpu_count
+
+    limit = os.environ.get(LOKY)
+    try:
+        if limit is not None:
+            int(limit)
+    except ValueError:
+        msg = f"the environment variable {LOKY} is {limit!r}; set it to a whole number, or unset it"
+        raise InputError(msg) from None
+    # loky reads the quota at the root of the cgroup file system, where a container has its own. Outside containers,
+    # such as under systemd's CPUQuota, the quota stands in a group further down.
+    quota, _ = cgroup_limits(root)
+    usable = int(cpu_count())
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def cgroup_limits(root: str | os.PathLike[str] = "/") -> tuple[float | None, int | None]:
+    """The CPUs and the bytes of memory that the control groups (versions 1 and 2) allow this process.
+
+    Args:
+        root: where ``proc`` and ``sys`` lie.
+
+    Returns:
+        The least of all groups that hold the process; None where there is no limit.
+    """
+    base = Path(root)
+    cpus: list[float] = []
+    sizes: list[int] = []
+    for line in (_text(base / "proc/self/cgroup") or "").split("\n"):
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        for mount in ("", *controllers.split(",")):
+            top = base / "sys/fs/cgroup" / mount
+            # A container sees its own group at the root, whatever /proc says.
+            for part in (Path(), *(Path(group.lstrip("/")), *Path(group.lstrip("/")).parents)):
+                folder = top / part
+                _add_cpus(folder, cpus)
+                for name in ("memory.max", "memory.limit_in_bytes"):
+                    size = (_text(folder / name) or "").strip()
+                    if size.isdecimal() and int(size) < UNLIMITED:
+                        sizes.append(int(size))
+    return min(cpus, default=None), min(sizes, default=None)
+
+
+def _add_cpus(folder: Path, cpus: list[float]) -> None:
+    quota = (_text(folder / "cpu.max") or "").split()
+    if not quota:
+        quota = [(_text(folder / f"cpu.cfs_{name}_us") or "").strip() for name in ("quota", "period")]
+    if len(quota) == 2 and all(number.isdecimal() for number in quota) and int(quota[1]):
+        cpus.append(int(quota[0]) / int(quota[1]))
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

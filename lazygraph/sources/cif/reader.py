@@ -1,0 +1,388 @@
+"""One data block of a CIF -> Crystal: cell, sites, symmetry, all atoms, and the formula as the judge."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.crystal import ATOMIC_NUMBERS, Crystal
+from lazygraph.errors import StructureError, UnreadableInput
+from lazygraph.sources.base import Remark
+from lazygraph.sources.cif.formula import Formula, formula_of, formula_text
+from lazygraph.sources.cif.orbits import expand
+from lazygraph.sources.cif.sites import ABSENT, species_of
+from lazygraph.sources.cif.symmetry import P1, Setting, require_three_dimensions, settings_of
+from lazygraph.sources.cif.text import parse, with_underscores
+from lazygraph.sources.options import CifFormula
+
+__all__ = ["lattice_from_parameters", "parse_cif"]
+
+ANGLES = ("alpha", "beta", "gamma")
+# Tags of the cell, and the default of the CIF core dictionary.
+CELL = {f"_cell_length_{axis}": None for axis in "abc"} | {f"_cell_angle_{angle}": "90" for angle in ANGLES}
+SITE_TAGS = tuple(f"_atom_site{dot}{name}" for dot in "_." for name in ("label", "type_symbol", "fract_x"))
+COLUMNS = {
+    name: f"_atom_site_{name}"
+    for name in "label type_symbol fract_x fract_y fract_z occupancy disorder_group disorder_assembly "
+    "attached_hydrogens calc_flag".split()
+}
+DUMMY = frozenset({"dum", "'dum'", '"dum"'})
+SAME_POSITION = 1e-4  # fractional
+DECIMALS = re.compile(r"\.(\d+)(?![\deE])")
+WHOLE = 1e-8  # how far an occupancy may be from 1
+CONTRADICTS = "contradict the formula or Z of their CIF and were kept all the same"
+UNREADABLE = "have a formula that could not be read, so their composition was not compared with it"
+LEFT_OUT = "have lines that are no CIF, which were left out because they say nothing of the structure"
+DUMMIES = "have dummy sites (_atom_site_calc_flag dum), which are no atoms and were left out"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sites:
+    """The sites of a data block that are atoms."""
+
+    numbers: NDArray[np.uint8]  # (S,)
+    frac_coords: NDArray[np.float64]  # (S, 3)
+    texts: tuple[list[str], ...]
+    """The coordinates as they are written: x, y and z of all sites."""
+    doubtful: str | None
+    """What could be read in two ways, if there is such a thing: the formula must agree with how it was read."""
+    dummies: tuple[str, ...]
+
+
+def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | None = None) -> Crystal:
+    """The crystal of a text with one structure; other data blocks may stand beside it.
+
+    The symmetry operations come from the file, else from its Hall symbol, its Hermann-Mauguin symbol or its number, in
+    this order. Where these leave a choice (two origins; operations and a symbol of different size), the formula and Z
+    of the file decide. Every operation is applied to every site; images of one site that the operations put on one
+    special position, but for the digits that were written, are one atom on that position.
+
+    Coordinates of a P1 file stay as written. Elsewhere they are wrapped into [0, 1), in the order of the file's sites,
+    then of the operations.
+
+    Args:
+        text: the CIF.
+        formula: what to do where the atoms contradict ``_chemical_formula_sum`` (their ratio) or
+            ``_cell_formula_units_Z`` (their number): ``error``, ``warn`` (keep the crystal, with a remark) or
+            ``ignore``.
+        remarks: takes what the report should tell of a crystal that is kept.
+
+    Raises:
+        StructureError: the crystal is disordered or modulated, a site is not one element, the formula contradicts the
+            atoms, or nothing decides between several readings.
+        UnreadableInput: the text is no CIF, or lacks the cell, the sites, or the symmetry; or holds several structures.
+
+    Example:
+        >>> text = '''data_NaCl
+        ... _cell_length_a 5.64
+        ... _cell_length_b 5.64
+        ... _cell_length_c 5.64
+        ... _cell_angle_alpha 90
+        ... _cell_angle_beta 90
+        ... _cell_angle_gamma 90
+        ... _symmetry_space_group_name_H-M 'F m -3 m'
+        ... loop_
+        ...   _atom_site_type_symbol
+        ...   _atom_site_fract_x
+        ...   _atom_site_fract_y
+        ...   _atom_site_fract_z
+        ...   Na  0 0 0
+        ...   Cl  0.5 0.5 0.5
+        ... '''
+        >>> len(parse_cif(text))
+        8
+    """
+    remarks = [] if remarks is None else remarks
+    blocks, left_out = parse(text)
+    block = _only_structure(blocks)
+    if block.find_value("_cell_length_a") is None or ".xyz" in text or "symop." in text:
+        block = with_underscores(block)
+    if left_out:
+        remarks.append(Remark(LEFT_OUT, ", ".join(left_out)))
+    stated = formula_of(block)
+    lattice = lattice_from_parameters(*_cell(block))
+    sites = _sites(block, stated)
+    if sites.dummies:
+        remarks.append(Remark(DUMMIES, ", ".join(sites.dummies)))
+    if "ssg" in text or "_modulation_" in text:  # a look at the text is faster than one for each tag
+        require_three_dimensions(block)
+    crystal = _decided(settings_of(block, lattice), sites, lattice, stated)
+    counts = _counts(crystal)
+    if sites.doubtful is not None and not stated.confirms(counts):
+        found = stated.contradiction(counts) or "the file has no formula"
+        msg = f"{sites.doubtful}; only the formula of the file could decide it: {found}"
+        raise StructureError(msg)
+    if formula != "ignore":
+        _judge(stated, counts, formula, remarks)
+    return crystal
+
+
+def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> NDArray[np.float64]:
+    """(3, 3) lattice vectors, A, of three lengths in A and three angles in degrees: a in the xz plane, c along z.
+
+    The operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, so the same 64 bits.
+
+    Raises:
+        StructureError: a length or an angle that no cell has.
+    """
+    if not (all(x > 0 for x in lengths) and all(0 < x < 180 for x in angles)):
+        msg = (
+            f"found the lengths {lengths} A and the angles {angles} degrees; "
+            "required: positive lengths and angles between 0 and 180 degrees"
+        )
+        raise StructureError(msg)
+    a, b, c = lengths
+    radians = np.radians(angles)
+    cos_alpha, cos_beta, cos_gamma = np.cos(radians)
+    sin_alpha, sin_beta, _ = np.sin(radians)
+    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
+    gamma_star = np.arccos(min(max(cos_star, -1.0), 1.0))
+    return np.array(
+        [
+            [a * sin_beta, 0.0, a * cos_beta],
+            [-b * sin_alpha * np.cos(gamma_star), b * sin_alpha * np.sin(gamma_star), b * cos_alpha],
+            [0.0, 0.0, c],
+        ]
+    )
+
+
+# ---- what the file says ----
+
+
+def _only_structure(blocks: gemmi.cif.Document) -> gemmi.cif.Block:
+    """The one data block with sites.
+
+    Raises:
+        UnreadableInput: there is none, or there are several.
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    found = [block for block in blocks if any(map(block.find_values, SITE_TAGS))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        msg = "the CIF holds no data block with atoms (_atom_site_label, _atom_site_fract_x); required: one"
+        raise UnreadableInput(msg)
+    names = ", ".join(block.name for block in found[:5]) + (", ..." if len(found) > 5 else "")
+    msg = f"the CIF holds {len(found)} structures ({names}); required: one here. As a file of its own, each is read"
+    raise UnreadableInput(msg)
+
+
+def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
+    """Lengths and angles; an angle that the file leaves out is 90 degrees (CIF core dictionary)."""
+    values = []
+    for tag, default in CELL.items():
+        text = block.find_value(tag) or default
+        if text is None:
+            msg = f"the CIF has no {tag}; required: the three lengths of the cell"
+            raise UnreadableInput(msg)
+        values.append(_number(text, tag))
+    return values[:3], values[3:]
+
+
+def _number(text: str, what: str) -> float:
+    """The value of a CIF number; digits of uncertainty in brackets are dropped."""
+    try:
+        return float(text)
+    except ValueError:
+        try:
+            return float(gemmi.cif.as_string(text).split("(")[0])
+        except ValueError:
+            msg = f"{what} in the CIF is {text!r}; required: a number"
+            raise UnreadableInput(msg) from None
+
+
+def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
+    """The columns of the sites by name, without ``_atom_site_``; an empty one where the file has none of this name."""
+    loop = block.find_loop("_atom_site_fract_x").get_loop()
+    found: dict[str, list[str]] = {}
+    if loop is not None:
+        values, tags = loop.values, loop.tags
+        width = len(tags)
+        found = {tag.lower(): values[i::width] for i, tag in enumerate(tags)}
+    columns = {}
+    for name, tag in COLUMNS.items():
+        column = found.get(tag)
+        if column is None:  # a pair, in another loop, or nowhere
+            column = list(elsewhere) if (elsewhere := block.find_values(tag)) else []
+        columns[name] = column
+    return columns
+
+
+def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
+    """The sites that are atoms, once each is known to be one whole atom."""
+    columns = _columns(block)
+    if not (columns["fract_x"] and columns["fract_y"] and columns["fract_z"]):
+        msg = "the CIF has no atoms with fractional coordinates (_atom_site_fract_x, _y, _z); required: three a site"
+        raise UnreadableInput(msg)
+    names = columns["label"] or columns["type_symbol"]
+    if not names or len({len(column) for column in columns.values() if column}) != 1:
+        msg = "the sites of the CIF stand in several loops of different lengths; required: one loop of all sites"
+        raise UnreadableInput(msg)
+    dummies: tuple[str, ...] = ()
+    if any(flag.lower() in DUMMY for flag in columns["calc_flag"]):
+        atoms = [flag.lower() not in DUMMY for flag in columns["calc_flag"]]
+        dummies = tuple(name for name, atom in zip(names, atoms, strict=True) if not atom)
+        columns = {name: list(compress(column, atoms)) for name, column in columns.items()}
+        names = list(compress(names, atoms))
+    _require_whole_atoms(names, columns)
+    numbers, doubtful = _numbers(columns["type_symbol"], names, block, stated)
+    places = columns["fract_x"], columns["fract_y"], columns["fract_z"]
+    try:
+        coordinates = np.array(places, dtype=np.float64)
+    except ValueError:  # uncertainties in brackets, or no numbers
+        coordinates, unsaid = _coordinates(places, names, numbers)
+        doubtful = doubtful or unsaid
+    return _Sites(numbers, coordinates.T, places, doubtful, dummies)
+
+
+def _coordinates(
+    columns: Sequence[Sequence[str]], names: Sequence[str], numbers: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], str | None]:
+    """(3, S) coordinates, and why the formula has to confirm them, if it has to.
+
+    The dictionary's default, for which ``.`` stands, is 0; old files of the ICSD write it so. Of a hydrogen it says
+    that the position is not known.
+    """
+    reason = None
+    rows = []
+    for axis, column in zip("xyz", columns, strict=True):
+        row = []
+        for i, text in enumerate(column):
+            if text == "." and numbers[i] != 1:
+                reason = f"the {axis} of site {names[i]!r} is '.', which could stand for 0 or for a position not known"
+                row.append(0.0)
+            else:
+                row.append(_number(text, f"the {axis} of site {names[i]!r}"))
+        rows.append(row)
+    return np.array(rows), reason
+
+
+def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+    for i, text in enumerate(columns["occupancy"]):
+        if text == "1" or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
+            continue
+        if abs(_number(text, f"the occupancy of site {names[i]!r}") - 1) > WHOLE:
+            msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"
+            raise StructureError(msg)
+    for name in ("disorder_group", "disorder_assembly"):
+        for i, text in enumerate(columns[name]):
+            if text not in ABSENT and text != "0":
+                msg = f"site {i} ({names[i]}) is in {name} {text}; required: a crystal without disorder"
+                raise StructureError(msg)
+    for i, text in enumerate(columns["attached_hydrogens"]):
+        if text not in ABSENT and _number(text, f"attached_hydrogens of site {names[i]!r}") > 0:
+            msg = (
+                f"site {i} ({names[i]}) has {text} attached hydrogens that are no sites; required: a site for each atom"
+            )
+            raise StructureError(msg)
+
+
+def _numbers(
+    types: Sequence[str], names: Sequence[str], block: gemmi.cif.Block, stated: Formula
+) -> tuple[NDArray[np.uint8], str | None]:
+    """(S,) atomic numbers, and why the formula has to confirm them, if it has to."""
+    numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
+    doubtful = None
+    if not numbers or 0 in numbers or "T" in types:
+        known = stated.elements or _listed_types(block)
+        texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
+        names = [gemmi.cif.as_string(text) or text for text in names]
+        species = [species_of(text, name, known) for text, name in zip(texts, names, strict=True)]
+        numbers = [one.number for one in species]
+        for one, name in zip(species, names, strict=True):
+            if not one.certain:
+                doubtful = f"the label {name!r} could stand for an element or for a group of atoms"
+                break
+    return np.array(numbers, dtype=np.uint8), doubtful
+
+
+def _listed_types(block: gemmi.cif.Block) -> frozenset[int]:
+    """The elements of ``_atom_type_symbol``, the list of all types in the file."""
+    texts = (gemmi.cif.as_string(text).rstrip("0123456789+-") for text in block.find_values("_atom_type_symbol"))
+    return frozenset(ATOMIC_NUMBERS[text] for text in texts if text in ATOMIC_NUMBERS)
+
+
+# ---- all atoms ----
+
+
+def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64], stated: Formula) -> Crystal:
+    """The crystal of the only setting, or of the only one that the formula confirms."""
+    if len(settings) == 1:
+        return _crystal(settings[0], sites, lattice)
+    if not settings:
+        crystal = _crystal(P1, sites, lattice)
+        if stated.units is not None and stated.confirms(_counts(crystal)):
+            return crystal
+        msg = (
+            "the CIF says nothing of its symmetry; required: operations (_symmetry_equiv_pos_as_xyz, 'x, y, z' where "
+            "the sites are all atoms of the cell), a space group symbol or number"
+        )
+        raise UnreadableInput(msg)
+    confirmed, reasons = [], []
+    for setting in settings:
+        try:
+            crystal = _crystal(setting, sites, lattice)
+        except StructureError as error:
+            reasons.append(f"{setting.name}: {error}")
+            continue
+        counts = _counts(crystal)
+        if stated.confirms(counts):
+            confirmed.append(crystal)
+        reasons.append(f"{setting.name}: {stated.contradiction(counts) or formula_text(counts)}")
+    if not confirmed or not all(_same_crystal(confirmed[0], other) for other in confirmed[1:]):
+        none = "all agree with the formula" if confirmed else "none is confirmed by formula and Z"
+        msg = f"the symmetry of the CIF can be read in {len(settings)} ways, and {none}: {'; '.join(reasons)}"
+        raise StructureError(msg)
+    return confirmed[0]
+
+
+def _same_crystal(one: Crystal, other: Crystal) -> bool:
+    """Whether two readings put the same atoms on the same positions: then their difference is none."""
+    if len(one) != len(other):
+        return False
+    partners = np.zeros(len(other), dtype=np.intp)
+    for position, number in zip(one.frac_coords, one.numbers, strict=True):
+        apart = other.frac_coords - position
+        near = (np.abs(apart - np.rint(apart)) <= SAME_POSITION).all(axis=1) & (other.numbers == number)
+        if np.count_nonzero(near) != 1:
+            return False
+        partners += near
+    return bool((partners == 1).all())
+
+
+def _crystal(setting: Setting, sites: _Sites, lattice: NDArray[np.float64]) -> Crystal:
+    if setting.operations is None:
+        return Crystal(lattice, sites.frac_coords, sites.numbers)
+    rounding = np.array([[_last_digit(text) for text in column] for column in sites.texts]).T
+    positions, of_site = expand(sites.frac_coords, setting.operations, lattice, rounding)
+    return Crystal(lattice, positions, sites.numbers[of_site])
+
+
+def _last_digit(text: str) -> float:
+    """One unit of the last decimal of a number: 0.001 for ``0.333(2)``."""
+    decimals = DECIMALS.search(text)
+    return 0.0 if decimals is None else 10.0 ** -len(decimals[1])
+
+
+def _counts(crystal: Crystal) -> dict[int, int]:
+    return Counter(crystal.numbers.tolist())
+
+
+def _judge(stated: Formula, counts: Mapping[int, int], formula: CifFormula, remarks: list[Remark]) -> None:
+    if stated.unreadable:
+        remarks.append(Remark(UNREADABLE, str(stated.text)))
+    reason = stated.contradiction(counts)
+    if reason is None:
+        return
+    if formula == "error":
+        msg = f"{reason}; use --cif-formula warn (cif_formula='warn') to keep such crystals"
+        raise StructureError(msg)
+    remarks.append(Remark(CONTRADICTS, reason))

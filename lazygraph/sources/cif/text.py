@@ -1,0 +1,158 @@
+"""CIF text -> data blocks: where the structures of a file begin and end, and a parser that says what it left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import gemmi
+
+from lazygraph.errors import UnreadableInput
+from lazygraph.sources.rowscan import rows
+
+__all__ = ["Block", "Parsed", "data_blocks", "parse", "sniff"]
+
+# Blanks and comments, then the heading of a data block.
+BLOCK = re.compile(rb"(?:\s|#[^\n]*\n)*+data_", re.IGNORECASE)
+HEADING = re.compile(rb"[ \t]*data_(\S*)", re.IGNORECASE)
+SITES = re.compile(rb"[ \t]*(?:loop_\s+)?_atom_site[_.](?:label|type_symbol|fract_x)\b", re.IGNORECASE)
+# What the crystal depends on. A line that is no CIF is left out only where it says nothing of this.
+STRUCTURAL = re.compile(r"_(?:cell|symmetry|space_group|atom_site|atom_type|chemical_formula_sum)", re.IGNORECASE)
+PLACE = re.compile(r"string:(\d+):")
+PAIR = re.compile(r"\s*(_\S+)[ \t]+\S")
+MOST = 20  # lines that are left out of one text
+EMPTY = frozenset({"?", ".", "''", '""'})
+
+
+class Block(NamedTuple):
+    """A data block of a file that holds a structure."""
+
+    name: str
+    begin: int
+    """Where it begins in the file, in bytes."""
+    end: int
+
+
+class Parsed(NamedTuple):
+    """The data blocks of a text."""
+
+    blocks: gemmi.cif.Document
+    left_out: tuple[str, ...]
+    """The tags of lines that were left out because they are no CIF."""
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first bytes of a file open a CIF data block; comments may stand before it."""
+    return BLOCK.match(head) is not None
+
+
+def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
+    r"""The data blocks of a file that list atoms, and those that do not, each in order.
+
+    A heading inside a text field (between two lines that begin with a semicolon) is none. Memory holds one chunk.
+
+    Example:
+        >>> data_blocks([b"data_global\n_a 1\ndata_NaCl\nloop_\n_atom_site_label\nNa1\n"])
+        ([Block(name='NaCl', begin=17, end=54)], [Block(name='global', begin=0, end=17)])
+    """
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for chunk in chunks:
+            size += len(chunk)
+            yield chunk
+
+    headings: list[tuple[str, int]] = []
+    with_atoms: set[int] = set()
+    inside = False
+    for at, line in rows(counted(), quoted=False):
+        if line.startswith(b";"):
+            inside = not inside
+        elif inside:
+            continue
+        elif (match := HEADING.match(line)) is not None:
+            headings.append((match[1].decode("utf-8", "replace"), at))
+        elif SITES.match(line):
+            with_atoms.add(len(headings) - 1)
+    ends = [*(begin for _, begin in headings[1:]), size]
+    blocks = [Block(name, begin, end) for (name, begin), end in zip(headings, ends, strict=False)]
+    found = [block for number, block in enumerate(blocks) if number in with_atoms]
+    return found, [block for number, block in enumerate(blocks) if number not in with_atoms]
+
+
+def parse(text: str) -> Parsed:
+    """The data blocks of a text.
+
+    A line with a tag and a value that breaks the syntax (a quote that does not end) is left out, where the tag says
+    nothing of the structure; so is a tag that stands twice.
+
+    Raises:
+        UnreadableInput: the text is no CIF, or a tag of the structure stands twice with different values.
+    """
+    try:
+        return Parsed(gemmi.cif.read_string(text), ())
+    except (ValueError, RuntimeError) as error:  # gemmi's two ways to refuse a syntax
+        reason = str(error)
+    left_out: list[str] = []
+    lines = text.split("\n")
+    while len(left_out) < MOST:
+        try:
+            blocks = gemmi.cif.read_string("\n".join(lines), 0)
+        except (ValueError, RuntimeError) as error:
+            reason = str(error)
+            number = int(found[1]) - 1 if (found := PLACE.match(reason)) else -1
+            pair = PAIR.match(lines[number]) if 0 <= number < len(lines) else None
+            if pair is None or STRUCTURAL.match(pair[1]):
+                break
+            left_out.append(pair[1])
+            lines[number] = ""
+            continue
+        for block in blocks:
+            _drop_repetitions(block)
+        return Parsed(blocks, tuple(left_out))
+    msg = f"not a CIF that can be read: {reason.removeprefix('string:')}; the numbers are line, column and byte"
+    raise UnreadableInput(msg)
+
+
+def with_underscores(block: gemmi.cif.Block) -> gemmi.cif.Block:
+    """The block with ``_cell_length_a`` in place of ``_cell.length_a``, as newer dictionaries write it."""
+    plain = gemmi.cif.Block(block.name)
+    for item in block:
+        pair, loop = _content(item)
+        if pair:
+            plain.set_pair(pair[0].replace(".", "_"), pair[1])
+        elif loop:
+            width = loop.width()
+            values = loop.values
+            copy = plain.init_loop("", [tag.replace(".", "_") for tag in loop.tags])
+            for row in range(loop.length()):
+                copy.add_row(values[row * width : (row + 1) * width])
+    return plain
+
+
+def _drop_repetitions(block: gemmi.cif.Block) -> None:
+    """Keep one of equal pairs; refuse a tag of the structure that stands twice with different values."""
+    places: dict[str, list[tuple[gemmi.cif.Item, str | None]]] = {}
+    for item in block:
+        pair, loop = _content(item)
+        for tag in [pair[0]] if pair else loop.tags if loop else []:
+            places.setdefault(tag.lower(), []).append((item, pair[1] if pair else None))
+    for tag, found in places.items():
+        values = {value for _, value in found}
+        if len(found) == 1:
+            continue
+        if STRUCTURAL.match(tag) and (None in values or len(values - EMPTY) > 1):
+            msg = f"{tag} stands more than once in the data block {block.name!r}; required: one value or one loop"
+            raise UnreadableInput(msg)
+        if None not in values:
+            kept = next((item for item, value in found if value not in EMPTY), found[0][0])
+            for item, _ in found:
+                if item is not kept:
+                    item.erase()
+
+
+def _content(item: gemmi.cif.Item) -> tuple[Any, Any]:
+    """The pair of tag and value, or the loop, that stands in one place of a block."""
+    return item.pair, item.loop

@@ -1,0 +1,179 @@
+"""A limit on the time that one input may take, wherever inputs are read and made into graphs.
+
+Counted is processor time of the thread that works on the input, so that neither a busy machine, a slow disk nor a
+suspended process counts against it. How soon a limit that is exceeded is noticed depends on what the input does:
+
+- Python code in the main thread of a process is interrupted: a timer of the system sends SIGPROF, whose handler raises
+  the error where it is.
+- Code in C, which answers no signal, is judged when it returns. What lazygraph calls there is bounded beforehand
+  (``max_images``, sizes of texts). A process that may die (:func:`may_die`), as the writer's own workers may, is ended
+  by SIGVTALRM where no Python code has run for more than twice the limit; whoever makes the same shard next learns
+  from what it left behind at which input it was (:mod:`lazygraph.writing.suspects`).
+- In other threads than the main one, an input is judged when it is done.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from lazygraph.errors import InputError, InputTimeout
+
+__all__ = ["MAX_SECONDS", "check_seconds", "limit_child", "may_die", "one_input", "time_limit"]
+
+MAX_SECONDS = 60.0
+"""The processor time that an input may take unless said, s."""
+TICK = 1.0  # s of processor time between two looks at the clock; less for short limits
+
+
+class _Clock(threading.local):
+    """What this thread does, and how long it may."""
+
+    seconds = math.inf
+    """The processor time that an input may take."""
+    ticking = False
+    """Whether a timer looks at this clock, so that inputs need not."""
+    inputs = 0
+    """How many inputs were begun, which numbers the present one."""
+    inside = False
+    """Whether there is a present one."""
+    begun = 0.0
+    """When it was begun; where a timer looks, when that saw it first."""
+    seen = 0
+    """Its number, where a timer has seen it."""
+    late = False
+    """Whether it took too long."""
+
+
+_clock = _Clock()
+_mortal = False
+
+
+def check_seconds(seconds: float) -> float:
+    """The limit as a float.
+
+    Raises:
+        InputError: it is not positive.
+    """
+    if not seconds > 0:
+        msg = f"found max_seconds={seconds}; required: more than 0 s for each input, or inf for no limit"
+        raise InputError(msg)
+    return float(seconds)
+
+
+def may_die() -> None:
+    """Say that this process may be ended where code in C does not return: it does nothing else than this work."""
+    global _mortal  # noqa: PLW0603 - it is so for the whole process
+    _mortal = True
+
+
+class one_input:  # noqa: N801 - a context manager, used like a function
+    """The work on one input, as ``with one_input():`` within a :func:`time_limit`; such blocks are not nested.
+
+    Raises:
+        InputTimeout: it took too long; in place of any error that it met.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        clock = _clock
+        clock.late = False
+        clock.inputs += 1
+        if not clock.ticking:
+            clock.begun = time.thread_time()
+        clock.inside = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        clock = _clock
+        clock.inside = False
+        if not clock.ticking and time.thread_time() - clock.begun > clock.seconds:
+            clock.late = True
+        if clock.late and (kind is None or (issubclass(kind, Exception) and not issubclass(kind, InputTimeout))):
+            raise _timeout()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Give each input that this thread works on within the block so many seconds of processor time.
+
+    In the main thread of a process the signal SIGPROF and its timer belong to lazygraph meanwhile; they are given back
+    afterwards, and an input costs less than 1 us.
+    """
+    before, _clock.seconds = _clock.seconds, seconds
+    try:
+        with _ticking(seconds):
+            yield
+    finally:
+        _clock.seconds = before
+
+
+def limit_child() -> None:
+    """Begin a forked child, which inherits the limit of its parent and no timers: it may die."""
+    may_die()
+    _start_ticking(_clock.seconds)
+
+
+@contextmanager
+def _ticking(seconds: float) -> Iterator[None]:
+    """Look at the clock every now and then, where this thread can be interrupted."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # None: a handler that Python did not install, of a profiler in C, which could not be put back
+    if seconds == math.inf or not in_main_thread or not hasattr(signal, "setitimer"):
+        yield
+        return
+    handler = signal.getsignal(signal.SIGPROF)
+    if handler is None or signal.getitimer(signal.ITIMER_PROF)[0]:
+        yield
+        return
+    _start_ticking(seconds)
+    try:
+        yield
+    finally:
+        _clock.ticking = False
+        if _mortal:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, handler)
+
+
+def _start_ticking(seconds: float) -> None:
+    if seconds == math.inf or not hasattr(signal, "setitimer"):
+        return
+    tick = max(0.01, min(TICK, seconds / 4))
+    signal.signal(signal.SIGPROF, _look_at_the_clock)
+    signal.siginterrupt(signal.SIGPROF, False)
+    if _mortal:
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    _arm(seconds)
+    _clock.ticking = True
+    signal.setitimer(signal.ITIMER_PROF, tick, tick)
+
+
+def _look_at_the_clock(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as handlers are called
+    clock = _clock
+    _arm(clock.seconds)
+    if not clock.inside:
+        return
+    if clock.seen != clock.inputs:
+        clock.seen, clock.begun = clock.inputs, time.thread_time()
+    elif clock.late or time.thread_time() - clock.begun > clock.seconds:
+        clock.late = True
+        raise _timeout()  # and again with the next tick, if somebody catches it and goes on
+
+
+def _arm(seconds: float) -> None:
+    """End this process if it runs no Python code for so long, if it may die."""
+    if _mortal and seconds != math.inf:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds + 1)
+
+
+def _timeout() -> InputTimeout:
+    return InputTimeout(
+        f"it took more than {_clock.seconds:g} s of processor time on this machine, the limit (max_seconds)"
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazygraph.basis import determinant, to_cartesian, to_fractional
+from lazygraph.cached import cached_property
 from lazygraph.errors import LazyGraphError, StructureError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ LazyGraphError
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
 ├── UnsupportedFormat (ValueError)      a format version that this release cannot read
+├── NotEnoughMemory (MemoryError)       what is to be read at once takes more memory than the process may use
 ├── UnknownId (KeyError)                no graph has this id
 └── MissingExtra (ImportError)          an optional package is not installed
 """
@@ -33,6 +34,7 @@ __all__ = [
     "LabelError",
     "LazyGraphError",
     "MissingExtra",
+    "NotEnoughMemory",
     "OutputExists",
     "RecipeError",
     "RecipeMismatch",
@@ -116,6 +118,10 @@ class CorruptDataset(LazyGraphError, OSError):
 
 class UnsupportedFormat(LazyGraphError, ValueError):
     """A format version that this release of lazygraph cannot read."""
+
+
+class NotEnoughMemory(LazyGraphError, MemoryError):
+    """What is to be read at once takes more memory than the process may use."""
 
 
 class UnknownId(LazyGraphError, KeyError):

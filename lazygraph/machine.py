@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from lazygraph.errors import InputError
 
-__all__ = ["cgroup_limits", "usable_cpus"]
+__all__ = ["cgroup_limits", "descriptor_limit", "memory_limit", "physical_memory", "usable_cpus"]
 
 UNLIMITED = 2**60  # bytes; cgroups of version 1 state "no limit" as a number near 2^63
 LOKY = "LOKY_MAX_CPU_COUNT"
@@ -45,6 +46,40 @@ def usable_cpus(root: str | os.PathLike[str] = "/") -> int:
     quota, _ = cgroup_limits(root)
     usable = int(cpu_count())
     return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def descriptor_limit() -> tuple[int | None, int | None]:
+    """How many files the process may have open now, and how many it may allow itself.
+
+    2^31 where there is no limit, None where the system does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None, None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (2**31 if soft < 0 else soft), (2**31 if hard < 0 else hard)
+
+
+@lru_cache(maxsize=1)
+def memory_limit() -> int:
+    """The most bytes that the process can ever use: of the machine, its control groups and its own limit, the least."""
+    limits = [2**62, physical_memory(), cgroup_limits()[1]]
+    try:
+        import resource
+
+        limits += [size for size in resource.getrlimit(resource.RLIMIT_AS) if size >= 0]
+    except ImportError:
+        pass
+    return min(size for size in limits if size is not None)
+
+
+def physical_memory() -> int | None:
+    """The bytes of memory that the machine has; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def cgroup_limits(root: str | os.PathLike[str] = "/") -> tuple[float | None, int | None]:

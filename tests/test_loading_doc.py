@@ -19,13 +19,15 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
         line = text[: block.start()].count("\n") + 1
         exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)
     assert sum(batch.num_graphs for batch in namespace["validation"]) == 30
-    for name in ("by_size", "alike", "local", "drawn", "plain", "pyg"):
+    for name in ("by_size", "alike", "local", "drawn", "plain", "pyg", "noisy"):
         assert sum(batch.num_graphs for batch in namespace[name]) == 300
+    assert sum(batch.num_graphs for batch in namespace["same"]) == 240
+    assert [(batch.num_nodes, batch.y.tolist()) for batch in namespace["stars"]] == [(5, [0, 1]), (4, [0])]
     assert str(namespace["loader"].settings) in capsys.readouterr().out
 
 
 def test_every_option_is_told():
     text = PAGE.read_text(encoding="utf-8")
     for name in inspect.signature(lg.loader).parameters:
-        if name not in ("dataset", "drop_last"):
+        if name != "dataset":
             assert name in text, name

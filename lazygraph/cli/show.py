@@ -12,7 +12,7 @@ from lazygraph.cli.output import say, say_json
 from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.store import Store
-from lazygraph.reading.crystals import check_crystals
+from lazygraph.graphs.crystal_records import check_crystals
 
 SUMMARY = "Show one graph: its fields with shapes and units, its labels, and the crystal."
 EXAMPLES = """\

@@ -87,13 +87,16 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
     Inputs are read several times, by several processes, which a pipe cannot be.
 
     Raises:
-        InputError: standard input is named twice.
+        InputError: standard input is named twice, or closed.
     """
     if STDIN not in source:
         yield source
         return
     if source.count(STDIN) > 1:
         msg = f"found {STDIN} {source.count(STDIN)} times among the sources; required: once, standard input ends once"
+        raise InputError(msg)
+    if sys.stdin is None:
+        msg = f"found {STDIN} among the sources, and standard input is closed; required: open, or a file by name"
         raise InputError(msg)
     with tempfile.TemporaryDirectory(prefix="lazygraph-") as folder:
         path = Path(folder, "stdin")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.descriptors import opening
 from lazygraph.format.files import FileRef, named_after_content, sha256_of
+from lazygraph.format.mapping import mapped
 
 __all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "strays", "text_array", "unsigned", "write_column"]
 
@@ -80,7 +81,7 @@ def open_column(directory: Path, column: Column) -> NDArray[Any]:
     """
     path = column.file.check_size(directory)
     dtype = dtype_of(column)
-    with path.open("rb") as file:
+    with opening(path, lambda: path.open("rb")) as file:
         start = _data_start(file, dtype, column.shape)
         if start is None or column.file.size != start + dtype.itemsize * math.prod(column.shape):
             msg = f"{path} is not a .npy file of {dtype} and shape {column.shape}, as the manifest says"
@@ -88,9 +89,9 @@ def open_column(directory: Path, column: Column) -> NDArray[Any]:
         if (found := sha256_of(path)) != column.file.sha256:
             msg = f"{path} has the sha256 {found}; required: {column.file.sha256}, as the manifest says"
             raise CorruptDataset(msg)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        content = mapped(file.fileno(), column.file.size)
     try:
-        return np.ndarray(column.shape, dtype, mapped, start)
+        return np.ndarray(column.shape, dtype, content, start)
     except ValueError as error:  # no rows of more components than numpy can count
         msg = f"{path} has the shape {column.shape}: {error}"
         raise CorruptDataset(msg) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
+from lazygraph.format.descriptors import opening
 
 __all__ = [
     "FILE_NAME",
@@ -71,7 +72,7 @@ class FileRef(NamedTuple):
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file in hex, read in pieces."""
-    with path.open("rb") as file:
+    with opening(path, lambda: path.open("rb")) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
 from lazygraph.format.joint import Joined, Place, view
 from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
+from lazygraph.machine import memory_limit
 from lazygraph.native import address, kernels
 from lazygraph.native.borrowed import Functions, functions
 
@@ -29,6 +30,9 @@ _ENTRIES = [
     for offset in ("<u4", "<u8")
     for length in ("<u2", "<u4")
 ]
+
+
+NOT_OPEN = 1  # what lg_batch_read returns
 
 
 class ShardNotOpen(Exception):
@@ -139,10 +143,12 @@ class _Batch:
     def joined(self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
         n, library = len(rows), self._library
         counts = np.empty((len(self._totals), n), dtype=np.int64)
-        found = library.lg_batch_read(self._pointer, source, address(files), address(rows), n, address(counts))
-        if found > 0:
+        found = library.lg_batch_read(
+            self._pointer, source, address(files), address(rows), n, memory_limit(), address(counts)
+        )
+        if found == NOT_OPEN:
             raise ShardNotOpen
-        if found < 0 or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
+        if found or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
             return None
         buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
         if library.lg_batch_decode(self._pointer, address(buffer)) < 0:

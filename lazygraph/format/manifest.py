@@ -15,6 +15,7 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import NO_SPLIT, Column
+from lazygraph.format.descriptors import opening
 from lazygraph.format.files import FILE_NAME, FileRef, reading, write_atomic
 from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
@@ -203,7 +204,7 @@ def _read(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
         msg = "it is no regular file"
         raise CorruptDataset(msg)
-    with path.open("rb") as file:
+    with opening(path, lambda: path.open("rb")) as file:
         size = os.fstat(file.fileno()).st_size  # of this one: another may have come into its place
         if size > MAX_BYTES:
             msg = f"it has {size} bytes; required: at most {MAX_BYTES}"

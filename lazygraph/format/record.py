@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.encoding import decode, encode
-from lazygraph.format.schema import MAX_HOLLOW, Field, Schema
+from lazygraph.format.schema import MAX_HOLLOW, MAX_VALUES, Field, Schema
 
-__all__ = ["MAX_RECORD", "Compressor", "Decompressor", "Record", "pack", "train_dictionary", "unpack"]
+__all__ = ["MAX_RECORD", "Compressor", "Decompressor", "Record", "check_counts", "pack", "train_dictionary", "unpack"]
 
 MAX_RECORD = 2**30  # bytes of a decompressed record
 MAX_COUNT = 2**31 - 1
@@ -72,8 +72,8 @@ def pack(
         rows_of: axis -> its rows, where no field grows with it; 0 unless said.
 
     Raises:
-        InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB, or rows that no
-            bytes stand for are more than 65,536.
+        InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB or has more than
+            2^27 values, or rows that no bytes stand for are more than 65,536.
     """
     counts = dict.fromkeys(schema.axes, -1)
     codes = bytearray()
@@ -95,7 +95,7 @@ def pack(
     if len(raw) > MAX_RECORD or max(sizes, default=0) > MAX_COUNT:
         msg = f"the graph takes {len(raw)} bytes with the counts {sizes}; required: at most {MAX_RECORD} bytes"
         raise InputError(msg)
-    if problem := _of_nothing(schema, sizes):
+    if problem := _too_many(schema, sizes):
         raise InputError(problem)
     return raw, sizes
 
@@ -126,13 +126,27 @@ def unpack(schema: Schema, raw: bytes) -> Record:
     ):
         msg = "the record does not hold position, counts, codes and one byte string a field"
         raise CorruptDataset(msg)
-    if problem := _of_nothing(schema, numbers[1:]):
+    if problem := _too_many(schema, numbers[1:]):
         raise CorruptDataset(problem)
     return Record(schema, numbers[0], tuple(numbers[1:]), codes, buffers)
 
 
-def _of_nothing(schema: Schema, counts: Sequence[int]) -> str | None:
-    """What is wrong with counts that no bytes stand for: they would cost memory only where they are read."""
+def check_counts(record: Record, said: Sequence[int]) -> None:
+    """Compare the axis counts of a record with those that the columns of its dataset say.
+
+    Raises:
+        CorruptDataset: they differ.
+    """
+    for axis, count, expected in zip(record.schema.axes, record.counts, said, strict=True):
+        if count != expected:
+            msg = f"{count} rows along {axis!r}; the column n_{axis} says {expected}"
+            raise CorruptDataset(msg)
+
+
+def _too_many(schema: Schema, counts: Sequence[int]) -> str | None:
+    """What is wrong with counts that few bytes, or none, stand for: they would cost memory only where they are read."""
+    if (values := schema.values(counts)) > MAX_VALUES:
+        return f"{values} values; required: at most {MAX_VALUES}"
     for place in schema.hollow:
         if counts[place] > MAX_HOLLOW:
             return (

@@ -7,18 +7,19 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.cached import cached_property
+from lazygraph.errors import CorruptDataset, StorageError
 from lazygraph.format.columns import dtype_of, open_column, strays
+from lazygraph.format.descriptors import opening
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.pages import locate
-from lazygraph.format.record import MAX_RECORD, Decompressor, Record, unpack
+from lazygraph.format.record import MAX_RECORD, Decompressor, Record, check_counts, unpack
 from lazygraph.format.shard import read_value
 
 __all__ = ["Lost", "Remains", "Whole"]
@@ -60,6 +61,7 @@ class Remains:
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest cannot be read, or the dictionary is damaged,
             without which there is no record.
+        StorageError: the process can open no more files, which says nothing of the dataset.
     """
 
     def __init__(self, path: Path, manifest: Manifest, quarantined: NDArray[np.int64] | None) -> None:
@@ -71,6 +73,8 @@ class Remains:
             try:
                 array = open_column(path, column)
                 problem = strays(column, array)
+            except StorageError:
+                raise
             except (CorruptDataset, OSError) as error:
                 problem = str(error)
             if problem is None:
@@ -120,6 +124,8 @@ class Remains:
         path = self.path / shard.file.name
         try:
             descriptor = _open_regular(path)
+        except StorageError:
+            raise
         except OSError as error:
             reason = f"{shard.file.name}: {error.strerror or error}"
             yield from (Lost(row, reason) for row in rows)
@@ -136,6 +142,8 @@ class Remains:
                     yield self._whole(row, frame, proven=places is not None or "record" not in self.damaged)
                 except CorruptDataset as error:
                     yield Lost(row, str(error))
+                except StorageError:
+                    raise
                 except OSError as error:
                     yield Lost(row, f"{shard.file.name}: {error.strerror}")
         finally:
@@ -154,6 +162,8 @@ class Remains:
             frames = (os.pread(descriptor, length, offset) for offset, length in places.tolist())
             positions = [unpack(self.manifest.schema, self._decompress(one, MAX_RECORD)).position for one in frames]
             kept = places[~np.isin(positions, self._quarantined)]
+        except StorageError:
+            raise
         except (CorruptDataset, OSError):
             return None
         return kept if len(kept) == shard.rows else None
@@ -173,10 +183,7 @@ class Remains:
         if record.position >= min(self.manifest.inputs, 2**63):
             msg = f"it is of input {record.position}; the manifest says that there were {self.manifest.inputs}"
             raise CorruptDataset(msg)
-        for axis, count, expected in zip(schema.axes, record.counts, known, strict=True):
-            if expected not in (None, count):
-                msg = f"{count} rows along {axis!r}; the column n_{axis} says {expected}"
-                raise CorruptDataset(msg)
+        check_counts(record, [n if said is None else said for n, said in zip(record.counts, known, strict=True)])
         if strays := record.strays():  # decodes every field
             raise CorruptDataset(strays[0])
         if not proven and (self._positions is None or record.position != self._positions[row]):
@@ -198,7 +205,10 @@ class Remains:
         if file is None:
             return None
         try:
-            return file.check(self.path).read_bytes()
+            path = file.check(self.path)
+            return opening(path, path.read_bytes)
+        except StorageError:
+            raise
         except (CorruptDataset, OSError) as error:
             msg = (
                 f"{error}; without its dictionary no record of the dataset can be read: put a copy of {file.name} "
@@ -212,7 +222,7 @@ def _open_regular(path: Path) -> int:
     if not stat.S_ISREG(path.stat().st_mode):
         msg = "it is no regular file"
         raise CorruptDataset(msg)
-    return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    return opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
 
 
 def _readable(path: Path, size: int) -> bytes:
@@ -220,6 +230,8 @@ def _readable(path: Path, size: int) -> bytes:
     content = bytearray(size)
     try:
         descriptor = _open_regular(path)
+    except StorageError:
+        raise
     except OSError:
         return bytes(content)
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from types import NoneType
 from typing import Any, Literal
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.strict_json import sequence
 
@@ -36,6 +36,7 @@ MAX_FIELDS = 256
 MAX_NAME = 255
 MAX_COMPONENTS = 2**27  # values a row of a field, a size of 0 counted as 1; a record has at most 2**30 bytes
 MAX_TEXT = 65536  # bytes of one text field
+MAX_VALUES = 2**27  # values of a record in all fields but texts: 1 GiB where each takes 8 bytes
 MAX_HOLLOW = 65536  # rows along an axis of no field, or of fields without components
 
 Pair = Literal["swap", "negate", "same"]
@@ -164,19 +165,28 @@ class Schema:
     def __getitem__(self, name: str) -> Field:
         return self.fields[self.names.index(name)]
 
+    @cached_property
+    def _components(self) -> tuple[int, tuple[int, ...], int]:
+        """The values of a record without rows, those of a row of each axis, and the number of texts."""
+        arrays = [field for field in self.fields if field.dtype != "str"]
+        of_axes = [sum(field.components for field in arrays if field.axis == axis) for axis in (None, *self.axes)]
+        return of_axes[0], tuple(of_axes[1:]), len(self.fields) - len(arrays)
+
+    def values(self, counts: Iterable[Any]) -> Any:
+        """The number of values of a record with these axis counts, in all fields but texts.
+
+        Of counts that are arrays, one for each record.
+        """
+        alone, of_axes, _ = self._components
+        return sum((rows * components for rows, components in zip(counts, of_axes, strict=True)), alone)
+
     def bound(self, counts: Iterable[Any]) -> Any:
         """The greatest size of a decompressed record with these axis counts, as ``docs/format.md`` defines it.
 
         Text and own axes are covered too: their lengths are counts. Of counts that are arrays, one for each record.
         """
-        rows = dict(zip(self.axes, counts, strict=True))
-        total: Any = 64 + 16 * (len(self.axes) + len(self.fields))
-        for field in self.fields:
-            if field.dtype == "str":
-                total += MAX_TEXT
-            else:
-                total += 8 * field.components * (1 if field.axis is None else rows[field.axis])
-        return total
+        texts = self._components[2]
+        return 64 + 16 * (len(self.axes) + len(self.fields)) + MAX_TEXT * texts + 8 * self.values(counts)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, every key of every field written out."""

@@ -5,39 +5,31 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, UnknownId
+from lazygraph.errors import (
+    CorruptDataset,
+    DatasetReplaced,
+    LazyGraphError,
+    NotEnoughMemory,
+    StorageError,
+    UnknownId,
+)
 from lazygraph.format.columns import open_column
+from lazygraph.format.descriptors import ShardFiles, budget, opening
 from lazygraph.format.files import FileRef, reading
 from lazygraph.format.fused import Located, Loops, ShardNotOpen
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
-from lazygraph.format.record import Decompressor, Record, unpack
+from lazygraph.format.record import Decompressor, Record, check_counts, unpack
 from lazygraph.format.shard import read_value
+from lazygraph.machine import memory_limit
 
 __all__ = ["Store"]
-
-MAX_OPEN = 200  # shard files open at once; some systems allow a process no more than 256 descriptors
-
-
-class _Descriptor:
-    """An open shard file, closed when the last thread that reads from it lets go."""
-
-    __slots__ = ("number", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.size = size
-        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
 
 
 class _Index(NamedTuple):
@@ -48,25 +40,13 @@ class _Index(NamedTuple):
     loops: Loops | None
 
 
-class _Shards:
-    """The shard files that are open; not changed, but replaced by another, so that whoever reads keeps his."""
-
-    __slots__ = ("held", "numbers")
-
-    def __init__(self, count: int, held: dict[int, _Descriptor]) -> None:
-        self.held = held
-        self.numbers = np.full(count, -1, dtype=np.int32)
-        for shard, descriptor in held.items():
-            self.numbers[shard] = descriptor.number
-
-
 class Store:
     """Random access to the records of one dataset directory.
 
-    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and at
-    most 200 file descriptors, so its memory does not grow with the number of graphs. Takes no lock and writes nothing.
-    Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one opens its files
-    again where it is unpickled.
+    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and
+    shard files within the budget of the process, so its memory does not grow with the number of graphs. Takes no lock
+    and writes nothing. Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one
+    opens its files again where it is unpickled.
 
     Args:
         path: the dataset directory.
@@ -84,7 +64,7 @@ class Store:
     def _reset(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
-        self._shards = _Shards(len(self._ends), {})
+        self._files = ShardFiles(len(self._ends))
         self._index: _Index | None = None
 
     def __len__(self) -> int:
@@ -160,13 +140,17 @@ class Store:
             DatasetReplaced: the shard's file is gone, since the dataset was replaced.
             OSError: the file system failed; with shard, row, id, and the number that it gave.
         """
+        return self._read(row)[0]
+
+    def _read(self, row: int) -> tuple[bytes, tuple[int, ...]]:
+        """The decompressed record of a row, and its axis counts as the columns say."""
         index = self._index or self._open_index()
         shard = bisect_right(self._ends, row)
         try:
             offset, length, digest = index.located.record[row].item()
             frame = self._value(shard, offset, length, digest)
-            bound = self.manifest.schema.bound([int(column[row]) for column in index.located.counts])
-            raw = index.decompress(frame, bound)
+            counts = tuple([int(column[row]) for column in index.located.counts])
+            raw = index.decompress(frame, self.manifest.schema.bound(counts))
         except CorruptDataset as error:
             self.blame(row, error)
         except OSError as error:
@@ -175,29 +159,30 @@ class Store:
             file = self.manifest.shards[shard].file.name
             msg = f"{self.path / file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
             raise OSError(error.errno, msg) from error
-        return raw
+        return raw, counts
 
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
-        descriptor = self._shards.held.get(shard) or self._open({shard}).held[shard]
+        descriptor = self._files.now.held.get(shard) or self._files.open({shard}, self._find).held[shard]
         try:
             return read_value(descriptor.number, descriptor.size, offset, length, digest)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
         # A server of files no longer knows what was opened, but may have the file. What is in it the checksum says.
-        held = {other: kept for other, kept in self._shards.held.items() if other != shard}
-        self._shards = _Shards(len(self._ends), held)
-        descriptor = self._open({shard}).held[shard]
+        self._files.forget(shard)
+        descriptor = self._files.open({shard}, self._find).held[shard]
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
-        raw = self.raw(row)
+        raw, counts = self._read(row)
         try:
-            return unpack(self.manifest.schema, raw)
+            record = unpack(self.manifest.schema, raw)
+            check_counts(record, counts)
         except CorruptDataset as error:
             self.blame(row, error)
+        return record
 
     def arrays(self, row: int) -> dict[str, NDArray[Any] | str]:
         """Every field of the record of a row, decoded. Raises as ``raw`` does."""
@@ -214,11 +199,12 @@ class Store:
     def joined(self, rows: NDArray[np.int64]) -> Joined:
         """The records of several rows, put together in their order; read in the order of the files.
 
-        Raises as ``raw`` does.
+        Raises as ``raw`` does, and NotEnoughMemory.
         """
         loops = (self._index or self._open_index()).loops
         if loops is not None and len(rows) > 1 and (at_once := self._joined_at_once(loops, rows)) is not None:
             return at_once
+        self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
@@ -226,21 +212,33 @@ class Store:
 
     def _joined_at_once(self, loops: Loops, rows: NDArray[np.int64]) -> Joined | None:
         """``joined`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
-        shards = self._shards  # held here, so that no other thread closes the files
+        opened = self._files.now  # held here, so that no other thread closes the files
         try:
-            return loops.joined(rows, shards.numbers)
+            return loops.joined(rows, opened.numbers)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
-            if len(needed) > MAX_OPEN:
+            if len(needed) > budget():
                 return None
-            del shards  # or its files could not be closed now
+            del opened  # or its files could not be closed now
             try:
-                shards = self._open(needed)
+                opened = self._files.open(needed, self._find)
             except DatasetReplaced:
                 raise
             except OSError:  # CorruptDataset is one
                 return None
-            return loops.joined(rows, shards.numbers)
+            return loops.joined(rows, opened.numbers)
+
+    def _check_memory(self, rows: NDArray[np.int64]) -> None:
+        """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
+        schema = self.manifest.schema
+        counts = [self.column(f"n_{axis}")[rows].astype(np.float64) for axis in schema.axes]
+        size = 8 * float(np.sum(np.broadcast_to(schema.values(counts), len(rows))))
+        if size > memory_limit():
+            msg = (
+                f"{self.path}: {len(rows)} graphs take up to {size / 2**30:.3g} GiB when they are read at once; this "
+                f"process may use {memory_limit() / 2**30:.3g} GiB. Read fewer at a time"
+            )
+            raise NotEnoughMemory(msg)
 
     def blame(self, row: int, error: CorruptDataset) -> NoReturn:
         """Raise a damage found in a row again, with dataset, shard, row and id."""
@@ -254,14 +252,15 @@ class Store:
 
     def close(self) -> None:
         """Close the file descriptors; the store opens them again when it is read again."""
-        self._shards = _Shards(len(self._ends), {})
+        self._files.close()
 
     def _open_index(self) -> _Index:
         manifest = self.manifest
         dictionary = None
         if (file := manifest.dictionary) is not None:
             try:
-                dictionary = reading(self.path / file.name, lambda: file.check(self.path).read_bytes())
+                path = self.path / file.name
+                dictionary = reading(path, lambda: opening(path, file.check(self.path).read_bytes))
             except FileNotFoundError:
                 self._missing(file)
         ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
@@ -271,25 +270,13 @@ class Store:
         self._index = _Index(located, Decompressor(dictionary), loops)
         return self._index
 
-    def _open(self, needed: Collection[int]) -> _Shards:
-        """Open these shards; of the others, as many stay open as may."""
-        # No lock, which a fork could copy while it is held: where two threads open files at the same time, those of one
-        # of them are opened again when they are needed next.
-        before = self._shards.held
-        spare = max(MAX_OPEN - len(needed), 0)
-        others = [shard for shard in before if shard not in needed]
-        held = {shard: before[shard] for shard in (*others[max(len(others) - spare, 0) :], *needed) if shard in before}
-        del before
-        self._shards = _Shards(len(self._ends), dict(held))  # those that are left out are closed before others open
-        for shard in needed:
-            if shard not in held:
-                file = self.manifest.shards[shard].file
-                try:
-                    held[shard] = _Descriptor(file.check_size(self.path), file.size)
-                except FileNotFoundError:
-                    self._missing(file)
-        shards = self._shards = _Shards(len(self._ends), held)
-        return shards  # another thread may have put its own in the place already
+    def _find(self, shard: int) -> tuple[Path, int]:
+        """The path and the size of a shard's file."""
+        file = self.manifest.shards[shard].file
+        try:
+            return file.check_size(self.path), file.size
+        except FileNotFoundError:
+            self._missing(file)
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""
@@ -307,6 +294,8 @@ class Store:
                 return False
             gone = not (self.path / file.name).exists()
             return gone and self._seen() == before
+        except StorageError:  # nothing can be opened now, which says nothing of the dataset
+            raise
         except (LazyGraphError, OSError):
             return False
 

@@ -4,11 +4,13 @@ Every function takes the edges of one crystal or of a whole batch, as numpy arra
 edges in the same kind of array, on the same device. A batch needs no offsets: edges of different crystals share no
 atom, and the order, by first edge and then by second, is that of the crystals one after another.
 
-The number of pairs is known from degrees alone, which is what the ``count_`` functions do.
+The number of pairs is known from degrees alone, which is what the ``count_`` functions do. Whoever does not trust the
+edges passes ``check``: it is called with that number before memory is taken for the pairs, and may raise an error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,14 @@ __all__ = [
 ]
 
 
-def triplets(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
+def triplets(edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[[int], None] | None = None) -> Any:
     """Ordered pairs of different edges with the same centre.
 
     Args:
         edge_index: (2, E) integers, row 0 the centre.
         n_atoms: N.
         kept: (E,) booleans, the edges that take part, such as those within a three-body cutoff; None for all.
+        check: called with T before the pairs are made.
 
     Returns:
         (2, T) int32 edge ids, sorted by row 0, then row 1; T is the sum of n (n - 1) over the degrees n of the atoms.
@@ -48,16 +51,19 @@ def triplets(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
         array([[0, 2],
                [2, 0]], dtype=int32)
     """
-    return _pairs(edge_index, 0, n_atoms, kept, itself=False)
+    return _pairs(edge_index, n_atoms, kept, kept, check, end=0, itself=False)
 
 
-def whole_line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
+def whole_line_graph(
+    edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[[int], None] | None = None
+) -> Any:
     """Pairs of edges A -> B where A ends at the atom that B starts from.
 
     Args:
         edge_index: (2, E) integers.
         n_atoms: N.
         kept: (E,) booleans, the edges that take part; None for all.
+        check: called with T before the pairs are made.
 
     Returns:
         (2, T) int32 edge ids, sorted by A, then B. B may be the reverse of A, and A itself where both ends are one
@@ -65,10 +71,10 @@ def whole_line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
 
     Source: ``_line_graph_edges`` of alignn 2026.
     """
-    return _pairs(edge_index, 1, n_atoms, kept, itself=True)
+    return _pairs(edge_index, n_atoms, kept, kept, check, end=1, itself=True)
 
 
-def line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
+def line_graph(edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[[int], None] | None = None) -> Any:
     """The pairs of :func:`whole_line_graph` without those of an edge with itself.
 
     Source: ``DGLGraph.line_graph(backtracking=True)``, of which the published ALIGNN is fed.
@@ -78,10 +84,12 @@ def line_graph(edge_index: Any, n_atoms: int, kept: Any = None) -> Any:
         array([[0, 1],
                [1, 0]], dtype=int32)
     """
-    return _pairs(edge_index, 1, n_atoms, kept, itself=False)
+    return _pairs(edge_index, n_atoms, kept, kept, check, end=1, itself=False)
 
 
-def bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> Any:
+def bond_graph(
+    edge_index: Any, n_atoms: int, distances: Any, cutoff: float, check: Callable[[int], None] | None = None
+) -> Any:
     """CHGNet's bond graph: pairs of edges with the same centre, for edges in adjacent pairs (2m, 2m + 1).
 
     The first edge is within the cutoff, the second strictly within it: a bond of exactly the cutoff is a node that
@@ -92,6 +100,7 @@ def bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> 
         n_atoms: N.
         distances: (E,) A.
         cutoff: A.
+        check: called with T before the rows are made.
 
     Returns:
         (T, 5) int32: centre, undirected and directed id of the first edge, the same of the second; sorted by the two
@@ -100,10 +109,10 @@ def bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> 
     Source: ``Graph.line_graph_adjacency_list`` of chgnet, whose order of rows is another.
     """
     xp = array_namespace(edge_index)
-    first, second = triplets(edge_index, n_atoms, distances <= cutoff)
+    kept = within = distances <= cutoff
     if xp.any(distances == cutoff):
-        within = xp.take(distances, second) < cutoff
-        first, second = first[within], second[within]
+        within = distances < cutoff
+    first, second = _pairs(edge_index, n_atoms, kept, within, check, end=0, itself=False)
     centre = xp.astype(xp.take(edge_index[0], first), first.dtype)
     return xp.stack((centre, first >> 1, first, second >> 1, second), axis=1)
 
@@ -129,20 +138,37 @@ def count_bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: floa
     return int(degree[edge_index[0][distances <= cutoff]].sum()) - int(np.count_nonzero(strictly))
 
 
-def _pairs(edge_index: Any, end: int, n_atoms: int, kept: Any, *, itself: bool) -> Any:
-    """Each kept edge with every kept edge that starts from the atom at its end 0 or 1, with or without itself."""
+def _pairs(
+    edge_index: Any,
+    n_atoms: int,
+    kept: Any,
+    partners: Any,
+    check: Callable[[int], None] | None,
+    *,
+    end: int,
+    itself: bool,
+) -> Any:
+    """Each kept edge with every partner that starts from the atom at its end 0 or 1, with or without itself.
+
+    All partners are kept edges.
+    """
     xp = array_namespace(edge_index)
     where = device(edge_index)
     ids = xp.arange(edge_index.shape[1], device=where) if kept is None else xp.nonzero(kept)[0]
-    start, node = (xp.take(edge_index[row], ids) for row in (0, end))
+    others = ids if partners is kept else xp.nonzero(partners)[0]
+    node, start = xp.take(edge_index[end], ids), xp.take(edge_index[0], others)
     degree = xp.bincount(start, minlength=n_atoms)
     first = xp.cumulative_sum(degree) - degree
-    by_start = xp.take(ids, xp.argsort(start, stable=True))
-    if isinstance(edge_index, np.ndarray) and (library := kernels()) is not None:
-        most = int(degree[node].sum())
-        itself_too = 0 if itself else int(np.count_nonzero(start == node))
-        return _compiled(library, ids, node, by_start, first, itself=itself, n_pairs=most - itself_too)
+    by_start = xp.take(others, xp.argsort(start, stable=True))
     counts = xp.take(degree, node)
+    library = kernels() if isinstance(edge_index, np.ndarray) else None
+    if library is not None or check is not None:
+        alone = 0 if itself else len(others) if end == 0 else int(xp.sum(start == node))
+        n_pairs = int(xp.sum(counts)) - alone
+        if check is not None:
+            check(n_pairs)
+        if library is not None:
+            return _compiled(library, ids, node, by_start, first, itself=itself, n_pairs=n_pairs)
     row = xp.repeat(xp.arange(ids.shape[0], device=where), counts)
     shift = xp.take(first, node) - (xp.cumulative_sum(counts) - counts)
     place = xp.arange(row.shape[0], device=where) + xp.take(shift, row)
@@ -155,7 +181,7 @@ def _compiled(
 ) -> NDArray[np.int32]:
     out = np.empty((2, n_pairs), dtype=np.int32)
     edges, starts = ids.astype(np.int32), by_start.astype(np.int32)
-    nodes, begins = node.astype(np.int64), np.append(first, len(ids)).astype(np.int64)
+    nodes, begins = node.astype(np.int64), np.append(first, len(by_start)).astype(np.int64)
     arguments = address(edges), address(nodes), len(edges), address(starts), address(begins)
     found = library.lg_partners(*arguments, itself, n_pairs, address(out))
     if found != n_pairs:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.cached import cached_property
 from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.angles import bond_graph, line_graph, triplets

@@ -102,8 +102,11 @@ class _StoredSearch:
         self.crystal, self.reach = graph.crystal, reach
         self._edge_index, self._images = graph.edge_index, graph.images
         # Edges 2m and 2m + 1 are each other's reverse, and the first of them is the one that a search gives once.
-        half = edge_distances(graph.frac_coords, graph.lattice, graph.edge_index[:, ::2], graph.images[::2])
-        self._distances = half.repeat(2)
+        if "distances" in graph.__dict__:  # computed already, to compare a size
+            self._distances = graph.distances
+        else:
+            half = edge_distances(graph.frac_coords, graph.lattice, graph.edge_index[:, ::2], graph.images[::2])
+            self._distances = half.repeat(2)
 
     def within(self, radius: float, *, once: bool = False) -> Neighbors:
         """See :meth:`lazygraph.graphs.neighbors.Search.within`."""

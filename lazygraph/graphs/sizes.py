@@ -11,7 +11,7 @@ from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.parameters import MAX_TOLERANCE
 from lazygraph.graphs.spec import GraphSpec
 
-__all__ = ["derived_names", "derived_sizes"]
+__all__ = ["derived_names", "derived_sizes", "min_neighbors"]
 
 
 def derived_names(spec: GraphSpec) -> tuple[str, ...]:
@@ -51,9 +51,10 @@ def _n_triplets(spec: GraphSpec, graph: CrystalGraph) -> int:
     return count_triplets(edges, n, kept) if spec.angles == "m3gnet" else count_line_graph(edges, n, kept, itself=True)
 
 
-def _min_neighbors(spec: GraphSpec, graph: CrystalGraph) -> int:
+def min_neighbors(spec: GraphSpec, graph: CrystalGraph) -> int:
+    """The derived size of this name of a graph of the rule ``radius``; see :func:`derived_sizes`."""
     centres = graph.edge_index[0][graph.distances + MAX_TOLERANCE <= spec.reach]
     return int(np.bincount(centres, minlength=graph.n_atoms).min())
 
 
-_SIZES = {"n_triplets": _n_triplets, "min_neighbors": _min_neighbors}
+_SIZES = {"n_triplets": _n_triplets, "min_neighbors": min_neighbors}

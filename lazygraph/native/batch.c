@@ -24,6 +24,8 @@ enum { MAX_AXES = 16, MAX_FIELDS = 256, ALIGNMENT = 64 };
 #define SCALE 1e8
 #define MAX_RECORD (1ull << 30)
 #define MAX_COUNT INT32_MAX
+#define MAX_VALUES (1 << 27) /* of a record, in all fields but texts */
+#define PIECE 4096           /* values that are converted at once, so that this takes no memory to speak of */
 #define MAX_TEXT 65536.0
 #define KEPT ((size_t)1 << 26) /* bytes of memory that is kept for the next batch */
 
@@ -71,10 +73,14 @@ typedef struct {
     int64_t axes, fields;
     field *field;
     const uint8_t *allowed; /* (fields, 256) whether a field may be stored with a code */
+    double values[MAX_AXES + 1]; /* of a row of each axis, and of a record without rows, in all fields but texts */
+    double extra;                /* bytes that a record may have beside its values */
     library zstd;
-    memory frame, raw, order, spans, scan, whole, wide;
+    memory frame, raw, order, spans, scan;
+    int64_t whole[PIECE];
+    double wide[PIECE];
     /* Of the records that were read last. */
-    int64_t n, most;
+    int64_t n;
     const uint8_t *bytes;
     const int64_t *counts; /* (axes + 1, n) */
     int64_t *place, *length; /* (n, fields) */
@@ -100,7 +106,7 @@ static void empty(memory *m) {
 
 void lg_batch_free(batch *b) {
     if (b == NULL) return;
-    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->scan, &b->whole, &b->wide};
+    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->scan};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) empty(all[k]);
     free(b->field);
     free((void *)b->allowed);
@@ -120,6 +126,10 @@ batch *lg_batch_new(int64_t axes, int64_t fields, const field *what, const uint8
     if (b->field == NULL || codes == NULL) goto failed;
     memcpy(b->field, what, (size_t)fields * sizeof *what);
     memcpy(codes, allowed, (size_t)fields * 256);
+    b->extra = 64.0 + 16.0 * (double)(axes + fields);
+    for (int64_t k = 0; k < fields; k++)
+        if (what[k].kind == TEXT) b->extra += MAX_TEXT;
+        else b->values[what[k].axis] += (double)(what[k].pre * what[k].post);
     return b;
 failed:
     lg_batch_free(b);
@@ -160,18 +170,10 @@ static int read_whole(int file, uint8_t *to, int64_t length, uint64_t offset) {
     return 1;
 }
 
-/* The greatest size that the record of a row may have (docs/format.md). */
-static double bound(const batch *b, const source *s, int64_t row) {
-    double total = 64.0 + 16.0 * (double)(b->axes + b->fields);
-    for (int64_t k = 0; k < b->fields; k++) {
-        const field *f = b->field + k;
-        double rows = 1.0;
-        if (f->axis < b->axes) {
-            int64_t bytes = s->count_bytes[f->axis];
-            rows = (double)little(s->count[f->axis] + row * bytes, bytes);
-        }
-        total += f->kind == TEXT ? MAX_TEXT : 8.0 * (double)(f->pre * f->post) * rows;
-    }
+/* The values that record k of n has in all fields but texts, by its rows on each axis. */
+static double values_of(const batch *b, const int64_t *counts, int64_t n, int64_t k) {
+    double total = b->values[b->axes];
+    for (int64_t a = 0; a < b->axes; a++) total += b->values[a] * (double)counts[a * n + k];
     return total;
 }
 
@@ -179,18 +181,31 @@ static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t
 
 /* Read the records of n rows, in the order of the files, and find their parts.
  *
- * file: of each shard, its descriptor, or -1. counts: (axes + 1, n), becomes the rows of each record on each axis, and a
- * row of ones; it must stay until the records are decoded.
- * Returns 0; 1 where a shard is not open; or -1 where anything is not as it must be. */
-static int64_t read_records(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
+ * file: of each shard, its descriptor, or -1. most: the bytes that their values may take. counts: (axes + 1, n), becomes
+ * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
+ * until the records are decoded.
+ * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; or -1 where anything is not as it
+ * must be. */
+static int64_t read_records(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t most,
+                            int64_t *counts) {
     wanted *order = room(&b->order, (size_t)n * sizeof *order);
     int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
     if (order == NULL || start == NULL) return -1;
+    double promised = 0.0;
     for (int64_t k = 0; k < n; k++) {
         if (rows[k] < 0 || rows[k] >= s->rows) return -1;
         order[k].row = rows[k];
         order[k].place = k;
+        for (int64_t a = 0; a < b->axes; a++) {
+            uint64_t count = little(s->count[a] + rows[k] * s->count_bytes[a], s->count_bytes[a]);
+            if (count > MAX_COUNT) return -1;
+            counts[a * n + k] = (int64_t)count;
+        }
+        double values = values_of(b, counts, n, k);
+        if (values > MAX_VALUES) return -1;
+        promised += 8.0 * values;
     }
+    if (promised > (double)most) return 2;
     qsort(order, (size_t)n, sizeof *order, by_row);
     int64_t shard = 0, entry = s->offset_bytes + s->length_bytes + 8;
     for (int64_t k = 0; k < n; k++) {
@@ -210,7 +225,8 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         if (frame == NULL || !read_whole(file[shard], frame, (int64_t)length, offset)) return -1;
         if (b->zstd.hash(frame, length) != little(at + s->offset_bytes + s->length_bytes, 8)) return -1;
         unsigned long long content = b->zstd.content_size(frame, length);
-        if (content < 1 || content > MAX_RECORD || (double)content > bound(b, s, row)) return -1;
+        double bound = b->extra + 8.0 * values_of(b, counts, n, place); /* docs/format.md */
+        if (content < 1 || content > MAX_RECORD || (double)content > bound) return -1;
         if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
         if (used + content > b->raw.size) { /* grows, and keeps what it holds */
             size_t more = 2 * (used + content) + 65536;
@@ -230,14 +246,15 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
 
 /* Give memory back that only an unusual batch needed. */
 static void trim(batch *b) {
-    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans, &b->whole, &b->wide};
+    memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         if (all[k]->size > KEPT) empty(all[k]);
 }
 
-int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t *counts) {
+int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t most,
+                      int64_t *counts) {
     if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
-    int64_t found = read_records(b, s, file, rows, n, counts);
+    int64_t found = read_records(b, s, file, rows, n, most, counts);
     if (found != 0) trim(b);
     return found;
 }
@@ -288,6 +305,7 @@ static int has_least(const uint8_t *from, int type, int64_t n) {
     return 0;
 }
 
+/* The record between two places, which is number k of the batch. */
 static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k, int64_t *counts) {
     const uint8_t *start;
     int64_t size, elements, position, first = k * b->fields;
@@ -303,8 +321,8 @@ static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k
     }
     if (elements != b->axes + b->fields + 2 || !whole_number(&at, end, &position)) return 0;
     for (int64_t a = 0; a < b->axes; a++) {
-        int64_t *count = counts + a * b->n + k;
-        if (!whole_number(&at, end, count) || *count > MAX_COUNT) return 0;
+        int64_t count;
+        if (!whole_number(&at, end, &count) || count != counts[a * b->n + k]) return 0;
     }
     counts[b->axes * b->n + k] = 1; /* the one row of fields without an axis */
     if (!byte_string(&at, end, &start, &size) || size != b->fields) return 0;
@@ -321,7 +339,6 @@ static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k
         if (*length != (code & HALF ? rows / 2 : rows) * what->pre * what->post * SIZE[code & 15]) return 0;
         int64_t values = rows * what->pre * what->post;
         if (code & HALF && what->pair == NEGATE && has_least(start, code & 15, values / 2)) return 0;
-        if (values > b->most) b->most = values;
     }
     return at == end;
 }
@@ -351,7 +368,8 @@ static int64_t type_of(const batch *b, int64_t f) {
     return (is_signed ? I1 : U1) + width;
 }
 
-/* Find the parts of the n records in b->raw, of which record k begins at start[k] and has size[k] bytes. */
+/* Find the parts of the n records in b->raw, of which record k begins at start[k] and has size[k] bytes. counts: the rows
+ * that each must have on each axis. */
 static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts) {
     const uint8_t *bytes = b->raw.at;
     size_t parts = (size_t)(n * b->fields);
@@ -360,7 +378,6 @@ static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t
     b->length = b->place + parts;
     b->code = (uint8_t *)(b->length + parts);
     b->n = n;
-    b->most = 0;
     b->bytes = bytes;
     b->counts = counts;
     for (int64_t k = 0; k < n; k++)
@@ -450,8 +467,9 @@ static int64_t other(const field *what, int64_t p, int64_t q, int64_t total, int
     return (other_p * total + row + 1) * what->post + other_q;
 }
 
-static void integers(const batch *b, int64_t f, int64_t *values, void *out) {
+static void integers(batch *b, int64_t f, void *out) {
     const field *what = b->field + f;
+    int64_t *values = b->whole;
     const int64_t *rows = b->counts + what->axis * b->n, *counted = what->ids < 0 ? NULL : b->counts + what->ids * b->n;
     int64_t row = 0, add = 0, post = what->post, total = b->total[what->axis];
     for (int64_t k = 0; k < b->n; k++) {
@@ -463,13 +481,16 @@ static void integers(const batch *b, int64_t f, int64_t *values, void *out) {
         }
         const uint8_t *from = b->bytes + b->place[k * b->fields + f];
         for (int64_t p = 0; p < what->pre; p++)
-            for (int64_t q = 0; q < post; q++, from += kept * SIZE[stored]) {
-                load_integers(from, stored, kept, values);
-                store_integers(values, kept, add, 0, out, type, (p * total + row) * post + q, step * post);
-                if (half)
-                    store_integers(values, kept, add, what->pair == NEGATE, out, type, other(what, p, q, total, row),
-                                   step * post);
-            }
+            for (int64_t q = 0; q < post; q++)
+                for (int64_t first = 0, n; first < kept; first += n, from += n * SIZE[stored]) {
+                    n = kept - first < PIECE ? kept - first : PIECE;
+                    int64_t at = row + first * step;
+                    load_integers(from, stored, n, values);
+                    store_integers(values, n, add, 0, out, type, (p * total + at) * post + q, step * post);
+                    if (half)
+                        store_integers(values, n, add, what->pair == NEGATE, out, type, other(what, p, q, total, at),
+                                       step * post);
+                }
         row += rows[k];
         if (counted != NULL) add += counted[k];
     }
@@ -508,33 +529,50 @@ static void to_fractional(double *value, int64_t n, const double *m) {
     }
 }
 
-static void floats(const batch *b, int64_t f, int64_t *scratch, double *wide, const double *basis, double *out) {
+/* n values of component (p, q), and their reverse, to an array from a row on. */
+static void store_floats(const field *what, const double *from, int64_t n, int half, int64_t p, int64_t q, int64_t total,
+                         int64_t row, double *out) {
+    int64_t post = what->post, step = half ? 2 : 1;
+    double *to = out + (p * total + row) * post + q, *reverse = out + other(what, p, q, total, row);
+    for (int64_t r = 0; r < n; r++) {
+        to[r * step * post] = from[r];
+        if (half) reverse[r * step * post] = what->pair == NEGATE ? -from[r] : from[r];
+    }
+}
+
+static void floats(batch *b, int64_t f, const double *basis, double *out) {
     const field *what = b->field + f;
     const int64_t *rows = b->counts + what->axis * b->n;
-    int64_t row = 0, pre = what->pre, post = what->post, total = b->total[what->axis];
-    for (int64_t k = 0; k < b->n; k++) {
-        int flags = b->code[k * b->fields + f], half = flags & HALF;
+    int64_t row = 0, pre = what->pre, post = what->post, total = b->total[what->axis], components = pre * post;
+    for (int64_t k = 0; k < b->n; row += rows[k++]) {
+        int flags = b->code[k * b->fields + f], half = flags & HALF, size = SIZE[flags & 15];
         int64_t kept = half ? rows[k] / 2 : rows[k], step = half ? 2 : 1;
         if (kept == 0) continue;
-        load_floats(b->bytes + b->place[k * b->fields + f], flags, kept * pre * post, scratch, wide);
-        if (flags & CARTESIAN) to_fractional(wide, kept, basis + 9 * k);
-        for (int64_t p = 0; p < pre; p++)
-            for (int64_t q = 0; q < post; q++) {
-                const double *from = wide + (p * post + q) * kept;
-                double *to = out + (p * total + row) * post + q, *reverse = out + other(what, p, q, total, row);
-                for (int64_t r = 0; r < kept; r++) {
-                    to[r * step * post] = from[r];
-                    if (half) reverse[r * step * post] = what->pair == NEGATE ? -from[r] : from[r];
-                }
+        const uint8_t *from = b->bytes + b->place[k * b->fields + f];
+        if (kept * components <= PIECE) {
+            load_floats(from, flags, kept * components, b->whole, b->wide);
+            if (flags & CARTESIAN) to_fractional(b->wide, kept, basis + 9 * k);
+            for (int64_t p = 0; p < pre; p++)
+                for (int64_t q = 0; q < post; q++)
+                    store_floats(what, b->wide + (p * post + q) * kept, kept, half, p, q, total, row, out);
+            continue;
+        }
+        /* In pieces of one component, or of three where they are turned together. */
+        int64_t together = flags & CARTESIAN ? components : 1;
+        for (int64_t c = 0; c < components; c += together)
+            for (int64_t first = 0, n; first < kept; first += n) {
+                n = kept - first < PIECE / 3 ? kept - first : PIECE / 3;
+                for (int64_t j = 0; j < together; j++)
+                    load_floats(from + ((c + j) * kept + first) * size, flags, n, b->whole, b->wide + j * n);
+                if (flags & CARTESIAN) to_fractional(b->wide, n, basis + 9 * k);
+                for (int64_t j = 0; j < together; j++)
+                    store_floats(what, b->wide + j * n, n, half, (c + j) / post, (c + j) % post, total,
+                                 row + first * step, out);
             }
-        row += rows[k];
     }
 }
 
 static int64_t decode(batch *b, uint8_t *buffer) {
-    int64_t *values = room(&b->whole, (size_t)(b->most + 1) * sizeof *values);
-    double *wide = room(&b->wide, (size_t)(b->most + 1) * sizeof *wide);
-    if (values == NULL || wide == NULL) return -1;
     for (int64_t f = 0; f < b->fields; f++) {
         const field *what = b->field + f;
         uint8_t *out = buffer + b->offset[f];
@@ -546,9 +584,9 @@ static int64_t decode(batch *b, uint8_t *buffer) {
             }
         } else if (what->kind == WIDE) {
             const uint8_t *basis = what->basis < 0 ? NULL : buffer + b->offset[what->basis];
-            floats(b, f, values, wide, (const double *)basis, (double *)out);
+            floats(b, f, (const double *)basis, (double *)out);
         } else {
-            integers(b, f, values, out);
+            integers(b, f, out);
         }
         if (what->kind == TRUTH)
             for (int64_t k = 0, n = b->total[what->axis] * what->pre * what->post; k < n; k++)

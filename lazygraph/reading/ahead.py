@@ -22,7 +22,7 @@ from lazygraph.errors import InputError, StorageError
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.settings import Settings
-from lazygraph.reading.slots import Sent, Slots
+from lazygraph.reading.slots import Sent, Slots, pack, unpack
 from lazygraph.reading.transforms import Draw, Untransformed, fingerprint_of
 
 __all__ = ["Processes", "Request", "by_thread", "fetch"]
@@ -103,8 +103,9 @@ class Processes:
             for sent in iterator:
                 if isinstance(sent, _Failed):
                     raise sent.error  # noqa: TRY301 - as torch raises others
-                # In memory that the worker uses again: the caller is done with it when he asks for the next one.
-                yield sent if workers.slots is None else workers.slots.receive(sent)
+                # Records lie in memory that the worker uses again, for they are expanded before the next one comes;
+                # what a transform made goes to the user, who may keep it.
+                yield workers.receive(sent, own=self._dataset.transform is not None)
                 _check_owner(owner)
         except GeneratorExit:  # left early; they can go on
             if os.getpid() != owner:
@@ -119,10 +120,11 @@ class Processes:
         self._idle.setdefault(owner, workers)
 
     def _started(self, transform: bytes | None) -> _Workers:
-        settings, slots = self._settings, None
-        if self._dataset.transform is None:
-            # A worker has `prefetch_factor` batches under way, beside the one that is being used.
-            slots = Slots.where_possible(settings.num_workers, settings.prefetch_factor + 1, settings.batch_bytes)
+        settings = self._settings
+        # A worker has `prefetch_factor` batches under way, beside the one that is being used. Records are a tenth of
+        # what they expand to; what a transform made is as large as the batch, and some are larger than others.
+        size = settings.batch_bytes if self._dataset.transform is None else 2 * settings.batch_bytes
+        slots = Slots.where_possible(settings.num_workers, settings.prefetch_factor + 1, size)
         to_read: list[Request] = []
         loader: DataLoader[Any] = DataLoader(
             _Records(self._dataset, slots),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
@@ -143,7 +145,7 @@ _OF_PARENTS: list[Any] = []
 
 
 def _check_owner(owner: int) -> None:
-    """Refuse to go on in a fork with what its parent has begun: nobody would ever send it a batch."""
+    """Refuse to continue in a fork what its parent has begun: nobody would ever send it a batch."""
     if os.getpid() != owner:
         msg = (
             f"process {owner} began this iteration, and its fork {os.getpid()} lacks its threads and workers: "
@@ -168,6 +170,11 @@ class _Workers(NamedTuple):
     slots: Slots | None
     transform: bytes | None
 
+    def receive(self, sent: Sent, *, own: bool) -> Fetched | Batch:
+        """What a worker sent."""
+        got: Fetched | Batch = unpack(sent) if self.slots is None else self.slots.receive(sent, own=own)
+        return got
+
 
 class _Records:
     """What a worker process is sent, and asks for batches."""
@@ -178,20 +185,17 @@ class _Records:
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitems__(self, request: Request) -> Fetched | Batch | Sent | _Failed:
+    def __getitems__(self, request: Request) -> Sent | _Failed:
         worker = get_worker_info()
         try:
             fetched = fetch(self._dataset, request)
             if isinstance(fetched, Untransformed):
-                return fetched.batch()
+                fetched = fetched.batch()
         except OSError as error:
             if (failed := _Failed.of(error)) is None:
                 raise
             return failed
-        if self._slots is None or worker is None:
-            return fetched
-        sent: Fetched | Sent = self._slots.send(fetched, worker.id)
-        return sent
+        return pack(fetched) if self._slots is None or worker is None else self._slots.send(fetched, worker.id)
 
 
 class _Failed(NamedTuple):

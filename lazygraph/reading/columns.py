@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy import char  # now: a child forked while a thread imports it would wait for ever
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
@@ -34,7 +35,7 @@ class Columns(Mapping[str, NDArray[Any]]):
         array = self.raw(name)
         if array.dtype.kind == "S":
             try:
-                return np.char.decode(array, "utf-8")
+                return char.decode(array, "utf-8")
             except UnicodeDecodeError as error:
                 msg = f"{self._store.path}: the column {name!r} is not UTF-8: {error}"
                 raise CorruptDataset(msg) from error

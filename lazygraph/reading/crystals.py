@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,45 +12,21 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from lazygraph.basis import to_cartesian
-from lazygraph.errors import CorruptDataset
+from lazygraph.cached import cached_property
+from lazygraph.errors import NotEnoughMemory
 from lazygraph.format.joint import Joined
-from lazygraph.format.schema import Schema
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue
 from lazygraph.graphs.vectors import batch_positions, batch_vectors, components, edge_components, edge_vectors, lengths
+from lazygraph.machine import memory_limit
 
-__all__ = ["CRYSTAL_FIELDS", "Crystals"]
+__all__ = ["AnglesDiffer", "Crystals"]
 
-# docs/format.md, Crystals: name -> type, shape without axis, axis, its place, and what the values count.
-_FIELDS: dict[str, tuple[Any, ...]] = {
-    "numbers": ("uint8", (), "node", 0, None),
-    "lattice": ("float64", (3, 3), None, 0, None),
-    "pbc": ("bool", (3,), None, 0, None),
-    "frac_coords": ("float64", (3,), "node", 0, None),
-    "edge_index": ("int64", (2,), "edge", 1, "node"),
-    "images": ("int64", (3,), "edge", 0, None),
-    "lattice_images": ("int64", (3, 3), None, 0, None),
-}
-CRYSTAL_FIELDS = frozenset(_FIELDS)
-"""The fields of a crystal's record; any other one is a label of its atoms."""
+ANGLE_BYTES = 16  # at least, of two ids
+ANY_NUMBER = 0.0, math.inf
 
 
-def check_crystals(schema: Schema) -> None:
-    """Refuse a schema that is not that of crystals: what is made of their records relies on it.
-
-    Raises:
-        CorruptDataset: a field is missing, or of another kind.
-    """
-    found = {f.name: (f.dtype, f.shape, f.axis, f.axis_dim, f.counts) for f in schema.fields}
-    for name, kind in _FIELDS.items():
-        if (name in found or name != "lattice_images") and found.get(name) != kind:
-            msg = f"the recipe is one of crystals, and the field {name!r} is {found.get(name)}; required: {kind}"
-            raise CorruptDataset(msg)
-    if schema.axes != ("node", "edge"):
-        msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: node and edge"
-        raise CorruptDataset(msg)
-    for label in schema.fields:
-        if label.name not in _FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
-            msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
-            raise CorruptDataset(msg)
+class AnglesDiffer(Exception):
+    """There are other angles than the dataset says, of some of several crystals."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +46,7 @@ class Crystals:
         images: (E, 3) integers, the cell of the atom in row 1.
         lattice_images: (B, 3, 3) integers, ComFormer's lattice vectors as images, where the recipe has them.
         atom_labels: name -> (N, ...) float64.
+        angles: the least and the greatest number of angles that they may have.
     """
 
     n_node: NDArray[np.int64]
@@ -82,13 +59,85 @@ class Crystals:
     images: Any
     lattice_images: Any = None
     atom_labels: Mapping[str, Any] = field(default_factory=dict)
+    angles: tuple[float, float] = ANY_NUMBER
 
     @classmethod
-    def of(cls, joined: Joined) -> Crystals:
-        """The crystals of records put together."""
+    def of(cls, joined: Joined, n_angles: NDArray[Any] | None = None) -> Crystals:
+        """The crystals of records put together.
+
+        Args:
+            joined: the records.
+            n_angles: (B,) how many angles each has, as its dataset says; None where nothing says it.
+        """
         fields = dict(joined.fields)
         named = {name: fields.pop(name) for name in joined.fields if name in CRYSTAL_FIELDS}
-        return cls(joined.counts["node"], joined.counts["edge"], **named, atom_labels=fields)
+        # As a float, which does not wrap where a column holds 2^63.
+        angles = ANY_NUMBER if n_angles is None else (total := float(n_angles.sum(dtype=np.float64)), total)
+        return cls(joined.counts["node"], joined.counts["edge"], **named, atom_labels=fields, angles=angles)
+
+    def check_angles(self, found: int) -> None:
+        """Compare the number of angles with what the dataset says, before memory is taken for them.
+
+        Raises:
+            AnglesDiffer: it says another one.
+            NotEnoughMemory: there is no room for them.
+        """
+        least, most = self.angles
+        if not least <= found <= most:
+            raise AnglesDiffer
+        if ANGLE_BYTES * found > memory_limit():
+            msg = (
+                f"{len(self.n_node)} graphs have {found} angles, which take more than the "
+                f"{memory_limit() / 2**30:.3g} GiB that this process may use. Read fewer graphs at a time"
+            )
+            raise NotEnoughMemory(msg)
+
+    def check_neighbors(self, degree: Any, most: int) -> None:
+        """Refuse atoms with more neighbours than their recipe lets them have.
+
+        Args:
+            degree: (N,) the number of edges from each atom.
+            most: how many there may be.
+
+        Raises:
+            Untrue: an atom has more.
+        """
+        xp = array_namespace(degree)
+        if self.n_atoms and int(xp.max(degree)) > most:
+            atom = int(xp.argmax(degree))
+            crystal = int(np.searchsorted(self.n_node.cumsum(), atom, side="right"))
+            raise Untrue(crystal, f"an atom has {int(degree[atom])} neighbours; the recipe says at most {most}")
+
+    def check_order(self) -> None:
+        """Refuse edges that do not come by their first atom.
+
+        Raises:
+            Untrue: they do not; it says of which crystal.
+        """
+        xp, centre = array_namespace(self.images), self.edge_index[0]
+        descending = centre[1:] < centre[:-1]
+        if bool(xp.any(descending)):
+            edge = int(xp.argmax(xp.astype(descending, xp.int8)))
+            crystal = int(np.searchsorted(self.n_edge.cumsum(), edge, side="right"))
+            raise Untrue(crystal, "its edges do not come by their first atom, as its recipe has them")
+
+    def check_pairs(self) -> None:
+        """Refuse edges of which each second one is not the reverse of the one before it.
+
+        Raises:
+            Untrue: they are not so; it says of which crystal.
+        """
+        if (odd := self.n_edge % 2).any():
+            crystal = int(odd.argmax())
+            raise Untrue(crystal, f"it has {self.n_edge[crystal]} edges; its recipe makes them in pairs")
+        xp = array_namespace(self.images)
+        there, back = self.edge_index[:, ::2], self.edge_index[:, 1::2]
+        same = (there[0] == back[1]) & (there[1] == back[0])
+        if not bool(xp.all(same)) or not bool(xp.all(self.images[::2] == -self.images[1::2])):
+            same &= xp.all(self.images[::2] == -self.images[1::2], axis=1)
+            edge = 2 * int(xp.argmin(xp.astype(same, xp.int8)))
+            crystal = int(np.searchsorted(self.n_edge.cumsum(), edge, side="right"))
+            raise Untrue(crystal, "an edge is not followed by its reverse, as its recipe has it")
 
     def as_published(self) -> Crystals:
         """The same crystals with lattices rounded to five decimals, as jarvis-tools makes its vectors of."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lazygraph.format.store import MAX_OPEN
+from lazygraph.format.descriptors import budget
 from lazygraph.reading.settings import MOST_WORKERS
 
 __all__ = ["Advice", "DatasetFacts", "MachineFacts", "Place", "advise"]
@@ -16,7 +16,7 @@ NETWORK = frozenset(
     "fuse.ceph fuse.s3fs fuse.gcsfuse fuse.juicefs".split()
 )
 SMALL_SHM = 2**30  # bytes; containers are given 64 MiB unless asked for more
-OWN_DESCRIPTORS = 256  # of Python, torch, its workers and their pipes
+OWN_DESCRIPTORS = 256  # of Python, torch, its workers and their pipes, and a quarter for shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class DatasetFacts:
         problem: why it cannot be opened or read; None where it can.
         graphs: how many there are.
         shards: files of records.
-        columns: files of columns, each of which is mapped into memory and keeps a descriptor.
+        columns: files of columns, each of which is mapped into memory.
         column_bytes: their bytes.
         microseconds: what reading a graph took, in a batch of random ones, when they had been read before.
     """
@@ -146,17 +146,18 @@ def _file_system(facts: MachineFacts) -> Iterator[Advice]:
 def _descriptors(facts: MachineFacts) -> Iterator[Advice]:
     if facts.descriptors is None:
         return
-    held = 0 if facts.dataset is None else min(facts.dataset.shards, MAX_OPEN) + facts.dataset.columns
-    needed = OWN_DESCRIPTORS + held
-    if facts.descriptors < needed:
-        what = f"ulimit -n {max(needed, 4096)}"
-        if facts.descriptors_hard is not None and facts.descriptors_hard < needed:
+    if facts.descriptors < OWN_DESCRIPTORS:
+        what = "ulimit -n 4096"
+        if facts.descriptors_hard is not None and facts.descriptors_hard < OWN_DESCRIPTORS:
             what += f" (an administrator must allow it: the hard limit is {facts.descriptors_hard})"
-        of = "" if not held else f", {held} of them for this dataset's files"
-        why = f"a process may have {facts.descriptors} files open; {needed} are wanted{of}"
+        why = f"a process may have {facts.descriptors} files open; {OWN_DESCRIPTORS} are wanted"
         yield Advice("set", what, why)
-    if facts.dataset is not None and facts.dataset.shards > MAX_OPEN:
-        why = f"it has {facts.dataset.shards} shards, of which {MAX_OPEN} are open at once; others are opened each time"
+    most = budget(facts.descriptors)
+    if facts.dataset is not None and facts.dataset.shards > most:
+        why = (
+            f"it has {facts.dataset.shards} shards, of which {most} are open at once where a process may have "
+            f"{facts.descriptors} files open (ulimit -n); others are opened each time"
+        )
         yield Advice("know", "shuffle with lg.loader(..., window=4096), or write the dataset with larger shards", why)
 
 

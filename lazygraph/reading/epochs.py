@@ -1,4 +1,4 @@
-"""Which epoch an iteration of a loader reads, and from where: counted on, set or loaded; several may go on at once."""
+"""Which epoch an iteration of a loader reads, and from where: the next one, one that was set, or a loaded place."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Place:
 
 
 class Epochs:
-    """The iterations of a loader that go on, and the epoch of the next one.
+    """The active iterations of a loader, and the epoch of the next one.
 
-    Each iteration has a place of its own. The one that delivered a batch last is where the loader is.
+    Each iteration has a place of its own. The loader is at the place of the one that delivered a batch last.
     """
 
     def __init__(self) -> None:
         self._next = 0  # the epoch that begins when no place was loaded
         self._loaded: Place | None = None
         self._set: int | None = None  # the epoch that was set last
-        self._going: list[Place] = []  # the one that delivered a batch last comes last
+        self._active: list[Place] = []  # the one that delivered a batch last comes last
         self._announced = False  # whether an iterator was made after that
 
     def announce(self) -> None:
@@ -40,7 +40,7 @@ class Epochs:
         self._announced = True
 
     def begin(self, *, read_here: bool = True) -> Place:
-        """Where an iteration begins that goes on from now on.
+        """Where an iteration begins, which is active from now on.
 
         Args:
             read_here: whether it is this loader that reads it, and says what was delivered.
@@ -50,23 +50,23 @@ class Epochs:
             self._next += 1
         self._loaded = None
         if read_here:
-            self._going.append(place)
+            self._active.append(place)
         return place
 
     def delivered(self, place: Place, *, is_last: bool) -> None:
         """One more batch of an iteration was delivered."""
         place.is_finished, self._announced = is_last, False
-        if not self._going or self._going[-1] is not place:
+        if not self._active or self._active[-1] is not place:
             self.end(place)
-            self._going.append(place)
+            self._active.append(place)
 
     def end(self, place: Place) -> None:
-        """An iteration goes on no longer."""
-        self._going = [other for other in self._going if other is not place]
+        """An iteration is no longer active."""
+        self._active = [other for other in self._active if other is not place]
 
     def current(self) -> Place:
-        """Where the iteration is that delivered a batch last, or where the one begins that was made after that."""
-        return self.next() if self._announced or not self._going else self._going[-1]
+        """The place of the iteration that delivered a batch last, or of an iterator that was made after that."""
+        return self.next() if self._announced or not self._active else self._active[-1]
 
     def next(self) -> Place:
         """Where the next iteration begins."""
@@ -83,11 +83,11 @@ class Epochs:
         else:
             self._next, self._loaded = epoch, None
         self._set = epoch
-        self._going = []
+        self._active = []
 
     def state(self) -> dict[str, Any]:
         """What ``load`` takes: where an interrupted program would continue, and the epoch after that."""
-        unfinished = [place for place in self._going if not place.is_finished]
+        unfinished = [place for place in self._active if not place.is_finished]
         place = unfinished[-1] if unfinished else self.next()
         following = self._next if unfinished or self._loaded is not None else self._next + 1
         return {"epoch": place.epoch, "batches": place.batches, "next_epoch": following, "set_epoch": self._set}
@@ -103,10 +103,10 @@ class Epochs:
         if state.get("set_epoch") is not None:
             check_whole("set_epoch", state["set_epoch"], 0)
         self._loaded = Place(int(state["epoch"]), int(state["batches"]))
-        self._next, self._set, self._going = int(state["next_epoch"]), state.get("set_epoch"), []
+        self._next, self._set, self._active = int(state["next_epoch"]), state.get("set_epoch"), []
 
     def copy(self) -> Epochs:
-        """The same epoch comes next; no iteration goes on."""
+        """The same epoch comes next; no iteration is active."""
         other = Epochs()
         other._next, other._loaded, other._set = self._next, self._loaded, self._set
         return other

@@ -1,4 +1,4 @@
-"""What other programs look for on a loader: Lightning a sampler, Accelerate batches of positions, torch its subsets."""
+"""What other programs want of a loader: Lightning a sampler, Accelerate positions, torch its subsets and ranks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler, Subset
 
 from lazygraph.errors import InputError
@@ -14,10 +16,10 @@ from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.packing import Batches
 from lazygraph.reading.transforms import PlacedPositions
 
-__all__ = ["EpochBatches", "EpochSampler", "as_dataset"]
+__all__ = ["EpochBatches", "EpochSampler", "as_dataset", "distributed_ranks"]
 
 
-class Epochs(Protocol):
+class LoaderEpochs(Protocol):
     """What is needed of a loader."""
 
     dataset: LazyGraphDataset
@@ -43,7 +45,7 @@ class EpochSampler(SequentialSampler):
         loader: the loader.
     """
 
-    def __init__(self, loader: Epochs) -> None:
+    def __init__(self, loader: LoaderEpochs) -> None:
         super().__init__(loader.dataset)
         self._loader = loader
 
@@ -82,7 +84,7 @@ class EpochBatches(BatchSampler):
         drop_last: whether a last batch that is not full is left out.
     """
 
-    def __init__(self, loader: Epochs, *, drop_last: bool) -> None:
+    def __init__(self, loader: LoaderEpochs, *, drop_last: bool) -> None:
         # Not the constructor of torch's, which wants a size of every batch.
         self._loader, self.sampler, self.drop_last = loader, EpochSampler(loader), drop_last
         self.batch_size = loader.batch_size  # type: ignore[assignment]  # None where only budgets limit it
@@ -104,7 +106,9 @@ def as_dataset(dataset: Any) -> LazyGraphDataset:
     if isinstance(dataset, LazyGraphDataset):
         return dataset
     if type(dataset) is Subset:
-        return as_dataset(dataset.dataset).index_select(list(dataset.indices))
+        indices = dataset.indices
+        inner = as_dataset(dataset.dataset)
+        return inner.index_select(indices if isinstance(indices, (list, np.ndarray, torch.Tensor)) else list(indices))
     found = f"found a {type(dataset).__name__}; required: a LazyGraphDataset, or torch's Subset of one"
     if isinstance(dataset, ConcatDataset):
         hint = "write its parts as one, by lg.write([a, b], 'both.lg'), or give it to torch's DataLoader"
@@ -112,3 +116,10 @@ def as_dataset(dataset: Any) -> LazyGraphDataset:
         hint = "give others to torch's DataLoader"
     msg = f"{found}; {hint} with collate_fn=lg.collate"
     raise InputError(msg)
+
+
+def distributed_ranks() -> tuple[int, int]:
+    """The rank of this process and the number of ranks: those of torch.distributed, once it is initialised."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

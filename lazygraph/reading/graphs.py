@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 from torch_geometric.data import Batch, Data
 
+from lazygraph.cached import cached_property
 from lazygraph.reading.reader import Fetched, Reader
 
 __all__ = ["Graphs", "collate"]

@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import cached_property
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import torch
 from torch_geometric.data import Batch, Data
 
+from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
 from lazygraph.reading.ahead import Processes, Request, by_thread, fetch
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.epochs import Epochs, Place
-from lazygraph.reading.frameworks import EpochBatches, EpochSampler, as_dataset
+from lazygraph.reading.facts import MeasuredFacts
+from lazygraph.reading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
 from lazygraph.reading.graphs import collate
 from lazygraph.reading.orders import check_whole, digest, order_of
 from lazygraph.reading.packing import Batches, OversizedGraphs
 from lazygraph.reading.reader import Fetched
 from lazygraph.reading.sampling import Sampling
-from lazygraph.reading.seen import Seen
 from lazygraph.reading.settings import Settings, choose
 from lazygraph.reading.transforms import Draw, PlacedPositions, Untransformed
 
@@ -49,9 +50,9 @@ class Loader:
     With budgets the epochs differ in their number of batches, and Lightning keeps to that of the first one unless it is
     a ``Trainer(reload_dataloaders_every_n_epochs=1)``.
 
-    Owns its worker processes until it is closed or forgotten. Picklable, without them and without the iterations that
-    go on. Not for several threads at once. An iteration that goes on in a forked child is an error there where a thread
-    or processes read ahead; the child may begin its own.
+    Owns its worker processes until it is closed or forgotten. Picklable, without them and without active iterations.
+    Not for several threads at once. A forked child cannot continue an iteration for which a thread or processes read
+    ahead, and gets an error; it may begin its own.
 
     Attributes:
         dataset: the dataset.
@@ -93,26 +94,28 @@ class Loader:
     def _iterate(self) -> Iterator[Batch]:
         # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
         settings, now = self.settings, self._epochs.begin()
-        requests = self._requests(now)
-        total = now.batches + len(requests)
         self._pins = settings.pin_memory
-        read: Generator[Any, None, None]
-        if settings.num_workers:
-            self._processes = self._processes or Processes(self.dataset, settings)
-            read = self._processes.read(requests)
-        elif settings.threads:
-            read = by_thread(self._prefetched, requests, settings.prefetch_factor)
-        else:
-            read = (self._prefetched(request) for request in requests)
         try:
+            requests = self._requests(now)
+            total = now.batches + len(requests)
             # A transform runs where the training runs, or in another process: a thread would race for random numbers.
-            for batch in self._clocked(map(self._finished, read)):
-                now.batches += 1
-                self._epochs.delivered(now, is_last=now.batches == total)
-                yield batch.pin_memory() if self._pins and self.device is None else batch
+            finish = self._finished if settings.num_workers else self._transformed
+            with closing(self._reading(requests, settings)) as read:
+                for batch in self._clocked(map(finish, read)):
+                    now.batches += 1
+                    self._epochs.delivered(now, is_last=now.batches == total)
+                    yield batch.pin_memory() if self._pins and self.device is None else batch
         finally:
             self._epochs.end(now)
-            read.close()
+
+    def _reading(self, requests: list[Request], settings: Settings) -> Generator[Any, None, None]:
+        """What is read of an epoch, batch after batch."""
+        if settings.num_workers:
+            self._processes = self._processes or Processes(self.dataset, settings)
+            return self._processes.read(requests)
+        if settings.threads:
+            return by_thread(self._prefetched, requests, settings.prefetch_factor)
+        return (self._prefetched(request) for request in requests)
 
     def __len__(self) -> int:
         """The number of batches of the epoch that is being read, or else is read next."""
@@ -149,14 +152,18 @@ class Loader:
             yield batch
 
     def _prefetched(self, request: Request) -> Untransformed | Batch:
+        """A batch as it may be read ahead: complete, but for a transform."""
         fetched = fetch(self.dataset, request)
         return fetched if isinstance(fetched, Untransformed) else self._finished(fetched)
 
-    def _finished(self, fetched: Fetched | Untransformed | Batch) -> Batch:
+    def _transformed(self, prefetched: Untransformed | Batch) -> Batch:
+        return self._finished(prefetched.batch()) if isinstance(prefetched, Untransformed) else prefetched
+
+    def _finished(self, fetched: Fetched | Batch) -> Batch:
+        """A batch where it is wanted."""
         if isinstance(fetched, Fetched):
             return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
-        batch = fetched.batch() if isinstance(fetched, Untransformed) else fetched
-        return batch if self.device is None else batch.to(self.device)
+        return fetched if self.device is None else fetched.to(self.device)
 
     # ---- which batches ----
 
@@ -186,9 +193,9 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, for ``load_state_dict``, with any number of workers.
 
-        The place after the batch that was delivered last, of the iterations that go on; where none goes on, or the one
-        that does has delivered its last batch, the beginning of the next epoch. An iteration that was left (``break``,
-        or an iterator that was forgotten) does not go on: its rest is never read, with a state or without.
+        With active iterations: the place of the one that delivered a batch last, unless that was its last batch.
+        Without: the beginning of the next epoch. An iteration that was left, by ``break`` or because its iterator was
+        forgotten, is not active: its rest is never read, with a state or without.
         """
         return {"version": STATE, **self._epochs.state(), "sampling": self._sampling().fingerprint()}
 
@@ -212,7 +219,7 @@ class Loader:
 
     def _sampling(self) -> Sampling:
         """The batches of this process; rank and world size are those of torch.distributed, once it is initialised."""
-        rank, world_size = self._ranks or _distributed_ranks()
+        rank, world_size = self._ranks or distributed_ranks()
         if self._known is None or (self._known.rank, self._known.world_size) != (rank, world_size):
             try:
                 self._known = Sampling(
@@ -233,7 +240,9 @@ class Loader:
     @cached_property
     def settings(self) -> Settings:
         """How the batches are read, and why; written to the log once, when it is first asked for."""
-        settings = choose(lambda: Seen(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted)
+        settings = choose(
+            lambda: MeasuredFacts(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted
+        )
         logger.info("%s: %s", self.dataset, settings)
         return settings
 
@@ -253,9 +262,9 @@ class Loader:
             return 0.0, 0
         positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
         request = Request(positions, Draw(int(self._options["seed"]), 0, 0))
-        self._finished(self._prefetched(request))  # which opens files
+        self._transformed(self._prefetched(request))  # which opens files
         begin = time.perf_counter()
-        batch = self._finished(self._prefetched(request))
+        batch = self._transformed(self._prefetched(request))
         seconds = (time.perf_counter() - begin) * graphs / n
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
@@ -282,12 +291,6 @@ class Loader:
     def __repr__(self) -> str:
         limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())
         return f"Loader({self.dataset}, {limits})"
-
-
-def _distributed_ranks() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
 
 
 def loader(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+# Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
+import array_api_compat.numpy
+import array_api_compat.torch  # noqa: F401
 import numpy as np
 import torch
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
-from lazygraph.errors import CorruptDataset, LabelError
+from lazygraph.errors import CorruptDataset, InputError, LabelError
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_joined
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.graphs.vectors import stray
-from lazygraph.reading.crystals import CRYSTAL_FIELDS, Crystals, check_crystals
+from lazygraph.reading.crystals import AnglesDiffer, Crystals
+from lazygraph.reading.derived import most_angles
 from lazygraph.reading.graph_data import Layout, layout_of, make_batch, make_data, split_batch
 from lazygraph.reading.transfer import to_device
-from lazygraph.reading.views.base import NODE, View
+from lazygraph.reading.views.base import NODE, Arrays, View
 
 __all__ = ["Fetched", "Reader", "ShownAsStored", "ShownThroughView"]
 
-STRAY = "an edge ends at an atom that the crystal does not have"
 _OF_EVERY_GRAPH = ("y", "id", "num_nodes", "batch", "ptr")  # what PyG and the reader add to a view's arrays
 Values = dict[str, Any]
 Rows = dict[str, NDArray[np.int64]]
@@ -46,17 +50,20 @@ class Shown(Protocol):
 
     layout: Layout
 
-    def problem(self, joined: Joined) -> int | None:
-        """The first of several graphs whose edges end elsewhere, or None."""
+    derived: str | None
+    """The column with numbers that follow from the records, and that ``one`` and ``many`` compare with them."""
 
-    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:
-        """Whether the edges of a graph end elsewhere."""
+    def check(self, joined: Joined) -> None:
+        """Look at what their arrays rely on; Untrue where it is not so."""
 
-    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
-        """The arrays of one graph, of the axis counts and fields of its record."""
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+        """Likewise of one graph."""
 
-    def many(self, joined: Joined) -> tuple[Values, Rows]:
-        """The arrays of several graphs, of their records put together."""
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
+        """The arrays of one graph, of the axis counts and fields of its record; ``said``: (1,) of the column."""
+
+    def many(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
+        """The arrays of several graphs, of their records put together; ``said``: (B,) of the column."""
 
 
 class ShownThroughView:
@@ -78,47 +85,70 @@ class ShownThroughView:
             msg = f"the name of the atom label {name!r} is that of an array of the view {view.name!r}; use another view"
             raise LabelError(msg)
         self.layout = Layout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
+        self.derived = None if spec.angles is None else "n_triplets"
 
-    def problem(self, joined: Joined) -> int | None:
-        """The first crystal with an edge that does not end at its own atoms."""
-        return stray(joined.fields["edge_index"], joined.counts["edge"], joined.counts["node"])
+    def check(self, joined: Joined) -> None:
+        """Every edge ends at atoms of its own crystal, and every atom is of an element."""
+        check_joined(joined)
 
-    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:
-        """Whether an edge ends at an atom that is not there."""
-        ends = fields["edge_index"]
-        return bool(ends.size) and not 0 <= ends.min() <= ends.max() < counts[0]
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+        """Likewise."""
+        check_fields(counts, fields)
 
-    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
         """A batch of one."""
-        return self.many(join(self._schema, [(counts, fields)]))[0]
+        return self.many(join(self._schema, [(counts, fields)]), said)[0]
 
-    def many(self, joined: Joined) -> tuple[Values, Rows]:
+    def many(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
         """Made in one go."""
-        crystals = Crystals.of(joined)
-        made = self._view.arrays(crystals, self._spec)
+        crystals = Crystals.of(joined, said)
+        try:
+            made = self._view.arrays(crystals, self._spec)
+            if said is not None and (made.rows.get("angle", said) != said).any():
+                raise AnglesDiffer  # noqa: TRY301  # from one crystal to another
+        except AnglesDiffer:
+            made = self._without_said(crystals, said)
         labels = {name: self._view.real(value) for name, value in crystals.atom_labels.items()}
         return {**made.values, **labels}, {**joined.counts, **made.rows}
+
+    def _without_said(self, crystals: Crystals, said: Any) -> Arrays:
+        """The arrays where an edge lies so near to a cutoff that the model's own arithmetic decides otherwise.
+
+        Raises:
+            Untrue: the dataset says something else than the records.
+            InputError: the coordinates are so large that single precision puts edges elsewhere.
+        """
+        allowed = 0.0, most_angles(crystals, self._spec, said)
+        try:
+            return self._view.arrays(replace(crystals, angles=allowed), self._spec)
+        except AnglesDiffer:
+            msg = (
+                f"the view {self._view.name!r} in {self._view.dtype} finds other edges within its cutoff than the "
+                "recipe, as coordinates are very large; required: dtype='float64', or atoms near their cell"
+            )
+            raise InputError(msg) from None
 
 
 class ShownAsStored:
     """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
 
+    derived: str | None = None
+
     def __init__(self, schema: Schema) -> None:
         self.layout = layout_of(schema)
         self._fields = [field for field in schema.fields if field.name in self.layout]
 
-    def problem(self, joined: Joined) -> None:
+    def check(self, joined: Joined) -> None:
         """Ready-made graphs may hold any numbers."""
 
-    def problem_of_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> bool:  # noqa: ARG002
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
         """Likewise."""
-        return False
 
-    def one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> Values:  # noqa: ARG002  # they are as stored
+    def one(self, counts: Sequence[int], fields: Mapping[str, Any], said: Any) -> Values:  # noqa: ARG002
         """The fields."""
         return {field.name: fields[field.name] for field in self._fields}
 
-    def many(self, joined: Joined) -> tuple[Values, Rows]:
+    def many(self, joined: Joined, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
         """The fields; what has one row a graph stands one after another."""
         values = {}
         for field in self._fields:
@@ -135,6 +165,8 @@ class ShownAsStored:
 class Fetched(NamedTuple):
     """A batch of graphs as it travels between processes: narrow types in one buffer, a tenth of what it expands to."""
 
+    rows: NDArray[np.int64]
+    """(B,) where they stand in their dataset."""
     joined: Joined
     y: NDArray[np.floating[Any]] | None
     """(B, T) targets, float32 or float64."""
@@ -157,13 +189,19 @@ class Reader:
     ) -> None:
         self._store, self._records, self._shown, self._targets = store, records, shown, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
+        # Records that are made of others are not those that the column is of.
+        known = records is store and shown.derived in store.manifest.columns
+        self._derived = shown.derived if known else None
 
     def data(self, row: int) -> Data:
         """The graph in a row."""
         counts, fields = self._records.decoded(row)
-        if self._shown.problem_of_one(counts, fields):
-            self._store.blame(row, CorruptDataset(STRAY))
-        values = _tensors(self._shown.one(counts, fields))
+        try:
+            self._shown.check_one(counts, fields)
+            shown = self._shown.one(counts, fields, self._said([row]))
+        except Untrue as error:
+            self._store.blame(row, CorruptDataset(error.problem))
+        values = _tensors(shown)
         if self._targets:
             values["y"] = torch.from_numpy(self._y([row]))
         values["id"] = self._store.graph_id(row)
@@ -173,9 +211,11 @@ class Reader:
         """The graphs in these rows, checked and decoded but not expanded yet; read in file order, given in this one."""
         y = self._y(rows) if self._targets else None
         joined = self._records.joined(rows)
-        if (place := self._shown.problem(joined)) is not None:
-            self._store.blame(int(rows[place]), CorruptDataset(STRAY))
-        return Fetched(joined, y, self._store.graph_ids(rows))
+        try:
+            self._shown.check(joined)
+        except Untrue as error:
+            self._store.blame(int(rows[error.crystal]), CorruptDataset(error.problem))
+        return Fetched(rows, joined, y, self._store.graph_ids(rows))
 
     def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
         """What was fetched as one batch.
@@ -186,7 +226,7 @@ class Reader:
             pin: whether that copy goes through page-locked memory.
         """
         joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
-        shown, counts = self._shown.many(joined)
+        shown, counts = self._many(joined, fetched.rows)
         if fetched.y is not None:
             shown["y"] = fetched.y
         values = _tensors(shown)
@@ -197,12 +237,24 @@ class Reader:
 
     def single(self, fetched: Fetched) -> list[Data]:
         """What was fetched as single graphs, the same as ``data`` gives."""
-        shown, counts = self._shown.many(fetched.joined)
+        shown, counts = self._many(fetched.joined, fetched.rows)
         if fetched.y is not None:
             shown["y"] = fetched.y
         values = _tensors(shown)
         values["id"] = fetched.ids
         return split_batch(values, self._shown.layout, counts)
+
+    def _many(self, joined: Joined, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
+        """The arrays of the graphs in these rows."""
+        try:
+            return self._shown.many(joined, self._said(rows))
+        except Untrue as error:
+            self._store.blame(int(rows[error.crystal]), CorruptDataset(error.problem))
+
+    def _said(self, rows: Any) -> Any:
+        """(B,) what the dataset says of these rows that follows from their records; None where it says nothing."""
+        name = self._derived
+        return None if name is None else self._store.column(name)[rows]
 
     def where(self, row: int) -> str:
         """The beginning of a message about a row: dataset, shard, row and id."""

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import StructureError
+from lazygraph.errors import CorruptDataset, StructureError
 from lazygraph.format.joint import Joined, join
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.crystal_records import Untrue, check_fields
 from lazygraph.graphs.recut import check_recut, recut
+from lazygraph.graphs.sizes import min_neighbors
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
 
 __all__ = ["RecutRecords"]
 
@@ -33,22 +36,30 @@ class RecutRecords:
     """
 
     def __init__(self, store: Store, stored: GraphSpec, wanted: GraphSpec) -> None:
-        known = "min_neighbors" in store.manifest.columns
-        check_recut(stored, wanted, store.column("min_neighbors") if known else None, store.graph_id)
+        known = store.column("min_neighbors") if "min_neighbors" in store.manifest.columns else None
+        check_recut(stored, wanted, known, store.graph_id)
         self._store, self._stored, self._wanted = store, stored, wanted
+        # What proves that no edge is missing: the cutoff alone, or that every atom has so many near neighbours.
+        self._proof = known if wanted.reach > stored.reach else None
         self.schema = _schema(store.manifest.schema, wanted)
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
         """As ``Store.decoded``, with the wanted edges.
 
         Raises:
+            CorruptDataset: the record is not what the dataset says.
             StructureError: the crystal cannot become a graph of the wanted recipe.
         """
-        _, fields = self._store.decoded(row)
+        counts, fields = self._store.decoded(row)
         values: dict[str, Any] = dict(fields)
-        crystal = Crystal(values["lattice"], values["frac_coords"], values["numbers"], tuple(values["pbc"].tolist()))
         try:
-            graph = recut(self._wanted, self._stored, CrystalGraph(crystal, values["edge_index"], values["images"]))
+            check_fields(counts, values)
+            cell = values["lattice"], values["frac_coords"], values["numbers"], tuple(values["pbc"].tolist())
+            graph = CrystalGraph(Crystal(*cell), values["edge_index"], values["images"])
+            self._check(row, graph)
+            graph = recut(self._wanted, self._stored, graph)
+        except Untrue as error:
+            self._store.blame(row, CorruptDataset(error.problem))
         except StructureError as error:
             msg = f"{self._store.where(row)}{error}"
             raise StructureError(msg) from error
@@ -57,6 +68,18 @@ class RecutRecords:
         if graph.lattice_images is not None:
             values["lattice_images"] = graph.lattice_images.astype(np.int64)
         return (graph.n_atoms, graph.n_edges), values
+
+    def _check(self, row: int, graph: CrystalGraph) -> None:
+        """Untrue where the edges are not those of the stored recipe as far as the others rely on it."""
+        n_node, n_edge = np.array([graph.n_atoms]), np.array([graph.n_edges])
+        crystal = graph.crystal
+        Crystals(
+            n_node, n_edge, crystal.numbers, crystal.frac_coords, crystal.lattice[None], crystal.pbc,
+            graph.edge_index, graph.images,
+        ).check_pairs()  # fmt: skip
+        if self._proof is not None and (found := min_neighbors(self._stored, graph)) != self._proof[row]:
+            said = f"an atom has {found} neighbours near enough; the column min_neighbors says {self._proof[row]}"
+            raise Untrue(0, said)
 
     def joined(self, rows: NDArray[np.int64]) -> Joined:
         """As ``Store.joined``, with the wanted edges."""

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Facts", "Known", "Settings", "choose", "free_shared_memory"]
+__all__ = ["Facts", "LoaderFacts", "Settings", "choose", "free_shared_memory"]
 
 HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
 MOST_WORKERS = 8
 AHEAD = 4  # batches that are kept ready, in all
 
 
-class Known(Protocol):
+class LoaderFacts(Protocol):
     """What a choice depends on, see :class:`Facts`; what is dear to find out may be found out when it is asked for."""
 
     @property
@@ -87,7 +87,7 @@ class Settings:
 
 
 def choose(
-    facts: Callable[[], Known],
+    facts: Callable[[], LoaderFacts],
     *,
     batch_bytes: int = 0,
     num_workers: int | None = None,
@@ -143,7 +143,7 @@ def choose(
     )
 
 
-def _workers(facts: Known) -> tuple[int, str]:
+def _workers(facts: LoaderFacts) -> tuple[int, str]:
     """How many worker processes, and why."""
     took = f"a batch takes {1e3 * facts.batch_seconds:.1f} ms"
     if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN:

@@ -1,7 +1,12 @@
-"""Memory in which worker processes hand over what they fetched, copied once instead of seven times through a pipe."""
+"""Memory in which worker processes hand over what they fetched, copied once instead of seven times through a pipe.
+
+Tensors travel as arrays do. Torch's own way needs an open file for each of them, for as long as it lives, so that a
+list of a few hundred batches would use up all that a process may have.
+"""
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import pickle
@@ -10,7 +15,11 @@ from itertools import cycle
 from multiprocessing.reduction import DupFd
 from typing import Any, NamedTuple
 
-__all__ = ["Sent", "Slots"]
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["Sent", "Slots", "pack", "unpack"]
 
 SMALL = 4096  # bytes of an array that may as well go through the pipe
 ALIGNMENT = 64
@@ -21,7 +30,17 @@ class Sent(NamedTuple):
 
     pickled: bytes
     arrays: list[tuple[int, int]]
-    """The begin and the end of each."""
+    """The begin and the end of each; none where all goes through the pipe."""
+
+
+def pack(value: Any) -> Sent:
+    """A value that goes through the pipe as a whole."""
+    return Sent(_pickled(value, None), [])
+
+
+def unpack(sent: Sent) -> Any:
+    """The value that was packed; its memory is the caller's own."""
+    return pickle.loads(sent.pickled)  # noqa: S301 - data of this program's own workers, never of a file
 
 
 class Slots:
@@ -57,29 +76,33 @@ class Slots:
         self._memory = memoryview(mmap.mmap(self._file, 0))
         self._turns: dict[int, Iterator[int]] = {}
 
-    def send(self, value: Any, process: int) -> Sent | Any:
-        """What process number ``process`` puts into the pipe; the value itself where it is too large."""
+    def send(self, value: Any, process: int) -> Sent:
+        """What process number ``process`` puts into the pipe."""
         if process not in self._turns:
             self._turns[process] = cycle(range(process * self._each, (process + 1) * self._each))
         buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(value, protocol=5, buffer_callback=lambda buffer: _is_small(buffer, buffers))
+        pickled = _pickled(value, lambda buffer: _is_small(buffer, buffers))
         begin = next(self._turns[process]) * self._size
         end, arrays = begin + self._size, []
         for raw in (buffer.raw() for buffer in buffers):
             if begin + raw.nbytes > end:
-                return value
+                return pack(value)
             self._memory[begin : begin + raw.nbytes] = raw
             arrays.append((begin, begin + raw.nbytes))
             begin += -(-raw.nbytes // ALIGNMENT) * ALIGNMENT
         return Sent(pickled, arrays)
 
-    def receive(self, sent: Sent | Any) -> Any:
-        """What was sent."""
-        if not isinstance(sent, Sent):
-            return sent
+    def receive(self, sent: Sent, *, own: bool = False) -> Any:
+        """What was sent.
+
+        Args:
+            sent: what came out of the pipe.
+            own: copy the arrays, so that they may be changed and hold for ever.
+        """
         memory = self._memory.toreadonly()
-        # Data of this program's own workers, never of a file.
-        return pickle.loads(sent.pickled, buffers=[memory[begin:end] for begin, end in sent.arrays])  # noqa: S301
+        views = (memory[begin:end] for begin, end in sent.arrays)
+        buffers = [bytearray(view) for view in views] if own else list(views)
+        return pickle.loads(sent.pickled, buffers=buffers)  # noqa: S301 - data of this program's own workers
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_each": self._each, "_size": self._size, "_file": DupFd(self._file)}
@@ -91,6 +114,28 @@ class Slots:
     def __del__(self) -> None:
         if isinstance(getattr(self, "_file", None), int):
             os.close(self._file)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a tensor of the CPU as the array that it is."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is torch.Tensor:
+            try:
+                return _tensor, (value.contiguous().numpy(),)
+            except (TypeError, RuntimeError):  # of a device, of a type that numpy does not have, with gradients
+                pass
+        return NotImplemented
+
+
+def _pickled(value: Any, out_of_band: Any) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream, protocol=5, buffer_callback=out_of_band).dump(value)
+    return stream.getvalue()
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array if array.flags.writeable else np.copy(array))
 
 
 def _is_small(buffer: pickle.PickleBuffer, others: list[pickle.PickleBuffer]) -> bool:

@@ -18,7 +18,7 @@ from lazygraph import native
 from lazygraph.errors import LazyGraphError
 from lazygraph.format.manifest import MANIFEST
 from lazygraph.format.store import Store
-from lazygraph.machine import cgroup_limits, usable_cpus
+from lazygraph.machine import cgroup_limits, descriptor_limit, physical_memory, usable_cpus
 from lazygraph.native.borrowed import functions
 from lazygraph.reading.doctor import DatasetFacts, MachineFacts, Place
 
@@ -36,7 +36,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
         root: where ``proc`` and ``sys`` lie.
     """
     base = Path(root)
-    soft, hard = _descriptors()
+    soft, hard = descriptor_limit()
     cpu_limit, memory_limit = cgroup_limits(base)
     versions: dict[str, str | None] = {"python": platform.python_version()}
     is_dataset = path is not None and (Path(path) / MANIFEST).exists()
@@ -49,7 +49,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
         cpus=os.cpu_count(),
         usable_cpus=usable_cpus(base),
         cpu_limit=cpu_limit,
-        memory=_memory(),
+        memory=physical_memory(),
         memory_limit=memory_limit,
         descriptors=soft,
         descriptors_hard=hard,
@@ -116,22 +116,6 @@ def _why_no_loops() -> str | None:
     if not native.LIBRARY.is_file():
         return f"there is no {native.LIBRARY.name}: no compiler was found when lazygraph was installed"
     return f"{native.LIBRARY} is of another version or for another machine"
-
-
-def _descriptors() -> tuple[int | None, int | None]:
-    try:
-        import resource
-    except ImportError:
-        return None, None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (2**31 if soft < 0 else soft), (2**31 if hard < 0 else hard)
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def _version(name: str) -> str | None:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazygraph.errors import CorruptDataset
+from lazygraph.errors import CorruptDataset, RecipeError, StorageError
 from lazygraph.format.columns import strays
-from lazygraph.format.manifest import content_id, graph_digest, row_starts
+from lazygraph.format.descriptors import opening
+from lazygraph.format.manifest import Manifest, content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
 from lazygraph.format.store import Store
+from lazygraph.graphs.crystal_records import broken_promises, check_crystals
+from lazygraph.graphs.sizes import derived_names
+from lazygraph.graphs.spec import GraphSpec
 
 __all__ = ["Verification", "verify"]
 
@@ -40,9 +44,11 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest itself cannot be read.
+        StorageError: the process can open no more files, which says nothing of the dataset.
     """
     store = Store(path)
     manifest = store.manifest
+    spec = _recipe(manifest)
     problems = list(_files(store))
     damaged = bool(problems)
     for number in range(len(manifest.shards)):
@@ -55,11 +61,11 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
         try:
             raw = store.raw(row)
             digests.append(graph_digest(store.column("id")[row], raw))
-            problems += [store.where(row) + problem for problem in _record(store, row, raw)]
+            problems += [store.where(row) + problem for problem in _record(store, row, raw, spec)]
         except (CorruptDataset, OSError) as error:
             # What cannot be read for any row, such as the dictionary, is said once.
-            if not problems or problems[-1] != str(error):
-                problems.append(str(error))
+            if not problems or problems[-1] != _said(error):
+                problems.append(_said(error))
         if progress is not None and (row + 1) % step == 0:
             progress(step)
     if not problems and (found := content_id(manifest.recipe, manifest.schema, digests)) != manifest.content_id:
@@ -75,7 +81,14 @@ def _files(store: Store) -> Iterator[str]:
         try:
             file.check(store.path)
         except (CorruptDataset, OSError) as error:
-            yield str(error)
+            yield _said(error)
+
+
+def _said(error: CorruptDataset | OSError) -> str:
+    """What is wrong with the dataset; a process that can open no more files is wrong itself, and told at once."""
+    if isinstance(error, StorageError):
+        raise error
+    return str(error)
 
 
 def _tree(store: Store, number: int) -> Iterator[str]:
@@ -85,14 +98,15 @@ def _tree(store: Store, number: int) -> Iterator[str]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             return
-        with path.open("rb") as file:
+        with opening(path, lambda: path.open("rb")) as file:
             found = locate(file.fileno(), os.fstat(file.fileno()).st_size, shard.records)
     except (CorruptDataset, OSError) as error:
-        yield f"{path}: {error}"
+        yield f"{path}: {_said(error)}"
         return
     try:
         column = store.column("record")
-    except (CorruptDataset, OSError):
+    except (CorruptDataset, OSError) as error:
+        _said(error)  # by those who ask for it themselves
         return
     start = int(row_starts(store.manifest.shards)[number])
     rows = column[start : start + shard.rows]
@@ -116,8 +130,8 @@ def _rows(store: Store, problems: list[str]) -> range:
         for name in ("record", "id", *(f"n_{axis}" for axis in store.manifest.schema.axes)):
             store.column(name)
     except (CorruptDataset, OSError) as error:
-        if str(error) not in problems:
-            problems.append(str(error))
+        if _said(error) not in problems:
+            problems.append(_said(error))
         return range(0)
     return range(len(store))
 
@@ -130,7 +144,7 @@ def _columns(store: Store) -> list[str]:
             if problem := strays(column, store.column(name)):
                 problems.append(f"{store.path}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
-            problems.append(str(error))
+            problems.append(_said(error))
     return problems
 
 
@@ -147,16 +161,32 @@ def _index(store: Store) -> Iterator[str]:
             yield f"{store.path}: ids are not unique, or id_order does not sort them"
 
 
-def _record(store: Store, row: int, raw: bytes) -> Iterator[str]:
-    """What a record promises beyond its checksum: form, counts as in the columns, indices within what they count."""
-    schema = store.manifest.schema
+def _recipe(manifest: Manifest) -> GraphSpec | None:
+    """The recipe of crystals; None where there is none that this version knows."""
     try:
-        record = unpack(schema, raw)
-        strays = record.strays()
+        spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        if spec is not None:
+            check_crystals(manifest.schema)
+    except (RecipeError, CorruptDataset):  # who opens the dataset is told
+        return None
+    return spec
+
+
+def _record(store: Store, row: int, raw: bytes, spec: GraphSpec | None) -> list[str]:
+    """What a record promises beyond its checksum: form, counts as in the columns, indices within what they count."""
+    try:
+        record = unpack(store.manifest.schema, raw)
+        said = {axis: int(store.column(f"n_{axis}")[row]) for axis in record.schema.axes}
+        problems = [
+            f"{count} rows along {axis!r}; the column n_{axis} says {said[axis]}"
+            for axis, count in zip(record.schema.axes, record.counts, strict=True)
+            if count != said[axis]
+        ]
+        problems += record.strays()
+        if not problems and spec is not None:
+            names = (name for name in derived_names(spec) if name in store.manifest.columns)
+            derived = {name: int(store.column(name)[row]) for name in names}
+            problems += broken_promises(spec, record.counts, record.arrays(), derived)
+        return problems
     except CorruptDataset as error:
-        yield str(error)
-        return
-    for axis, count in zip(schema.axes, record.counts, strict=True):
-        if count != int(store.column(f"n_{axis}")[row]):
-            yield f"{count} rows along {axis!r}; the column n_{axis} says {store.column(f'n_{axis}')[row]}"
-    yield from strays
+        return [str(error)]

@@ -169,7 +169,7 @@ def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) ->
     """
     data = whole(Intake(path))
     head, text = data[:HEAD], data.decode("utf-8", "replace")
-    if cif.sniff(head):
+    if cif.sniff(head) or _without_gz(path).suffix.lower() == ".cif":
         return cif.parse_cif(text, options.cif_formula, remarks)
     if poscar.sniff(head):
         return poscar.parse_poscar(text)

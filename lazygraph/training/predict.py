@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import tempfile
 import warnings
@@ -20,7 +19,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, RecipeMismatch, UnsupportedFormat
+from lazygraph.errors import InputError, LazyGraphError, RecipeMismatch, UnsupportedFormat
 from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.dataset import LazyGraphDataset
@@ -41,6 +40,7 @@ __all__ = ["Predictions", "Trained", "joined", "predict", "predictions"]
 
 BATCH = 128
 VERSION = 1
+DEEPEST = 50  # lists in lists, of what a checkpoint says beside the weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,12 @@ class Trained:
             UnsupportedFormat: it was written by a newer release.
         """
         file = _checkpoint(Path(path))
+        file.open("rb").close()  # which says what the file system has against it; torch has errors of that class too
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             msg = f"{file} cannot be read as a checkpoint of nothing but numbers and texts: {error}"
             raise InputError(msg) from error
         stored = checkpoint.get("lazygraph") if type(checkpoint) is dict else None
@@ -100,18 +103,21 @@ class Trained:
             raise UnsupportedFormat(msg)
         try:
             return cls._of(stored, checkpoint["state_dict"], model)
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except LazyGraphError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             msg = f"{file} is not as lazygraph writes checkpoints: {type(error).__name__}: {error}"
             raise InputError(msg) from error
 
     @classmethod
     def _of(cls, stored: dict[str, Any], weights: dict[str, Any], model: str | None) -> Trained:
         targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
+        targets.components(options.target)
         _check_trust(stored["model"], model)
         network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
         module = GraphModule(network, targets, options)
         if type(weights) not in (dict, OrderedDict) or any(type(each) is not torch.Tensor for each in weights.values()):
-            raise TypeError("the weights are no tensors by name")
+            raise TypeError("the weights are not tensors by name")
         module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
         return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
@@ -205,24 +211,19 @@ def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets)
         UserWarning: a label of this name has another unit or shape, and so is not what is predicted.
     """
     out = np.full((len(dataset), len(targets.names)), np.nan)
-    first = 0
-    for name in names:
-        last = first + 1
-        if targets.names[first] != name:  # its components
-            while last < len(targets.names) and targets.names[last] == f"{name}[{last - first}]":
-                last += 1
+    for name, places in targets.components(names).items():
         column = dataset.manifest.labels().get(name)
-        if column is not None:
-            unit, width = targets.units[first], int(np.prod(column.shape[1:]))
-            if width != last - first or (None not in (unit, column.unit) and unit != column.unit):
-                msg = (
-                    f"the label {name!r} of {dataset.path} is left out beside the predictions: it has {width} numbers "
-                    f"a graph and the unit {column.unit}, and the model was trained with {last - first} and {unit}"
-                )
-                warnings.warn(printable(msg), stacklevel=2)
-            else:
-                out[:, first:last] = dataset.columns[name].reshape(len(dataset), -1)
-        first = last
+        if column is None:
+            continue
+        unit, width = targets.units[places[0]], int(np.prod(column.shape[1:]))
+        if width == len(places) and (None in (unit, column.unit) or unit == column.unit):
+            out[:, places] = dataset.columns[name].reshape(len(dataset), -1)
+            continue
+        msg = (
+            f"the label {name!r} of {dataset.path} is left out beside the predictions: it has {width} numbers a graph "
+            f"and the unit {column.unit}, and the model was trained with {len(places)} and {unit}"
+        )
+        warnings.warn(printable(msg), stacklevel=2)
     return out
 
 
@@ -298,12 +299,14 @@ def _check_trust(named: str, model: str | None) -> None:
         raise InputError(msg)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a value is made of numbers and texts alone. No method of it is called that a file may have chosen."""
+    if depth > DEEPEST:  # a list may hold itself
+        return False
     if type(value) in (list, tuple):
-        return all(map(_is_plain, value))
+        return all(_is_plain(each, depth + 1) for each in value)
     if type(value) is dict:
-        return all(type(key) is str and _is_plain(each) for key, each in value.items())
+        return all(type(key) is str and _is_plain(each, depth + 1) for key, each in value.items())
     return value is None or type(value) in (bool, int, float, str)
 
 
@@ -313,6 +316,15 @@ def _checkpoint(path: Path) -> Path:
         return path
     folder = Folder(path)
     if folder.results.exists():
-        return path / str(json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"])
+        try:
+            named = Path(json.loads(folder.results.read_text(encoding="utf-8"))["checkpoint"])
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            msg = f"{folder.results} is not as lazygraph writes it: {type(error).__name__}: {error}"
+            raise InputError(msg) from error
+        # The folder may be a stranger's, who could name a device, or a file of the user's.
+        if named.is_absolute() or ".." in named.parts or not (path / named).is_file():
+            msg = f"{folder.results} names the checkpoint {os.fspath(named)!r}; there is no such file in {path}"
+            raise InputError(msg)
+        return path / named
     msg = f"found no finished run in {path}; required: the folder of one, or one of its checkpoints"
     raise InputError(msg)

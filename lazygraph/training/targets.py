@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -87,6 +88,40 @@ class Targets:
         """The same as arithmetic on tensors."""
         return Scale(self)
 
+    def components(self, labels: Sequence[str]) -> dict[str, list[int]]:
+        """Label -> the places of its components among the targets.
+
+        Args:
+            labels: those that the targets are of, in order.
+
+        Raises:
+            ValueError: the targets are not of these labels.
+        """
+        widths = self._widths(tuple(labels), 0)
+        if widths is None:
+            msg = f"the targets {self.names} are not of the labels {tuple(labels)}"
+            raise ValueError(msg)
+        ends = np.cumsum(widths, dtype=int).tolist()
+        each = zip(labels, widths, ends, strict=True)
+        return {label: list(range(end - width, end)) for label, width, end in each}
+
+    def _widths(self, labels: tuple[str, ...], at: int) -> list[int] | None:
+        """The number of components of each label, where the targets from ``at`` on are all theirs."""
+        if not labels:
+            return [] if at == len(self.names) else None
+        width = 0
+        while self.names[at + width : at + width + 1] == (f"{labels[0]}[{width}]",):
+            width += 1
+        # The longest first; a label may be called as the component of another.
+        widths = list(range(width, 0, -1))
+        if self.names[at : at + 1] == (labels[0],):
+            widths.append(1)
+        for each in widths:
+            rest = self._widths(labels[1:], at + each)
+            if rest is not None:
+                return [each, *rest]
+        return None
+
     def named(self, values: Sequence[float]) -> dict[str, float]:
         """One number for each target, under its name."""
         return dict(zip(self.names, values, strict=True))
@@ -97,8 +132,21 @@ class Targets:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Targets:
-        """What ``to_json`` gave."""
-        return cls(**{name: tuple(value) for name, value in data.items()})
+        """What ``to_json`` gave.
+
+        Raises:
+            TypeError, ValueError: it is something else.
+        """
+        targets = cls(**{name: tuple(value) for name, value in data.items()})
+        numbers = (*targets.mean, *targets.std, *targets.classes)
+        if not all(isinstance(value, float) and math.isfinite(value) for value in numbers):
+            raise TypeError("mean, std and classes hold something else than finite numbers")
+        if not all(isinstance(name, str) for name in targets.names + tuple(filter(None, targets.units))):
+            raise TypeError("names and units hold something else than texts")
+        many = 1 if targets.classes else len(targets.names)
+        if not len(targets.names) == len(targets.units) == len(targets.mean) == len(targets.std) == many:
+            raise ValueError("names, units, mean and std differ in their number")
+        return targets
 
 
 def with_unit(name: str, unit: str | None) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
@@ -23,7 +24,7 @@ from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Cut, Entry, ImpliedUnits, Scan, Source, readable
+from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
 from lazygraph.writing.fields import crystal_schema, crystal_values
@@ -321,7 +322,7 @@ def scan_sources(
     # The size of a shard follows from the number of inputs, which the scan finds: mark finely, then take every n-th.
     fine = options.shard_size or MIN_SHARD
     with time_limit(options.max_seconds):
-        scans = [source.scan(fine, layout.spool(number)) for number, source in enumerate(sources)]
+        scans = [_scan(source, fine, layout.spool(number)) for number, source in enumerate(sources)]
     entries = sum(scan.entries for scan in scans)
     if entries == 0:
         names = ", ".join(source.name for source in sources)
@@ -361,12 +362,28 @@ def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Ent
     except UnreadableInput as error:
         msg = f"{source.name}: {error}"
         raise UnreadableInput(msg) from error
+    except MemoryError as error:
+        raise _no_memory(source, f"input number {task.start + found}") from error
     if found != task.count:
         msg = (
             f"{source.name}: found {found} inputs from number {task.start} on; required: {task.count}, as when it was "
             "planned: the input has changed since"
         )
         raise UnreadableInput(msg)
+
+
+def _scan(source: Source, every: int, spool: Path) -> Scan:
+    try:
+        return source.scan(every, spool)
+    except MemoryError as error:
+        raise _no_memory(source, "it") from error
+
+
+def _no_memory(source: Source, what: str) -> UnreadableInput:
+    return UnreadableInput(
+        f"{source.name}: there was not enough memory to find where {what} ends; required: room for the text of one "
+        f"input, of which up to {MAX_TEXT:,} bytes are held"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, OutputExists
+from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import Column, strays, text_array, unsigned, write_column
 from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
@@ -20,6 +20,7 @@ from lazygraph.format.record import Record
 from lazygraph.format.remains import Lost, Remains, Whole
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import crystal_schema
@@ -134,9 +135,11 @@ def _keep(remains: Remains, layout: Layout, progress: Callable[[int], None]) -> 
     """Copy what is whole to new shards, one for each old one, and list what is not."""
     lost: list[Lost] = []
     parts: list[_Kept] = []
+    spec = _recipe(remains.manifest)
     for shard in remains.shards():
         whole: list[Whole] = []
-        for found in shard:
+        for each in shard:
+            found = _sound(remains, each, spec) if isinstance(each, Whole) and spec is not None else each
             if isinstance(found, Whole):
                 whole.append(found)
             else:
@@ -150,6 +153,14 @@ def _keep(remains: Remains, layout: Layout, progress: Callable[[int], None]) -> 
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     again = {name: np.concatenate([part.again[name] for part in parts]) for name in parts[0].again}
     return _Kept(tuple(shard for part in parts for shard in part.shards), **joined, again=again), lost
+
+
+def _sound(remains: Remains, found: Whole, spec: GraphSpec) -> Whole | Lost:
+    """A record of a crystal, if it keeps what ``lazygraph verify`` asks of it."""
+    columns = {name: remains.column(name) for name in derived_names(spec)}
+    said = {name: int(column[found.row]) for name, column in columns.items() if column is not None}
+    problem = next(broken_promises(spec, found.record.counts, found.record.arrays(), said), None)
+    return found if problem is None else Lost(found.row, problem)
 
 
 _ARRAYS = ("record", "row", "position", "counts", "digest", "digest_named")
@@ -187,14 +198,21 @@ def _named_after(position: int) -> str:
     return f"input-{position:07d}"
 
 
-def _derived(manifest: Manifest) -> tuple[str, ...]:
-    """The columns that can be made from the records of crystals alone."""
+def _recipe(manifest: Manifest) -> GraphSpec | None:
+    """The recipe of crystals; None where records are of something else."""
     if manifest.recipe is None:
-        return ()
+        return None
     spec = GraphSpec.from_json(manifest.recipe)
     if not set(crystal_schema(spec, ()).names) <= set(manifest.schema.names):
-        return ()
-    return ("formula", *derived_names(spec))
+        return None
+    check_crystals(manifest.schema)
+    return spec
+
+
+def _derived(manifest: Manifest) -> tuple[str, ...]:
+    """The columns that can be made from the records of crystals alone."""
+    spec = _recipe(manifest)
+    return () if spec is None else ("formula", *derived_names(spec))
 
 
 def _made(spec: GraphSpec, record: Record) -> dict[str, Any]:
@@ -261,6 +279,8 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
     """The quarantined inputs, and a sentence where their list is damaged."""
     try:
         return read_quarantine(source, manifest), ()
+    except StorageError:
+        raise
     except (CorruptDataset, OSError):
         return [], ("the list of quarantined inputs was damaged: those that are not in the dataset are listed anew",)
 

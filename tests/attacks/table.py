@@ -32,7 +32,7 @@ class Attack(NamedTuple):
     dataset: tuple[str, str] | None
     verify: str | None
     base: str
-    """``crystals``, or ``ready``: graphs that came ready-made."""
+    """``crystals``; ``angles``: crystals whose view makes angles; or ``ready``: graphs that came ready-made."""
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -148,7 +148,7 @@ def a_count_of_2_31(d):
     d.count(1, "edge", 2**31)
 
 
-@attack("'numbers' has")
+@attack("values; required: at most 134217728")
 def a_count_that_promises_gigabytes(d):
     d.count(1, "node", 2**31 - 1)
 
@@ -192,7 +192,7 @@ def an_edge_that_leaves_a_ready_made_graph(d):
     d.buffer(1, "edge_index", lambda buffer: b"\xfe" + buffer[1:])
 
 
-@attack(None, reads=True)
+@attack("an atom has the atomic number 0; required: 1 to 118")
 def atoms_of_no_element(d):
     d.buffer(1, "numbers", lambda buffer: b"\0" + b"\xff" * (len(buffer) - 1))
 
@@ -304,17 +304,54 @@ def a_record_with_another_checksum(d):
     d.record = record(xxh3=0)
 
 
-@attack(None, reads=True, verify="the column n_node says 18446744073709551615")
+@attack("the column n_node says 18446744073709551615")
 def counts_that_promise_terabytes(d):
     d.columns["n_node"] = np.full(len(d.raws), 2**64 - 1, "<u8")
 
 
-@attack(None, reads=True, verify="the column n_edge says 1")
+@attack("the column n_edge says 1")
 def counts_of_other_graphs(d):
     d.columns["n_edge"] = np.full(len(d.raws), 2, "<u2")
     d.columns["n_edge"][1] = 1
     for row in range(len(d.raws)):
         d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[2] if row != 1 else 1
+
+
+@attack("the record has 15996000 angles; the column n_triplets says 0", verify="n_triplets is 15996000", base="angles")
+def angles_that_take_gigabytes(d):
+    """4,000 edges from an atom to itself, in a few bytes."""
+    dense(d, 1, 4000)
+    d.columns["n_triplets"][1] = 0
+
+
+@attack("the column n_triplets says 1", verify="the column says 1", base="angles")
+def angles_that_a_column_denies(d):
+    d.columns["n_triplets"][1] = 1
+
+
+@attack("the column n_triplets says", verify="the column says", base="angles")
+def angles_of_another_graph(d):
+    """Their sum is right."""
+    d.columns["n_triplets"] = d.columns["n_triplets"][::-1].copy()
+
+
+@attack("the column n_triplets says 184", verify="the column says 184", base="angles")
+def angles_whose_sum_overflows(d):
+    true = d.columns["n_triplets"].astype("<u8")
+    d.columns["n_triplets"] = true.copy()
+    d.columns["n_triplets"][0] = 2**64 - 1
+    d.columns["n_triplets"][1] = true[0] + true[1] + 1
+
+
+def dense(d, row, edges):
+    """All edges of a crystal from its first atom to itself, of no length."""
+    names = [each["name"] for each in d.body["schema"]["fields"]]
+    d.count(row, "edge", edges)
+    d.buffer(row, "edge_index", bytes(2 * edges))
+    d.buffer(row, "images", bytes(3 * edges))
+    d.part(row, 3, lambda codes: bytes(4 if n in ("edge_index", "images") else c for n, c in zip(names, codes)))
+    d.columns["n_edge"] = d.columns["n_edge"].astype("<u4")
+    d.columns["n_edge"][row] = edges
 
 
 # ---- ids, splits, labels ----

@@ -44,9 +44,12 @@ def bases(tmp_path_factory):
             ring = np.stack([np.arange(n), (np.arange(n) + 1) % n])
             x = np.full((n, 1), n, dtype=np.float32)
             writer.add({"x": x, "edge_index": ring, "name": f"ring {n}"}, labels={"size": n})
-    for path in (crystals, ready):
-        all_of(path, commands=True)  # so that what is loaded for it is there before children are forked
-    return {"crystals": Hostile(crystals), "ready": Hostile(ready)}
+    angles = folder / "angles.lg"
+    lg.write("prototypes:12?seed=1", angles, graph="alignn", workers=1, progress=False)
+    bases = {"crystals": crystals, "ready": ready, "angles": angles}
+    for name, path in bases.items():
+        all_of(path, name, commands=True)  # so that what is loaded for it is there before children are forked
+    return {name: Hostile(path) for name, path in bases.items()}
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,9 @@ def untouched(data):
     """Nothing that a dataset holds stands in the place of what PyG has."""
     assert callable(data.to)
     assert callable(data.keys)
-    assert data.x.dim() == 2
-    assert data.num_nodes == len(data.x)
+    atoms = data.x if "x" in data else data.atom_features
+    assert atoms.dim() == 2
+    assert data.num_nodes == len(atoms)
     repr(data.to("cpu"))
 
 
@@ -139,9 +143,10 @@ def run(command, path):
     return code, out.getvalue(), err.getvalue()
 
 
-def all_of(path, *, commands):
+def all_of(path, base, *, commands):
     """What every way to read says."""
-    ways = {"dataset": everything, "store": stored, "problems": problems, "salvage": saved}
+    view = "alignn" if base == "angles" else "pyg"
+    ways = {"dataset": lambda path: everything(path, view), "store": stored, "problems": problems, "salvage": saved}
     said = {name: outcome(call, path) for name, call in ways.items()}
     return said | {name: run(command, path) for name, command in COMMANDS.items() if commands}
 
@@ -152,7 +157,7 @@ def in_turn(paths, log, *, commands):
         for name, path in paths:
             os.chdir(path.parent)
             sys.path[0] = os.fspath(path.parent)
-            said = all_of(path, commands=commands)
+            said = all_of(path, ATTACKS[name].base if name in ATTACKS else name, commands=commands)
             ran = Path("ran").exists() or "evil" in sys.modules
             file.write(json.dumps([name, said | {"ran": ran}]) + "\n")
             file.flush()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
 import sys
 import sysconfig
 import tomllib
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, LazyGraphError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -101,6 +105,20 @@ def test_torch_is_new_enough():
     assert "2.10.0" in floor
 
 
+@pytest.mark.parametrize(
+    "said",
+    ['{"checkpoint": "/dev/zero"}', '{"checkpoint": "../x.ckpt"}', '{"checkpoint": 3}', "{}", "[", "[" * 10**5, '"'],
+)
+def test_results_name_a_checkpoint_of_their_own_folder(tmp_path, said):
+    from lazygraph.training.predict import Trained
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(said)
+    model(tmp_path / "x.ckpt", "cgcnn", {})
+    with pytest.raises(InputError, match="is not as lazygraph writes it|no such file in"):
+        Trained.load(tmp_path / "run")
+
+
 # ---- the current folder ----
 
 # Modules that lazygraph, Python's worker processes or packages in use import, some of them only if they are there.
@@ -155,3 +173,80 @@ def test_what_the_user_names_is_found_behind_all_that_is_installed(tmp_path, mon
     import_from_here()
     import_from_here()
     assert sys.path == [*before, str(tmp_path)]
+
+
+# ---- any bytes, any values ----
+
+small = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=5)
+values = st.recursive(
+    small, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+
+
+class Whole(bytes):
+    """So that hypothesis does not print it."""
+
+    def __repr__(self):
+        return "the checkpoint"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A checkpoint of lazygraph's: its contents."""
+    import lazygraph as lg
+
+    folder = tmp_path_factory.mktemp("whole")
+    lg.write("prototypes:24?seed=1", folder / "d.lg", graph="cgcnn", workers=1, progress=False)
+    settings = {"atom_fea_len": 4, "h_fea_len": 4, "n_conv": 1}
+    options = lg.TrainOptions(target="density", model="cgcnn", model_options=settings, n_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Whole(lg.train(folder / "d.lg", options, folder / "run", progress=False).checkpoint.read_bytes())
+
+
+def loaded(path):
+    """Whether a checkpoint was taken; any error but lazygraph's own fails."""
+    from lazygraph.training.predict import Trained
+
+    try:
+        Trained.load(path)
+    except LazyGraphError:
+        return False
+    return True
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_damaged_checkpoint_is_refused_or_whole(whole, tmp_path_factory, data):
+    raw = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    del raw[data.draw(st.just(len(raw)) | st.integers(0, len(raw))) :]
+    path = tmp_path_factory.mktemp("damaged") / "best.ckpt"
+    path.write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded(path)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_checkpoint_may_say_anything(whole, tmp_path_factory, data):
+    """Each part of what it holds beside the weights, and parts of parts, replaced."""
+    checkpoint = torch.load(io.BytesIO(whole), weights_only=True)
+    place, key = checkpoint, "lazygraph"
+    while type(place[key]) is dict and place[key] and data.draw(st.booleans()):
+        place, key = place[key], data.draw(st.sampled_from(sorted(place[key])))
+    place[key] = data.draw(values)
+    path = tmp_path_factory.mktemp("said") / "best.ckpt"
+    torch.save(checkpoint, path)
+    loaded(path)
+
+
+def test_a_list_that_holds_itself(whole, tmp_path):
+    checkpoint = torch.load(io.BytesIO(whole), weights_only=True)
+    endless = []
+    endless.append(endless)
+    checkpoint["lazygraph"]["model_options"]["n_h"] = endless
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    assert not loaded(tmp_path / "best.ckpt")

@@ -17,12 +17,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lazygraph import native
+from lazygraph.basis import to_fractional
 from lazygraph.errors import CorruptDataset
 from lazygraph.format import fused
 from lazygraph.format.encoding import LAYOUTS
 from lazygraph.format.fused import Located, Loops, ShardNotOpen
 from lazygraph.format.joint import join
-from lazygraph.format.record import Compressor, Decompressor, pack, train_dictionary, unpack
+from lazygraph.format.record import Compressor, Decompressor, check_counts, pack, train_dictionary, unpack
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, record_dtype
 from lazygraph.format.store import Store
@@ -33,9 +34,9 @@ compiled = pytest.mark.skipif(not THERE, reason="there are no compiled loops her
 
 
 class Shards:
-    """Frames in files, as a dataset has them."""
+    """Frames in files, as a dataset has them, with the axis counts of each as its columns say."""
 
-    def __init__(self, schema, shards, *, dictionary=None, hashes=None, counts=2**40):
+    def __init__(self, schema, shards, counts, *, dictionary=None, hashes=None):
         entries, sizes, self.files = [], [], []
         for frames in shards:
             starts = list(accumulate(map(len, frames), initial=0))
@@ -48,7 +49,7 @@ class Shards:
         if hashes is not None:
             record["xxh3"] = hashes
         ends = np.cumsum([len(frames) for frames in shards])
-        columns = [np.full(len(record), counts, np.uint64) for _ in schema.axes]
+        columns = list(np.array(counts, np.uint64).reshape(len(record), len(schema.axes)).T.copy())
         self.located = Located(record, columns, ends, np.array(sizes))
         self.loops = Loops.where_possible(schema, self.located, dictionary)
         self.numbers = np.array([file.fileno() for file in self.files], np.int32)
@@ -64,16 +65,30 @@ class Shards:
             file.close()
 
 
-def decoded(schema, raws):
+def counts_of(schema, raws):
+    """The axis counts of records; any, where bytes are none."""
+    out = []
+    for raw in raws:
+        try:
+            out.append(unpack(schema, raw).counts)
+        except CorruptDataset:
+            out.append([1000] * len(schema.axes))
+    return out
+
+
+def decoded(schema, raws, counts=None):
     found = [unpack(schema, raw) for raw in raws]
+    for record, said in zip(found, counts or (), strict=counts is not None):
+        check_counts(record, said)
     return [(record.counts, record.arrays()) for record in found]
 
 
-def together(schema, raws):
+def together(schema, raws, counts=None):
     """The records read from a file in which they lie in another order."""
     compress = Compressor(3, None)
     order = np.random.default_rng(len(raws)).permutation(len(raws))
-    with Shards(schema, [[compress(raws[k]) for k in order]]) as shards:
+    said = counts or counts_of(schema, raws)
+    with Shards(schema, [[compress(raws[k]) for k in order]], [said[k] for k in order]) as shards:
         return shards.joined(np.argsort(order)) if shards.loops else None
 
 
@@ -217,14 +232,14 @@ def test_damaged_records_are_left_to_the_plain_way_or_read_alike(data):
                 del victim[data.draw(st.integers(1, len(victim) - 1)) :]
             case "grow":
                 victim += data.draw(st.binary(min_size=1, max_size=9))
-    raws = [bytes(raw) for raw in raws]
+    raws, counts = [bytes(raw) for raw in raws], counts_of(GRAPH, raw_graphs())
     with np.errstate(all="ignore"):
         try:
-            plain = join(GRAPH, decoded(GRAPH, raws))
+            plain = join(GRAPH, decoded(GRAPH, raws, counts))
         except CorruptDataset:
-            assert together(GRAPH, raws) is None
+            assert together(GRAPH, raws, counts) is None
             return
-        mine = together(GRAPH, raws)
+        mine = together(GRAPH, raws, counts)
     if mine is not None:
         same_joined(GRAPH, mine, plain)
 
@@ -246,7 +261,8 @@ def test_rows_of_several_shards_in_any_order_and_more_than_once(width, monkeypat
     compress = Compressor(3, dictionary)
     frames = [compress(raw) for raw in raws]
     rows = [89, 0, 31, 30, 29, 0, 60, 59, 89]
-    with Shards(GRAPH, [frames[:30], frames[30:60], frames[60:]], dictionary=dictionary) as shards:
+    counts = counts_of(GRAPH, raws)
+    with Shards(GRAPH, [frames[:30], frames[30:60], frames[60:]], counts, dictionary=dictionary) as shards:
         expected = join(GRAPH, decoded(GRAPH, [raws[row] for row in rows]))
         same_joined(GRAPH, shards.joined(rows), expected)
         same_joined(GRAPH, shards.joined(rows[:1]), join(GRAPH, decoded(GRAPH, [raws[89]])))
@@ -285,12 +301,14 @@ def test_damaged_frames_are_left_to_the_plain_way_or_read_alike(data):
         case "more":
             victim += compress(b"more")
     frames = [bytes(frame) for frame in frames]
-    bound = data.draw(st.sampled_from([2, 30, 2**40]))  # on each axis, as the columns say
+    counts = counts_of(GRAPH, raw_graphs())
+    if data.draw(st.booleans()):
+        counts[data.draw(st.integers(0, 4))] = (data.draw(st.sampled_from([0, 2, 30, 2**40])), 6)
     decompress = Decompressor(None)
-    with np.errstate(all="ignore"), Shards(GRAPH, [frames], counts=bound) as shards:
+    with np.errstate(all="ignore"), Shards(GRAPH, [frames], counts) as shards:
         try:
-            raws = [decompress(frame, GRAPH.bound([bound, bound])) for frame in frames]
-            plain = join(GRAPH, decoded(GRAPH, raws))
+            raws = [decompress(frame, GRAPH.bound(said)) for frame, said in zip(frames, counts, strict=True)]
+            plain = join(GRAPH, decoded(GRAPH, raws, counts))
         except CorruptDataset:
             assert shards.joined(range(5)) is None
             return
@@ -312,7 +330,7 @@ def test_no_rows_of_many_components_take_no_time():
 def test_places_that_are_wrong_are_refused():
     compress = Compressor(3, None)
     frames = [compress(raw) for raw in raw_graphs()]
-    with Shards(GRAPH, [frames]) as shards:
+    with Shards(GRAPH, [frames], counts_of(GRAPH, raw_graphs())) as shards:
         assert shards.joined([0, 1]) is not None
         record = shards.located.record
         good = record.copy()
@@ -336,16 +354,49 @@ def test_frames_without_a_size_or_of_more_than_they_promise_are_refused():
     assert len(bomb) < 2**15
     good = Compressor(3, None)(raws[1])
     for bad in (unsized, bomb, b"", good[:4]):
-        with Shards(GRAPH, [[good, bad]], counts=10) as shards:
+        with Shards(GRAPH, [[good, bad]], counts_of(GRAPH, [raws[1], raws[0]])) as shards:
             assert shards.joined([0, 1]) is None
             assert shards.joined([0, 0]) is not None
+
+
+@compiled
+def test_counts_that_are_not_those_of_the_columns_are_refused():
+    """Else a record could take as much memory as it likes, whatever its dataset says."""
+    raws = raw_graphs()
+    counts, frames = counts_of(GRAPH, raws), [Compressor(3, None)(raw) for raw in raws]
+    for axis in (0, 1):
+        wrong = [list(said) for said in counts]
+        wrong[1][axis] += 2
+        with Shards(GRAPH, [frames], wrong) as shards:
+            assert shards.joined([0, 1]) is None
+            assert shards.joined([0, 2]) is not None
+
+
+@compiled
+def test_long_arrays_are_decoded_in_pieces():
+    """Of every kind of value: none of them takes memory beside the result."""
+    n = 9001  # more than two pieces, and no whole number of them
+    values = {**graph(2, 1), "numbers": np.arange(n).astype(np.uint8)}
+    rng = np.random.default_rng(0)
+    ends, shifts = rng.integers(0, n, (2, n)), rng.integers(-300, 300, (n, 3))
+    values["frac_coords"] = rng.uniform(-1, 2, (n, 3))
+    values["edge_index"] = np.stack([ends, ends[::-1]], axis=2).reshape(2, 2 * n)
+    values["images"] = np.stack([shifts, -shifts], axis=1).reshape(2 * n, 3)
+    for lattice, decimals in ((np.eye(3), None), (np.diag([2.0, 3.0, 5.5]), 5), (values["lattice"], 4)):
+        values["lattice"] = lattice
+        if decimals is not None:
+            cart = np.round(rng.uniform(-3, 30, (n, 3)), decimals)
+            values["frac_coords"] = to_fractional(cart, lattice)
+        raws = [pack(GRAPH, k, values)[0] for k in range(2)]
+        mine = together(GRAPH, [raws[0], raw_graphs()[2], raws[1]])
+        same_joined(GRAPH, mine, join(GRAPH, decoded(GRAPH, [raws[0], raw_graphs()[2], raws[1]])))
 
 
 @compiled
 def test_a_dictionary_that_is_none_is_left_to_the_plain_way():
     magic = (0xEC30A437).to_bytes(4, "little")
     frames = [Compressor(3, None)(raw) for raw in raw_graphs()]
-    with Shards(GRAPH, [frames], dictionary=magic + bytes(40)) as shards:
+    with Shards(GRAPH, [frames], counts_of(GRAPH, raw_graphs()), dictionary=magic + bytes(40)) as shards:
         assert shards.joined([0, 1]) is None
         with pytest.raises(CorruptDataset, match="the dictionary is none"):
             Decompressor(magic + bytes(40))(frames[0], 10**6)
@@ -353,7 +404,7 @@ def test_a_dictionary_that_is_none_is_left_to_the_plain_way():
 
 @compiled
 def test_columns_of_other_types_are_left_to_the_plain_way():
-    with Shards(GRAPH, [[b"frame"]]) as shards:
+    with Shards(GRAPH, [[b"frame"]], [(1, 1)]) as shards:
         located = shards.located
     swapped = np.zeros(1, np.dtype([("length", "<u4"), ("offset", "<u4"), ("xxh3", "<u8")]))
     assert located.known

@@ -174,11 +174,30 @@ def test_any_bytes_are_a_record_or_refused(raw):
         return
 
 
-@pytest.mark.parametrize("count", [3, 2**31 - 1])
+@pytest.mark.parametrize("count", [3, 2**20])
 def test_counts_that_do_not_fit_the_buffers_are_found_when_they_are_decoded(count):
     record = unpack(GRAPH, msgpack.packb(replaced(1, count)))
     with pytest.raises(CorruptDataset, match=f"'numbers' has 2 bytes; required: {count} x 1 of uint8"):
         record.arrays()
+
+
+@pytest.mark.parametrize(("rows", "fits"), [(2**27 // 3, True), (2**27 // 3 + 1, False), (2**31 - 1, False)])
+def test_a_record_has_at_most_2_27_values(rows, fits):
+    """Paired, and in one byte each, they would take sixteen times the memory of the record."""
+    schema = Schema(("node",), (Field("x", "float64", (3,), "node", pair="same"), Field("name", "str")))
+    raw = msgpack.packb([0, rows, b"\x94\x04", b"", b""])
+    if fits:
+        assert unpack(schema, raw).counts == (rows,)
+    else:
+        with pytest.raises(CorruptDataset, match=f"{3 * rows} values; required: at most 134217728"):
+            unpack(schema, raw)
+
+
+def test_a_graph_of_more_values_is_refused_when_it_is_written():
+    schema = Schema(("node",), (Field("x", "uint8", (2**20,), "node"),))
+    values = {"x": np.broadcast_to(np.uint8(1), (129, 2**20))}
+    with pytest.raises(InputError, match="135266304 values; required: at most 134217728"):
+        pack(schema, 0, values)
 
 
 # ---- frames ----

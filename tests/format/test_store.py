@@ -18,7 +18,8 @@ from drawing import same, same_joined
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, UnknownId
+from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, NotEnoughMemory, UnknownId
+from lazygraph.format import descriptors, fused
 from lazygraph.format import store as store_module
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.files import FileRef, named_after_content
@@ -324,25 +325,30 @@ def test_threads_share_a_store(original):
     assert hammer(Store(original)) == [True] * 8
 
 
+def allow(monkeypatch, files):
+    """Let the process keep so many shard files open."""
+    monkeypatch.setattr(descriptors, "descriptor_limit", lambda: (4 * files, 4 * files))
+
+
 def test_more_shards_than_descriptors(original, monkeypatch):
     """A file is closed when the last thread that reads from it lets go, and not before."""
-    monkeypatch.setattr(store_module, "MAX_OPEN", 2)
+    allow(monkeypatch, 2)
     store = Store(original)
     read_some(store, range(120))
-    assert len(store._shards.held) == 2
+    assert len(store._files.now.held) == 2
     before = len(os.listdir("/proc/self/fd"))
     assert hammer(store) == [True] * 8
-    assert len(store._shards.held) == 2
+    assert len(store._files.now.held) == 2
     assert len(os.listdir("/proc/self/fd")) == before
-    assert {d.number for d in store._shards.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
+    assert {d.number for d in store._files.now.held.values()} <= {int(n) for n in os.listdir("/proc/self/fd")}
 
 
 def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
     """Not even for a moment."""
-    monkeypatch.setattr(store_module, "MAX_OPEN", 3)
+    allow(monkeypatch, 3)
     opened, most = set(), 0
 
-    class Counted(store_module._Descriptor):
+    class Counted(descriptors.Descriptor):
         __slots__ = ()
 
         def __init__(self, path, size):
@@ -355,7 +361,7 @@ def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
             opened.discard(id(self))
             super().__del__()
 
-    monkeypatch.setattr(store_module, "_Descriptor", Counted)
+    monkeypatch.setattr(descriptors, "Descriptor", Counted)
     store = Store(original)
     rng = np.random.default_rng(0)
     starts = [0, 20, 21, 51, 80, 100]
@@ -367,7 +373,7 @@ def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
 
 
 def test_threads_and_one_that_closes(original, monkeypatch):
-    monkeypatch.setattr(store_module, "MAX_OPEN", 1)
+    allow(monkeypatch, 1)
     store = Store(original)
     done = threading.Event()
 
@@ -525,16 +531,31 @@ def test_places_that_are_not_true(offset, length, copied):
     assert_row(store, 8)
 
 
-def test_counts_that_are_not_true_bound_the_record(copied):
+def test_counts_of_a_record_that_its_columns_do_not_say_are_refused(copied):
+    """Else what the columns say would bound neither memory nor a batch by budget."""
     counts = np.array(Store(copied).column("n_edge"))
     row = int(counts.argmax())
-    counts[row] = 0
-    nodes = np.zeros(120, "u1")
-    with_column(copied, "n_edge", counts)
-    store = with_column(copied, "n_node", nodes)
-    # A text may take 65,536 bytes, so that these short records still fit.
-    assert store.manifest.schema.bound([0, 0]) > 65536
-    assert_row(store, row)
+    counts[row] -= 1
+    store = with_column(copied, "n_edge", counts)
+    said = rf"row {row}, id '{store.graph_id(row)}': {counts[row] + 1} rows along 'edge'; the column n_edge says"
+    for read in (lambda: store.arrays(row), lambda: store.joined(np.array([row, 0])), lambda: store.record(row)):
+        with pytest.raises(CorruptDataset, match=said):
+            read()
+    assert_row(store, row - 1)
+
+
+def test_graphs_for_which_there_is_no_memory_are_refused_before_they_are_read(original, monkeypatch):
+    store, rows = Store(original), np.arange(120)
+    schema, counts = store.manifest.schema, [store.column(f"n_{axis}").astype(int) for axis in ("node", "edge")]
+    size = 8 * int(schema.values(counts).sum())
+    for module in (store_module, fused):
+        monkeypatch.setattr(module, "memory_limit", lambda: size)
+    same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
+    for module in (store_module, fused):
+        monkeypatch.setattr(module, "memory_limit", lambda: size - 1)
+    with pytest.raises(NotEnoughMemory, match=r"120 graphs take up to .* GiB when they are read at once"):
+        store.joined(rows)
+    assert len(store.joined(rows[:119]).counts["node"]) == 119
 
 
 def test_a_record_that_is_larger_than_its_counts_allow_is_refused(tmp_path):

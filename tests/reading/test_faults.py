@@ -69,11 +69,11 @@ def test_an_error_of_the_file_system_names_dataset_shard_row_and_id(path, failin
 def test_what_a_server_lost_sight_of_is_opened_again_once(path, failing):
     store = Store(path)
     expected, before = Store(path).raw(45), store.raw(50)
-    held = store._shards.held[2]
+    held = store._files.now.held[2]
     calls = failing(errno.ESTALE, times=1)
     assert store.raw(45) == expected
     assert len(calls) == 2
-    assert store._shards.held[2] is not held
+    assert store._files.now.held[2] is not held
     assert store.raw(50) == before
 
 

@@ -176,8 +176,8 @@ def test_the_batches_of_a_loader_for_torchs(ds):
 
 def test_subsets_of_torch_are_read_as_such(ds):
     train, rest = random_split(ds, [0.8, 0.2], torch.Generator().manual_seed(0))
-    inner = Subset(rest, [5, 3, 3, -1])
-    for part in (train, rest, inner):
+    parts = (train, rest, Subset(rest, [5, 3, 3, -1]), Subset(ds, torch.tensor([4, 2])), Subset(ds, range(3, 9)))
+    for part in parts:
         loader = lg.loader(part, 16, **PLAIN)
         assert sum(ids(loader), []) == [part[n].id for n in range(len(part))]
         assert sum(ids(loader.evaluation(part)), []) == [part[n].id for n in range(len(part))]

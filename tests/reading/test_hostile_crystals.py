@@ -14,8 +14,8 @@ from lazygraph.errors import CorruptDataset
 from lazygraph.format.joint import Joined
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs import vectors
+from lazygraph.graphs.crystal_records import check_crystals
 from lazygraph.graphs.vectors import batch_positions, batch_vectors, stray
-from lazygraph.reading.crystals import check_crystals
 
 
 class Forged:

@@ -1,4 +1,4 @@
-"""Iterations of one loader: each has its own place; what the loader's state and length mean while several go on."""
+"""Iterations of one loader: each has its own place; what the loader's state and length mean with several."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_resumed_program_does_what_the_uninterrupted_one_does(data):
     other = Epochs()
     other.load(json.loads(json.dumps(epochs.state())))
     assert other.state() == epochs.state()
-    going = [place for place in epochs._going if not place.is_finished]
+    going = [place for place in epochs._active if not place.is_finished]
     assert all(place in passes for place in going)
     begun, continued = other.begin(), going[-1] if going else epochs.begin()
     assert (begun.epoch, begun.batches) == (continued.epoch, continued.batches)

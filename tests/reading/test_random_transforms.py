@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from same import same_values
 from torch.utils.data import DataLoader
 
 import lazygraph as lg
@@ -232,3 +233,22 @@ def test_a_transform_that_returns_no_graph_is_named(ds, way):
     ds.transform = lambda data: None
     with pytest.raises(lg.InputError, match=r"the transform gave NoneType for .*row 0, id 'prototype-0000000'"):
         list(lg.loader(ds, 20, **way))
+
+
+@pytest.mark.parametrize("view", ["pyg", "comformer", "matformer"])
+def test_a_transform_sees_the_graph_that_an_index_gives(prototypes, view):
+    """With arrays in one piece, of which it may change every number."""
+    plain, seen = lg.LazyGraphDataset(prototypes, view=view), []
+
+    def change(data):
+        seen.append(data.clone())
+        for value in data.to_dict().values():
+            if isinstance(value, torch.Tensor):
+                value.view(-1).zero_()
+        return data
+
+    ds = lg.LazyGraphDataset(prototypes, view=view, transform=change)
+    list(lg.loader(ds[:40], 16, **PLAIN))
+    list(DataLoader(ds[:40], 16, collate_fn=lg.collate))
+    for number, data in enumerate(seen):
+        same_values(data, plain[number % 40])

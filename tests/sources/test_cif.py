@@ -255,6 +255,26 @@ def test_a_tag_of_the_structure_that_stands_twice_with_two_values_is_refused(aga
         parse_cif(text)
 
 
+@pytest.mark.parametrize("lattice", [Lattice.cubic(5.64), Lattice.hexagonal(3, 5)])
+def test_what_jarvis_writes_is_read(lattice, tmp_path):
+    """It begins with a comment without "#", and names the group of a crystal of which it lists all atoms."""
+    structure = Structure.from_spacegroup("P 1", lattice, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    structure.make_supercell([1, 2, 2])
+    crystal = Crystal.from_any(structure)
+    crystal.to_jarvis().write_cif(str(tmp_path / "a.cif"))
+    remarks = []
+    read = parse_cif((tmp_path / "a.cif").read_text(), remarks=remarks)
+    assert sorted(read.numbers.tolist()) == sorted(crystal.numbers.tolist())
+    assert np.allclose(read.lattice @ read.lattice.T, crystal.lattice @ crystal.lattice.T, atol=1e-2)
+    assert "what stands before data_" in remarks[0].detail
+
+
+@pytest.mark.parametrize("words", ["_cell_length_a 5\n", "_symmetry_Int_Tables_number 2\n"])
+def test_tags_of_the_structure_before_the_first_block_are_refused(words):
+    with pytest.raises(UnreadableInput, match="expected block header"):
+        parse_cif(words + CELL + P1 + sites("Na1 0 0 0"))
+
+
 def test_a_broken_line_that_says_nothing_of_the_structure_is_left_out_with_a_remark():
     remarks = []
     text = CELL + "_citation_title 'On salt',\n" + P1 + sites("Na1 0 0 0")

@@ -106,6 +106,16 @@ def test_the_hall_symbol_says_all(group):
     assert len(read(cell, GENERAL, **{HALL: setting.hall})) == len(setting.operations())
 
 
+@pytest.mark.parametrize("hall", ["-F 9 9 9", "Xc", "-F 4 2 3"])
+def test_a_hall_symbol_that_means_nothing_here_is_refused(hall):
+    with pytest.raises(UnreadableInput, match="the Hall symbol .* is unknown or does not fit the cell"):
+        read((10, 14, 18, 80, 90, 90), GENERAL, **{HALL: hall, NUMBER: 2})
+
+
+def test_the_number_1_is_p1():
+    assert len(read(CUBIC, GENERAL, **{NUMBER: 1})) == 1
+
+
 def test_the_symbol_goes_before_the_number_and_the_hall_symbol_before_both():
     assert len(read(CUBIC, GENERAL, **{HM: "F m -3 m", NUMBER: 221})) == 192
     tags = {HALL: "-F 4 2 3", HM: "F m -3 m", NUMBER: 1}

@@ -128,3 +128,26 @@ def test_scores():
         "b": {"count": 0},
     }
     assert scores_of([], targets)["a"] == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "places"),
+    [
+        (["gap"], ["gap"], {"gap": [0]}),
+        (["d[0]", "d[1]", "gap", "e"], ["d", "gap"], None),
+        (["d[0]", "d[1]", "gap"], ["d", "gap"], {"d": [0, 1], "gap": [2]}),
+        (["d[1][0]", "d[1][1]", "d[0]"], ["d[1]", "d[0]"], {"d[1]": [0, 1], "d[0]": [2]}),
+        (["d[0]", "d[1]", "d[2]"], ["d", "d[2]"], {"d": [0, 1], "d[2]": [2]}),
+        (["gap"], ["gap", "d"], None),
+        (["gap", "d"], ["gap"], None),
+        ([], ["gap"], None),
+    ],
+)
+def test_components_of_labels(names, labels, places):
+    many = len(names)
+    targets = Targets(tuple(names), (None,) * many, (0.0,) * many, (1.0,) * many)
+    if places is None:
+        with pytest.raises(ValueError, match="are not of the labels"):
+            targets.components(labels)
+    else:
+        assert targets.components(labels) == places

@@ -80,6 +80,14 @@ def test_one_block_with_atoms_keeps_the_name_of_the_file(tmp_path):
     assert list(read(tmp_path)) == ["salt"]
 
 
+def test_a_file_that_does_not_begin_like_a_cif_is_read_by_its_name_with_a_note(tmp_path):
+    """jarvis-tools writes a comment without "#"."""
+    (tmp_path / "salt.cif").write_text("CIF file written by a program.\n" + cif())
+    report = write(tmp_path / "salt.cif", tmp_path)
+    assert report.written == 1
+    assert "what stands before data_x" in report.notes[0]
+
+
 def test_many_blocks_are_read_in_parts_and_from_packed_files(tmp_path):
     text = "".join(cif(name=f"b{i}", a=4 + i / 100) for i in range(30))
     (tmp_path / "all.cif.gz").write_bytes(gzip.compress(text.encode()))

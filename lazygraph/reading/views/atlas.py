@@ -67,7 +67,9 @@ class Atlas(View):
         table = xp.asarray(atlas_features(), device=where)
         centres = np.linspace(0.0, float(spec.cutoff or 0), GAUSSIANS)
         apart = crystals.distances[:, None] - xp.asarray(centres, device=where)
-        pairs = triplets(crystals.edge_index, crystals.n_atoms)
+        degree = xp.bincount(crystals.edge_index[0], minlength=crystals.n_atoms)
+        crystals.check_neighbors(degree, int(spec.max_neighbors or 0))
+        pairs = triplets(crystals.edge_index, crystals.n_atoms, check=crystals.check_angles)
         values = {
             "x": self.real(xp.take(table, cast(crystals.numbers, "int64"), axis=0)),
             "edge_index": cast(crystals.edge_index, "int64"),

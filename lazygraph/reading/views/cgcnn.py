@@ -54,6 +54,8 @@ class Cgcnn(View):
         k, cutoff = int(spec.max_neighbors or 0), float(spec.cutoff or 0)
         centre = crystals.edge_index[0]
         degree = xp.bincount(centre, minlength=crystals.n_atoms)
+        crystals.check_neighbors(degree, k)
+        crystals.check_order()
         # Edges come by centre and then by distance, so an edge's rank is its column.
         rank = xp.arange(centre.shape[0], device=where) - xp.take(xp.cumulative_sum(degree) - degree, centre)
         first_atom = xp.asarray(np.cumsum(crystals.n_node) - crystals.n_node, device=where)

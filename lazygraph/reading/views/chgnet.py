@@ -52,7 +52,9 @@ class Chgnet(View):
         xp = array_namespace(crystals.images)
         # Edges come in pairs, so that undirected edge m is made of the edges 2m and 2m + 1.
         directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))
-        bonds = bond_graph(crystals.edge_index, crystals.n_atoms, crystals.distances, spec.bond_cutoff or 0)
+        crystals.check_pairs()
+        edges, distances, cutoff = crystals.edge_index, crystals.distances, spec.bond_cutoff or 0
+        bonds = bond_graph(edges, crystals.n_atoms, distances, cutoff, crystals.check_angles)
         values = {
             "atomic_number": cast(crystals.numbers, "int32"),
             "atom_frac_coord": self.real(crystals.frac_coords),

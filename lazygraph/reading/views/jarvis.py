@@ -98,9 +98,10 @@ class Alignn(View):
         """See the class."""
         edges, n_atoms = crystals.edge_index, crystals.n_atoms
         if spec.angles == "alignn":
-            pairs = line_graph(edges, n_atoms)
+            pairs = line_graph(edges, n_atoms, check=crystals.check_angles)
         else:
-            pairs = whole_line_graph(edges, n_atoms, crystals.distances <= (spec.threebody_cutoff or 0))
+            kept = crystals.distances <= (spec.threebody_cutoff or 0)
+            pairs = whole_line_graph(edges, n_atoms, kept, crystals.check_angles)
         seen = published(crystals, spec)
         values = {
             "atom_features": node_features(crystals.numbers, "cgcnn", self.dtype),

@@ -129,7 +129,7 @@ class M3gnet(Megnet):
         pos = values["pos"]
         bond = xp.take(pos, neighbour, axis=0) + values["pbc_offshift"] - xp.take(pos, centre, axis=0)
         kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= (spec.threebody_cutoff or 0)
-        pairs = triplets(ordered.edge_index, ordered.n_atoms, kept)
+        pairs = triplets(ordered.edge_index, ordered.n_atoms, kept, crystals.check_angles)
         ids = xp.nonzero(kept)[0]
         others = xp.bincount(xp.take(centre, ids), minlength=ordered.n_atoms) - 1
         values |= {

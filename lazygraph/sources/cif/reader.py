@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Remark
 from lazygraph.sources.cif.formula import Formula, formula_of, formula_text
 from lazygraph.sources.cif.orbits import expand
-from lazygraph.sources.cif.sites import ABSENT, species_of
+from lazygraph.sources.cif.sites import ABSENT, HEAVIEST, species_of
 from lazygraph.sources.cif.symmetry import P1, Setting, require_three_dimensions, settings_of
 from lazygraph.sources.cif.text import parse, with_underscores
 from lazygraph.sources.options import CifFormula
@@ -190,13 +191,13 @@ def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
 def _number(text: str, what: str) -> float:
     """The value of a CIF number; digits of uncertainty in brackets are dropped."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        try:
-            return float(gemmi.cif.as_string(text).split("(")[0])
-        except ValueError:
-            msg = f"{what} in the CIF is {text!r}; required: a number"
-            raise UnreadableInput(msg) from None
+        value = gemmi.cif.as_number(gemmi.cif.as_string(text))
+    if not math.isfinite(value) or "_" in text:  # Python reads 1_000 as a number, CIF does not
+        msg = f"{what} in the CIF is {text!r}; required: a number"
+        raise UnreadableInput(msg)
+    return value
 
 
 def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
@@ -235,12 +236,23 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
     _require_whole_atoms(names, columns)
     numbers, doubtful = _numbers(columns["type_symbol"], names, block, stated)
     places = columns["fract_x"], columns["fract_y"], columns["fract_z"]
-    try:
-        coordinates = np.array(places, dtype=np.float64)
-    except ValueError:  # uncertainties in brackets, or no numbers
+    coordinates = _plain(places)
+    if coordinates is None:
         coordinates, unsaid = _coordinates(places, names, numbers)
         doubtful = doubtful or unsaid
     return _Sites(numbers, coordinates.T, places, doubtful, dummies)
+
+
+def _plain(columns: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
+    """(3, S) coordinates of texts that are plain numbers; ``None`` where one is not, or has an uncertainty."""
+    text = "".join(map("".join, columns))
+    if "_" in text or not text.isascii():  # which Python takes for numbers, and CIF does not
+        return None
+    try:
+        values = np.array(columns, dtype=np.float64)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
 
 
 def _coordinates(
@@ -267,7 +279,7 @@ def _coordinates(
 
 def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
     for i, text in enumerate(columns["occupancy"]):
-        if text == "1" or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
+        if text in {"1", "1.0"} or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
             continue
         if abs(_number(text, f"the occupancy of site {names[i]!r}") - 1) > WHOLE:
             msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"
@@ -291,7 +303,7 @@ def _numbers(
     """(S,) atomic numbers, and why the formula has to confirm them, if it has to."""
     numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
     doubtful = None
-    if not numbers or 0 in numbers or "T" in types:
+    if not numbers or 0 in numbers or "T" in types or max(numbers) > HEAVIEST:
         known = stated.elements or _listed_types(block)
         texts = [gemmi.cif.as_string(text) for text in types] or [""] * len(names)
         names = [gemmi.cif.as_string(text) or text for text in names]

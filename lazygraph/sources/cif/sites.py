@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lazygraph.crystal import ATOMIC_NUMBERS
 from lazygraph.errors import StructureError
 
-__all__ = ["ABSENT", "Species", "species_of"]
+__all__ = ["ABSENT", "HEAVIEST", "Species", "species_of"]
 
 ABSENT = frozenset({"", "?", "."})
 TYPE = re.compile(r"([A-Za-z]+)([\d.+-]*)")  # Na, Fe3+, O2-, Cl-1, Na+1, and O1 where labels stand in place of types
@@ -56,7 +56,7 @@ def species_of(type_symbol: str, label: str, known: frozenset[int]) -> Species:
         match = TYPE.fullmatch(type_symbol)
         letters = "" if match is None else match[1]
         number = _of_letters(letters, known)
-        if number is None:
+        if number is None or (number > HEAVIEST and number not in known):
             raise _no_element(label, type_symbol)
         return Species(number, certain=letters != TRITIUM)
     match = LABEL.fullmatch(label)

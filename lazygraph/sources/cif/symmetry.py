@@ -78,7 +78,7 @@ def settings_of(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[Se
     """All ways to read the symmetry of a data block; none where it says nothing of its symmetry.
 
     More than one where a symbol stands for several settings that the cell allows, or where the operations and the
-    symbol of the file are of groups that differ in size. Nothing in the symmetry decides between them.
+    symbol of the file belong to groups that differ in size. Nothing in the symmetry decides between them.
 
     Raises:
         StructureError: operations that are no group or do not fit the cell, or a group that does not fit the cell.
@@ -242,6 +242,9 @@ def _named(
     if by_hall or by_symbol or symbol is not None:
         return _joined(by_hall, by_symbol) if by_hall else by_symbol
     number = _given(block, NUMBER)
+    if hall is not None and required:
+        msg = f"the Hall symbol {hall!r} is unknown or does not fit the cell; list the symmetry operations in the file"
+        raise UnreadableInput(msg)
     if number is None:
         return []
     every = _of_number(number)

@@ -19,6 +19,7 @@ HEADING = re.compile(rb"[ \t]*data_(\S*)", re.IGNORECASE)
 SITES = re.compile(rb"[ \t]*(?:loop_\s+)?_atom_site[_.](?:label|type_symbol|fract_x)\b", re.IGNORECASE)
 # What the crystal depends on. A line that is no CIF is left out only where it says nothing of this.
 STRUCTURAL = re.compile(r"_(?:cell|symmetry|space_group|atom_site|atom_type|chemical_formula_sum)", re.IGNORECASE)
+BEGIN = re.compile(r"\s*data_", re.IGNORECASE)
 PLACE = re.compile(r"string:(\d+):")
 PAIR = re.compile(r"\s*(_\S+)[ \t]+\S")
 MOST = 20  # lines that are left out of one text
@@ -39,7 +40,7 @@ class Parsed(NamedTuple):
 
     blocks: gemmi.cif.Document
     left_out: tuple[str, ...]
-    """The tags of lines that were left out because they are no CIF."""
+    """The tags of lines that were left out because they are no CIF, and what stood before the first data block."""
 
 
 def sniff(head: bytes) -> bool:
@@ -85,8 +86,9 @@ def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
 def parse(text: str) -> Parsed:
     """The data blocks of a text.
 
-    A line with a tag and a value that breaks the syntax (a quote that does not end) is left out, where the tag says
-    nothing of the structure; so is a tag that stands twice.
+    Left out is what breaks the syntax and says nothing of the structure: a line with a tag and a value, such as one
+    with a quote that does not end, and words before the first data block, where jarvis writes a comment without "#".
+    A tag that stands twice is read where its values agree.
 
     Raises:
         UnreadableInput: the text is no CIF, or a tag of the structure stands twice with different values.
@@ -97,6 +99,10 @@ def parse(text: str) -> Parsed:
         reason = str(error)
     left_out: list[str] = []
     lines = text.split("\n")
+    begin = next((i for i, line in enumerate(lines) if BEGIN.match(line)), 0)
+    if begin and not any(STRUCTURAL.match(line.lstrip()) for line in lines[:begin]):
+        left_out.append(f"what stands before {lines[begin].strip()}")
+        lines[:begin] = [""] * begin
     while len(left_out) < MOST:
         try:
             blocks = gemmi.cif.read_string("\n".join(lines), 0)

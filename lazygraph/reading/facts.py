@@ -11,10 +11,10 @@ from lazygraph.native import kernels
 from lazygraph.reading.dataset import LazyGraphDataset
 from lazygraph.reading.settings import free_shared_memory
 
-__all__ = ["Seen"]
+__all__ = ["MeasuredFacts"]
 
 
-class Seen:
+class MeasuredFacts:
     """What is seen of this machine and of a dataset; a batch is read only where its cost is asked for.
 
     Args:

@@ -1,0 +1,173 @@
+"""Open shard files: one budget for the process, whatever the number of datasets and of their shards."""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+from collections.abc import Callable, Collection
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from lazygraph.errors import StorageError
+from lazygraph.machine import descriptor_limit
+
+__all__ = ["Opened", "ShardFiles", "budget", "opening"]
+
+T = TypeVar("T")
+
+MOST = 4096  # shard files open at once, however many the process may have
+SPARE = 16  # files that are closed beyond those that must be, so that not every opening closes one
+
+_POOLS: dict[int, weakref.ref[ShardFiles]] = {}
+"""The open files of every dataset of this process. Changed by single operations: a lock could be held during a fork."""
+_TURNS = count()
+
+
+def budget(limit: int | None = None) -> int:
+    """How many shard files a process keeps open: a quarter of what it may open, as pipes and sockets need some too.
+
+    Args:
+        limit: how many files it may have open; what it may now unless given.
+
+    Example:
+        >>> budget(1024), budget(20), budget(10**6)
+        (256, 5, 4096)
+    """
+    known = descriptor_limit()[0] if limit is None else limit
+    return MOST if known is None else min(max(known // 4, 1), MOST)
+
+
+def opening(path: Path, call: Callable[[], T]) -> T:
+    """What ``call``, which opens a file, gives; called again without shard files where there was no descriptor left.
+
+    Args:
+        path: the file, for the message.
+        call: may be called twice.
+
+    Raises:
+        StorageError: the process, or the system, cannot open another file.
+    """
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    for pool in _pools():
+        pool.close()
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        msg = (
+            f"cannot open {path}: {error.strerror}; the process has used up its {descriptor_limit()[0]} descriptors. "
+            "Nothing is wrong with the file: allow more (ulimit -n 4096), or close files and worker processes"
+        )
+        raise StorageError(msg) from error
+
+
+class Descriptor:
+    """An open shard file, closed when the last thread that reads from it lets go."""
+
+    __slots__ = ("number", "size")
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.size = size
+        self.number = opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class Opened:
+    """The shard files of a dataset that are open; not changed, but replaced, so that whoever reads keeps his."""
+
+    __slots__ = ("held", "numbers")
+
+    def __init__(self, shards: int, held: dict[int, Descriptor]) -> None:
+        self.held = held
+        self.numbers = np.full(shards, -1, dtype=np.int32)
+        """(shards,) the descriptor of each, -1 for one that is not open."""
+        for shard, descriptor in held.items():
+            self.numbers[shard] = descriptor.number
+
+
+class ShardFiles:
+    """The open shard files of one dataset, within the budget of the process. For any number of threads.
+
+    There is no lock, which a fork could copy while it is held: where two threads open files at the same time, those of
+    one of them may be closed again, and are opened when they are needed next.
+
+    Args:
+        shards: how many the dataset has.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self.now = Opened(shards, {})
+        self.turn = key = next(_TURNS)
+        _POOLS[key] = weakref.ref(self, lambda _: _POOLS.pop(key, None))
+
+    def open(self, needed: Collection[int], find: Callable[[int], tuple[Path, int]]) -> Opened:
+        """Open these shards, no more than the budget; files of this dataset or of others are closed for them.
+
+        Args:
+            needed: their numbers.
+            find: gives the path and the size of a shard.
+
+        Raises:
+            StorageError: the process cannot open another file.
+        """
+        self.turn = next(_TURNS)
+        self._make_room(needed)
+        # Of those that are open only the needed ones are kept here: the others are closed where one cannot be opened.
+        held = {shard: kept for shard in needed if (kept := self.now.held.get(shard)) is not None}
+        for shard in needed:
+            if shard not in held:
+                held[shard] = Descriptor(*find(shard))
+        opened = self.now = Opened(self._shards, {**self.now.held, **held})
+        return opened  # another thread may have put its own in the place already
+
+    def close(self, but: Collection[int] = (), most: int | None = None) -> int:
+        """Close files, those that were opened first before others.
+
+        Args:
+            but: shards that stay open.
+            most: how many are closed; all unless given.
+
+        Returns:
+            How many there were.
+        """
+        held = self.now.held
+        closed = set([shard for shard in held if shard not in but][:most])
+        if closed:
+            self.now = Opened(self._shards, {shard: held[shard] for shard in held if shard not in closed})
+        return len(closed)
+
+    def forget(self, shard: int) -> None:
+        """Close the file of one shard."""
+        self.close([other for other in self.now.held if other != shard])
+
+    def _make_room(self, needed: Collection[int]) -> None:
+        """Close files before others are opened: of this dataset, then of those that have opened none for longest."""
+        pools, allowed = _pools(), budget()
+        missing = sum(shard not in self.now.held for shard in needed)
+        excess = sum(len(pool.now.held) for pool in pools) + missing - allowed
+        if excess <= 0:
+            return
+        excess += SPARE if allowed > 4 * SPARE else 0
+        others = sorted((pool for pool in pools if pool is not self), key=lambda pool: pool.turn)
+        excess -= self.close(needed, excess)
+        for pool in others:
+            if excess <= 0:
+                return
+            excess -= pool.close(most=excess)
+
+
+def _pools() -> list[ShardFiles]:
+    return [pool for ref in tuple(_POOLS.values()) if (pool := ref()) is not None]

@@ -1,0 +1,129 @@
+"""What the record of a crystal holds and promises: a dataset may be a stranger's, with every hash right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.crystal import SYMBOLS, Crystal
+from lazygraph.errors import CorruptDataset, StructureError
+from lazygraph.format.joint import Joined
+from lazygraph.format.schema import Schema
+from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.sizes import derived_names, derived_sizes
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.vectors import stray
+
+__all__ = ["CRYSTAL_FIELDS", "Untrue", "broken_promises", "check_crystals", "check_fields", "check_joined"]
+
+LAST = len(SYMBOLS) - 1  # the greatest atomic number
+STRAY = "an edge ends at an atom that the crystal does not have"
+
+
+class Untrue(Exception):
+    """One of several crystals is not what its dataset says; ``Reader`` adds which one.
+
+    Args:
+        crystal: its place among them.
+        problem: what is wrong.
+    """
+
+    def __init__(self, crystal: int, problem: str) -> None:
+        super().__init__(crystal, problem)
+        self.crystal, self.problem = crystal, problem
+
+
+# docs/format.md, Crystals: name -> type, shape without axis, axis, its place, and what the values count.
+_FIELDS: dict[str, tuple[Any, ...]] = {
+    "numbers": ("uint8", (), "node", 0, None),
+    "lattice": ("float64", (3, 3), None, 0, None),
+    "pbc": ("bool", (3,), None, 0, None),
+    "frac_coords": ("float64", (3,), "node", 0, None),
+    "edge_index": ("int64", (2,), "edge", 1, "node"),
+    "images": ("int64", (3,), "edge", 0, None),
+    "lattice_images": ("int64", (3, 3), None, 0, None),
+}
+CRYSTAL_FIELDS = frozenset(_FIELDS)
+"""The fields of a crystal's record; any other one is a label of its atoms."""
+
+
+def check_crystals(schema: Schema) -> None:
+    """Refuse a schema that is not that of crystals: what is made of their records relies on it.
+
+    Raises:
+        CorruptDataset: a field is missing, or of another kind.
+    """
+    found = {f.name: (f.dtype, f.shape, f.axis, f.axis_dim, f.counts) for f in schema.fields}
+    for name, kind in _FIELDS.items():
+        if (name in found or name != "lattice_images") and found.get(name) != kind:
+            msg = f"the recipe is one of crystals, and the field {name!r} is {found.get(name)}; required: {kind}"
+            raise CorruptDataset(msg)
+    if schema.axes != ("node", "edge"):
+        msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: node and edge"
+        raise CorruptDataset(msg)
+    for label in schema.fields:
+        if label.name not in _FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
+            msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
+            raise CorruptDataset(msg)
+
+
+def check_joined(joined: Joined) -> None:
+    """Look at what everything that is made of crystals relies on: ends of edges, and atomic numbers.
+
+    Raises:
+        Untrue: an edge does not end at atoms of its own crystal, or an atom is of no element.
+    """
+    n_node, numbers = joined.counts["node"], joined.fields["numbers"]
+    if (crystal := stray(joined.fields["edge_index"], joined.counts["edge"], n_node)) is not None:
+        raise Untrue(crystal, STRAY)
+    if (unknown := _of_no_element(numbers)).any():
+        atom = int(unknown.argmax())
+        raise Untrue(int(np.searchsorted(n_node.cumsum(), atom, side="right")), _not_an_element(numbers[atom]))
+
+
+def check_fields(counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+    """As :func:`check_joined`, for one crystal."""
+    ends, numbers = fields["edge_index"], fields["numbers"]
+    if ends.size and not 0 <= ends.min() <= ends.max() < counts[0]:
+        raise Untrue(0, STRAY)
+    if (unknown := _of_no_element(numbers)).any():
+        raise Untrue(0, _not_an_element(numbers[unknown][0]))
+
+
+def _of_no_element(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) which atomic numbers, of type uint8, are of no element."""
+    unknown: NDArray[np.bool_] = numbers - numbers.dtype.type(1) >= LAST  # 0 becomes 255
+    return unknown
+
+
+def _not_an_element(number: Any) -> str:
+    return f"an atom has the atomic number {number}; required: 1 to {LAST}"
+
+
+def broken_promises(
+    spec: GraphSpec, counts: Sequence[int], fields: Mapping[str, Any], said: Mapping[str, int]
+) -> Iterator[str]:
+    """A sentence for everything that the record of a crystal does not keep.
+
+    Args:
+        spec: the recipe.
+        counts: the axis counts of the record, true of its fields.
+        fields: its fields, of a schema that :func:`check_crystals` lets pass.
+        said: the derived sizes of the graph, as columns say.
+    """
+    try:
+        check_fields(counts, fields)
+        if not said:
+            return
+        cell = fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist())
+        found = derived_sizes(spec, CrystalGraph(Crystal(*cell), fields["edge_index"], fields["images"]))
+    except Untrue as error:
+        yield error.problem
+    except StructureError as error:
+        yield str(error)
+    else:
+        names = [name for name in derived_names(spec) if name in said and said[name] != found[name]]
+        yield from (f"{name} is {found[name]} by the record; the column says {said[name]}" for name in names)

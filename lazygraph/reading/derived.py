@@ -1,0 +1,70 @@
+"""What follows from the edges of crystals, compared with what their dataset says of it.
+
+A dataset may be a stranger's, with every hash right. Numbers that decide how much memory is taken, or that prove that
+no edge is missing, are not believed where they are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.graphs.crystal_records import Untrue
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.crystals import Crystals
+
+__all__ = ["angles_of_each", "most_angles"]
+
+SLACK = 0.01  # A; how far single precision or another device may move an edge of a crystal of reasonable size
+
+
+def most_angles(crystals: Crystals, spec: GraphSpec, said: NDArray[Any]) -> float:
+    """The most angles that a view may find, whose arithmetic of lengths may differ from the recipe's in the last bits.
+
+    Args:
+        crystals: the crystals.
+        spec: their recipe, which has angles.
+        said: (B,) the column ``n_triplets``.
+
+    Raises:
+        Untrue: a crystal has another number of angles than the column says.
+    """
+    here = _in_numpy(crystals)
+    found = angles_of_each(here, spec)
+    if (different := found != said).any():
+        crystal = int(different.argmax())
+        raise Untrue(crystal, f"the record has {found[crystal]} angles; the column n_triplets says {said[crystal]}")
+    return float(angles_of_each(here, spec, SLACK).sum())
+
+
+def angles_of_each(crystals: Crystals, spec: GraphSpec, slack: float = 0.0) -> NDArray[np.int64]:
+    """(B,) the number of angles of each crystal, as docs/format.md defines ``n_triplets``; numpy only.
+
+    Args:
+        crystals: the crystals.
+        spec: their recipe, which has angles.
+        slack: A, by which cutoffs are greater.
+    """
+    start, end = crystals.edge_index
+    first = start if spec.angles in ("m3gnet", "chgnet") else end  # where the second edge of a pair begins
+    cutoff = spec.bond_cutoff if spec.angles == "chgnet" else spec.threebody_cutoff
+    kept = np.ones(len(start), bool) if cutoff is None else crystals.distances <= cutoff + slack
+    partners = kept if spec.angles != "chgnet" else crystals.distances < (cutoff or 0.0) + slack
+    degree = np.bincount(start[partners], minlength=crystals.n_atoms)
+    pairs = degree[first] * kept
+    if spec.angles != "alignn-2026":
+        pairs -= partners & (first == start)  # of an edge with itself
+    ends = np.concatenate([[0], pairs.cumsum()])[np.concatenate([[0], crystals.n_edge.cumsum()])]
+    counts: NDArray[np.int64] = np.diff(ends)
+    return counts
+
+
+def _in_numpy(crystals: Crystals) -> Crystals:
+    """The same crystals in this process's memory."""
+    arrays = {name: getattr(crystals, name) for name in ("frac_coords", "lattice", "edge_index", "images")}
+    if isinstance(crystals.images, np.ndarray):
+        return crystals
+    return replace(crystals, **{name: array.cpu().numpy() for name, array in arrays.items()})

@@ -1,0 +1,178 @@
+"""Crystals of a stranger, every hash right, under every view: an error of its own that names the row, and no memory."""
+
+from __future__ import annotations
+
+import re
+
+import msgpack
+import numpy as np
+import pytest
+
+import lazygraph as lg
+from lazygraph.crystal import SYMBOLS
+from lazygraph.reading.verify import verify
+from lazygraph.reading.views import VIEWS
+from tools.soak.apart import apart
+
+from hostile import Hostile  # isort: skip  # beside this file
+from table import dense  # isort: skip
+
+SECONDS = 60  # against a hang
+MEMORY = 512 << 20  # bytes that reading may take
+PRESETS = {
+    "pyg": "comformer", "comformer": "comformer", "matformer": "matformer", "alignn": "alignn", "cgcnn": "cgcnn",
+    "atlas": "atlas", "megnet": "megnet", "m3gnet": "m3gnet", "matgl-chgnet": "chgnet", "chgnet": "chgnet",
+    "mace": "mace",
+}  # fmt: skip
+ALL = {
+    name: lg.view(name, elements=SYMBOLS[1:]) if name in ("mace", "megnet", "m3gnet", "matgl-chgnet") else name
+    for name in VIEWS
+}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    for preset in {*PRESETS.values(), "alignn-2026"}:
+        crystals = [(f"c{n}", lg.Crystal(np.diag([3.0, 3.2, 3.5 + n]), [[0, 0, 0], [0.5, 0.5, 0.4]], [11, 17]), {})
+                    for n in range(4)]  # fmt: skip
+        lg.write(crystals, folder / f"{preset}.lg", graph=preset, workers=1, progress=False)
+    return {path.stem: Hostile(path) for path in folder.glob("*.lg")}
+
+
+def test_every_view_is_tried():
+    assert PRESETS.keys() == VIEWS.keys()
+
+
+def said(path, view, row=1, **options):
+    """The messages of the ways to read a row; each of them is a CorruptDataset that names the row."""
+    ds, out = lg.LazyGraphDataset(path, view=view, **options), []
+    ways = (lambda: ds[row], lambda: ds.batch([0, row, 2]), lambda: ds.batch([row]), lambda: list(lg.loader(ds, 3)))
+    for read in ways:
+        with pytest.raises(lg.CorruptDataset, match=rf"row {row}, id 'c{row}': ") as caught:
+            read()
+        out.append(str(caught.value))
+    return out
+
+
+@pytest.mark.parametrize("number", [0, 119, 255])
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_atom_of_no_element(bases, view, number, tmp_path):
+    d = bases[PRESETS[view]].copy()
+    d.buffer(1, "numbers", bytes([17, number]))
+    path = d.write(tmp_path / "d.lg")
+    for message in said(path, ALL[view]):
+        assert f"an atom has the atomic number {number}; required: 1 to 118" in message
+    assert lg.LazyGraphDataset(path, view=ALL[view])[2].num_nodes == 2
+    (problem,) = verify(path).problems
+    assert "row 1, id 'c1': an atom has the atomic number" in problem
+
+
+@pytest.mark.parametrize(
+    ("preset", "view"), [("alignn", "alignn"), ("alignn-2026", "alignn"), ("m3gnet", "m3gnet"), ("chgnet", "chgnet")]
+)
+def test_angles_that_a_column_denies_take_no_memory(bases, preset, view, tmp_path):
+    """4,000 edges make 16 million angles, of 100 bytes each."""
+    d = bases[preset].copy()
+    dense(d, 1, 4000)
+    d.columns["n_triplets"][1] = 0
+    path = d.write(tmp_path / "d.lg")
+    ended, found = apart(said, path, view, seconds=SECONDS, memory=MEMORY)
+    assert ended == "returned", found
+    n = 4000 * (4000 if preset == "alignn-2026" else 3999)
+    assert all(f"the record has {n} angles; the column n_triplets says 0" in message for message in found)
+    assert any(f"n_triplets is {n} by the record; the column says 0" in one for one in verify(path).problems)
+
+
+def test_angles_for_which_there_is_no_memory_are_refused(bases, tmp_path, monkeypatch):
+    from lazygraph.errors import NotEnoughMemory
+    from lazygraph.reading import crystals
+
+    monkeypatch.setattr(crystals, "memory_limit", lambda: 2**20)
+    ds = lg.LazyGraphDataset(bases["alignn"].copy().write(tmp_path / "d.lg"), view="alignn")
+    n = int(ds.columns["n_triplets"].sum())
+    assert ds.batch(range(4)).line_graph.shape[1] == n
+    monkeypatch.setattr(crystals, "memory_limit", lambda: 16 * n - 1)
+    with pytest.raises(NotEnoughMemory, match=f"4 graphs have {n} angles"):
+        ds.batch(range(4))
+
+
+@pytest.mark.parametrize("view", ["cgcnn", "atlas"])
+def test_more_neighbours_than_the_recipe_lets_an_atom_have(bases, view, tmp_path):
+    d = bases[view].copy()
+    dense(d, 1, 4000)
+    for message in said(d.write(tmp_path / "d.lg"), view):
+        assert "an atom has 4000 neighbours; the recipe says at most 12" in message
+
+
+def test_edges_of_cgcnn_that_do_not_come_by_their_atoms(bases, tmp_path):
+    d = bases["cgcnn"].copy()
+    d.buffer(1, "edge_index", lambda ends: ends[12:24] + ends[:12] + ends[24:])
+    for message in said(d.write(tmp_path / "d.lg"), "cgcnn"):
+        assert "its edges do not come by their first atom" in message
+
+
+def unpaired(d, *, odd):
+    parts = msgpack.unpackb(d.raws[1])
+    edges = parts[2] - odd
+    dense(d, 1, edges)
+    d.buffer(1, "images", bytes([1, 2] * 3 * edges)[: 3 * edges])
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_edges_of_chgnet_that_do_not_come_in_pairs(bases, odd, tmp_path):
+    d = bases["chgnet"].copy()
+    unpaired(d, odd=odd)
+    for message in said(d.write(tmp_path / "d.lg"), "chgnet"):
+        assert ("its recipe makes them in pairs" if odd else "is not followed by its reverse") in message
+
+
+@pytest.mark.parametrize("lie", ["numbers", "odd", "unpaired", "edge", "min_neighbors"])
+def test_edges_that_others_are_chosen_from(bases, lie, tmp_path):
+    """``graph=`` relies on the stored edges, and on a column, to hold every edge that it wants."""
+    d = bases["mace"].copy()
+    match lie:
+        case "numbers":
+            d.buffer(1, "numbers", b"\0\1")
+        case "odd" | "unpaired":
+            unpaired(d, odd=lie == "odd")
+        case "edge":
+            d.buffer(1, "edge_index", lambda ends: b"\xfe" + ends[1:])
+        case "min_neighbors":
+            d.columns["min_neighbors"][1] += 1
+    path = d.write(tmp_path / "d.lg")
+    expected = {
+        "numbers": "an atom has the atomic number 0", "odd": "its recipe makes them in pairs",
+        "unpaired": "is not followed by its reverse", "edge": "an edge ends at an atom",
+        "min_neighbors": "the column min_neighbors says",
+    }[lie]  # fmt: skip
+    for message in said(path, "pyg", graph=lg.graph("cgcnn", cutoff=8.0, max_neighbors=4)):
+        assert expected in message
+    if lie == "min_neighbors":  # not relied on where the cutoff alone is proof enough
+        assert lg.LazyGraphDataset(path, graph=lg.graph("mace", cutoff=4.0))[1].num_edges
+        assert re.search(r"row 1.*min_neighbors is \d+ by the record; the column says", verify(path).problems[0])
+
+
+def test_positions_that_single_precision_moves_by_more_than_a_bond(tmp_path):
+    """matgl judges bonds by positions in single precision, which knows 1 A nine million A away."""
+    crystal = lg.Crystal(np.diag([300.0, 3, 3]), [[0, 0, 0], [30000 + 4.2 / 300, 0, 0]], [11, 17])
+    lg.write([("c", crystal, {})], tmp_path / "d.lg", graph="m3gnet", workers=1, progress=False)
+    with pytest.raises(lg.InputError, match=r"the view 'm3gnet' in float32 finds other edges .* dtype='float64'"):
+        lg.LazyGraphDataset(tmp_path / "d.lg", view="m3gnet")[0]
+    ds = lg.LazyGraphDataset(tmp_path / "d.lg", view=lg.view("m3gnet", dtype="float64"))
+    assert ds[0].line_edge_index.shape[1] == ds.columns["n_triplets"][0]
+
+
+def test_a_bond_at_the_cutoff_of_angles_is_judged_as_the_model_does(tmp_path):
+    """By its own arithmetic, which may find other angles than the column of the recipe says; that is no damage."""
+    rng = np.random.default_rng(0)
+    crystals = [
+        (f"c{n}", lg.Crystal(np.eye(3) * 4.0, [[0, 0, 0], *(8 * rng.random((2, 3)))], [11, 17, 8]), {})
+        for n in range(40)
+    ]
+    lg.write(crystals, tmp_path / "d.lg", graph="m3gnet", workers=1, progress=False)
+    ds = lg.LazyGraphDataset(tmp_path / "d.lg", view="m3gnet")
+    batch = ds.batch(range(40))
+    single = [graph.line_edge_index.shape[1] for graph in ds]
+    assert sum(single) == batch.line_edge_index.shape[1]
+    assert single != ds.columns["n_triplets"].tolist()

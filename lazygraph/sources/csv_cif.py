@@ -22,7 +22,7 @@ from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, place_of
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.structure_keys import FIRST, StructurePlace
+from lazygraph.sources.structure_keys import FirstTexts, StructurePlace
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
 
 __all__ = ["CsvSource", "sniff"]
@@ -86,19 +86,18 @@ class CsvSource:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""
         path = Path(self.path)
         intake = Intake(path, spool)
-        first: list[bytes] = []
+        first = FirstTexts()
 
         def offsets(table: Iterator[tuple[int, bytes]]) -> Iterator[int]:
             for offset, text in table:
-                if len(first) < FIRST:
-                    first.append(text)
+                first.see(text)
                 yield offset
 
         with naming(path):
             table = rows(intake, quoted=True)
             _, head = next(table, (0, b""))
             count, marks = marked(offsets(table), every)
-            notes = self._look(head, first, spool)
+            notes = self._look(head, first.texts, spool)
         return Scan(count, marks, (intake.file,), notes)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:

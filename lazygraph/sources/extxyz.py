@@ -136,16 +136,17 @@ def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, list[int]]]:
     """The same bytes in pieces that end where a line ends: offset, bytes, and where each line ends."""
-    base, rest = 0, b""
+    base = 0
+    held: list[bytes] = []
     for chunk in chunks:
-        piece = rest + chunk
-        ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n")).tolist()
-        if ends:
+        held.append(chunk)
+        if b"\n" in chunk:
+            piece = b"".join(held)
+            ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n")).tolist()
             yield base, piece, ends
             base += ends[-1] + 1
-            piece = piece[ends[-1] + 1 :]
-        rest = piece
-    if rest:
+            held = [piece[ends[-1] + 1 :]]
+    if rest := b"".join(held):
         yield base, rest, [len(rest)]
 
 

@@ -18,7 +18,7 @@ from lazygraph.sources.facts import recall, remember
 from lazygraph.sources.jsonscan import Element, elements
 from lazygraph.sources.records import broken_entry
 from lazygraph.sources.rowscan import rows
-from lazygraph.sources.structure_keys import FIRST
+from lazygraph.sources.structure_keys import FirstTexts
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
 
 __all__ = ["SPLITS", "Layout", "Looked", "loads", "read_entries", "scan_entries", "split_member"]
@@ -99,20 +99,19 @@ def scan_entries(
     """
     intake = Intake(path, spool)
     walk = _Records(layout, keep)
-    first: list[bytes] = []
+    first = FirstTexts()
     groups: dict[int, str | None] = {}
 
     def offsets() -> Iterator[int]:
         for index, (offset, text, group) in enumerate(walk.of(intake)):
-            if index < FIRST:
-                first.append(text)
+            first.see(text)
             if index % every == 0 and layout.level == 2:
                 groups[offset] = group
             yield offset
 
     with naming(path):
         count, marks = marked(offsets(), every)
-        found = look(list(_parsed(first, layout)))
+        found = look(list(_parsed(first.texts, layout)))
     remember(spool, {**found.facts, "layout": layout.name, "groups": groups})
     return Scan(count, marks, (intake.file,), (*found.notes, *walk.notes()), implied=found.implied)
 

@@ -8,15 +8,30 @@ from typing import Any
 
 from lazygraph.errors import UnreadableInput
 
-__all__ = ["FIRST", "USUAL_NAMES", "StructurePlace", "choose_place", "is_structure_name"]
+__all__ = ["FIRST", "USUAL_NAMES", "FirstTexts", "StructurePlace", "choose_place", "is_structure_name"]
 
 FIRST = 64
-"""The records from which the choice is made."""
+"""The records from which the choice is made, fewer where they are long."""
+_LONG = 16 << 20  # bytes of records that are held for it
 USUAL_NAMES: tuple[str, ...] = ("final_structure", "structure", "atoms", "cif", "poscar")
 """The names under which data sets hold structures, best first."""
 _ENDED = ("final", "relaxed", "optimi")
 _BEGAN = ("initial", "unrelaxed", "input", "start", "origin", "before")
 _NAMES = ("structure", "atoms", "cif", "poscar", "crystal", *_ENDED, *_BEGAN, "primitive", "conventional")
+
+
+class FirstTexts:
+    """The texts of the first records that a scan passes, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+        self._size = 0
+
+    def see(self, text: bytes) -> None:
+        """Keep a text, if it is one of the first."""
+        if len(self.texts) < FIRST and self._size < _LONG:
+            self.texts.append(text)
+            self._size += len(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,12 +139,17 @@ def _atoms(header: list[str]) -> int:
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """(offset, line without its line feed) of every line."""
-    rest, offset = b"", 0
+    held: list[bytes] = []
+    offset = 0
     for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
+        first, *lines = chunk.split(b"\n")
+        held.append(first)
+        if not lines:
+            continue
+        *whole, rest = lines
+        for line in (b"".join(held), *whole):
             yield offset, line
             offset += len(line) + 1
-    if rest:
+        held = [rest]
+    if rest := b"".join(held):
         yield offset, rest

@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_dataset(parser)
     parser.add_argument(
-        "--from", dest="file", required=True, metavar="FILE", help="CSV, JSON (a list of objects) or JSONL"
+        "--from",
+        dest="file",
+        required=True,
+        metavar="FILE",
+        help="table with commas, semicolons or tabs, JSON (a list of objects) or JSONL",
     )
     parser.add_argument("--id-key", metavar="KEY", help="the column with the ids (default: jid, material_id, ..., id)")
     parser.add_argument(

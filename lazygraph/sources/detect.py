@@ -76,6 +76,17 @@ CLASSES: tuple[type[Any], ...] = (
 KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
 FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
 """The names that ``format`` takes."""
+# The kinds whose records may hold structures under several keys.
+WITH_COLUMNS = (
+    csv_cif.CsvSource,
+    jarvis.JarvisSource,
+    matbench.MatbenchSource,
+    pandas_json.PandasSource,
+    parquet.ParquetSource,
+    pymatgen_json.PymatgenSource,
+    PickleSource,
+    PythonSource,
+)
 PATH = (str, os.PathLike)
 # A pymatgen Structure, jarvis Atoms and ASE Atoms; two of them are iterables, of their sites.
 OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
@@ -104,7 +115,7 @@ def open_sources(
 
     Raises:
         UnreadableInput: nothing is there, or it is of no known kind.
-        InputError: an unknown format, or an ``id_key`` for inputs that have no keys.
+        InputError: an unknown format, or a key of ids or structures for inputs that have no keys.
 
     Example:
         >>> open_sources("prototypes:1000?seed=7")
@@ -127,6 +138,10 @@ def open_sources(
         named = [place for _, place in pairs]
         groups = [tuple(named)] if source is FilesSource else [(place,) for place in named]
         sources += [_make(source, group, id_key, options) for group in groups]
+    if options.structure_key is not None and not any(isinstance(source, WITH_COLUMNS) for source in sources):
+        kinds = ", ".join(dict.fromkeys(source.kind for source in sources))
+        msg = f"the structure key {options.structure_key!r} was given for inputs of the kind {kinds}, without columns"
+        raise InputError(msg)
     return sources
 
 

@@ -71,7 +71,11 @@ class PythonSource:
             raise InputError(msg)
         items = iter(self.items.items() if isinstance(self.items, Mapping) else self.items)
         first = list(islice(items, FIRST))
-        place = place_in((_record(item) for item in first), self.options)
+        records = [_record(item) for item in first]
+        place = place_in(records, self.options)
+        if self.options.structure_key is not None and not any(isinstance(record, Mapping) for record in records):
+            msg = f"the structure key {self.options.structure_key!r} was given for structures that stand under no key"
+            raise InputError(msg)
         marks, count = [], 0
         with spool.open("wb") as file:
             for count, item in enumerate(chain(first, items), start=1):

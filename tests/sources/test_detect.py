@@ -27,6 +27,7 @@ from lazygraph.sources.files import FilesSource
 from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.sources.jarvis import JarvisSource
 from lazygraph.sources.matbench import MatbenchSource
+from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.poscar_zip import PoscarZipSource
 from lazygraph.sources.prototypes import PrototypesSource
 from lazygraph.sources.pymatgen_json import PymatgenSource
@@ -262,6 +263,20 @@ def test_an_id_key_where_there_are_no_keys_is_refused(mixed, name):
     path = name if ":" in name else mixed / name
     with pytest.raises(InputError, match="found the id key 'jid' for .*; required: none"):
         open_sources(path, id_key="jid")
+
+
+def test_a_structure_key_where_there_are_no_columns_is_refused(mixed, tmp_path):
+    options = SourceOptions(structure_key="cif")
+    for path in ("a.cif", "c.xyz", "set"):
+        with pytest.raises(
+            InputError, match="the structure key 'cif' was given for inputs of the kind .*without columns"
+        ):
+            open_sources(mixed / path, options=options)
+    (source,) = open_sources([NACL], options=options)
+    with pytest.raises(InputError, match="under no key"):
+        source.scan(1, tmp_path / "spool")
+    (source,) = open_sources([{"cif": NACL, "other": NACL}], options=options)
+    assert source.scan(1, tmp_path / "spool").entries == 1
 
 
 def test_the_format_counts_before_the_content(mixed):

@@ -8,7 +8,7 @@ import numpy as np
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
-from lazygraph.sources.base import Entry, attempt
+from lazygraph.sources.base import Entry, attempt, shown
 from lazygraph.sources.extxyz import take_id
 from lazygraph.sources.plain_values import plain
 
@@ -35,7 +35,7 @@ def entry_of_row(row: Any, default: str, id_key: str | None) -> Entry:
         id_key: the key-value pair, or the entry of the data, that holds the id.
     """
     if not isinstance(row, dict):
-        return Entry(default, UnreadableInput(f"found {type(row).__name__} {str(row)[:40]!r}; required: a row"), {})
+        return Entry(default, UnreadableInput(f"found {type(row).__name__} {shown(row, 40)}; required: a row"), {})
     labels: dict[str, Any] = {}
     of_atoms: dict[str, Any] = {}
     for name in ("data", "key_value_pairs"):

@@ -43,6 +43,7 @@ __all__ = [
     "read_entry",
     "readable",
     "require_length",
+    "shown",
     "too_long",
 ]
 
@@ -265,11 +266,24 @@ def label_value(value: Any) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
-            msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
+            msg = f"found {type(value).__name__} {shown(value, 60)}; required: a number"
             raise LabelError(msg) from None
     if math.isinf(number):
         raise LabelError("found an infinite number; required: finite ones, or empty, na or NaN for missing ones")
     return number
+
+
+def shown(value: Any, most: int) -> str:
+    """The beginning of any value as an error tells it.
+
+    Example:
+        >>> shown("a long text", 6), shown(17.5, 60)
+        ("'a long'", "'17.5'")
+    """
+    try:
+        return repr(str(value)[:most])
+    except Exception:  # noqa: BLE001  # arrays in arrays without end, numbers of thousands of digits, a class of its own
+        return "that has no text"
 
 
 def hash_file(path: Path) -> InputFile:

@@ -14,6 +14,7 @@ __all__ = ["Element", "Prefix", "elements", "first_value"]
 
 _KINDS = {ord("["): "an array", ord("{"): "an object"}
 _NO_LIMIT = 1 << 30
+_DEEP = 400  # brackets within one another
 
 
 class Element(NamedTuple):
@@ -91,26 +92,42 @@ def first_value(head: bytes) -> Prefix:
     nothing = Prefix(None, 0, whole=False)
     if head.lstrip()[:1] not in (b"[", b"{"):
         return nothing
-    open_brackets = bytearray()
-    end = 0
-    for position, kind in Events(_NO_LIMIT, depth=0).of(head):
-        end = position if kind == COMMA else position + 1
-        if kind in CLOSING:
-            open_brackets.append(CLOSING[kind])
-        elif kind != COMMA:
-            if open_brackets.pop() != kind:
-                return nothing
-            if not open_brackets:
-                break
-    text = (head[:end] + bytes(reversed(open_brackets))).decode(errors="surrogateescape")
+    found = _closed(head)
+    if found is None:
+        return nothing
+    text, end, whole = found
     try:
-        return Prefix(_loads(text), end, whole=not open_brackets)
+        return Prefix(_loads(text), end, whole=whole)
     except json.JSONDecodeError as error:
         # One broken element must not hide the layout: what stands before it is JSON.
         before = text[: error.pos].encode(errors="surrogateescape")
         return first_value(before) if len(before) < len(head) else nothing
-    except RecursionError:
-        return nothing
+
+
+def _closed(head: bytes) -> tuple[str, int, bool] | None:
+    """The first array or object closed after its last whole part, where that ends, and whether the value ends there.
+
+    What stands deeper than Python's parser may go is a zero: it tells no layout. None where the brackets do not match.
+    """
+    open_brackets = bytearray()
+    text, begin, end = b"", 0, 0
+    for position, kind in Events(_NO_LIMIT, depth=0).of(head):
+        end = position if kind == COMMA else position + 1
+        if kind in CLOSING:
+            if len(open_brackets) == _DEEP:
+                text += head[begin:position] + b"0"
+            open_brackets.append(CLOSING[kind])
+        elif kind != COMMA:
+            if open_brackets.pop() != kind:
+                return None
+            if len(open_brackets) == _DEEP:
+                begin = position + 1
+            if not open_brackets:
+                break
+    if len(open_brackets) <= _DEEP:
+        text += head[begin:end]
+    text += bytes(reversed(open_brackets[:_DEEP]))
+    return text.decode(errors="surrogateescape"), end, not open_brackets
 
 
 def _loads(text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, readable, require_length
+from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, readable, require_length, shown
 from lazygraph.sources.json_entries import loads, split_member
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.poscar import parse_poscar
@@ -108,6 +108,6 @@ def _entry(line: bytes, default: str) -> Entry:
 
 def _crystal(text: Any) -> Crystal:
     if not isinstance(text, str):
-        msg = f"found {type(text).__name__} {str(text)[:40]!r}; required: a POSCAR text"
+        msg = f"found {type(text).__name__} {shown(text, 40)}; required: a POSCAR text"
         raise UnreadableInput(msg)
     return parse_poscar(with_line_feeds(text))

@@ -26,6 +26,7 @@ from lazygraph.sources.base import (
     hash_file,
     read_entry,
     readable,
+    shown,
 )
 from lazygraph.sources.extxyz import take_id
 from lazygraph.sources.objects import labels_of_object
@@ -174,7 +175,7 @@ def _pack(entry: Entry) -> bytes:
 def _pack_array(value: Any) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        msg = f"found {type(value).__name__} {str(value)[:40]!r}"
+        msg = f"found {type(value).__name__} {shown(value, 40)}"
         raise LabelError(msg)
     if array.ndim == 0:
         return array.item()

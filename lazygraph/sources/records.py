@@ -21,7 +21,7 @@ from typing import Any
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.sources import poscar
-from lazygraph.sources.base import ID_KEYS, Entry, Remark, attempt
+from lazygraph.sources.base import ID_KEYS, Entry, Remark, attempt, shown
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.objects import is_structure, labels_of_object
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
@@ -81,7 +81,7 @@ def entry_of(
         options: how structures are read.
     """
     if not isinstance(record, dict):
-        msg = f"found {type(record).__name__} {str(record)[:40]!r}; required: an object"
+        msg = f"found {type(record).__name__} {shown(record, 40)}; required: an object"
         return broken_entry(key or default, UnreadableInput(msg))
     structure = None if place is None else place.of(record)
     if isinstance(structure, str) and structure.lstrip()[:1] == "{":

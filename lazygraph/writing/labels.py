@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import LabelError
-from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, label_value
+from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, label_value, shown
 from lazygraph.sources.levels import is_per_atom
 from lazygraph.text import shortened
 
@@ -268,9 +268,11 @@ def _unfit(value: Any, of_atoms: bool) -> str:
 
 
 def _flat(value: Any) -> Iterable[Any]:
-    for part in value:
+    waiting = list(value)
+    while waiting:
+        part = waiting.pop()
         if isinstance(part, (list, tuple)):
-            yield from _flat(part)
+            waiting += part
         else:
             yield part
 
@@ -291,7 +293,7 @@ def _required(
     label, votes, present = _elect(name, column, known, of_atoms=per_atom)
     if 2 * votes < present:
         example = next(value for n, value in column if _kinds(name, n, value, of_atoms=per_atom))
-        found = _minority(label, votes, present) if label else f"found {str(example)[:60]!r}"
+        found = _minority(label, votes, present) if label else f"found {shown(example, 60)}"
         msg = f"the column {name!r} cannot be a label: {found}; required: numbers, in at least half of its values"
         raise LabelError(msg)
     return label or Label(name, "node" if per_atom else "graph")
@@ -386,7 +388,7 @@ def _numeric(value: Any) -> NDArray[np.float64]:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        msg = f"found {str(value)[:60]!r}; required: an array of numbers"
+        msg = f"found {shown(value, 60)}; required: an array of numbers"
         raise LabelError(msg) from None
     if array.size == 0 or array.ndim > 3:
         msg = f"found an array of shape {array.shape}; required: one to three dimensions, none empty"

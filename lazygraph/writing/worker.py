@@ -16,7 +16,7 @@ from lazygraph.format.record import Compressor, pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Entry, Remark
+from lazygraph.sources.base import Entry, Remark, shown
 from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.text import shortened
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
@@ -160,7 +160,7 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
                         f"have a value under {shortened(repr(name), 80)}, a name that none of the inputs looked at "
                         "has, and which is left out: name it with --label to keep it"
                     )
-                    yield Remark(what, str(value)[:20])
+                    yield Remark(what, shown(value, 20))
 
 
 def _crystal(entry: Entry) -> Crystal:

@@ -324,3 +324,18 @@ def test_half_a_character_anywhere_ends_no_write(record, how, tmp_path, capsys):
     report = lg.write(source, tmp_path / "x.lg", graph="mace", workers=1, progress=False)
     assert report.written + report.quarantined == 4
     assert report.written >= 3
+
+
+@pytest.mark.parametrize("how", ["file", "python"])
+@pytest.mark.parametrize("depth", [300, 990])
+def test_arrays_in_arrays_are_told_and_hide_nothing(depth, how, tmp_path):
+    import lazygraph as lg
+
+    records = [{"jid": f"good-{k}", "deep": nested(depth), "gap": 1.0, "atoms": ATOMS} for k in range(3)]
+    text = json.dumps(records[0] | {"deep": "DEEP"}).replace('"DEEP"', "[" * depth + "1" + "]" * depth)
+    (tmp_path / "a.json").write_text(f"[{text}]")
+    report = lg.write(
+        records if how == "python" else tmp_path / "a.json", tmp_path / "x.lg", graph="mace", workers=1, progress=False
+    )
+    assert report.quarantined == 0
+    assert any("'deep' is left out: lists that are no arrays" in note for note in report.notes)

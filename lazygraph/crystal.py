@@ -91,9 +91,19 @@ class Crystal:
         as ``ase.geometry.complete_cell`` does, so that molecules and slabs have fractional coordinates too.
         """
         cell, repeats = _vectors(lattice), _directions(pbc)
-        matrix = _lattice(cell if all(repeats) else _complete_cell(cell, repeats))
-        cart = _coordinates(cart_coords, "Cartesian coordinates", MAX_COORDINATE * MAX_LENGTH)
-        return cls(matrix, to_fractional(cart, matrix), numbers, repeats)
+        crystal = cls.__new__(cls)  # what is checked here need not be checked again
+        crystal.lattice = _spanning(cell if all(repeats) else _complete_cell(cell, repeats))
+        cart = _rows(cart_coords, "Cartesian coordinates")
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite positions are refused below
+            places = to_fractional(cart, crystal.lattice)
+        try:
+            crystal.frac_coords = _coordinates(places, "fractional coordinates", MAX_COORDINATE)
+        except StructureError:
+            _require_within(cart, "Cartesian coordinates", MAX_COORDINATE * MAX_LENGTH)
+            raise
+        crystal.numbers = _numbers(numbers, len(cart))
+        crystal.pbc = repeats
+        return crystal
 
     @classmethod
     def from_any(cls, structure: Any) -> Crystal:
@@ -250,7 +260,11 @@ def _directions(value: Any) -> tuple[bool, bool, bool]:
 
 
 def _lattice(value: ArrayLike) -> NDArray[np.float64]:
-    lattice = _vectors(value)
+    return _spanning(_vectors(value))
+
+
+def _spanning(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same three vectors, once they span a cell."""
     if abs(det := determinant(lattice)) < MIN_CELL_VOLUME:
         msg = f"the cell is singular: |det| = {abs(det):.3g} A^3; required: at least {MIN_CELL_VOLUME:g} A^3"
         raise StructureError(msg)
@@ -259,6 +273,14 @@ def _lattice(value: ArrayLike) -> NDArray[np.float64]:
 
 
 def _coordinates(value: ArrayLike, what: str, most: float) -> NDArray[np.float64]:
+    coordinates = _rows(value, what)
+    _require_within(coordinates, what, most)
+    coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
+    return coordinates
+
+
+def _rows(value: ArrayLike, what: str) -> NDArray[np.float64]:
+    """(N, 3) numbers."""
     try:
         coordinates = np.array(value, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as error:
@@ -270,13 +292,15 @@ def _coordinates(value: ArrayLike, what: str, most: float) -> NDArray[np.float64
     if coordinates.ndim != 2 or coordinates.shape[1] != 3:
         msg = f"the {what} have shape {coordinates.shape}; required: (N, 3)"
         raise StructureError(msg)
+    return coordinates
+
+
+def _require_within(coordinates: NDArray[np.float64], what: str, most: float) -> None:
     if not np.abs(coordinates).max() <= most:
         bad = int(np.flatnonzero(~(np.abs(coordinates) <= most).all(axis=1))[0])
         required = "finite numbers" if not np.isfinite(coordinates[bad]).all() else f"at most {most:,.0f} from zero"
         msg = f"the {what} of atom {bad} are {coordinates[bad].tolist()}; required: {required}"
         raise StructureError(msg)
-    coordinates += 0.0  # files write -0.00000000; without its sign a record can hold the number as an integer
-    return coordinates
 
 
 def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
@@ -291,7 +315,8 @@ def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
     if numbers.dtype.kind not in "iu":
         msg = f"the atomic numbers have type {numbers.dtype}; required: integers"
         raise StructureError(msg)
-    if numbers.min() < 1 or numbers.max() >= len(SYMBOLS):
+    found = numbers.tolist()  # Python's min and max of a few dozen integers take 1 us, numpy's up to 60
+    if min(found) < 1 or max(found) >= len(SYMBOLS):
         bad = int(np.flatnonzero((numbers < 1) | (numbers >= len(SYMBOLS)))[0])
         msg = f"atom {bad} has atomic number {int(numbers[bad])}; required: 1 to {len(SYMBOLS) - 1}"
         raise StructureError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset, units
-from lazygraph.cli.output import say
+from lazygraph.cli.output import say, warn
 from lazygraph.sources.table import read_table
 from lazygraph.writing.edit import set_labels
 
@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_dataset(parser)
     parser.add_argument(
-        "--from", dest="file", required=True, metavar="FILE", help="CSV, JSON (a list of objects) or JSONL"
+        "--from",
+        dest="file",
+        required=True,
+        metavar="FILE",
+        help="table with commas, semicolons or tabs, JSON (a list of objects) or JSONL",
     )
     parser.add_argument("--id-key", metavar="KEY", help="the column with the ids (default: jid, material_id, ..., id)")
     parser.add_argument(
@@ -39,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Set the labels, and print what was set."""
     table = read_table(arguments.file, arguments.id_key)
     report = set_labels(arguments.dataset, table, labels=arguments.labels, units=units(arguments.units))
+    warn(*(f"note: {note}" for note in report.notes))
     say(f"set {', '.join(report.names)}; {report.missing:,} graphs have no value in {arguments.file}")
     if report.unknown_ids:
         shown = ", ".join(report.unknown_ids[:3])

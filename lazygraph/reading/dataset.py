@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data, Dataset
 
-from lazygraph.errors import InputError, LabelError, RecipeMismatch, UnknownId
+from lazygraph.crystal import Crystal
+from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -143,6 +145,37 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def get(self, idx: int) -> Data:
         """The graph in row ``idx`` of the dataset on disk, before the transform."""
         return self.reader.data(idx)
+
+    def crystal(self, idx: int | str) -> Crystal:
+        """The crystal of one graph, by position or id, as it was written: every bit of its lattice and coordinates.
+
+        Args:
+            idx: position in this (sub)set, or id.
+
+        Raises:
+            InputError: the graphs came ready-made, without crystals.
+            IndexError, UnknownId: there is no such graph.
+            CorruptDataset: its record is damaged.
+
+        Example:
+            >>> import tempfile, lazygraph as lg
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> _ = lg.write("prototypes:3", folder.name + "/p.lg", workers=1)
+            >>> ds = lg.LazyGraphDataset(folder.name + "/p.lg")
+            >>> crystal = ds.crystal(1)
+            >>> len(crystal) == len(crystal.to_pymatgen()) == len(crystal.to_ase()) == ds[1].num_nodes
+            True
+            >>> folder.cleanup()
+        """
+        row = self._row_of(idx) if isinstance(idx, str) else self._row(operator.index(idx))
+        if self._spec is None:
+            msg = f"the graphs of {self.path} came ready-made, without crystals; read their arrays with ds[{idx!r}]"
+            raise InputError(msg)
+        fields: dict[str, Any] = self._store.arrays(row)
+        try:
+            return Crystal(fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist()))
+        except StructureError as error:
+            self._store.blame(row, CorruptDataset(str(error)))
 
     def __getitem__(self, idx: Any) -> Any:
         """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""

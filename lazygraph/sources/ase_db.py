@@ -11,27 +11,26 @@ from typing import Any, ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
+from lazygraph.sources.ase_rows import NOT_LABELS, OF_ATOMS
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_entry
-from lazygraph.sources.extxyz import numeric_labels, take_id
+from lazygraph.sources.extxyz import take_id
+from lazygraph.sources.objects import storable
+from lazygraph.sources.plain_values import plain
+from lazygraph.sources.units import ASE
 
 __all__ = ["AseDbSource", "sniff"]
 
 SQLITE = b"SQLite format 3\0"
 # Views and virtual tables have no page of their own.
 STORED = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'systems' AND rootpage > 0"
-# What a row holds besides results: the structure, and the book-keeping of the database.
-NOT_LABELS = frozenset(
-    "id unique_id ctime mtime user numbers positions cell pbc calculator calculator_parameters constraints tags "
-    "masses momenta initial_magmoms initial_charges".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
 class AseDbSource:
     """One entry per row, in the order of row ids.
 
-    Labels are the numbers and numeric arrays among the results of the calculator, the key-value pairs and the data;
-    where two share a name, the first in this order counts. Holds a path only: picklable, safe in any process. The
+    Labels are the results of the calculator, the key-value pairs and the data; where two share a name, the first in
+    this order counts. Holds a path only: picklable, safe in any process. The
     database is opened read-only by each ``scan`` and ``read``. About 200 us a row.
 
     Args:
@@ -54,7 +53,7 @@ class AseDbSource:
         try:
             file = hash_file(Path(self.path))  # which refuses what is no regular file
             ids = self._ids(0, -1)
-            return Scan(len(ids), tuple(ids[::every]), (file,))
+            return Scan(len(ids), tuple(ids[::every]), (file,), implied=ASE)
         except (OSError, sqlite3.Error) as error:
             msg = f"cannot read {self.path}: {error}; required: an sqlite database written by ASE"
             raise UnreadableInput(msg) from error
@@ -69,14 +68,15 @@ class AseDbSource:
 
     def _entry(self, database: Any, row_id: int) -> Entry:
         values: dict[str, Any] = {}
-        crystal = attempt(_read_row, database, row_id, values)
+        of_atoms: dict[str, Any] = {}
+        crystal = attempt(_read_row, database, row_id, values, of_atoms)
         entry_id = str(row_id)
         if self.id_key is not None:
             try:
                 entry_id = take_id(values, self.id_key, entry_id)
             except UnreadableInput as error:
                 crystal = error if isinstance(crystal, Crystal) else crystal
-        return Entry(entry_id, crystal, numeric_labels(values))
+        return Entry(entry_id, crystal, values, atom_labels=of_atoms)
 
     def _ids(self, first: int, limit: int) -> list[int]:
         """Row ids from one on; a limit of -1 is none.
@@ -97,9 +97,14 @@ def sniff(head: bytes) -> bool:
     return head.startswith(SQLITE)
 
 
-def _read_row(database: Any, row_id: int, values: dict[str, Any]) -> Crystal:
-    """The crystal of one row; everything else that the row holds is left in ``values``."""
+def _read_row(database: Any, row_id: int, values: dict[str, Any], of_atoms: dict[str, Any]) -> Crystal:
+    """The crystal of one row; all else that the row holds is left in ``values`` and ``of_atoms``."""
     row = database.get(row_id)
-    values.update(row.data)
-    values.update({key: row[key] for key in row if key not in NOT_LABELS})
+    values.update({key: storable(plain(value)) for key, value in row.data.items()})
+    for key in row:
+        if key in OF_ATOMS:
+            of_atoms[key] = row[key]
+            values.pop(key, None)
+        elif key not in NOT_LABELS:
+            values[key] = storable(row[key])
     return Crystal.from_cartesian(row.cell, row.positions, row.numbers, tuple(row.pbc))

@@ -27,8 +27,10 @@ __all__ = [
     "MAX_TEXT",
     "MISSING",
     "NOT_STORED",
+    "NO_LABELS",
     "Cut",
     "Entry",
+    "ImpliedUnits",
     "InputFile",
     "Label",
     "Remark",
@@ -41,6 +43,8 @@ __all__ = [
     "read_entry",
     "readable",
     "require_length",
+    "shown",
+    "too_long",
 ]
 
 # The keys under which the common data sets keep their ids, in the order in which they are tried.
@@ -51,6 +55,9 @@ MAX_TEXT = 1 << 28
 """Bytes of the text of one input, 256 MiB: some two million atoms. A longer one is not held, and quarantined."""
 # How the common data sets write a label that is not there (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
+# How tables write truth values (pandas writes "True").
+TRUTH: dict[str, float] = {"true": 1.0, "false": 0.0}
+NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Remark(NamedTuple):
@@ -71,10 +78,13 @@ class Entry(NamedTuple):
     id: str
     crystal: Crystal | InputError
     labels: Mapping[str, Any]
-    """Name -> raw value: a number, numeric text, None, or a (nested) list or array of numbers."""
+    """Name -> raw value: all that stands beside the structure. Numbers, truth values, numeric texts and (nested) lists
+    or arrays of them can become labels; the report names the columns of which nothing can be kept."""
     split: str | None = None
     """The split that the source puts this input in, if it has splits."""
     remarks: tuple[Remark, ...] = ()
+    atom_labels: Mapping[str, Any] = NO_LABELS
+    """Name -> one value or row an atom, where the format says that it is of the atoms."""
 
 
 class InputFile(NamedTuple):
@@ -105,6 +115,16 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class ImpliedUnits:
+    """The units that a source implies without writing them, and who says so."""
+
+    origin: str
+    """Whose convention it is, as the report names it."""
+    units: Mapping[str, str]
+    """Name of a label -> unit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """What one pass over a source found: enough to cut it into ranges that are read independently."""
 
@@ -118,6 +138,8 @@ class Scan:
     """Sentences for the summary, such as structure files that no row of ``id_prop.csv`` names."""
     labels: tuple[Label, ...] = ()
     """The labels that the input itself declares; all others are recognised by the values of the first entries."""
+    implied: ImpliedUnits | None = None
+    """The units that labels have by the convention of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +212,14 @@ def require_length(text: bytes) -> None:
         UnreadableInput: it has more than ``MAX_TEXT`` bytes.
     """
     if len(text) > MAX_TEXT:
-        msg = f"the text of this input has more than {MAX_TEXT:,} bytes; required: at most so many for one structure"
-        raise UnreadableInput(msg)
+        raise too_long()
+
+
+def too_long() -> UnreadableInput:
+    """The error of an input whose text has more than ``MAX_TEXT`` bytes."""
+    return UnreadableInput(
+        f"the text of this input has more than {MAX_TEXT:,} bytes; required: at most so many for one structure"
+    )
 
 
 def default_id(name: str, position: int) -> str:
@@ -212,8 +240,10 @@ def readable(text: str) -> str:
 def label_value(value: Any) -> float:
     """One scalar label as float; NaN where it is missing (``None``, NaN, an empty text, ``na``).
 
+    Truth values, also as the texts ``True`` and ``False``, are 1 and 0.
+
     Raises:
-        LabelError: it is neither missing nor a number.
+        LabelError: it is neither missing nor a finite number.
 
     Example:
         >>> label_value("1.5"), label_value(True), label_value("na")
@@ -225,16 +255,35 @@ def label_value(value: Any) -> float:
         text = value.strip()
         if text.lower() in MISSING:
             return math.nan
+        if (truth := TRUTH.get(text.lower())) is not None:
+            return truth
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             msg = f"found the text {text[:60]!r}; required: a number, or empty, na or NaN where it is missing"
             raise LabelError(msg) from None
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            msg = f"found {type(value).__name__} {shown(value, 60)}; required: a number"
+            raise LabelError(msg) from None
+    if math.isinf(number):
+        raise LabelError("found an infinite number; required: finite ones, or empty, na or NaN for missing ones")
+    return number
+
+
+def shown(value: Any, most: int) -> str:
+    """The beginning of any value as an error tells it.
+
+    Example:
+        >>> shown("a long text", 6), shown(17.5, 60)
+        ("'a long'", "'17.5'")
+    """
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        msg = f"found {type(value).__name__} {str(value)[:60]!r}; required: a number"
-        raise LabelError(msg) from None
+        return repr(str(value)[:most])
+    except Exception:  # noqa: BLE001  # arrays in arrays without end, numbers of thousands of digits, a class of its own
+        return "that has no text"
 
 
 def hash_file(path: Path) -> InputFile:

@@ -165,6 +165,7 @@ class _Crystals:
         """One row; a record that is damaged is the reason of an entry without a crystal."""
         entry_id = default_id(self._name, row)
         labels = {name: column[row] for name, column in self._columns.items()}
+        of_atoms: dict[str, Any] = {}
         crystal: Crystal | InputError
         try:
             entry_id = self._store.graph_id(row)
@@ -174,9 +175,9 @@ class _Crystals:
             crystal = UnreadableInput(str(error).replace(str(self._store.path), self._store.path.name))
         else:
             crystal = attempt(_crystal, arrays)
-            labels |= {name: arrays[name] for name in self._atoms}
+            of_atoms = {name: arrays[name] for name in self._atoms}
         split = None if self._split is None else self._splits.get(int(self._split[row]))
-        return Entry(entry_id, crystal, labels, split)
+        return Entry(entry_id, crystal, labels, split, atom_labels=of_atoms)
 
 
 def _scanned(spool: Path, cut: Cut) -> tuple[str, Sequence[int]]:

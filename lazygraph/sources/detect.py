@@ -13,15 +13,34 @@ from typing import Any
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.format.manifest import MANIFEST
-from lazygraph.sources import ase_db, cif, csv_cif, extxyz, jarvis, matbench, poscar, poscar_zip, pymatgen_json
+from lazygraph.sources import (
+    ase_db,
+    ase_json,
+    aselmdb,
+    cif,
+    csv_cif,
+    extxyz,
+    jarvis,
+    matbench,
+    optimade,
+    pandas_json,
+    parquet,
+    poscar,
+    poscar_zip,
+    pymatgen_json,
+    trajectory,
+    xdatcar,
+)
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource, is_dataset, is_open_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.pickles import PickleSource, is_pickle
 from lazygraph.sources.prototypes import PrototypesSource, is_uri
 from lazygraph.sources.python import PythonSource
-from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
+from lazygraph.sources.records import holds_structure
+from lazygraph.sources.structure_keys import USUAL_NAMES
 from lazygraph.sources.unpack import read_head
 
 __all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
@@ -30,25 +49,44 @@ __all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
 # for CIF, which only its own first words open.
 SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
     (ase_db.sniff, ase_db.AseDbSource),
+    (aselmdb.sniff, aselmdb.AseLmdbSource),
+    (trajectory.sniff, trajectory.TrajectorySource),
+    (parquet.sniff, parquet.ParquetSource),
     (cif.sniff, FilesSource),
     (extxyz.sniff, extxyz.ExtxyzSource),
+    (optimade.sniff, optimade.OptimadeSource),
+    (ase_json.sniff, ase_json.AseJsonSource),
+    (pandas_json.sniff, pandas_json.PandasSource),
     (poscar_zip.sniff, poscar_zip.PoscarZipSource),
     (jarvis.sniff, jarvis.JarvisSource),
     (matbench.sniff, matbench.MatbenchSource),
     (pymatgen_json.sniff, pymatgen_json.PymatgenSource),
     (csv_cif.sniff, csv_cif.CsvSource),
+    (xdatcar.sniff, xdatcar.XdatcarSource),
     (poscar.sniff, FilesSource),
 )
 CLASSES: tuple[type[Any], ...] = (
     *dict.fromkeys(source for _, source in SNIFFED),
     DatasetSource,
     IdPropSource,
+    PickleSource,
     PrototypesSource,
     PythonSource,
 )
 KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
 FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
 """The names that ``format`` takes."""
+# The kinds whose records may hold structures under several keys.
+WITH_COLUMNS = (
+    csv_cif.CsvSource,
+    jarvis.JarvisSource,
+    matbench.MatbenchSource,
+    pandas_json.PandasSource,
+    parquet.ParquetSource,
+    pymatgen_json.PymatgenSource,
+    PickleSource,
+    PythonSource,
+)
 PATH = (str, os.PathLike)
 # A pymatgen Structure, jarvis Atoms and ASE Atoms; two of them are iterables, of their sites.
 OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
@@ -77,7 +115,7 @@ def open_sources(
 
     Raises:
         UnreadableInput: nothing is there, or it is of no known kind.
-        InputError: an unknown format, or an ``id_key`` for inputs that have no keys.
+        InputError: an unknown format, or a key of ids or structures for inputs that have no keys.
 
     Example:
         >>> open_sources("prototypes:1000?seed=7")
@@ -100,6 +138,10 @@ def open_sources(
         named = [place for _, place in pairs]
         groups = [tuple(named)] if source is FilesSource else [(place,) for place in named]
         sources += [_make(source, group, id_key, options) for group in groups]
+    if options.structure_key is not None and not any(isinstance(source, WITH_COLUMNS) for source in sources):
+        kinds = ", ".join(dict.fromkeys(source.kind for source in sources))
+        msg = f"the structure key {options.structure_key!r} was given for inputs of the kind {kinds}, without columns"
+        raise InputError(msg)
     return sources
 
 
@@ -148,7 +190,7 @@ def _places_or_structures(inputs: Any) -> tuple[list[Any] | None, Iterable[Any]]
     if _is_place(inputs):
         return [inputs], ()
     if isinstance(inputs, Mapping):
-        one = holds_structure(dict(inputs)) or any(key in inputs for key in STRUCTURE_KEYS)
+        one = holds_structure(dict(inputs)) or any(key in inputs for key in USUAL_NAMES)
         return None, [inputs] if one else inputs
     if isinstance(inputs, Crystal) or any(hasattr(inputs, name) for name in OF_ONE_STRUCTURE):
         return None, [inputs]
@@ -219,6 +261,8 @@ def _kind_of_folder(folder: Path) -> type[Any]:
 
 
 def _kind_of_file(path: Path) -> type[Any]:
+    if is_pickle(path):
+        return PickleSource
     head = read_head(path)
     for sniff, source in SNIFFED:
         if sniff(head):
@@ -227,7 +271,8 @@ def _kind_of_file(path: Path) -> type[Any]:
         return FilesSource
     msg = (
         f"{path} begins with {head[:40]!r}, which is no known kind of input; required: "
-        "CIF, POSCAR, extended XYZ, an ASE database, CSV with structures, or JSON of jarvis, matbench or pymatgen, "
+        "CIF, POSCAR, XDATCAR, extended XYZ, an ASE database or trajectory, a table or Parquet with structures, or "
+        "JSON of jarvis, matbench, pymatgen, pandas or OPTIMADE, "
         f"or its format by name, one of {', '.join(FORMATS)}"
     )
     raise UnreadableInput(msg)

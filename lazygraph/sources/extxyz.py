@@ -1,40 +1,50 @@
 """Extended XYZ, plain or gzip: many frames in one text file, with labels in the comment line and in extra columns.
 
-The comment line is read by ASE, which defines its grammar; the columns are read here, because ASE turns ``stress``
-into six numbers and moves results into a calculator. 130 to 190 us a frame of 8 to 31 atoms; ASE takes 210 us.
+What the comment line says is of the crystal, what stands in columns is of its atoms. The columns are read here, because
+ASE turns ``stress`` into six numbers and moves results into a calculator.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal, symbols_to_numbers
+from lazygraph.crystal import ATOMIC_NUMBERS, Crystal, symbols_to_numbers
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import ID_KEYS, MAX_TEXT, Cut, Entry, Scan, attempt, default_id, read_entry, require_length
+from lazygraph.sources.base import ID_KEYS, MAX_TEXT, Cut, Entry, Scan, attempt, default_id, read_entry, too_long
+from lazygraph.sources.extxyz_comment import parse_comment, take_cell
 from lazygraph.sources.records import id_text
+from lazygraph.sources.units import EXTXYZ
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming
 
-__all__ = ["ExtxyzSource", "numeric_labels", "sniff", "take_id"]
+__all__ = ["ExtxyzSource", "sniff", "take_id"]
 
 DIGITS = 12  # of a count of atoms; more are no count
 COUNT_LINE = 1000  # bytes of the line that holds it
-PIECE = 1 << 20  # bytes
+PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(Lattice|Properties)\s*=")
+FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(?i:Lattice|Properties)\s*=")
+MARK = "\x00"  # a word that no line has
+MOST_KEPT = 1000  # characters of properties whose layout is kept
+OF_NUMBERS = b"0123456789+-.eE,"
+TRUTH = {"T": True, "F": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
 class ExtxyzSource:
     """One entry per frame, in the order of the file; numbers are those of the text.
 
-    Labels are the numbers and numeric arrays of the comment line and the numeric columns beside the positions. Holds a
-    path only: picklable, safe in any thread or process. A gzip file is unpacked into the spool by ``scan``.
+    The values of the comment line are labels of the crystal, the columns beside the positions labels of its atoms.
+    Holds a path only: picklable, safe in any thread or process. A gzip file is unpacked into the spool by ``scan``.
 
     Args:
         path: the file.
@@ -58,52 +68,34 @@ class ExtxyzSource:
         intake = Intake(path, spool)
         with naming(path):
             count, marks = marked(_frames(intake), every)
-        return Scan(count, marks, (intake.file,))
+        return Scan(count, marks, (intake.file,), implied=EXTXYZ)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the frames of one range."""
         with body(Path(self.path), spool).open("rb") as file:
             file.seek(cut.mark)
-            for position in range(cut.start, cut.start + cut.count):
-                default = default_id(self.name, position)
-                yield read_entry(default, self._entry, *_next_frame(file), default)
+            name = self.name
+            frames = _read_frames(file)
+            for position, frame in enumerate(islice(frames, cut.count), cut.start):
+                default = default_id(name, position)
+                yield read_entry(default, self._entry, frame, default)
 
-    def _entry(self, n_atoms: int, lines: list[bytes], default: str) -> Entry:
-        require_length(lines[0] if lines else b"")
+    def _entry(self, frame: _Frame | None, default: str) -> Entry:
+        if frame is None:
+            raise too_long()
         info: dict[str, Any] = {}
         columns: dict[str, Any] = {}
-        texts = [line.decode("utf-8", "replace") for line in lines]
-        crystal = attempt(_parse, n_atoms, texts, info, columns)
+        crystal = attempt(_parse, frame, info, columns)
         try:
-            return Entry(take_id(info, self.id_key, default), crystal, numeric_labels(info | columns))
+            return Entry(take_id(info, self.id_key, default), crystal, info, atom_labels=columns)
         except UnreadableInput as error:
             reason = error if isinstance(crystal, Crystal) else crystal
-            return Entry(default, reason, numeric_labels(info | columns))
+            return Entry(default, reason, info, atom_labels=columns)
 
 
 def sniff(head: bytes) -> bool:
     """Whether the first bytes of a file are a count and a comment line of extended XYZ."""
     return FIRST_LINES.match(head) is not None
-
-
-def numeric_labels(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those values that are numbers or arrays of numbers, as Python numbers and numpy arrays; truth values are not.
-
-    Example:
-        >>> numeric_labels({"energy": np.float64(-1.5), "source": "MPtrj", "relaxed": True, "dipole": [0, 0, 1]})
-        {'energy': -1.5, 'dipole': array([0, 0, 1])}
-    """
-    labels: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, (str, bytes, bool, Mapping)) or value is None:
-            continue
-        try:
-            array = np.asarray(value)
-        except ValueError:  # a ragged list is no array of numbers
-            continue
-        if array.dtype.kind in "iuf" and array.size:
-            labels[name] = array if array.ndim else array.item()
-    return labels
 
 
 def take_id(values: dict[str, Any], id_key: str | None, default: str) -> str:
@@ -169,85 +161,204 @@ def _count(line: bytes, number: int) -> int | None:
     return int(text)
 
 
-def _next_frame(file: BinaryIO) -> tuple[int, list[bytes]]:
-    """The number of atoms of the frame that begins here; its comment line and atom lines, as many as there are.
+class _Frame(NamedTuple):
+    """One frame as its text stands in the file."""
 
-    Of a frame that is too long nothing is held but its first line, which then is too long too.
+    n_atoms: int
+    n_lines: int
+    """How many lines there are after the count; one more than atoms, or less where the file ends."""
+    comment: bytes
+    atoms: bytes
+    """The lines of the atoms."""
+
+
+def _read_frames(file: BinaryIO) -> Iterator[_Frame | None]:
+    """The frames from where the file stands; None for one that is too long, which is not held."""
+    data, ends, line = b"", list[int](), 0  # ends: where each whole line of data ends; line: the number of the next one
+    while True:
+        count = b""
+        while not count.strip():  # blank lines may stand between frames
+            if line == len(ends):
+                data, ends, line = _with_more(file, data, ends, line)
+                if not ends:
+                    return
+            count = data[ends[line - 1] + 1 if line else 0 : ends[line]].removeprefix(BYTE_ORDER_MARK)
+            line += 1
+        if not count.strip().isdigit():
+            msg = f"found {count[:40]!r} where a frame began when the file was scanned; the file has changed since"
+            raise UnreadableInput(msg)
+        n_atoms = int(count)
+        while len(ends) - line <= n_atoms:
+            before = len(ends) - line
+            data, ends, line = _with_more(file, data, ends, line)
+            if len(data) > MAX_TEXT or len(ends) == before:
+                break
+        last = min(line + n_atoms + 1, len(ends))
+        begin = ends[line - 1] + 1 if line else 0
+        if last <= line + n_atoms and len(data) > MAX_TEXT:
+            data, ends, line = _after_lines(file, n_atoms + 1 - (last - line)), [], 0
+            yield None
+            continue
+        comment, atoms = (ends[line] if last > line else begin), (ends[last - 1] if last > line else begin)
+        frame = _Frame(n_atoms, last - line, data[begin:comment], data[comment + 1 : atoms])
+        yield frame if atoms - begin <= MAX_TEXT else None
+        line = last
+
+
+def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple[bytes, list[int], int]:
+    """The lines from a line on, and at least one more where the file has one; and 0, its number.
+
+    Reads 1 MiB or as much as is held already, so that a long frame is not copied again and again. A line that does not
+    end within ``MAX_TEXT`` bytes is not read to its end.
     """
-    while (count := file.readline().removeprefix(BYTE_ORDER_MARK)) and not count.strip():
-        pass
-    if not count.strip().isdigit():
-        msg = f"found {count[:40]!r} where a frame began when the file was scanned; the file has changed since"
-        raise UnreadableInput(msg)
-    n_atoms = int(count)
-    lines: list[bytes] = []
-    room = MAX_TEXT
-    for number in range(n_atoms + 1):
-        line = file.readline(room + 1)
-        if not line:
+    parts = [data[ends[line - 1] + 1 :] if line else data]
+    held = len(parts[0])
+    size = min(max(PIECE, held), MAX_TEXT)
+    while more := file.read(size):
+        parts.append(more)
+        held += len(more)
+        if b"\n" in more or held > MAX_TEXT:
             break
-        room -= len(line)
-        if room < 0:
-            _skip_lines(file, n_atoms + 1 - number - line.endswith(b"\n"))
-            return n_atoms, [bytes(MAX_TEXT + 1)]
-        lines.append(line)
-    return n_atoms, lines
+    data = b"".join(parts)
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")).tolist()
+    if not more and data and not data.endswith(b"\n"):
+        ends.append(len(data))
+    return data, ends, 0
 
 
-def _skip_lines(file: BinaryIO, n: int) -> None:
-    """Read on until so many lines have ended, or the file has."""
-    while n and (piece := file.readline(PIECE)):
-        n -= piece.endswith(b"\n")
+def _after_lines(file: BinaryIO, n: int) -> bytes:
+    """Read on until so many lines have ended, or the file has; what was read beyond them."""
+    while piece := file.read(PIECE):
+        ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n"))
+        if len(ends) >= n:
+            return piece[ends[n - 1] + 1 :]
+        n -= len(ends)
+    return b""
 
 
-def _parse(n_atoms: int, lines: list[str], info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
+def _parse(frame: _Frame, info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
     """The crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
-    from ase.io.extxyz import key_val_str_to_dict
-
-    if len(lines) != n_atoms + 1:
-        msg = f"the file ends after {len(lines)} lines of this frame; required: a comment and {n_atoms} atoms"
+    n_atoms = frame.n_atoms
+    if frame.n_lines != n_atoms + 1:
+        msg = f"the file ends after {frame.n_lines} lines of this frame; required: a comment and {n_atoms} atoms"
         raise UnreadableInput(msg)
-    info.update(key_val_str_to_dict(lines[0]) if lines[0].strip() else {})
-    lattice = info.pop("Lattice", None)
-    pbc = info.pop("pbc", lattice is not None)
-    properties = str(info.pop("Properties", "species:S:1:pos:R:3"))
-    columns.update(_columns(lines[1:], properties))
-    if "pos" not in columns or columns.keys().isdisjoint({"species", "Z"}):
+    info.update(parse_comment(frame.comment.decode("utf-8", "replace")))
+    lattice, pbc, properties = take_cell(info)
+    columns.update(_columns(frame.atoms.decode("utf-8", "replace"), n_atoms, properties))
+    if "pos" not in columns or ("species" not in columns and "Z" not in columns):
         msg = f"found Properties={properties}; required: pos, and species or Z"
         raise UnreadableInput(msg)
+    numbers = columns.pop("Z", None)
     if "species" in columns:
-        numbers = symbols_to_numbers([symbol.capitalize() for symbol in columns.pop("species")])
-        columns.pop("Z", None)
-    else:
-        numbers = columns.pop("Z")
-    positions = columns.pop("pos")
-    # ASE hands over the nine numbers as columns; rows are the lattice vectors here
-    cell = np.zeros((3, 3)) if lattice is None else lattice.T
-    return Crystal.from_cartesian(cell, positions, numbers, tuple(np.broadcast_to(pbc, (3,)).tolist()))
+        by_symbol = _atomic_numbers(columns.pop("species"))
+        if numbers is not None and not np.array_equal(numbers, by_symbol):
+            msg = "the columns species and Z name different elements; required: one of them, or the same"
+            raise UnreadableInput(msg)
+        numbers = by_symbol
+    cell = np.zeros((3, 3)) if lattice is None else lattice
+    return Crystal.from_cartesian(cell, columns.pop("pos"), numbers, pbc)
 
 
-def _columns(lines: list[str], properties: str) -> dict[str, Any]:
-    """Per-atom arrays named by ``name:type:width:...``: (N,) or (N, width) numbers; texts as a list."""
-    rows = [line.split() for line in lines]
+def _atomic_numbers(species: list[str]) -> NDArray[np.uint8]:
+    try:
+        return np.array([ATOMIC_NUMBERS[symbol] for symbol in species], dtype=np.uint8)
+    except KeyError:
+        return symbols_to_numbers([symbol.capitalize() for symbol in species])
+
+
+class _Column(NamedTuple):
+    """One property: which of the words of a line it has, and of what kind they are (R, I, L or S)."""
+
+    name: str
+    kind: str
+    begin: int
+    end: int
+
+
+@lru_cache(maxsize=256)
+def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
+    """The columns that ``name:type:width:...`` names, and the words of a line.
+
+    Raises:
+        UnreadableInput: the text is something else, or names a column twice.
+    """
     fields = properties.split(":")
-    if len(fields) % 3 or not all(map(str.isdigit, fields[2::3])):
-        msg = f"found Properties={properties}; required: name:type:width, and again for each property"
+    names, kinds, widths = fields[::3], fields[1::3], fields[2::3]
+    if len(fields) % 3 or not all(w.isdigit() and 0 < int(w) < 10**6 for w in widths) or not set(kinds) <= set("RILS"):
+        msg = f"found Properties={properties}; required: name:type:width for each property; type R, I, L or S"
         raise UnreadableInput(msg)
-    widths = [int(width) for width in fields[2::3]]
-    short = next((i for i, row in enumerate(rows) if len(row) < sum(widths)), None)
-    if short is not None:
-        msg = (
-            f"atom {short} of {len(rows)} has {len(rows[short])} columns; required: {sum(widths)}, as {properties} says"
-        )
+    if len(set(names)) < len(names):
+        msg = f"found Properties={properties}, with a name twice; required: each once"
         raise UnreadableInput(msg)
-    found: dict[str, Any] = {}
-    at = 0
-    for name, kind, width in zip(fields[::3], fields[1::3], widths, strict=True):
-        values = [row[at : at + width] for row in rows]
+    found, at = [], 0
+    for name, kind, width in zip(names, kinds, map(int, widths), strict=True):
+        found.append(_Column(name, kind, at, at + width))
         at += width
-        if kind in {"R", "I"}:
-            array = np.array([[float(text) if kind == "R" else int(text) for text in row] for row in values])
-            found[name] = array[:, 0] if width == 1 else array
-        elif name == "species":
-            found[name] = [row[0] for row in values]
+    return tuple(found), at
+
+
+def _columns(text: str, n_atoms: int, properties: str) -> dict[str, Any]:
+    """Per-atom arrays: (N,) or (N, width) numbers or truth values; texts as a list."""
+    columns, total = _layout(properties) if len(properties) <= MOST_KEPT else _layout.__wrapped__(properties)
+    # All lines at once, with a mark between them: each must have exactly as many words as the properties say.
+    words = text.replace("\n", f" {MARK} ").split()
+    if n_atoms:
+        marks = words[total :: total + 1]
+        del words[total :: total + 1]
+        if len(words) != n_atoms * total or marks != [MARK] * (n_atoms - 1):
+            raise _wrong_width(text.split("\n"), properties, total)
+    stride = total
+    others: dict[int, list[str]] = {}  # place in a line -> its words that are no real numbers
+    for at in reversed([at for column in columns if column.kind != "R" for at in range(column.begin, column.end)]):
+        others[at] = words[at::stride]
+        del words[at::stride]
+        stride -= 1
+    reals = _reals(words).reshape(n_atoms, stride)
+    found: dict[str, Any] = {}
+    taken = 0
+    for name, kind, begin, end in columns:
+        width = end - begin
+        if kind == "R":
+            found[name] = reals[:, taken] if width == 1 else reals[:, taken : taken + width]
+            taken += width
+            continue
+        parts = [_converted(name, kind, others[at]) for at in range(begin, end)]
+        if kind == "S":
+            found[name] = parts[0] if width == 1 else [list(row) for row in zip(*parts, strict=True)]
+        else:
+            found[name] = np.array(parts[0] if width == 1 else list(zip(*parts, strict=True)))
     return found
+
+
+def _wrong_width(lines: list[str], properties: str, total: int) -> UnreadableInput:
+    widths = [len(line.split()) for line in lines]
+    wrong = next((i for i, width in enumerate(widths) if width != total), 0)
+    return UnreadableInput(
+        f"atom {wrong} of {len(lines)} has {widths[wrong]} columns; required: {total}, as {properties} says"
+    )
+
+
+def _reals(words: list[str]) -> NDArray[np.float64]:
+    """The numbers that ``float`` makes of the words, by a parser of JSON where all are written as JSON has them."""
+    text = ",".join(words).encode()
+    if not text.translate(None, OF_NUMBERS):
+        try:
+            array = np.array(orjson.loads(b"[" + text + b"]"), dtype=np.float64)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            if len(array) == len(words):
+                return array
+    return np.array(list(map(float, words)), dtype=np.float64)
+
+
+def _converted(name: str, kind: str, words: list[str]) -> list[Any]:
+    if kind == "S":
+        return words
+    if kind == "I":
+        return list(map(int, words))
+    try:
+        return [TRUTH[word.upper()] for word in words]
+    except KeyError as error:
+        msg = f"found {error.args[0]!r} in the column {name}; required: T or F"
+        raise UnreadableInput(msg) from None

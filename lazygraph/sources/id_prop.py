@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import LabelError, UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Remark, Scan, attempt, label_value, open_regular, read_entry
+from lazygraph.sources.base import (
+    ID_KEYS,
+    Cut,
+    Entry,
+    Remark,
+    Scan,
+    attempt,
+    label_value,
+    open_regular,
+    read_entry,
+    require_length,
+)
+from lazygraph.sources.dialect import cells_of, decimal_comma, delimiter_of, with_points
 from lazygraph.sources.files import (
     hash_files,
     is_structure_name,
@@ -23,10 +35,15 @@ from lazygraph.sources.files import (
     write_lines,
 )
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.rowscan import rows as rows_of
+from lazygraph.sources.structure_keys import FIRST
+from lazygraph.sources.unpack import naming, pieces
 
 __all__ = ["TABLE", "IdPropSource"]
 
 TABLE = "id_prop.csv"
+ID_NAMES = frozenset((*ID_KEYS, "id", "cif_id", "file", "filename", "file_name"))
+WHOLE = re.compile(r"[+-]?\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +51,9 @@ class IdPropSource:
     """The rows of ``id_prop.csv`` are the data set, in their order; other structure files are named in the notes.
 
     One value column is the label ``target``, several are ``target_0, target_1, ...``, and a header names them
-    otherwise. The id is the first column, or the stem of the file that it names. Holds a path only: picklable, safe
-    in any thread or process. ``scan`` lists the rows in the spool and reads every structure file once to hash it.
+    otherwise. The id is the column that the header calls so, else the first, or the stem of the file that it names.
+    Holds a path only: picklable, safe in any thread or process. ``scan`` lists the rows in the spool and reads every
+    structure file once to hash it.
 
     Args:
         path: the folder.
@@ -55,14 +73,14 @@ class IdPropSource:
     def scan(self, every: int, spool: Path) -> Scan:
         """List the rows in the spool, hash the table and its files, and note the files beside them."""
         folder = Path(self.path)
-        names, rows = _table(folder / TABLE)
+        names, rows, told = _table(folder / TABLE)
         count, marks = write_lines(spool, ([names, *row] for row in rows), every)
         used = {_file_of(folder, row[0]) for row in rows}
-        files, notes = hash_files([folder / TABLE, *sorted(path for path in used if path.is_file())])
+        files, notes = hash_files([folder / TABLE, *sorted(path for path in used if _is_file(path))])
         beside = sorted(path for path in folder.iterdir() if is_structure_name(path) and path not in used)
         if beside:
             notes += (f"{len(beside)} structure files that no row of {TABLE} names: {named(beside)}",)
-        return Scan(count, marks, files, notes)
+        return Scan(count, marks, files, (*told, *notes))
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield one entry per row."""
@@ -91,34 +109,135 @@ def _file_of(folder: Path, key: str) -> Path:
     """The file that the first column means: itself (ALIGNN), or the CIF of that id (CGCNN)."""
     as_named, as_cif = folder / key, folder / f"{key}.cif"
     for path in (as_named, as_cif):
-        if path.is_file():
+        if _is_file(path):
             return path
     return as_named if is_structure_name(as_named) else as_cif
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Label names and rows ``[key, value, ...]`` of the table, without its header."""
+def _is_file(path: Path) -> bool:
     try:
-        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
+        return path.is_file()
+    except OSError:  # no file can have a name of that length
+        return False
+
+
+class _Table(NamedTuple):
+    """The names of the labels, and rows ``[id or file, value, ...]``."""
+
+    names: list[str]
+    rows: list[list[str]]
+    notes: tuple[str, ...] = ()
+
+
+def _table(path: Path) -> _Table:
+    """The rows of the table, by name where it has a header.
+
+    Raises:
+        UnreadableInput: it cannot be read, has no rows, or leaves open which column is the id or where a number ends.
+    """
+    try:
+        texts = _texts(path)
+        delimiter = delimiter_of(texts[:FIRST])
+        rows = [[cell.strip() for cell in cells_of(text, delimiter)] for text in texts]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"cannot read {path}: {error}; required: a text table of ids or file names and values"
         raise UnreadableInput(msg) from error
+    rows = [row for row in rows if any(row)]
     header = rows.pop(0) if rows and _is_header(rows[0], path.parent) else None
     if not rows:
         msg = f"{path} has no rows; required: one line per structure, an id or file name and a value"
         raise UnreadableInput(msg)
-    if header is not None:
-        return header[1:], rows
+    with naming(path):
+        table = _without_header(rows, path.parent) if header is None else _by_name(header, rows, path.parent)
+        comma = decimal_comma(cell for row in table.rows for cell in row[1:])
+    if comma is None:
+        return table
+    notes = (f"numbers of {TABLE} are read with decimal commas, such as {comma!r}",)
+    return _Table(table.names, [[row[0], *map(with_points, row[1:])] for row in table.rows], notes)
+
+
+def _texts(path: Path) -> list[str]:
+    texts = []
+    with open_regular(path) as file, naming(path):
+        for offset, text in rows_of(pieces(file), quoted=True):
+            require_length(text)
+            # Blanks stand at the beginning in place of a byte-order mark.
+            texts.append((text if offset else text.lstrip(b" ")).decode().removesuffix("\r"))
+    return texts
+
+
+def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
+    """The column of ids first; it has the name of one, or is the first."""
+    if all(len(row) != len(header) for row in rows):
+        msg = (
+            f"the header has {len(header)} columns, {', '.join(map(repr, header))}, and the rows have {len(rows[0])}, "
+            f"such as {', '.join(map(repr, rows[0][:6]))}; required: a name for each column, and decimal points"
+        )
+        raise UnreadableInput(msg)
+    named = [place for place, name in enumerate(header) if name.lower() in ID_NAMES]
+    place = named[0] if named else 0
+    if not named and _is_index(header[0], [row[0] for row in rows]) and len(header) > 1:
+        found = [p for p in range(1, len(header)) if _names_files(rows, p, folder)]
+        if len(found) != 1:
+            msg = (
+                f"the first column of the header {', '.join(map(repr, header))} is an index, and "
+                f"{'several columns name' if found else 'no other column names'} structure files; required: a column "
+                "called id"
+            )
+            raise UnreadableInput(msg)
+        place = found[0]
+    kept = [p for p, name in enumerate(header) if p != place and name and not name.startswith("Unnamed: ")]
+    kept = [p for p in kept if not (p == 0 and _is_index("", [row[0] for row in rows]) and place)]
+    names = [header[p] for p in kept]
+    if len(set(names)) < len(names):
+        msg = f"the header {', '.join(map(repr, header))} has a name twice; required: each once"
+        raise UnreadableInput(msg)
+    whole = len(header)
+    return _Table(names, [[row[place], *(row[p] for p in kept)] if len(row) == whole else row for row in rows])
+
+
+def _without_header(rows: list[list[str]], folder: Path) -> _Table:
+    """The first column is the id, the others are labels."""
     width = len(rows[0]) - 1
-    return ["target"] if width == 1 else [f"target_{i}" for i in range(width)], rows
+    if width > 1 and _is_index("", [row[0] for row in rows]) and _names_files(rows, 1, folder):
+        msg = (
+            "the first column counts the rows as the index of a pandas table does, and the second names structure "
+            "files; required: a header that names the columns, or no index (index=False)"
+        )
+        raise UnreadableInput(msg)
+    if width and width % 2 == 0 and all(_is_cut_number(row) for row in rows):
+        msg = (
+            f"the rows hold whole numbers in pairs, such as {', '.join(map(repr, rows[0][1:3]))}: two labels, or one "
+            "with a decimal comma; required: a header that names the columns, or decimal points"
+        )
+        raise UnreadableInput(msg)
+    return _Table(["target"] if width == 1 else [f"target_{i}" for i in range(width)], rows)
+
+
+def _is_index(name: str, cells: list[str]) -> bool:
+    """Whether a column counts the rows, as pandas' index does."""
+    return (not name or name.startswith("Unnamed: ") or name == "index") and cells == [
+        str(i) for i in range(len(cells))
+    ]
+
+
+def _names_files(rows: list[list[str]], place: int, folder: Path) -> bool:
+    cells = [row[place] for row in rows if place < len(row)]
+    return len(set(cells)) == len(cells) == len(rows) and all(_is_file(_file_of(folder, cell)) for cell in cells)
+
+
+def _is_cut_number(row: list[str]) -> bool:
+    """Whether the values of a row could be numbers that were cut at their decimal commas."""
+    return all(WHOLE.fullmatch(a) and b.isdecimal() for a, b in zip(row[1::2], row[2::2], strict=False))
 
 
 def _is_header(row: list[str], folder: Path) -> bool:
     """A first row is a header if its values are words and it names no file."""
+    if any(cell.lower() in ID_NAMES for cell in row) and not _is_file(_file_of(folder, row[0])):
+        return True
     try:
         for value in row[1:]:
-            label_value(value)
+            label_value(with_points(value))
     except LabelError:
-        return not _file_of(folder, row[0]).is_file()
+        return not _is_file(_file_of(folder, row[0]))
     return False

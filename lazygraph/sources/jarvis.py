@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,8 @@ from lazygraph.sources.base import Cut, Entry, Scan
 from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.record_entries import look_at_records, make_entries
+from lazygraph.sources.units import JARVIS
 from lazygraph.sources.unpack import bare_name
 
 __all__ = ["JarvisSource", "sniff"]
@@ -53,8 +56,11 @@ class JarvisSource:
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""
-        return scan_entries(Path(self.path), spool, every, Layout.ARRAY, self.id_key)
+        look = look_at_records(self.id_key, self.options, JARVIS)
+        return scan_entries(Path(self.path), spool, every, Layout.ARRAY, look=look)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        return read_entries(Path(self.path), spool, cut, Layout.ARRAY, self.id_key, options=self.options)
+        return read_entries(
+            Path(self.path), spool, cut, partial(make_entries, id_key=self.id_key, options=self.options)
+        )

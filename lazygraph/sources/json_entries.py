@@ -1,23 +1,33 @@
-"""JSON made of records, in the four layouts that occur: scanned without parsing, read from any mark on."""
+"""JSON made of records, in the layouts that occur: scanned without parsing, read from any mark on."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, default_id, read_entry, require_length
-from lazygraph.sources.jsonscan import elements
-from lazygraph.sources.options import SourceOptions
-from lazygraph.sources.records import broken_entry, entry_of, require_id_key
+from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, default_id, read_entry, require_length
+from lazygraph.sources.facts import recall, remember
+from lazygraph.sources.jsonscan import Element, elements
+from lazygraph.sources.records import broken_entry
 from lazygraph.sources.rowscan import rows
+from lazygraph.sources.structure_keys import FirstTexts
 from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces, whole
+from lazygraph.text import shortened
 
-__all__ = ["Layout", "loads", "read_entries", "scan_entries", "split_member"]
+__all__ = ["SPLITS", "Layout", "Looked", "loads", "read_entries", "scan_entries", "split_member"]
 
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+"""Names of groups that are splits."""
+NAMED = 20  # parts of a document that a note names
+LENGTH = 80  # characters of a name that it repeats
 _DECODER = json.JSONDecoder()
 
 
@@ -28,38 +38,108 @@ class Layout(Enum):
     MAPPING = '{"id": record, "id": record, ...}'
     LINES = "one record a line (JSONL)"
     DOCUMENT = "one record, and nothing else"
+    LISTS = '{"group": [record, record, ...], ...}'
+    GROUPS = '{"group": {"id": record, ...}, ...}'
+
+    @property
+    def level(self) -> int:
+        """How many brackets deep a record stands."""
+        return 2 if self in (Layout.LISTS, Layout.GROUPS) else 1
+
+    @property
+    def within(self) -> bytes:
+        """The brackets around a record, from the outermost on."""
+        return {Layout.ARRAY: b"[", Layout.MAPPING: b"{", Layout.LISTS: b"{[", Layout.GROUPS: b"{{"}[self]
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a record stands behind a key."""
+        return self in (Layout.MAPPING, Layout.GROUPS)
 
 
-def scan_entries(path: Path, spool: Path, every: int, layout: Layout, id_key: str | None) -> Scan:
-    """Count, mark and hash without parsing; only the first record is looked at, for ``id_key``.
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the first records of a source tell: kept for its reads, and told in the report."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    implied: ImpliedUnits | None = None
+
+
+Keep = Callable[[bytes], bool]
+"""Whether the text of an element is a record; others are left out, and counted."""
+Make = Callable[[Any, str, "str | None"], Entry]
+"""A record, its default id and its key -> its entry."""
+
+
+def every_element(text: bytes) -> bool:  # noqa: ARG001
+    """Each element is a record."""
+    return True
+
+
+def scan_entries(
+    path: Path,
+    spool: Path,
+    every: int,
+    layout: Layout,
+    *,
+    look: Callable[[list[Any]], Looked],
+    keep: Keep = every_element,
+) -> Scan:
+    """Count, mark and hash without parsing; only the first records are looked at.
+
+    Args:
+        path: the file.
+        spool: where the unpacked bytes go, and beside it what the first records tell.
+        every: entries from one mark to the next.
+        layout: how the records stand.
+        look: takes the first records, and tells what is needed to read all of them.
+        keep: which elements are records.
 
     Raises:
-        UnreadableInput: the file as a whole is broken, or its first record has no ``id_key``.
+        UnreadableInput: the file as a whole is broken, or ``look`` refuses it.
     """
     intake = Intake(path, spool)
+    walk = _Records(layout, keep)
+    first = FirstTexts()
+    groups: dict[int, str | None] = {}
 
     def offsets() -> Iterator[int]:
-        for index, (offset, text) in enumerate(_texts(intake, layout, inside=False)):
-            if index == 0:
-                _check_first(text, layout, id_key)
+        for index, (offset, text, group) in enumerate(walk.of(intake)):
+            first.see(text)
+            if index % every == 0 and layout.level == 2:
+                groups[offset] = group
             yield offset
 
     with naming(path):
         count, marks = marked(offsets(), every)
-    return Scan(count, marks, (intake.file,))
+        found = look(list(_parsed(first.texts, layout)))
+    remember(spool, {**found.facts, "layout": layout.name, "groups": groups})
+    return Scan(count, marks, (intake.file,), (*found.notes, *walk.notes()), implied=found.implied)
 
 
 def read_entries(
-    path: Path, spool: Path, cut: Cut, layout: Layout, id_key: str | None, *, options: SourceOptions
+    path: Path, spool: Path, cut: Cut, make: Callable[[dict[str, Any]], Make], keep: Keep = every_element
 ) -> Iterator[Entry]:
-    """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so."""
+    """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so.
+
+    Args:
+        path: the file.
+        spool: what the scan left.
+        cut: the range.
+        make: what the first records told -> what makes an entry of a record.
+        keep: which elements are records, as in the scan.
+    """
     name = bare_name(path)
+    facts = recall(spool)
+    make_entry = make(facts)
+    layout = Layout[facts["layout"]]
     with body(path, spool).open("rb") as file:
         file.seek(cut.mark)
-        texts = islice(_texts(pieces(file), layout, inside=True), cut.count)
-        for position, (_, text) in enumerate(texts, cut.start):
+        found = _Records(layout, keep).of(pieces(file), inside=True, group=facts["groups"].get(str(cut.mark)))
+        for position, (_, text, group) in enumerate(islice(found, cut.count), cut.start):
             default = default_id(name, position)
-            yield read_entry(default, _entry, text, layout, id_key, default, options)
+            yield read_entry(default, _entry, layout, text, group, make_entry, default)
 
 
 def split_member(text: bytes) -> tuple[str, str]:
@@ -82,11 +162,16 @@ def split_member(text: bytes) -> tuple[str, str]:
 
 
 def loads(text: str | bytes) -> object:
-    """``json.loads`` of UTF-8 text.
+    """What ``json.loads`` makes of UTF-8 text, by a faster parser where the text is strict JSON (no NaN, no Infinity).
 
     Raises:
         UnreadableInput: it is not JSON, not UTF-8, or nested deeper than Python can go.
     """
+    try:
+        parsed: object = orjson.loads(text)
+        return parsed
+    except orjson.JSONDecodeError:
+        pass
     try:
         return json.loads(text.decode() if isinstance(text, bytes) else text)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -94,37 +179,95 @@ def loads(text: str | bytes) -> object:
         raise UnreadableInput(msg) from error
 
 
-def _texts(chunks: Iterable[bytes], layout: Layout, *, inside: bool) -> Iterator[tuple[int, bytes]]:
-    match layout:
-        case Layout.LINES:
-            yield from rows(chunks, quoted=False)
-        case Layout.DOCUMENT:
-            yield 0, whole(chunks)
-        case _:
-            top = b"[" if layout is Layout.ARRAY else b"{"
-            for start, text, _ in elements(chunks, 1, top, inside=inside):
-                yield start, text
+class _Records:
+    """The texts of the records of a document, one after another, and what stands beside them."""
+
+    def __init__(self, layout: Layout, keep: Keep) -> None:
+        self._layout, self._keep = layout, keep
+        self._beside: dict[str, int] = {}
+
+    def of(
+        self, chunks: Iterable[bytes], *, inside: bool = False, group: str | None = None
+    ) -> Iterator[tuple[int, bytes, str | None]]:
+        """(offset, text, group) of every record.
+
+        Args:
+            chunks: the pieces of the document.
+            inside: they begin at a record instead of the start of the document.
+            group: the group of that record, where there are groups.
+        """
+        match self._layout:
+            case Layout.LINES:
+                found: Iterator[Element] = (Element(offset, text, None) for offset, text in rows(chunks, quoted=False))
+            case Layout.DOCUMENT:
+                found = iter([Element(0, whole(chunks), None)])
+            case layout:
+                found = elements(chunks, layout.level, layout.within, inside=inside, key=group)
+        for element in found:
+            if self._is_record(element):
+                yield element.start, element.text, element.key
+            else:
+                self._leave_out(element)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was left out."""
+        if not self._beside:
+            return ()
+        names = list(self._beside)[:NAMED]
+        more = ", ..." if len(self._beside) > NAMED else ""
+        count = sum(self._beside.values())
+        return (f"{count} value{'s' * (count > 1)} beside the records are not read: {', '.join(names)}{more}",)
+
+    def _is_record(self, element: Element) -> bool:
+        if self._layout is Layout.LISTS:
+            if element.opened != ord("[") or element.text.lstrip()[:1] != b"{":
+                return False
+        elif self._layout is Layout.GROUPS and (element.key is None or element.opened != ord("{")):
+            return False
+        return len(element.text) > MAX_TEXT or self._keep(element.text)  # of one that is cut nothing is known
+
+    def _leave_out(self, element: Element) -> None:
+        name = element.key
+        if name is None and self._layout in (Layout.MAPPING, Layout.LISTS, Layout.GROUPS):
+            try:
+                name = split_member(element.text)[0]
+            except UnreadableInput:
+                name = "?"
+        shown = "others" if name is None else shortened(repr(name), LENGTH)
+        if shown in self._beside or len(self._beside) <= NAMED:
+            self._beside[shown] = self._beside.get(shown, 0) + 1
+        else:
+            self._beside["..."] = self._beside.get("...", 0) + 1
 
 
-def _entry(text: bytes, layout: Layout, id_key: str | None, default: str, options: SourceOptions) -> Entry:
+def _parsed(texts: Sequence[bytes], layout: Layout) -> Iterator[Any]:
+    """What the texts of records hold. A whole document must be JSON; one of many records may be broken.
+
+    Raises:
+        UnreadableInput: the only record is not JSON.
+    """
+    for text in texts:
+        try:
+            yield loads(split_member(text)[1] if layout.keyed else text)
+        except UnreadableInput:
+            if layout is Layout.DOCUMENT:
+                raise
+
+
+def _entry(layout: Layout, text: bytes, group: str | None, make: Make, default: str) -> Entry:
     key = None
+    split = group if group is not None and group.lower() in SPLITS else None
     try:
         require_length(text)
-        if layout is Layout.MAPPING:
+        record: Any
+        if layout.keyed:
             key, value = split_member(text)
-            return entry_of(loads(value), id_key, default, key, options)
-        return entry_of(loads(text), id_key, default, options=options)
+            record = loads(value)
+            if group is not None and split is None and not key.startswith(group):
+                key = f"{group}-{key}"
+        else:
+            record = loads(text)
+        entry = make(record, default, key)
     except UnreadableInput as error:
-        return broken_entry(key or default, error)
-
-
-def _check_first(text: bytes, layout: Layout, id_key: str | None) -> None:
-    """A whole document must be JSON; the first of many records may be broken, but not lack the id key."""
-    try:
-        record = loads(split_member(text)[1] if layout is Layout.MAPPING else text)
-    except UnreadableInput:
-        if layout is Layout.DOCUMENT:
-            raise
-        return
-    if isinstance(record, dict):
-        require_id_key(record, id_key)
+        entry = broken_entry(key or default, error)
+    return entry if split is None else entry._replace(split=split)

@@ -14,6 +14,7 @@ __all__ = ["Element", "Prefix", "elements", "first_value"]
 
 _KINDS = {ord("["): "an array", ord("{"): "an object"}
 _NO_LIMIT = 1 << 30
+_DEEP = 400  # brackets within one another
 
 
 class Element(NamedTuple):
@@ -24,6 +25,8 @@ class Element(NamedTuple):
     text: bytes
     key: str | None
     """The key under which its container stands; ``None`` for an element of the document itself."""
+    opened: int = 0
+    """The bracket that its container begins with."""
 
 
 class Prefix(NamedTuple):
@@ -37,7 +40,9 @@ class Prefix(NamedTuple):
     """The value ends there."""
 
 
-def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False) -> Iterator[Element]:
+def elements(
+    chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False, key: str | None = None
+) -> Iterator[Element]:
     """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
 
     An element that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
@@ -46,8 +51,10 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
         chunks: the pieces of one JSON document.
         level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
             the document outside any container comes as an element without a key.
-        top: ``b"["`` or ``b"{"``, the bracket that the document begins with.
-        inside: the pieces begin at the start of an element instead of the start of the document (level 1 only).
+        top: ``b"["`` or ``b"{"``, the bracket that the document begins with; with ``inside`` all brackets around the
+            element, from the outermost on.
+        inside: the pieces begin at the start of an element instead of the start of the document.
+        key: the key under which the container of that element stands.
 
     Raises:
         UnreadableInput: the brackets do not match, an element is empty, something follows the document, or it breaks
@@ -58,7 +65,8 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
         [b'{"a": "},"}', b' 2']
     """
     events = Events(level, depth=level if inside else 0)
-    walk = _Walk(level, top[0], inside=inside)
+    walk = _Walk(level, top, inside=inside)
+    walk.key = key
     held = Held()
     offset = 0  # of the present piece
     for chunk in chunks:
@@ -68,7 +76,7 @@ def elements(chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = 
             begin = position + 1
             start = offset + position - size
             if walk.step(kind, text, start):
-                yield Element(start, text, walk.key)
+                yield Element(start, text, walk.key, walk.opened)
         held.add(chunk[begin:])
         offset += len(chunk)
     walk.end(held.end(b"")[0], offset, in_string=events.in_string)
@@ -84,37 +92,63 @@ def first_value(head: bytes) -> Prefix:
     nothing = Prefix(None, 0, whole=False)
     if head.lstrip()[:1] not in (b"[", b"{"):
         return nothing
-    open_brackets = bytearray()
-    end = 0
-    for position, kind in Events(_NO_LIMIT, depth=0).of(head):
-        end = position if kind == COMMA else position + 1
-        if kind in CLOSING:
-            open_brackets.append(CLOSING[kind])
-        elif kind != COMMA:
-            if open_brackets.pop() != kind:
-                return nothing
-            if not open_brackets:
-                break
-    text = (head[:end] + bytes(reversed(open_brackets))).decode(errors="surrogateescape")
+    found = _closed(head)
+    if found is None:
+        return nothing
+    text, end, whole = found
     try:
-        return Prefix(json.loads(text), end, whole=not open_brackets)
+        return Prefix(_loads(text), end, whole=whole)
     except json.JSONDecodeError as error:
         # One broken element must not hide the layout: what stands before it is JSON.
         before = text[: error.pos].encode(errors="surrogateescape")
         return first_value(before) if len(before) < len(head) else nothing
-    except RecursionError:
-        return nothing
+
+
+def _closed(head: bytes) -> tuple[str, int, bool] | None:
+    """The first array or object closed after its last whole part, where that ends, and whether the value ends there.
+
+    What stands deeper than Python's parser may go is a zero: it tells no layout. None where the brackets do not match.
+    """
+    open_brackets = bytearray()
+    text, begin, end = b"", 0, 0
+    for position, kind in Events(_NO_LIMIT, depth=0).of(head):
+        end = position if kind == COMMA else position + 1
+        if kind in CLOSING:
+            if len(open_brackets) == _DEEP:
+                text += head[begin:position] + b"0"
+            open_brackets.append(CLOSING[kind])
+        elif kind != COMMA:
+            if open_brackets.pop() != kind:
+                return None
+            if len(open_brackets) == _DEEP:
+                begin = position + 1
+            if not open_brackets:
+                break
+    if len(open_brackets) <= _DEEP:
+        text += head[begin:end]
+    text += bytes(reversed(open_brackets[:_DEEP]))
+    return text.decode(errors="surrogateescape"), end, not open_brackets
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a number of thousands of digits, of which Python makes no int
+        return json.loads(text, parse_int=float)
 
 
 class _Walk:
     """What is open while the events of a document pass by."""
 
-    __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key")
+    __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key", "opened")
 
-    def __init__(self, level: int, top: int, *, inside: bool) -> None:
+    def __init__(self, level: int, top: bytes, *, inside: bool) -> None:
         self._level = level
-        self._top = top
-        self._stack = [top] if inside else []
+        self._top = top[0]
+        self._stack = list(top) if inside else []
+        self.opened = 0
         self._closed = False  # the document has ended
         self._after_comma = False
         self.key: str | None = None
@@ -136,6 +170,7 @@ class _Walk:
         if blank and len(self._stack) == self._level and (kind == COMMA or self._after_comma):
             msg = f"broken JSON: an element without a value before byte {start + len(text)}"
             raise UnreadableInput(msg)
+        self.opened = self._stack[-1]
         if len(self._stack) == 1:
             self.key = None
         self._after_comma = kind == COMMA

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from lazygraph.crystal import ATOMIC_NUMBERS, MIN_CELL_VOLUME, Crystal, symbols_to_numbers
 from lazygraph.errors import StructureError, UnreadableInput
 
-__all__ = ["parse_poscar", "sniff"]
+__all__ = ["CONFIGURATION", "counts_of", "parse_poscar", "sniff"]
 
 COMMENT = re.compile(r"[#!].*")
+CONFIGURATION = re.compile(r"\s*direct\s+configuration", re.IGNORECASE)
+"""The line before each frame of an XDATCAR."""
+FORTRAN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)[dD][+-]?\d+")
+FLAGS = frozenset({"T", "F", ".TRUE.", ".FALSE.", ".T.", ".F.", "TRUE", "FALSE"})
 
 
 def sniff(head: bytes) -> bool:
@@ -32,11 +36,13 @@ def parse_poscar(text: str) -> Crystal:
     r"""The crystal of a POSCAR or CONTCAR; velocities and what follows them are left alone.
 
     Direct coordinates are ``float(text)`` of the file, not wrapped. One negative scale is the volume of the cell in
-    A^3; three scales multiply the Cartesian components. Elements come from line 6 (``Mg_pv/f474ac0d`` is Mg). A VASP 4
-    file has no such line: then from the end of each position line, else from the comment if it is one per count.
+    A^3; three scales, all positive, multiply the Cartesian components. Numbers may have Fortran's exponents (1.5D+00).
+    Elements come from line 6 (``Mg_pv/f474ac0d`` is Mg). A VASP 4 file has no such line: then from the end of each
+    position line, else from the comment if it is one per count. Flags (``T F T``) may stand without a line "Selective
+    dynamics"; they are no elements.
 
     Raises:
-        StructureError: the elements are unknown, or what is written is not a crystal.
+        StructureError: the elements are unknown or contradict one another, or what is written is not a crystal.
         UnreadableInput: the text does not have the lines of a POSCAR.
 
     Example:
@@ -54,20 +60,33 @@ def parse_poscar(text: str) -> Crystal:
         at += selective
         mode = lines[at].lstrip()[:1]
         rows = [line.split() for line in lines[at + 1 : at + 1 + sum(counts)]]
-        coords = [[float(x), float(y), float(z)] for x, y, z, *_ in rows]
+        coords = [[_real(x), _real(y), _real(z)] for x, y, z, *_ in rows]
     except (ValueError, IndexError) as error:
         msg = f"not a POSCAR ({error}); required: comment, scale, three vectors, symbols, counts, mode, positions"
         raise UnreadableInput(msg) from error
+    if CONFIGURATION.match(lines[at]):
+        msg = "the file is an XDATCAR, which holds the frames of a run; give it by itself, and all of them are read"
+        raise UnreadableInput(msg)
     if not mode.isalpha():
         msg = f"found {lines[at][:40]!r} before the positions; required: a line that says Direct or Cartesian"
         raise UnreadableInput(msg)
     if len(coords) != sum(counts):
         msg = f"found {len(coords)} positions for the counts {counts}; required: one line per atom"
         raise UnreadableInput(msg)
+    marks = [_mark(row, selective) for row in rows]
     if symbols:
         elements = [s for s, n in zip(symbols, counts, strict=True) for _ in range(n)]
+        if any(mark in ATOMIC_NUMBERS and mark != s for mark, s in zip(marks, elements, strict=True)) and all(
+            mark in ATOMIC_NUMBERS for mark in marks
+        ):
+            atom = next(i for i, (mark, s) in enumerate(zip(marks, elements, strict=True)) if mark != s)
+            msg = (
+                f"atom {atom} is {elements[atom]} by the line of symbols and {marks[atom]} by the end of its own line; "
+                "required: the same"
+            )
+            raise StructureError(msg)
     else:
-        elements = _elements_of_vasp4(lines[0], counts, [row[6 if selective else 3 :][:1] for row in rows])
+        elements = _elements_of_vasp4(lines[0], counts, marks)
     numbers = symbols_to_numbers(elements)
     if mode in "cCkK":
         with np.errstate(over="ignore"):  # the crystal refuses infinity
@@ -76,12 +95,29 @@ def parse_poscar(text: str) -> Crystal:
     return Crystal(lattice, coords, numbers)
 
 
+def counts_of(lines: list[str]) -> list[int]:
+    """The number of atoms of each kind, of the lines before the positions.
+
+    Raises:
+        ValueError, IndexError: they are not comment, scale, three vectors, symbols and counts.
+    """
+    _lattice(lines)
+    symbols, counts, _ = _species(lines)
+    if not symbols:
+        msg = "there is no line of element symbols, as VASP 4 wrote it"
+        raise ValueError(msg)
+    return counts
+
+
 def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(3, 3) lattice vectors, A, and the one or three factors that Cartesian coordinates take too."""
-    scale = np.array([float(token) for token in lines[1].split()])
-    vectors = [[float(token) for token in line.split()] for line in lines[2:5]]
+    scale = np.array([_real(token) for token in lines[1].split()])
+    vectors = [[_real(token) for token in line.split()] for line in lines[2:5]]
     if [*map(len, vectors)] != [3, 3, 3] or len(scale) not in {1, 3}:
         msg = f"lines 2 to 5 are {lines[1:5]}"
+        raise ValueError(msg)
+    if len(scale) == 3 and not (scale > 0).all():
+        msg = f"the three scales are {lines[1].strip()}, and VASP takes only positive ones"
         raise ValueError(msg)
     # vectors in a plane are left as they are, for the crystal to refuse
     if len(scale) == 1 and scale[0] < 0 and (volume := abs(np.linalg.det(vectors))) > MIN_CELL_VOLUME:
@@ -107,10 +143,26 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
     return symbols, counts, at
 
 
-def _elements_of_vasp4(comment: str, counts: list[int], marks: list[list[str]]) -> list[str]:
+def _real(token: str) -> float:
+    """The number of a token; Fortran writes exponents with a D too."""
+    try:
+        return float(token)
+    except ValueError:
+        if FORTRAN.fullmatch(token) is None:
+            raise
+        return float(token.replace("D", "E").replace("d", "e"))
+
+
+def _mark(row: list[str], selective: bool) -> str:
+    """What stands behind the position and the flags of an atom; an empty text if nothing does."""
+    flags = selective or (len(row) >= 6 and all(token.upper() in FLAGS for token in row[3:6]))
+    return next(iter(row[6 if flags else 3 :]), "")
+
+
+def _elements_of_vasp4(comment: str, counts: list[int], marks: list[str]) -> list[str]:
     """One symbol per atom, from the ends of the position lines or from the comment line."""
-    if all(mark and mark[0] in ATOMIC_NUMBERS for mark in marks):
-        return [mark[0] for mark in marks]
+    if all(mark in ATOMIC_NUMBERS for mark in marks):
+        return marks
     symbols = comment.split()
     if len(symbols) == len(counts) and all(symbol in ATOMIC_NUMBERS for symbol in symbols):
         return [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]

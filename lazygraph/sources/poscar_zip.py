@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
-from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, require_length
+from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, readable, require_length, shown
 from lazygraph.sources.json_entries import loads, split_member
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.poscar import parse_poscar
@@ -31,7 +31,9 @@ def sniff(head: bytes) -> bool:
     if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
         return False
     values = [text for split in splits.values() for text in split.values()]
-    return any(isinstance(text, str) and holds_structure(text) for text in values)
+    return any(isinstance(text, str) and holds_structure(text) for text in values) and all(
+        isinstance(text, str) or text is None for text in values
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
     """Write one text a line, yield where each line begins in the spool."""
     at = 0
     split, prefix = None, b""
-    for start, text, key in elements(intake, 2, b"{"):
+    for start, text, key, _ in elements(intake, 2, b"{"):
         if key is None:
             msg = f"found {text.strip()[:60]!r} at byte {start}; required: splits, which are objects of texts"
             raise UnreadableInput(msg)
@@ -94,7 +96,7 @@ def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
 def _entry(line: bytes, default: str) -> Entry:
     require_length(line)
     split_text, member = line.split(b"\t", 1)
-    split: str = json.loads(split_text)
+    split = readable(json.loads(split_text))
     key = ""
     try:
         key, value = split_member(member)
@@ -106,6 +108,6 @@ def _entry(line: bytes, default: str) -> Entry:
 
 def _crystal(text: Any) -> Crystal:
     if not isinstance(text, str):
-        msg = f"found {type(text).__name__} {str(text)[:40]!r}; required: a POSCAR text"
+        msg = f"found {type(text).__name__} {shown(text, 40)}; required: a POSCAR text"
         raise UnreadableInput(msg)
     return parse_poscar(with_line_feeds(text))

@@ -1,32 +1,39 @@
-"""Structure dicts of pymatgen, jarvis or ASE in JSON: one, a list, a mapping of ids, or one a line (JSONL)."""
+"""Structure dicts of pymatgen, jarvis or ASE in JSON: one, a list, a mapping of ids, or one a line (JSONL).
+
+Also lists and mappings one level deeper: ``{"entries": [...]}`` (computed entries, answers of the Materials Project),
+``{"train": [...], "test": [...]}``, and ``{"mp-1": {"mp-1-0-0": {...}, ...}}`` (MPtrj).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import jarvis, poscar_zip
 from lazygraph.sources.base import Cut, Entry, Scan
-from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
+from lazygraph.sources.json_entries import Layout, Looked, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
-from lazygraph.sources.records import STRUCTURE_KEYS, holds_structure
-from lazygraph.sources.unpack import bare_name, body, naming, read_head
+from lazygraph.sources.record_entries import look_at_records, make_entries
+from lazygraph.sources.records import holds_structure
+from lazygraph.sources.structure_keys import is_structure_name
+from lazygraph.sources.units import implied_by
+from lazygraph.sources.unpack import bare_name, naming, read_head
 
 __all__ = ["PymatgenSource", "layout_of", "sniff"]
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file hold structure dicts, in none of the layouts that have a kind of their own."""
+    """Whether the first 64 KiB of a file hold structures, in none of the layouts that have a kind of their own."""
     value = first_value(head).value
-    records = value if isinstance(value, list) else [value, *value.values()] if isinstance(value, dict) else []
-    found = any(
-        holds_structure(record) or any(map(holds_structure, record.values()))
-        for record in records
-        if isinstance(record, dict)
+    found = (
+        any(_is_record(record) for record in value)
+        if isinstance(value, list)
+        else isinstance(value, dict) and _layout_of_object(value) is not None
     )
     return found and not jarvis.sniff(head) and not poscar_zip.sniff(head)
 
@@ -45,17 +52,60 @@ def layout_of(head: bytes) -> Layout:
         raise UnreadableInput(msg)
     if whole and head[end:].strip():
         return Layout.LINES
-    if not _is_record(value):
-        return Layout.MAPPING
+    layout = _layout_of_object(value)
+    if layout is None:
+        scalars = any(not isinstance(part, dict) and part is not None for part in value.values())
+        layout = Layout.DOCUMENT if scalars else Layout.MAPPING
+    if layout is not Layout.DOCUMENT:
+        return layout
     # A record on one line is the first line of JSONL, or the only one.
     return Layout.DOCUMENT if b"\n" in head[:end].lstrip() else Layout.LINES
 
 
-def _is_record(value: dict[str, Any]) -> bool:
-    """Whether an object is one record rather than a mapping of ids to records."""
-    if holds_structure(value) or any(holds_structure(value.get(key)) for key in STRUCTURE_KEYS):
+def _layout_of_object(value: dict[str, Any]) -> Layout | None:
+    """What an object is: one record (``DOCUMENT``), or a mapping, lists or groups of records; None if it holds none."""
+    if holds_structure(value):
+        return Layout.DOCUMENT
+    structures = [key for key, part in value.items() if holds_structure(part)]
+    others = [part for part in value.values() if not isinstance(part, dict) and part is not None]
+    if structures:
+        unnamed = sum(not is_structure_name(key) for key in structures)
+        return Layout.MAPPING if unnamed > 1 or (unnamed and not others) else Layout.DOCUMENT
+    parts = [part for part in value.values() if isinstance(part, dict)]
+    records = [part for part in parts if any(map(holds_structure, part.values()))]
+    if records:
+        if len(records) == 1 and others:
+            return Layout.DOCUMENT
+        # A map of maps of structures: its keys are no names of what a record holds.
+        keys = [key for part in records for key, inner in part.items() if holds_structure(inner)]
+        groups = all(map(_is_group, records)) and not all(map(is_structure_name, keys))
+        return Layout.GROUPS if groups else Layout.MAPPING
+    if any(_is_record(inner) for part in parts for inner in part.values()):
+        return Layout.DOCUMENT if len(parts) == 1 and others else Layout.GROUPS
+    if any(isinstance(part, list) and any(map(_is_record, part)) for part in value.values()):
+        return Layout.LISTS
+    return None
+
+
+def _is_group(part: dict[str, Any]) -> bool:
+    """Whether an object holds nothing but structures."""
+    return all(holds_structure(inner) or inner is None for inner in part.values())
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is a structure, or an object with one under a key, or under a key of an object in it."""
+    if not isinstance(value, dict):
+        return False
+    if holds_structure(value) or any(map(holds_structure, value.values())):
         return True
-    return any(not isinstance(part, dict) and part is not None for part in value.values())
+    return any(holds_structure(inner) for part in value.values() if isinstance(part, dict) for inner in part.values())
+
+
+class _OtherLayout(Exception):  # a signal inside this module, never seen by a caller
+    """The document, seen whole, holds many structures."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +136,20 @@ class PymatgenSource:
         path = Path(self.path)
         with naming(path):
             layout = layout_of(read_head(path))
-        return scan_entries(path, spool, every, layout, self.id_key)
+        try:
+            return scan_entries(path, spool, every, layout, look=partial(self._look, layout))
+        except _OtherLayout as other:  # the beginning of the file did not show it
+            return scan_entries(path, spool, every, other.layout, look=partial(self._look, other.layout))
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one cut; see :class:`~lazygraph.sources.base.Source`."""
-        path = Path(self.path)
-        layout = layout_of(read_head(body(path, spool)))
-        return read_entries(path, spool, cut, layout, self.id_key, options=self.options)
+        return read_entries(
+            Path(self.path), spool, cut, partial(make_entries, id_key=self.id_key, options=self.options)
+        )
+
+    def _look(self, layout: Layout, records: list[Any]) -> Looked:
+        if layout in (Layout.DOCUMENT, Layout.LINES) and len(records) == 1 and isinstance(records[0], dict):
+            seen = _layout_of_object(records[0])
+            if seen not in (Layout.DOCUMENT, None):
+                raise _OtherLayout(seen)
+        return look_at_records(self.id_key, self.options, implied_by(records))(records)

@@ -2,89 +2,191 @@
 
 Rules, the same for every format that is made of records:
 
-- The structure is what stands under ``structure``, ``atoms``, ``cif`` or ``poscar`` if that is one, else the first
-  value that is one. A structure is a dict (jarvis, pymatgen, ASE) or a text (CIF, POSCAR, or the JSON of such a dict).
+- The structure stands in the place that was chosen once for the source (``structure_keys``). A record that has none
+  there has none: nothing else is taken in its place. A structure is a dict (jarvis, pymatgen, ASE) or a text (CIF,
+  POSCAR, or the JSON of such a dict).
 - The id is what stands under ``id_key`` if one was given, else under the first of :data:`~.base.ID_KEYS` that has a
   value, else the key or the position of the record.
-- Every other value is a label, except dicts and names that begin with ``@`` (monty's ``@module``, ``@class``).
+- Every other value is a label: those of an object as ``object.name``, and what stands beside a structure's own keys.
+  The properties of a structure's sites are labels of its atoms. Names that begin with ``@`` (monty's ``@module``,
+  ``@class``) and other structures are none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.sources import poscar
-from lazygraph.sources.base import ID_KEYS, Entry, Remark, attempt
+from lazygraph.sources.base import ID_KEYS, Entry, Remark, attempt, shown
 from lazygraph.sources.cif import parse_cif
+from lazygraph.sources.objects import is_structure, labels_of_object
 from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.plain_values import plain
+from lazygraph.sources.structure_keys import StructurePlace, choose_place
 
 __all__ = [
-    "STRUCTURE_KEYS",
     "broken_entry",
     "crystal_of",
     "entry_of",
     "holds_structure",
     "id_text",
+    "place_in",
     "require_id_key",
-    "structure_key",
     "with_line_feeds",
 ]
 
-# Never labels, even where their value is missing or broken.
-STRUCTURE_KEYS: tuple[str, ...] = ("structure", "atoms", "cif", "poscar")
+# The keys of a structure dict that are the structure, settings of a calculation, or how a class is written.
+_PYMATGEN = frozenset({"lattice", "sites", "charge", "properties"})
+_JARVIS = frozenset({"lattice_mat", "coords", "elements", "cartesian", "abc", "angles", "props"})
+_ASE = frozenset(
+    "numbers positions scaled_positions cell pbc celldisp info constraints tags masses momenta initial_magmoms "
+    "initial_charges unique_id ctime mtime user calculator calculator_parameters key_value_pairs data".split()
+)
+
+# One record is one crystal here; "id" of a frame or of a row of a database may be that of a run.
+_ID_KEYS = (*ID_KEYS, "id")
+_NOTHING = object()
+
+
+def place_in(records: Iterable[Any], options: SourceOptions) -> StructurePlace | None:
+    """Where the records of a source hold their structures, from the first of them; None if none holds one.
+
+    Raises:
+        UnreadableInput: none has the key that the user named.
+    """
+    return choose_place(records, options.structure_key, holds_structure)
 
 
 def entry_of(
-    record: Any, id_key: str | None, default: str, key: str | None = None, options: SourceOptions = DEFAULT_OPTIONS
+    record: Any,
+    place: StructurePlace | None,
+    id_key: str | None,
+    default: str,
+    *,
+    key: str | None = None,
+    options: SourceOptions = DEFAULT_OPTIONS,
 ) -> Entry:
     """The entry that a record makes; never raises for a bad one.
 
     Args:
         record: names -> values, or what stands in its place.
+        place: where the records of the source hold their structures.
         id_key: the name of the id, if one was chosen.
         default: the id if nothing else gives one.
         key: the key of the record itself, if it has one.
         options: how structures are read.
     """
     if not isinstance(record, dict):
-        msg = f"found {type(record).__name__} {str(record)[:40]!r}; required: an object"
+        msg = f"found {type(record).__name__} {shown(record, 40)}; required: an object"
         return broken_entry(key or default, UnreadableInput(msg))
-    structure = structure_key(record)
-    # A dict that is a structure itself stands for a record that holds nothing else.
-    bare = structure is None and holds_structure(record)
-    used, error = None, None
-    try:
-        name, used = _id_of(record, id_key, key or default)
-    except UnreadableInput as reason:
-        name, error = default, reason
-    labels = (
-        {}
-        if bare
-        else {
-            key: value
-            for key, value in record.items()
-            if key not in (structure, used)
-            and not isinstance(value, dict)
-            and key not in STRUCTURE_KEYS
-            and not key.startswith("@")
-        }
-    )
+    structure = None if place is None else place.of(record)
+    if isinstance(structure, str) and structure.lstrip()[:1] == "{":
+        structure = _parsed(structure)
+    used: str | None = None
     crystal: Crystal | InputError
     remarks: list[Remark] = []
-    if error is not None:
-        crystal = error
-    elif bare:
-        crystal = attempt(crystal_of, record, options, remarks)
-    elif structure is None:
-        msg = f"found no structure under the keys {list(record)[:12]}; required: a dict, CIF or POSCAR text under one"
-        crystal = UnreadableInput(msg)
+    try:
+        name, used = _id_of(record, id_key, key or default)
+    except UnreadableInput as error:
+        name, crystal = default, error
     else:
-        crystal = attempt(crystal_of, record[structure], options, remarks)
-    return Entry(name, crystal, labels, remarks=tuple(remarks))
+        crystal = _no_structure(record, place) if _absent(structure) else attempt(_crystal, structure, options, remarks)
+    labels: dict[str, Any] = {}
+    of_atoms: dict[str, Any] = {}
+    if isinstance(structure, dict):
+        _beside(structure, labels, of_atoms)
+        if used is not None and structure is record:
+            labels.pop(used, None)
+    elif not isinstance(structure, str):
+        labels, of_atoms = labels_of_object(structure)
+    if structure is not record:
+        own = _of_record(record, place or StructurePlace(), used)
+        prefix = "" if place is None else place.name + "."
+        labels = own | {prefix + n if n in own else n: value for n, value in labels.items()}
+    return Entry(name, crystal, labels, remarks=tuple(remarks), atom_labels=of_atoms)
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _no_structure(record: Mapping[str, Any], place: StructurePlace | None) -> UnreadableInput:
+    found = "no structure" if place is None or not place.path else f"no structure under {place.name!r}"
+    return UnreadableInput(
+        f"found {found}; the keys are {list(record)[:12]}; required: a dict, CIF or POSCAR text under one that is the "
+        "same for all inputs"
+    )
+
+
+def _parsed(text: str) -> Any:
+    """The structure dict that a text is the JSON of; the text itself, for its reader to refuse, if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _crystal(structure: Any, options: SourceOptions, remarks: list[Remark]) -> Crystal:
+    if isinstance(structure, dict) and "numbers" in structure:
+        structure = {key: plain(value) for key, value in structure.items()}
+        if isinstance(cell := structure.get("cell"), dict) and "array" in cell:  # ASE's class Cell
+            structure["cell"] = plain(cell["array"])
+    return crystal_of(structure, options, remarks)
+
+
+def _of_record(record: Mapping[str, Any], place: StructurePlace, used: str | None) -> dict[str, Any]:
+    """The labels of a record whose structure stands under a key of it."""
+    labels: dict[str, Any] = {}
+    inside = place.path[0] if len(place.path) > 1 else None
+    for key, value in record.items():
+        if key == used or key in place.others or key[:1] == "@" or (key in place.path[:1] and inside is None):
+            continue
+        if isinstance(value, (dict, list)):
+            value = plain(value)  # noqa: PLW2901
+            if isinstance(value, dict):
+                _flatten(key, value, labels, place.path[1] if key == inside else None)
+                labels.pop(used or "", None)
+                continue
+        labels[key] = value
+    return labels
+
+
+def _flatten(name: str, value: Mapping[str, Any], labels: dict[str, Any], skip: str | None) -> None:
+    """The parts of an object as labels; an empty one is missing."""
+    for key, part in value.items():
+        if key != skip and key[:1] != "@" and not (isinstance(part, dict) and holds_structure(part)):
+            labels[f"{name}.{key}"] = plain(part)
+
+
+def _beside(structure: Mapping[str, Any], labels: dict[str, Any], of_atoms: dict[str, Any]) -> None:
+    """What a structure dict holds besides the structure: labels of the crystal and of its atoms."""
+    own = _JARVIS if "lattice_mat" in structure else _ASE if "numbers" in structure else _PYMATGEN
+    for key, value in structure.items():
+        if key in own or key[:1] == "@" or value is None:
+            continue
+        value = plain(value)  # noqa: PLW2901
+        if isinstance(value, dict):
+            _flatten(key, value, labels, None)
+        else:
+            labels[key] = value
+    for inside in ("properties",) if own is _PYMATGEN else ("info", "key_value_pairs", "data") if own is _ASE else ():
+        if isinstance(found := structure.get(inside), dict):
+            labels |= {key: plain(value) for key, value in found.items() if key not in labels and key[:1] != "@"}
+    if own is _PYMATGEN and isinstance(sites := structure.get("sites"), list):
+        _of_sites(sites, of_atoms)
+
+
+def _of_sites(sites: list[Any], of_atoms: dict[str, Any]) -> None:
+    """The properties of the sites, one value a site."""
+    found = [site.get("properties") if isinstance(site, dict) else None for site in sites]
+    if any(found):
+        names = dict.fromkeys(name for properties in found if isinstance(properties, dict) for name in properties)
+        for name in names:
+            of_atoms[name] = [plain((properties or {}).get(name)) for properties in found]
 
 
 def broken_entry(name: str, reason: InputError) -> Entry:
@@ -98,19 +200,10 @@ def require_id_key(record: Mapping[str, Any], id_key: str | None) -> None:
     Raises:
         UnreadableInput: it names the keys that there are.
     """
-    if id_key is not None and id_key not in record:
+    if id_key is not None and _under(record, id_key) is _NOTHING:
         found = [key for key in record if key and not isinstance(record[key], dict)]
         msg = f"the first record has no key {id_key!r}; it has {found[:20]}: pass one of them as the id key, or none"
         raise UnreadableInput(msg)
-
-
-def structure_key(record: Mapping[str, Any]) -> str | None:
-    """The key under which a record holds its structure."""
-    for key in STRUCTURE_KEYS:
-        value = record.get(key)
-        if isinstance(value, dict) or holds_structure(value):
-            return key
-    return next((key for key, value in record.items() if holds_structure(value)), None)
 
 
 def holds_structure(value: Any) -> bool:
@@ -122,7 +215,9 @@ def holds_structure(value: Any) -> bool:
             or ("numbers" in value and ("positions" in value or "scaled_positions" in value))
             or value.get("@class") == "Structure"
         )
-    return isinstance(value, str) and bool(_text_format(with_line_feeds(value)))
+    if isinstance(value, str):
+        return bool(_text_format(with_line_feeds(value)))
+    return is_structure(value)
 
 
 def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: list[Remark] | None = None) -> Crystal:
@@ -169,15 +264,24 @@ def _text_format(text: str) -> str:
 
 def _id_of(record: Mapping[str, Any], id_key: str | None, fallback: str) -> tuple[str, str | None]:
     """The id, and the key that it stands under or should stand under."""
-    for key in ID_KEYS if id_key is None else (id_key,):
-        value = record.get(key)
-        if value is not None and value != "":
+    for key in _ID_KEYS if id_key is None else (id_key,):
+        value = plain(_under(record, key))
+        if value is not None and value is not _NOTHING and value != "":
             return id_text(value), key
     if id_key is None:
-        return id_text(fallback), next((key for key in ID_KEYS if key in record), None)
-    found = "null or nothing" if id_key in record else "no such key"
+        return id_text(fallback), next((key for key in _ID_KEYS if key in record), None)
+    found = "no such key" if _under(record, id_key) is _NOTHING else "null or nothing"
     msg = f"found {found} under the id key {id_key!r}; required: an id"
     raise UnreadableInput(msg)
+
+
+def _under(record: Mapping[str, Any], key: str) -> Any:
+    """What stands under a key, or under ``object.key`` in an object of the record; a marker where nothing does."""
+    if key in record:
+        return record[key]
+    outer, point, inner = key.partition(".")
+    inside = record.get(outer) if point else None
+    return inside.get(inner, _NOTHING) if isinstance(inside, Mapping) else _NOTHING
 
 
 def id_text(value: Any) -> str:

@@ -33,7 +33,9 @@ HEAD = 1 << 16  # bytes from which a format is recognised
 _CHUNK = 1 << 20  # bytes a piece: the arrays that scan one stay in a core's cache
 _BOM = b"\xef\xbb\xbf"
 _GZIP, _ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
-_SUFFIXES = frozenset({".csv", ".extxyz", ".gz", ".json", ".jsonl", ".ndjson", ".xyz", ".zip"})
+_SUFFIXES = frozenset(
+    {".csv", ".extxyz", ".gz", ".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".tsv", ".xyz", ".zip"}
+)
 
 
 class Intake:

@@ -34,6 +34,8 @@ class LabelReport:
     names: tuple[str, ...]
     missing: int
     unknown_ids: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """Columns that were left out, with the reasons."""
 
 
 def set_labels(
@@ -74,9 +76,11 @@ def set_labels(
         if isinstance(labels, str):
             labels = (labels,)
         # No graph has -1 atoms, so no array is taken for per-atom values: those are part of the records.
-        chosen, _ = choose_labels(((-1, values[i]) for i in rows), labels, units or {})
+        chosen, notes, _ = choose_labels(((-1, values[i], {}) for i in rows), labels, units or {})
         if not chosen:
-            msg = "found no numeric column to take as a label; required: at least one"
+            msg = (
+                f"no column of numbers to take as a label: {'; '.join(notes) or 'there are no columns beside the ids'}"
+            )
             raise LabelError(msg)
         columns = {}
         for label in chosen:
@@ -87,7 +91,7 @@ def set_labels(
             column = _column(label.name, label.shape, values, rows, len(store))
             columns[label.name] = write_column(layout.edit, label.name, column, role="label", unit=label.unit)
         publish(hold, layout.edit, store.manifest.with_columns(columns))
-    return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown))
+    return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown), tuple(notes))
 
 
 def set_splits(

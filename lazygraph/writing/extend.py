@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
@@ -12,10 +12,11 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
+from lazygraph.sources.time_limit import time_limit
 from lazygraph.writing.fields import crystal_schema
-from lazygraph.writing.labels import Label
+from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Base, Plan, Task, WriteOptions, scan_sources
+from lazygraph.writing.plan import Base, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
 from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
@@ -52,7 +53,8 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
     if spec is not None and (differences := own.diff(spec)):
         msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
         raise RecipeMismatch(msg)
-    plan = _like(manifest, scan_sources(sources, own, options, layout, _base(manifest)), own, layout)
+    scanned = scan_sources(sources, own, options, layout, _base(manifest))
+    plan = _like(manifest, scanned.plan, own, layout)
     names = [label.name for label in plan.labels]
     if stray := [name for name in (*(options.labels or ()), *options.units) if name not in names]:
         msg = (
@@ -60,7 +62,27 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
             "append without it, and add it with 'lazygraph labels'"
         )
         raise LabelError(msg)
-    return plan
+    _check_units(plan.labels, options.units, scanned)
+    if options.labels is not None:
+        return plan
+    with time_limit(plan.max_seconds):
+        columns = {name for entry in sampled(plan, layout) for name in (*entry.labels, *entry.atom_labels)}
+    reason = "the dataset has no such label; 'lazygraph labels' adds one"
+    notes = told_left_out(dict.fromkeys(sorted(columns.difference(names)), reason))
+    return replace(plan, notes=(*plan.notes, *notes), columns=tuple(sorted(columns.union(names))))
+
+
+def _check_units(labels: Iterable[Label], units: Mapping[str, str], scanned: Scanned) -> None:
+    """Refuse to append numbers in another unit than the dataset's."""
+    for label in labels:
+        for implied in scanned.implied:
+            unit = implied.units.get(label.name)
+            if unit is not None and label.unit is not None and label.name not in units and unit != label.unit:
+                msg = (
+                    f"the label {label.name!r} of the dataset is in {label.unit}, and by {implied.origin} the new one "
+                    f"is in {unit}; convert it, or say that it is in {label.unit} with --unit {label.name}={label.unit}"
+                )
+                raise LabelError(msg)
 
 
 def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan | None:
@@ -77,7 +99,7 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
     if not rejected:
         return None
     spec = spec_of(manifest)
-    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)), spec, layout)
+    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, spec, layout)
     origins = _origins(plan, [_known(one, plan, manifest) for one in rejected], layout)
     tasks = [again for task in plan.tasks for again in _again(task, origins.get(task.source, ()))]
     return replace(plan, tasks=tuple(tasks), entries=0)

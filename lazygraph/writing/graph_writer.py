@@ -229,7 +229,7 @@ class GraphWriter:
             msg = f"found a unit for {stray[0]!r}; the first graph has no such field or label"
             raise InputError(msg)
         units = {name: unit for name, unit in self._units.items() if name in labels}
-        return LabelSet(choose_labels([(-1, labels)], list(labels), units)[0])
+        return LabelSet(choose_labels([(-1, labels, {})], list(labels), units).labels)
 
     def _settle(self) -> Schema:
         """Fix the schema, train the dictionary, and write the graphs that waited for both."""

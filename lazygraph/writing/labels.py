@@ -6,25 +6,40 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import LabelError
-from lazygraph.sources.base import Label, label_value
+from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, label_value, shown
+from lazygraph.sources.levels import is_per_atom
+from lazygraph.text import shortened
 
-__all__ = ["Label", "LabelSet", "choose_labels"]
+__all__ = [
+    "Chosen",
+    "Label",
+    "LabelSet",
+    "Sample",
+    "choose_labels",
+    "is_missing",
+    "told_left_out",
+    "with_implied_units",
+]
 
 # Index columns, the fields of a crystal record, and the names under which ds.where() and views know them.
 RESERVED = frozenset(
     "record id id_order formula split n_node n_edge n_atoms n_edges n_triplets min_neighbors numbers lattice pbc "
     "frac_coords edge_index images lattice_images x pos edge_attr cell y batch ptr num_nodes".split()
 )
-# Arrays of a whole crystal that could be taken for one row an atom where all crystals looked at have 3 atoms.
-WHOLE_CRYSTAL = frozenset("stress stresses virial virials dipole polarizability born elastic_tensor".split())
 # The kind of a value that is neither a number nor missing.
 TEXT: tuple[str, tuple[int, ...]] = ("text", ())
+NAMED = 500  # columns that a note names
+LENGTH = 80  # characters of a name that it repeats
+Sample: TypeAlias = tuple[int, Mapping[str, Any], Mapping[str, Any]]
+"""Number of atoms, labels and per-atom labels of one input, as its source gives them."""
+Column: TypeAlias = list[tuple[int, Any]]
+"""Number of atoms and value of every input that has the column."""
 
 
 class LabelSet:
@@ -38,52 +53,132 @@ class LabelSet:
         self.graph = [label for label in labels if label.level == "graph"]
         self.node = [label for label in labels if label.level == "node"]
 
-    def row(self, values: Mapping[str, Any], n_atoms: int) -> tuple[list[Any], dict[str, NDArray[np.float64]]]:
-        """Values of the graph labels in order, and the arrays of the per-atom labels; NaN where one is missing."""
-        graph = [_graph_value(label, values.get(label.name)) for label in self.graph]
-        node = {label.name: _array(label, values.get(label.name), (n_atoms, *label.shape)) for label in self.node}
-        for label, value in zip((*self.graph, *self.node), (*graph, *node.values()), strict=True):
-            if math.isinf(value) if isinstance(value, float) else np.isinf(value).any():
-                msg = f"label {label.name!r}: found an infinite number; required: finite ones, or NaN for missing ones"
-                raise LabelError(msg)
-        return graph, node
+    def row(
+        self, values: Mapping[str, Any], n_atoms: int, of_atoms: Mapping[str, Any] = NO_LABELS
+    ) -> tuple[list[Any], dict[str, NDArray[np.float64]]]:
+        """Values of the graph labels in order, and the arrays of the per-atom labels; NaN where one is missing.
+
+        Args:
+            values: name -> value of the crystal, or of its atoms where the name alone says so.
+            n_atoms: the number of atoms.
+            of_atoms: name -> value of the atoms.
+        """
+        return [_graph_value(label, values.get(label.name)) for label in self.graph], {
+            label.name: _array(
+                label,
+                of_atoms[label.name] if label.name in of_atoms else values.get(label.name),
+                (n_atoms, *label.shape),
+            )
+            for label in self.node
+        }
+
+
+class Chosen(NamedTuple):
+    """The labels of a data set, and what to tell of the columns that are none."""
+
+    labels: list[Label]
+    notes: list[str]
+    """Sentences for the report: columns that were left out, each once with the reason, and implied units."""
+    columns: list[str]
+    """The names of all columns that were looked at."""
 
 
 def choose_labels(
-    samples: Iterable[tuple[int, Mapping[str, Any]]],
+    samples: Iterable[Sample],
     wanted: Sequence[str] | None,
     units: Mapping[str, str],
     declared: Iterable[Label] = (),
-) -> tuple[list[Label], list[str]]:
+    implied: Iterable[ImpliedUnits] = (),
+) -> Chosen:
     """The labels of a data set, from its first inputs: the columns that are mostly numbers, or those asked for.
 
+    A column is of the atoms where its source says so, or where its name does (``sources.levels``), or where only that
+    fits: its rows are as many as the atoms in crystals of several sizes.
+
     Args:
-        samples: number of atoms and raw labels of some inputs.
+        samples: number of atoms, raw labels and raw per-atom labels of some inputs.
         wanted: the names to take, or None for all that are numeric.
         units: name -> unit.
         declared: the labels that the sources declare, whatever the samples hold; ``units`` counts before theirs.
-
-    Returns:
-        The labels, and sentences about columns that were left out for a reason worth telling.
+        implied: the units that labels have by the convention of their source; all others count before them.
 
     Raises:
         LabelError: a label or a unit was asked for that does not exist, or is not numeric; or two sources declare one
             in different ways.
     """
     known = _agreed(declared, wanted, units)
-    columns: dict[str, list[tuple[int, Any]]] = {name: [] for name in known}
-    for n_atoms, values in samples:
+    columns: dict[str, Column] = {name: [] for name in known}
+    of_atoms: dict[str, Column] = {}
+    for n_atoms, values, atom_values in samples:
         for name, value in values.items():
             columns.setdefault(name, []).append((n_atoms, value))
+        for name, value in atom_values.items():
+            (columns if name in known else of_atoms).setdefault(name, []).append((n_atoms, value))
     if wanted is None:
-        labels, notes = _numeric_columns(columns, known)
+        labels, left_out = _numeric_columns(columns, of_atoms, known)
     else:
-        labels, notes = [_required(name, columns, known) for name in dict.fromkeys(wanted)], []
+        labels, left_out = [_required(name, columns, of_atoms, known) for name in dict.fromkeys(wanted)], {}
     names = [label.name for label in labels]
     if stray := [name for name in units if name not in names]:
         msg = f"found a unit for {stray[0]!r}; the labels are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
-    return [replace(label, unit=units.get(label.name, label.unit)) for label in labels], notes
+    labels = [replace(label, unit=units.get(label.name, label.unit)) for label in labels]
+    labels, unit_notes = with_implied_units(labels, implied)
+    return Chosen(labels, [*told_left_out(left_out), *unit_notes], sorted({*columns, *of_atoms}))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: ``None``, NaN, or a text such as ``na``."""
+    try:
+        return not isinstance(value, (list, tuple, Mapping, np.ndarray)) and math.isnan(label_value(value))
+    except LabelError:
+        return False
+
+
+def with_implied_units(labels: Sequence[Label], implied: Iterable[ImpliedUnits]) -> tuple[list[Label], list[str]]:
+    """The labels, those without a unit with the one that their source implies; and who says so.
+
+    Raises:
+        LabelError: two sources imply different units for one label.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for convention in implied:
+        for label in labels:
+            unit = convention.units.get(label.name)
+            if label.unit is not None or unit is None:
+                continue
+            other, origin = found.setdefault(label.name, (unit, convention.origin))
+            if other != unit:
+                msg = (
+                    f"the label {label.name!r} is in {other} by {origin} and in {unit} by {convention.origin}; give "
+                    f"its unit with --unit {label.name}=UNIT if they agree, or convert one source"
+                )
+                raise LabelError(msg)
+    notes = [
+        f"units by {origin}: {', '.join(f'{name} in {unit}' for name, (unit, o) in found.items() if o == origin)}; "
+        "override them with --unit"
+        for origin in dict.fromkeys(origin for _, origin in found.values())
+    ]
+    return [replace(label, unit=found[label.name][0]) if label.name in found else label for label in labels], notes
+
+
+def told_left_out(reasons: Mapping[str, str]) -> list[str]:
+    """One sentence for each reason why columns are left out, with the names of all of them.
+
+    Example:
+        >>> told_left_out({"spg": "text", "bulk": "objects", "formula": "text"})
+        ["columns 'spg', 'formula' are left out: text", "column 'bulk' is left out: objects"]
+    """
+    return [
+        f"column{'s' * (len(names) > 1)} {_listed(names)} {'are' if len(names) > 1 else 'is'} left out: {reason}"
+        for reason in dict.fromkeys(reasons.values())
+        for names in ([name for name in reasons if reasons[name] == reason],)
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} others" if len(names) > NAMED else ""
+    return ", ".join(shortened(repr(name), LENGTH) for name in names[:NAMED]) + more
 
 
 def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, Label]:
@@ -111,42 +206,97 @@ def _told(label: Label) -> str:
 
 
 def _numeric_columns(
-    columns: Mapping[str, Sequence[tuple[int, Any]]], known: Mapping[str, Label]
-) -> tuple[list[Label], list[str]]:
-    """Every column whose values are mostly of one numeric kind, and notes about some others."""
-    labels, notes = [], []
+    columns: Mapping[str, Column], of_atoms: Mapping[str, Column], known: Mapping[str, Label]
+) -> tuple[list[Label], dict[str, str]]:
+    """Every column whose values are mostly of one numeric kind, and the reasons why the others are none."""
+    labels: dict[str, Label] = {}
+    left_out: dict[str, str] = {}
     for name, column in columns.items():
-        label, votes, present = _elect(name, column, known)
-        if not present:
-            notes.append(
-                f"column {name!r} is left out: no value among the inputs looked at; name it with --label to keep it"
-            )
-        elif label is None:
-            continue  # text
-        elif problem := _bad_name(name):
-            notes.append(f"column {name!r} is left out: {problem}")
-        elif 2 * votes >= present:
-            labels.append(label)
+        label, reason = _judge(name, column, known, of_atoms=False)
+        if label is not None:
+            labels[name] = label
         else:
-            notes.append(f"column {name!r} is left out: {_minority(label, votes, present)}")
-    return labels, notes
+            left_out[name] = reason
+    for name, column in of_atoms.items():
+        label, reason = _judge(name, column, {}, of_atoms=True)
+        if name in labels:
+            left_out[f"{name} (of the atoms)"] = "a label of the crystal has the same name"
+        elif label is not None:
+            labels[name] = label
+            left_out.pop(name, None)
+        elif name not in left_out:
+            left_out[name] = reason
+    return list(labels.values()), left_out
 
 
-def _required(name: str, columns: Mapping[str, Sequence[tuple[int, Any]]], known: Mapping[str, Label]) -> Label:
+def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: bool) -> tuple[Label | None, str]:
+    """The label that a column becomes, or the reason why it is none."""
+    label, votes, present = _elect(name, column, known, of_atoms=of_atoms)
+    if not present:
+        return None, "no value among the inputs looked at; name it with --label to keep it"
+    if label is None:
+        return None, _unfit(next(value for n, value in column if _kinds(name, n, value, of_atoms=of_atoms)), of_atoms)
+    if problem := _bad_name(name):
+        return None, problem
+    if 2 * votes < present:
+        return None, _minority(label, votes, present)
+    return label, ""
+
+
+def _unfit(value: Any, of_atoms: bool) -> str:
+    """Why a value that is not missing is no number and no array of numbers."""
+    if isinstance(value, str):
+        return "text, and labels are numbers"
+    if isinstance(value, Mapping):
+        return "objects, and labels are numbers"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        flat = list(_flat(value))
+        if any(isinstance(part, str) for part in flat):
+            return "lists with text, and labels are numbers"
+        if any(isinstance(part, Mapping) for part in flat):
+            return "lists of objects, and labels are numbers"
+        if any(isinstance(part, float) and math.isinf(part) for part in flat):
+            return "infinite numbers"
+        if of_atoms:
+            return "arrays that do not have one row for each atom"
+        return "lists that are no arrays of one to three dimensions"
+    if isinstance(value, float):
+        return "infinite numbers"
+    return f"values of the type {type(value).__name__}, and labels are numbers"
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    waiting = list(value)
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (list, tuple)):
+            waiting += part
+        else:
+            yield part
+
+
+def _required(
+    name: str, columns: Mapping[str, Column], of_atoms: Mapping[str, Column], known: Mapping[str, Label]
+) -> Label:
     """The label that a column becomes because it was asked for; LabelError if it cannot be one."""
-    if name not in columns:
-        msg = f"found no label {name!r}; the columns are {', '.join(map(repr, columns)) or 'none'}"
+    per_atom = name not in columns
+    if per_atom and name not in of_atoms:
+        names = dict.fromkeys((*columns, *of_atoms))
+        msg = f"found no label {name!r}; the columns are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
     if problem := _bad_name(name):
         msg = f"the column {name!r} cannot be a label: {problem}"
         raise LabelError(msg)
-    label, votes, present = _elect(name, columns[name], known)
+    column = of_atoms[name] if per_atom else columns[name]
+    label, votes, present = _elect(name, column, known, of_atoms=per_atom)
     if 2 * votes < present:
-        example = next(value for _, value in columns[name] if _kinds(0, value))
-        found = _minority(label, votes, present) if label else f"found {str(example)[:60]!r}"
+        example = next(value for n, value in column if _kinds(name, n, value, of_atoms=per_atom))
+        found = _minority(label, votes, present) if label else f"found {shown(example, 60)}"
         msg = f"the column {name!r} cannot be a label: {found}; required: numbers, in at least half of its values"
         raise LabelError(msg)
-    return label or Label(name, "graph")
+    return label or Label(name, "node" if per_atom else "graph")
 
 
 def _minority(label: Label, votes: int, present: int) -> str:
@@ -162,7 +312,7 @@ def _bad_name(name: str) -> str | None:
     return None
 
 
-def _elect(name: str, column: Sequence[tuple[int, Any]], known: Mapping[str, Label]) -> tuple[Label | None, int, int]:
+def _elect(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: bool) -> tuple[Label | None, int, int]:
     """The label that most values of a column fit, the number that fit it, and the number that are not missing.
 
     One input with a broken value must not decide what a column is: it is quarantined for it.
@@ -172,26 +322,30 @@ def _elect(name: str, column: Sequence[tuple[int, Any]], known: Mapping[str, Lab
     votes: Counter[tuple[str, tuple[int, ...]]] = Counter()
     present = 0
     for n_atoms, value in column:
-        kinds = _kinds(n_atoms, value)
+        kinds = _kinds(name, n_atoms, value, of_atoms=of_atoms)
         present += bool(kinds)
         votes.update(kind for kind in kinds if kind != TEXT)
-    if name in WHOLE_CRYSTAL and len({n for n, _ in column}) == 1:
-        votes = Counter({kind: n for kind, n in votes.items() if kind[0] == "graph"})
     if not votes:
         return None, 0, present
-    # Per-atom comes first among equals: all crystals looked at may have as many atoms as a row has numbers.
-    (level, shape), count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "node"))
+    # Of the crystal comes first among equals: as many numbers as atoms, by chance, make nothing per-atom.
+    (level, shape), count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "graph"))
     return Label(name, "node" if level == "node" else "graph", shape), count, present
 
 
-def _kinds(n_atoms: int, value: Any) -> list[tuple[str, tuple[int, ...]]]:
+def _kinds(name: str, n_atoms: int, value: Any, *, of_atoms: bool) -> list[tuple[str, tuple[int, ...]]]:
     """What a value could be: level and shape; ``TEXT`` where it is no number, nothing where it is missing."""
     try:
         if isinstance(value, (list, tuple, np.ndarray)):
             shape = _numeric(value).shape
-            kinds: list[tuple[str, tuple[int, ...]]] = [("graph", shape)]
-            return [*kinds, ("node", shape[1:])] if shape and shape[0] == n_atoms else kinds
-        return [] if math.isnan(label_value(value)) else [("graph", ())]
+            rows = bool(shape) and shape[0] == n_atoms
+            if of_atoms:
+                return [("node", shape[1:])] if rows else [TEXT]
+            if is_per_atom(name, shape, n_atoms):
+                return [("node", shape[1:])]
+            return [("graph", shape), ("node", shape[1:])] if rows else [("graph", shape)]
+        if math.isnan(label_value(value)):
+            return []
+        return [TEXT] if of_atoms else [("graph", ())]
     except LabelError:
         return [TEXT]
 
@@ -199,7 +353,7 @@ def _kinds(n_atoms: int, value: Any) -> list[tuple[str, tuple[int, ...]]]:
 def _graph_value(label: Label, value: Any) -> Any:
     if label.shape:
         return _array(label, value, label.shape)
-    if type(value) is float:
+    if type(value) is float and not math.isinf(value):
         return value
     try:
         return label_value(value)
@@ -234,9 +388,11 @@ def _numeric(value: Any) -> NDArray[np.float64]:
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        msg = f"found {str(value)[:60]!r}; required: an array of numbers"
+        msg = f"found {shown(value, 60)}; required: an array of numbers"
         raise LabelError(msg) from None
     if array.size == 0 or array.ndim > 3:
         msg = f"found an array of shape {array.shape}; required: one to three dimensions, none empty"
         raise LabelError(msg)
+    if np.isinf(array).any():
+        raise LabelError("found an infinite number; required: finite ones, or NaN for missing ones")
     return array

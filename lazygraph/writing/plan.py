@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LazyGraphError, OutputExists, UnreadableInput
@@ -24,7 +24,7 @@ from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import MAX_TEXT, Cut, Entry, Scan, Source, readable
+from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
 from lazygraph.writing.fields import crystal_schema, crystal_values
@@ -35,11 +35,13 @@ from lazygraph.writing.suspects import watched
 __all__ = [
     "Base",
     "Plan",
+    "Scanned",
     "Task",
     "WriteOptions",
     "check_same_work",
     "make_plan",
     "read_task",
+    "sampled",
     "scan_sources",
     "shard_size",
     "versions",
@@ -113,6 +115,8 @@ class Plan:
     max_images: int
     max_seconds: float
     base: Base | None = None
+    columns: tuple[str, ...] | None = None
+    """The names beside the structures that the report accounts for; None where the labels were named by the user."""
 
     @property
     def first_shard(self) -> int:
@@ -149,6 +153,7 @@ class Plan:
             "base": None
             if self.base is None
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
+            "columns": None if self.columns is None else list(self.columns),
         }
 
     @classmethod
@@ -169,6 +174,7 @@ class Plan:
             max_images=data["max_images"],
             max_seconds=math.inf if data["max_seconds"] is None else data["max_seconds"],
             base=None if data["base"] is None else Base(*data["base"]),
+            columns=None if data["columns"] is None else tuple(data["columns"]),
         )
 
     @property
@@ -232,10 +238,10 @@ class Plan:
             {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
             for s in self.sources
         ]
-        # The dictionary follows from the rest (``digest`` has it all the same), and notes are not made into graphs. How
-        # long an input may take may be changed for the rest of the work, as the number of workers may: it depends on
-        # the machine anyway.
-        del out["dictionary"], out["notes"], out["max_seconds"]
+        # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
+        # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
+        # workers may: it depends on the machine anyway.
+        del out["dictionary"], out["notes"], out["columns"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
@@ -265,14 +271,16 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         UnreadableInput: a source cannot be read, or holds nothing.
         LabelError: a label was asked for that does not exist.
     """
-    plan = scan_sources(sources, spec, options, layout)
+    scanned = scan_sources(sources, spec, options, layout)
+    plan = scanned.plan
     with time_limit(plan.max_seconds):
-        samples = [entry for entry in _samples(plan, layout) if isinstance(entry.crystal, Crystal)]
-    labels, notes = choose_labels(
-        [(len(entry.crystal), entry.labels) for entry in samples if isinstance(entry.crystal, Crystal)],
+        samples = [entry for entry in sampled(plan, layout) if isinstance(entry.crystal, Crystal)]
+    labels, notes, columns = choose_labels(
+        [(len(e.crystal), e.labels, e.atom_labels) for e in samples if isinstance(e.crystal, Crystal)],
         options.labels if samples else None,
         options.units if samples else {},
         plan.labels,
+        scanned.implied,
     )
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
@@ -283,13 +291,29 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
     trained = train_dictionary(records, plan.entries)
     dictionary = None if trained is None else named_after_content(layout.dataset, "dictionary", ".zstd", trained)
-    return replace(plan, labels=tuple(labels), schema=schema, dictionary=dictionary, notes=(*plan.notes, *notes))
+    return replace(
+        plan,
+        labels=tuple(labels),
+        schema=schema,
+        dictionary=dictionary,
+        notes=(*plan.notes, *notes),
+        columns=tuple(columns) if options.labels is None else None,
+    )
+
+
+class Scanned(NamedTuple):
+    """What one pass over all sources found."""
+
+    plan: Plan
+    """A plan without dictionary, with the labels that sources declare."""
+    implied: tuple[ImpliedUnits, ...]
+    """The units that sources imply."""
 
 
 def scan_sources(
     sources: Sequence[Source], spec: GraphSpec, options: WriteOptions, layout: Layout, base: Base | None = None
-) -> Plan:
-    """A plan without dictionary, with the labels that sources declare: each is read once and cut into shards.
+) -> Scanned:
+    """Read each source once and cut it into shards.
 
     Raises:
         UnreadableInput: a source cannot be read, or holds nothing.
@@ -305,7 +329,7 @@ def scan_sources(
         msg = f"found no structures in {names or 'nothing'}; required: at least one"
         raise UnreadableInput(msg)
     size = options.shard_size or shard_size(entries)
-    return Plan(
+    plan = Plan(
         sources=tuple({"name": readable(source.name), "source": source_to_json(source)} for source in sources),
         inputs=tuple(file._replace(name=readable(file.name))._asdict() for scan in scans for file in scan.files),
         entries=entries,
@@ -321,6 +345,7 @@ def scan_sources(
         max_seconds=options.max_seconds,
         base=base,
     )
+    return Scanned(plan, tuple(scan.implied for scan in scans if scan.implied is not None))
 
 
 def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Entry]]:
@@ -387,7 +412,7 @@ def _cut(scans: Sequence[Scan], fine: int, size: int, position: int) -> Iterator
         position += scan.entries
 
 
-def _samples(plan: Plan, layout: Layout) -> Iterator[Entry]:
+def sampled(plan: Plan, layout: Layout) -> Iterator[Entry]:
     """The first inputs of up to 8 shards, evenly spread."""
     step = max(1, len(plan.tasks) // SAMPLED_SHARDS)
     chosen = plan.tasks[::step][:SAMPLED_SHARDS]
@@ -401,7 +426,7 @@ def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max
     try:
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
-            _, atoms = labels.row(entry.labels, graph.n_atoms)
+            _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
             return pack(schema, 0, crystal_values(graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""

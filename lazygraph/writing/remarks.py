@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lazygraph.sources.base import Remark
+from lazygraph.sources.base import Remark, readable
+from lazygraph.text import shortened
 
 __all__ = ["Remarks"]
 
 NAMED = 5  # inputs that a note names
+KINDS = 100  # of remarks; all further ones are counted together
+LENGTH = 400  # characters of what one note repeats from an input
+OTHERS = "have other remarks, of more kinds than can be told apart here"
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Remarks:
     def add(self, graph_id: str, remarks: Iterable[Remark]) -> None:
         """Take the remarks of one input."""
         for what, detail in remarks:
-            self._join(what, 1, [f"{graph_id!r} ({detail})"])
+            self._join(readable(shortened(what, LENGTH)), 1, [f"{graph_id!r} ({readable(shortened(detail, LENGTH))})"])
 
     def join(self, other: Remarks) -> None:
         """Take the remarks of the inputs that follow."""
@@ -54,5 +58,7 @@ class Remarks:
         return cls({what: (count, first) for what, (count, first) in data.items()})
 
     def _join(self, what: str, count: int, first: list[str]) -> None:
+        if what not in self.found and len(self.found) >= KINDS:
+            what = OTHERS
         before, named = self.found.get(what, (0, []))
         self.found[what] = (before + count, [*named, *first][:NAMED])

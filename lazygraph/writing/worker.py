@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,11 @@ from lazygraph.format.record import Compressor, pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Entry
+from lazygraph.sources.base import Entry, Remark, shown
 from lazygraph.sources.time_limit import one_input, time_limit
+from lazygraph.text import shortened
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
-from lazygraph.writing.labels import LabelSet
+from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task, versions
 from lazygraph.writing.quarantine import Rejected
@@ -82,19 +83,21 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch, maker: Maker) -> 
     rows = RowBuffer(names, shapes, len(count_columns(spec, schema)))
     job = plan.tasks[task]
     source = plan.sources[job.source]["name"]
+    known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
 
     def row(position: int, entry: Entry) -> tuple[Any, ...]:
         with one_input():
             crystal = _crystal(entry)
             graph = spec.build(crystal, max_images=plan.max_images)
-            values, atoms = labels.row(entry.labels, len(crystal))
+            values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
             raw, counts = pack(schema, position, crystal_values(graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula
             text_array([formula], "formula")  # too long with some fifty elements
-            return compress(raw), counts, values, graph_digest(graph_id, raw), formula
+            remarks = entry.remarks if known is None else (*entry.remarks, *_unknown_columns(entry, known))
+            return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
 
     with time_limit(plan.max_seconds):
         for position, entry in watch.reading(partial(read_task, plan, job, layout)):
@@ -105,10 +108,10 @@ def _make(plan: Plan, task: int, layout: Layout, watch: Watch, maker: Maker) -> 
                 number = position - job.position + job.start
                 rows.rejected.append(Rejected.of(source, position, number, entry.id, made))
                 continue
-            frame, counts, values, digest, formula = made
+            frame, counts, values, digest, formula, remarks = made
             frames.append(frame)
             rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
-            rows.remarks.add(entry.id, entry.remarks)
+            rows.remarks.add(entry.id, remarks)
     _check_in_place(maker, layout)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
     return rows.finish(file, record, maker)
@@ -145,6 +148,19 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
         return work()
     except Exception as error:  # noqa: BLE001
         return error
+
+
+def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
+    """What the report must tell of values under names that no input had from which the labels were chosen."""
+    for values in (entry.labels, entry.atom_labels):
+        if not known.issuperset(values):
+            for name, value in values.items():
+                if name not in known and not is_missing(value):
+                    what = (
+                        f"have a value under {shortened(repr(name), 80)}, a name that none of the inputs looked at "
+                        "has, and which is left out: name it with --label to keep it"
+                    )
+                    yield Remark(what, shown(value, 20))
 
 
 def _crystal(entry: Entry) -> Crystal:

@@ -60,6 +60,38 @@ def test_every_graph_equals_the_graph_built_afresh(ds, spec, crystals):
         same(data, fresh)
 
 
+def test_crystals_come_back_with_every_bit(ds, crystals):
+    for position, graph_id in enumerate(ds.ids):
+        assert ds.crystal(position) == crystals[graph_id].crystal == ds.crystal(str(graph_id))
+    subset = ds[[7, 3]]
+    assert subset.crystal(-1) == ds.crystal(3)
+    with pytest.raises(UnknownId):
+        subset.crystal(ds.ids[0])
+    with pytest.raises(IndexError):
+        subset.crystal(2)
+
+
+def test_crystals_of_a_recut_dataset_are_the_stored_ones(tmp_path):
+    lg.write("prototypes:4?seed=2", tmp_path / "r.lg", graph=lg.graph("radius", cutoff=5.0), workers=1)
+    stored, recut = (lg.LazyGraphDataset(tmp_path / "r.lg", graph=g) for g in (None, lg.graph("radius", cutoff=4.0)))
+    assert [recut.crystal(i) for i in range(4)] == [stored.crystal(i) for i in range(4)]
+
+
+def test_a_crystal_becomes_the_classes_of_the_libraries(ds):
+    crystal = ds.crystal(5)
+    structure, atoms, jarvis = crystal.to_pymatgen(), crystal.to_ase(), crystal.to_jarvis()
+    assert np.array_equal(structure.lattice.matrix, crystal.lattice)
+    assert np.array_equal(atoms.numbers, crystal.numbers)
+    assert list(jarvis.elements) == atoms.get_chemical_symbols() == [site.specie.symbol for site in structure]
+
+
+def test_ready_made_graphs_have_no_crystals(tmp_path):
+    with lg.GraphWriter(tmp_path / "any.lg") as writer:
+        writer.add({"x": np.ones((2, 1)), "edge_index": np.array([[0, 1], [1, 0]])}, id="a")
+    with pytest.raises(InputError, match="ready-made"):
+        lg.LazyGraphDataset(tmp_path / "any.lg").crystal(0)
+
+
 def test_the_default_view_has_the_documented_arrays(ds):
     data = ds[0]
     n, e = data.num_nodes, data.num_edges

@@ -81,12 +81,12 @@ def test_every_row_is_what_ase_reads(tmp_path):
         assert np.abs(entry.crystal.cart_coords - atoms.positions).max() < 1e-9
         assert entry.crystal.numbers.tolist() == atoms.numbers.tolist()
         assert entry.labels["energy"] == atoms.get_potential_energy()
-        assert np.array_equal(entry.labels["forces"], atoms.get_forces())
+        assert np.array_equal(entry.atom_labels["forces"], atoms.get_forces())
         assert np.array_equal(entry.labels["stress"], atoms.get_stress())
         assert entry.labels["energy_per_atom"] == row.data["energy_per_atom"]
-        numbers = {key for key, value in row.data.items() if isinstance(value, (int, float))}
-        assert entry.labels.keys() - {"forces", "stress", "magmoms", "magmom"} == numbers
-        assert ("magmoms" in entry.labels) == ("magmoms" in row)
+        beside = entry.labels.keys() - {"energy", "magmom", "stress"}
+        assert beside == {*row.data, *row.key_value_pairs} - {"energy", "stress"}
+        assert ("magmoms" in entry.atom_labels) == ("magmoms" in row)
 
 
 @needs_data
@@ -120,9 +120,10 @@ def test_deleted_rows_leave_gaps_that_cuts_step_over(database, tmp_path, every):
     assert [entry.crystal.formula for entry in entries] == ["Na", "Cs", "Li", "Fe"]
 
 
-def test_labels_are_numbers_and_a_result_counts_before_a_pair_before_data(database, tmp_path):
+def test_labels_are_all_there_is_and_a_result_counts_before_a_pair_before_data(database, tmp_path):
     _, entries = read_all(AseDbSource(str(database)), tmp_path)
-    assert entries[0].labels.keys() == {"energy", "forces", "gap", "dos"}
+    assert entries[0].labels.keys() == {"energy", "gap", "dos", "note", "nested", "flags", "mp_id", "converged"}
+    assert entries[0].atom_labels.keys() == {"forces"}
     assert entries[0].labels["gap"] == 0.0
     assert entries[3].labels["gap"] == 2.5
     assert entries[3].labels["dos"].tolist() == [5, 6, 7, 8]

@@ -147,7 +147,9 @@ def test_rows_good_and_bad_in_their_places(tmp_path):
     assert [isinstance(e.crystal, InputError) for e in entries] == [False, True, False, True, False]
     assert entries[0].crystal == entries[2].crystal == entries[4].crystal == parse_cif(CIF)
     assert [e.labels for e in entries] == [{"formula": row[3], "y": row[4]} for row in ROWS]
-    assert "found no structure under the keys ['material_id', 'cif', 'formula', 'y']" in str(entries[1].crystal)
+    assert "found no structure under 'cif'; the keys are ['material_id', 'cif', 'formula', 'y']" in str(
+        entries[1].crystal
+    )
 
 
 @settings(deadline=None, max_examples=40)

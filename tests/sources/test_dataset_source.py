@@ -159,9 +159,10 @@ def test_entries_are_those_of_the_original_source(tmp_path):
         assert bits(mine.crystal.frac_coords) == bits(theirs.crystal.frac_coords)
         assert bits(mine.crystal.numbers) == bits(theirs.crystal.numbers)
         assert mine.crystal.pbc == theirs.crystal.pbc
-        assert mine.labels.keys() == {*manifest.labels(), "forces"} == {"energy", "stress", "forces"}
-        for name, value in mine.labels.items():
-            assert np.array_equal(value, np.asarray(theirs.labels[name], float))
+        assert mine.labels.keys() == manifest.labels().keys() == {"energy", "stress"}
+        assert mine.atom_labels.keys() == {"forces"}
+        for name, value in (*mine.labels.items(), *mine.atom_labels.items()):
+            assert np.array_equal(value, np.asarray((dict(theirs.labels) | theirs.atom_labels)[name], float))
 
 
 NUMBER = st.floats(allow_infinity=False, width=64)
@@ -200,12 +201,14 @@ def test_crystals_and_labels_come_back_to_the_bit(tmp_path_factory, given_inputs
         assert entry.crystal == crystal
         assert bits(entry.crystal.frac_coords) == bits(crystal.frac_coords)
         assert bits(entry.crystal.lattice) == bits(crystal.lattice)
-        assert entry.labels.keys() == shapes.keys()
+        found = dict(entry.labels) | dict(entry.atom_labels)
+        assert found.keys() == shapes.keys()
+        assert {name for name, (level, _) in shapes.items() if level == "node"} == entry.atom_labels.keys()
         for name, (level, shape) in shapes.items():
             expected = np.full((len(crystal), *shape) if level == "node" else shape, np.nan)
             if labels[name] is not None:
                 expected[...] = labels[name]
-            assert np.array_equal(entry.labels[name], expected, equal_nan=True)
+            assert np.array_equal(found[name], expected, equal_nan=True)
 
 
 @needs_data

@@ -27,10 +27,12 @@ from lazygraph.sources.files import FilesSource
 from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.sources.jarvis import JarvisSource
 from lazygraph.sources.matbench import MatbenchSource
+from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.poscar_zip import PoscarZipSource
 from lazygraph.sources.prototypes import PrototypesSource
 from lazygraph.sources.pymatgen_json import PymatgenSource
 from lazygraph.sources.python import PythonSource
+from lazygraph.sources.xdatcar import XdatcarSource
 
 DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
@@ -59,10 +61,26 @@ PYMATGEN = NACL.to_pymatgen().as_dict()
 TEXTS = {
     "files": [CIF, POSCAR, "data_y\n" + CIF],
     "extxyz": [FRAME * 3],
-    "csv": [f'id,cif,gap\n1,"{CIF}",0.5\n', f'structure,id\n"{POSCAR}",7\n'],
+    "csv": [
+        f'id,cif,gap\n1,"{CIF}",0.5\n',
+        f'structure,id\n"{POSCAR}",7\n',
+        f'id;cif;gap\n1;"{CIF}";0,5\n',
+        f'id\tcif\n1\t"{CIF}"\n',
+    ],
+    "xdatcar": ["c\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa\n1\nDirect configuration=     1\n0 0 0\n"],
+    "pandas": [json.dumps({"gap": {"0": 1.0}, "structure": {"0": PYMATGEN}}), json.dumps({"cif": {"a": CIF}})],
+    "ase-json": [
+        json.dumps({"1": NACL.to_ase().todict() | {"unique_id": "x"}, "ids": [1]}, default=lambda a: a.tolist())
+    ],
     "jarvis": [json.dumps([{"jid": "JVASP-1", "atoms": JARVIS_ATOMS, "gap": "na"}])],
     "matbench": [json.dumps({"columns": ["structure", "gap"], "index": [0], "data": [[PYMATGEN, 1.0]]})],
-    "pymatgen": [json.dumps(PYMATGEN), json.dumps([PYMATGEN, PYMATGEN]), json.dumps({"a": PYMATGEN})],
+    "pymatgen": [
+        json.dumps(PYMATGEN),
+        json.dumps([PYMATGEN, PYMATGEN]),
+        json.dumps({"a": PYMATGEN}),
+        json.dumps({"data": [{"structure": PYMATGEN}], "meta": {}}),
+        json.dumps({"mp-1": {"mp-1-0": {"structure": PYMATGEN}}}),
+    ],
     "poscar-zip": [json.dumps({"train": {"1": POSCAR.replace("\n", "\\n")}, "val": {}})],
 }
 CASES = [(kind, text) for kind, texts in TEXTS.items() for text in texts]
@@ -247,6 +265,20 @@ def test_an_id_key_where_there_are_no_keys_is_refused(mixed, name):
         open_sources(path, id_key="jid")
 
 
+def test_a_structure_key_where_there_are_no_columns_is_refused(mixed, tmp_path):
+    options = SourceOptions(structure_key="cif")
+    for path in ("a.cif", "c.xyz", "set"):
+        with pytest.raises(
+            InputError, match="the structure key 'cif' was given for inputs of the kind .*without columns"
+        ):
+            open_sources(mixed / path, options=options)
+    (source,) = open_sources([NACL], options=options)
+    with pytest.raises(InputError, match="under no key"):
+        source.scan(1, tmp_path / "spool")
+    (source,) = open_sources([{"cif": NACL, "other": NACL}], options=options)
+    assert source.scan(1, tmp_path / "spool").entries == 1
+
+
 def test_the_format_counts_before_the_content(mixed):
     assert open_sources(mixed / "z.txt", format="extxyz") == [ExtxyzSource(f"{mixed}/z.txt")]
     assert open_sources(mixed / "c.xyz", format="files") == [FilesSource((f"{mixed}/c.xyz",))]
@@ -260,7 +292,7 @@ def test_the_format_counts_before_the_content(mixed):
 
 def test_an_unknown_format_names_the_known_ones(mixed):
     with pytest.raises(
-        InputError, match="found the format 'cif'; required: one of ase-db, csv, extxyz, files, id-prop"
+        InputError, match="found the format 'cif'; required: one of ase-db, ase-json, ase-traj, aselmdb, csv"
     ):
         open_sources(mixed / "a.cif", format="cif")
     with pytest.raises(InputError, match="found the format 'python'"):
@@ -304,10 +336,10 @@ def test_a_broken_file_with_the_name_of_a_structure_is_a_bad_entry_not_a_failure
 
 SOURCES = st.one_of(
     st.builds(FilesSource, st.lists(st.text(), min_size=1).map(tuple)),
-    st.sampled_from(sorted(KINDS.keys() - {"files", "python", "id-prop", "lazygraph", "prototypes"})).flatmap(
-        lambda kind: st.builds(KINDS[kind], st.text(), st.none() | st.text())
-    ),
-    st.sampled_from([DatasetSource, IdPropSource, PrototypesSource]).flatmap(
+    st.sampled_from(
+        sorted(KINDS.keys() - {"files", "python", "id-prop", "lazygraph", "prototypes", "xdatcar"})
+    ).flatmap(lambda kind: st.builds(KINDS[kind], st.text(), st.none() | st.text())),
+    st.sampled_from([DatasetSource, IdPropSource, PrototypesSource, XdatcarSource]).flatmap(
         lambda source: st.builds(source, st.text())
     ),
     st.builds(PythonSource, st.none(), st.text(), st.none() | st.text()),

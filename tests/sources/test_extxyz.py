@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
-from lazygraph.sources.extxyz import ExtxyzSource, _frames, numeric_labels, sniff, take_id
+from lazygraph.sources.extxyz import ExtxyzSource, _frames, _reals, sniff, take_id
 
 DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
@@ -53,12 +53,11 @@ def read_all(source, tmp_path, every=1000):
 
 def same(a, b) -> bool:
     """Entries hold arrays, which == compares element by element."""
-    return (
-        a.id == b.id
-        and a.crystal == b.crystal
-        and a.labels.keys() == b.labels.keys()
-        and all(np.array_equal(a.labels[key], b.labels[key]) for key in a.labels)
-    )
+    return a.id == b.id and a.crystal == b.crystal and equal(a.labels, b.labels) and equal(a.atom_labels, b.atom_labels)
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
 @pytest.fixture
@@ -91,9 +90,11 @@ def test_every_frame_is_what_ase_reads(name, tmp_path):
         assert np.array_equal(crystal.lattice, atoms.cell[:])
         assert np.abs(crystal.cart_coords - atoms.positions).max() < 1e-9
         assert crystal.pbc == tuple(atoms.pbc)
-        assert labels.keys() == {"energy", "forces", "stress"}
+        texts = {"source", "energy_unit", "forces_unit", "stress_unit", "mptrj_traj_id", "alexandria_traj_id"}
+        assert labels.keys() - texts == {"energy", "stress"}
         assert labels["energy"] == atoms.get_potential_energy()
-        assert np.array_equal(labels["forces"], atoms.get_forces())
+        assert entry.atom_labels.keys() == {"forces"}
+        assert np.array_equal(entry.atom_labels["forces"], atoms.get_forces())
         stress = labels["stress"]
         voigt = [stress[0, 0], stress[1, 1], stress[2, 2], stress[1, 2], stress[0, 2], stress[0, 1]]
         assert voigt == atoms.get_stress().tolist()
@@ -161,8 +162,8 @@ def test_what_ase_writes_comes_back(tmp_path_factory, positions, energy, pbc):
     assert entry.labels["energy"] == energy
     assert entry.labels["run"] == 7
     assert entry.labels["stress"].shape == (3, 3)
-    assert np.array_equal(entry.labels["magmoms_dft"], back.arrays["magmoms_dft"])
-    assert "tag" not in entry.labels
+    assert np.array_equal(entry.atom_labels["magmoms_dft"], back.arrays["magmoms_dft"])
+    assert entry.labels["tag"] == "x"
 
 
 def test_ids_come_from_the_key_or_the_usual_keys_or_the_position(frames):
@@ -170,7 +171,7 @@ def test_ids_come_from_the_key_or_the_usual_keys_or_the_position(frames):
     assert [entry.id for entry in frames(named + FRAME)] == ["mp-7", "some-0000001"]
     by_run = frames(named + FRAME, id_key="run")
     assert [entry.id for entry in by_run] == ["12", "some-0000001"]
-    assert by_run[0].labels.keys() == {"energy", "forces"}
+    assert by_run[0].labels.keys() == {"energy", "material_id"}
     assert isinstance(by_run[1].crystal, UnreadableInput)
     assert "found no run, but energy; required: the key that holds the id" in str(by_run[1].crystal)
 
@@ -181,10 +182,14 @@ def test_labels_are_the_numbers_of_the_comment_and_the_columns(frames):
     )
     text = text.replace("0.3\n", "0.3 1 T a 2.5\n").replace("-0.3 1 T a", "-0.3 -1 F b")
     (entry,) = frames(text)
-    assert entry.labels.keys() == {"virial", "dipole", "n", "energy", "forces", "charge", "magmoms"}
-    assert entry.labels["charge"].tolist() == [1, -1]
-    assert entry.labels["magmoms"].tolist() == [2.5, 2.5]
-    assert entry.labels["forces"].tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+    assert entry.labels.keys() == {"virial", "dipole", "n", "ok", "note", "words", "energy"}
+    assert (entry.labels["ok"], entry.labels["note"], entry.labels["words"]) == (True, "a b", "1 x")
+    assert entry.atom_labels.keys() == {"forces", "charge", "fixed", "site", "magmoms"}
+    assert entry.atom_labels["charge"].tolist() == [1, -1]
+    assert entry.atom_labels["fixed"].tolist() == [True, False]
+    assert entry.atom_labels["site"] == ["a", "b"]
+    assert entry.atom_labels["magmoms"].tolist() == [2.5, 2.5]
+    assert entry.atom_labels["forces"].tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
     assert entry.labels["dipole"].tolist() == [0, 1, 2]
     assert (entry.labels["n"], entry.labels["energy"]) == (3, -1.5)
     assert entry.labels["virial"].tolist() == [[1, 4, 7], [2, 5, 8], [3, 6, 9]]
@@ -303,29 +308,6 @@ def test_a_file_that_changed_after_the_scan_is_noticed(tmp_path):
         list(source.read(Cut(scan.marks[1], 1, 1), tmp_path / "spool"))
 
 
-def test_numeric_labels_are_numbers_and_arrays_of_numbers_only():
-    values = {
-        "float": np.float32(0.5),
-        "int": np.int64(3),
-        "list": [[1, 2], [3, 4]],
-        "array": np.array([1.5]),
-        "text": "1.5",
-        "bool": np.bool_(1),
-        "bools": [True, False],
-        "none": None,
-        "ragged": [[1], [2, 3]],
-        "objects": np.array([None, 1]),
-        "dict": {"a": 1},
-        "empty": [],
-        "complex": 1j,
-    }
-    labels = numeric_labels(values)
-    assert labels.keys() == {"float", "int", "list", "array"}
-    assert type(labels["float"]) is float
-    assert type(labels["int"]) is int
-    assert labels["list"].shape == (2, 2)
-
-
 def test_take_id_removes_what_it_takes():
     values = {"jid": "JVASP-1", "material_id": "mp-1", "n": np.int64(7), "list": [1]}
     assert take_id(values, None, "x-0") == "JVASP-1"
@@ -358,3 +340,95 @@ def test_reading_warns_of_nothing(frames):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(frames(FRAME * 3)) == 3
+
+
+def test_what_the_comment_says_is_of_the_crystal_whatever_the_number_of_atoms(frames):
+    six = 'REF_stress="1 2 3 4 5 6" dipole="1 2" pairs="1 2 3 4"'
+    for entry in frames(FRAME.replace("energy=-1.5", six) * 2):
+        assert entry.labels.keys() == {"REF_stress", "dipole", "pairs"}
+        assert entry.atom_labels.keys() == {"forces"}
+
+
+WRONG = {
+    "a row with a word more": (FRAME.replace("0.3\n", "0.3 9\n", 1), "atom 0 of 2 has 8 columns; required: 7"),
+    "words that move to the next row": (
+        FRAME.replace("-0.3\n", "-0.3 Na\n").replace("Na 0 0 0", "0 0 0"), "atom 0 of 2 has 6 columns; required: 7"
+    ),
+    "species and Z that differ": (
+        FRAME.replace("forces:R:3", "Z:I:1").replace("-0.1 -0.2 -0.3", "16").replace("0.1 0.2 0.3", "11"),
+        "species and Z name different",
+    ),
+    "a property twice": (FRAME.replace("forces:R:3", "pos:R:3"), "with a name twice"),
+    "an unknown type": (FRAME.replace("forces:R:3", "forces:X:3"), "type R, I, L or S"),
+    "a flag that is none": (FRAME.replace("forces:R:3", "fixed:L:3"), "required: T or F"),
+    "pbc of two": (FRAME.replace('"T T T"', '"T T"'), "required: three flags"),
+    "two cells": (FRAME.replace("energy=", 'lattice="4 0 0 0 5 0 0 0 6" energy='), "'Lattice' and 'lattice'"),
+    "an energy twice": (FRAME.replace("energy=-1.5", "energy=-1.5 energy=2"), "'energy' twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_told_is_a_bad_entry(frames, text, message):
+    good, bad, last = frames(FRAME + text + FRAME)
+    assert isinstance(bad.crystal, UnreadableInput)
+    assert message in str(bad.crystal)
+    assert good.crystal == last.crystal
+
+
+def test_species_and_z_that_agree_are_fine(frames):
+    text = FRAME.replace("forces:R:3", "Z:I:1").replace("-0.1 -0.2 -0.3", "17").replace("0.1 0.2 0.3", "11")
+    assert frames(text)[0].crystal.numbers.tolist() == [11, 17]
+
+
+NUMBERS = st.one_of(
+    st.floats().map(repr),
+    st.floats(-1e3, 1e3).map(lambda x: f"{x:.8f}"),
+    st.integers(-(10**25), 10**25).map(str),
+    st.sampled_from(
+        [
+            "1.",
+            ".5",
+            "+1",
+            "-0",
+            "00.5",
+            "1e5",
+            "1E-5",
+            "nan",
+            "inf",
+            "-Infinity",
+            "1_0",
+            "1,2",
+            "[1",
+            "null",
+            "true",
+            '"1"',
+            "x",
+            "",
+        ]
+    ),
+)
+
+
+@given(st.lists(NUMBERS, max_size=12))
+def test_numbers_are_what_float_makes_of_them(words):
+    try:
+        expected = np.array([float(word) for word in words])
+    except ValueError:
+        with pytest.raises(ValueError):
+            _reals(words)
+        return
+    assert np.array_equal(_reals(words), expected, equal_nan=True)
+
+
+@given(st.integers(1, 4), st.sampled_from([1, 3, 7]), st.sampled_from([1, 2, 64, 1 << 20]), st.booleans())
+def test_frames_do_not_depend_on_how_the_file_is_read(tmp_path_factory, atoms, count, piece, end):
+    from lazygraph.sources import extxyz
+
+    folder = tmp_path_factory.mktemp("pieces")
+    texts = [f"{atoms}\n{LATTICE} n={k}\n" + f"Na 0 0 0.{k}\n" * atoms + "\n" * (k % 2) for k in range(count)]
+    (folder / "a.xyz").write_text("".join(texts) if end else "".join(texts).rstrip())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extxyz, "PIECE", piece)
+        _, entries = read_all(ExtxyzSource(str(folder / "a.xyz")), folder, 2)
+    assert [entry.labels["n"] for entry in entries] == list(range(count))
+    assert np.allclose([entry.crystal.cart_coords[0, 2] for entry in entries], [k / 10 for k in range(count)])

@@ -19,7 +19,7 @@ from lazygraph.errors import UnreadableInput
 from lazygraph.format.manifest import Manifest
 from lazygraph.sources import base, cif, extxyz, unpack
 from lazygraph.sources.base import Cut
-from lazygraph.sources.detect import open_sources
+from lazygraph.sources.detect import FORMATS, open_sources
 from lazygraph.sources.extxyz import _frames
 from lazygraph.writing.quarantine import read_quarantine
 
@@ -92,12 +92,21 @@ def test_what_is_no_regular_file_is_on_the_list_of_bad_inputs(folder, pattern, t
 
 
 @pytest.mark.parametrize("name", ["pipe.cif", "device.cif"])
-@pytest.mark.parametrize("kind", [None, "files", "extxyz", "csv", "ase-db", "jarvis", "matbench"])
+@pytest.mark.parametrize("kind", [None, *sorted({*FORMATS} - {"id-prop", "lazygraph", "prototypes"})])
 def test_alone_it_is_refused_whatever_it_is_said_to_be(folder, name, kind, tmp_path, capsys):
     options = [] if kind is None else ["--format", kind]
     assert main_write([str(folder / name), "-o", str(tmp_path / "x.lg"), *options]) == 2
     said = capsys.readouterr().err
     assert "required: a regular file, or the same on standard input: lazygraph-write -" in said
+
+
+def test_what_a_table_names_and_is_no_file_is_on_the_list_of_bad_inputs(folder, tmp_path):
+    (folder / "id_prop.csv").write_text(f"sound.vasp,1\npipe.cif,2\nnowhere,3\n{'x' * 5000},4\n")
+    assert main_write([str(folder), "-o", str(tmp_path / "x.lg"), "--graph", "mace", "--workers", "1"]) == 0
+    messages = [one.message for one in quarantine(tmp_path / "x.lg")]
+    assert "is a pipe" in messages[0]
+    assert "No such file" in messages[1]
+    assert messages[2].startswith("id_prop.csv names xxx")
 
 
 def test_a_pipe_in_the_place_of_a_table_is_refused(tmp_path, capsys):
@@ -278,6 +287,14 @@ def test_more_symmetry_operations_than_any_group_has_are_refused():
 # ---- texts that are none ----
 
 
+def nested(depth, key=None):
+    """An array in an array, or an object in an object under this key, and so on."""
+    value = 1.0
+    for _ in range(depth):
+        value = [value] if key is None else {key: value}
+    return value
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -289,7 +306,13 @@ def test_more_symmetry_operations_than_any_group_has_are_refused():
         {"jid": "a", "gap": 10**400, "atoms": ATOMS},
         {"jid": "a\0b", "atoms": ATOMS},
         {"jid": "x" * 300, "atoms": ATOMS},
+        {"jid": "a", "gap": [[[]]] * 1000 + nested(900), "atoms": ATOMS},
+        {"jid": "a", "gap": {"in": nested(900, key="gap")}, "atoms": ATOMS},
+        {"jid": "a", "\ud800": {"\ud800": "\ud800"}, "atoms": ATOMS},
+        {"jid": "a", "gap": {"@module": "numpy", "@class": "array", "dtype": "x", "data": [1]}, "atoms": ATOMS},
+        {"jid": "a", "gap": {"__ndarray__": [[10**9, 10**9], "float64", [1]]}, "atoms": ATOMS},
     ],
+    ids=range(13),
 )
 @pytest.mark.parametrize("how", ["file", "python"])
 def test_half_a_character_anywhere_ends_no_write(record, how, tmp_path, capsys):
@@ -301,3 +324,18 @@ def test_half_a_character_anywhere_ends_no_write(record, how, tmp_path, capsys):
     report = lg.write(source, tmp_path / "x.lg", graph="mace", workers=1, progress=False)
     assert report.written + report.quarantined == 4
     assert report.written >= 3
+
+
+@pytest.mark.parametrize("how", ["file", "python"])
+@pytest.mark.parametrize("depth", [300, 990])
+def test_arrays_in_arrays_are_told_and_hide_nothing(depth, how, tmp_path):
+    import lazygraph as lg
+
+    records = [{"jid": f"good-{k}", "deep": nested(depth), "gap": 1.0, "atoms": ATOMS} for k in range(3)]
+    text = json.dumps(records[0] | {"deep": "DEEP"}).replace('"DEEP"', "[" * depth + "1" + "]" * depth)
+    (tmp_path / "a.json").write_text(f"[{text}]")
+    report = lg.write(
+        records if how == "python" else tmp_path / "a.json", tmp_path / "x.lg", graph="mace", workers=1, progress=False
+    )
+    assert report.quarantined == 0
+    assert any("'deep' is left out: lists that are no arrays" in note for note in report.notes)

@@ -135,7 +135,7 @@ def test_a_first_row_with_a_bad_value_is_a_row_if_its_file_is_there(make, tmp_pa
 
 
 def test_bad_rows_stand_in_their_place(make, tmp_path):
-    source = make("9,1,2\nmissing,1,2\n10,1\nbroken,3,4\nPOSCAR-9.vasp,1,1\nx-1,5,6,7\nPOSCAR-2,1,2\n")
+    source = make("9,1.5,2\nmissing,1,2\n10,1\nbroken,3,4\nPOSCAR-9.vasp,1,1\nx-1,5,6,7\nPOSCAR-2,1,2\n")
     (Path(source.path) / "broken.cif").write_text("data_broken\n")
     _, entries = read_all(source, tmp_path, every=2)
     assert [entry.id for entry in entries] == ["9", "missing", "10", "broken", "POSCAR-9", "x-1", "POSCAR-2"]

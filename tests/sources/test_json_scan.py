@@ -167,8 +167,13 @@ def test_the_first_value_ends_before_what_is_broken(text, value):
     assert not seen.whole
 
 
-def test_absurd_nesting_is_no_json_rather_than_a_crash():
-    assert first_value(b"[" * 60_000).value is None
+def test_absurd_nesting_is_cut_rather_than_a_crash_and_hides_nothing():
+    seen = first_value(b"[1, " + b"[" * 60_000)
+    assert seen.value[0] == 1
+    assert not seen.whole
+    seen = first_value(b'{"a": ' + b"[" * 3000 + b'{"c": 1}, 2' + b"]" * 3000 + b', "b": 2}')
+    assert seen.value["b"] == 2
+    assert seen.whole
 
 
 @QUICK

@@ -294,7 +294,7 @@ def test_jarvis_entries_good_and_bad_in_their_places(tmp_path):
     assert entries[3].labels == {"y": None}
     assert "found NoneType" in str(entries[2].crystal)
     assert isinstance(entries[3].crystal, StructureError)
-    assert "found no structure under the keys ['jid', 'y']" in str(entries[4].crystal)
+    assert "found no structure under 'atoms'; the keys are ['jid', 'y']" in str(entries[4].crystal)
 
 
 def test_an_entry_that_is_no_json_is_bad_alone(tmp_path):
@@ -428,7 +428,7 @@ def test_bare_structure_dicts_in_every_layout(tmp_path, structure, indent):
 @pytest.mark.parametrize("key", ["structure", "atoms", "relaxed"])
 def test_records_with_labels_in_every_layout(tmp_path, key):
     record = {"material_id": "mp-7", key: STRUCTURE, "e": -1.5, "f": [[1, 2, 3]], "data": {"x": 1}, "@class": "Entry"}
-    expected = ("mp-7", {"e": -1.5, "f": [[1, 2, 3]]})
+    expected = ("mp-7", {"e": -1.5, "f": [[1, 2, 3]], "data.x": 1})
     for value in ([record], record, {"other": record}, json.dumps(record) + "\n" + json.dumps(record)):
         path = written(tmp_path, value)
         assert pymatgen_json.sniff(read_head(Path(path)))

@@ -124,6 +124,36 @@ def test_a_vasp4_file_takes_its_elements_from_the_comment():
     assert crystal.numbers.tolist() == [11, 17, 17]
 
 
+@pytest.mark.parametrize("flags", ["T T T", "F F F", "T F T", ".TRUE. .FALSE. .TRUE."])
+@pytest.mark.parametrize("line", ["", "Selective dynamics\n"])
+def test_flags_are_no_elements(flags, line):
+    """F is fluorine, and also how VASP writes false."""
+    rows = ROWS.replace("\n", f" {flags}\n")
+    text = "Na Cl\n" + HEAD.split("\n", 1)[1] + "1 2\n" + line + "Direct\n"
+    assert parse_poscar(text + rows).numbers.tolist() == [11, 17, 17]
+    assert parse_poscar(text + rows.replace("\n", " Fe\n")).numbers.tolist() == [26, 26, 26]
+    with pytest.raises(StructureError, match="no element symbols"):
+        parse_poscar("comment" + (text + rows)[5:])
+
+
+def test_fluorine_at_the_ends_of_lines_is_fluorine():
+    assert parse_poscar(HEAD + "3\nDirect\n" + ROWS.replace("\n", " F\n")).numbers.tolist() == [9, 9, 9]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=9, max_size=9), st.sampled_from("dD"))
+def test_exponents_of_fortran_are_read(numbers, letter):
+    written = [f"{x:.12E}" for x in numbers]
+    head = "c\n1.0E0\n4 0 0\n0.5 5 0\n0 0.25 6\nNa\n3\nDirect\n"
+    rows = "\n".join(" ".join(written[i : i + 3]) for i in (0, 3, 6))
+    assert parse_poscar((head + rows).replace("E", letter)) == parse_poscar(head + rows)
+
+
+def test_elements_that_contradict_one_another_are_refused():
+    with pytest.raises(StructureError, match="atom 2 is Cl by the line of symbols and O by the end of its own line"):
+        parse_poscar(PLAIN.replace("0.3\n", "0.3 Na\n").replace("0.6\n", "0.6 Cl\n").replace("0.9\n", "0.9 O\n"))
+    assert len(parse_poscar(PLAIN.replace("0.3\n", "0.3 Na1\n"))) == 3
+
+
 @pytest.mark.parametrize("comment", ["comment", "Na", "Na Cl O", "salt Cl", ""])
 def test_a_vasp4_file_without_elements_is_refused(comment):
     text = comment + "\n" + PLAIN.split("\n", 1)[1].replace("Na Cl\n", "")
@@ -160,6 +190,8 @@ BROKEN = {
     "text": "this is\nno structure\nat all\nbut a\nfile of\nwords\nand more\nwords\n",
     "a vector of two": PLAIN.replace("0.5 5 0", "0.5 5"),
     "a vector of words": PLAIN.replace("0.5 5 0", "a b c"),
+    "three scales of mixed sign": PLAIN.replace("\n1.0\n", "\n1.0 -2.0 3.0\n"),
+    "three negative scales": PLAIN.replace("\n1.0\n", "\n-1.0 -2.0 -3.0\n"),
     "two scales": PLAIN.replace("\n1.0\n", "\n1.0 2.0\n"),
     "more counts than symbols": PLAIN.replace("1 2", "1 1 1"),
     "no counts": PLAIN.replace("1 2\n", "\n"),

@@ -123,10 +123,11 @@ def test_a_mapping_is_read_as_pairs(tmp_path):
 def test_ase_atoms_bring_their_info_arrays_and_results(tmp_path):
     atoms = atoms_with_everything()
     _, (bare, given_too) = read_all(PythonSource([atoms, ("x", atoms, {"gap": 2.0, "Tc": 9})]), tmp_path)
-    assert bare.labels.keys() == {"gap", "charges_dft", "energy", "forces", "stress"}
-    assert bare.labels["energy"] == -3.0
-    assert bare.labels["forces"].tolist() == np.ones((2, 3)).tolist()
-    assert bare.labels["charges_dft"].tolist() == [0.9, -0.9]
+    assert bare.labels.keys() == {"gap", "source", "ok", "energy", "stress"}
+    assert (bare.labels["energy"], bare.labels["source"], bare.labels["ok"]) == (-3.0, "x", True)
+    assert bare.atom_labels.keys() == {"charges_dft", "forces"}
+    assert bare.atom_labels["forces"].tolist() == np.ones((2, 3)).tolist()
+    assert bare.atom_labels["charges_dft"].tolist() == [0.9, -0.9]
     assert bare.crystal.pbc == (True, True, False)
     assert (given_too.labels["gap"], given_too.labels["Tc"]) == (2.0, 9), "labels that are given count before the info"
 
@@ -246,4 +247,4 @@ def test_the_frames_that_ase_reads_give_the_entries_of_the_file(tmp_path):
         assert entry.crystal == other.crystal
         assert entry.labels.keys() == other.labels.keys()
         assert entry.labels["energy"] == other.labels["energy"]
-        assert np.array_equal(entry.labels["forces"], other.labels["forces"])
+        assert np.array_equal(entry.atom_labels["forces"], other.atom_labels["forces"])

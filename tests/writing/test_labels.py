@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import lazygraph as lg
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
+from lazygraph.sources.base import ImpliedUnits
 from lazygraph.writing.edit import gc, set_labels
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 
@@ -20,7 +22,7 @@ NAN = math.nan
 
 
 def chosen(*values, n=4, wanted=None, name="c", units=None):
-    labels, notes = choose_labels([(n, {name: value}) for value in values], wanted, units or {})
+    labels, notes, _ = choose_labels([(n, {name: value}, {}) for value in values], wanted, units or {})
     return labels, notes
 
 
@@ -39,9 +41,9 @@ def chosen(*values, n=4, wanted=None, name="c", units=None):
         ([[1, 2, 3], None], Label("c", "graph", (3,))),
         ([[1, 2, 3], [1, 2, 3], "broken", [1, 2]], Label("c", "graph", (3,))),
         ([np.zeros((2, 2)), [["1", "2"], ["3", "4"]]], Label("c", "graph", (2, 2))),
-        ([np.zeros((4, 3)), np.ones((4, 3))], Label("c", "node", (3,))),
-        ([[0, 1, 2, 3], [0, 0, 0, 0]], Label("c", "node")),
-        ([np.zeros((4, 3)), np.ones((4, 3)), 7], Label("c", "node", (3,))),
+        ([np.zeros((4, 3)), np.ones((4, 3))], Label("c", "graph", (4, 3))),
+        ([[0, 1, 2, 3], [0, 0, 0, 0]], Label("c", "graph", (4,))),
+        (["True", "False", "na"], Label("c", "graph")),
         ([10**400, 1, 2], Label("c", "graph")),
     ],
 )
@@ -52,36 +54,92 @@ def test_a_column_is_what_most_of_its_values_are(values, label):
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        (["Fm-3m", "P1"], None),
+        (["Fm-3m", "P1"], "text, and labels are numbers"),
         (["Fm-3m", "P1", "225"], "only 1 of 3 values are numbers"),
         ([None, "na", NAN], "no value among the inputs looked at"),
         ([[1], [1, 2], [1, 2, 3]], r"only 1 of 3 values are arrays of shape \(1,\)"),
-        ([[1, [2]], "x", [[]]], None),
-        ([np.zeros((1, 1, 1, 1))], None),
+        ([[1, [2]], "x", [[]]], "lists that are no arrays of one to three dimensions"),
+        ([np.zeros((1, 1, 1, 1))], "lists that are no arrays of one to three dimensions"),
+        ([["a", "b"]], "lists with text, and labels are numbers"),
+        ([{"a": 1}], "objects, and labels are numbers"),
+        ([[{"a": 1}]], "lists of objects, and labels are numbers"),
+        ([math.inf, "inf"], "infinite numbers"),
+        ([[1.0, math.inf]], "infinite numbers"),
     ],
 )
 def test_a_column_that_is_left_out(values, note):
     labels, notes = chosen(*values, n=9)
     assert labels == []
-    if note is None:
-        assert notes == []
-        return
-    import re
-
+    assert len(notes) == 1
     assert re.search(f"column 'c' is left out: {note}", notes[0])
 
 
-def test_arrays_of_a_whole_crystal_are_not_taken_for_one_row_an_atom():
-    three = [(3, {"stress": np.zeros((3, 3)), "forces": np.zeros((3, 3)), "dipole": [1, 2, 3], "charges": [1, 2, 3]})]
-    labels, _ = choose_labels(three * 2, None, {})
-    assert {label.name: label.level for label in labels} == {
-        "stress": "graph", "forces": "node", "dipole": "graph", "charges": "node",
-    }  # fmt: skip
-    mixed = [*three, (5, {"stress": np.zeros((3, 3)), "forces": np.zeros((5, 3)), "dipole": [1, 2, 3]})]
-    labels, _ = choose_labels(mixed, None, {})
-    assert {label.name: label.level for label in labels} == {
-        "stress": "graph", "forces": "node", "dipole": "graph", "charges": "node",
-    }  # fmt: skip
+def levels(*samples):
+    labels, notes, _ = choose_labels(samples, None, {})
+    return {label.name: (label.level, label.shape) for label in labels}, notes
+
+
+@pytest.mark.parametrize("prefix", ["", "REF_", "dft_"])
+def test_the_level_follows_from_the_name_where_the_numbers_are_as_many_as_the_atoms(prefix):
+    """Crystals of 3 atoms: a stress has as many rows as there are atoms, a dipole as many numbers."""
+    values = {"stress": np.zeros((3, 3)), "forces": np.zeros((3, 3)), "dipole": [1, 2, 3], "charges": [1, 2, 3]}
+    found, _ = levels(*[(3, {prefix + name: value for name, value in values.items()}, {})] * 2)
+    expected = {
+        "stress": ("graph", (3, 3)),
+        "forces": ("node", (3,)),
+        "dipole": ("graph", (3,)),
+        "charges": ("node", ()),
+    }
+    assert found == {prefix + name: level for name, level in expected.items()}
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 7), st.sampled_from(["a", "stress", "x_y"]))
+def test_a_value_of_the_crystal_stays_one_whatever_the_numbers_of_atoms(sizes, width, name):
+    found, _ = levels(*[(n, {name: list(range(width))}, {}) for n in sizes])
+    assert found == {name: ("graph", (width,))}
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.sampled_from([(), (3,), (6,), (3, 3)]))
+def test_what_the_format_gives_to_atoms_is_of_the_atoms_whatever_its_name(sizes, shape):
+    found, _ = levels(*[(n, {}, {"stress": np.zeros((n, *shape))}) for n in sizes])
+    assert found == {"stress": ("node", shape)}
+
+
+def test_rows_that_follow_the_number_of_atoms_are_of_the_atoms():
+    """No label of the crystal has another shape in every crystal."""
+    assert levels((2, {"bader": [1, 2]}, {}), (3, {"bader": [1, 2, 3]}, {}))[0] == {"bader": ("node", ())}
+
+
+def test_a_name_at_both_levels_is_the_crystals_and_said():
+    found, notes = levels((2, {"energy": 1.0}, {"energy": [0.5, 0.5]}))
+    assert found == {"energy": ("graph", ())}
+    assert notes == ["column 'energy (of the atoms)' is left out: a label of the crystal has the same name"]
+    assert levels((2, {"site": "text"}, {"site": [0.5, 0.5]})) == ({"site": ("node", ())}, [])
+
+
+def test_columns_that_are_left_out_are_named_once_and_by_reason():
+    values = {"spg": "P1", "formula": "NaCl", "gap": 1.0, "doc": {"a": 1}, "none": None}
+    _, notes = levels(*[(2, values, {"site": ["a", "b"]})] * 3)
+    assert notes == [
+        "columns 'spg', 'formula' are left out: text, and labels are numbers",
+        "column 'doc' is left out: objects, and labels are numbers",
+        "column 'none' is left out: no value among the inputs looked at; name it with --label to keep it",
+        "column 'site' is left out: lists with text, and labels are numbers",
+    ]
+
+
+EV, MEV = ImpliedUnits("one", {"gap": "eV", "other": "K"}), ImpliedUnits("another", {"gap": "meV"})
+
+
+def test_units_that_a_source_implies_are_set_and_said_and_can_be_overridden():
+    samples = [(2, {"gap": 1.0}, {})]
+    labels, notes, _ = choose_labels(samples, None, {}, (), [EV])
+    assert labels == [Label("gap", "graph", (), "eV")]
+    assert notes == ["units by one: gap in eV; override them with --unit"]
+    labels, notes, _ = choose_labels(samples, None, {"gap": "Ry"}, (), [EV, MEV])
+    assert (labels, notes) == ([Label("gap", "graph", (), "Ry")], [])
+    with pytest.raises(lg.InputError, match="'gap' is in eV by one and in meV by another; give its unit with --unit"):
+        choose_labels(samples, None, {}, (), [EV, MEV])
 
 
 @pytest.mark.parametrize("name", ["id", "split", "n_atoms", "edge_index", "frac_coords", "y", "", "a\nb", "n" * 256])
@@ -244,6 +302,15 @@ def test_values_whose_squares_are_too_large(tmp_path, write, salt):
     assert Store(tmp_path / "x.lg").column("big").tolist() == [1e300, -1e300, pytest.approx(math.nan, nan_ok=True)]
 
 
+def test_an_infinite_label_quarantines_its_input(tmp_path, write, salt, quarantine):
+    good = {"gap": 1.0, "forces": np.zeros((2, 3))}
+    bad = [{"gap": math.inf}, {"gap": "-inf"}, {"forces": np.full((2, 3), np.inf)}]
+    items = [(f"good-{n}", salt(n), good) for n in range(4)]
+    items += [(f"bad-{n}", salt(n + 4), good | values) for n, values in enumerate(bad)]
+    assert write(items, tmp_path / "x.lg").quarantined == 3
+    assert all("found an infinite number; required" in one.message for one in quarantine(tmp_path / "x.lg"))
+
+
 # ---- set later ----
 
 
@@ -260,6 +327,7 @@ def test_labels_are_added_and_replaced_without_touching_a_graph(ten, bytes_of):
     values = {f"id-{n}": {"gap": n / 2, "elastic": [n, n], "note": "text"} for n in range(0, 10, 2)}
     report = set_labels(ten, values | {"mp-1": {"gap": 1}, "mp-2": {}}, units={"gap": "eV"})
     assert (report.names, report.missing, report.unknown_ids) == (("gap", "elastic"), 5, ("mp-1", "mp-2"))
+    assert report.notes == ("column 'note' is left out: text, and labels are numbers",)
     store = Store(ten)
     np.testing.assert_array_equal(store.column("gap"), [n / 2 if n % 2 == 0 else NAN for n in range(10)])
     np.testing.assert_array_equal(store.column("elastic")[:2], [[0, 0], [NAN, NAN]])
@@ -307,7 +375,7 @@ def test_the_next_publication_after_an_hour_removes_what_is_older_than_the_state
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ({"id-1": {"gap": "wide"}}, {}, "found no numeric column"),
+        ({"id-1": {"gap": "wide"}}, {}, "no column of numbers to take as a label: column 'gap' is left out: text"),
         ({"id-1": {"gap": 1}, "id-2": {"gap": "wide"}}, {}, "id 'id-2': label 'gap': found the text 'wide'"),
         ({"id-1": {"gap": 1}}, {"labels": ["gab"]}, "found no label 'gab'; the columns are 'gap'"),
         ({"id-1": {"gap": 1}}, {"labels": "gab"}, "found no label 'gab'"),

@@ -1,0 +1,85 @@
+"""How a text table is written: what separates its cells, and whether its numbers have decimal commas."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+
+from lazygraph.errors import UnreadableInput
+
+__all__ = ["DELIMITERS", "cells_of", "decimal_comma", "delimiter_of", "with_points"]
+
+DELIMITERS = (",", ";", "\t")
+_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
+# 1,234 and 12,345,678 may be whole numbers; 0,123 is none.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+
+
+def cells_of(row: str, delimiter: str) -> list[str]:
+    """The cells of one row.
+
+    Raises:
+        csv.Error: the quotes are wrong.
+    """
+    limit = csv.field_size_limit()
+    if len(row) <= limit:
+        return next(csv.reader([row], strict=True, delimiter=delimiter))
+    # The csv module refuses long cells by a limit that the whole process shares.
+    csv.field_size_limit(len(row))
+    try:
+        return next(csv.reader([row], strict=True, delimiter=delimiter))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def delimiter_of(rows: Sequence[str]) -> str:
+    """What separates the cells: that with which all of these rows have as many cells as the first, at least two.
+
+    Where none or several do, the one that makes the most cells of the first row; a comma before a semicolon before a
+    tab.
+
+    Example:
+        >>> delimiter_of(["id;gap", "mp-1;0,5"]), delimiter_of(["id,gap", "mp-1,0.5"])
+        (';', ',')
+    """
+
+    def rank(delimiter: str) -> tuple[bool, int]:
+        widths = []
+        for row in rows:
+            try:
+                widths.append(len(cells_of(row, delimiter)))
+            except csv.Error:
+                widths.append(0)
+        return widths[0] > 1 and len(set(widths)) == 1, widths[0]
+
+    return max(DELIMITERS, key=rank) if rows else ","
+
+
+def decimal_comma(cells: Iterable[str]) -> str | None:
+    """A number with a decimal comma among the cells, if there is one; whole numbers with commas for thousands are none.
+
+    Raises:
+        UnreadableInput: there are numbers with decimal points too.
+
+    Example:
+        >>> decimal_comma(["mp-1", "0,5", "7"]), decimal_comma(["0.5", "1,234"])
+        ('0,5', None)
+    """
+    comma = point = None
+    for cell in cells:
+        text = cell.strip()
+        if comma is None and _COMMA.fullmatch(text) and not _THOUSANDS.fullmatch(text):
+            comma = text
+        if point is None and _POINT.fullmatch(text):
+            point = text
+    if comma is not None and point is not None:
+        msg = f"numbers are written with a comma ({comma!r}) and with a point ({point!r}); write all with points"
+        raise UnreadableInput(msg)
+    return comma
+
+
+def with_points(text: str) -> str:
+    """A number with its decimal comma as a point; any other text as it is."""
+    return text.replace(",", ".") if _COMMA.fullmatch(text.strip()) else text

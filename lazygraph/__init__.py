@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from lazygraph.crystal import Crystal
     from lazygraph.graphs.crystal_graph import CrystalGraph
     from lazygraph.graphs.spec import GraphSpec, graph
-    from lazygraph.reading.dataset import LazyGraphDataset
-    from lazygraph.reading.graphs import collate
-    from lazygraph.reading.loader import Loader, loader
+    from lazygraph.loading.dataset import LazyGraphDataset
+    from lazygraph.loading.graph_list import collate
+    from lazygraph.loading.loader import Loader, loader
     from lazygraph.reading.views import View, view
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
@@ -76,14 +76,14 @@ _HOMES = {
     "GraphSpec": "graphs.spec",
     "GraphWriter": "writing.graph_writer",
     "LazyGraphDataModule": "training.data",
-    "LazyGraphDataset": "reading.dataset",
-    "Loader": "reading.loader",
+    "LazyGraphDataset": "loading.dataset",
+    "Loader": "loading.loader",
     "Report": "writing.write",
     "TrainOptions": "training.options",
     "View": "reading.views",
-    "collate": "reading.graphs",
+    "collate": "loading.graph_list",
     "graph": "graphs.spec",
-    "loader": "reading.loader",
+    "loader": "loading.loader",
     "predict": "training.predict",
     "train": "training.run",
     "train_ensemble": "training.ensemble",

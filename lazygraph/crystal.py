@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazygraph.basis import determinant, to_cartesian, to_fractional
 from lazygraph.cached import cached_property
+from lazygraph.coordinates import determinant, to_cartesian, to_fractional
 from lazygraph.errors import LazyGraphError, StructureError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lazygraph.basis import determinant, to_cartesian, to_fractional
+from lazygraph.coordinates import determinant, to_cartesian, to_fractional
 from lazygraph.crystal import ATOMIC_NUMBERS, SYMBOLS, Crystal
 from lazygraph.errors import StructureError
 

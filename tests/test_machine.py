@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import lazygraph as lg
+from lazygraph.cli.surroundings import look
 from lazygraph.errors import InputError
 from lazygraph.machine import usable_cpus
-from lazygraph.reading.surroundings import look
 
 PACKAGE = Path(lg.__file__).parent
 COUNTS = {"cpu_count", "sched_getaffinity", "process_cpu_count", "cpu_affinity"}
@@ -29,7 +29,7 @@ def names(path):
 def test_one_module_counts_the_usable_cpus():
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if COUNTS & names(path)}
     # The doctor says beside it how many CPUs the machine has.
-    assert found == {"machine.py", "reading/surroundings.py"}
+    assert found == {"machine.py", "cli/surroundings.py"}
 
 
 def test_affinity_and_the_variable_of_loky_count(monkeypatch):

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from lazygraph.cli.advice import FolderFacts, MachineFacts, advise
 from lazygraph.cli.options import add_json
 from lazygraph.cli.output import say, say_json
+from lazygraph.cli.surroundings import look
 from lazygraph.errors import DatasetNotFound
-from lazygraph.reading.doctor import MachineFacts, Place, advise
-from lazygraph.reading.surroundings import look
 
 SUMMARY = "Look at this machine, and at a dataset on it, and say what to set and why."
 EXAMPLES = """\
@@ -72,7 +72,7 @@ def _lines(facts: MachineFacts) -> Iterator[str]:
         yield f"dataset         {dataset.graphs:,} graphs in {dataset.shards:,} shards{speed}"
 
 
-def _place(place: Place) -> str:
+def _place(place: FolderFacts) -> str:
     return f"{place.path}, {_told(place.file_system)}, {_size(place.free)} free"
 
 

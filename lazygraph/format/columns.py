@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.descriptors import opening
-from lazygraph.format.files import FileRef, named_after_content, sha256_of
-from lazygraph.format.mapping import mapped
+from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import FileRef, named_after_content, sha256_of
+from lazygraph.storage.mapping import mapped
 
 __all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "strays", "text_array", "unsigned", "write_column"]
 

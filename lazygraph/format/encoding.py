@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.basis import to_cartesian, to_fractional
+from lazygraph.coordinates import to_cartesian, to_fractional
 from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.schema import DTYPES, MAX_TEXT, Field
 

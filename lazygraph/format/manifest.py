@@ -15,10 +15,10 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import NO_SPLIT, Column
-from lazygraph.format.descriptors import opening
-from lazygraph.format.files import FILE_NAME, FileRef, reading, write_atomic
 from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
+from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import FILE_NAME, FileRef, reading, write_atomic
 
 __all__ = [
     "MANIFEST",

@@ -19,8 +19,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
-from lazygraph.format.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
 from lazygraph.format.pages import locate
+from lazygraph.storage.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
 
 __all__ = ["read_value", "record_dtype", "write_shard"]
 

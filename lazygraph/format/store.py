@@ -20,14 +20,14 @@ from lazygraph.errors import (
     UnknownId,
 )
 from lazygraph.format.columns import open_column
-from lazygraph.format.descriptors import ShardFiles, budget, opening
-from lazygraph.format.files import FileRef, reading
-from lazygraph.format.fused import Located, Loops, ShardNotOpen
-from lazygraph.format.joint import Joined, join
 from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
+from lazygraph.format.native_reader import Located, Loops, ShardNotOpen
 from lazygraph.format.record import Decompressor, Record, check_counts, unpack
+from lazygraph.format.record_batch import Joined, join
 from lazygraph.format.shard import read_value
 from lazygraph.machine import memory_limit
+from lazygraph.storage.descriptors import ShardFiles, budget, opening
+from lazygraph.storage.files import FileRef, reading
 
 __all__ = ["Store"]
 
@@ -152,7 +152,7 @@ class Store:
             counts = tuple([int(column[row]) for column in index.located.counts])
             raw = index.decompress(frame, self.manifest.schema.bound(counts))
         except CorruptDataset as error:
-            self.blame(row, error)
+            self.raise_corrupt(row, error)
         except OSError as error:
             if isinstance(error, DatasetReplaced) or error.errno is None:
                 raise
@@ -181,7 +181,7 @@ class Store:
             record = unpack(self.manifest.schema, raw)
             check_counts(record, counts)
         except CorruptDataset as error:
-            self.blame(row, error)
+            self.raise_corrupt(row, error)
         return record
 
     def arrays(self, row: int) -> dict[str, NDArray[Any] | str]:
@@ -194,7 +194,7 @@ class Store:
         try:
             return record.counts, record.arrays()
         except CorruptDataset as error:
-            self.blame(row, error)
+            self.raise_corrupt(row, error)
 
     def joined(self, rows: NDArray[np.int64]) -> Joined:
         """The records of several rows, put together in their order; read in the order of the files.
@@ -240,7 +240,7 @@ class Store:
             )
             raise NotEnoughMemory(msg)
 
-    def blame(self, row: int, error: CorruptDataset) -> NoReturn:
+    def raise_corrupt(self, row: int, error: CorruptDataset) -> NoReturn:
         """Raise a damage found in a row again, with dataset, shard, row and id."""
         msg = f"{self.where(row)}{error}; 'lazygraph verify' lists everything that is damaged"
         raise CorruptDataset(msg) from error

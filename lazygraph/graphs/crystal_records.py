@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import SYMBOLS, Crystal
 from lazygraph.errors import CorruptDataset, StructureError
-from lazygraph.format.joint import Joined
+from lazygraph.format.record_batch import Joined
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.graphs.vectors import stray
+from lazygraph.graphs.vectors import first_invalid
 
 __all__ = [
     "CRYSTAL_FIELDS",
@@ -91,7 +91,7 @@ def check_joined(joined: Joined) -> None:
         Untrue: an edge does not end at atoms of its own crystal, or an atom is of no element.
     """
     n_node, numbers = joined.counts["node"], joined.fields["numbers"]
-    if (crystal := stray(joined.fields["edge_index"], joined.counts["edge"], n_node)) is not None:
+    if (crystal := first_invalid(joined.fields["edge_index"], joined.counts["edge"], n_node)) is not None:
         raise Untrue(crystal, STRAY)
     if (unknown := _of_no_element(numbers)).any():
         atom = int(unknown.argmax())

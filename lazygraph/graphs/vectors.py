@@ -28,8 +28,8 @@ __all__ = [
     "edge_components",
     "edge_distances",
     "edge_vectors",
+    "first_invalid",
     "lengths",
-    "stray",
 ]
 
 
@@ -120,7 +120,7 @@ def batch_vectors(frac_coords: Any, lattice: Any, n_edge: NDArray[np.int64], edg
     return out
 
 
-def stray(edge_index: NDArray[Any], n_edge: NDArray[np.int64], n_node: NDArray[np.int64]) -> int | None:
+def first_invalid(edge_index: NDArray[Any], n_edge: NDArray[np.int64], n_node: NDArray[np.int64]) -> int | None:
     """The first of several crystals with an edge that does not end at its own atoms; None where there is none.
 
     Args:

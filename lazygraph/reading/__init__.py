@@ -1,1 +1,1 @@
-"""Dataset directory -> graphs: by index, by id, by condition; loads torch only in the modules that make tensors."""
+"""Dataset -> arrays, with numpy alone: columns, conditions, crystals, views, and the proof that nothing is damaged."""

@@ -11,10 +11,10 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from lazygraph.basis import to_cartesian
 from lazygraph.cached import cached_property
+from lazygraph.coordinates import to_cartesian
 from lazygraph.errors import NotEnoughMemory
-from lazygraph.format.joint import Joined
+from lazygraph.format.record_batch import Joined
 from lazygraph.graphs.crystal_records import (
     CRYSTAL_FIELDS,
     UNORDERED,

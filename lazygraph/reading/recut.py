@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, StructureError
-from lazygraph.format.joint import Joined, join
+from lazygraph.format.record_batch import Joined, join
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_graph import CrystalGraph
@@ -59,7 +59,7 @@ class RecutRecords:
             self._check(row, graph)
             graph = recut(self._wanted, self._stored, graph)
         except Untrue as error:
-            self._store.blame(row, CorruptDataset(error.problem))
+            self._store.raise_corrupt(row, CorruptDataset(error.problem))
         except StructureError as error:
             msg = f"{self._store.where(row)}{error}"
             raise StructureError(msg) from error

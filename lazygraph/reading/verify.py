@@ -10,7 +10,6 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, RecipeError, StorageError
 from lazygraph.format.columns import strays
-from lazygraph.format.descriptors import opening
 from lazygraph.format.manifest import Manifest, content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
@@ -18,6 +17,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.storage.descriptors import opening
 
 __all__ = ["Verification", "verify"]
 

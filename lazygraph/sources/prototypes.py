@@ -22,7 +22,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.basis import to_cartesian, to_fractional
+from lazygraph.coordinates import to_cartesian, to_fractional
 from lazygraph.crystal import Crystal, symbols_to_numbers
 from lazygraph.errors import MissingExtra, UnreadableInput
 from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id, read_entry

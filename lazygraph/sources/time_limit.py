@@ -8,7 +8,7 @@ suspended process counts against it. How soon a limit that is exceeded is notice
 - Code in C, which answers no signal, is judged when it returns. What lazygraph calls there is bounded beforehand
   (``max_images``, sizes of texts). A process that may die (:func:`may_die`), as the writer's own workers may, is ended
   by SIGVTALRM where no Python code has run for more than twice the limit; whoever makes the same shard next learns
-  from what it left behind at which input it was (:mod:`lazygraph.writing.suspects`).
+  from what it left behind at which input it was (:mod:`lazygraph.writing.crash_isolation`).
 - In other threads than the main one, an input is judged when it is done.
 """
 

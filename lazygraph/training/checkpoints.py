@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lazygraph.format.files import fsync_directory
+from lazygraph.storage.files import fsync_directory
 
 __all__ = ["Kept", "Last", "WholeFiles"]
 

@@ -9,8 +9,8 @@ import lightning
 import numpy as np
 
 from lazygraph.errors import InputError
-from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.loader import Loader, loader
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.loader import Loader, loader
 from lazygraph.writing.splits import SPLITS, SplitRule
 
 __all__ = ["LazyGraphDataModule", "check_ratios", "has_splits", "split_dataset"]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import distributed
 
-from lazygraph.format.files import write_atomic
+from lazygraph.storage.files import write_atomic
 from lazygraph.training.folder import Folder
 from lazygraph.training.identity import identity_of
 from lazygraph.training.module import own_rank
+from lazygraph.training.option_types import whole_number
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.plain import whole_number
 from lazygraph.training.plots import draw_calibration, draw_parity
 from lazygraph.training.predict import Trained, joined, predictions
 from lazygraph.training.report import scores_of, write_predictions

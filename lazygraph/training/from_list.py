@@ -23,10 +23,10 @@ from lazygraph.graphs.spec import GraphSpec, graph
 from lazygraph.text import printable
 from lazygraph.training.data import check_ratios
 from lazygraph.training.folder import Folder
-from lazygraph.training.labels import columns_of
+from lazygraph.training.label_tables import columns_of
 from lazygraph.training.models import find_model
+from lazygraph.training.option_types import to_builtin
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.plain import plain
 from lazygraph.training.run import Results, train
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
@@ -216,7 +216,7 @@ def _crystal(structure: Any) -> Any:
 def _recipe(model: str, cutoff: float | None, max_neighbors: int | None, use_lattice: bool | None) -> GraphSpec:
     preset = find_model(model).preset or "comformer"
     wanted = {"cutoff": cutoff, "max_neighbors": max_neighbors, "lattice_edges": use_lattice}
-    return graph(preset, **{name: plain(name, value) for name, value in wanted.items() if value is not None})
+    return graph(preset, **{name: to_builtin(name, value) for name, value in wanted.items() if value is not None})
 
 
 def _digest(inputs: list[Input], spec: GraphSpec, units: dict[str, str]) -> str:

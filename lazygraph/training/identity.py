@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.orders import digest
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.orders import digest
 
 __all__ = ["differences", "identity_of"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lazygraph.errors import InputError
-from lazygraph.format.files import write_atomic
-from lazygraph.training.plain import plain, real_number, whole_number
+from lazygraph.storage.files import write_atomic
+from lazygraph.training.option_types import real_number, to_builtin, whole_number
 from lazygraph.writing.splits import SplitRule
 
 __all__ = ["TrainOptions", "read_toml", "write_toml"]
@@ -179,7 +179,7 @@ class TrainOptions:
         if not isinstance(given, Mapping):
             msg = f"found model_options={given!r}; required: names with their values, such as {{'width': 128}}"
             raise InputError(msg)
-        options: dict[str, Any] = plain("model_options", given)
+        options: dict[str, Any] = to_builtin("model_options", given)
         if "outputs" in options:
             msg = "found model_options with 'outputs'; required: without it, for the targets say how many there are"
             raise InputError(msg)

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from lazygraph.errors import InputError, LazyGraphError, RecipeMismatch, UnsupportedFormat
 from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.loader import loader
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.loader import loader
 from lazygraph.reading.views import View, view
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.text import printable

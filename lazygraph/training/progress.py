@@ -11,8 +11,8 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from lazygraph.format.files import write_atomic
-from lazygraph.reading.loader import Loader
+from lazygraph.loading.loader import Loader
+from lazygraph.storage.files import write_atomic
 from lazygraph.training.module import GraphModule
 
 __all__ = ["Progress"]

@@ -15,8 +15,8 @@ import torch
 from torchmetrics.functional.classification import binary_auroc
 
 from lazygraph.errors import LabelError, MissingExtra
-from lazygraph.format.files import write_atomic
-from lazygraph.reading.loader import Loader
+from lazygraph.loading.loader import Loader
+from lazygraph.storage.files import write_atomic
 from lazygraph.training.module import GraphModule
 from lazygraph.training.stopping import interruptible
 from lazygraph.training.targets import Targets, with_unit

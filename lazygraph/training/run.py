@@ -17,8 +17,8 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgre
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lazygraph.errors import InputError, LabelError
-from lazygraph.format.files import write_atomic
-from lazygraph.reading.dataset import LazyGraphDataset
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.storage.files import write_atomic
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
 from lazygraph.training.data import LazyGraphDataModule, has_splits
 from lazygraph.training.folder import Folder

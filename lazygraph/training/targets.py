@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lazygraph.errors import InputError, LabelError
-from lazygraph.reading.dataset import LazyGraphDataset
-from lazygraph.reading.precision import is_too_coarse
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.precision import is_too_coarse
 from lazygraph.text import printable
 
 __all__ = ["Scale", "Targets", "with_unit"]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
-from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
 from lazygraph.sources.time_limit import time_limit
+from lazygraph.storage.files import write_atomic
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout

@@ -13,11 +13,11 @@ import numpy as np
 
 from lazygraph.errors import InputError, OutputExists
 from lazygraph.format.columns import text_array, unsigned, write_column
-from lazygraph.format.files import FileRef, named_after_content
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Compressor, pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
+from lazygraph.storage.files import FileRef, named_after_content
 from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.labels import LabelSet, choose_labels
 from lazygraph.writing.layout import Layout

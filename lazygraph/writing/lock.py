@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lazygraph.errors import StorageError, WriterBusy
+from lazygraph.writing.disk_errors import explained
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import resumable, roll_forward, sweep
-from lazygraph.writing.storage import explained
 
 __all__ = ["exclusive", "idle", "shared"]
 

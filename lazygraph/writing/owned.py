@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from lazygraph.errors import CorruptDataset, UnsupportedFormat
-from lazygraph.format.files import FILE_NAME
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.storage.files import FILE_NAME
 
 __all__ = ["data_files", "is_dataset", "partial_files", "remove_empty", "remove_file"]
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LazyGraphError, OutputExists, UnreadableInput
-from lazygraph.format.files import FileRef, named_after_content, write_atomic
 from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
@@ -27,10 +26,11 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
+from lazygraph.storage.files import FileRef, named_after_content, write_atomic
+from lazygraph.writing.crash_isolation import crash_guard
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.suspects import watched
 
 __all__ = [
     "Base",
@@ -286,7 +286,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     schema = crystal_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
     record = partial(_record, spec=spec, labels=chosen, schema=schema, max_images=plan.max_images)
-    with time_limit(plan.max_seconds), watched(layout.planning) as watch:
+    with time_limit(plan.max_seconds), crash_guard(layout.planning) as watch:
         some = watch.harmless(some, record)
         records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
     trained = train_dictionary(records, plan.entries)

@@ -16,9 +16,9 @@ from typing import Any
 from lazygraph.errors import StorageError, WorkerDied
 from lazygraph.machine import usable_cpus
 from lazygraph.sources.time_limit import may_die
+from lazygraph.writing.crash_isolation import die_with, poison_inputs
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
-from lazygraph.writing.suspects import condemned, die_with
 from lazygraph.writing.worker import Made, make_shard
 
 __all__ = ["make_shards"]
@@ -103,7 +103,7 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
                     fruitless = 0
                     yield made
         except BrokenProcessPool as error:
-            now = sum(len(condemned(layout.at(task, plan))) for task in tasks)
+            now = sum(len(poison_inputs(layout.at(task, plan))) for task in tasks)
             fruitless = 1 if now > found else fruitless + 1
             found, deaths = now, deaths + 1
             if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from lazygraph.errors import CorruptDataset, StorageError, UnsupportedFormat
-from lazygraph.format.files import FileRef, fsync_directory
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.storage.files import FileRef, fsync_directory
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.owned import data_files, partial_files, remove_empty, remove_file

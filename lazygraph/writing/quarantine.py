@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lazygraph.errors import CorruptDataset
-from lazygraph.format.files import named_after_content
 from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
+from lazygraph.storage.files import named_after_content
 
 __all__ = ["UNKNOWN_SOURCE", "Rejected", "read_quarantine", "write_quarantine"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
-from lazygraph.format.files import FileRef, make_folder, write_atomic
+from lazygraph.storage.files import FileRef, make_folder, write_atomic
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected

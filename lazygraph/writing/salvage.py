@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import Column, strays, text_array, unsigned, write_column
-from lazygraph.format.files import write_atomic
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Record
-from lazygraph.format.remains import Lost, Remains, Whole
+from lazygraph.format.recovery import Lost, Remains, Whole
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.storage.files import write_atomic
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive

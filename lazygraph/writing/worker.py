@@ -19,13 +19,13 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Entry, Remark, shown
 from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.text import shortened
+from lazygraph.writing.crash_isolation import CrashGuard, crash_guard
 from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
 from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task, versions
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
-from lazygraph.writing.suspects import Watch, watched
 
 __all__ = ["Made", "make_shard"]
 
@@ -62,7 +62,7 @@ def make_shard(final: Path, task: int) -> Made:
     rows = finished(layout, task, maker)
     if rows is None:
         _check_versions(plan)
-        with watched(layout.at(task, maker.plan)) as watch:
+        with crash_guard(layout.at(task, maker.plan)) as watch:
             try:
                 rows = _make(plan, task, layout, watch, maker)
             except Exception:
@@ -73,7 +73,7 @@ def make_shard(final: Path, task: int) -> Made:
     return Made(task, len(rows.id), len(rows.rejected))
 
 
-def _make(plan: Plan, task: int, layout: Layout, watch: Watch, maker: Maker) -> ShardRows:
+def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = crystal_schema(spec, labels.node)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import Column, dtype_of, open_column, statistics, text_array, unsigned, write_column
-from lazygraph.format.files import FileRef
 from lazygraph.format.shard import record_dtype
+from lazygraph.storage.files import FileRef
 
 RECORD = np.array([(1, 2, 2**64 - 1), (3, 4, 5)], record_dtype(10, 10))
 

@@ -11,7 +11,7 @@ from drawing import NUMERIC, arrays, fields, full_shape, paired, same, special, 
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from lazygraph.basis import to_fractional
+from lazygraph.coordinates import to_fractional
 from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.encoding import decode, encode, rows_of
 from lazygraph.format.schema import DTYPES, Field

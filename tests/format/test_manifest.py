@@ -13,7 +13,6 @@ import pytest
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.columns import Column
-from lazygraph.format.files import FileRef
 from lazygraph.format.manifest import (
     MANIFEST,
     VERSION,
@@ -27,6 +26,7 @@ from lazygraph.format.manifest import (
     row_starts,
 )
 from lazygraph.format.schema import Field, Schema
+from lazygraph.storage.files import FileRef
 
 STATISTICS = {"count": 3, "missing": 0, "mean": 0.1, "std": 0.1, "min": 0.0, "max": 0.2}
 DIGEST = "0123456789abcdef" * 4

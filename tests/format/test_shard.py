@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
 from lazygraph.format import shard as shard_module
-from lazygraph.format.files import sha256_of
 from lazygraph.format.shard import PAGE, read_value, record_dtype, write_shard
+from lazygraph.storage.files import sha256_of
 
 
 def values(sizes):

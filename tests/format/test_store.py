@@ -19,16 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, NotEnoughMemory, UnknownId
-from lazygraph.format import descriptors, fused
+from lazygraph.format import native_reader
 from lazygraph.format import store as store_module
 from lazygraph.format.columns import text_array, unsigned, write_column
-from lazygraph.format.files import FileRef, named_after_content
-from lazygraph.format.joint import join
 from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id
 from lazygraph.format.record import Compressor, pack, train_dictionary
+from lazygraph.format.record_batch import join
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
+from lazygraph.storage import descriptors
+from lazygraph.storage.files import FileRef, named_after_content
 
 SCHEMA = Schema(
     ("node", "edge"),
@@ -548,10 +549,10 @@ def test_graphs_for_which_there_is_no_memory_are_refused_before_they_are_read(or
     store, rows = Store(original), np.arange(120)
     schema, counts = store.manifest.schema, [store.column(f"n_{axis}").astype(int) for axis in ("node", "edge")]
     size = 8 * int(schema.values(counts).sum())
-    for module in (store_module, fused):
+    for module in (store_module, native_reader):
         monkeypatch.setattr(module, "memory_limit", lambda: size)
     same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
-    for module in (store_module, fused):
+    for module in (store_module, native_reader):
         monkeypatch.setattr(module, "memory_limit", lambda: size - 1)
     with pytest.raises(NotEnoughMemory, match=r"120 graphs take up to .* GiB when they are read at once"):
         store.joined(rows)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from lazygraph.training.models.basis import spherical_harmonics
 from lazygraph.training.models.comformer import EquivariantUpdate
+from lazygraph.training.models.radial import spherical_harmonics
 
 
 def test_harmonics_are_those_of_e3nn():

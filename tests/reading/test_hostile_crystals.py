@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.errors import CorruptDataset
-from lazygraph.format.joint import Joined
+from lazygraph.format.record_batch import Joined
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs import vectors
 from lazygraph.graphs.crystal_records import check_crystals
-from lazygraph.graphs.vectors import batch_positions, batch_vectors, stray
+from lazygraph.graphs.vectors import batch_positions, batch_vectors, first_invalid
 
 
 class Forged:
@@ -73,16 +73,16 @@ def edges(draw):
 def test_stray_edges_are_found_in_loops_and_in_numpy(drawn, data):
     ends, n_edge, n_node = drawn
     narrow = ends.astype(np.int32)
-    assert stray(narrow, n_edge, n_node) is None
-    assert stray(ends.astype(np.int64), n_edge, n_node) is None
+    assert first_invalid(narrow, n_edge, n_node) is None
+    assert first_invalid(ends.astype(np.int64), n_edge, n_node) is None
     if ends.size:
         row, edge = data.draw(st.integers(0, 1)), data.draw(st.integers(0, ends.shape[1] - 1))
         graph = int(np.searchsorted(np.cumsum(n_edge), edge, side="right"))
         begin = int(n_node[:graph].sum())
         for value in (begin - 1, begin + int(n_node[graph]), -(2**31), 2**31 - 1):
             narrow[row, edge] = value
-            assert stray(narrow, n_edge, n_node) == graph
-            assert stray(narrow.astype(np.int64), n_edge, n_node) == graph
+            assert first_invalid(narrow, n_edge, n_node) == graph
+            assert first_invalid(narrow.astype(np.int64), n_edge, n_node) == graph
 
 
 def test_counts_that_are_not_those_of_the_arrays_are_refused():

@@ -22,7 +22,6 @@ import lazygraph as lg
 from lazygraph.cli.main import main_write
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, OutputExists, StructureError, UnreadableInput
-from lazygraph.format.files import sha256_of
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.sources.base import Cut, Label, Source
@@ -30,6 +29,7 @@ from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources, source_from_json, source_to_json
 from lazygraph.sources.files import FilesSource
 from lazygraph.sources.id_prop import IdPropSource
+from lazygraph.storage.files import sha256_of
 from lazygraph.writing.edit import set_labels, set_splits
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.worker import make_shard

@@ -16,7 +16,7 @@ import torch
 
 import lazygraph as lg
 from lazygraph.errors import InputError, LabelError
-from lazygraph.training.labels import columns_of
+from lazygraph.training.label_tables import columns_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 

@@ -16,7 +16,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError, MissingExtra
 from lazygraph.reading.views import VIEWS
 from lazygraph.training.models import MODELS, basis, cgcnn, comformer, find_model
-from lazygraph.training.models.basis import BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
+from lazygraph.training.models.radial import BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
 
 SMALL = {
     "icomformer": {"hidden_channels": 24, "num_rbf": 16},

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.errors import InputError
+from lazygraph.training.option_types import to_builtin
 from lazygraph.training.options import read_toml, write_toml
-from lazygraph.training.plain import plain
 
 PLAIN = (int, float, str, bool, list, dict, type(None))
 
@@ -55,7 +55,7 @@ def test_what_is_made_plain_is_read_back_from_everything_that_holds_it(tmp_path_
     options = lg.TrainOptions(target="gap", model_options={"x": value})
     told = options.to_json()
     assert all_types(told) <= set(PLAIN)
-    assert plain("x", told["model_options"]) == told["model_options"]
+    assert to_builtin("x", told["model_options"]) == told["model_options"]
     path = tmp_path_factory.getbasetemp() / "options.toml"
     write_toml(told, path)
     assert lg.TrainOptions.of(read_toml(path)) == options

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.errors import InputError, LabelError
-from lazygraph.reading.precision import float32_rounding, is_too_coarse
+from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.training.report import Prediction, check_titles, write_predictions
 from lazygraph.training.targets import Targets
 

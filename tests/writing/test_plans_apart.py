@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 import lazygraph as lg
-from lazygraph.format.files import temporary_beside, write_atomic
+from lazygraph.storage.files import temporary_beside, write_atomic
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, versions
 from lazygraph.writing.rows import ShardRows

@@ -14,9 +14,9 @@ import time
 import common
 import numpy as np
 
-from lazygraph.reading.orders import Sequential, Shuffled, Weighted, Windowed
-from lazygraph.reading.packing import pack
-from lazygraph.reading.sampling import Sampling
+from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed
+from lazygraph.loading.packing import pack
+from lazygraph.loading.sampling import Sampling
 
 LIMITS = {"atoms": 4000, "edges": 100_000, "triplets": 1_200_000}
 WINDOW = 65_536

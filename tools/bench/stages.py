@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 import lazygraph as lg
+from lazygraph.loading.graph_data import make_batch
+from lazygraph.loading.reader import _tensors
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import make_batch
-from lazygraph.reading.reader import _tensors
 from lazygraph.reading.views.base import cast
 
 BATCH, BATCHES = 64, 400

@@ -280,7 +280,7 @@ class LazygraphInPyg(Store):
     """A lazygraph dataset in PyG's ``DataLoader``."""
 
     name = "lazygraph, PyG's DataLoader"
-    packages = ("lazygraph.reading.dataset",)
+    packages = ("lazygraph.loading.dataset",)
 
     def dataset(self):
         return LazyGraphDataset(self.folder / DATASET, target=TARGET, expect=RECIPE)
@@ -293,7 +293,7 @@ class Lazygraph(LazygraphInPyg):
     """A lazygraph dataset in its own loader; without workers, all is done in the process that asks for batches."""
 
     name = "lazygraph"
-    packages = ("lazygraph.reading.loader",)
+    packages = ("lazygraph.loading.loader",)
 
     def loader(self, workers, seed):
         return lg.loader(self.dataset(), BATCH_SIZE, shuffle=True, seed=seed, num_workers=workers, threads=0)
@@ -303,7 +303,7 @@ class LazygraphThread(LazygraphInPyg):
     """What the loader chooses where there are two CPUs: no workers, and a thread that reads ahead."""
 
     name = "lazygraph, a thread reads ahead"
-    packages = ("lazygraph.reading.loader",)
+    packages = ("lazygraph.loading.loader",)
     workers = (0,)
 
     def loader(self, workers, seed):

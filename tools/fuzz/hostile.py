@@ -10,11 +10,11 @@ import msgpack
 import numpy as np
 
 from lazygraph.format.columns import write_column
-from lazygraph.format.files import named_after_content
 from lazygraph.format.manifest import MANIFEST, canonical_json, graph_digest
 from lazygraph.format.record import Compressor
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
+from lazygraph.storage.files import named_after_content
 
 
 class Hostile:

@@ -13,11 +13,11 @@ import numpy as np
 import zstandard
 
 from lazygraph.format.columns import Column
-from lazygraph.format.files import FileRef
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
 from lazygraph.format.record import Compressor, pack
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.spec import graph
+from lazygraph.storage.files import FileRef
 from tools.fuzz import targets
 from tools.fuzz.targets import COLUMNS, CRYSTAL, SCHEMAS
 

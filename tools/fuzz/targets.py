@@ -24,15 +24,15 @@ from lazygraph.format import columns as columns_module
 from lazygraph.format import manifest as manifest_module
 from lazygraph.format import strict_json
 from lazygraph.format.columns import Column, open_column
-from lazygraph.format.files import FileRef
-from lazygraph.format.fused import Located, _Batch
-from lazygraph.format.joint import join
 from lazygraph.format.manifest import canonical_json
+from lazygraph.format.native_reader import Located, _Batch
 from lazygraph.format.record import Compressor, Decompressor, pack, train_dictionary, unpack
+from lazygraph.format.record_batch import join
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, write_shard
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.native import address
+from lazygraph.storage.files import FileRef
 from tools.fuzz.hostile import sealed
 
 try:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import psutil
 
-from lazygraph.format.files import sha256_of
 from lazygraph.format.manifest import Manifest
+from lazygraph.storage.files import sha256_of
 from lazygraph.writing.edit import gc
 from lazygraph.writing.layout import Layout
 from tools.bench.common import parser, publish

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import lazygraph as lg
-from lazygraph.format.files import sha256_of
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.storage.files import sha256_of
 from lazygraph.writing.edit import gc, set_labels, set_splits
 from tools.bench.common import parser, publish
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 import lazygraph as lg
-from lazygraph.format.files import FileRef
 from lazygraph.format.manifest import Manifest
+from lazygraph.storage.files import FileRef
 from lazygraph.writing import graph_writer
 
 PAGE, NONE = 4096, 2**64 - 1

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lazygraph.crystal import SYMBOLS
 from lazygraph.graphs.angles import triplets
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast
 
 __all__ = ["Atlas", "atlas_features"]
@@ -47,12 +47,12 @@ class Atlas(View):
     """
 
     name: ClassVar[str] = "atlas"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "x": NODE,
         "edge_index": EDGE_INDEX,
         "edge_attr": EDGE,
         "edge_vec": EDGE,
-        "edge_index_3body": Place("angle", -1, "edge"),
+        "edge_index_3body": BatchField("angle", -1, "edge"),
     }
 
     def check(self, spec: GraphSpec) -> None:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, RecipeMismatch
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 
 __all__ = ["EDGE", "EDGE_INDEX", "GRAPH", "NODE", "Arrays", "View", "cast", "published"]
 
-GRAPH, NODE, EDGE = Place(), Place("node"), Place("edge")
-EDGE_INDEX = Place("edge", -1, "node")
+GRAPH, NODE, EDGE = BatchField(), BatchField("node"), BatchField("edge")
+EDGE_INDEX = BatchField("edge", -1, "node")
 
 
 class Arrays(NamedTuple):
@@ -44,7 +44,7 @@ class View(ABC):
     """
 
     name: ClassVar[str]
-    layout: ClassVar[dict[str, Place]]
+    layout: ClassVar[dict[str, BatchField]]
 
     dtype: str = "float32"
 

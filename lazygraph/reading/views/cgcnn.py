@@ -9,8 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import NODE, Arrays, View
 from lazygraph.reading.views.features import node_features
 
@@ -34,10 +34,10 @@ class Cgcnn(View):
     """
 
     name: ClassVar[str] = "cgcnn"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "atom_fea": NODE,
         "nbr_fea": NODE,
-        "nbr_fea_idx": Place("node", 0, "node"),
+        "nbr_fea_idx": BatchField("node", 0, "node"),
     }
 
     step: float = 0.2

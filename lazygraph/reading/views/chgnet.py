@@ -9,8 +9,8 @@ from array_api_compat import array_namespace, device
 
 from lazygraph.graphs.angles import bond_graph
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, GRAPH, NODE, Arrays, View, cast
 
 __all__ = ["Chgnet"]
@@ -31,14 +31,14 @@ class Chgnet(View):
     """
 
     name: ClassVar[str] = "chgnet"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "atomic_number": NODE,
         "atom_frac_coord": NODE,
-        "atom_graph": Place("edge", 0, "node"),
+        "atom_graph": BatchField("edge", 0, "node"),
         "neighbor_image": EDGE,
-        "directed2undirected": Place("edge", 0, "undirected"),
-        "undirected2directed": Place("undirected", 0, "edge"),
-        "bond_graph": Place("angle", 0, ("node", "undirected", "edge", "undirected", "edge")),
+        "directed2undirected": BatchField("edge", 0, "undirected"),
+        "undirected2directed": BatchField("undirected", 0, "edge"),
+        "bond_graph": BatchField("angle", 0, ("node", "undirected", "edge", "undirected", "edge")),
         "lattice": GRAPH,
     }
 

@@ -9,8 +9,8 @@ from array_api_compat import array_namespace
 
 from lazygraph.graphs.angles import line_graph, whole_line_graph
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast, published
 from lazygraph.reading.views.features import node_features
 
@@ -27,7 +27,7 @@ class Matformer(View):
     """
 
     name: ClassVar[str] = "matformer"
-    layout: ClassVar[dict[str, Place]] = {"x": NODE, "edge_index": EDGE_INDEX, "edge_attr": EDGE}
+    layout: ClassVar[dict[str, BatchField]] = {"x": NODE, "edge_index": EDGE_INDEX, "edge_attr": EDGE}
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """See the class."""
@@ -49,7 +49,7 @@ class Comformer(Matformer):
     """
 
     name: ClassVar[str] = "comformer"
-    layout: ClassVar[dict[str, Place]] = {**Matformer.layout, "edge_nei": EDGE}
+    layout: ClassVar[dict[str, BatchField]] = {**Matformer.layout, "edge_nei": EDGE}
 
     def check(self, spec: GraphSpec) -> None:
         """Require lattice vectors."""
@@ -79,13 +79,13 @@ class Alignn(View):
     """
 
     name: ClassVar[str] = "alignn"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "atom_features": NODE,
         "edge_index": EDGE_INDEX,
         "r": EDGE,
         "images": EDGE,
-        "line_graph": Place("angle", -1, "edge"),
-        "h": Place("angle"),
+        "line_graph": BatchField("angle", -1, "edge"),
+        "h": BatchField("angle"),
         "lattice": GRAPH,
     }
 

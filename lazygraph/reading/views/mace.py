@@ -10,8 +10,8 @@ from array_api_compat import array_namespace
 from lazygraph.crystal import symbols_to_numbers
 from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import elements_of, node_features
 
@@ -36,7 +36,7 @@ class Mace(View):
     """
 
     name: ClassVar[str] = "mace"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "node_attrs": NODE,
         "positions": NODE,
         "edge_index": EDGE_INDEX,

@@ -10,8 +10,8 @@ from array_api_compat import array_namespace, device
 from lazygraph.crystal import SYMBOLS
 from lazygraph.graphs.angles import triplets
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import element_places, elements_of
 
@@ -42,7 +42,7 @@ class Megnet(View):
     """
 
     name: ClassVar[str] = "megnet"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "node_type": NODE,
         "frac_coords": NODE,
         "pos": NODE,
@@ -108,11 +108,11 @@ class M3gnet(Megnet):
     """
 
     name: ClassVar[str] = "m3gnet"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         **Megnet.layout,
-        "line_edge_index": Place("angle", -1, "edge"),
+        "line_edge_index": BatchField("angle", -1, "edge"),
         "n_triple_ij": EDGE,
-        "kept_edge_ids": Place("kept", 0, "edge"),
+        "kept_edge_ids": BatchField("kept", 0, "edge"),
     }
 
     def check(self, spec: GraphSpec) -> None:

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.graph_data import Place
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
 from lazygraph.reading.views.features import Features, elements_of, node_features
 
@@ -30,7 +30,7 @@ class Pyg(View):
     """
 
     name: ClassVar[str] = "pyg"
-    layout: ClassVar[dict[str, Place]] = {
+    layout: ClassVar[dict[str, BatchField]] = {
         "x": NODE,
         "pos": NODE,
         "edge_index": EDGE_INDEX,

@@ -15,7 +15,7 @@ from lazygraph.reading.views import View, view
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from lazygraph.reading.dataset import LazyGraphDataset
+    from lazygraph.loading.dataset import LazyGraphDataset
 
 Fitted = tuple[View, dict[str, Any]]
 

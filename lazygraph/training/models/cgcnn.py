@@ -10,7 +10,7 @@ from torch.nn import Linear
 from torch.nn.functional import softplus
 from torch_geometric.nn import CGConv
 
-from lazygraph.training.models.basis import BatchNorm, GaussianBasis, mean_over_atoms
+from lazygraph.training.models.radial import BatchNorm, GaussianBasis, mean_over_atoms
 
 __all__ = ["Cgcnn"]
 

@@ -18,7 +18,7 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
 from lazygraph.errors import InputError
-from lazygraph.training.models.basis import COMPONENTS, BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
+from lazygraph.training.models.radial import COMPONENTS, BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
 
 __all__ = ["EComformer", "EdgeTransformer", "EquivariantUpdate", "IComformer", "NodeTransformer"]
 

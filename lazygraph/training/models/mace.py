@@ -18,11 +18,11 @@ from lazygraph.crystal import symbols_to_numbers
 from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
 from lazygraph.reading.views import View, view
 from lazygraph.reading.views.features import elements_of
-from lazygraph.training.models.basis import mean_over_atoms
-from lazygraph.training.plain import real_number
+from lazygraph.training.models.radial import mean_over_atoms
+from lazygraph.training.option_types import real_number
 
 if TYPE_CHECKING:
-    from lazygraph.reading.dataset import LazyGraphDataset
+    from lazygraph.loading.dataset import LazyGraphDataset
 
 __all__ = ["Mace", "fit_to"]
 

@@ -12,9 +12,9 @@ import zstandard
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, is_widened
-from lazygraph.format.fused import Located, Loops
-from lazygraph.format.joint import join
+from lazygraph.format.native_reader import Located, Loops
 from lazygraph.format.record import Decompressor, check_counts, unpack
+from lazygraph.format.record_batch import join
 from lazygraph.format.schema import DTYPES, Field, Schema
 from lazygraph.format.shard import read_value
 

@@ -1,0 +1,248 @@
+"""From rows to joined records in compiled loops: read, checked, decompressed and decoded without Python in between."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
+from lazygraph.format.record_batch import Joined, Place, view
+from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
+from lazygraph.machine import memory_limit
+from lazygraph.native import address, kernels
+from lazygraph.native.zstd_symbols import Functions, functions
+
+__all__ = ["Located", "Loops", "ShardNotOpen"]
+
+# As the enumerations of native/batch.c count them.
+_PAIRS = {None: 0, "swap": 1, "negate": 2, "same": 3}
+_KINDS = {"float64": 1, "float16": 2, "float32": 3, "bool": 4, "str": 5}
+_TEXT = _KINDS["str"]
+_ENTRIES = [
+    np.dtype([("offset", offset), ("length", length), ("xxh3", "<u8")])
+    for offset in ("<u4", "<u8")
+    for length in ("<u2", "<u4")
+]
+
+
+NOT_OPEN = 1  # what lg_batch_read returns
+
+
+class ShardNotOpen(Exception):
+    """A record lies in a shard of which there is no descriptor."""
+
+
+class Located(NamedTuple):
+    """Where the records of a dataset lie."""
+
+    record: NDArray[Any]
+    """(N,) offset, length and xxh3: the column ``record``."""
+    counts: Sequence[NDArray[Any]]
+    """(N,) unsigned rows on each axis."""
+    ends: NDArray[np.int64]
+    """(S,) the row behind each shard."""
+    sizes: NDArray[np.int64]
+    """(S,) the bytes of its file."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the columns are of the types that the loops read."""
+        return (
+            self.record.dtype in _ENTRIES
+            and len(self.counts) <= MAX_AXES
+            and all(column.dtype.kind == "u" and column.shape == self.record.shape for column in self.counts)
+        )
+
+    def pointers(self) -> NDArray[np.int64]:
+        """The ``source`` of native/batch.c; this object must live as long as it is used."""
+        offset, length = (self.record.dtype[name].itemsize for name in ("offset", "length"))
+        nothing = [0] * (MAX_AXES - len(self.counts))
+        counts = [*map(address, self.counts), *nothing, *(column.itemsize for column in self.counts), *nothing]
+        shards = len(self.ends), address(self.ends), address(self.sizes)
+        return np.array([len(self.record), address(self.record), offset, length, *counts, *shards], dtype=np.int64)
+
+
+class Loops:
+    """Reads the records of several rows at once. For any number of threads, each of which has memory of its own.
+
+    Args:
+        schema: what the records hold.
+        located: where they lie.
+        dictionary: what they were compressed with.
+    """
+
+    def __init__(self, schema: Schema, located: Located, dictionary: bytes | None) -> None:
+        self._schema, self._located, self._dictionary = schema, located, dictionary
+        self._source = located.pointers()
+        self._source_at = address(self._source)
+        self._local = threading.local()
+
+    @classmethod
+    def where_possible(cls, schema: Schema, located: Located, dictionary: bytes | None) -> Loops | None:
+        """None where there are no compiled loops, or where the dataset is not what they read."""
+        there = kernels() is not None and functions() is not None
+        return cls(schema, located, dictionary) if there and schema.fields and located.known else None
+
+    def joined(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
+        """The records of these rows, put together in this order, as ``joint.join`` does.
+
+        Args:
+            rows: (B,)
+            files: (S,) the descriptor of each shard, -1 for one that is not open.
+
+        Returns:
+            None where anything is not as it must be, or stored in a way that the loops do not read: read each record by
+            itself then, which says what is wrong.
+
+        Raises:
+            ShardNotOpen: a shard that is needed is not open.
+        """
+        # Taken out while it is used, for a signal handler may read too.
+        batch: _Batch | None = self._local.__dict__.pop("batch", None)
+        if batch is None:
+            batch = _Batch.where_possible(self._schema, self._dictionary)
+        if batch is None:
+            return None
+        try:
+            return batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+        finally:
+            self._local.batch = batch
+
+
+class _Batch:
+    """What one thread reads with: memory that is used again, and the state of zstd."""
+
+    @classmethod
+    def where_possible(cls, schema: Schema, dictionary: bytes | None) -> _Batch | None:
+        """None where something is missing, as where the dictionary is none."""
+        library, found = kernels(), functions()
+        zstd = None if found is None else _Zstd(found, dictionary)
+        return cls(library, found, zstd, schema) if library is not None and found and zstd and zstd.ready else None
+
+    def __init__(self, library: ctypes.CDLL, found: Functions, zstd: _Zstd, schema: Schema) -> None:
+        self._schema, self._library, self._zstd = schema, library, zstd
+        described = np.array([_described(schema, field) for field in schema.fields], dtype=np.int64)
+        allowed = np.array([[_taken(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
+        called = np.array([*found.addresses, self._zstd.context, self._zstd.dictionary or 0], dtype=np.uint64)
+        sizes = len(schema.axes), len(schema.fields)
+        self._pointer = library.lg_batch_new(*sizes, address(described), address(allowed), address(called))
+        if not self._pointer:
+            raise MemoryError("no memory for reading batches")
+        self._types, self._offsets = np.empty((2, sizes[1]), dtype=np.int64)
+        self._totals = np.empty(sizes[0] + 1, dtype=np.int64)
+        self._told = address(self._types), address(self._offsets), address(self._totals)
+        self._parts = [_Part.of(schema, field) for field in schema.fields]
+
+    def joined(self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
+        n, library = len(rows), self._library
+        counts = np.empty((len(self._totals), n), dtype=np.int64)
+        found = library.lg_batch_read(
+            self._pointer, source, address(files), address(rows), n, memory_limit(), address(counts)
+        )
+        if found == NOT_OPEN:
+            raise ShardNotOpen
+        if found or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
+            return None
+        buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
+        if library.lg_batch_decode(self._pointer, address(buffer)) < 0:
+            return None
+        totals = self._totals.tolist()
+        fields: dict[str, Any] = {}
+        for k, (part, code, offset) in enumerate(
+            zip(self._parts, self._types.tolist(), self._offsets.tolist(), strict=True)
+        ):
+            if part.text:
+                try:
+                    fields[part.name] = list(self._texts(k, n, buffer[offset:]))
+                except UnicodeDecodeError:
+                    return None
+            else:
+                shape = (*part.before, n if part.axis is None else totals[part.axis], *part.after)
+                fields[part.name] = view(buffer, Place(part.name, part.dtype or _TYPES[code], shape, offset))
+        return Joined(dict(zip(self._schema.axes, counts, strict=False)), fields, buffer)
+
+    def _texts(self, field: int, n: int, texts: NDArray[np.uint8]) -> Iterator[str]:
+        """One of each record, of which the bytes stand one after another."""
+        ends = np.zeros(n + 1, dtype=np.int64)
+        self._library.lg_batch_lengths(self._pointer, field, address(ends) + 8)
+        for start, end in pairwise(ends.cumsum().tolist()):
+            yield texts[start:end].tobytes().decode()
+
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None):
+            self._library.lg_batch_free(self._pointer)
+
+
+class _Zstd:
+    """A decompression context, and a dictionary that was made ready for it."""
+
+    def __init__(self, found: Functions, dictionary: bytes | None) -> None:
+        self._library = found.zstd
+        self.context = found.zstd.ZSTD_createDCtx()
+        self.dictionary = None if dictionary is None else found.zstd.ZSTD_createDDict(dictionary, len(dictionary))
+        self.ready = bool(self.context) and (dictionary is None or bool(self.dictionary))
+
+    def __del__(self) -> None:
+        self._library.ZSTD_freeDDict(self.dictionary)
+        self._library.ZSTD_freeDCtx(self.context)
+
+
+class _Part(NamedTuple):
+    """What of a field's array does not depend on the records."""
+
+    name: str
+    text: bool
+    dtype: str | None
+    """Its type; None for integers, which come as narrow as they are."""
+    axis: int | None
+    before: tuple[int, ...]
+    """Its shape before the axis."""
+    after: tuple[int, ...]
+    """Its shape behind the axis."""
+
+    @classmethod
+    def of(cls, schema: Schema, field: Field) -> _Part:
+        axis = None if field.axis is None else schema.axes.index(field.axis)
+        own = field.dtype == "bool" or field.dtype.startswith("float")
+        dtype = np.dtype(field.dtype).newbyteorder("<").str if own else None
+        shape = field.shape[: field.axis_dim], field.shape[field.axis_dim :]
+        return cls(field.name, field.dtype == "str", dtype, axis, *shape)
+
+
+_TYPES = [stored.str for stored in STORED]
+
+
+def _described(schema: Schema, field: Field) -> tuple[int, ...]:
+    """The ``field`` of native/batch.c."""
+    axis = len(schema.axes) if field.axis is None else schema.axes.index(field.axis)
+    before, after = math.prod(field.shape[: field.axis_dim]), math.prod(field.shape[field.axis_dim :])
+    ids = -1 if field.counts is None else schema.axes.index(field.counts)
+    basis = -1 if field.basis is None else schema.names.index(field.basis)
+    width = LOGICAL[field.dtype].itemsize if field.dtype.startswith("int") else 0
+    return axis, before, after, _PAIRS[field.pair], ids, basis, _KINDS.get(field.dtype, 0), width
+
+
+def _taken(field: Field, code: int) -> bool:
+    """Whether the loops read this field stored so; what they do not read need not be wrong."""
+    if field.dtype == "str":
+        return code == 4
+    layout = LAYOUTS.get(code)
+    if layout is None or (layout.half and field.pair is None):
+        return False
+    if layout.transform:
+        return field.dtype == "float64" and (not layout.cartesian or field.basis is not None)
+    logical = LOGICAL[field.dtype]
+    if field.dtype != "float64" and logical.kind == "f":
+        return layout.stored == logical and field.pair != "negate"  # moved as bits
+    if field.counts is not None and (layout.stored.kind, logical.kind, layout.itemsize) == ("u", "i", logical.itemsize):
+        return False  # unsigned bits of negative ids; the encoder writes such for ids of narrow types, which are rare
+    if layout.stored == np.dtype("<f2"):
+        return False  # whose NaN would lose their bits
+    return layout.stored == logical or is_widened(layout.stored, field.dtype)

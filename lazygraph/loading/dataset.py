@@ -1,0 +1,419 @@
+"""``LazyGraphDataset``: any graph of a dataset directory by index, by id or by condition."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch_geometric.data import Batch, Data, Dataset
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
+from lazygraph.format.manifest import Manifest
+from lazygraph.format.store import Store
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.spec import graph as graph_spec
+from lazygraph.loading.graph_list import GraphList, collate
+from lazygraph.loading.precision import float32_rounding, is_too_coarse
+from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
+from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.reading.conditions import evaluate
+from lazygraph.reading.recut import RecutRecords
+from lazygraph.reading.table import Columns
+from lazygraph.reading.views import View, view_named
+from lazygraph.text import printable
+
+__all__ = ["LazyGraphDataset"]
+
+
+class LazyGraphDataset(Dataset):  # type: ignore[misc]
+    """The graphs of a dataset directory, read from disk when they are asked for.
+
+    A ``torch_geometric.data.Dataset``: PyG's ``DataLoader`` takes it as it is, torch's with ``collate_fn=lg.collate``.
+    Holds the manifest, memory-mapped columns and a few file descriptors, whatever the number of graphs; a graph costs
+    about 50 us. Safe under fork, spawn and forkserver, in threads and after pickling. Takes no lock, writes nothing,
+    and runs no code from the dataset.
+
+    Args:
+        path: the dataset directory.
+        target: label or labels that become ``y``, (1, T); a fixed-size vector label counts as its components.
+        view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
+            that they were written with.
+        transform: applied to every ``Data`` that is read. What is random in it is seeded for each graph by
+            :func:`lazygraph.loader`; here, and in the loaders of PyG and torch, it draws as everything else does.
+        expect: a recipe that the graphs must have been made with, or the name of a preset with its defaults.
+        graph: a recipe, or the name of a preset, whose graphs are to be read instead of the stored ones, from a dataset
+            of the rule ``radius`` that holds all their edges: a smaller radius, the k nearest, or the shell of the
+            k-th.
+        target_dtype: of ``y``: ``"float32"`` as most networks take it, or ``"float64"`` as labels are stored; a torch
+            dtype will do too.
+
+    Raises:
+        DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
+        RecipeMismatch: its recipe is not the expected one; the message compares field by field. Or it does not provably
+            hold the graphs of ``graph``, or those that the view needs.
+        LabelError: a target does not exist; the message names those that do.
+        InputError: ``target_dtype`` is something else.
+
+    Warns:
+        UserWarning: ``y`` is float32, which may change a target by more than a thousandth of its standard deviation, as
+            with total energies of some 100,000 eV.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:20?seed=0", folder.name + "/p.lg", graph="comformer", workers=1)
+        >>> ds = LazyGraphDataset(folder.name + "/p.lg", target="density")
+        >>> ds[0].x.shape[1], ds[0].y.shape, len(ds[5:10]), ds[3].id == ds.ids[3]
+        (1, torch.Size([1, 1]), 5, True)
+        >>> len(ds.where("n_atoms < 10")) < len(ds)
+        True
+        >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        target: str | Sequence[str] | None = None,
+        view: str | View = "pyg",
+        transform: Callable[[Data], Any] | None = None,
+        expect: GraphSpec | str | None = None,
+        *,
+        graph: GraphSpec | str | None = None,
+        target_dtype: str | torch.dtype = "float32",
+    ) -> None:
+        super().__init__(transform=transform)
+        self._store = Store(path)
+        manifest = self._store.manifest
+        self.view = view_named(view)
+        self.target = target
+        self.target_dtype = _float_type(target_dtype)
+        targets = self._check_targets(target)
+        stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._spec = stored if graph is None else _recipe("graph", graph)
+        if expect is not None:
+            self._check_recipe(_recipe("expect", expect))
+        self.reader = self._make_reader(stored, targets)
+
+    # ---- what it is ----
+
+    @property
+    def path(self) -> str:
+        """The dataset directory."""
+        return os.fspath(self._store.path)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that is known of the dataset without reading a graph."""
+        return self._store.manifest
+
+    @property
+    def spec(self) -> GraphSpec | None:
+        """The recipe of the graphs as they are read; None where they came ready-made."""
+        return self._spec
+
+    @property
+    def content_id(self) -> str:
+        """The identity of the graphs of the whole dataset: equal wherever, and however compressed, they are."""
+        return self.manifest.content_id
+
+    @property
+    def ids(self) -> NDArray[np.str_]:
+        """The ids, in order."""
+        return self.columns["id"]
+
+    @property
+    def columns(self) -> Columns:
+        """The columns by name, one row a graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
+        recut = self._spec is not None and self._spec.to_json() != self.manifest.recipe
+        return Columns(self._store, self._indices, of_crystals=recut)
+
+    # ---- one graph ----
+
+    def len(self) -> int:
+        """The number of graphs on disk (``len(ds)`` is that of the subset)."""
+        return len(self._store)
+
+    def get(self, idx: int) -> Data:
+        """The graph in row ``idx`` of the dataset on disk, before the transform."""
+        return self.reader.data(idx)
+
+    def crystal(self, idx: int | str) -> Crystal:
+        """The crystal of one graph, by position or id, as it was written: every bit of its lattice and coordinates.
+
+        Args:
+            idx: position in this (sub)set, or id.
+
+        Raises:
+            InputError: the graphs came ready-made, without crystals.
+            IndexError, UnknownId: there is no such graph.
+            CorruptDataset: its record is damaged.
+
+        Example:
+            >>> import tempfile, lazygraph as lg
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> _ = lg.write("prototypes:3", folder.name + "/p.lg", workers=1)
+            >>> ds = lg.LazyGraphDataset(folder.name + "/p.lg")
+            >>> crystal = ds.crystal(1)
+            >>> len(crystal) == len(crystal.to_pymatgen()) == len(crystal.to_ase()) == ds[1].num_nodes
+            True
+            >>> folder.cleanup()
+        """
+        row = self._row_of(idx) if isinstance(idx, str) else self._row(operator.index(idx))
+        if self._spec is None:
+            msg = f"the graphs of {self.path} came ready-made, without crystals; read their arrays with ds[{idx!r}]"
+            raise InputError(msg)
+        fields: dict[str, Any] = self._store.arrays(row)
+        try:
+            return Crystal(fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist()))
+        except StructureError as error:
+            self._store.raise_corrupt(row, CorruptDataset(str(error)))
+
+    def __getitem__(self, idx: Any) -> Any:
+        """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
+        if isinstance(idx, str):
+            row = self._row_of(idx)
+        elif isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
+            row = self._row(int(idx))
+        else:
+            return self.index_select(idx)
+        return self.transformed(row, self.get(row))
+
+    def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
+        """Several graphs at once, read in file order; what torch's ``DataLoader`` calls for a batch."""
+        if self.transform is None:
+            return GraphList(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
+        if isinstance(positions, PlacedPositions):
+            return self.untransformed(positions, positions.draw).single()
+        rows, graphs = self._read(positions)
+        return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
+
+    def record_bytes(self) -> NDArray[np.int64]:
+        """(n,) int64, the most bytes that the record of each graph of this (sub)set may have; no graph is read."""
+        rows = self.indices()
+        rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
+        schema = self.manifest.schema
+        counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
+        return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
+
+    def batch(self, idx: Any) -> Batch:
+        """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
+        chosen = self.index_select(idx)
+        if len(chosen) == 0:
+            raise InputError("found no graphs to make a batch of; required: at least one")
+        return collate(chosen.__getitems__(range(len(chosen))))
+
+    def fetch(self, positions: NDArray[np.int64]) -> Fetched:
+        """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
+        rows = self.indices()
+        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+
+    def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
+        """The graphs at these positions before the transform, for ``batch`` where it may run."""
+        return Untransformed(self, *self._read(positions), draw)
+
+    def transformed(self, row: int, data: Data) -> Any:
+        """What the transform makes of the graph in a row on disk; an error of it says which graph that was."""
+        if self.transform is None:
+            return data
+        try:
+            return self.transform(data)
+        except Exception as error:
+            error.add_note(f"in the transform of {self.reader.where(row).removesuffix(': ')}")
+            raise
+
+    # ---- subsets ----
+
+    def indices(self) -> Any:
+        """The rows on disk of this (sub)set: a range or an int64 array."""
+        return range(self.len()) if self._indices is None else self._indices
+
+    def index_select(self, idx: Any) -> LazyGraphDataset:
+        """A lazy subset over the same files: by slice, positions, ids, or a mask of booleans."""
+        rows = self.indices()
+        if isinstance(idx, slice):
+            # As in PyG, fractions of the length may stand in a slice: ds[:0.9].
+            start, stop = (round(p * len(self)) if isinstance(p, float) else p for p in (idx.start, idx.stop))
+            return self._subset(rows[start : stop : idx.step])
+        if isinstance(idx, range):
+            idx = np.arange(idx.start, idx.stop, idx.step)
+        if isinstance(idx, torch.Tensor):
+            idx = idx.cpu().numpy()
+        positions = np.asarray(idx, dtype=object if isinstance(idx, (list, tuple)) else None).reshape(-1)
+        if positions.dtype.kind in "OU":
+            found = positions.tolist()
+            if found and all(isinstance(one, str) for one in found):
+                return self._subset(self._rows_of(found))
+            # A list of numbers, or nothing at all.
+            mixed = any(isinstance(one, str) for one in found)
+            positions = positions if mixed else np.asarray(found, dtype=None if found else np.int64)
+        if positions.dtype == np.bool_:
+            if len(positions) != len(self):
+                msg = f"found a mask of {len(positions)} values; required: one for each of the {len(self)} graphs"
+                raise IndexError(msg)
+            positions = np.flatnonzero(positions)
+        elif positions.dtype.kind not in "iu":
+            msg = f"found positions of type {positions.dtype}; required: integers, ids, a slice or a mask"
+            raise IndexError(msg)
+        positions = self._positions(positions.astype(np.int64))
+        return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+
+    def where(self, condition: str) -> LazyGraphDataset:
+        """The graphs that meet a condition on columns, such as ``"n_atoms < 50 and band_gap > 0"``; no graph is read.
+
+        Raises:
+            InputError: the condition cannot be read, or names a column that does not exist.
+        """
+        return self.index_select(evaluate(condition, self.columns.raw))
+
+    def split(self, name: str) -> LazyGraphDataset:
+        """The graphs of a named split.
+
+        Raises:
+            InputError: the dataset has no such split; the message names those it has.
+        """
+        column = self.manifest.columns.get("split")
+        names = () if column is None else column.categories or ()
+        if name not in names:
+            have = ", ".join(map(repr, names)) or f"none: name them with 'lazygraph split {self.path} 0.8,0.1,0.1'"
+            msg = f"found the split {name!r}; the splits are {have}"
+            raise InputError(msg)
+        codes = self._store.column("split")
+        rows = self.indices()
+        codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
+        return self.index_select(np.asarray(codes) == names.index(name))
+
+    # ---- inside ----
+
+    def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
+        """The rows on disk of these positions, and their graphs, each for itself: with arrays that lie in one piece."""
+        rows = np.array([self._row(int(position)) for position in positions], dtype=np.int64)
+        graphs = self.reader.single(self.reader.fetch(rows)) if len(rows) else []
+        for graph in graphs:
+            graph.contiguous()
+        return rows.tolist(), graphs
+
+    def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """These positions, counted from the beginning."""
+        n = len(self)
+        if positions.size and not (-n <= positions.min() and positions.max() < n):
+            msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
+            raise IndexError(msg)
+        return np.where(positions < 0, positions + n, positions)
+
+    def _row(self, position: int) -> int:
+        n = len(self)
+        if not -n <= position < n:
+            msg = f"position {position} is out of range; the dataset has {n} graphs"
+            raise IndexError(msg)
+        return int(self.indices()[position])
+
+    def _row_of(self, graph_id: str) -> int:
+        row = self._store.row_of(graph_id)
+        if self._indices is None or (row in self._indices):
+            return row
+        msg = f"the id {graph_id!r} is in {self.path}, but not in this subset of {len(self)} graphs"
+        raise UnknownId(msg)
+
+    def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of several ids."""
+        rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
+        if self._indices is not None and not (own := np.isin(rows, np.asarray(self._indices))).all():
+            self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
+        return rows
+
+    def _subset(self, rows: Any) -> LazyGraphDataset:
+        out = copy.copy(self)
+        out._indices = rows  # noqa: SLF001 - of its own class
+        return out
+
+    def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
+        schema = self.manifest.schema
+        if self._spec is None:
+            return Reader(self._store, self._store, StoredPresenter(schema), targets, self.target_dtype)
+        if stored is None:
+            msg = f"found graph={self._spec} for {self.path}, whose graphs came ready-made; required: None"
+            raise RecipeMismatch(msg)
+        if self._spec == stored:
+            presenter = ViewPresenter(self.view, stored, schema)
+            return Reader(self._store, self._store, presenter, targets, self.target_dtype)
+        try:
+            records = RecutRecords(self._store, stored, self._spec)
+        except RecipeMismatch as error:
+            msg = f"{self.path} cannot be read as other graphs: {error}"
+            raise RecipeMismatch(msg) from error
+        presenter = ViewPresenter(self.view, self._spec, records.schema)
+        return Reader(self._store, records, presenter, targets, self.target_dtype)
+
+    def _check_recipe(self, expect: GraphSpec) -> None:
+        found = self.spec
+        differences = ["it has no recipe: its graphs came ready-made"] if found is None else found.diff(expect)
+        if differences:
+            msg = f"{self.path} holds other graphs than expected: {'; '.join(differences)}"
+            raise RecipeMismatch(msg)
+
+    def _check_targets(self, target: Any) -> list[str]:
+        if callable(target) or not isinstance(target, (str, Iterable, NoneType)):
+            hint = "; a transform is given as transform=" if callable(target) else ""
+            msg = f"found target={target!r}; required: the name of a label, or several{hint}"
+            raise InputError(msg)
+        names = [target] if isinstance(target, str) else list(target or ())
+        labels = self.manifest.labels()
+        for name in names:
+            if name not in labels:
+                hint = ""
+                if name in self.manifest.schema.names:
+                    hint = f"; {name!r} is a field of every graph: read it as data.{name}"
+                have = ", ".join(map(repr, labels)) or "none"
+                msg = f"found no label {name!r} in {self.path}; the labels are {have}{hint}"
+                raise LabelError(msg)
+        if self.target_dtype == "float32":
+            for name in names:
+                self._warn_of_rounding(name)
+        return names
+
+    def _warn_of_rounding(self, name: str) -> None:
+        # By what the manifest says of the label: opening a dataset reads no column.
+        found = self.manifest.columns[name].statistics or {}
+        if "std" not in found or not is_too_coarse(found["min"], found["max"], found["std"]):
+            return
+        off = float32_rounding(max(abs(found["min"]), abs(found["max"])))
+        msg = (
+            f"y is float32, which may change the label {name!r} (from {found['min']:.10g} to {found['max']:.10g}, "
+            f"standard deviation {found['std']:.3g}) by {off:.3g}; LazyGraphDataset(..., target_dtype='float64') gives "
+            "the labels as they are stored"
+        )
+        warnings.warn(printable(msg), stacklevel=4)
+
+    def __repr__(self) -> str:
+        return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
+
+
+def _float_type(dtype: Any) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, (str, torch.dtype)) or name not in ("float32", "float64"):
+        msg = f"found target_dtype={dtype!r}; required: 'float32' or 'float64'"
+        raise InputError(msg)
+    return name
+
+
+def _recipe(option: str, given: Any) -> GraphSpec:
+    """The recipe that was given, also by the name of a preset."""
+    if isinstance(given, str):
+        return graph_spec(given)
+    if not isinstance(given, GraphSpec):
+        msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
+        raise InputError(msg)
+    return given
+
+
+def _plain(rows: Any) -> bool:
+    return isinstance(rows, range) and rows.step == 1

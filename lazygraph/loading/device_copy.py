@@ -1,0 +1,33 @@
+"""Records of a batch to a device: one buffer of narrow types, one copy, expanded there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from lazygraph.format.record_batch import Joined
+
+__all__ = ["to_device"]
+
+
+def to_device(joined: Joined, device: torch.device, *, pin: bool) -> Joined:
+    """The same records with their arrays as tensors on a device, views of one tensor of bytes.
+
+    Args:
+        joined: the records.
+        device: where to.
+        pin: go through page-locked memory, so that the copy does not wait for what the device does meanwhile.
+    """
+    buffer, places = joined.packed()
+    data = torch.empty(len(buffer), dtype=torch.uint8, pin_memory=pin)
+    data.numpy()[...] = buffer
+    there = data.to(device, non_blocking=pin)
+    fields: dict[str, Any] = {name: value for name, value in joined.fields.items() if isinstance(value, list)}
+    for place in places:
+        dtype = np.dtype(place.dtype)
+        part = there[place.offset : place.offset + dtype.itemsize * math.prod(place.shape)]
+        fields[place.name] = part.view(getattr(torch, dtype.name)).reshape(place.shape)
+    return Joined(joined.counts, {name: fields[name] for name in joined.fields})

@@ -1,0 +1,45 @@
+"""What the settings of a loader depend on, found out when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.settings import free_shared_memory
+from lazygraph.machine import usable_cpus
+from lazygraph.native import kernels
+
+__all__ = ["MeasuredFacts"]
+
+
+class MeasuredFacts:
+    """What is seen of this machine and of a dataset; a batch is read only where its cost is asked for.
+
+    Args:
+        dataset: the dataset.
+        measure: reads a batch, and gives its seconds and the bytes of its tensors.
+    """
+
+    def __init__(self, dataset: LazyGraphDataset, measure: Callable[[], tuple[float, int]]) -> None:
+        self._measure = measure
+        self._measured: tuple[float, int] | None = None
+        self.cpus, self.shared_memory = usable_cpus(), free_shared_memory()
+        self.compiled, self.transform = kernels() is not None, dataset.transform is not None
+        self.cuda = torch.cuda.is_available()
+
+    @property
+    def batch_seconds(self) -> float:
+        """Of one batch, read in this process."""
+        return self._of_a_batch()[0]
+
+    @property
+    def batch_bytes(self) -> int:
+        """Of its tensors."""
+        return self._of_a_batch()[1]
+
+    def _of_a_batch(self) -> tuple[float, int]:
+        if self._measured is None:
+            self._measured = self._measure()
+        return self._measured

@@ -1,0 +1,125 @@
+"""What other programs want of a loader: Lightning a sampler, Accelerate positions, torch its subsets and ranks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler, Subset
+
+from lazygraph.errors import InputError
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.packing import Batches
+from lazygraph.loading.transforms import PlacedPositions
+
+__all__ = ["EpochBatches", "EpochSampler", "as_dataset", "distributed_ranks"]
+
+
+class LoaderEpochs(Protocol):
+    """What is needed of a loader."""
+
+    dataset: LazyGraphDataset
+    batch_size: int | None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is read next."""
+
+    def next_batches(self) -> Batches:
+        """The batches of the epoch that is read next."""
+
+    def begin_positions(self) -> Iterator[PlacedPositions]:
+        """Begin that epoch; its batches as positions."""
+
+
+class EpochSampler(SequentialSampler):
+    """The order of a loader's epochs, for Lightning, which tells it the epoch; each iteration begins the next epoch.
+
+    A ``SequentialSampler`` to Lightning, which would otherwise replace it, and with it the loader, by one without
+    shuffling, where it is told to overfit.
+
+    Args:
+        loader: the loader.
+    """
+
+    def __init__(self, loader: LoaderEpochs) -> None:
+        super().__init__(loader.dataset)
+        self._loader = loader
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is read next; always the first one for a ``Trainer(overfit_batches=...)``."""
+        self._loader.set_epoch(0 if _is_overfitting(sys._getframe(1)) else epoch)  # noqa: SLF001 - see there
+
+    def __iter__(self) -> Iterator[int]:
+        """The positions of the next epoch, one after another."""
+        return chain.from_iterable(self._loader.begin_positions())
+
+    def __len__(self) -> int:
+        return self._loader.next_batches().graphs
+
+
+def _is_overfitting(caller: Any) -> bool:
+    """Whether a ``Trainer`` that overfits asks: it wants the same graphs in every epoch, and says so to nobody.
+
+    It turns off the shuffling of torch's own loaders alone, and tells every loader the epoch, so that only the loop
+    from which it does so knows.
+    """
+    if caller.f_code.co_name != "_set_sampler_epoch" or caller.f_back is None:
+        return False
+    trainer = getattr(caller.f_back.f_locals.get("self"), "trainer", None)
+    return bool(getattr(trainer, "overfit_batches", 0))
+
+
+class EpochBatches(BatchSampler):
+    """The batches of a loader as positions, for a ``torch.utils.data.DataLoader`` that reads them its own way.
+
+    Each iteration begins the next epoch of the loader, as an iteration of the loader does. Accelerate's
+    ``skip_first_batches`` takes it.
+
+    Args:
+        loader: the loader.
+        drop_last: whether a last batch that is not full is left out.
+    """
+
+    def __init__(self, loader: LoaderEpochs, *, drop_last: bool) -> None:
+        # Not the constructor of torch's, which wants a size of every batch.
+        self._loader, self.sampler, self.drop_last = loader, EpochSampler(loader), drop_last
+        self.batch_size = loader.batch_size  # type: ignore[assignment]  # None where only budgets limit it
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The positions of each batch of the next epoch."""
+        return self._loader.begin_positions()
+
+    def __len__(self) -> int:
+        return len(self._loader.next_batches())
+
+
+def as_dataset(dataset: Any) -> LazyGraphDataset:
+    """The dataset that was given, also as a ``torch.utils.data.Subset`` of one.
+
+    Raises:
+        InputError: it is something else; the message says what to do.
+    """
+    if isinstance(dataset, LazyGraphDataset):
+        return dataset
+    if type(dataset) is Subset:
+        indices = dataset.indices
+        inner = as_dataset(dataset.dataset)
+        return inner.index_select(indices if isinstance(indices, (list, np.ndarray, torch.Tensor)) else list(indices))
+    found = f"found a {type(dataset).__name__}; required: a LazyGraphDataset, or torch's Subset of one"
+    if isinstance(dataset, ConcatDataset):
+        hint = "write its parts as one, by lg.write([a, b], 'both.lg'), or give it to torch's DataLoader"
+    else:
+        hint = "give others to torch's DataLoader"
+    msg = f"{found}; {hint} with collate_fn=lg.collate"
+    raise InputError(msg)
+
+
+def distributed_ranks() -> tuple[int, int]:
+    """The rank of this process and the number of ranks: those of torch.distributed, once it is initialised."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,228 @@
+"""PyG's ``Data`` and ``Batch`` of graphs whose fields say what they are: one graph, or a whole batch made at once.
+
+PyG guesses from a field's name how graphs are joined: it adds the number of nodes to every name that contains "index"
+and nothing to any other, which is wrong for ids of edges (triplets, line graphs), and joins the former along the last
+dimension, the others along the first. Here a layout says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch_geometric.data import Batch, Data
+from torch_geometric.data.storage import N_KEYS, GlobalStorage
+
+from lazygraph.format.schema import Field, Schema
+from lazygraph.reading.batch_layout import BatchField, BatchLayout
+
+__all__ = ["GraphData", "layout_of", "make_batch", "make_data", "split_batch"]
+
+
+_NAMES = BatchLayout({})  # leaves everything to PyG
+
+
+class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
+    """A PyG ``Data`` whose fields are joined as a layout says, also when it comes out of a batch again.
+
+    Args:
+        layout: the places of the fields; what it does not name is left to PyG.
+    """
+
+    def __init__(self, layout: BatchLayout = _NAMES, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.__dict__["_lazygraph_layout"] = layout
+
+    def stores_as(self, data: Data) -> GraphData:
+        """Called by PyG on the new one where it makes a batch of graphs, or a graph of a batch."""
+        self.__dict__["_lazygraph_layout"] = data.__dict__["_lazygraph_layout"]
+        return self
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the next graph's values of this field are raised by."""
+        layout = self.__dict__["_lazygraph_layout"]
+        if key not in layout:
+            return super().__inc__(key, value, *args, **kwargs)
+        counts = layout[key].counts
+        if isinstance(counts, tuple):
+            # In the values' own type, or PyG would widen them.
+            return torch.tensor([self._rows(axis) for axis in counts], dtype=value.dtype)
+        return 0 if counts is None else self._rows(counts)
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """The dimension along which this field is joined."""
+        layout = self.__dict__["_lazygraph_layout"]
+        return layout[key].dim if key in layout else super().__cat_dim__(key, value, *args, **kwargs)
+
+    def _rows(self, axis: str) -> int:
+        """The number of rows on an axis."""
+        if axis == "node":
+            return int(self.num_nodes)
+        layout: BatchLayout = self.__dict__["_lazygraph_layout"]
+        return next(int(self[name].size(place.dim)) for name, place in layout.items() if place.axis == axis)
+
+
+def layout_of(schema: Schema) -> BatchLayout:
+    """The layout of ready-made graphs: the one of their records, but for ``num_nodes``, which PyG gives as an int."""
+    fields = [field for field in schema.fields if field.name != "num_nodes"]
+    places = {field.name: BatchField(field.axis, _dim(field), field.counts) for field in fields}
+    # PyG counts the rows of the first field that has one of these names, or else of the first whose name holds "node".
+    of_nodes = [field for field in fields if field.dtype != "str" and field.name in N_KEYS]
+    of_nodes += [field for field in fields if field.dtype != "str" and "node" in field.name]
+    told = len(fields) == len(schema.fields) and bool(of_nodes) and of_nodes[0].axis == "node"
+    return BatchLayout(places, nodes_told=told)
+
+
+def _dim(field: Field) -> int | None:
+    if field.axis is None and not field.shape:
+        return None
+    # PyG joins an index along its last dimension, which it calls -1.
+    by_index = "index" in field.name or field.name == "face"
+    return -1 if by_index and field.axis_dim == len(field.shape) else field.axis_dim
+
+
+def make_data(values: dict[str, Any], layout: BatchLayout, n_nodes: int) -> Data:
+    """One graph.
+
+    Args:
+        values: name -> tensor, text or number.
+        layout: the places of the fields.
+        n_nodes: N, said where PyG could not tell it.
+    """
+    data = Data() if layout.usual else GraphData(layout)
+    if not layout.nodes_told:
+        values["num_nodes"] = n_nodes
+    # Data(**values) sets one attribute after another, 19 us for eight of them; their storage takes all in 1 us.
+    data._store._mapping.update(values)  # noqa: SLF001
+    return data
+
+
+def make_batch(
+    values: Mapping[str, Any],
+    layout: BatchLayout,
+    rows: Mapping[str, NDArray[np.int64]],
+    device: torch.device | None = None,
+) -> Batch:
+    """The batch that ``Batch.from_data_list`` makes of the single graphs, from values that are joined already.
+
+    Args:
+        values: name -> tensor of the whole batch, ids raised; or a list with one object a graph.
+        layout: the places of the fields.
+        rows: axis -> (B,) rows of each graph; the first axis is that of nodes.
+        device: where the values are; None for the CPU.
+    """
+    nodes = next(iter(rows))
+    n = len(rows[nodes])
+    graphs, zeros = _of_every_batch(n)
+    starts = {axis: _starts(counts) for axis, counts in rows.items()}
+    tensors = {axis: torch.from_numpy(start) for axis, start in starts.items()}
+    slices: dict[str, Any] = {}
+    raised: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, torch.Tensor):
+            place = layout[name]
+            if place.axis is not None:
+                slices[name] = tensors[place.axis]
+            else:
+                each = value.size(0) // n
+                slices[name] = graphs if each == 1 else graphs * each
+            raised[name] = zeros if place.counts is None else _raised(place.counts, starts, value.dtype)
+        else:
+            slices[name], raised[name] = graphs, None
+    batch, store = _empty_batch(layout)
+    mapping = store._mapping  # noqa: SLF001
+    mapping.update(values)
+    n_nodes = int(starts[nodes][-1])
+    if not layout.nodes_told:
+        mapping["num_nodes"] = n_nodes
+        store._num_nodes = rows[nodes].tolist()  # noqa: SLF001
+    # By numpy: torch would use threads for it, which hangs in a process forked from one that has used them.
+    batch_of, ptr = torch.from_numpy(np.arange(n).repeat(rows[nodes])), tensors[nodes]
+    mapping["batch"], mapping["ptr"] = (batch_of, ptr) if device is None else (batch_of.to(device), ptr.to(device))
+    store.__dict__.update(_num_graphs=n, _slice_dict=slices, _inc_dict=raised)
+    return batch
+
+
+def split_batch(values: Mapping[str, Any], layout: BatchLayout, rows: Mapping[str, NDArray[np.int64]]) -> list[Data]:
+    """The single graphs of joined values; arguments as for :func:`make_batch`, on the CPU.
+
+    Their tensors are views of the joined ones, which is what makes this several times as fast as reading each.
+    """
+    n_node = next(iter(rows.values())).tolist()
+    columns = []
+    for name, value in values.items():
+        place = layout[name]
+        if not isinstance(value, torch.Tensor):
+            columns.append(value)
+            continue
+        own = value if place.counts is None else torch.from_numpy(_lowered(value.numpy(), place, rows))
+        if place.dim is None:
+            columns.append(own.unbind())
+        elif place.axis is None:
+            columns.append(torch.split(own, own.size(0) // len(n_node)))
+        else:
+            columns.append(torch.split(own, rows[place.axis].tolist(), place.dim))
+    names = list(values)
+    return [
+        make_data(dict(zip(names, graph, strict=True)), layout, n) for n, *graph in zip(n_node, *columns, strict=True)
+    ]
+
+
+def _lowered(value: NDArray[Any], place: BatchField, rows: Mapping[str, NDArray[np.int64]]) -> NDArray[Any]:
+    """Ids as their own graph counts them. By numpy, as ``make_batch`` says why."""
+    counted = place.counts if isinstance(place.counts, tuple) else (str(place.counts),)
+    dim = (place.dim or 0) % value.ndim
+    moved = np.moveaxis(value, dim, 0)
+    first = next(iter(rows.values()))
+    of_each = np.full(len(first), len(moved) // len(first)) if place.axis is None else rows[place.axis]
+    raised = [(np.cumsum(rows[axis]) - rows[axis]).repeat(of_each) for axis in counted]
+    by_row = np.stack(raised, axis=1).astype(value.dtype)  # (M, 1), or (M, k) for k columns with axes of their own
+    shape = (len(by_row), *(1,) * (value.ndim - 2), by_row.shape[1])
+    lowered = moved - by_row.reshape(shape) if value.ndim > 1 else value - by_row[:, 0]
+    return np.ascontiguousarray(np.moveaxis(lowered, 0, dim))
+
+
+def _empty_batch(layout: BatchLayout) -> tuple[Batch, GlobalStorage]:
+    """A batch of no graphs, and where its values go."""
+    # Batch(_base_cls=...) makes a class each time, 90 us; this takes 2.
+    cls = _batch_class(layout.usual)
+    batch = cls.__new__(cls)
+    batch.__dict__.update(_prototype(layout.usual), _store=(store := GlobalStorage(_parent=batch)))
+    if not layout.usual:
+        batch.__dict__["_lazygraph_layout"] = layout
+    return batch, store
+
+
+@lru_cache(maxsize=2)
+def _batch_class(usual: bool) -> Any:
+    return type(Batch(_base_cls=Data if usual else GraphData))
+
+
+@lru_cache(maxsize=2)
+def _prototype(usual: bool) -> dict[str, Any]:
+    """What a batch has beside its store."""
+    return dict(Batch(_base_cls=Data if usual else GraphData).__dict__)
+
+
+@lru_cache(maxsize=8)
+def _of_every_batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n + 1,) and (n,) int64: the graphs counted, and nothing for each."""
+    return torch.from_numpy(np.arange(n + 1)), torch.from_numpy(np.zeros(n, np.int64))
+
+
+def _raised(counts: str | tuple[str, ...], starts: Mapping[str, NDArray[np.int64]], dtype: torch.dtype) -> torch.Tensor:
+    """(B,) or (B, k): what the ids of each graph were raised by."""
+    if isinstance(counts, tuple):
+        return torch.from_numpy(np.stack([starts[axis][:-1] for axis in counts], axis=1)).to(dtype)
+    return torch.from_numpy(starts[counts][:-1])
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B + 1,) int64: where the rows of each graph begin, and the end."""
+    starts = np.zeros(len(counts) + 1, dtype=np.int64)
+    counts.cumsum(out=starts[1:])
+    return starts

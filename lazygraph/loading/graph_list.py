@@ -1,0 +1,44 @@
+"""Several graphs of a dataset, read at once: a list to PyG's loaders, and a batch without detours to ``collate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch_geometric.data import Batch, Data
+
+from lazygraph.cached import cached_property
+from lazygraph.loading.reader import Fetched, Reader
+
+__all__ = ["GraphList", "collate"]
+
+
+class GraphList(Sequence[Data]):
+    """Graphs that were fetched together; single ones are made when they are first asked for.
+
+    Their tensors are views of those of all, so that one kept graph keeps the memory of all of them: ``clone`` it.
+    """
+
+    def __init__(self, reader: Reader, fetched: Fetched) -> None:
+        self._reader, self._fetched = reader, fetched
+
+    @cached_property
+    def _single(self) -> list[Data]:
+        return self._reader.single(self._fetched)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._single[place]
+
+    def __len__(self) -> int:
+        return len(self._fetched.ids)
+
+    def batch(self) -> Batch:
+        """All of them as one batch."""
+        if "_single" in self.__dict__:  # somebody has seen them, and may have changed them
+            return Batch.from_data_list(self._single)
+        return self._reader.expand(self._fetched)
+
+
+def collate(graphs: Iterable[Data]) -> Batch:
+    """Graphs of a dataset as one PyG ``Batch``, index fields raised by what they count: torch's ``collate_fn``."""
+    return graphs.batch() if isinstance(graphs, GraphList) else Batch.from_data_list(list(graphs))

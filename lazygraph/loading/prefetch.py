@@ -1,0 +1,242 @@
+"""Reading batches ahead of their use: by a thread of this process, or by other processes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, get_worker_info
+from torch_geometric.data import Batch
+
+from lazygraph.errors import InputError, StorageError
+from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.reader import Fetched
+from lazygraph.loading.settings import Settings
+from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
+from lazygraph.loading.transforms import Draw, Untransformed, fingerprint_of
+
+__all__ = ["Request", "WorkerPool", "fetch", "prefetch_in_thread"]
+
+T = TypeVar("T")
+
+
+class Request(NamedTuple):
+    """A batch to be read."""
+
+    positions: NDArray[np.int64]
+    draw: Draw
+    """What its transforms draw."""
+
+
+def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
+    """The graphs of a batch as they travel: together, or one by one where a transform must see each of them."""
+    if dataset.transform is None:
+        return dataset.fetch(request.positions)
+    return dataset.untransformed(request.positions.tolist(), request.draw)
+
+
+def prefetch_in_thread(read: Callable[[Request], T], requests: list[Request], ahead: int) -> Generator[T, None, None]:
+    """What ``read`` makes of each, called in one thread that is up to ``ahead`` batches before the caller.
+
+    Raises:
+        InputError: in a child that was forked in the middle, as the thread is none of its.
+    """
+    owner, waiting = os.getpid(), deque[Future[T]]()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader")
+    try:
+        for request in requests:
+            waiting.append(pool.submit(read, request))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+                _check_owner(owner)
+        while waiting:
+            yield waiting.popleft().result()
+            _check_owner(owner)
+    finally:
+        if os.getpid() == owner:
+            for future in waiting:
+                future.cancel()
+            pool.shutdown()
+        else:
+            _INHERITED.append(pool)
+
+
+class WorkerPool:
+    """Worker processes, started when they are first needed.
+
+    They end with this object and with the iterations that are going on, and where they are not persistent, after each
+    iteration. Iterations at the same time have processes of their own. Where the transform was changed or replaced,
+    others are started for the next iteration; also where nobody can tell, because it cannot be pickled.
+    """
+
+    def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
+        self._dataset, self._settings = dataset, settings
+        # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
+        self._idle: dict[int, _Workers] = {}
+        # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
+        weakref.finalize(self, _end, self._idle)
+
+    def read(self, requests: list[Request]) -> Generator[Fetched | Batch, None, None]:
+        """What is fetched for each.
+
+        Raises:
+            InputError: in a child that was forked in the middle, as the processes are none of its.
+        """
+        owner, transform = os.getpid(), fingerprint_of(self._dataset.transform)
+        workers = self._idle.pop(owner, None)
+        if workers is None or transform is None or workers.transform != transform:
+            del workers  # which ends them
+            workers = self._started(transform)
+        workers.to_read[:] = requests
+        iterator: Any = _start_iterator(workers.loader)
+        try:
+            for sent in iterator:
+                if isinstance(sent, _Failed):
+                    raise sent.error  # noqa: TRY301 - as torch raises others
+                # Records lie in memory that the worker uses again, for they are expanded before the next one comes;
+                # what a transform made goes to the user, who may keep it.
+                yield workers.receive(sent, own=self._dataset.transform is not None)
+                _check_owner(owner)
+        except GeneratorExit:  # left early; they can go on
+            if os.getpid() != owner:
+                _INHERITED.append((iterator, workers))
+                return
+        except BaseException:
+            if os.getpid() == owner:
+                iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+            else:
+                _INHERITED.append((iterator, workers))
+            raise
+        self._idle.setdefault(owner, workers)
+
+    def _started(self, transform: bytes | None) -> _Workers:
+        settings = self._settings
+        # A worker has `prefetch_factor` batches under way, beside the one that is being used. Records are a tenth of
+        # what they expand to; what a transform made is as large as the batch, and some are larger than others.
+        size = settings.batch_bytes if self._dataset.transform is None else 2 * settings.batch_bytes
+        slots = SharedBuffers.create_if_supported(settings.num_workers, settings.prefetch_factor + 1, size)
+        to_read: list[Request] = []
+        loader: DataLoader[Any] = DataLoader(
+            _WorkerDataset(self._dataset, slots),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
+            batch_sampler=to_read,  # type: ignore[arg-type]
+            collate_fn=_unchanged,
+            worker_init_fn=_ignore_interrupts,
+            num_workers=settings.num_workers,
+            prefetch_factor=settings.prefetch_factor,
+            persistent_workers=settings.persistent_workers,
+            multiprocessing_context=settings.multiprocessing_context,
+            generator=torch.Generator(),  # or every iteration would take from the random numbers of the training
+        )
+        return _Workers(loader, to_read, slots, transform)
+
+
+# What a fork has of the threads and processes of its parent: kept, as torch would end the parent's with it.
+_INHERITED: list[Any] = []
+
+
+def _check_owner(owner: int) -> None:
+    """Refuse to continue in a fork what its parent has begun: nobody would ever send it a batch."""
+    if os.getpid() != owner:
+        msg = (
+            f"process {owner} began this iteration, and its fork {os.getpid()} lacks its threads and workers: "
+            "begin an iteration here, with iter(loader)"
+        )
+        raise InputError(msg)
+
+
+def _end(idle: dict[int, _Workers]) -> None:
+    """End the processes that this one started; in a fork, those of its parent are kept."""
+    own = idle.pop(os.getpid(), None)
+    _INHERITED.extend(idle.values())
+    idle.clear()
+    del own
+
+
+class _Workers(NamedTuple):
+    """Worker processes, what they are to read, the memory that they share, and the transform that they have."""
+
+    loader: DataLoader[Any]
+    to_read: list[Request]
+    slots: SharedBuffers | None
+    transform: bytes | None
+
+    def receive(self, sent: Sent, *, own: bool) -> Fetched | Batch:
+        """What a worker sent."""
+        got: Fetched | Batch = unpack(sent) if self.slots is None else self.slots.receive(sent, own=own)
+        return got
+
+
+class _WorkerDataset:
+    """What a worker process is sent, and asks for batches."""
+
+    def __init__(self, dataset: LazyGraphDataset, slots: SharedBuffers | None) -> None:
+        self._dataset, self._slots = dataset, slots
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitems__(self, request: Request) -> Sent | _Failed:
+        worker = get_worker_info()
+        try:
+            fetched = fetch(self._dataset, request)
+            if isinstance(fetched, Untransformed):
+                fetched = fetched.batch()
+        except OSError as error:
+            if (failed := _Failed.of(error)) is None:
+                raise
+            return failed
+        return pack(fetched) if self._slots is None or worker is None else self._slots.send(fetched, worker.id)
+
+
+class _Failed(NamedTuple):
+    """What a worker met, sent as a value: torch would make another error of its text, without ``errno``."""
+
+    error: OSError
+
+    @classmethod
+    def of(cls, error: OSError) -> _Failed | None:
+        """None for one, as of a transform, that is not the same after it was sent."""
+        error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+        try:
+            # Made by this process a moment ago.
+            same = repr(pickle.loads(pickle.dumps(error))) == repr(error)  # noqa: S301
+        except Exception:  # noqa: BLE001 - whatever its class does
+            return None
+        return cls(error) if same else None
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that uses the batches decides, and may go on with them."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _unchanged(fetched: Any) -> Any:
+    """The ``collate_fn`` of workers, whose batches are made already."""
+    return fetched
+
+
+def _start_iterator(loader: Any) -> Any:
+    """An iterator of a ``DataLoader``, whose processes start here.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    try:
+        return iter(loader)
+    except OSError as error:
+        msg = (
+            f"cannot start worker processes: {error.strerror or error}; they need room in /dev/shm for semaphores and "
+            "some file descriptors (ulimit -n): make room, or read in threads (num_workers=0)"
+        )
+        raise StorageError(msg) from error

@@ -1,0 +1,283 @@
+"""``Reader``: rows of a dataset -> PyG's ``Data`` and ``Batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+# Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
+import array_api_compat.numpy
+import array_api_compat.torch  # noqa: F401
+import numpy as np
+import torch
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from torch_geometric.data import Batch, Data
+
+from lazygraph.errors import CorruptDataset, InputError, LabelError
+from lazygraph.format.record_batch import Joined, join
+from lazygraph.format.schema import Schema
+from lazygraph.format.store import Store
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_joined
+from lazygraph.graphs.spec import GraphSpec
+from lazygraph.loading.device_copy import to_device
+from lazygraph.loading.graph_data import layout_of, make_batch, make_data, split_batch
+from lazygraph.reading.batch_layout import BatchLayout
+from lazygraph.reading.crystals import AnglesDiffer, Crystals
+from lazygraph.reading.derived import most_angles
+from lazygraph.reading.views.base import NODE, Arrays, View
+
+__all__ = ["Fetched", "Reader", "StoredPresenter", "ViewPresenter"]
+
+_OF_EVERY_GRAPH = ("y", "id", "num_nodes", "batch", "ptr")  # what PyG and the reader add to a view's arrays
+Values = dict[str, Any]
+Rows = dict[str, NDArray[np.int64]]
+"""Axis -> (B,) rows of each graph."""
+
+
+class Records(Protocol):
+    """Where records come from: a store, or one whose edges are recut."""
+
+    def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Axis counts and fields of one."""
+
+    def joined(self, rows: NDArray[np.int64]) -> Joined:
+        """Several put together."""
+
+
+class Presenter(Protocol):
+    """How records become the arrays that a user sees."""
+
+    layout: BatchLayout
+
+    derived: str | None
+    """The column with numbers that follow from the records, and that ``single`` and ``batch`` compare with them."""
+
+    def check(self, joined: Joined) -> None:
+        """Look at what their arrays rely on; Untrue where it is not so."""
+
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+        """Likewise of one graph."""
+
+    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
+        """The arrays of one graph, of the axis counts and fields of its record; ``said``: (1,) of the column."""
+
+    def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
+        """The arrays of several graphs, of their records put together; ``said``: (B,) of the column."""
+
+
+class ViewPresenter:
+    """Crystals, through a view; per-atom labels follow under their own names.
+
+    Args:
+        view: which arrays.
+        spec: the recipe of the graphs.
+        schema: what their records hold.
+    """
+
+    def __init__(self, view: View, spec: GraphSpec, schema: Schema) -> None:
+        view.check(spec)
+        check_crystals(schema)
+        self._view, self._spec, self._schema = view, spec, schema
+        atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
+        if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
+            name = taken[0]
+            msg = f"the name of the atom label {name!r} is that of an array of the view {view.name!r}; use another view"
+            raise LabelError(msg)
+        self.layout = BatchLayout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
+        self.derived = None if spec.angles is None else "n_triplets"
+
+    def check(self, joined: Joined) -> None:
+        """Every edge ends at atoms of its own crystal, and every atom is of an element."""
+        check_joined(joined)
+
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+        """Likewise."""
+        check_fields(counts, fields)
+
+    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
+        """A batch of one."""
+        return self.batch(join(self._schema, [(counts, fields)]), said)[0]
+
+    def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
+        """Made in one go."""
+        crystals = Crystals.of(joined, said)
+        try:
+            made = self._view.arrays(crystals, self._spec)
+            if said is not None and (made.rows.get("angle", said) != said).any():
+                raise AnglesDiffer  # noqa: TRY301  # from one crystal to another
+        except AnglesDiffer:
+            made = self._without_said(crystals, said)
+        labels = {name: self._view.real(value) for name, value in crystals.atom_labels.items()}
+        return {**made.values, **labels}, {**joined.counts, **made.rows}
+
+    def _without_said(self, crystals: Crystals, said: Any) -> Arrays:
+        """The arrays where an edge lies so near to a cutoff that the model's own arithmetic decides otherwise.
+
+        Raises:
+            Untrue: the dataset says something else than the records.
+            InputError: the coordinates are so large that single precision puts edges elsewhere.
+        """
+        allowed = 0.0, most_angles(crystals, self._spec, said)
+        try:
+            return self._view.arrays(replace(crystals, angles=allowed), self._spec)
+        except AnglesDiffer:
+            msg = (
+                f"the view {self._view.name!r} in {self._view.dtype} finds other edges within its cutoff than the "
+                "recipe, as coordinates are very large; required: dtype='float64', or atoms near their cell"
+            )
+            raise InputError(msg) from None
+
+
+class StoredPresenter:
+    """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
+
+    derived: str | None = None
+
+    def __init__(self, schema: Schema) -> None:
+        self.layout = layout_of(schema)
+        self._fields = [field for field in schema.fields if field.name in self.layout]
+
+    def check(self, joined: Joined) -> None:
+        """Ready-made graphs may hold any numbers."""
+
+    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
+        """Likewise."""
+
+    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: Any) -> Values:  # noqa: ARG002
+        """The fields."""
+        return {field.name: fields[field.name] for field in self._fields}
+
+    def batch(self, joined: Joined, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
+        """The fields; what has one row a graph stands one after another."""
+        values = {}
+        for field in self._fields:
+            value = joined.fields[field.name]
+            if field.dtype != "str":
+                xp = array_namespace(value)
+                value = xp.astype(value, getattr(xp, field.dtype), copy=False)
+                if field.axis is None and field.shape:
+                    value = value.reshape(-1, *field.shape[1:])
+            values[field.name] = value
+        return values, joined.counts
+
+
+class Fetched(NamedTuple):
+    """A batch of graphs as it travels between processes: narrow types in one buffer, a tenth of what it expands to."""
+
+    rows: NDArray[np.int64]
+    """(B,) where they stand in their dataset."""
+    joined: Joined
+    y: NDArray[np.floating[Any]] | None
+    """(B, T) targets, float32 or float64."""
+    ids: list[str]
+
+
+class Reader:
+    """Reads rows of a store and makes graphs of them. Picklable; safe in threads and under fork, as the store is.
+
+    Args:
+        store: the dataset.
+        records: its records.
+        presenter: how they become arrays.
+        targets: the label columns that become ``y``, in this order.
+        target_dtype: of ``y``, ``float32`` or ``float64``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        records: Records,
+        presenter: Presenter,
+        targets: Sequence[str],
+        target_dtype: str = "float32",
+    ) -> None:
+        self._store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
+        self._target_dtype = np.dtype(target_dtype)
+        # Records that are made of others are not those that the column is of.
+        known = records is store and presenter.derived in store.manifest.columns
+        self._derived = presenter.derived if known else None
+
+    def data(self, row: int) -> Data:
+        """The graph in a row."""
+        counts, fields = self._records.decoded(row)
+        try:
+            self._presenter.check_one(counts, fields)
+            arrays = self._presenter.single(counts, fields, self._said([row]))
+        except Untrue as error:
+            self._store.raise_corrupt(row, CorruptDataset(error.problem))
+        values = _tensors(arrays)
+        if self._targets:
+            values["y"] = torch.from_numpy(self._y([row]))
+        values["id"] = self._store.graph_id(row)
+        return make_data(values, self._presenter.layout, counts[0])
+
+    def fetch(self, rows: NDArray[np.int64]) -> Fetched:
+        """The graphs in these rows, checked and decoded but not expanded yet; read in file order, given in this one."""
+        y = self._y(rows) if self._targets else None
+        joined = self._records.joined(rows)
+        try:
+            self._presenter.check(joined)
+        except Untrue as error:
+            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
+        return Fetched(rows, joined, y, self._store.graph_ids(rows))
+
+    def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
+        """What was fetched as one batch.
+
+        Args:
+            fetched: the graphs.
+            device: where to expand them, after one copy of their records; None for this process, by numpy.
+            pin: whether that copy goes through page-locked memory.
+        """
+        joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
+        arrays, counts = self._batch_arrays(joined, fetched.rows)
+        if fetched.y is not None:
+            arrays["y"] = fetched.y
+        values = _tensors(arrays)
+        if fetched.y is not None and device is not None:
+            values["y"] = values["y"].to(device)
+        values["id"] = fetched.ids
+        return make_batch(values, self._presenter.layout, counts, device)
+
+    def single(self, fetched: Fetched) -> list[Data]:
+        """What was fetched as single graphs, the same as ``data`` gives."""
+        arrays, counts = self._batch_arrays(fetched.joined, fetched.rows)
+        if fetched.y is not None:
+            arrays["y"] = fetched.y
+        values = _tensors(arrays)
+        values["id"] = fetched.ids
+        return split_batch(values, self._presenter.layout, counts)
+
+    def _batch_arrays(self, joined: Joined, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
+        """The arrays of the graphs in these rows."""
+        try:
+            return self._presenter.batch(joined, self._said(rows))
+        except Untrue as error:
+            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
+
+    def _said(self, rows: Any) -> Any:
+        """(B,) what the dataset says of these rows that follows from their records; None where it says nothing."""
+        name = self._derived
+        return None if name is None else self._store.column(name)[rows]
+
+    def where(self, row: int) -> str:
+        """The beginning of a message about a row: dataset, shard, row and id."""
+        return self._store.where(row)
+
+    def _y(self, rows: Any) -> NDArray[np.floating[Any]]:
+        """(B, T) float32 or float64: the targets, those of a vector label one after another."""
+        columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
+        together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        return together.astype(self._target_dtype)
+
+
+def _tensors(values: Mapping[str, Any]) -> Values:
+    """Arrays as tensors that own their memory: buffers of records are read-only, and torch warns of those."""
+    return {
+        name: torch.from_numpy(value if value.flags.writeable else value.copy())
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,54 @@
+"""How the fields of graphs are joined in a batch: along which dimension, and which ids are raised by which counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = ["BatchField", "BatchLayout"]
+
+
+class BatchField(NamedTuple):
+    """Where one field of a graph stands in a batch."""
+
+    axis: str | None = None
+    """What its rows are: ``node``, ``edge`` or an axis of the view's own; None for one row, or one value, a graph."""
+    dim: int | None = 0
+    """The dimension of the rows; -1 for the last one, None for a number a graph, which has no dimension."""
+    counts: str | tuple[str, ...] | None = None
+    """The axis whose rows the values are ids of: they are raised by its rows in the graphs before. A tuple where each
+    column of (M, k) values has an axis of its own."""
+
+
+class BatchLayout(Mapping[str, BatchField]):
+    """The places of the fields by name; one that is not named has one row, or one value, a graph.
+
+    Args:
+        places: the places.
+        nodes_told: whether graphs have no ``num_nodes``, as PyG tells it from the fields; found out unless said.
+
+    Attributes:
+        usual: whether PyG, which goes by names, would join every field so.
+        nodes_told: as said, or found.
+    """
+
+    def __init__(self, places: Mapping[str, BatchField], *, nodes_told: bool | None = None) -> None:
+        self._places = dict(places)
+        self.usual = all(
+            "batch" not in name
+            and (place.counts, place.dim or 0) == (("node", -1) if "index" in name or name == "face" else (None, 0))
+            for name, place in places.items()
+        )
+        self.nodes_told = not {"x", "pos"}.isdisjoint(places) if nodes_told is None else nodes_told
+
+    def __getitem__(self, name: str) -> BatchField:
+        return self._places.get(name) or BatchField()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

@@ -1,0 +1,153 @@
+"""Files that appear whole or not at all, named after what they hold."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from lazygraph.errors import CorruptDataset, LazyGraphError
+from lazygraph.storage.descriptors import opening
+
+__all__ = [
+    "FILE_NAME",
+    "FileRef",
+    "fsync_directory",
+    "make_folder",
+    "named_after_content",
+    "reading",
+    "sha256_of",
+    "temporary_beside",
+    "write_atomic",
+]
+
+T = TypeVar("T")
+# The forms of docs/format.md: a manifest names no other file, and no other file is ever deleted.
+FILE_NAME = re.compile(
+    r"shards/[0-9]{5,}-[0-9a-f]{16}\.lmdb|columns/[A-Za-z0-9_.-]{0,100}-[0-9a-f]{16}\.npy"
+    r"|dictionary-[0-9a-f]{16}\.zstd|quarantine-[0-9a-f]{16}\.jsonl"
+)
+
+
+class FileRef(NamedTuple):
+    """A file of a dataset as the manifest names it: path within the directory, size, sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's FILE object."""
+        return self._asdict()
+
+    def check_size(self, directory: Path) -> Path:
+        """The path of the file, after its size was compared.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            CorruptDataset: it has another size, or is no regular file (opening a pipe would wait for ever).
+        """
+        path = directory / self.name
+        found = path.stat()
+        if found.st_size != self.size or not stat.S_ISREG(found.st_mode):
+            kind = "" if stat.S_ISREG(found.st_mode) else "is no regular file and "
+            msg = f"{path} {kind}has {found.st_size} bytes; required: {self.size}, as the manifest says"
+            raise CorruptDataset(msg)
+        return path
+
+    def check(self, directory: Path) -> Path:
+        """The path of the file, after size and sha256 were compared."""
+        path = self.check_size(directory)
+        if (found := sha256_of(path)) != self.sha256:
+            msg = f"{path} has the sha256 {found}; required: {self.sha256}, as the manifest says"
+            raise CorruptDataset(msg)
+        return path
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hex, read in pieces."""
+    with opening(path, lambda: path.open("rb")) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reading(path: Path, read: Callable[[], T]) -> T:
+    """What ``read``, which opens a file, makes of it; called once more where a file server had lost sight of the file.
+
+    Args:
+        path: the file, for the message.
+        read: gives the same whenever it is called.
+
+    Raises:
+        OSError: the file system failed; with the path, and the number that it gave.
+    """
+    try:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:  # which NFS says of a file that was replaced after it was opened
+                raise
+            return read()
+    except OSError as error:
+        if isinstance(error, LazyGraphError) or error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, f"{path}: {error.strerror}") from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put data at path so that readers and power failures see the old file or the new one, never a part."""
+    temporary = temporary_beside(path)
+    opened = temporary.open("xb")
+    try:
+        with opened as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name beside path that no other process uses: process ids repeat, on other hosts and in containers.
+
+    Example:
+        >>> temporary_beside(Path("mp.lg/manifest.json")).name.startswith(".manifest.json.")
+        True
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) -> FileRef:
+    """Write data as ``STEM-<16 hex digits of its sha256>SUFFIX`` below directory, atomically; stem may hold folders."""
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{stem}-{digest[:16]}{suffix}"
+    path = directory / name
+    make_folder(path.parent)
+    write_atomic(path, data)
+    return FileRef(name, len(data), digest)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that their names survive a power failure; nothing where it is there."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_directory(folder.parent)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make names created, replaced or removed in a directory survive a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,11 +34,18 @@ def test_cases_are_read_or_refused_alike_in_every_way(kind, tmp_path):
     assert ended == ("returned", CASES[kind]), f"{log.read_text()}\n{ended}"
 
 
-def test_a_case_follows_from_its_number_and_the_command_runs_it(tmp_path):
-    command = [sys.executable, "-m", "tools.fuzz.structured", "records", "--seed", "7", "--first", "3", "--cases", "2"]
-    at = tmp_path / "at"
-    done = subprocess.run([*command, "--at", at], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert at.read_text() == "records --seed 7 --first 4 --cases 1\n"
-    for number in (3, 4):
-        assert run("records", 7, number) in done.stdout.replace(" ", "_")
+def test_the_command_runs_the_cases_that_it_is_given_and_adds_to_one_table(tmp_path):
+    at, table = tmp_path / "at", tmp_path / "structured.json"
+    for kind in ("records", "search"):
+        command = [sys.executable, "-m", "tools.fuzz.structured", kind, "--seed", "7", "--first", "3", "--cases", "2"]
+        command += ["--at", at, "--json", table]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert at.read_text() == f"{kind} --seed 7 --first 4 --cases 1\n"
+    (rows,) = json.loads(table.read_text())["tables"].values()
+    assert list(rows) == ["records, seed 7", "search, seed 7"]
+    for kind in ("records", "search"):
+        said = Counter(run(kind, 7, number) for number in (3, 4))
+        row = rows[f"{kind}, seed 7"]
+        assert row["cases"] == 2
+        assert said.items() <= row.items()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import lazygraph as lg
+from tests.real import GOLDEN, WHOLE
 
 # Examples are bounded in number, never in time: a slow machine must not fail a test. CI draws the same examples in
 # every run.
@@ -17,20 +18,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real crystals."""
-    folder = os.environ.get("LAZYGRAPH_DATA")
-    if not folder:
-        pytest.skip("LAZYGRAPH_DATA is not set")
-    return Path(folder)
+    """The folder of the whole sets of real crystals."""
+    if WHOLE is None:
+        pytest.skip("LAZYGRAPH_DATA does not name the whole sets")
+    return WHOLE
 
 
 @pytest.fixture(scope="session")
-def golden(data) -> Path:
-    """The folder of graphs that published codes built, which lies beside the data."""
-    folder = data.parent / "golden"
-    if not (folder / "structures.json").exists():
-        pytest.skip("there is no folder golden beside LAZYGRAPH_DATA")
-    return folder
+def golden() -> Path:
+    """The folder of graphs that published codes built, of all crystals or of those in tests/data."""
+    return GOLDEN
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    warn(f"lazygraph: {category.__name__}: {_in_one_line(str(message))}")
+    kind = "warning" if category is UserWarning else category.__name__
+    warn(f"lazygraph: {kind}: {_in_one_line(str(message))}")
 
 
 def _in_one_line(text: str) -> str:

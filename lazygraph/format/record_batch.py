@@ -1,6 +1,6 @@
 """Several records as one: every field of all of them in one array, as a batch of graphs needs it.
 
-``join`` puts decoded records together, with numpy alone; ``fused.py`` makes the same of rows in compiled loops.
+``join`` puts decoded records together, with numpy alone; ``native_reader.py`` makes the same of rows in compiled loops.
 """
 
 from __future__ import annotations

@@ -169,13 +169,16 @@ def broken_promises(
     try:
         check_fields(counts, fields)
         cell = fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist())
-        crystal, edges, images = Crystal(*cell), fields["edge_index"], fields["images"]
-        check_edges(spec, edges, images)
-        found = derived_sizes(spec, CrystalGraph(crystal, edges, images)) if said else {}
+        graph = CrystalGraph(Crystal(*cell), fields["edge_index"], fields["images"])
     except Untrue as error:
         yield error.problem
     except StructureError as error:
         yield str(error)
     else:
+        try:
+            check_edges(spec, graph.edge_index, graph.images)
+        except Untrue as error:
+            yield error.problem
+        found = derived_sizes(spec, graph) if said else {}
         names = [name for name in derived_names(spec) if name in said and said[name] != found[name]]
         yield from (f"{name} is {found[name]} by the record; the column says {said[name]}" for name in names)

@@ -1,5 +1,5 @@
 /* Records of a batch, from their places in the shards to one buffer of arrays: the twin of what lazygraph/format reads
- * with `read_value` (shard.py), `Decompressor` and `unpack` (record.py), `decode` (encoding.py) and `join` (joint.py).
+ * with `read_value` (shard.py), `Decompressor` and `unpack` (record.py), `decode` (encoding.py) and `join` (record_batch.py).
  *
  * A `batch` belongs to one thread and holds memory that is used again. Input is not trusted: nothing outside a record
  * is looked at, every length is compared before it is used, and whatever is not as it must be ends the call, so that

@@ -184,7 +184,7 @@ def _opened(path: Path) -> Iterator[Any]:
                 msg = f"cannot read {path}: its footer contradicts itself; required: a whole Parquet file"
                 raise UnreadableInput(msg)
             yield table
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns
         msg = f"cannot read {path}: {error}; required: a whole Parquet file"
         raise UnreadableInput(msg) from error
 

@@ -170,4 +170,9 @@ class ShardFiles:
 
 
 def _pools() -> list[ShardFiles]:
-    return [pool for ref in tuple(_POOLS.values()) if (pool := ref()) is not None]
+    while True:
+        try:
+            refs = tuple(_POOLS.values())
+        except RuntimeError:  # another thread, or garbage collection within this very step, changed their number
+            continue
+        return [pool for ref in refs if (pool := ref()) is not None]

@@ -195,7 +195,7 @@ def test_no_command_steers_the_terminal(command, dataset, split_names, run, file
 
 
 def test_every_command_is_tried():
-    assert commands("d", "s", "r").keys() == COMMANDS.keys()
+    assert commands("d", "s", "r").keys() == set(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["info", "x", EVIL], [EVIL], ["write", "x"], ["show", "x", "--row", EVIL]])
@@ -222,7 +222,7 @@ def test_faults_and_warnings_steer_no_terminal(monkeypatch, capsys):
     assert main(["info", "x"]) == 1
     assert warnings.showwarning is before
     told = capsys.readouterr().err
-    assert told.startswith("lazygraph: UserWarning: \\x1b]0;pwned")
+    assert told.startswith("lazygraph: warning: \\x1b]0;pwned")
     for part in ("Traceback", "RuntimeError"):
         assert part in told
     assert safe(told)

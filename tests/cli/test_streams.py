@@ -157,7 +157,7 @@ def test_a_path_that_is_no_text_or_not_of_the_terminal(name, start, tmp_path, mo
     assert (code, error) == (0, "")
     assert out.startswith("wrote 5 graphs to ")
     assert "\x1b" not in out
-    assert out.count("\n") == 1
+    assert out.count("\n") == 2  # the counts and the recipe
     monkeypatch.chdir(tmp_path)
     for command in (["verify"], ["info"], ["gc"], ["split", "0.6,0.2,0.2"]):
         assert main([command[0], os.fsdecode(name), *command[1:]]) == 0
@@ -171,8 +171,8 @@ NO_TABLE = {
         lambda p: Path(p).write_bytes(b"\xff\xfe\0\1"),
         "binary.csv is not text in UTF-8 (invalid",
     ),
-    "deep.json": (lambda p: Path(p).write_text("[" * 200_000), "deep.json is n"),
-    "empty.json": (lambda p: Path(p).touch(), "empty.json "),
+    "deep.json": (lambda p: Path(p).write_text("[" * 200_000), "deep.json: not JSON: "),
+    "empty.json": (lambda p: Path(p).touch(), "empty.json: there are no rows"),
 }
 
 

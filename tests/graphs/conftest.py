@@ -1,25 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lazygraph.crystal import Crystal
-
-
-@pytest.fixture(scope="session")
-def golden():
-    """The folder of golden graphs, which lies beside the data."""
-    data = os.environ.get("LAZYGRAPH_DATA")
-    if data is None:
-        pytest.skip("LAZYGRAPH_DATA is not set")
-    folder = Path(data).parent / "golden"
-    if not (folder / "structures.json").exists():
-        pytest.skip("there is no folder golden beside LAZYGRAPH_DATA")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_triplets_are_matgls(golden, golden_crystals):
             mine = pairs_by_key(keys_of(graph.edge_index, graph.images), graph.triplets(4.0))
             assert mine == pairs_by_key(keys_of(edge_index, images), triplets)
             total += len(mine)
-    assert total > 100_000
+    assert total > 250 * len(golden_crystals)
 
 
 def test_bond_graphs_are_chgnets(golden, golden_crystals):
@@ -138,7 +138,7 @@ def test_bond_graphs_are_chgnets(golden, golden_crystals):
             assert np.array_equal(bonds[:, 0], graph.edge_index[0, bonds[:, 2]])
             assert np.array_equal(bonds[:, [1, 3]], bonds[:, [2, 4]] // 2)
             total += len(rows)
-    assert total > 50_000
+    assert total > 120 * len(golden_crystals)
 
 
 def test_a_crystal_graph_gives_its_angles():

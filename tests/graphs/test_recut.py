@@ -64,7 +64,7 @@ def min_neighbors(wide_graphs):
 def test_real_crystals(wide_graphs, min_neighbors, spec):
     proven = spec.reach <= WIDE.reach or min_neighbors >= spec.max_neighbors
     rows = np.flatnonzero(np.broadcast_to(proven, min_neighbors.shape))
-    assert len(rows) > 370
+    assert len(rows) > 0.97 * len(wide_graphs)
     check_recut(WIDE, spec, min_neighbors[rows], str)
     for row in rows:
         assert_same(recut(spec, WIDE, wide_graphs[row]), spec.build(wide_graphs[row].crystal))

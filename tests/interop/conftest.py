@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from torch_geometric.loader import DataLoader
 
 import lazygraph as lg
 from lazygraph.crystal import Crystal
-from lazygraph.sources.base import Cut
-from lazygraph.sources.detect import open_sources
+from tests.real import GOLDEN
 
 CRYSTALS = 16
 UNKNOWN = {84, 85, 86, 87, 88}  # Po to Ra: matgl's models have no place for them unless told
@@ -30,15 +27,10 @@ def double_precision():
 
 
 @pytest.fixture(scope="session")
-def crystals(tmp_path_factory):
-    """Sixteen crystals of increasing size: real ones, or where there are none, prototypes."""
-    folder = os.environ.get("LAZYGRAPH_DATA")
-    file = Path(folder).parent / "golden" / "structures.json" if folder else None
-    if file and file.exists():
-        found = [Crystal(s["lattice"], s["frac_coords"], s["numbers"]) for s in json.loads(file.read_text())]
-    else:
-        (source,) = open_sources("prototypes:200?seed=1")
-        found = [entry.crystal for entry in source.read(Cut(0, 0, 200), tmp_path_factory.mktemp("unused"))]
+def crystals():
+    """Sixteen real crystals of increasing size."""
+    structures = json.loads((GOLDEN / "structures.json").read_text())
+    found = [Crystal(s["lattice"], s["frac_coords"], s["numbers"]) for s in structures]
     found = sorted((c for c in found if not UNKNOWN & set(c.numbers.tolist())), key=len)
     return [found[i] for i in np.linspace(0, len(found) - 1, CRYSTALS).astype(int)]
 

@@ -7,7 +7,6 @@ import os
 import pickle
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +18,8 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.ase_db import AseDbSource, sniff
 from lazygraph.sources.base import Cut, Source
+from tests.real import DATA, needs_whole
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
 REAL = DATA / "extxyz" / "10_mp_traj_systems.ase.db"
 
 
@@ -65,7 +63,7 @@ def database(tmp_path):
     return path
 
 
-@needs_data
+@needs_whole
 def test_every_row_is_what_ase_reads(tmp_path):
     source = AseDbSource(str(REAL))
     scan, entries = read_all(source, tmp_path)
@@ -89,7 +87,7 @@ def test_every_row_is_what_ase_reads(tmp_path):
         assert ("magmoms" in entry.atom_labels) == ("magmoms" in row)
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize("every", [1, 2, 3, 10, 11, 50])
 def test_cuts_of_any_size_give_the_same_entries(every, tmp_path):
     source = AseDbSource(str(REAL), "uid")
@@ -100,7 +98,7 @@ def test_cuts_of_any_size_give_the_same_entries(every, tmp_path):
     assert whole[0].id == "mp-1393488-0-0"
 
 
-@needs_data
+@needs_whole
 def test_a_database_that_may_only_be_read_is_read(tmp_path):
     path = tmp_path / "read-only.db"
     path.write_bytes(REAL.read_bytes())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +16,9 @@ from pymatgen.io.cif import CifParser, CifWriter
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, StructureError, UnreadableInput
 from lazygraph.sources.cif import lattice_from_parameters, parse_cif, sniff
+from tests.real import DATA, needs_whole
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
-TABLES = {
-    "perov_5/val.csv": 3787,
-    "perov_5/test.csv": 3785,
-    "carbon_24/val.csv": 2032,
-    "carbon_24/test.csv": 2030,
-}
+TABLES = ("perov_5/val.csv", "perov_5/test.csv", "carbon_24/val.csv", "carbon_24/test.csv")
 PARTS = 8  # of each table, so that several test processes share the work of pymatgen
 
 CELL = """data_test
@@ -69,18 +61,17 @@ def cifs_of(table: str) -> list[str]:
         return [row["cif"] for row in csv.DictReader(file)]
 
 
-@needs_data
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("table", TABLES)
 def test_every_cif_of_the_tables_is_what_pymatgen_reads(table, part):
     """Without its rounding of 0.3333 to 1/3, which is for symmetry, and these files have none."""
     texts = cifs_of(table)
-    assert len(texts) == TABLES[table]
+    assert texts
     for text in texts[part::PARTS]:
         assert_same(parse_cif(text), by_pymatgen(text, frac_tolerance=0), 1e-12)
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize("table", TABLES)
 def test_coordinates_of_p1_files_are_the_numbers_of_the_text(table):
     site = re.compile(r"^ +([A-Z][a-z]?) +\S+ +1 +(\S+) +(\S+) +(\S+) +1 *$", re.MULTILINE)
@@ -91,7 +82,7 @@ def test_coordinates_of_p1_files_are_the_numbers_of_the_text(table):
         assert len(written) == len(crystal)
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize("path", sorted(DATA.glob("folders/cgcnn/*.cif")), ids=lambda path: path.stem)
 def test_every_cif_with_symmetry_is_what_pymatgen_reads(path):
     text = path.read_text()

@@ -24,8 +24,8 @@ from pymatgen.io.cif import CifParser
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError
 from lazygraph.sources.cif import data_blocks, parse_cif
+from tests.real import DATA
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 DOC = Path(__file__).parents[2] / "docs" / "sources.md"
 TABLES = ("perov_5/val.csv", "perov_5/test.csv", "carbon_24/val.csv", "carbon_24/test.csv")
 LARGEST = 500  # atoms; spglib takes minutes for more
@@ -126,7 +126,6 @@ def test_every_ordinary_file_of_the_packages_is_read():
             assert isinstance(parse_cif(text), Crystal)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
 @pytest.mark.parametrize("table", TABLES)
 def test_cifs_of_the_tables_are_what_gemmi_reads(table):
     with (DATA / table).open(newline="") as file:

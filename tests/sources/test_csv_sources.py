@@ -6,7 +6,6 @@ import csv
 import gzip
 import json
 import math
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -24,15 +23,9 @@ from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.csv_cif import CsvSource
 from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.unpack import read_head
+from tests.real import DATA
 
-needs_data = pytest.mark.skipif("LAZYGRAPH_DATA" not in os.environ, reason="LAZYGRAPH_DATA names no data folder")
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "."))
-TABLES = [
-    ("perov_5/val.csv", 3787),
-    ("perov_5/test.csv", 3785),
-    ("carbon_24/val.csv", 2032),
-    ("carbon_24/test.csv", 2030),
-]
+TABLES = ("perov_5/val.csv", "perov_5/test.csv", "carbon_24/val.csv", "carbon_24/test.csv")
 
 CIF = """data_CsCl
 _cell_length_a 4.0
@@ -79,14 +72,13 @@ def written(folder: Path, table, ending: str = "\n", **how) -> str:
     return str(path)
 
 
-@needs_data
-@pytest.mark.parametrize(("relative", "count"), TABLES)
-def test_cdvae_tables(tmp_path, relative, count):
+@pytest.mark.parametrize("relative", TABLES)
+def test_cdvae_tables(tmp_path, relative):
     import pandas as pd
 
     frame = pd.read_csv(DATA / relative, dtype=str, keep_default_na=False)
     entries = read_all(CsvSource(str(DATA / relative)), tmp_path / "spool", 700)
-    assert len(entries) == len(frame) == count
+    assert len(entries) == len(frame) > 0
     assert [e.id for e in entries] == frame["material_id"].tolist()
     labels = frame.drop(columns=["Unnamed: 0", "material_id", "cif"]).to_dict("records")
     assert [e.labels for e in entries] == labels
@@ -94,14 +86,14 @@ def test_cdvae_tables(tmp_path, relative, count):
     assert all(isinstance(e.crystal, Crystal) for e in entries)
 
 
-@needs_data
-@pytest.mark.parametrize(("relative", "count"), TABLES)
-def test_cdvae_structures_are_those_of_pymatgen(tmp_path, relative, count):
+@pytest.mark.parametrize("relative", TABLES)
+def test_cdvae_structures_are_those_of_pymatgen(tmp_path, relative):
     from pymatgen.core import Structure
 
     entries = read_all(CsvSource(str(DATA / relative)), tmp_path / "spool")
     with (DATA / relative).open(newline="", encoding="utf-8") as file:
         texts = [row["cif"] for row in csv.DictReader(file)]
+    count = len(texts)
     for index in [0, 1, count // 3, count // 2, count - 2, count - 1]:
         crystal, structure = entries[index].crystal, Structure.from_str(texts[index], fmt="cif")
         np.testing.assert_allclose(np.linalg.norm(crystal.lattice, axis=1), structure.lattice.abc, atol=1e-8)
@@ -112,7 +104,6 @@ def test_cdvae_structures_are_those_of_pymatgen(tmp_path, relative, count):
         assert crystal.numbers.tolist() == np.array(structure.atomic_numbers)[same.argmax(axis=1)].tolist()
 
 
-@needs_data
 @pytest.mark.parametrize("packing", ["gz", "zip"])
 def test_a_packed_table_gives_the_same_entries(tmp_path, packing):
     plain = DATA / "carbon_24/val.csv"

@@ -34,9 +34,8 @@ from lazygraph.writing.edit import set_labels, set_splits
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
+from tests.real import DATA, existing
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
 CHEAP = lg.graph("radius", cutoff=3.5)
 OTHER = lg.graph("cgcnn", cutoff=4.0)
 
@@ -82,7 +81,7 @@ def split_names(path):
 
 
 def jarvis(folder):
-    with zipfile.ZipFile(DATA / "jarvis" / "jdft_3d_superconductors.json.zip") as archive:
+    with zipfile.ZipFile(existing("jarvis/jdft_3d_superconductors.json.zip")) as archive:
         records = json.loads(archive.read(archive.namelist()[0]))[:120]
     (folder / "jarvis.json").write_text(json.dumps(records))
     return folder / "jarvis.json"
@@ -90,8 +89,7 @@ def jarvis(folder):
 
 def frames(folder):
     with (DATA / "extxyz" / "mptrj-random-1k.xyz").open() as file, (folder / "mptrj.xyz").open("w") as out:
-        for _ in range(40):
-            count = file.readline()
+        for count in islice(iter(file.readline, ""), 40):
             out.writelines([count, *islice(file, int(count) + 1)])
     return folder / "mptrj.xyz"
 
@@ -103,7 +101,7 @@ def table(folder):
 
 
 def poscars(folder):
-    with zipfile.ZipFile(DATA / "perov_5" / "perov5_poscars.json.zip") as archive:
+    with zipfile.ZipFile(existing("perov_5/perov5_poscars.json.zip")) as archive:
         splits = json.loads(archive.read(archive.namelist()[0]))
     part = {name: dict(islice(entries.items(), 30)) for name, entries in splits.items()}
     (folder / "poscars.json").write_text(json.dumps(part))
@@ -115,13 +113,12 @@ ORIGINALS = {
     "extxyz": (frames, {"units": {"forces": "eV/A", "energy": "eV"}}),
     "csv": (table, {"split": (0.8, 0.1, 0.1), "seed": 7}),
     "poscar-zip": (poscars, {}),
-    "ase-db": (lambda _: DATA / "extxyz" / "10_mp_traj_systems.ase.db", {}),
-    "alignn": (lambda _: DATA / "folders" / "alignn", {"labels": ["target"]}),
+    "ase-db": (lambda _: existing("extxyz/10_mp_traj_systems.ase.db"), {}),
+    "alignn": (lambda _: existing("folders/alignn"), {"labels": ["target"]}),
     "prototypes": (lambda _: "prototypes:90?seed=2", {}),
 }
 
 
-@needs_data
 @pytest.mark.parametrize("kind", ORIGINALS)
 def test_graphs_are_those_that_the_original_files_give(kind, tmp_path):
     make, options = ORIGINALS[kind]
@@ -145,7 +142,6 @@ def test_graphs_are_those_that_the_original_files_give(kind, tmp_path):
     assert split_names(tmp_path / "derived.lg") == split_names(old)
 
 
-@needs_data
 def test_entries_are_those_of_the_original_source(tmp_path):
     path = frames(tmp_path)
     manifest = write(path, tmp_path / "old.lg")
@@ -211,7 +207,6 @@ def test_crystals_and_labels_come_back_to_the_bit(tmp_path_factory, given_inputs
             assert np.array_equal(found[name], expected, equal_nan=True)
 
 
-@needs_data
 def test_a_dataset_that_was_added_to_gives_what_all_its_files_give(tmp_path):
     files = [table(tmp_path), "prototypes:20?seed=1"]
     write(files[0], tmp_path / "old.lg")

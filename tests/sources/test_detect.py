@@ -33,9 +33,7 @@ from lazygraph.sources.prototypes import PrototypesSource
 from lazygraph.sources.pymatgen_json import PymatgenSource
 from lazygraph.sources.python import PythonSource
 from lazygraph.sources.xdatcar import XdatcarSource
-
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+from tests.real import DATA, existing, needs_whole
 
 NACL = Crystal([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
 POSCAR = "c\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa\n1\nDirect\n0 0 0\n"
@@ -113,7 +111,6 @@ def test_the_content_tells_the_kind_whatever_the_name(kind, text, pack, tmp_path
     assert all(isinstance(entry.crystal, Crystal) for entry in entries)
 
 
-@needs_data
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -133,10 +130,11 @@ def test_the_content_tells_the_kind_whatever_the_name(kind, text, pack, tmp_path
     ],
 )
 def test_every_input_of_the_data_folder(name, expected):
-    assert open_sources(str(DATA / name)) == [expected(str(DATA / name))]
+    path = str(existing(name))
+    assert open_sources(path) == [expected(path)]
 
 
-@needs_data
+@needs_whole
 def test_every_structure_file_of_the_data_folder_is_one_source(tmp_path):
     paths = [*sorted(DATA.glob("folders/cgcnn/*.cif")), *sorted(DATA.glob("folders/alignn/*.vasp"))]
     (source,) = open_sources(paths)

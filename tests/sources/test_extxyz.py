@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import pickle
 import re
 import warnings
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -24,9 +22,8 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
 from lazygraph.sources.extxyz import ExtxyzSource, _frames, _reals, sniff, take_id
+from tests.real import DATA, existing
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
 FILES = {
     "mptrj-random-1k": "mptrj_snapshot_id",
     "mptrj-highest-stress-1k": "mptrj_snapshot_id",
@@ -72,17 +69,16 @@ def frames(tmp_path):
     return read
 
 
-@needs_data
 @pytest.mark.parametrize("name", FILES)
 def test_every_frame_is_what_ase_reads(name, tmp_path):
-    path = DATA / "extxyz" / f"{name}.xyz"
+    path = existing(f"extxyz/{name}.xyz")
     source = ExtxyzSource(str(path))
     scan, entries = read_all(source, tmp_path, 64)
     assert isinstance(source, Source)
     assert source.name == name
     assert scan.files == ((path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()),)
     frames = ase.io.read(path, index=":")
-    assert len(frames) == len(entries) == 1000
+    assert len(frames) == len(entries) > 0
     for atoms, entry in zip(frames, entries, strict=True):
         crystal, labels = entry.crystal, entry.labels
         assert entry.id == atoms.info[FILES[name]]
@@ -100,17 +96,15 @@ def test_every_frame_is_what_ase_reads(name, tmp_path):
         assert voigt == atoms.get_stress().tolist()
 
 
-@needs_data
 @pytest.mark.parametrize("every", [1, 7, 999, 1000, 5000])
 def test_cuts_of_any_size_give_the_same_entries(every, tmp_path):
     source = ExtxyzSource(str(DATA / "extxyz" / "alexandria-random-1k.xyz"))
     _, whole = read_all(source, tmp_path)
     scan, cut = read_all(source, tmp_path, every)
-    assert len(scan.marks) == -(-1000 // every)
+    assert len(scan.marks) == -(-len(whole) // every)
     assert all(map(same, whole, cut))
 
 
-@needs_data
 def test_a_gzip_file_gives_the_same_entries(tmp_path):
     path = DATA / "extxyz" / "mptrj-random-1k.xyz"
     packed = tmp_path / "mptrj.extxyz.gz"

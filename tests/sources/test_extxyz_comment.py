@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.io.extxyz import key_val_str_to_dict
@@ -14,8 +11,8 @@ from hypothesis import strategies as st
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import extxyz_comment
 from lazygraph.sources.extxyz_comment import parse_comment, take_cell
+from tests.real import DATA
 
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
 LATTICE = 'Lattice="4 0 0 0 5 0 0 0 6"'
 
 
@@ -79,7 +76,6 @@ def test_any_other_line_is_what_ase_parses_or_refused(line):
     same(found, expected)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
 @pytest.mark.parametrize("path", sorted(DATA.glob("extxyz/*.xyz")), ids=lambda path: path.stem)
 def test_the_lines_of_the_data_folder_need_no_help(path, monkeypatch):
     lines = path.read_text().split("\n")

@@ -18,9 +18,7 @@ from lazygraph.sources.base import Cut, Entry, Source
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, structure_id
 from lazygraph.sources.poscar import parse_poscar
-
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+from tests.real import DATA, needs_whole
 
 POSCAR = "c\n1.0\n4 0 0\n0 4 0\n0 0 4\n{}\n1\nDirect\n0 0 0\n"
 CIF = """# by hand
@@ -220,7 +218,7 @@ def test_names_of_sources(folder):
     assert FilesSource((str(folder / "b.cif"), str(folder / "a.vasp"))).name == "set"
 
 
-@needs_data
+@needs_whole
 def test_the_files_of_the_data_folder(tmp_path):
     place = tmp_path / "both"
     for kind in ("cgcnn", "alignn"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import pickle
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from lazygraph.sources.base import Cut, Source, label_value
 from lazygraph.sources.cif import parse_cif
 from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.sources.poscar import parse_poscar
-
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+from tests.real import DATA, needs_whole
 
 POSCAR = "c\n1.0\n4 0 0\n0 4 0\n0 0 4\n{}\n1\nDirect\n0 0 0\n"
 CIF = """data_x
@@ -66,7 +63,7 @@ def make(tmp_path):
     return build
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize(("name", "count", "beside"), [("cgcnn", 10, 0), ("alignn", 50, 20)])
 @pytest.mark.parametrize("every", [1, 3, 1000])
 def test_the_folders_of_the_data(name, count, beside, every, tmp_path):

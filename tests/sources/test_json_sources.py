@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 import pickle
 import zipfile
 from collections import Counter
@@ -27,9 +26,8 @@ from lazygraph.sources.matbench import MatbenchSource
 from lazygraph.sources.poscar_zip import PoscarZipSource
 from lazygraph.sources.pymatgen_json import PymatgenSource, layout_of
 from lazygraph.sources.unpack import read_head
+from tests.real import DATA, needs_whole
 
-needs_data = pytest.mark.skipif("LAZYGRAPH_DATA" not in os.environ, reason="LAZYGRAPH_DATA names no data folder")
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "."))
 MODULES = {"jarvis": jarvis, "matbench": matbench, "poscar-zip": poscar_zip, "pymatgen": pymatgen_json, "csv": csv_cif}
 
 SUPERCONDUCTORS = "jarvis/jdft_3d_superconductors.json.zip"
@@ -94,7 +92,7 @@ def written(folder: Path, value, name: str = "set.json", **style) -> str:
 # ---- the files of the data folder
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize(("relative", "count"), [(SUPERCONDUCTORS, 1056), (MLEARN, 1566)])
 def test_jarvis_files(tmp_path, relative, count):
     records = reference(relative)
@@ -110,14 +108,13 @@ def test_jarvis_files(tmp_path, relative, count):
         assert entry.crystal == Crystal.from_any(atoms)
 
 
-@needs_data
+@needs_whole
 def test_mlearn_labels_have_the_shape_of_forces(tmp_path):
     for entry in read_all(JarvisSource(str(DATA / MLEARN)), tmp_path / "spool"):
         assert np.shape(entry.labels["forces"]) == (len(entry.crystal), 3)
         assert np.shape(entry.labels["stresses"]) == (6,)
 
 
-@needs_data
 def test_matbench_file(tmp_path):
     import pandas as pd
     from pymatgen.core import Structure
@@ -125,9 +122,9 @@ def test_matbench_file(tmp_path):
     table = reference(PHONONS)
     frame = pd.DataFrame(table["data"], columns=table["columns"])
     entries = read_all(MatbenchSource(str(DATA / PHONONS)), tmp_path / "spool", 400)
-    assert len(entries) == len(frame) == 1265
+    assert len(entries) == len(frame) > 0
     assert [e.labels for e in entries] == [{"last phdos peak": y} for y in frame["last phdos peak"]]
-    assert [entries[0].id, entries[-1].id] == ["matbench_phonons-0000000", "matbench_phonons-0001264"]
+    assert [entries[0].id, entries[-1].id] == ["matbench_phonons-0000000", f"matbench_phonons-{len(frame) - 1:07d}"]
     assert all(e.crystal == Crystal.from_any(d) for e, d in zip(entries, frame["structure"], strict=True))
     for entry, record in list(zip(entries, frame["structure"], strict=True))[::40] + [
         (entries[-1], table["data"][-1][0])
@@ -138,7 +135,7 @@ def test_matbench_file(tmp_path):
         assert entry.crystal.numbers.tolist() == list(structure.atomic_numbers)
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize(("relative", "count"), [(PEROV, 18_928), (CARBON, 10_153)])
 def test_poscar_zips(tmp_path, relative, count):
     from pymatgen.core import Structure
@@ -157,7 +154,7 @@ def test_poscar_zips(tmp_path, relative, count):
         assert entry.crystal.numbers.tolist() == list(structure.atomic_numbers)
 
 
-@needs_data
+@needs_whole
 def test_every_file_of_the_data_folder_is_recognised_by_its_kind_alone():
     expected = {
         "carbon_24/carbon24_poscars.json.zip": ["poscar-zip"],

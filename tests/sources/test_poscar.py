@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +16,7 @@ from pymatgen.io.vasp import Poscar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, StructureError, UnreadableInput
 from lazygraph.sources.poscar import parse_poscar, sniff
-
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+from tests.real import DATA, needs_whole
 
 HEAD = "comment\n1.0\n4 0 0\n0.5 5 0\n0 0.25 6\n"
 ROWS = "0.1 0.2 0.3\n-0.4 1.5 0.6\n0.7 0.8 0.9\n"
@@ -39,7 +35,7 @@ def assert_same(crystal: Crystal, structure: Structure, tolerance: float = 0.0) 
     assert crystal.numbers.tolist() == list(structure.atomic_numbers)
 
 
-@needs_data
+@needs_whole
 def test_every_poscar_of_the_alignn_folder_is_what_pymatgen_reads():
     paths = sorted(DATA.glob("folders/alignn/*.vasp"))
     assert len(paths) == 70
@@ -50,7 +46,7 @@ def test_every_poscar_of_the_alignn_folder_is_what_pymatgen_reads():
         assert_same(crystal, structure)
 
 
-@needs_data
+@needs_whole
 @pytest.mark.parametrize(
     ("archive", "entries"), [("perov_5/perov5_poscars", 18928), ("carbon_24/carbon24_poscars", 10153)]
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import zipfile
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -22,9 +20,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, StructureError, UnreadableInput
 from lazygraph.sources.base import Cut, Source
 from lazygraph.sources.python import PythonSource
-
-DATA = Path(os.environ.get("LAZYGRAPH_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="LAZYGRAPH_DATA does not name the data folder")
+from tests.real import DATA, needs_whole
 
 NACL = Crystal([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
 DISORDERED = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
@@ -218,7 +214,7 @@ def test_nothing_makes_no_entries(tmp_path):
     assert (scan.entries, scan.marks, entries) == (0, (), [])
 
 
-@needs_data
+@needs_whole
 def test_the_records_of_jarvis_are_those_of_its_file(tmp_path):
     from lazygraph.sources.jarvis import JarvisSource
 
@@ -233,7 +229,6 @@ def test_the_records_of_jarvis_are_those_of_its_file(tmp_path):
     assert entries == expected
 
 
-@needs_data
 def test_the_frames_that_ase_reads_give_the_entries_of_the_file(tmp_path):
     from lazygraph.sources.extxyz import ExtxyzSource
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 
@@ -152,3 +153,19 @@ def test_files_of_a_dataset_that_is_forgotten_are_closed(path):
     assert number() > before[0]
     del store
     assert (number(), len(descriptors._POOLS)) == before
+
+
+def test_datasets_may_be_collected_while_files_are_opened():
+    """Garbage collection runs within the very step that looks at all datasets: found by tools/fuzz/structured."""
+    kept, before = [descriptors.ShardFiles(1) for _ in range(50)], gc.get_threshold()
+    try:
+        for allocations in range(1, 40):
+            gc.collect()
+            lost = descriptors.ShardFiles(1)
+            lost.itself = lost  # only garbage collection finds it
+            del lost
+            gc.set_threshold(allocations)
+            assert set(kept) <= set(descriptors._pools())
+            gc.set_threshold(*before)
+    finally:
+        gc.set_threshold(*before)

@@ -116,4 +116,4 @@ def test_ctrl_c_ends_a_run_and_nothing_else(prototypes, tmp_path, capsys):
     assert signal.getsignal(signal.SIGINT) is before
     command = ["train", str(prototypes), "--target", "density", "--model", "nets:Interrupted", "--no-progress"]
     assert main([*command, "-o", str(tmp_path / "other")]) == 130
-    assert "run the same command again to go on" in capsys.readouterr().err.split("\n")[-2]
+    assert "run the same command again to continue" in capsys.readouterr().err.split("\n")[-2]

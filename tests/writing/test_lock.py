@@ -275,7 +275,7 @@ def test_a_mount_without_locks_is_named_with_what_to_do(name, tmp_path, environm
         pytest.skip("no C compiler")
     library = tmp_path / "no_locks.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, HERE / "no_locks.c"], check=True)
-    environment |= {"LD_PRELOAD": str(library), "NO_LOCKS": str(getattr(errno, name))}
+    environment = environment | {"LD_PRELOAD": str(library), "NO_LOCKS": str(getattr(errno, name))}
     program = "import sys\nfrom lazygraph.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     before = bytes_of(finished)
     for arguments in (["write", "prototypes:3", "-o", "y.lg", "--workers", "1"], ["split", "x.lg", "0.5,0.25,0.25"]):

@@ -1,15 +1,17 @@
 """Does any nearly right record, dataset or crystal crash, hang, or mean two things? Cases of one kind, until a finding.
 
-    tools/sanitize python -m tools.fuzz.structured records --seconds 1200 --seed 1
+    tools/sanitize python -m tools.fuzz.structured records --seconds 1200 --seed 1 --json $PWD/results/structured.json
     python -m tools.fuzz.structured search --seed 1 --first 4711 --cases 1    # that case again
 
-The number of the case at hand stands in --at, so that a process that a sanitizer ends tells which one it was.
+The number of the case at hand stands in --at, so that a process that a sanitizer ends tells which one it was. Runs with
+the same --json add up to one table; ``python tools/bench/report.py --page reliability results`` puts it into the page.
 """
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
+import json
 import os
 import resource
 import signal
@@ -23,7 +25,8 @@ from lazygraph.native import LIBRARY, kernels
 from tools.bench.common import parser, publish
 from tools.fuzz.structured import KINDS, run
 
-SLOW = 60  # seconds of one case that are a finding, under sanitizers too
+TITLE = "Structured cases"
+SLOW = 120  # seconds of one case that are a finding, under sanitizers and on a busy machine too
 
 
 def main():
@@ -57,7 +60,9 @@ def main():
         "loops": "sanitized" if sanitized() else "as installed" if kernels() else "none",
         "findings": 0,
     }
-    publish(__doc__, options, {"structured": {f"{options.kind}, seed {options.seed}": row}})
+    before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    rows = before.get("tables", {}).get(TITLE, {})
+    publish(__doc__, options, {TITLE: rows | {f"{options.kind}, seed {options.seed}": row}})
 
 
 def arguments():

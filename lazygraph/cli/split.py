@@ -50,7 +50,7 @@ def _read(path: str) -> dict[str, list[str]]:
     try:
         data = json.loads(read_text(path, "a JSON object of splits and their ids"))
     except (json.JSONDecodeError, RecursionError) as error:
-        msg = f"{path} is not JSON: {error}"
+        msg = f"{path}: not JSON: {error}"
         raise InputError(msg) from None
     if not isinstance(data, dict) or not all(isinstance(ids, list) for ids in data.values()):
         msg = f'{path} is not of the form {{"train": [id, ...], "val": [...], "test": [...]}}'

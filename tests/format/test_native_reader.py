@@ -255,7 +255,7 @@ def test_bytes_that_are_no_records_are_refused(raws):
 @pytest.mark.parametrize("width", ["<u2", "<u4"])
 def test_rows_of_several_shards_in_any_order_and_more_than_once(width, monkeypatch):
     monkeypatch.setattr(
-        "test_fused.record_dtype", lambda *_: np.dtype([("offset", "<u8"), ("length", width), ("xxh3", "<u8")])
+        "test_native_reader.record_dtype", lambda *_: np.dtype([("offset", "<u8"), ("length", width), ("xxh3", "<u8")])
     )
     raws = [pack(GRAPH, k, graph(k % 7 + 1, k))[0] for k in range(90)]
     dictionary = train_dictionary(raws, len(raws))

@@ -123,6 +123,8 @@ def test_shards_are_closed_for_whatever_else_is_opened(path):
 
 def test_where_nothing_can_be_opened_no_dataset_is_blamed(path):
     def child():
+        for pool in descriptors._pools():  # those of other tests could be given up
+            pool.close()
         store = Store(path)
         allow(number() + 3)
         held = use_up()

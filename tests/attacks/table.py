@@ -196,7 +196,7 @@ def atoms_of_no_element(d):
     d.buffer(1, "numbers", lambda buffer: b"\0" + b"\xff" * (len(buffer) - 1))
 
 
-@attack(None, reads=True)
+@attack(None, reads=True, verify="the lattice holds NaN or infinity")
 def a_lattice_that_is_not_a_number(d):
     d.buffer(1, "lattice", struct.pack("<9d", *[float("nan")] * 4, *[float("inf")] * 5))
     names = [field["name"] for field in d.body["schema"]["fields"]]

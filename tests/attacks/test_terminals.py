@@ -195,7 +195,7 @@ def test_no_command_steers_the_terminal(command, dataset, split_names, run, file
 
 
 def test_every_command_is_tried():
-    assert commands("d", "s", "r").keys() == COMMANDS.keys()
+    assert commands("d", "s", "r").keys() == set(COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["info", "x", EVIL], [EVIL], ["write", "x"], ["show", "x", "--row", EVIL]])

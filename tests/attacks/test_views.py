@@ -81,7 +81,10 @@ def test_angles_that_a_column_denies_take_no_memory(bases, preset, view, tmp_pat
     assert ended == "returned", found
     n = 4000 * (4000 if preset == "alignn-2026" else 3999)
     assert all(f"the record has {n} angles; the column n_triplets says 0" in message for message in found)
-    assert any(f"n_triplets is {n} by the record; the column says 0" in one for one in verify(path).problems)
+    named = f"n_triplets is {n} by the record; the column says 0"
+    if preset == "alignn-2026":  # this recipe bounds the neighbours, so the record itself is wrong
+        named = "an atom has 4000 neighbours; the recipe says at most 12"
+    assert any(named in one for one in verify(path).problems)
 
 
 def test_angles_for_which_there_is_no_memory_are_refused(bases, tmp_path, monkeypatch):
@@ -173,9 +176,9 @@ def test_edges_that_others_are_chosen_from(bases, lie, tmp_path):
 
 
 def test_positions_that_single_precision_moves_by_more_than_a_bond(tmp_path):
-    """matgl judges bonds by positions in single precision, which knows 1 A nine million A away."""
-    crystal = lg.Crystal(np.diag([300.0, 3, 3]), [[0, 0, 0], [30000 + 4.2 / 300, 0, 0]], [11, 17])
-    lg.write([("c", crystal, {})], tmp_path / "d.lg", graph="m3gnet", workers=1, progress=False, max_images=200_000_000)
+    """matgl judges bonds by positions in single precision, which knows 0.06 A at 540,000 A."""
+    crystal = lg.Crystal(np.diag([300.0, 3, 3]), [[0, 0, 0], [1800 + 4.02 / 300, 0, 0]], [11, 17])
+    lg.write([("c", crystal, {})], tmp_path / "d.lg", graph="m3gnet", workers=1, progress=False)
     with pytest.raises(lg.InputError, match=r"the view 'm3gnet' in float32 finds other edges .* dtype='float64'"):
         lg.LazyGraphDataset(tmp_path / "d.lg", view="m3gnet")[0]
     ds = lg.LazyGraphDataset(tmp_path / "d.lg", view=lg.view("m3gnet", dtype="float64"))

@@ -26,7 +26,7 @@ Triple: TypeAlias = tuple[float, float, float]
 
 BORDER = 0.15  # A; find_points_in_spheres of pymatgen looks so much farther than it is asked to
 HAIR = 1e-8  # cells; by which it looks farther still
-LEAST_BOX = 1.0  # A, the edge of its boxes where the radius is smaller
+LEAST_RADIUS = 1.0  # A; it looks so far where it is asked for less (min_r), and its boxes have this edge
 IMAGES_A_BOX = 8  # what one of its boxes takes, in time and memory, against one image
 ROUNDING = 2.0**-48  # of a coordinate that comes out of about sixteen operations
 
@@ -78,10 +78,11 @@ class Effort(NamedTuple):
 
     def cells(self, radius: float) -> float:
         """In how many cells find_points_in_spheres looks for neighbours within ``radius`` A of the atoms."""
+        reach = max(radius, LEAST_RADIUS) + BORDER
         cells = [1.0, 1.0, 1.0]
         for axis, repeats in enumerate(self.crystal.pbc):
             if repeats:
-                steps = float(math.ceil((radius + BORDER) * self.inverse[axis]))
+                steps = float(math.ceil(reach * self.inverse[axis]))
                 first, last = self.low[axis] - steps - HAIR, self.high[axis] + steps + HAIR
                 cells[axis] = float(math.ceil(last) - math.floor(first))
         return cells[0] * cells[1] * cells[2]
@@ -94,7 +95,7 @@ class Effort(NamedTuple):
             >>> round(Effort.of(silicon).images(5.0))
             712
         """
-        box = max(radius, LEAST_BOX)
+        box = max(radius, LEAST_RADIUS)
         x, y, z = self.edges
         boxes = (x / box + 3.0) * (y / box + 3.0) * (z / box + 3.0)
         return self.atoms * self.cells(radius) + IMAGES_A_BOX * boxes

@@ -26,7 +26,7 @@ enum { FOUND = 0, LEFT = -1 };
 #define MAX_STEPS 3e7               /* of a search, about 0.2 s */
 #define BORDER 0.15                 /* A; as in lazygraph/graphs/effort.py, and the next four */
 #define HAIR 1e-8
-#define LEAST_BOX 1.0               /* A */
+#define LEAST_RADIUS 1.0            /* A */
 #define IMAGES_A_BOX 8.0
 #define ROUNDING 0x1p-48
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
@@ -114,13 +114,13 @@ static void measure(Cell *cell) {
 
 /* Whether the plain search would look at so many images as it may, and miss nothing by rounding. */
 static int allowed(const Cell *cell, double radius) {
-    double cells[3] = {1, 1, 1}, box = fmax(radius, LEAST_BOX), boxes = 1;
+    double cells[3] = {1, 1, 1}, reach = fmax(radius, LEAST_RADIUS), boxes = 1;
     for (int c = 0; c < 3; c++) {
         if (cell->repeats >> c & 1) {
-            double steps = ceil((radius + BORDER) * cell->inverse[c]);
+            double steps = ceil((reach + BORDER) * cell->inverse[c]);
             cells[c] = ceil(cell->high[c] + steps + HAIR) - floor(cell->low[c] - steps - HAIR);
         }
-        boxes *= cell->edges[c] / box + 3.0;
+        boxes *= cell->edges[c] / reach + 3.0;
     }
     double images = (double)cell->atoms * (cells[0] * cells[1] * cells[2]) + IMAGES_A_BOX * boxes;
     return images <= cell->most && ROUNDING * (cell->skew * (cell->far + radius)) < MARGIN / 2;

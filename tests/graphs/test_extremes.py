@@ -141,6 +141,13 @@ def test_no_search_looks_at_more_images_or_finds_more_neighbours_than_was_told(s
         assert 0.3 * len(i) < effort.neighbors(radius) < 30 * len(i)
 
 
+@pytest.mark.parametrize("radius", [0.01, 0.06, 0.5, 1.0])
+def test_a_short_radius_costs_what_pymatgen_looks_at(radius):
+    """It searches within 1 A at least, and drops what is farther: in a cell of 0.05 A these are many images."""
+    crystal = Crystal(np.eye(3) * 0.05, [[0, 0, 0]], [26])
+    assert Effort.of(crystal).images(radius) >= (2 / 0.05) ** 3
+
+
 @pytest.mark.parametrize("preset", ["comformer", "cgcnn", "m3gnet", "mace"])
 @pytest.mark.parametrize("native_loops", [True, False])
 def test_a_flat_cell_is_refused_before_the_search_begins(preset, native_loops, monkeypatch):

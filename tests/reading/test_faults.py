@@ -194,6 +194,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_a_suspended_reader_goes_on(path):
     reader = subprocess.Popen(
         [sys.executable, "-c", READ, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -211,6 +212,7 @@ def test_a_suspended_reader_goes_on(path):
     assert reader.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_suspended_worker_of_the_loader_goes_on(path, method):
     ds = lg.LazyGraphDataset(path)

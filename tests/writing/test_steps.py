@@ -126,6 +126,7 @@ def states(tmp_path, bytes_of, write, salt):
     return States
 
 
+@pytest.mark.slow
 def test_a_first_write(every_step, states, bytes_of):
     def check(path):
         finished = path.exists()
@@ -137,6 +138,7 @@ def test_a_first_write(every_step, states, bytes_of):
     every_step(lambda path: None, states.make, check)
 
 
+@pytest.mark.slow
 def test_an_append(every_step, states, bytes_of, sound):
     def check(path):
         if sound(path).graphs == SIZE:
@@ -150,6 +152,7 @@ def test_an_append(every_step, states, bytes_of, sound):
     every_step(states.make, states.append, check)
 
 
+@pytest.mark.slow
 def test_an_overwrite(every_step, states, bytes_of, sound):
     def check(path):
         assert sound(path).graphs in {SIZE, SIZE + ADDED}

@@ -55,6 +55,7 @@ def test_every_value_comes_back_to_the_bit(data):
         assert bool(code & HALF) == same(again, value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(cell=arrays("float64", (3, 3)), frac=arrays("float64", (4, 3)), pair=st.sampled_from([None, "negate"]))
 @example(cell=np.zeros((3, 3)), frac=np.full((4, 3), 0.3), pair=None)

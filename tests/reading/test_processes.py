@@ -100,6 +100,7 @@ def test_reading_needs_no_write_permission_and_leaves_no_file(path, tmp_path):
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_private_memory_does_not_grow_with_a_pass(path):
     psutil = pytest.importorskip("psutil")
     ds = lg.LazyGraphDataset(path)

@@ -190,6 +190,7 @@ def test_the_two_expressions_are_each_others_inverse(lattice, frac):
     assert np.allclose(to_fractional(cart, lattice), frac, atol=1e-12 * max(scale, 1) * 100)
 
 
+@pytest.mark.slow
 @given(hnp.arrays(np.float64, (3, 3), elements=finite), hnp.arrays(np.float64, (2, 3), elements=finite))
 def test_the_expressions_are_elementwise(lattice, coords):
     """One row at a time gives the bits of all rows together: no library may sum in an order of its own."""

@@ -23,6 +23,7 @@ def run(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_demo_writes_shows_reads_and_compares(tmp_path):
     folder = tmp_path / "here"
     done = run("demo.py", folder, "--crystals", 60)
@@ -41,6 +42,7 @@ def test_the_demo_writes_shows_reads_and_compares(tmp_path):
     assert faster in done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_replaces_its_own_dataset_only(tmp_path):
     beside = tmp_path / "thesis.txt"
     beside.write_text("all my work")

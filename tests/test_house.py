@@ -43,6 +43,7 @@ def test_listing_the_public_names_is_light(tmp_path):
     assert loaded_after("import lazygraph\ndir(lazygraph)", tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_writer_loads_neither_torch_nor_jarvis(tmp_path):
     code = """
 import lazygraph as lg
@@ -138,6 +139,7 @@ def test_what_is_typed_of_a_block():
     assert script("console", "$ lazygraph info x.lg\nlazygraph: output\n") == "lazygraph info x.lg\n"
 
 
+@pytest.mark.slow
 def test_the_readme_runs(tmp_path, monkeypatch):
     """Its Python blocks in one namespace, and its blocks of commands, in the order in which they stand."""
     if not README.exists():
@@ -167,6 +169,7 @@ def test_links_lead_to_files(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
 def test_an_example_runs(example, tmp_path):
     if "matgl" in example.name and importlib.util.find_spec("matgl") is None:
@@ -176,6 +179,7 @@ def test_an_example_runs(example, tmp_path):
     assert done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "made"),
     [

@@ -6,11 +6,14 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import lazygraph as lg
 
 PAGE = Path(__file__).parents[1] / "docs" / "loading.md"
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = PAGE.read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ def names(path):
     }
 
 
+@pytest.mark.slow
 def test_one_module_counts_the_usable_cpus():
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if COUNTS & names(path)}
     # The doctor says beside it how many CPUs the machine has.

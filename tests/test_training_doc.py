@@ -10,12 +10,15 @@ import sysconfig
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import lazygraph as lg
 from lazygraph.training.models import MODELS
 
 PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path):
     text = PAGE.read_text(encoding="utf-8")
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])

@@ -188,6 +188,7 @@ def test_a_good_dataset_is_read(bases, tmp_path):
         assert [said[command][0] for command in COMMANDS] == [0] * len(COMMANDS), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
 def test_attacks_are_refused_or_harmless(compiled, hostile, tmp_path):
     found = told(hostile, tmp_path / "log", compiled=compiled)

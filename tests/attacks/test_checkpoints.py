@@ -147,6 +147,7 @@ def strangers_folder(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SCRIPTS / "lazygraph").exists(), reason="lazygraph is not installed in this environment")
 def test_no_command_runs_code_of_the_current_folder(strangers_folder, tmp_path):
     import lazygraph as lg
@@ -229,6 +230,7 @@ def test_a_damaged_checkpoint_is_refused_or_whole(whole, tmp_path_factory, data)
         loaded(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(data=st.data())
 def test_a_checkpoint_may_say_anything(whole, tmp_path_factory, data):

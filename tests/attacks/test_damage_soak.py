@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tools.soak.damage import soak
 
 
+@pytest.mark.slow
 def test_every_damage_is_found_and_nothing_else_is_read():
     table, wrong = soak(flips=8, cuts=3, every=16)
     assert wrong == []

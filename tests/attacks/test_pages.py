@@ -70,6 +70,7 @@ def test_the_tree_is_one_in_which_all_attacks_have_a_place(original, expected):
     assert apart(read, original, expected, seconds=SECONDS) == ("returned", len(SOME))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_crafted_page_tree_is_named_and_never_walked_by_the_reader(name, copy, expected):
     change, said = ATTACKS[name]
@@ -126,6 +127,7 @@ def replace_column(path, name, values):
     replace(manifest, columns={**manifest.columns, name: write_column(path, name, values)}).publish(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_any_bytes_are_named_in_bounded_time(copy, expected, seed):
     """Hundreds of bytes of branches, page heads and nodes at once: the walk ends, and reading is exact."""

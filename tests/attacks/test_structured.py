@@ -26,6 +26,7 @@ def replay(kind, numbers, log):
     return len(numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_cases_are_read_or_refused_alike_in_every_way(kind, tmp_path):
     log = tmp_path / "at"
@@ -34,6 +35,7 @@ def test_cases_are_read_or_refused_alike_in_every_way(kind, tmp_path):
     assert ended == ("returned", CASES[kind]), f"{log.read_text()}\n{ended}"
 
 
+@pytest.mark.slow
 def test_the_command_runs_the_cases_that_it_is_given_and_adds_to_one_table(tmp_path):
     at, table = tmp_path / "at", tmp_path / "structured.json"
     for kind in ("records", "search"):

@@ -164,6 +164,7 @@ def safe(text):
     return text.replace("\n", "").replace("\r", "").replace("\x1b[A", "").isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_no_command_steers_the_terminal(command, dataset, split_names, run, files, capfd, monkeypatch):

@@ -55,6 +55,7 @@ def said(path, view, row=1, **options):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 119, 255])
 @pytest.mark.parametrize("view", VIEWS)
 def test_an_atom_of_no_element(bases, view, number, tmp_path):

@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["train", "d.lg", "--target", "density", "-o", "run"], ["predict", "run", "d.lg", "-o", "p.csv"]],
@@ -54,6 +55,7 @@ def test_training_names_its_extra(folder, package, command):
     assert not (folder / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["info", "d.lg"], ["verify", "d.lg"], ["doctor"], ["train", "--help"]], ids=" ".join
 )

@@ -76,6 +76,7 @@ EVERY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
 def test_every_command_says_that_stdout_is_closed(here, monkeypatch, capsys):
     assert EVERY.keys() == set(COMMANDS)
@@ -95,6 +96,7 @@ def test_every_command_says_that_stdout_is_closed(here, monkeypatch, capsys):
     assert len((here / "p.csv").read_text().splitlines()) > 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [">&-", "<&- >&- 2>&-", ">/dev/full"])
 def test_a_write_whose_streams_are_closed_is_done_and_no_file_takes_their_place(streams, start, tmp_path):
     code, out, error = end(start(*WRITE, "--workers", "2", streams=streams))
@@ -123,6 +125,7 @@ def test_a_broken_pipe_of_something_else_is_not_taken_for_a_reader_that_left(her
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_130_and_the_same_command_goes_on(start, tmp_path):
     """As a terminal sends it, to every process of the group."""
     path, done = tmp_path / "x.lg", tmp_path / "x.lg.partial" / "done"
@@ -150,6 +153,7 @@ def test_ctrl_c_is_one_line_and_130_and_the_same_command_goes_on(start, tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["x.lg"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"bad\xff\xfe.lg", "\u00fc\u65e5\U0001f600.lg".encode(), b"a\nb\x1b[31m.lg"])
 def test_a_path_that_is_no_text_or_not_of_the_terminal(name, start, tmp_path, monkeypatch):
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -207,6 +211,7 @@ def test_a_process_without_a_console_may_write(here, monkeypatch):
     assert lg.write("prototypes:5", "y.lg", workers=1).written == 5
 
 
+@pytest.mark.slow
 def test_warnings_of_a_command_are_one_line(start, here):
     crystals = [(f"{n}", lg.Crystal([[4 + n, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11])) for n in range(12)]
     lg.write(crystals, "d.lg", append=True, split=(0, 0, 0.5), workers=1, progress=False)

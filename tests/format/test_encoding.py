@@ -42,6 +42,7 @@ def there_and_back(field, value, basis=None):
 # ---- bits ----
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.data())
 def test_every_value_comes_back_to_the_bit(data):
@@ -54,6 +55,7 @@ def test_every_value_comes_back_to_the_bit(data):
         assert bool(code & HALF) == same(again, value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(cell=arrays("float64", (3, 3)), frac=arrays("float64", (4, 3)), pair=st.sampled_from([None, "negate"]))
 @example(cell=np.zeros((3, 3)), frac=np.full((4, 3), 0.3), pair=None)
@@ -298,6 +300,7 @@ STRANGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", STRANGE, ids=lambda f: f"{f.dtype} {f.shape} {f.axis} {f.pair}")
 def test_every_code_with_random_bytes_decodes_as_specified_or_is_refused(field):
     random = np.random.default_rng(1)

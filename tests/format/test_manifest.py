@@ -237,6 +237,7 @@ def test_every_unknown_key_is_refused(folder):
                 load(folder, file_of(body))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [None, True, -1, 0, 2, 2**70, 1.0, 1.5, "", "x", [], [1], [None], [[]], {}, {"a": 1}],
     ids=repr,

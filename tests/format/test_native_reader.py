@@ -103,6 +103,7 @@ def left_to_the_plain_way(field, values):
     return field.dtype in ("float16", "float32") or any(np.isin(value[field.name], least).any() for value in values)
 
 
+@pytest.mark.slow
 @compiled
 @settings(max_examples=300)
 @given(st.data())
@@ -184,6 +185,7 @@ def test_the_least_value_of_a_type_has_a_reverse(least):
             same_joined(GRAPH, mine, join(GRAPH, decoded(GRAPH, raws)))
 
 
+@pytest.mark.slow
 @compiled
 @settings(max_examples=400)
 @given(st.data())
@@ -218,6 +220,7 @@ def test_any_codes_of_the_right_lengths_are_read_as_the_plain_way_reads_them(dat
                 assert mine.fields[field.name].tolist() == plain.fields[field.name].tolist()
 
 
+@pytest.mark.slow
 @compiled
 @settings(max_examples=300)
 @given(st.data())
@@ -284,6 +287,7 @@ def test_rows_of_several_shards_in_any_order_and_more_than_once(width, monkeypat
             assert shards.joined([0, outside]) is None
 
 
+@pytest.mark.slow
 @compiled
 @settings(max_examples=300)
 @given(st.data())

@@ -42,6 +42,7 @@ def frame_of(raw, **options):
 # ---- there and back ----
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.data())
 def test_any_record_of_any_schema_comes_back(data):

@@ -38,6 +38,7 @@ def dataset(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_manifest_that_is_replaced_by_a_longer_one_while_it_is_opened(dataset):
     """It was measured under its name, then opened: of a longer one that had come meanwhile only a part was read."""
     short = (dataset / MANIFEST).read_bytes()

@@ -158,6 +158,7 @@ print(json.dumps(out))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NATIVE.exists(), reason="there are no compiled loops: the other tests read without them")
 def test_the_compiled_loops_and_plain_python_read_the_same():
     done = subprocess.run(
@@ -244,6 +245,7 @@ def test_a_newer_minor_version_is_not_changed(other_version):
     assert Manifest.load(path).version == (1, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [[2, 0], [0, 9], [3, 14]], ids=str)
 @pytest.mark.parametrize(
     "keys", [{}, {"shards": {"somewhere": "else"}, "layout": 3, "codec": None}], ids=["same", "new"]

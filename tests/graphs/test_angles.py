@@ -45,6 +45,7 @@ RULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @given(drawn=edges())
 def test_pairs_are_those_of_the_definition_in_numpy_and_in_torch(rule, drawn):
@@ -66,6 +67,7 @@ def test_counts_are_known_without_making_the_pairs(drawn):
     assert angles.count_line_graph(edge_index, ATOMS, kept, itself=True) == whole.shape[1]
 
 
+@pytest.mark.slow
 @given(drawn=paired_edges())
 def test_a_bond_graph_takes_bonds_up_to_the_cutoff_first_and_shorter_ones_second(drawn):
     edge_index, distances = drawn

@@ -93,6 +93,7 @@ def told(graph):
     return [(array.dtype, array.shape, array.tobytes()) for array in arrays]
 
 
+@pytest.mark.slow
 @given(structures(), st.sampled_from(SPECS), st.sampled_from((1_000, 30_000, 300_000)))
 @settings(max_examples=1500)
 def test_every_recipe_makes_a_graph_or_says_why_not(structure, spec, most):
@@ -107,6 +108,7 @@ def test_every_recipe_makes_a_graph_or_says_why_not(structure, spec, most):
         assert told(spec.build(crystal, max_images=MAX_IMAGES)) == told(graph)
 
 
+@pytest.mark.slow
 @given(structures(), st.sampled_from(SPECS))
 @settings(max_examples=150)
 def test_the_limits_that_hold_unless_said_are_enough(structure, spec):
@@ -115,6 +117,7 @@ def test_the_limits_that_hold_unless_said_are_enough(structure, spec):
         told(outcome(lambda: spec.build(crystal)))
 
 
+@pytest.mark.slow
 @given(structures())
 @settings(max_examples=300)
 def test_cartesian_coordinates_make_a_crystal_or_say_why_not(structure):
@@ -124,6 +127,7 @@ def test_cartesian_coordinates_make_a_crystal_or_say_why_not(structure):
         assert isinstance(outcome(lambda: Crystal.from_any(crystal.to_ase())), (Crystal, StructureError))
 
 
+@pytest.mark.slow
 @given(structures(), st.floats(0.2, 12.0))
 @settings(max_examples=300)
 def test_no_search_looks_at_more_images_or_finds_more_neighbours_than_was_told(structure, radius):
@@ -160,6 +164,7 @@ def test_a_flat_cell_is_refused_before_the_search_begins(preset, native_loops, m
     native.kernels.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("atoms", [400, 60_000])
 def test_atoms_on_one_spot_take_little_memory(atoms):
     """60,000 of them are 3.6 billion pairs, of 48 bytes each."""

@@ -78,6 +78,7 @@ def crystals(draw, periodic=False):
     return Crystal(lattice, frac, np.full(n_atoms, 6), pbc)
 
 
+@pytest.mark.slow
 @given(crystals(), st.integers(1, 16), st.floats(0.5, 6.0), st.sampled_from(["<", "<="]))
 @settings(max_examples=150)
 def test_every_rule_makes_the_graph_of_the_plain_one(crystal, k, cutoff, boundary):

@@ -125,6 +125,7 @@ def outcome(make):
         return error
 
 
+@pytest.mark.slow
 @given(crystals(), recipes(), stored)
 @settings(max_examples=300, deadline=None)
 def test_a_cut_graph_is_the_built_one_and_only_what_is_not_proven_is_refused(crystal, wanted, stored):

@@ -107,6 +107,7 @@ def test_radius_rule_is_the_brute_force_search(crystal, cutoff, boundary):
     np.testing.assert_allclose(graph.distances, [found[e] for e in edges], atol=1e-9)
 
 
+@pytest.mark.slow
 @given(crystals(), st.integers(1, 14))
 @settings(max_examples=80, deadline=None)
 def test_shell_rule_is_the_brute_force_search(crystal, k):
@@ -309,6 +310,7 @@ def test_search_finds_all_neighbours_and_at_most_a_hair_more(crystal, radius):
     assert all(found[reverse(edge)] == d for edge, d in found.items() if reverse(edge) in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_atoms", [1, 7, 2**15, 2**15 + 1])
 @pytest.mark.parametrize("k", [1, 3])
 def test_the_kth_distance_of_every_atom(n_atoms, k):

@@ -62,6 +62,7 @@ def inputs(draw):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "view"), SHOWN)
 @settings(max_examples=15)
 @given(inputs=inputs(), data=st.data())
@@ -115,6 +116,7 @@ def graphs(draw):
     return [graph() for _ in range(draw(st.integers(2, 4)))]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(graphs=graphs(), data=st.data())
 def test_any_data(tmp_path_factory, graphs, data):

@@ -141,6 +141,7 @@ def met(path, tmp_path_factory):
 WAYS = ["ds[i]", "batch", "thread", "workers"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["EIO", "ESTALE"])
 def test_every_way_of_reading_ends_in_one_error(met, path, way, name):
@@ -154,6 +155,7 @@ def test_every_way_of_reading_ends_in_one_error(met, path, way, name):
     assert found["again"] == {"right": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_single_fault(met, path, way):
     assert met[f"{way}, ESTALE x 1"]["right"]
@@ -164,6 +166,7 @@ def test_a_single_fault(met, path, way):
     assert once["again"] == {"right": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_short_reads_and_signals_are_no_faults(met, way):
     assert met[f"{way}, short reads"] == {"right": True}
@@ -171,6 +174,7 @@ def test_short_reads_and_signals_are_no_faults(met, way):
     assert met["alarms"] > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["manifest.json", "/record-", "/n_node-", "dictionary-"])
 def test_faults_where_a_dataset_is_opened(met, path, part):
     assert met[f"{part}, ESTALE x 1"] == {"right": True, "met": 1}
@@ -194,6 +198,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_a_suspended_reader_goes_on(path):
     reader = subprocess.Popen(
         [sys.executable, "-c", READ, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -211,6 +216,7 @@ def test_a_suspended_reader_goes_on(path):
     assert reader.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_suspended_worker_of_the_loader_goes_on(path, method):
     ds = lg.LazyGraphDataset(path)

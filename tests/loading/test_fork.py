@@ -65,11 +65,13 @@ def output(script, path):
     return done.stdout or done.stderr[-3000:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_forked_while_threads_read_does_not_hang(path):
     assert output(FORKS, path) == "{0: 200}\n"
 
 
+@pytest.mark.slow
 def test_reading_imports_nothing(path):
     """A child forked while a thread imports would wait for that import for ever."""
     assert output(READS, path) == "[]\n"

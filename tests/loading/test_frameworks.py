@@ -95,6 +95,7 @@ def test_a_cycled_loader_reads_further_epochs_within_one_of_lightnings(ds):
     assert len(short) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 6, 9, 10, 13, 17])
 def test_a_run_with_a_cycled_loader_is_resumed_with_the_batches_that_it_had_not_seen(ds, tmp_path, stop):
     whole = Recorder()
@@ -108,6 +109,7 @@ def test_a_run_with_a_cycled_loader_is_resumed_with_the_batches_that_it_had_not_
     assert [step for epoch in rest.trained.values() for step in epoch] == steps[stop:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["power", "binsearch"])
 def test_the_tuner_scales_the_batch_size_of_a_data_module(ds, mode):
     data, model = lg.LazyGraphDataModule(ds, (0.8, 0.1, 0.1), batch_size=16), Recorder()
@@ -120,6 +122,7 @@ def test_the_tuner_scales_the_batch_size_of_a_data_module(ds, mode):
     assert (max(sizes), sum(sizes)) == (found, 240)
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_its_batch_size_first(ds):
     data, model = lg.LazyGraphDataModule(ds, (0.8, 0.1, 0.1), batch_size=64), Recorder()
     trainer(max_epochs=2, callbacks=[BatchSizeFinder(max_trials=2, steps_per_trial=1)]).fit(model, data)

@@ -153,6 +153,7 @@ def test_a_state_keeps_the_place_where_a_framework_sets_the_epoch_again(ds):
 # ---- a model of it all ----
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_a_resumed_program_does_what_the_uninterrupted_one_does(data):
@@ -210,6 +211,7 @@ print(status, begun + [batch.id for batch in iterator] == expected)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "told"),
     [

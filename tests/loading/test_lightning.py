@@ -197,6 +197,7 @@ json.dump(told, open(f"{{out}}/{{trainer.global_rank}}.json", "w"))
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_with_default_settings(ds, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(TWO_RANKS.format(tests=str(Path(__file__).parent)))

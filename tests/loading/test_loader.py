@@ -42,6 +42,7 @@ def same(a, b):
         assert torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key], key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_batches_are_the_same_however_they_are_read(ds, way):
     loader = lg.loader(ds, 64, shuffle=True, seed=3, **way)
@@ -77,6 +78,7 @@ def test_an_epoch_that_was_left_early_is_not_begun_again(ds):
     loader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=str)
 @pytest.mark.parametrize(
     "options", [{"batch_size": 50}, {"max_atoms": 900}, {"max_edges": 9000, "bucket": "edges"}], ids=str

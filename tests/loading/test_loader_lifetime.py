@@ -89,6 +89,7 @@ def test_closing_ends_processes_with_the_iteration_that_goes_on(ds, way, readers
     assert len(ids(loader)) == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_iterations_of_one_loader_at_the_same_time_are_epochs_of_their_own(ds, way, readers):
     loader, plain = lg.loader(ds, 100, shuffle=True, **way), lg.loader(ds, 100, shuffle=True, **PLAIN)
@@ -100,6 +101,7 @@ def test_iterations_of_one_loader_at_the_same_time_are_epochs_of_their_own(ds, w
     assert len(readers()) == (way == FORK)  # processes of the second one have not stayed
 
 
+@pytest.mark.slow
 def test_the_garbage_collector_finds_no_processes(ds, readers):
     """A loader of Lightning's Trainer is part of a reference cycle, in which torch's processes take 5 s to end."""
     loader = lg.loader(ds, 20, **FORK)
@@ -128,6 +130,7 @@ def test_two_loaders_read_one_dataset_at_the_same_time(ds, readers):
         assert torch.equal(b.edge_attr, c.edge_attr)
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_told_and_replaced(ds, readers):
     loader = lg.loader(ds, 5, **FORK)
     iterator = iter(loader)
@@ -174,6 +177,7 @@ def put_ids(loader, queue):
     queue.put(ids(loader))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_loader_goes_on_in_a_process_as_lightning_starts_them(ds, method):
     """Forked, it does not take the processes of its parent, which are on their way to the next batches themselves."""
@@ -196,6 +200,7 @@ def close_and_forget(loader):
     gc.collect()
 
 
+@pytest.mark.slow
 def test_a_forked_copy_that_is_closed_leaves_the_processes_of_its_parent(ds):
     loader = lg.loader(ds, 50, shuffle=True, **FORK)
     first = ids(loader)
@@ -228,6 +233,7 @@ next(left)
 """
 
 
+@pytest.mark.slow
 def test_interrupting(prototypes):
     """Ctrl-C reaches every process of a terminal; the loader can be used again, and everything ends with the script."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -272,6 +278,7 @@ def test_a_dataset_that_is_replaced_before_it_is_read(shards, way, readers):
         list(loader)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_dataset_that_is_replaced_while_it_is_read(shards, way, readers):
     """Open files are read to their end, by processes that were forked later too: never a graph of the new dataset."""
@@ -284,6 +291,7 @@ def test_a_dataset_that_is_replaced_while_it_is_read(shards, way, readers):
     assert [(batch.id, batch.y.tolist()) for batch in loader] == expected
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_replaced_before_a_process_opens_it(shards):
     loader = lg.loader(shards, 5, num_workers=1, multiprocessing_context="forkserver")
     loader.settings  # noqa: B018  # this process has opened it

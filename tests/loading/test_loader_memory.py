@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import lazygraph as lg
 
 GRAPHS = 10_000  # 45 MB as joined records, 200 MB as tensors
@@ -47,6 +49,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_an_epoch_takes_memory_for_a_few_batches(tmp_path):
     lg.write(f"prototypes:{GRAPHS}?seed=3", tmp_path / "m.lg", graph="comformer", progress=False)
     (tmp_path / "script.py").write_text(SCRIPT)

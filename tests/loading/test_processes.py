@@ -30,6 +30,7 @@ def child(ds, rows, queue):
     queue.put(graphs(ds, rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("opened", [True, False], ids=["opened before", "opened in the child"])
 def test_start_methods_give_the_same_graphs(path, method, opened):
@@ -52,6 +53,7 @@ def test_start_methods_give_the_same_graphs(path, method, opened):
     assert graphs(ds, rows) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pygs_loader_with_workers_sees_every_graph_once(path, method):
     ds = lg.LazyGraphDataset(path)
@@ -69,6 +71,7 @@ def test_threads_share_one_dataset(path):
         assert list(pool.map(lambda chosen: graphs(ds, chosen), rows)) == expected
 
 
+@pytest.mark.slow
 def test_a_loader_in_a_script_without_main_guard(path, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -97,6 +100,7 @@ def test_reading_needs_no_write_permission_and_leaves_no_file(path, tmp_path):
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_private_memory_does_not_grow_with_a_pass(path):
     psutil = pytest.importorskip("psutil")
     ds = lg.LazyGraphDataset(path)

@@ -219,6 +219,7 @@ def in_batches(batches, data):
     assert seen == len(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "numpy"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -234,6 +235,7 @@ def test_batches_are_those_of_pyg(name, way, compiled, written, monkeypatch):
 SOME = ("num_nodes beside x", "num_nodes alone", "two graphs in one", "some without nodes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "names"),
     [("loader, 2 processes", SITUATIONS), ("loader, 1 process", SOME), ("PyG, 2 processes", SOME)],
@@ -356,6 +358,7 @@ def families(draw):
     return [graph() for _ in range(draw(st.integers(1, 4)))]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(families(), st.data())
 def test_whatever_the_writer_takes_comes_back_as_pyg_has_it(tmp_path_factory, graphs, data):

@@ -173,6 +173,7 @@ def seen_by(loader):
     return {k for batch in loader for k in (batch.k.tolist() if "k" in batch else [None])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persistent", [None, True, False])
 @pytest.mark.parametrize("way", [PLAIN, THREAD, FORK], ids=str)
 def test_a_transform_that_changes_between_epochs_is_used_by_all(ds, way, persistent):

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 import lazygraph as lg
 
 RANK = """
@@ -81,6 +83,7 @@ def flat(batches):
     return [graph_id for batch in batches for graph_id in batch]
 
 
+@pytest.mark.slow
 def test_two_ranks_share_every_epoch_and_go_on_from_the_state_of_one(prototypes, tmp_path):
     ds = lg.LazyGraphDataset(prototypes)
     for budget, *told in zip(BUDGETS, *told_by_two_ranks(prototypes, tmp_path), strict=True):

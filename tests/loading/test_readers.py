@@ -11,6 +11,7 @@ from lazygraph.errors import DatasetReplaced
 from tools.soak import readers
 
 
+@pytest.mark.slow
 def test_every_read_is_of_one_whole_version(tmp_path):
     tables, texts = readers.soak(4, seconds=3, folder=tmp_path)
     assert texts == []
@@ -62,6 +63,7 @@ def test_the_soak_sees_what_is_of_another_version(reader, change):
     assert reader.wrong
 
 
+@pytest.mark.slow
 def test_the_soak_counts_what_is_no_replacement_as_wrong(reader, monkeypatch):
     errors = [DatasetReplaced(2, "replaced"), lg.CorruptDataset("damaged")]
 

@@ -31,6 +31,7 @@ def path(tmp_path_factory, crystals):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "view"),
     [

@@ -73,6 +73,7 @@ def of_ranks(sampling, epoch):
 # ---- what all ranks together visit ----
 
 
+@pytest.mark.slow
 @given(samplings(drop_last=False), st.integers(0, 9))
 def test_every_graph_comes_once_over_all_ranks(sampling, epoch):
     visited = [i for rank in of_ranks(sampling, epoch) for batch in rank for i in batch]
@@ -87,6 +88,7 @@ def test_every_rank_has_as_many_batches_and_every_world_size_th(sampling, epoch)
     assert ranks == [plan[rank :: sampling.world_size] for rank in range(sampling.world_size)]
 
 
+@pytest.mark.slow
 @given(samplings(orders=tuple(ORDERS)), st.integers(0, 9))
 def test_no_batch_is_empty_or_over_a_limit(sampling, epoch):
     sizes = {**sampling.sizes, "graphs": np.ones(sampling.order.n, int)}
@@ -95,6 +97,7 @@ def test_no_batch_is_empty_or_over_a_limit(sampling, epoch):
         assert all(sizes[name][batch].sum() <= limit for name, limit in sampling.limits.items())
 
 
+@pytest.mark.slow
 @given(samplings(drop_last=True), st.integers(0, 9))
 def test_drop_last_leaves_out_no_more_than_one_batch_a_rank(sampling, epoch):
     all_ = plan_of(with_(sampling, drop_last=False, world_size=1), epoch)
@@ -105,12 +108,14 @@ def test_drop_last_leaves_out_no_more_than_one_batch_a_rank(sampling, epoch):
     assert len(set(visited)) == len(visited)
 
 
+@pytest.mark.slow
 @given(samplings(orders=("weighted",), drop_last=False), st.integers(0, 9))
 def test_weighted_epochs_have_as_many_draws_as_graphs(sampling, epoch):
     drawn = sum(plan_of(sampling, epoch), [])
     assert sorted(drawn) == sorted(sampling.order.positions(sampling.seed, epoch).tolist())
 
 
+@pytest.mark.slow
 @given(samplings(bucket=None, drop_last=False), st.integers(0, 9))
 def test_ranks_share_the_order_of_one_process(sampling, epoch):
     """More ranks change where batches are cut, never the order in which the graphs come."""
@@ -142,6 +147,7 @@ def test_too_few_graphs_for_all_ranks_are_refused(n, limits, world_size, drop_la
         sampling.plan(0)
 
 
+@pytest.mark.slow
 @given(samplings(orders=tuple(ORDERS)), st.integers(0, 9))
 def test_what_a_refusal_recommends_helps(sampling, epoch):
     """No error recommends drop_last, or its absence, where it would be refused too."""
@@ -179,6 +185,7 @@ def test_a_fixed_number_of_graphs_is_as_in_torch(n, size, drop_last):
 # ---- epochs ----
 
 
+@pytest.mark.slow
 @given(samplings(orders=tuple(ORDERS)), st.integers(0, 2**40))
 def test_a_plan_is_a_function_of_seed_and_epoch(sampling, epoch):
     assert plan_of(sampling, epoch) == plan_of(with_(sampling), epoch)
@@ -254,6 +261,7 @@ def test_buckets_keep_to_the_neighbourhood_of_their_windows():
 # ---- resuming ----
 
 
+@pytest.mark.slow
 @given(samplings(orders=tuple(ORDERS), world_size=2, drop_last=True), st.integers(0, 5), st.integers(0, 12))
 def test_an_epoch_is_resumed_from_any_batch(sampling, epoch, start):
     assume(len(with_(sampling, world_size=1).batches(epoch)) >= 2)  # else no rank would have a batch, which is refused

@@ -88,6 +88,7 @@ print(len(batches))
 """
 
 
+@pytest.mark.slow
 def test_a_list_of_transformed_batches_needs_no_open_file_for_each_tensor(prototypes):
     done = subprocess.run([sys.executable, "-c", FEW, str(prototypes)], capture_output=True, text=True, check=False)
     assert done.stdout == "75\n", done.stderr[-2000:]
@@ -110,6 +111,7 @@ def answer(slots, queue):
     queue.put(slots.send(np.arange(5000), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_another_process_shares_the_memory(method):
     slots, context = SharedBuffers(2, 2, 40_000), get_context(method)
@@ -126,6 +128,7 @@ def test_another_process_shares_the_memory(method):
         os.fstat(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefetch_factor", [1, 2, 5])
 @pytest.mark.parametrize("room", [10**6, 20_000], ids=["enough", "not for all"])
 def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, room):

@@ -83,6 +83,7 @@ def ds(request, dataset):
     return lg.LazyGraphDataset(path, view=make(request.param), target=["energy", "dipole"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [[3], [5, 0, 17, 5], list(range(GRAPHS))])
 def test_a_batch_is_that_of_the_single_graphs(ds, chosen):
     batch = ds.batch(chosen)

@@ -40,6 +40,7 @@ def test_a_good_dataset_has_no_problems(original):
     )
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found_and_never_read_as_other_data(original, copy):
     whole = read_all(original)
     rng = np.random.default_rng(0)

@@ -140,6 +140,7 @@ def test_a_file_that_was_cut_off_kills_no_process(database, tmp_path):
     assert "is cut short" in done.stdout
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_damage_is_an_error_or_a_bad_entry(tmp_path_factory, data):

@@ -104,6 +104,7 @@ def test_a_cell_that_no_crystal_has_is_refused(cell):
         lattice_from_parameters(cell[:3], cell[3:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "lattice", "species", "coords"),
     [

@@ -158,6 +158,7 @@ def names_of(group):
         yield "number", {"_symmetry_Int_Tables_number": str(group.number)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_setting_is_read_as_it_was_written_or_refused(part):
     refused = Counter()
@@ -200,6 +201,7 @@ def test_any_random_crystal_is_read_as_it_was_written_or_refused(index, seed, di
         assert is_same(read, made[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_pymatgen_writes_is_read_as_it_was_written_or_refused(part):
     """With its operations, and with the symbol and the number that it names, in 3 to 6 digits."""

@@ -143,6 +143,7 @@ def test_rows_good_and_bad_in_their_places(tmp_path):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     every=st.integers(1, 7),

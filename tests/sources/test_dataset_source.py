@@ -119,6 +119,7 @@ ORIGINALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ORIGINALS)
 def test_graphs_are_those_that_the_original_files_give(kind, tmp_path):
     make, options = ORIGINALS[kind]
@@ -182,6 +183,7 @@ def inputs(draw):
     return out
 
 
+@pytest.mark.slow
 @given(inputs())
 @settings(max_examples=20)
 def test_crystals_and_labels_come_back_to_the_bit(tmp_path_factory, given_inputs):
@@ -215,6 +217,7 @@ def test_a_dataset_that_was_added_to_gives_what_all_its_files_give(tmp_path):
     assert write(tmp_path / "old.lg", tmp_path / "new.lg", OTHER).content_id == anew.content_id
 
 
+@pytest.mark.slow
 def test_workers_and_shards_change_nothing(prototypes, tmp_path):
     one = write(prototypes, tmp_path / "one.lg", shard_size=64)
     two = write(prototypes, tmp_path / "two.lg", shard_size=64, workers=2)
@@ -226,6 +229,7 @@ def test_workers_and_shards_change_nothing(prototypes, tmp_path):
 # ---- the scan ----
 
 
+@pytest.mark.slow
 def test_the_scan_counts_marks_and_names_the_manifest(prototypes, tmp_path):
     source = DatasetSource(str(prototypes))
     assert isinstance(source, Source)
@@ -238,6 +242,7 @@ def test_the_scan_counts_marks_and_names_the_manifest(prototypes, tmp_path):
     assert manifest.provenance.inputs == tuple(file._asdict() for file in scan.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 7, 299, 300, 301])
 def test_cuts_of_any_size_give_the_same_entries(every, prototypes, tmp_path):
     scan, entries = read_all(prototypes, tmp_path, every)
@@ -247,6 +252,7 @@ def test_cuts_of_any_size_give_the_same_entries(every, prototypes, tmp_path):
     assert [entry.labels["density"] for entry in entries] == store.column("density").tolist()
 
 
+@pytest.mark.slow
 def test_the_source_loads_no_torch_and_writing_from_it_none_either(prototypes, tmp_path):
     code = f"""
 import sys, lazygraph.sources.dataset, lazygraph as lg
@@ -350,6 +356,7 @@ def test_splits_travel_by_name(tmp_path):
 # ---- several inputs ----
 
 
+@pytest.mark.slow
 def test_datasets_and_files_are_inputs_side_by_side(rocks, prototypes, tmp_path):
     frame = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 gap=0.25\nNa 0 0 0\n'
     (tmp_path / "one.xyz").write_text(frame)
@@ -497,6 +504,7 @@ def test_work_that_was_planned_goes_on_with_the_same_state_and_no_other(tmp_path
     assert Store(new).column("gap").tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_dataset_can_be_written_over_itself(tmp_path):
     path = tmp_path / "a.lg"
     write("prototypes:90?seed=3", path, units={"density": "g/cm^3"})
@@ -516,6 +524,7 @@ def test_a_dataset_can_be_written_over_itself(tmp_path):
     assert write(path, path, CHEAP, overwrite=True).content_id == open_before.manifest.content_id
 
 
+@pytest.mark.slow
 def test_a_dataset_added_to_itself_adds_nothing(prototypes, tmp_path):
     write(prototypes, tmp_path / "a.lg")
     with pytest.raises(InputError, match="none of the 300 inputs could become a graph.*the id is taken by a graph"):

@@ -135,6 +135,7 @@ def test_frames_are_found_wherever_a_piece_of_the_file_ends(sizes, blanks, end, 
     assert len(found) == len(sizes)
 
 
+@pytest.mark.slow
 @given(
     positions=st.lists(st.tuples(*[st.floats(-9, 9)] * 3), min_size=1, max_size=6),
     energy=st.floats(-1e3, 1e3),
@@ -414,6 +415,7 @@ def test_numbers_are_what_float_makes_of_them(words):
     assert np.array_equal(_reals(words), expected, equal_nan=True)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.sampled_from([1, 3, 7]), st.sampled_from([1, 2, 64, 1 << 20]), st.booleans())
 def test_frames_do_not_depend_on_how_the_file_is_read(tmp_path_factory, atoms, count, piece, end):
     from lazygraph.sources import extxyz

@@ -48,6 +48,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     st.dictionaries(NAMES | st.sampled_from(["stress", "virial", "Lattice", "uid"]), VALUES, min_size=1, max_size=6),

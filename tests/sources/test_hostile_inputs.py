@@ -295,6 +295,7 @@ def nested(depth, key=None):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record",
     [

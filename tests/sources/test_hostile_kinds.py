@@ -221,6 +221,7 @@ def sound(tmp_path_factory):
     return {kind: (folder / kind).read_bytes() for kind in MAKERS}
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(data=st.data(), kind=st.sampled_from(sorted(MAKERS.keys() - {"pickle", "ase-db"})))
 def test_damage_is_a_refusal_or_a_bad_entry(sound, tmp_path_factory, data, kind):

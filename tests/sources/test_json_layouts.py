@@ -121,6 +121,7 @@ def frame(n, **more):
     return record | more
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.integers(1, 5), st.sampled_from([None, 1]))
 def test_mptrj_has_its_frames_one_level_deeper(tmp_path_factory, sizes, every, indent):
     folder = tmp_path_factory.mktemp("mptrj")
@@ -260,6 +261,7 @@ def test_columns_with_other_rows_are_refused(change, message, tmp_path):
         PandasSource(str(put(tmp_path / "set.json", table))).scan(10, tmp_path / "spool")
 
 
+@pytest.mark.slow
 @given(
     rows=st.integers(0, 30),
     every=st.integers(1, 31),
@@ -339,6 +341,7 @@ ORDER = [
 ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(ORDER), min_size=1, max_size=4, unique=True),
     st.lists(st.booleans(), min_size=2, max_size=5),

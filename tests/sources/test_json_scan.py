@@ -41,6 +41,7 @@ def same(a, b) -> bool:
     return json.dumps(a) == json.dumps(b)  # NaN is NaN here
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(VALUES, max_size=6), STYLES, SIZES)
 @example(['\\"', "\\\\", '\\\\\\"]'], {}, 1)
@@ -72,6 +73,7 @@ def test_elements_two_deep_carry_their_key(values, style, size):
     assert same([json.loads(b"{" + e.text + b"}") for e in found if e.key is None], flat)
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(VALUES, min_size=1, max_size=6), STYLES, SIZES)
 def test_scanning_can_begin_at_any_element(values, style, size):
@@ -127,6 +129,7 @@ def test_what_is_broken_inside_an_element_stays_inside_it():
     assert [t.strip() for t in found] == [b'{"a": tru}', b'{"b" 1}', b"[1 2]", b"nul", b"5"]
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(VALUES, max_size=5) | st.dictionaries(TEXTS, VALUES, max_size=5), STYLES)
 def test_the_first_value_of_any_prefix_is_json(value, style):

@@ -212,6 +212,7 @@ def big_record_file(tmp_path_factory):
 LAYOUTS = ["jarvis", "array", "mapping", "lines", "document", "matbench", "poscar"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @settings(deadline=None, max_examples=25)
 @given(every=st.integers(1, 8), size=st.integers(3, 60))

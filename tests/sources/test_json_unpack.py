@@ -129,6 +129,7 @@ def test_marks_are_every_so_many_offsets(count, every):
     assert marked(iter(offsets), every) == (count, tuple(offsets[::every]))
 
 
+@pytest.mark.slow
 # The promise behind "any size": a scan holds one piece and one entry, whatever the file.
 @pytest.mark.parametrize("source", [JarvisSource, CsvSource])
 @pytest.mark.parametrize("how", ["plain", "gzip"])

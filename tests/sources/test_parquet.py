@@ -161,6 +161,7 @@ def test_structures_that_are_none(change, error, message, tmp_path, entries_of):
     assert message in str(bad.crystal)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(rows=st.integers(0, 60), group=st.integers(1, 70), every=st.integers(1, 70), page=st.integers(64, 4096))
 def test_cuts_and_row_groups_do_not_matter(tmp_path_factory, rows, group, every, page):

@@ -140,6 +140,7 @@ def test_ids_of_ase_atoms_are_in_their_info(tmp_path):
     assert "found no mine" in str(by_key[0].crystal)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text("abc", min_size=1), VALUES, max_size=4))
 def test_labels_come_back_as_they_went_in(tmp_path_factory, labels):
     _, (entry,) = read_all(PythonSource([("x", NACL, labels)]), tmp_path_factory.mktemp("labels"))

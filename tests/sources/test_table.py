@@ -30,6 +30,7 @@ def as_jsonl(rows, path):
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows), encoding="utf-8", newline="")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [as_csv, as_json, as_jsonl])
 @given(names=st.lists(ids, min_size=1, max_size=4, unique=True))
 @example(names=[LINES, "x"])

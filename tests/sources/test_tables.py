@@ -34,6 +34,7 @@ def text(value, comma):
 NUMBERS = st.floats(-100, 100).map(lambda x: round(x, 4)).filter(lambda x: len(repr(x).partition(".")[2]) in (1, 2, 4))
 
 
+@pytest.mark.slow
 @given(
     values=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5),
     separator=st.sampled_from([",", ";", "\t"]),
@@ -173,6 +174,7 @@ FRAME = pd.DataFrame({"id": [1, 2, 3], "prop": [0.5, 1.5, 2.5], "gap": [1.0, 2.0
 EXPECTED = {str(i): {"prop": p, "gap": g} for i, p, g in FRAME.itertuples(index=False)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize(("sep", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ",")])
 @pytest.mark.parametrize("columns", [["id", "prop", "gap"], ["prop", "id", "gap"], ["gap", "prop", "id"]])

@@ -55,6 +55,7 @@ def test_ids_come_from_the_info(tmp_path, entries_of):
     assert all("found no nope" in str(entry.crystal) for entry in entries)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_damage_is_an_error_or_a_bad_entry(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("traj")

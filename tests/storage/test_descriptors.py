@@ -157,6 +157,7 @@ def test_files_of_a_dataset_that_is_forgotten_are_closed(path):
     assert (number(), len(descriptors._POOLS)) == before
 
 
+@pytest.mark.slow
 def test_datasets_may_be_collected_while_files_are_opened():
     """Garbage collection runs within the very step that looks at all datasets: found by tools/fuzz/structured."""
     kept, before = [descriptors.ShardFiles(1) for _ in range(50)], gc.get_threshold()

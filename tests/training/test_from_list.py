@@ -64,6 +64,7 @@ def test_from_structures_to_predictions(inputs, tmp_path):
     assert written["seconds"].keys() == results.seconds.keys()
 
 
+@pytest.mark.slow
 def test_several_targets_with_units_of_their_own(inputs, tmp_path):
     strucs, gaps = inputs
     masses = [None, *range(39)]
@@ -81,6 +82,7 @@ def test_several_targets_with_units_of_their_own(inputs, tmp_path):
         train((strucs, {"gap": gaps, "mass": [1, 2]}), tmp_path, "bad")
 
 
+@pytest.mark.slow
 def test_graphs_are_built_once_for_the_same_content_and_recipe(inputs, tmp_path):
     train(inputs, tmp_path, "first")
     first = built(tmp_path)
@@ -140,6 +142,7 @@ def test_a_structure_that_is_none_is_left_out(inputs, tmp_path):
     assert results.quarantined == json.loads(results.folder.results.read_text())["quarantined"] == 1
 
 
+@pytest.mark.slow
 def test_tables_name_their_targets(inputs, tmp_path):
     strucs, gaps = inputs
     masses = pd.array([pd.NA, *range(39)], dtype="Int64")
@@ -209,6 +212,7 @@ with exclusive(Layout.of(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_two_runs_share_the_graphs_that_one_of_them_writes(inputs, tmp_path, monkeypatch, caplog):
     """While another process writes the same graphs, a run waits, says for whom, and writes them if they never come."""
     monkeypatch.setattr("lazygraph.training.from_list.REMIND", 0.3)  # instead of a minute

@@ -137,6 +137,7 @@ def test_labels_of_graphs_that_no_split_has_may_change(dataset, tmp_path):
     assert lg.train(tmp_path / "d.lg", OPTIONS, tmp_path / "run", progress=False).epochs == 3
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_two_label_sets_is_refused(dataset, tmp_path):
     """Its first member is finished, and would not be trained again."""
     shutil.copytree(dataset, tmp_path / "d.lg")
@@ -162,6 +163,7 @@ def test_an_ensemble_of_two_label_sets_is_refused(dataset, tmp_path):
         lg.train_ensemble(path, OPTIONS, run, 2, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["labels", "unit"])
 def test_train_from_list_refuses_other_labels(tmp_path, monkeypatch, change):
     labels = [k % 7 + 0.5 for k in range(40)]

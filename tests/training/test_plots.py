@@ -24,6 +24,7 @@ def rows(labels, deviation=None):
 HARD = [r"$\AA$", r"eV $\cdot$ \AA", "$x_{$", "a$b$c^^", r"\$x$", "%s{}%", "x" * 5000, "\n" * 50, "日本", "\ud800\x00"]
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.lists(st.tuples(texts.filter(bool), st.none() | texts), min_size=1, max_size=3))
 @example([("gap", unit) for unit in HARD])
@@ -45,6 +46,7 @@ def test_any_names_and_units_are_drawn(tmp_path_factory, named):
     assert {file.read_bytes()[:4] for file in path.iterdir()} == {PNG}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels", [[1e300, -1e300], [5e-324, 0.0], [np.nan, np.nan], [1.0, 1.0], [-563245.01, -563245.0]]
 )

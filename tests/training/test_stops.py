@@ -56,6 +56,7 @@ def names(folder):
     return {file.name for file in (folder / "checkpoints").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_was_moved_knows_its_best_checkpoints(prototypes, tmp_path, recwarn):
     whole = train(prototypes, tmp_path / "whole", Shifts())
     assert names(tmp_path / "whole") == {"last.ckpt", "best-epoch=0.ckpt", "best-epoch=3.ckpt"}
@@ -92,6 +93,7 @@ def test_the_best_of_the_checkpoints_that_are_left(prototypes, tmp_path):
     assert names(tmp_path / "run") == {"last.ckpt", "best-epoch=1.ckpt", "best-epoch=3.ckpt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_loss_that_is_no_number_ends_the_run(prototypes, tmp_path, patience):
     run = tmp_path / "run"
@@ -103,6 +105,7 @@ def test_a_loss_that_is_no_number_ends_the_run(prototypes, tmp_path, patience):
     assert lg.predict(run / "checkpoints" / "best-epoch=0.ckpt", prototypes, model=OPTIONS.model, progress=False).rows
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_means(prototypes, tmp_path):
     with pytest.raises(Stopped):
         train(prototypes, tmp_path / "run", Shifts(stop=2))

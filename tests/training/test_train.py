@@ -96,6 +96,7 @@ def test_a_run_leaves_everything(finished, dataset):
     assert {file.name for file in (folder / "checkpoints").iterdir()} == {"last.ckpt", finished.checkpoint.name}
 
 
+@pytest.mark.slow
 def test_the_options_of_a_run_make_another_one(finished, dataset, tmp_path, capsys):
     again = tmp_path / "again"
     command = ["train", str(dataset), "--config", str(finished.folder.options)]
@@ -126,6 +127,7 @@ DROPOUT = {"model_options": {"dropout": 0.3}}
 BUDGETS = {"batch_size": None, "max_atoms": 400, **DROPOUT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "changes"),
     [
@@ -180,6 +182,7 @@ def test_a_folder_belongs_to_one_run(finished, dataset, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_errors_come_before_anything_is_made(dataset, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(LabelError, match="no label 'gap' .* 'density'"):
@@ -207,6 +210,7 @@ def test_errors_come_before_anything_is_made(dataset, tmp_path):
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_behind_a_link(dataset, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -232,6 +236,7 @@ def test_infinite_labels_are_refused(dataset, tmp_path, split):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -253,6 +258,7 @@ def test_options_work_together(dataset, tmp_path, changes):
         assert len(list(results.folder.checkpoints.glob("best-*"))) == min(2, results.epochs)
 
 
+@pytest.mark.slow
 def test_every_option_changes_what_is_learned(dataset, tmp_path):
     """Each by itself: an option that does nothing would give the losses of the defaults."""
     alone = {
@@ -284,6 +290,7 @@ KILLED_TWICE = KILLED.replace("def on_train", "batches = 0\n    def on_train").r
 )
 
 
+@pytest.mark.slow
 def test_checkpoints_fall_between_steps_of_added_up_batches(dataset, tmp_path):
     """Killed in the middle of a step, and again in the middle of the one that is begun anew."""
     changes = {"accumulate": 3, "checkpoint_every": 1, "batch_size": 16}
@@ -297,6 +304,7 @@ def test_checkpoints_fall_between_steps_of_added_up_batches(dataset, tmp_path):
     assert losses(folder) == losses(whole.folder.path)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_early_and_then_killed_trains_no_further(dataset, tmp_path):
     changes = {"patience": 2, "learning_rate": 1e-9, "n_epochs": 20}
     whole = train(dataset, tmp_path / "run", **changes)
@@ -308,6 +316,7 @@ def test_a_run_that_was_stopped_early_and_then_killed_trains_no_further(dataset,
     assert again.scores == whole.scores
 
 
+@pytest.mark.slow
 def test_models_of_the_registry_train(tmp_path):
     few = tmp_path / "few.lg"
     lg.write("prototypes:40?seed=1", few, graph=lg.graph("comformer", max_neighbors=6), workers=1, progress=False)
@@ -317,6 +326,7 @@ def test_models_of_the_registry_train(tmp_path):
         assert math.isfinite(results.scores["density"]["mae"])
 
 
+@pytest.mark.slow
 def test_classes(tmp_path):
     inputs = [
         (f"c{n}", lg.Crystal(np.eye(3) * (3 + n % 5 / 10), [[0, 0, 0]], [(11, 29, 55)[n % 3]]), {"kind": n % 3 * 2.0})
@@ -336,6 +346,7 @@ def test_classes(tmp_path):
         lg.TrainOptions(target=("a", "b"), task="classification")
 
 
+@pytest.mark.slow
 def test_missing_labels_are_left_out(tmp_path):
     """The labels that are there are learnt as if the others' graphs were not."""
     rng = np.random.default_rng(0)
@@ -352,6 +363,7 @@ def test_missing_labels_are_left_out(tmp_path):
     assert {row["a"] for row in table} >= {""}
 
 
+@pytest.mark.slow
 def test_validation_counts_the_labels_that_are_there(tmp_path):
     """Over batches that hold different numbers of them, and of two targets each by itself."""
     rng = np.random.default_rng(0)
@@ -485,6 +497,7 @@ def test_quarantined_ids_may_hold_any_line_separator(finished, tmp_path):
     assert [entry["id"] for entry in found.quarantined] == [name]
 
 
+@pytest.mark.slow
 def test_labels_beside_predictions_are_those_of_the_model(finished, tmp_path):
     """Those that a dataset has; one with another unit or shape is not the same label, and is left out."""
     crystals = [lg.Crystal(np.eye(3) * (3 + k / 50), [[0, 0, 0]], [11 + k % 7]) for k in range(40)]
@@ -532,6 +545,7 @@ def test_the_command_line_has_every_option():
     }
 
 
+@pytest.mark.slow
 def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
     options = lg.TrainOptions.of({**QUICK, "seed": 5})
     found = lg.train_ensemble(dataset, options, tmp_path / "run", 3, progress=False)
@@ -558,6 +572,7 @@ def test_an_ensemble_gives_means_and_deviations(dataset, tmp_path):
         lg.train_ensemble(dataset, options, tmp_path / "other", 1)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_classifiers_gives_probabilities(tmp_path):
     rng = np.random.default_rng(2)
     inputs = [
@@ -591,6 +606,7 @@ def test_an_ensemble_of_classifiers_gives_probabilities(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_names_may_hold_brackets_and_dollars(tmp_path):
     names = ["gap[eV]", "gap", r"$\frac$"]
     inputs = [

@@ -41,6 +41,7 @@ def losses(path):
         return [(float(row["train_loss"]), float(row["val_loss"])) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
     dataset = tmp_path / "p.lg"
@@ -94,6 +95,7 @@ lg.train(sys.argv[1], options, sys.argv[2], progress=False, callbacks=(Kill(),))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_two_ranks_that_are_killed_go_on_to_the_same_losses(tmp_path):
     """Each with its own random numbers, which differ, for their last batches are of different sizes."""
@@ -143,6 +145,7 @@ json.dump(told, open(f"{{out}}/{{rank}}.json", "w"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_processes_that_begin_together_share_folder_and_cache(tmp_path):
     """As torchrun starts them, and Slurm: none waits for another before all of them train."""

@@ -166,6 +166,7 @@ def test_an_append_says_where_its_graphs_go(split, sizes, kept, hundred, write):
     assert bool(report.notes) != kept
 
 
+@pytest.mark.slow
 def test_graphs_that_no_split_has_are_told_by_the_summary_info_split_and_train(tmp_path, write, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write(items(0, 20), "x.lg")

@@ -88,6 +88,7 @@ def test_a_file_that_does_not_begin_like_a_cif_is_read_by_its_name_with_a_note(t
     assert "what stands before data_x" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_many_blocks_are_read_in_parts_and_from_packed_files(tmp_path):
     text = "".join(cif(name=f"b{i}", a=4 + i / 100) for i in range(30))
     (tmp_path / "all.cif.gz").write_bytes(gzip.compress(text.encode()))
@@ -160,6 +161,7 @@ def test_a_contradiction_is_quarantined_kept_with_a_note_or_kept(contradicting, 
     assert not [note for note in report.notes if "contradict" in note]
 
 
+@pytest.mark.slow
 def test_a_note_counts_all_inputs_and_names_the_first(tmp_path):
     rows = [["id", "cif", "e"], *([f"m{i}", cif(formula="Na2 Cl"), i] for i in range(40))]
     with (tmp_path / "t.csv").open("w", newline="") as file:

@@ -74,6 +74,7 @@ def run(tmp_path, environment):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_crystal_at_which_processes_die_by_chance_costs_nothing_but_time(run, tmp_path, bytes_of, times):
     path, undisturbed = tmp_path / "x.lg", tmp_path / "y.lg"
@@ -85,6 +86,7 @@ def test_a_crystal_at_which_processes_die_by_chance_costs_nothing_but_time(run, 
     assert not Layout.of(path).partial.exists()
 
 
+@pytest.mark.slow
 def test_crystals_that_always_kill_are_quarantined_and_no_others(run, tmp_path, bytes_of, quarantine):
     paths = [tmp_path / name for name in ("x.lg", "y.lg")]
     for path in paths:
@@ -96,6 +98,7 @@ def test_crystals_that_always_kill_are_quarantined_and_no_others(run, tmp_path, 
     assert bytes_of(paths[0]) == bytes_of(paths[1])
 
 
+@pytest.mark.slow
 def test_where_the_work_is_done_in_the_process_itself_the_same_command_goes_on(run, tmp_path, bytes_of, quarantine):
     path = tmp_path / "x.lg"
     assert run(path, (10,), times=ALWAYS, workers=1).returncode == -9
@@ -104,6 +107,7 @@ def test_where_the_work_is_done_in_the_process_itself_the_same_command_goes_on(r
     assert [one.id for one in quarantine(path)] == ["id-10"]
 
 
+@pytest.mark.slow
 def test_a_sample_that_kills_the_process_that_plans_is_met_by_the_same_command(run, tmp_path, quarantine):
     path = tmp_path / "x.lg"
     assert run(path, (0, 3), times=ALWAYS).returncode == -9
@@ -112,6 +116,7 @@ def test_a_sample_that_kills_the_process_that_plans_is_met_by_the_same_command(r
     assert [one.id for one in quarantine(path)] == ["id-0", "id-3"]
 
 
+@pytest.mark.slow
 def test_workers_that_die_again_and_again_elsewhere_end_the_run_and_keep_what_is_finished(
     run, tmp_path, monkeypatch, bytes_of
 ):
@@ -135,6 +140,7 @@ def test_workers_that_die_again_and_again_elsewhere_end_the_run_and_keep_what_is
     assert bytes_of(path) == bytes_of(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_by_chance_is_replaced(environment, tmp_path, write, bytes_of):
     source, path = "prototypes:3000?seed=0", tmp_path / "x.lg"
     code = f"import sys, lazygraph as lg; lg.write({source!r}, sys.argv[1], workers=2, shard_size=64, progress=False)"
@@ -184,6 +190,7 @@ lg.write("prototypes:40?seed=0", sys.argv[1], workers=2, shard_size=8, progress=
 """
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_end_are_not_waited_for(environment, tmp_path):
     """One that is killed with the lock of a queue leaves the others waiting for it; here they are stopped."""
     process = subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path / "x.lg")], env=environment)

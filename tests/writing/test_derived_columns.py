@@ -89,6 +89,7 @@ def test_a_graph_that_was_just_built_and_one_that_was_read_have_the_same_sizes(n
         assert built.distances.tobytes() == read.distances.tobytes()
 
 
+@pytest.mark.slow
 def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write):
     """At once, in small shards, appended, by several processes, and where an input had to be tried again."""
     items = [(f"id-{n}", Crystal(np.eye(3) * (2.4 + 0.2 * n), [[0, 0, 0]], [84])) for n in range(12)]

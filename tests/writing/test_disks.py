@@ -82,6 +82,7 @@ def confined(tmp_path, environment):
     return run
 
 
+@pytest.mark.slow
 def test_a_write_stops_at_a_full_disk_and_goes_on_when_there_is_room(confined):
     stopped = confined("""
         disk = root / "disk"
@@ -109,6 +110,7 @@ def test_a_write_stops_at_a_full_disk_and_goes_on_when_there_is_room(confined):
     assert 5 <= stopped < 10
 
 
+@pytest.mark.slow
 def test_workers_stop_at_a_full_disk(confined):
     assert confined("""
         disk = root / "disk"
@@ -123,6 +125,7 @@ def test_workers_stop_at_a_full_disk(confined):
     """)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["append", "overwrite", "labels", "split", "merge"])
 def test_a_change_that_a_full_disk_stops_leaves_the_dataset_as_it_was(change, confined):
     stopped = confined(f"""
@@ -179,6 +182,7 @@ def test_a_change_that_a_full_disk_stops_leaves_the_dataset_as_it_was(change, co
     assert 1 <= stopped < 7
 
 
+@pytest.mark.slow
 def test_a_disk_that_may_not_be_written(confined):
     assert confined("""
         disk = root / "disk"
@@ -215,6 +219,7 @@ def test_a_disk_that_may_not_be_written(confined):
     """)
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_and_on_their_number(confined):
     assert confined("""
         import signal
@@ -249,6 +254,7 @@ def test_a_limit_on_the_size_of_files_and_on_their_number(confined):
     """)
 
 
+@pytest.mark.slow
 def test_a_full_shared_memory(confined):
     assert confined("""
         write(root / "undisturbed.lg")

@@ -81,6 +81,7 @@ def families(draw):
     return [graph() for _ in range(draw(st.integers(1, 4)))]
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(families())
 def test_any_arrays_come_back_bit_for_bit(tmp_path_factory, graphs):
@@ -92,6 +93,7 @@ def test_any_arrays_come_back_bit_for_bit(tmp_path_factory, graphs):
             assert same(stored[name], value), name
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(families())
 def test_any_data_come_back_as_tensors(tmp_path_factory, graphs):
@@ -188,6 +190,7 @@ def test_a_vector_that_happens_to_be_as_long_as_the_first_graph(tmp_path):
     assert [store.arrays(row)["stress"].tolist() for row in range(3)] == [list(range(6))] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 63, 64, 1024, 1025, 4096, 4097, 9000])
 def test_any_number_of_graphs(count, tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
@@ -364,6 +367,7 @@ def test_an_id_or_a_label_that_does_not_fit_is_refused(options, message, tmp_pat
     assert len(Store(tmp_path / "x.lg")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "graph", "message"),
     [
@@ -384,6 +388,7 @@ def test_what_cannot_be_stored_is_refused_with_the_first_graph(options, graph, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_error_in_the_block_leaves_nothing(tmp_path):
     def graphs():
         for n in range(5000):

@@ -103,6 +103,7 @@ def finished(done):
     return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_write_that_is_killed_again_and_again_gives_the_same_bytes(workers, started, tmp_path, bytes_of):
     undisturbed = started(WRITE, tmp_path / "undisturbed.lg", workers, SOURCE, "")
@@ -135,6 +136,7 @@ def test_a_write_that_is_killed_again_and_again_gives_the_same_bytes(workers, st
     assert not Layout.of(path).partial.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_append_that_is_killed_leaves_the_old_dataset_or_the_new_one(workers, started, tmp_path, write, sound):
     path, more = tmp_path / "x.lg", "prototypes:500?seed=3"
@@ -164,6 +166,7 @@ def crystals(count):
     return [entry.crystal for entry in source.read(Cut(0, 0, count), Path())]
 
 
+@pytest.mark.slow
 def test_labels_and_splits_that_are_killed_leave_the_old_ones_or_the_new_ones(
     started, tmp_path, write, sound, bytes_of
 ):
@@ -186,6 +189,7 @@ def test_labels_and_splits_that_are_killed_leave_the_old_ones_or_the_new_ones(
     assert not Layout.of(path).partial.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_state_that_the_same_command_finishes(started, tmp_path, write, bytes_of):
     source = LONG
     path = tmp_path / "x.lg"

@@ -243,6 +243,7 @@ GraphSpec.build = endless
 """
 
 
+@pytest.mark.slow
 def test_in_a_worker_process_code_is_interrupted_and_ends_the_process_where_it_answers_no_signal(
     tmp_path, environment, quarantine
 ):
@@ -283,6 +284,7 @@ def busy(seconds):
         pass
 
 
+@pytest.mark.slow
 def test_each_input_has_its_own_time_and_only_that():
     with time_limit(0.2):
         for _ in range(4):

@@ -86,6 +86,7 @@ def test_a_second_writer_is_refused_and_told_who_the_first_one_is(holder, finish
     assert not Layout.of(finished).partial.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -144,6 +145,7 @@ def test_a_lock_that_a_dead_process_left_blocks_nobody(holder, finished):
     assert not Layout.of(finished).partial.exists()
 
 
+@pytest.mark.slow
 def test_many_may_make_shards_and_no_one_else_may_plan_or_merge_meanwhile(holder, tmp_path):
     path = tmp_path / "x.lg"
     plan("prototypes:20", path, shard_size=10)
@@ -159,6 +161,7 @@ def test_many_may_make_shards_and_no_one_else_may_plan_or_merge_meanwhile(holder
     assert Layout.of(path).plan.exists()
 
 
+@pytest.mark.slow
 def test_who_makes_shards_is_not_taken_for_the_dead_process_that_held_the_lock_before(holder, tmp_path):
     path = tmp_path / "x.lg"
     plan("prototypes:20", path, shard_size=10)
@@ -194,6 +197,7 @@ def test_two_threads_are_two_writers(tmp_path):
     assert len(caught) == 1
 
 
+@pytest.mark.slow
 def test_threads_that_take_turns_never_work_at_once(tmp_path):
     """The folder and the lock come and go with every turn."""
     layout = Layout.of(tmp_path / "x.lg")
@@ -268,6 +272,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
 def test_a_mount_without_locks_is_named_with_what_to_do(name, tmp_path, environment, finished, bytes_of):
     compiler = shutil.which("cc") or shutil.which("gcc")

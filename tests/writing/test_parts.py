@@ -88,6 +88,7 @@ def test_a_whole_dataset_gives_the_graphs_that_its_path_gives(old, write, tmp_pa
     assert bytes_of(tmp_path / "a.lg") == bytes_of(tmp_path / "b.lg") == bytes_of(tmp_path / "c.lg")
 
 
+@pytest.mark.slow
 def test_several_parts_and_workers(old, tmp_path, write, bytes_of):
     ds = lg.LazyGraphDataset(old)
     parts = [ds[:20], ds.where("gap >= 50"), old.with_name("other.lg")]

@@ -75,6 +75,7 @@ def test_the_size_of_a_shard(entries, size):
     assert shard_size(entries) == size
 
 
+@pytest.mark.slow
 def test_shards_made_by_several_processes_at_once_in_any_order(tmp_path, bytes_of, environment, expected):
     path = tmp_path / "x.lg"
     made = plan(SOURCE, path, shard_size=SHARD)

@@ -56,6 +56,7 @@ def mixed(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_suspended_leaves_the_next_plan_as_it_is(tmp_path, environment, bytes_of):
     path = tmp_path / "x.lg"
     layout = Layout.of(path)

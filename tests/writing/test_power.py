@@ -10,6 +10,7 @@ import lazygraph as lg
 from tools.soak import power
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", power.CHANGES)
 def test_a_power_failure_leaves_what_the_same_command_finishes(change, tmp_path):
     calls, states, found = power.check(change, tmp_path.resolve(), states=3, every=1 if change == "labels" else 3)
@@ -19,6 +20,7 @@ def test_a_power_failure_leaves_what_the_same_command_finishes(change, tmp_path)
     assert found["none" if change == "write" else "old"] > 0
 
 
+@pytest.mark.slow
 def test_the_model_finds_a_missing_fsync(tmp_path, monkeypatch):
     """Without our fsyncs of files, a manifest may lead to empty columns."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)

@@ -130,6 +130,7 @@ def test_a_formula_that_is_too_long_for_a_column(tmp_path, write, quarantine):
 # ---- duplicates ----
 
 
+@pytest.mark.slow
 def test_the_later_one_of_two_inputs_with_one_id_is_quarantined_whichever_shard_it_is_in(
     tmp_path, write, quarantine, sound, salt
 ):
@@ -235,6 +236,7 @@ def tables(tmp_path, salt):
     return make
 
 
+@pytest.mark.slow
 def test_several_sources_and_one_that_was_appended(tables, tmp_path, write, quarantine, sound):
     path = tmp_path / "x.lg"
     a, b, c = (tables("old", f"{n}.json", [f"{n}{k}" for k in range(5)], {f"{n}1", f"{n}4"}) for n in "abc")
@@ -284,6 +286,7 @@ def test_an_input_that_is_gone_stays_quarantined(tables, tmp_path, write, quaran
     assert (report.written, len(quarantine(tmp_path / "x.lg"))) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_retry_that_was_interrupted_goes_on(tmp_path, write, salt, sound, bytes_of):
     class Stop(Exception):
         pass

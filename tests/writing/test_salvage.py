@@ -138,6 +138,7 @@ def test_a_flipped_byte_costs_one_graph(bad, known, tmp_path):
     assert Manifest.load(tmp_path / "good.lg").provenance.notes[-1] == "salvaged: 1 of 150 graphs were lost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["record", "n_node", "n_edge", "n_triplets", "min_neighbors", "formula", "id_order"])
 @pytest.mark.parametrize("how", ["flipped", "cut", "deleted", "shifted", "a pipe"])
 def test_a_damaged_column_that_can_be_made_again_costs_nothing(bad, known, tmp_path, column, how):
@@ -275,6 +276,7 @@ def test_bad_sectors_cost_what_lies_in_them(bad, known, tmp_path, monkeypatch):
     agree(tmp_path / "good.lg", known["crystals"], saved)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.data())
 def test_nothing_but_what_was_written(made, known, tmp_path_factory, data):

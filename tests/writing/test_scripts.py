@@ -16,6 +16,7 @@ print(report.written)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["script", "-c", "stdin", "-m"])
 def test_the_script_runs_once(how, python, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -34,6 +35,7 @@ def test_the_script_runs_once(how, python, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_structures_made_in_the_script_reach_the_workers(python, tmp_path):
     """They are unpacked into a file: classes of the script itself need not be known to workers."""
     script = """
@@ -48,6 +50,7 @@ print(lg.write(structures(), "x.lg", workers=2, shard_size=10, progress=False).w
     assert python("-c", script) == "40\n"
 
 
+@pytest.mark.slow
 def test_a_worker_uses_one_thread(python):
     script = """
 import os
@@ -58,6 +61,7 @@ with _processes(1) as pool:
     assert python("-c", script).split()[0] == "1"
 
 
+@pytest.mark.slow
 def test_a_write_from_a_thread(python, tmp_path):
     """A worker ends when the thread that started it does: that must be the thread that waits for it."""
     script = """
@@ -71,6 +75,7 @@ thread.join()
     assert python("-c", script) == "60\n"
 
 
+@pytest.mark.slow
 def test_nothing_but_the_result_is_printed_where_no_one_watches(environment, tmp_path):
     import subprocess
     import sys

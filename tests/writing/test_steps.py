@@ -126,6 +126,7 @@ def states(tmp_path, bytes_of, write, salt):
     return States
 
 
+@pytest.mark.slow
 def test_a_first_write(every_step, states, bytes_of):
     def check(path):
         finished = path.exists()
@@ -137,6 +138,7 @@ def test_a_first_write(every_step, states, bytes_of):
     every_step(lambda path: None, states.make, check)
 
 
+@pytest.mark.slow
 def test_an_append(every_step, states, bytes_of, sound):
     def check(path):
         if sound(path).graphs == SIZE:
@@ -150,6 +152,7 @@ def test_an_append(every_step, states, bytes_of, sound):
     every_step(states.make, states.append, check)
 
 
+@pytest.mark.slow
 def test_an_overwrite(every_step, states, bytes_of, sound):
     def check(path):
         assert sound(path).graphs in {SIZE, SIZE + ADDED}
@@ -164,6 +167,7 @@ def test_an_overwrite(every_step, states, bytes_of, sound):
     every_step(prepare, lambda path: states.make(path, overwrite=True), check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "failed"])
 def test_a_merge(states, tmp_path, bytes_of, salt, how):
     def items():
@@ -200,6 +204,7 @@ def test_a_merge(states, tmp_path, bytes_of, salt, how):
     assert taken_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["labels", "splits"])
 def test_an_edit(edit, every_step, states, bytes_of, sound, tmp_path):
     def change(path):
@@ -255,6 +260,7 @@ def test_labels_must_wait_for_an_append(half_appended, states, bytes_of):
     assert bytes_of(half_appended) == states.two
 
 
+@pytest.mark.slow
 def test_garbage_is_collected_or_not(every_step, states, bytes_of, sound):
     def prepare(path):
         states.make(path)
@@ -267,6 +273,7 @@ def test_garbage_is_collected_or_not(every_step, states, bytes_of, sound):
     every_step(prepare, gc, check)
 
 
+@pytest.mark.slow
 def test_a_change_that_was_decided_of_a_dataset_that_was_deleted_since_is_dropped(states, tmp_path, bytes_of):
     path = tmp_path / "x.lg"
     states.make(path)

@@ -44,6 +44,7 @@ class LastFirst(Executor):
         return future
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_any_number_of_workers_gives_the_same_bytes(workers, reference, tmp_path, write, bytes_of):
     report = write(SOURCE, tmp_path / "x.lg", shard_size=16, workers=workers)
@@ -51,6 +52,7 @@ def test_any_number_of_workers_gives_the_same_bytes(workers, reference, tmp_path
     assert bytes_of(tmp_path / "x.lg") == bytes_of(reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "spawned processes", "forked processes", "last first"])
 def test_any_executor_gives_the_same_bytes(kind, reference, tmp_path, write, bytes_of):
     make = {
@@ -73,6 +75,7 @@ def test_a_finished_directory_holds_exactly_what_its_manifest_names(reference, b
     assert [shard.records for shard in manifest.shards] == [16] * 9 + [6]
 
 
+@pytest.mark.slow
 def test_nothing_tells_when_where_by_whom_and_by_how_many_it_was_made(tmp_path, write, bytes_of, salt):
     folder = tmp_path / "a-telling-place"
     folder.mkdir()
@@ -91,6 +94,7 @@ def test_nothing_tells_when_where_by_whom_and_by_how_many_it_was_made(tmp_path, 
 # ---- identity ----
 
 
+@pytest.mark.slow
 def test_the_content_id_does_not_depend_on_how_it_was_written(reference, tmp_path, write):
     wanted = Manifest.load(reference).content_id
     for number, options in enumerate([{"shard_size": 64}, {"level": 1}, {"level": 19, "shard_size": 1}, {}]):
@@ -124,6 +128,7 @@ def test_the_content_id_tells_one_atom_one_id_and_one_recipe_apart(tmp_path, wri
     assert content(items, labels=()) == content([(i, s, {"energy": 1}) for i, s in items]) == found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(3, 3), (2, 5), (64, 2)])
 def test_an_append_is_as_if_all_had_been_written_at_once(sizes, tmp_path, write, sound):
     first, second = "prototypes:30?seed=1", [(f"own-{n}", c) for n, c in enumerate(_crystals(9))]

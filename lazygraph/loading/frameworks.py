@@ -54,7 +54,7 @@ class EpochSampler(SequentialSampler):
         self._loader.set_epoch(0 if _is_overfitting(sys._getframe(1)) else epoch)  # noqa: SLF001 - see there
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the positions of the next epoch."""
+        """Iterate over the positions of the next epoch."""
         return chain.from_iterable(self._loader.begin_positions())
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class EpochBatches(BatchSampler):
         self.batch_size = loader.batch_size  # type: ignore[assignment]  # None where only budgets limit it
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the positions of each batch of the next epoch."""
+        """Iterate over the positions of each batch of the next epoch."""
         return self._loader.begin_positions()
 
     def __len__(self) -> int:

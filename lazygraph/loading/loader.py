@@ -110,7 +110,7 @@ class Loader:
             self._epochs.end(now)
 
     def _reading(self, requests: list[Request], settings: Settings) -> Generator[Any, None, None]:
-        """Yield the batches of an epoch, as they were read."""
+        """Return the batches of an epoch, as they were read."""
         if settings.num_workers:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
             return self._processes.read(requests)
@@ -133,7 +133,7 @@ class Loader:
             yield PlacedPositions(request.positions.tolist(), request.draw)
 
     def _requests(self, place: EpochPosition) -> list[Request]:
-        """Yield the requests of an epoch from a position on."""
+        """Return the requests of an epoch from a position on."""
         batches, seed = self._batches(place.epoch).skip(place.batches), int(self._options["seed"])
         places = batches.first_places().tolist()
         return [

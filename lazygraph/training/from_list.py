@@ -187,7 +187,7 @@ class _Waiting:
 
 
 def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence[str] | None) -> list[Input]:
-    """Yield (id, crystal, labels). An invalid structure stays unchanged and will be quarantined."""
+    """Return (id, crystal, labels) of each input. An invalid structure stays unchanged and will be quarantined."""
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
     if len(names) != len(strucs):
         msg = f"found {len(strucs)} structures and {len(names)} ids; required: one of each"

@@ -152,7 +152,7 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
 def _columns(
     predictions: Sequence[Prediction], targets: Targets, *, deviations: bool
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Return title and values of each column."""
+    """Yield title and values of each column."""
     yield "id", [row.id for row in predictions]
     for k, pair in enumerate(zip(targets.names, targets.units, strict=True)):
         title = with_unit(*pair)

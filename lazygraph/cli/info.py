@@ -119,7 +119,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
 
 
 def _atom_labels(manifest: Manifest) -> list[Field]:
-    """The fields of a crystal with a value an atom that are not the crystal itself."""
+    """Return the fields of a crystal with a value an atom that are not the crystal itself."""
     if manifest.recipe is None:
         return []
     return [f for f in manifest.schema.fields if f.axis == "node" and f.name not in ("numbers", "frac_coords")]

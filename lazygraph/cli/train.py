@@ -54,6 +54,33 @@ OPTIONS: dict[str, type] = {
     "devices": int,
     "num_nodes": int,
 }
+HELP = {
+    "model": "icomformer (default), ecomformer, cgcnn, m3gnet, mace, or package.module:Class",
+    "task": "regression (default) or classification",
+    "n_epochs": "passes over the training graphs",
+    "batch_size": "greatest number of graphs in a batch",
+    "max_atoms": "greatest number of atoms in a batch",
+    "max_edges": "greatest number of edges in a batch",
+    "learning_rate": "greatest learning rate of the schedule",
+    "weight_decay": "weight decay of AdamW",
+    "schedule": "onecycle (default), cosine, plateau or none",
+    "loss": "l1 (default), mse or huber; for classes cross_entropy",
+    "gradient_clip": "greatest norm of the gradients",
+    "accumulate": "batches per step",
+    "precision": "32 (default), or on a GPU bf16 or 16",
+    "patience": "stop after N epochs without a lower validation loss",
+    "ema_decay": "decay of a moving average of the weights",
+    "keep": "number of best checkpoints to keep",
+    "checkpoint_every": "steps between two writes of the last checkpoint",
+    "seed": "random seed of weights and order",
+    "split_seed": "random seed of the split by ratios",
+    "train_ratio": "share of the training graphs, if the dataset has no splits",
+    "val_ratio": "share of the validation graphs",
+    "test_ratio": "share of the test graphs",
+    "num_workers": "worker processes that read; 0 to choose automatically",
+    "devices": "devices on each machine; 0 for all",
+    "num_nodes": "number of machines",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-option", action="append", metavar="NAME=VALUE", default=[], dest="model_options",
         help="a keyword argument of the model; repeat for more",
     )  # fmt: skip
-    group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) explains each")
+    group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) has the defaults and more details")
     for name, kind in OPTIONS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=HELP[name])
     parser.add_argument("--ensemble", type=int, metavar="N", help="train N models with consecutive seeds")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     add_json(parser)

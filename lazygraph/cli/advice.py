@@ -111,7 +111,7 @@ def advise(facts: MachineFacts) -> list[Advice]:
 
 def _dataset(facts: MachineFacts) -> Iterator[Advice]:
     if facts.dataset is not None and facts.dataset.problem is not None:
-        yield Advice("set", "lazygraph verify, then the dataset anew or from a copy", facts.dataset.problem)
+        yield Advice("set", "run lazygraph verify, then write or copy the dataset again", facts.dataset.problem)
 
 
 def _loops(facts: MachineFacts) -> Iterator[Advice]:

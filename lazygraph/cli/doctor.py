@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if one.kind == kind:
                     say("", f"{kind}: {one.what}", f"     because {one.why}")
         if not any(one.kind == "set" for one in advice):
-            say("", "nothing is to be set")
+            say("", "nothing needs to be set")
     return int(arguments.strict and any(one.kind == "set" for one in advice))
 
 

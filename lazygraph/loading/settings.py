@@ -117,7 +117,7 @@ def choose(
     """
     reasons = []
     if num_workers is None:
-        num_workers, reason = (0, "threads were asked for") if threads is not None else _workers(facts())
+        num_workers, reason = (0, "threads= is given") if threads is not None else _workers(facts())
         reasons.append(reason)
     if threads is None:
         threads = 0 if num_workers or facts().cpus == 1 else 1

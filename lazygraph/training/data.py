@@ -21,7 +21,7 @@ def has_splits(dataset: LazyGraphDataset) -> bool:
     column = dataset.manifest.columns.get("split")
     found = set() if column is None else set(column.categories or ())
     if found and not set(SPLITS) <= found:
-        # To split it anew would train on graphs that somebody has kept for testing.
+        # Splitting it again would train on graphs that somebody has kept for testing.
         msg = f"{dataset.path} has the splits {', '.join(sorted(found))}; required: train, val and test, or none at all"
         raise InputError(msg)
     return bool(found)

@@ -202,9 +202,9 @@ class GraphModule(lightning.LightningModule):
         states, rank = checkpoint["random_states"].cpu(), self.trainer.global_rank
         if self.trainer.world_size != len(states):
             msg = (
-                f"found {self.trainer.world_size} processes, and a run that was trained by {len(states)}; required: as "
-                "many, for each has its own graphs and random numbers: set devices and num_nodes, or train anew in "
-                "another output_dir"
+                f"found {self.trainer.world_size} processes, but the run was trained by {len(states)}; required: the "
+                "same number, because each process has its own graphs and random numbers: set devices and num_nodes, "
+                "or start a new run in another output_dir"
             )
             raise InputError(msg)
         # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.

@@ -139,7 +139,7 @@ class Trained:
         except RecipeMismatch as error:
             msg = (
                 f"{error}; the model was trained with {self.spec!r}: predict from the structures, or write the dataset "
-                "anew with that recipe"
+                "again with that recipe"
             )
             raise RecipeMismatch(msg) from error
 

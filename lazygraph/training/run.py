@@ -227,8 +227,8 @@ def _best(kept: Kept, folder: Folder) -> Path:
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.checkpoints.glob("*.ckpt"))) or "none"
         msg = (
-            f"found no best checkpoint {path.name} in {folder.checkpoints}, of which nothing may be taken away before "
-            f"the run is finished (there: {found}); put it back, or train anew in another output_dir"
+            f"found no best checkpoint {path.name} in {folder.checkpoints} (there: {found}); nothing may be removed "
+            "from this folder before the run is finished. Put the file back, or start a new run in another output_dir"
         )
         raise InputError(msg)
     return path

@@ -168,7 +168,7 @@ def _packages() -> tuple[Any, Any]:
         msg = f"the model 'mace' needs mace-torch, which is not installed ({error}): pip install 'lazygraph[interop]'"
         raise MissingExtra(msg) from error
     finally:
-        # mace has torch.load run the code in any file from then on; nobody asked for that.
+        # Importing mace lets torch.load run the code in any file from then on, which must not happen.
         if before is None:
             os.environ.pop(UNSAFE, None)
         else:

@@ -1,4 +1,4 @@
-"""Structures that are in memory already: pymatgen, ASE and jarvis objects, with ids and labels."""
+"""Write a dataset from structures in memory: pymatgen, ASE and jarvis objects with ids and labels."""
 
 from ase.build import bulk
 from pymatgen.core import Lattice, Structure
@@ -12,7 +12,7 @@ structures = [
     ("copper", bulk("Cu"), {"band_gap": None}),  # a missing label is NaN, never a dropped row
 ]
 
-# An iterator will do too: it is read once, one structure at a time.
+# An iterator works too: write() reads it once, one structure at a time.
 report = lg.write(iter(structures), "mine.lg", graph=lg.graph("radius", cutoff=5.0), units={"band_gap": "eV"})
 print(report.written, "written,", report.quarantined, "quarantined")
 

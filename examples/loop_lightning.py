@@ -1,4 +1,4 @@
-"""A LightningModule of one's own, and lazygraph's data module: devices, checkpoints and resuming are Lightning's."""
+"""Train your own LightningModule with lazygraph's data module; Lightning handles devices, checkpoints and resuming."""
 
 import lightning
 import torch
@@ -8,26 +8,26 @@ from lazygraph.training.models import find_model
 
 
 class Density(lightning.LightningModule):
-    """Learns the density."""
+    """A model that predicts the density."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = find_model("cgcnn").build(outputs=1)
 
     def training_step(self, batch, batch_idx):
-        """The mean absolute error of a batch."""
+        """Return the mean absolute error of a batch."""
         return torch.nn.functional.l1_loss(self.network(batch), batch.y)
 
     def validation_step(self, batch, batch_idx):
-        """The same, logged."""
+        """Log the mean absolute error of a batch."""
         self.log("val_mae", torch.nn.functional.l1_loss(self.network(batch), batch.y), batch_size=batch.num_graphs)
 
     def configure_optimizers(self):
-        """AdamW."""
+        """Return AdamW with its learning rate."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
-if __name__ == "__main__":  # with several devices Lightning runs this file once for each
+if __name__ == "__main__":  # with several devices, Lightning runs this file once per device
     lg.write("prototypes:200?seed=0", "demo.lg", graph="cgcnn", split=(0.8, 0.1, 0.1))
     ds = lg.LazyGraphDataset("demo.lg", target="density", view="matformer")
     data = lg.LazyGraphDataModule(ds, batch_size=32)

@@ -1,4 +1,4 @@
-"""A training loop around matgl's own M3GNet: needs `pip install 'lazygraph[interop]'`."""
+"""Train matgl's own M3GNet in your own loop. Needs `pip install 'lazygraph[interop]'`."""
 
 import itertools
 
@@ -15,7 +15,7 @@ salts = [
 for _, structure, labels in salts:
     labels["density"] = float(structure.density)
 lg.write(salts, "salts.lg", graph="m3gnet", units={"density": "g/cm^3"}, split=(0.8, 0.1, 0.1))
-# The arrays that matgl's models read, triplets included, of a whole batch at once.
+# The view gives the arrays that matgl's models read, including triplets, for a whole batch at once.
 ds = lg.LazyGraphDataset("salts.lg", target="density", view="m3gnet")
 loader = lg.loader(ds.split("train"), batch_size=16, shuffle=True)
 

@@ -1,4 +1,4 @@
-"""A training loop as PyG's examples have it: the dataset in PyG's own DataLoader."""
+"""Train in a loop like those in PyG's examples, with PyG's own DataLoader."""
 
 import torch
 from torch_geometric.loader import DataLoader
@@ -8,7 +8,7 @@ import lazygraph as lg
 
 
 class Net(torch.nn.Module):
-    """Two CGCNN layers on the lengths of edges."""
+    """Two CGCNN layers that use the lengths of the edges."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class Net(torch.nn.Module):
         self.out = torch.nn.Linear(32, 1)
 
     def forward(self, batch):
-        """(B, 1)."""
+        """Predict one value per graph; the result has shape (B, 1)."""
         x = self.embed(batch.x[:, 0])
         for layer in self.layers:
             x = layer(x, batch.edge_index, batch.edge_attr.norm(dim=1, keepdim=True))

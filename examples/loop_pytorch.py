@@ -1,4 +1,4 @@
-"""A training loop in plain PyTorch: any model that takes a PyG batch, and lazygraph's loader."""
+"""Train any model that takes a PyG batch in a plain PyTorch loop, with lazygraph's loader."""
 
 import torch
 
@@ -14,7 +14,7 @@ model = find_model("cgcnn").build(outputs=1)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for epoch in range(3):
     model.train()
-    for batch in train:  # every iteration is the next epoch, in another order
+    for batch in train:  # each iteration is the next epoch, in a new order
         optimizer.zero_grad()
         torch.nn.functional.l1_loss(model(batch), batch.y).backward()
         optimizer.step()
@@ -22,5 +22,5 @@ for epoch in range(3):
     with torch.no_grad():
         errors = torch.cat([(model(batch) - batch.y).abs() for batch in validation])
     print(f"epoch {epoch}: validation MAE {errors.mean():.3f} {ds.manifest.columns['density'].unit}")
-    # What a checkpoint needs beside model and optimizer, to go on in the middle of an epoch:
+    # Save this in the checkpoint too, and training can continue in the middle of an epoch:
     state = train.state_dict()

@@ -1,4 +1,4 @@
-"""Graphs that were made elsewhere, molecules for example: any PyG ``Data`` or mapping of arrays."""
+"""Write graphs that were made elsewhere, such as molecules: any PyG ``Data`` or mapping of arrays."""
 
 import torch
 from torch_geometric.data import Data

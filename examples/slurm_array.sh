@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A dataset made by many machines over a shared folder. Any scheduler will do; this one is Slurm.
+# Writes a dataset on many machines with a shared folder. This script uses Slurm; any other scheduler works too.
 #   bash examples/slurm_array.sh structures.json mp.lg
 set -euo pipefail
 source=$1 output=$2
 
-# 1. Read the input once and cut it into shards. Everything that decides their bytes is in mp.lg.partial.
+# 1. Read the input once and plan the shards. The plan in mp.lg.partial determines every byte of them.
 lazygraph-write plan "$source" -o "$output" --graph comformer
 shards=$(python -c "import json, sys; print(len(json.load(open(sys.argv[1]))['tasks']))" "$output.partial/plan.json")
 
-# 2. Make the shards, each by whoever is free; one that was made already is not made again.
+# 2. Write the shards in any order, on any machine. A finished shard is not written again.
 if command -v sbatch >/dev/null; then
   sbatch --wait --array="0-$((shards - 1))" --cpus-per-task=1 \
     --wrap "lazygraph-write shard '$output' --task \$SLURM_ARRAY_TASK_ID"
@@ -16,5 +16,5 @@ else
   seq 0 $((shards - 1)) | xargs -P "$(nproc)" -I N lazygraph-write shard "$output" --task N
 fi
 
-# 3. Put them together. A merge before all are made says which are missing.
+# 3. Merge the shards. If shards are missing, merge says which.
 lazygraph-write merge "$output"

@@ -1,6 +1,6 @@
 """Crystal graphs on disk: written in parallel, read by index, shared safely.
 
-Importing lazygraph is light: torch is loaded when a name that needs it is first touched.
+Importing lazygraph is fast: torch is imported at the first use of a name that needs it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One crystal as arrays: the only shape in which a structure travels through lazygraph."""
+"""The class ``Crystal``, the common form of all structures in lazygraph."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ MAX_COORDINATE = 1e6  # cells, of a fractional coordinate
 
 
 class Crystal:
-    """A periodic arrangement of atoms, checked on construction and then never changed.
+    """A periodic arrangement of atoms. It is checked when it is created, and never changes.
 
-    Owns four small arrays and nothing else: picklable, safe to share between threads. About 3 us to make.
+    It owns four small arrays. It is picklable, and threads may share it. Creating it takes about 3 us.
 
     Args:
-        lattice: (3, 3) float64, rows are the lattice vectors, A. Left-handed cells are fine.
-        frac_coords: (N, 3) float64, fractional coordinates, kept as given (not wrapped into the cell; -0.0 becomes
-            0.0).
+        lattice: (3, 3) float64, rows are the lattice vectors, A. Left-handed cells are allowed.
+        frac_coords: (N, 3) float64, fractional coordinates. They are kept as given and not wrapped into the cell,
+            except that -0.0 becomes 0.0.
         numbers: (N,) atomic numbers, 1 to 118.
-        pbc: whether the crystal repeats along each lattice vector.
+        pbc: whether the crystal is periodic along each lattice vector.
 
     Raises:
         StructureError: no atoms, wrong shapes, NaN or infinity, an atomic number outside 1..118, a cell with
-            ``|det| < 1e-6`` A^3, a lattice vector beyond 1,000,000 A, or an atom beyond as many cells.
+            ``|det| < 1e-6`` A^3, a lattice vector longer than 1,000,000 A, or an atom more than 1,000,000 cells away.
 
     Example:
         >>> si = Crystal([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]], [[0, 0, 0], [0.25, 0.25, 0.25]], [14, 14])
@@ -85,10 +85,10 @@ class Crystal:
         numbers: ArrayLike,
         pbc: tuple[bool, bool, bool] = (True, True, True),
     ) -> Crystal:
-        """Make a crystal from Cartesian coordinates (N, 3) in A.
+        """Create a crystal from Cartesian coordinates (N, 3) in A.
 
-        Along directions that do not repeat, a zero lattice vector is replaced by a unit vector normal to the others,
-        as ``ase.geometry.complete_cell`` does, so that molecules and slabs have fractional coordinates too.
+        Along non-periodic directions, a zero lattice vector is replaced by a unit vector normal to the others, as in
+        ``ase.geometry.complete_cell``. Molecules and slabs thus have fractional coordinates too.
         """
         cell, repeats = _vectors(lattice), _directions(pbc)
         crystal = cls.__new__(cls)  # what is checked here need not be checked again
@@ -107,10 +107,10 @@ class Crystal:
 
     @classmethod
     def from_any(cls, structure: Any) -> Crystal:
-        """Make a crystal from a pymatgen ``Structure``, ASE ``Atoms``, jarvis ``Atoms`` or one of their dicts.
+        """Create a crystal from a pymatgen ``Structure``, ASE ``Atoms``, jarvis ``Atoms`` or one of their dicts.
 
         Raises:
-            StructureError: the object is none of these, is disordered, or cannot be read.
+            StructureError: the object has another type, is disordered, or cannot be read.
         """
         if isinstance(structure, Crystal):
             return structure
@@ -124,17 +124,17 @@ class Crystal:
 
     @cached_property
     def cart_coords(self) -> NDArray[np.float64]:
-        """(N, 3) float64 Cartesian coordinates, A: ``(f0*L0 + f1*L1) + f2*L2``, elementwise in that order."""
+        """The Cartesian coordinates in A, (N, 3) float64: ``(f0*L0 + f1*L1) + f2*L2``, elementwise in that order."""
         return to_cartesian(self.frac_coords, self.lattice)
 
     @property
     def volume(self) -> float:
-        """Volume of the cell, A^3; positive for left-handed cells too."""
+        """The volume of the cell, A^3; also positive for left-handed cells."""
         return abs(determinant(self.lattice))
 
     @property
     def formula(self) -> str:
-        """Reduced formula, elements by symbol, carbon and hydrogen first in organics (Hill order).
+        """The reduced formula in Hill order: carbon and hydrogen first in organics, else elements by symbol.
 
         Example:
             >>> Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0], [.5, .5, .5], [.5, .5, 0]], [8, 22, 8]).formula
@@ -150,20 +150,20 @@ class Crystal:
         return "".join(s if (n := counts[s] // divisor) == 1 else f"{s}{n}" for s in order)
 
     def to_pymatgen(self) -> Structure:
-        """The same crystal as a pymatgen ``Structure``."""
+        """Convert to a pymatgen ``Structure``."""
         from pymatgen.core import Lattice, Structure
 
         lattice = Lattice(self.lattice, pbc=self.pbc)
         return Structure(lattice, self.numbers.tolist(), self.frac_coords)
 
     def to_ase(self) -> AseAtoms:
-        """The same crystal as ASE ``Atoms``."""
+        """Convert to ASE ``Atoms``."""
         from ase import Atoms
 
         return Atoms(numbers=self.numbers, scaled_positions=self.frac_coords, cell=self.lattice, pbc=self.pbc)
 
     def to_jarvis(self) -> JarvisAtoms:
-        """The same crystal as jarvis ``Atoms`` (which rounds the lattice to five decimals inside)."""
+        """Convert to jarvis ``Atoms``, which round the lattice to five decimals internally."""
         from jarvis.core.atoms import Atoms
 
         return Atoms(
@@ -204,7 +204,7 @@ def _restore(
     numbers: NDArray[np.uint8],
     pbc: tuple[bool, bool, bool],
 ) -> Crystal:
-    """Rebuild a pickled crystal; its arrays were checked when it was first made."""
+    """Rebuild a pickled crystal, whose arrays were checked when it was created."""
     crystal = Crystal.__new__(Crystal)
     crystal.lattice, crystal.frac_coords, crystal.numbers, crystal.pbc = lattice, frac_coords, numbers, pbc
     return crystal
@@ -232,7 +232,7 @@ def _from_foreign(structure: Any) -> Crystal:
 
 
 def _vectors(value: ArrayLike) -> NDArray[np.float64]:
-    """(3, 3) numbers within bounds."""
+    """Check three vectors and return them, (3, 3)."""
     try:
         lattice = np.array(value, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as error:
@@ -264,7 +264,7 @@ def _lattice(value: ArrayLike) -> NDArray[np.float64]:
 
 
 def _spanning(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same three vectors, once they span a cell."""
+    """Return the three vectors if they span a cell."""
     if abs(det := determinant(lattice)) < MIN_CELL_VOLUME:
         msg = f"the cell is singular: |det| = {abs(det):.3g} A^3; required: at least {MIN_CELL_VOLUME:g} A^3"
         raise StructureError(msg)
@@ -280,7 +280,7 @@ def _coordinates(value: ArrayLike, what: str, most: float) -> NDArray[np.float64
 
 
 def _rows(value: ArrayLike, what: str) -> NDArray[np.float64]:
-    """(N, 3) numbers."""
+    """Check coordinates and return them, (N, 3)."""
     try:
         coordinates = np.array(value, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as error:
@@ -324,7 +324,7 @@ def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
 
 
 def _complete_cell(cell: NDArray[np.float64], pbc: tuple[bool, ...]) -> NDArray[np.float64]:
-    """Replace zero vectors along directions that do not repeat by unit vectors normal to the others."""
+    """Replace zero vectors along non-periodic directions by unit vectors normal to the others."""
     missing = [i for i in range(3) if not pbc[i] and not cell[i].any()]
     if len(missing) == 3:
         return np.eye(3)
@@ -347,7 +347,7 @@ def _complete_cell(cell: NDArray[np.float64], pbc: tuple[bool, ...]) -> NDArray[
 
 
 def symbols_to_numbers(symbols: Any) -> NDArray[np.uint8]:
-    """(N,) atomic numbers of element symbols; StructureError names the first unknown one."""
+    """Return the atomic numbers of element symbols, (N,); StructureError names the first unknown symbol."""
     try:
         return np.array([ATOMIC_NUMBERS[s] for s in symbols], dtype=np.uint8)
     except KeyError as error:
@@ -411,5 +411,5 @@ def _from_pymatgen_dict(data: Mapping[str, Any]) -> Crystal:
 
 
 def _bare_symbol(species: str) -> str:
-    """``Fe3+`` -> ``Fe``: oxidation states do not make another graph."""
+    """Return ``Fe`` for ``Fe3+``, because oxidation states do not change a graph."""
     return species.rstrip("+-.0123456789")

@@ -16,7 +16,7 @@ LOKY = "LOKY_MAX_CPU_COUNT"
 
 
 def usable_cpus(root: str | os.PathLike[str] = "/") -> int:
-    """The number of CPUs that can work for this process at once, at least 1.
+    """Return the number of CPUs that can work for this process at once, at least 1.
 
     The least of: the CPUs of the machine, the affinity of the process, the quota of the container and of every control
     group around the process (rounded up), and the environment variable ``LOKY_MAX_CPU_COUNT``. Reads a few small files,
@@ -75,7 +75,7 @@ def memory_limit() -> int:
 
 
 def physical_memory() -> int | None:
-    """The bytes of memory that the machine has; None where it does not tell."""
+    """Return the bytes of memory that the machine has; None where it does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -83,7 +83,7 @@ def physical_memory() -> int | None:
 
 
 def cgroup_limits(root: str | os.PathLike[str] = "/") -> tuple[float | None, int | None]:
-    """The CPUs and the bytes of memory that the control groups (versions 1 and 2) allow this process.
+    """Return the CPUs and the bytes of memory that the control groups (versions 1 and 2) allow this process.
 
     Args:
         root: where ``proc`` and ``sys`` lie.

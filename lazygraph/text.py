@@ -6,7 +6,7 @@ __all__ = ["printable", "shortened"]
 
 
 def printable(text: str) -> str:
-    r"""The text with every character that is not printable in the form in which Python writes it.
+    r"""Return the text with every character that is not printable in the form in which Python writes it.
 
     Line ends, tabs, escape codes, marks that turn the direction of writing, and halves of surrogate pairs are replaced:
     what is left is one line, steers no terminal and can be encoded as UTF-8.
@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The beginning of a text, with an ellipsis where it has more than so many characters.
+    """Return the beginning of a text, with an ellipsis where it has more than so many characters.
 
     Example:
         >>> shortened("formation energy", 10)

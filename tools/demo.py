@@ -1,9 +1,9 @@
-"""Writes a dataset of crystals that needs no download, shows it, and reads it beside a pickled list of PyG graphs.
+"""Write a dataset of generated crystals, show it, and compare its speed with a pickled list of PyG graphs.
 
-    ./tools/demo                    into demo/ in the repository
-    ./tools/demo FOLDER             into a folder of yours
+    ./tools/demo                    write into demo/ in the repository
+    ./tools/demo FOLDER             write into FOLDER
 
-The next run replaces FOLDER/prototypes.lg, and touches nothing else.
+It needs no download. The next run replaces FOLDER/prototypes.lg and touches nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(source, path):
 
 
 def show(path):
-    """Open the dataset, and tell what is in it."""
+    """Open the dataset and print what is in it."""
     print(f'\nds = lg.LazyGraphDataset("{path}", target="density")')
     dataset_class = lg.LazyGraphDataset  # imports torch, which is not what is timed here
     start = time.perf_counter()
@@ -41,7 +41,7 @@ def show(path):
     size = (path / "manifest.json").stat().st_size + sum(file.size for file in ds.manifest.files())
     atoms, edges = ds.columns["n_atoms"].sum(), ds.columns["n_edges"].sum()
     print(f"  recipe      {ds.spec}")
-    print(f"  graphs      {len(ds):,}, opened and the first one read in {seconds * 1e3:.1f} ms")
+    print(f"  graphs      {len(ds):,}, opened and first graph read in {seconds * 1e3:.1f} ms")
     print(f"  atoms       {atoms:,}, {atoms / len(ds):.1f} a graph")
     print(f"  edges       {edges:,}, {edges / len(ds):.1f} a graph")
     print(f"  size        {size:,} bytes, {size / len(ds):,.0f} a graph, everything included")
@@ -55,7 +55,7 @@ def show(path):
 
 
 def compare(ds, size, seconds, folder):
-    """A shuffled epoch of the dataset and of the pickled list, in turns."""
+    """Time shuffled epochs of the dataset and of the pickled list, in turns."""
     from bench import peers
 
     graphs = peers.as_list(ds)
@@ -83,14 +83,16 @@ def compare(ds, size, seconds, folder):
     faster, slower = ("lazygraph", "the list") if ours > theirs else ("the list", "lazygraph")
     print(f"  {faster} is read {max(ours, theirs) / min(ours, theirs):.1f} x as fast as {slower}; ", end="")
     print(f"lazygraph takes {pickled / size:.1f} x less disk.")
-    print(f"  The list holds {', '.join(peers.FIELDS)}; lazygraph's graphs also images, lattice_vectors and id.")
+    print(f"  The list holds {', '.join(peers.FIELDS)}; lazygraph's graphs also hold images, lattice_vectors and id.")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(__file__).resolve().parents[1] / "demo"
-    parser.add_argument("folder", type=Path, nargs="?", default=default, help="made where there is none")
-    parser.add_argument("--crystals", type=int, default=2000)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=default, help="the folder to write into; created if missing"
+    )
+    parser.add_argument("--crystals", type=int, default=2000, help="how many (default %(default)s)")
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)

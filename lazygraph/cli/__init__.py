@@ -1,1 +1,1 @@
-"""The commands ``lazygraph`` and ``lazygraph-write``: argument parsing and printing, one module a command."""
+"""The commands ``lazygraph`` and ``lazygraph-write``, with one module per command."""

@@ -1,4 +1,4 @@
-"""What would be set on a machine, and why: facts in, advice out; ``surroundings`` gathers the facts."""
+"""Advice about the settings of a machine, from facts that ``surroundings`` gathers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN_DESCRIPTORS = 256  # of Python, torch, its workers and their pipes, and a qu
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """A folder: its path, the type of its file system and the bytes that are free there; None where nobody tells."""
+    """A folder: path, type of its file system, and free bytes. A value is None if the system does not tell it."""
 
     path: str
     file_system: str | None
@@ -30,7 +30,7 @@ class FolderFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
-    """What a dataset asks for.
+    """The facts of a dataset that advice depends on.
 
     Args:
         problem: why it cannot be opened or read; None where it can.
@@ -51,7 +51,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """What was seen of a machine; None for what it does not tell.
+    """The facts of a machine. A value is None if the system does not tell it.
 
     Args:
         system: its operating system.
@@ -96,7 +96,7 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One thing to ``set``, or to ``know``: what, and why."""
+    """One piece of advice: something to ``set`` or to ``know``, and the reason."""
 
     kind: Literal["set", "know"]
     what: str
@@ -104,14 +104,14 @@ class Advice:
 
 
 def advise(facts: MachineFacts) -> list[Advice]:
-    """What to set and what to know, for facts of any machine."""
+    """Return what to set and what to know, for the facts of any machine."""
     parts = (_dataset, _loops, _file_system, _descriptors, _processes, _cpus, _shared_memory, _memory, _versions)
     return [advice for part in parts for advice in part(facts)]
 
 
 def _dataset(facts: MachineFacts) -> Iterator[Advice]:
     if facts.dataset is not None and facts.dataset.problem is not None:
-        yield Advice("set", "lazygraph verify, then the dataset anew or from a copy", facts.dataset.problem)
+        yield Advice("set", "run lazygraph verify, then write or copy the dataset again", facts.dataset.problem)
 
 
 def _loops(facts: MachineFacts) -> Iterator[Advice]:

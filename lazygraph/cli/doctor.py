@@ -1,4 +1,4 @@
-"""``lazygraph doctor``."""
+"""The command ``lazygraph doctor``."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from lazygraph.cli.output import say, say_json
 from lazygraph.cli.surroundings import look
 from lazygraph.errors import DatasetNotFound
 
-SUMMARY = "Look at this machine, and at a dataset on it, and say what to set and why."
+SUMMARY = "Inspect this machine and a dataset on it; say what to set and why."
 EXAMPLES = """\
 examples:
   lazygraph doctor
   lazygraph doctor mp.lg
-      also opens the dataset, reads some graphs, and looks at the disk that it is on
+      also open the dataset, read some graphs, and inspect its disk
   lazygraph doctor mp.lg --json
   lazygraph doctor mp.lg --strict && sbatch train.sh
-      exits with 1 if anything is to be set
+      train only if there is nothing to set
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    parser.add_argument("path", nargs="?", metavar="PATH", help="a dataset, or a folder where one is to be")
+    """Add the options of the command to its parser."""
+    parser.add_argument("path", nargs="?", metavar="PATH", help="a dataset, or a folder for a new dataset")
     add_json(parser)
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything is to be set")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is anything to set")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts and the advice; changes nothing."""
+    """Print the facts and the advice. Changes nothing."""
     if arguments.path is not None and not Path(arguments.path).exists():
         msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder where one is to be"
         raise DatasetNotFound(msg)
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if one.kind == kind:
                     say("", f"{kind}: {one.what}", f"     because {one.why}")
         if not any(one.kind == "set" for one in advice):
-            say("", "nothing is to be set")
+            say("", "nothing needs to be set")
     return int(arguments.strict and any(one.kind == "set" for one in advice))
 
 

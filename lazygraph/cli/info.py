@@ -1,4 +1,4 @@
-"""``lazygraph info``."""
+"""The command ``lazygraph info``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.splits import Splits, recorded_rule
 
-SUMMARY = "Say what a dataset is: recipe, fields, labels, splits, size, origin, identity."
+SUMMARY = "Describe a dataset: recipe, fields, labels, splits, size, origin, content id."
 EXAMPLES = """\
 examples:
   lazygraph info mp.lg
@@ -25,13 +25,13 @@ SHOWN = 5  # input files that are listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts; reads the manifest and the column of splits, no graph."""
+    """Print the facts. Reads the manifest and the column of splits, but no graph."""
     store = Store(arguments.dataset)
     facts = facts_of(store)
     if arguments.json:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def facts_of(store: Store) -> dict[str, Any]:
-    """What the manifest says, in the form of ``--json``."""
+    """Return the facts of the manifest, as ``--json`` prints them."""
     manifest = store.manifest
     size = sum(file.size for file in manifest.files()) + (store.path / MANIFEST).stat().st_size
     atoms = int(store.column("n_node").sum()) if "n_node" in manifest.columns else None
@@ -119,7 +119,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
 
 
 def _atom_labels(manifest: Manifest) -> list[Field]:
-    """The fields of a crystal with a value an atom that are not the crystal itself."""
+    """Return the fields of a crystal with a value an atom that are not the crystal itself."""
     if manifest.recipe is None:
         return []
     return [f for f in manifest.schema.fields if f.axis == "node" and f.name not in ("numbers", "frac_coords")]

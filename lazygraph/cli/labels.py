@@ -1,4 +1,4 @@
-"""``lazygraph labels``."""
+"""The command ``lazygraph labels``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lazygraph.cli.output import say, warn
 from lazygraph.sources.table import read_table
 from lazygraph.writing.edit import set_labels
 
-SUMMARY = "Add or replace labels of a dataset, without touching a graph."
+SUMMARY = "Add or replace labels of a dataset; the graphs stay as they are."
 EXAMPLES = """\
 examples:
   lazygraph labels mp.lg --from gaps.csv --unit gap_pbe=eV
@@ -21,26 +21,31 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument(
         "--from",
         dest="file",
         required=True,
         metavar="FILE",
-        help="table with commas, semicolons or tabs, JSON (a list of objects) or JSONL",
+        help="a table with commas, semicolons or tabs, JSON (a list of objects), or JSON Lines",
     )
     parser.add_argument("--id-key", metavar="KEY", help="the column with the ids (default: jid, material_id, ..., id)")
     parser.add_argument(
-        "--label", action="append", metavar="NAME", dest="labels", help="take this column; repeat for more"
+        "--label", action="append", metavar="NAME", dest="labels", help="use this column; repeat for more"
     )
     parser.add_argument(
-        "--unit", action="append", metavar="NAME=UNIT", dest="units", default=[], help="unit of a label"
+        "--unit",
+        action="append",
+        metavar="NAME=UNIT",
+        dest="units",
+        default=[],
+        help="unit of a label, such as gap=eV; repeat for more",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Set the labels, and print what was set."""
+    """Set the labels and print what was set."""
     table = read_table(arguments.file, arguments.id_key)
     report = set_labels(arguments.dataset, table, labels=arguments.labels, units=units(arguments.units))
     warn(*(f"note: {note}" for note in report.notes))

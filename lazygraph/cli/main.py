@@ -1,7 +1,7 @@
-"""The entry points: find the command, run it, turn errors into one line and an exit code.
+"""The entry points: find the command, run it, and turn errors into one line and an exit code.
 
-Exit codes: 0 done, 1 done with quarantined inputs or problems found (or a traceback: a fault of lazygraph's own),
-2 wrong usage or input, 3 corrupt data, 130 interrupted.
+Exit codes: 0 success; 1 success with quarantined inputs or problems, or a bug of lazygraph (with a traceback); 2 wrong
+usage or input; 3 corrupt data; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lazygraph.errors import CorruptDataset, LazyGraphError
 
 __all__ = ["COMMANDS", "main", "main_write"]
 
-# Each is a module beside this one, imported where Ctrl-C is one line already.
+# Each command is a module beside this one. It is imported only after Ctrl-C is handled.
 COMMANDS = (
     "write",
     "plan",
@@ -44,17 +44,21 @@ SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``lazygraph COMMAND ...``."""
+    """Run ``lazygraph COMMAND ...`` and return the exit code."""
     return _run(_parse, arguments)
 
 
 def main_write(arguments: Sequence[str] | None = None) -> int:
-    """``lazygraph-write SOURCE... -o NAME.lg``, and ``lazygraph-write plan|shard|merge``."""
+    """Run ``lazygraph-write SOURCE... -o NAME.lg`` or ``lazygraph-write plan|shard|merge`` and return the exit code."""
     return _run(_parse_write, arguments)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="lazygraph", description="Crystal graphs on disk.", allow_abbrev=False)
+    parser = Parser(
+        prog="lazygraph",
+        description="Write, inspect, share and train on datasets of crystal graphs.",
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         _configure(commands.add_parser(name, help=_module(name).SUMMARY), name)
@@ -82,9 +86,10 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
 
 @contextmanager
 def _children_ignore_this_folder() -> Iterator[None]:
-    """Python puts the current folder first where it starts worker processes; here nothing of it is imported.
+    """Keep worker processes from importing modules of the current folder.
 
-    What the user names, as in ``--model module:Class``, they find: they are told where this process looks.
+    Python puts the current folder first on the path of the processes that it starts. Modules that the user names, as in
+    ``--model module:Class``, are still found, because workers get the path of this process.
     """
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
@@ -102,7 +107,7 @@ def _module(command: str) -> Any:
 
 
 def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] | None) -> int:
-    """Parse and run a command; ``given`` is None where it is a program of its own."""
+    """Parse and run a command; ``given`` is None if the process was started for it."""
     trace = False
     try:
         with standard_streams(), warnings_in_one_line(), _children_ignore_this_folder():
@@ -119,9 +124,9 @@ def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] 
             tell_traceback()
         tell_error(error)
         code = 3 if isinstance(error, CorruptDataset) else 2
-    except Exception:  # noqa: BLE001  # a fault of lazygraph's own, whose text may hold that of a file
+    except Exception:  # noqa: BLE001  # a bug; its text may contain text of a file
         tell_traceback()
         code = 1
     if given is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done and said: Ctrl-C may cut short what Python tidies up
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # everything is done: Ctrl-C may cut Python's cleanup short
     return code

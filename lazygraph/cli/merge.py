@@ -1,4 +1,4 @@
-"""``lazygraph-write merge``."""
+"""The command ``lazygraph-write merge``."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.write import print_report
 from lazygraph.writing.write import finish
 
-SUMMARY = "Put the finished shards of a plan together and publish the dataset."
+SUMMARY = "Merge the finished shards of a plan and publish the dataset."
 EXAMPLES = """\
 examples:
   lazygraph-write merge mp.lg
   lazygraph-write merge mp.lg --json
   lazygraph-write merge mp.lg || lazygraph-write shard mp.lg --task 7
-      a merge names the shards that are missing
+      merge prints which shards are missing
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Merge, and print what was done."""
+    """Merge the shards and print a summary."""
     print_report(finish(arguments.dataset), as_json=arguments.json)
     return 0

@@ -41,61 +41,63 @@ GRAPH_OPTIONS = (
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """The dataset that a command works on."""
+    """Add the argument for the dataset that a command works on."""
     parser.add_argument("dataset", metavar="NAME.lg", help="the dataset directory")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Everything that says what is read."""
+    """Add the arguments that say what to read."""
     parser.add_argument(
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs, datasets, prototypes:N?seed=S, or - for standard input; the kind is told by the "
-        "content (see docs/sources.md)",
+        help="files, folders, globs, datasets, prototypes:N?seed=S, or - for standard input; the content decides the "
+        "kind (see docs/sources.md)",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to make")
+    parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to write")
     group = parser.add_argument_group("input")
-    group.add_argument("--format", help="the input format, instead of recognising it")
-    group.add_argument("--id-key", metavar="KEY", help="key or column with the ids (default: jid, material_id, ...)")
+    group.add_argument("--format", help="the input format (default: recognised by content)")
+    group.add_argument("--id-key", metavar="KEY", help="key or column of the ids (default: jid, material_id, ...)")
     group.add_argument(
-        "--structure-key", metavar="KEY", help="key or column with the structure (default: chosen once for a source)"
+        "--structure-key", metavar="KEY", help="key or column of the structures (default: chosen once for each source)"
     )
     group.add_argument(
         "--cif-formula",
         choices=CIF_FORMULA,
         default="error",
-        help="a CIF whose sites contradict its formula or Z: quarantine it (error, the default), keep and name it "
-        "(warn), or keep it (ignore)",
+        help="what to do with a CIF whose sites contradict its formula or Z: quarantine it (error, the default), keep "
+        "and report it (warn), or keep it (ignore)",
     )
     group.add_argument(
-        "--trust-pickle", action="store_true", help="read pickle files, which can run any code when they are loaded"
+        "--trust-pickle", action="store_true", help="load pickle files; a pickle can run any code when it is loaded"
     )
     group.add_argument(
         "--label",
         action="append",
         metavar="NAME",
         dest="labels",
-        help="keep this label; repeat for more (default: all that are numeric)",
+        help="keep only this label; repeat for more (default: all numeric labels)",
     )
     group.add_argument(
         "--max-images",
         type=int,
         default=MAX_IMAGES,
         metavar="N",
-        help="quarantine a structure whose search would look at more images of atoms (default %(default)s)",
+        help="quarantine a structure whose neighbour search would examine more than N images of atoms "
+        "(default %(default)s)",
     )
     group.add_argument(
         "--max-seconds",
         type=float,
         default=MAX_SECONDS,
         metavar="S",
-        help="quarantine an input that takes more processor time, s (default %(default)g; inf for no limit)",
+        help="quarantine an input that takes more than S seconds of processor time (default %(default)g; inf for no "
+        "limit)",
     )
     group.add_argument(
         "--unit",
@@ -108,49 +110,57 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def add_graph(parser: argparse.ArgumentParser) -> None:
-    """Everything that says which edges a graph has."""
+    """Add the arguments that say which edges a graph has, and how the dataset is written."""
     group = parser.add_argument_group("graph")
     group.add_argument(
         "--graph",
         metavar="PRESET",
-        help=f"recipe: {', '.join(PRESETS)}, or module:variable for one of your own (default comformer; a dataset "
-        "as the only kind of SOURCE keeps its own)",
+        help=f"recipe: {', '.join(PRESETS)}, or module:variable for your own (default comformer; if every SOURCE is a "
+        "dataset, their common recipe)",
     )
     group.add_argument("--cutoff", type=float, metavar="A", help="cutoff radius, A (comformer: 4.0)")
     group.add_argument(
-        "--max-neighbors", type=int, metavar="K", help="neighbours, or the shell of the K-th (comformer: 25)"
+        "--max-neighbors",
+        type=int,
+        metavar="K",
+        help="number of neighbours; for shells, the K-th neighbour sets the radius (comformer: 25)",
     )
     group.add_argument(
         "--ties",
         choices=("shell", "reference"),
-        help="keep shells whole (default), or replay the published code's arithmetic",
+        help="keep shells whole (default), or repeat the arithmetic of the published code",
     )
     group.add_argument(
-        "--tolerance", type=float, metavar="A", help="distances this close are one shell, A (default 1e-4)"
+        "--tolerance",
+        type=float,
+        metavar="A",
+        help="largest difference of distances within one shell, A (default 1e-4)",
     )
+    group.add_argument("--boundary", choices=("<", "<="), help="comparison of a distance with the cutoff (default <=)")
     group.add_argument(
-        "--boundary", choices=("<", "<="), help="how a distance is compared with the cutoff (default <=)"
+        "--threebody-cutoff", type=float, metavar="A", help="longest edge that forms angles, A (m3gnet: 4.0)"
     )
-    group.add_argument("--threebody-cutoff", type=float, metavar="A", help="bonds that make angles, A (m3gnet: 4.0)")
-    group.add_argument("--bond-cutoff", type=float, metavar="A", help="bonds of the bond graph, A (chgnet: 3.0)")
+    group.add_argument("--bond-cutoff", type=float, metavar="A", help="longest edge of the bond graph, A (chgnet: 3.0)")
     group.add_argument(
         "--no-lattice-edges",
         dest="lattice_edges",
         action="store_const",
         const=False,
-        help="comformer or matformer without the edges along the lattice vectors",
+        help="leave out the edges along the lattice vectors (comformer, matformer)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+    output.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     output.add_argument("--level", type=int, default=9, help="zstd level, 1 to 22 (default %(default)s)")
-    output.add_argument("--shard-size", type=int, metavar="N", help="inputs a shard (default: from their number)")
+    output.add_argument(
+        "--shard-size", type=int, metavar="N", help="inputs per shard (default: chosen from their number)"
+    )
 
 
 def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
-    """The recipe that was asked for, or None where none was.
+    """Return the recipe that the arguments name, or None if they name none.
 
     Raises:
-        InputError: a parameter was given without the preset, and the input is a dataset, which has a recipe.
+        InputError: a parameter without ``--graph``, for a dataset, which has its own recipe.
     """
     options = {name: getattr(arguments, name) for name in GRAPH_OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
@@ -167,9 +177,9 @@ def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
 
 
 def import_from_here() -> None:
-    """Let ``module:name``, which the user has given, be found in the current folder.
+    """Let Python find the user's ``module:name`` in the current folder.
 
-    The folder comes after everything installed: a file in it, which may be a stranger's, is in no package's place.
+    The folder comes after everything that is installed, so a stranger's file in it cannot replace a package.
     """
     here = os.getcwd()  # noqa: PTH109  # sys.path holds texts
     if here not in sys.path:
@@ -177,7 +187,7 @@ def import_from_here() -> None:
 
 
 def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of ``write`` and ``plan`` that ``add_source`` and ``add_graph`` read."""
+    """Return the keyword arguments of ``write`` and ``plan`` from the options of ``add_source`` and ``add_graph``."""
     return {
         "graph": recipe(arguments),
         "overwrite": arguments.overwrite,
@@ -196,7 +206,7 @@ def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def units(pairs: list[str]) -> dict[str, str]:
-    """``NAME=UNIT`` texts as a mapping; InputError for any other form."""
+    """Parse ``NAME=UNIT`` texts into a mapping; any other form raises InputError."""
     out = {}
     for pair in pairs:
         name, separator, unit = pair.partition("=")
@@ -208,7 +218,7 @@ def units(pairs: list[str]) -> dict[str, str]:
 
 
 def fractions(text: str) -> tuple[float, ...]:
-    """``0.8,0.1,0.1`` as numbers; InputError for any other form."""
+    """Parse ``0.8,0.1,0.1`` into numbers; any other form raises InputError."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -1,8 +1,7 @@
-"""Everything that the commands print goes through here: texts of a stranger's files must not steer a terminal.
+"""Print functions of the commands, which keep a stranger's text from controlling the terminal.
 
-``say`` and ``warn`` print whole lines, in which nothing that came from a file can end the line or give the terminal an
-order; ``say_json`` prints JSON, ``Parser`` the errors of arguments. Nothing else in ``lazygraph.cli`` may print, which
-ruff checks.
+``say`` and ``warn`` print whole lines and escape control characters and line ends. ``say_json`` prints JSON. ``Parser``
+prints errors of arguments. No other code in ``lazygraph.cli`` may print; ruff checks this.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ def say(*lines: str) -> None:
 
 
 def warn(*lines: str) -> None:
-    """Print lines on stderr, if that can be."""
+    """Print lines on stderr; a closed or full stderr is ignored."""
     with suppress(OSError, ValueError):
         _print(lines, sys.stderr)
 
 
 def say_json(value: Any, indent: int | None = None) -> None:
-    """Print a value as JSON on stdout: ASCII, with every control character as JSON writes it."""
+    """Print a value as JSON on stdout: ASCII, with every control character escaped."""
     # json leaves this one control character as it is.
     text = json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
     say(*text.split("\n"))
 
 
 def tell_error(error: BaseException) -> None:
-    """Print the message of an error on stderr, in one line."""
+    """Print the message of an error on stderr in one line."""
     warn("lazygraph: error: " + _in_one_line(str(error)))
 
 
 def tell_traceback() -> None:
-    """Print the traceback of the error that is being handled on stderr."""
-    # The bar marks its lines, which the text of an error may have made.
+    """Print the traceback of the current error on stderr."""
+    # The bar marks each line as part of the traceback, because the text of an error may imitate other output.
     warn(*(f"| {line}" for line in traceback.format_exc().rstrip("\n").split("\n")))
 
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Within the block, ``warnings.warn`` of any package prints one escaped line, without the place in the source."""
+    """Print each warning of any package as one escaped line, without its position in the source."""
     before = warnings.showwarning
     warnings.showwarning = _show  # not formatwarning, which Lightning replaces when it is imported
     try:
@@ -63,10 +62,10 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments whose errors are escaped: a pattern of the shell may have become a hostile file name."""
+    """An argument parser that escapes its errors, because a shell pattern may expand to a hostile file name."""
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and error, and exit with 2."""
+        """Print usage and error, then exit with 2."""
         super().error(printable(message))
 
 
@@ -76,7 +75,7 @@ def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
 
 
 def _in_one_line(text: str) -> str:
-    """A message of another package may have several lines."""
+    """Join a message of several lines, as other packages write them, into one line."""
     return re.sub(r"\s*\n\s*", " ", text)
 
 

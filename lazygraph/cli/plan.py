@@ -1,4 +1,4 @@
-"""``lazygraph-write plan``."""
+"""The command ``lazygraph-write plan``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.write import plan
 
-SUMMARY = "Read the source once and cut it into shards that any machine can make."
+SUMMARY = "Read the source once and plan shards that any machine can write."
 EXAMPLES = """\
 examples:
   lazygraph-write plan mp.json -o mp.lg
-      prints the number of shards, N; the work lies in mp.lg.partial
+      print the number of shards; the plan is in mp.lg.partial
   sbatch --array=0-47 --wrap 'lazygraph-write shard mp.lg --task $SLURM_ARRAY_TASK_ID'
-      one shard a task, on any machines that see the same folder
+      write one shard per task, on any machines that share the folder
   lazygraph-write merge mp.lg
-      once all shards are made
+      publish the dataset when all shards are written
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_source(parser)
     add_graph(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan, and print the number of shards."""
+    """Plan the shards and print their number."""
     if "-" in arguments.source:
         msg = "found - among the sources; required: files, which the machines that make the shards can read"
         raise InputError(msg)

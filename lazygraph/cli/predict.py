@@ -1,4 +1,4 @@
-"""``lazygraph predict``."""
+"""The command ``lazygraph predict``."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from lazygraph.cli.options import import_from_here
 from lazygraph.cli.output import say, warn
 from lazygraph.errors import InputError
 
-SUMMARY = "Predict with a trained model: structures of any format, or a dataset."
+SUMMARY = "Predict with a trained model, for structures of any format or for a dataset."
 EXAMPLES = """\
 examples:
   lazygraph predict run new_structures/ -o predictions.csv
-      graphs are made with the recipe that the model was trained with
+      build the graphs with the recipe that the model was trained with
   lazygraph predict run mp.lg -o predictions.csv
-      the graphs of a dataset, beside their labels
+      predict for the graphs of a dataset, and write their labels beside the predictions
   lazygraph predict run 'candidates/*.cif' -o predictions.parquet
-Of several processes that Slurm or torchrun starts with this command, the first does all of it.
+
+If Slurm or torchrun starts several processes with this command, the first process does all the work.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     parser.add_argument("run_folder", metavar="RUN", help="the folder of a run, or a checkpoint")
     parser.add_argument("source", nargs="+", metavar="SOURCE", help="files, folders, globs, or one dataset")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE.csv", help="the table; .parquet too")
     parser.add_argument(
-        "--model", metavar="PACKAGE.MODULE:CLASS", help="the class of your own that the run was trained with"
+        "-o", "--output", required=True, metavar="FILE.csv", help="the table to write, .csv or .parquet"
     )
-    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no bar")
+    parser.add_argument(
+        "--model", metavar="PACKAGE.MODULE:CLASS", help="your own class, if the run was trained with one"
+    )
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict, and write the table."""
+    """Predict and write the table."""
     from lazygraph.training.module import own_rank
     from lazygraph.training.predict import predict
     from lazygraph.training.report import check_table, write_predictions
 
-    # Once it is imported: it tells of devices, and advertises.
+    # Importing Lightning sets this level. It logs devices and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     if not Path(arguments.output).absolute().parent.is_dir():

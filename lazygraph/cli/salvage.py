@@ -1,4 +1,4 @@
-"""``lazygraph salvage``."""
+"""The command ``lazygraph salvage``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.writing.salvage import salvage
 
-SUMMARY = "Save what is whole in a damaged dataset as a new one."
+SUMMARY = "Save the undamaged graphs of a damaged dataset as a new dataset."
 EXAMPLES = """\
 examples:
   lazygraph salvage bad.lg -o good.lg
-      exits with 0 if nothing is lost, with 1 and a line for everything that is if not
+      exit with 0 if nothing is lost, else with 1 and one line for each loss
   lazygraph salvage bad.lg -o good.lg --json
   lazygraph salvage bad.lg -o good.lg || lazygraph-write mp.json.gz -o good.lg --retry-quarantined
-      makes the lost graphs again, of all sources that bad.lg was made from, in the same order
+      build the lost graphs again; needs all sources of bad.lg in the same order
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="GOOD.lg", help="the dataset directory to make")
+    parser.add_argument("-o", "--output", required=True, metavar="GOOD.lg", help="the dataset directory to write")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Salvage, and print what is lost."""
+    """Salvage the dataset and print what is lost."""
     from tqdm import tqdm
 
     with tqdm(unit=" graphs", desc="salvaging", disable=arguments.json or not sys.stderr.isatty()) as bar:

@@ -1,4 +1,4 @@
-"""``lazygraph-write shard``."""
+"""The command ``lazygraph-write shard``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import shared
 from lazygraph.writing.worker import make_shard
 
-SUMMARY = "Make one shard of a plan, or several; any number of processes and machines may do so at once."
+SUMMARY = "Write one or several shards of a plan; any number of processes and machines may do so at once."
 EXAMPLES = """\
 examples:
   lazygraph-write shard mp.lg --task 3
   lazygraph-write shard mp.lg --task $SLURM_ARRAY_TASK_ID
   lazygraph-write shard mp.lg --task 0 --task 1 --task 2
-      a shard that is made already is not made again
+      skip shards that are already finished
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument(
         "--task", type=int, action="append", required=True, metavar="N", help="number of the shard, from 0"
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the shards."""
+    """Write the shards."""
     layout = Layout.of(arguments.dataset)
     with shared(layout):
         for task in arguments.task:

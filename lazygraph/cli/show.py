@@ -1,4 +1,4 @@
-"""``lazygraph show``."""
+"""The command ``lazygraph show``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import check_crystals
 
-SUMMARY = "Show one graph: its fields with shapes and units, its labels, and the crystal."
+SUMMARY = "Show one graph: fields with shapes and units, labels, and the crystal."
 EXAMPLES = """\
 examples:
   lazygraph show mp.lg mp-149
@@ -25,11 +25,11 @@ MAX_ATOMS = 20  # lines of atoms that are shown unless --all is given
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument("id", nargs="?", metavar="ID", help="the id of the graph")
-    parser.add_argument("--row", type=int, metavar="N", help="its position instead, from 0")
-    parser.add_argument("--all", action="store_true", help=f"all atoms, not only the first {MAX_ATOMS}")
+    parser.add_argument("--row", type=int, metavar="N", help="position of the graph, from 0, instead of its id")
+    parser.add_argument("--all", action="store_true", help=f"show all atoms, not only the first {MAX_ATOMS}")
     add_json(parser)
 
 

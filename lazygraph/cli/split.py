@@ -1,4 +1,4 @@
-"""``lazygraph split``."""
+"""The command ``lazygraph split``."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from lazygraph.sources.table import read_text
 from lazygraph.writing.edit import set_splits
 from lazygraph.writing.splits import Splits
 
-SUMMARY = "Name the splits of a dataset; they travel with it."
+SUMMARY = "Split a dataset into named splits, which it stores."
 EXAMPLES = """\
 examples:
   lazygraph split mp.lg 0.8,0.1,0.1 --seed 123
-      shuffled as the published crystal networks do; read with ds.split("train")
+      shuffle as the published crystal networks do; read a split with ds.split("train")
   lazygraph split mp.lg 0.8,0.1,0.1 --group formula
-      crystals of one formula stay together
+      keep crystals with the same formula in one split
   lazygraph split mp.lg --from splits.json
-      a published split: {"train": ["mp-149", ...], "val": [...], "test": [...]}
+      use a published split: {"train": ["mp-149", ...], "val": [...], "test": [...]}
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument("fractions", nargs="?", metavar="TRAIN,VAL,TEST", help="fractions of the graphs")
-    parser.add_argument("--from", dest="file", metavar="FILE.json", help="split -> list of ids")
-    parser.add_argument("--seed", type=int, default=123, help="seed of the shuffle (default %(default)s)")
-    parser.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
+    parser.add_argument("--from", dest="file", metavar="FILE.json", help="a JSON object: split -> list of ids")
+    parser.add_argument("--seed", type=int, default=123, help="random seed of the shuffle (default %(default)s)")
+    parser.add_argument("--group", choices=("formula",), help="keep crystals with the same formula in one split")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Set the splits, and print their sizes."""
+    """Set the splits and print their sizes."""
     names = None if arguments.file is None else _read(arguments.file)
     shares = None if arguments.fractions is None else fractions(arguments.fractions)
     sizes = set_splits(arguments.dataset, shares, names=names, seed=arguments.seed, group=arguments.group)

@@ -1,4 +1,4 @@
-"""``lazygraph stats``."""
+"""The command ``lazygraph stats``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.format.store import Store
 
-SUMMARY = "Distributions of atoms, edges, labels and elements over a dataset; reads columns, no graph."
+SUMMARY = "Show distributions of atoms, edges, labels and elements; reads columns only, no graph."
 EXAMPLES = """\
 examples:
   lazygraph stats mp.lg
@@ -25,7 +25,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     add_json(parser)
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def statistics_of(store: Store) -> dict[str, Any]:
-    """What ``--json`` prints: ``n_atoms``, ``n_edges``, ``labels``, and in how many crystals each element is."""
+    """Return what ``--json`` prints: ``n_atoms``, ``n_edges``, ``labels``, and crystals by element."""
     columns = store.manifest.columns
     elements: Counter[str] = Counter()
     if "formula" in columns:

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or left by their reader: no file takes their place, and one line says so."""
+"""Handling of standard streams that are closed, full, or abandoned by their reader."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["ReaderLeft", "standard_streams"]
 
 
 class ReaderLeft(Exception):
-    """The program that reads our stdout (head, less) has ended: no error, and nothing more may be written to it."""
+    """The program that reads stdout (head, less) has ended. This is no error, but nothing more can be written."""
 
 
 class _Nowhere(io.TextIOBase):
-    """In the place of a stream that is closed; remembers whether anything was to be printed."""
+    """A replacement for a closed stream. It records whether anything was printed."""
 
     lost = False
 
@@ -29,7 +29,7 @@ class _Nowhere(io.TextIOBase):
 
 
 class _Stdout:
-    """The stream, whose own errors are told from all others that a command may meet."""
+    """A stream that marks its own errors, so that they differ from other errors of a command."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -60,7 +60,7 @@ class _Stdout:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Work with the streams that there are.
+    """Run a command with the available standard streams.
 
     Python has None in the place of a closed stream, and its number would be given to the next file that is opened:
     to a shard that is being written, say, which any library that prints would then write to.

@@ -1,4 +1,4 @@
-"""What can be seen of a machine without rights and without changing it; what it does not tell is None."""
+"""Facts of a machine, gathered without special rights and without changes. An unknown value is None."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLE = 256  # graphs that are read to see how fast that is
 
 
 def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str] = "/") -> MachineFacts:
-    """The facts of this machine, and of a folder or dataset.
+    """Gather the facts of this machine, and of a folder or dataset.
 
     Args:
         path: the folder or dataset, if one is asked about.
@@ -63,7 +63,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
 
 
 def dataset_facts(path: Path) -> DatasetFacts:
-    """Open a dataset and read some of its graphs; what goes wrong is told as a fact."""
+    """Open a dataset and read some of its graphs. An error becomes a fact."""
     try:
         store = Store(path)
         manifest = store.manifest
@@ -82,7 +82,7 @@ def dataset_facts(path: Path) -> DatasetFacts:
 
 
 def file_system_of(path: Path, mounts: str) -> str | None:
-    """The type of the file system that holds a path, by the text of /proc/self/mountinfo; the last mount wins."""
+    """Find the type of the file system of a path in the text of /proc/self/mountinfo; the last mount wins."""
     best, found = -1, None
     for line in mounts.split("\n"):  # the name of a folder may hold U+2028, at which splitlines() breaks
         before, separator, after = line.partition(" - ")

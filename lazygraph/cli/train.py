@@ -1,4 +1,4 @@
-"""``lazygraph train``."""
+"""The command ``lazygraph train``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from lazygraph.cli.options import add_dataset, add_json, import_from_here
 from lazygraph.cli.output import say, say_json
 from lazygraph.errors import InputError
 
-SUMMARY = "Train a model on a dataset: checkpoints, metrics, predictions and plots in one folder."
+SUMMARY = "Train a model on a dataset; write checkpoints, metrics, predictions and plots to one folder."
 EXAMPLES = """\
 examples:
   lazygraph train mp.lg --target band_gap -o run
-      iComFormer with its published settings, on the dataset's own splits or 80, 10 and 10 percent; the same command
-      goes on where a run was stopped
+      iComFormer with its published settings, on the dataset's own splits or 80, 10 and 10 percent; if the run was
+      stopped, the same command resumes it
   lazygraph train mp.lg --target band_gap --model cgcnn --n-epochs 30 --loss mse -o run
   lazygraph train mp.lg --config run/options.toml --learning-rate 5e-4 -o run2
-      the options of another run, one of them changed
+      the options of another run, with one change
   lazygraph train mp.lg --target band_gap --ensemble 5 -o run
-      five models of different seeds: predictions come with their deviation
+      five models with different seeds; predictions have a standard deviation
   lazygraph train mp.lg --target gap --model mypkg.models:Net --model-option hidden=128 -o run
 """
 
-# Those of TrainOptions that are one number or text, listed here so that the command's help needs no torch; a test
-# compares them.
+# The fields of TrainOptions that are one number or text. They are listed here so that --help needs no torch; a test
+# compares the two lists.
 OPTIONS: dict[str, type] = {
     "model": str,
     "task": str,
@@ -54,40 +54,67 @@ OPTIONS: dict[str, type] = {
     "devices": int,
     "num_nodes": int,
 }
+HELP = {
+    "model": "icomformer (default), ecomformer, cgcnn, m3gnet, mace, or package.module:Class",
+    "task": "regression (default) or classification",
+    "n_epochs": "passes over the training graphs",
+    "batch_size": "greatest number of graphs in a batch",
+    "max_atoms": "greatest number of atoms in a batch",
+    "max_edges": "greatest number of edges in a batch",
+    "learning_rate": "greatest learning rate of the schedule",
+    "weight_decay": "weight decay of AdamW",
+    "schedule": "onecycle (default), cosine, plateau or none",
+    "loss": "l1 (default), mse or huber; for classes cross_entropy",
+    "gradient_clip": "greatest norm of the gradients",
+    "accumulate": "batches per step",
+    "precision": "32 (default), or on a GPU bf16 or 16",
+    "patience": "stop after N epochs without a lower validation loss",
+    "ema_decay": "decay of a moving average of the weights",
+    "keep": "number of best checkpoints to keep",
+    "checkpoint_every": "steps between two writes of the last checkpoint",
+    "seed": "random seed of weights and order",
+    "split_seed": "random seed of the split by ratios",
+    "train_ratio": "share of the training graphs, if the dataset has no splits",
+    "val_ratio": "share of the validation graphs",
+    "test_ratio": "share of the test graphs",
+    "num_workers": "worker processes that read; 0 to choose automatically",
+    "devices": "devices on each machine; 0 for all",
+    "num_nodes": "number of machines",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command: those of ``TrainOptions`` under the same names."""
+    """Add the options of the command: the fields of ``TrainOptions`` under the same names."""
     add_dataset(parser)
     parser.add_argument("-o", "--output-dir", required=True, metavar="FOLDER", help="the folder of the run")
-    parser.add_argument("--config", metavar="FILE.toml", help="options under the same names; those given here go first")
+    parser.add_argument(
+        "--config", metavar="FILE.toml", help="read options from this file; options on the command line override it"
+    )
     parser.add_argument("--target", action="append", metavar="LABEL", help="a label to learn; repeat for more")
     parser.add_argument(
         "--model-option", action="append", metavar="NAME=VALUE", default=[], dest="model_options",
         help="a keyword argument of the model; repeat for more",
     )  # fmt: skip
-    group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) explains each")
+    group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) has the defaults and more details")
     for name, kind in OPTIONS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
-    parser.add_argument(
-        "--ensemble", type=int, metavar="N", help="train so many models, with seeds that follow one another"
-    )
-    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no bar")
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=HELP[name])
+    parser.add_argument("--ensemble", type=int, metavar="N", help="train N models with consecutive seeds")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and print the scores."""
+    """Train the model and print the scores."""
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.module import own_rank
     from lazygraph.training.options import TrainOptions, read_toml
     from lazygraph.training.run import train
 
-    # Once it is imported: it tells of devices, and advertises.
+    # Importing Lightning sets this level. It logs devices and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     values = {} if arguments.config is None else read_toml(arguments.config)
-    values.pop("dataset", None)  # of the run that the options are taken from
+    values.pop("dataset", None)  # the dataset of the run that wrote the options
     given = {name: getattr(arguments, name) for name in OPTIONS}
     given |= {"target": arguments.target, "model_options": _pairs(arguments.model_options) or None}
     values |= {name: value for name, value in given.items() if value is not None}
@@ -131,7 +158,7 @@ def _score(score: dict[str, Any]) -> str:
 
 
 def _pairs(texts: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts; a value that reads as JSON is what it says, any other one is text."""
+    """Parse ``NAME=VALUE`` texts. A value that is valid JSON is decoded; any other value is text."""
     out: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""``lazygraph verify``."""
+"""The command ``lazygraph verify``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.reading.verify import verify
 
-SUMMARY = "Check every byte of a dataset: files, records, indices, ids, content id."
+SUMMARY = "Verify every byte of a dataset: files, records, indices, ids, content id."
 EXAMPLES = """\
 examples:
   lazygraph verify mp.lg
-      exits with 0 if all is as it was written, with 3 and one line a problem if not
+      exit with 0 if the dataset is intact, else with 3 and one line for each problem
   lazygraph verify mp.lg --json
   lazygraph verify mp.lg && rsync -a mp.lg colleague:
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_dataset(parser)
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify, and print what was found."""
+    """Verify the dataset and print every problem."""
     from tqdm import tqdm
 
     with tqdm(unit=" graphs", desc="verifying", disable=arguments.json or not sys.stderr.isatty()) as bar:

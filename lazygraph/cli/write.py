@@ -1,4 +1,4 @@
-"""``lazygraph write``, alias ``lazygraph-write``."""
+"""The command ``lazygraph write``, also installed as ``lazygraph-write``."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from lazygraph.errors import InputError
 from lazygraph.writing.write import Report, write
 
 STDIN = "-"
-SUMMARY = "Convert structures, build their graphs in parallel, and write them as a dataset."
+SUMMARY = "Read structures, build their graphs in parallel, and write a dataset."
 EXAMPLES = """\
 examples:
   lazygraph-write jdft_3d.json.zip -o jarvis.lg --unit optb88vdw_bandgap=eV
       every structure and numeric label of a JARVIS file, as graphs of the preset comformer (4 A, 25 neighbours)
   lazygraph-write 'cifs/*.cif' -o cifs.lg --graph radius --cutoff 6 --workers 8
-      CIF files, each atom joined to all others within 6 A
+      CIF files; edges join each atom to all atoms within 6 A
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
-      2,000 made-up crystals, no download, with named splits
+      2,000 generated crystals (no download), split into train, val and test
 
-A run that was killed goes on when the same command is given again.
-On many machines: lazygraph-write plan, shard and merge.
+To continue a run that was killed, give the same command again.
+To write on many machines, use lazygraph-write plan, shard and merge.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the options of the command to its parser."""
     add_source(parser)
     add_graph(parser)
     output = parser.add_argument_group("adding to a dataset")
     output.add_argument("--append", action="store_true", help="add the source's graphs to the dataset")
     output.add_argument(
-        "--retry-quarantined", action="store_true", help="try the quarantined inputs again; give the same source"
+        "--retry-quarantined", action="store_true", help="try the quarantined inputs again; needs the same source"
     )
     splits = parser.add_argument_group("splits")
     splits.add_argument(
         "--split",
         metavar="TRAIN,VAL,TEST",
-        help="random splits by fractions, such as 0.8,0.1,0.1; with --append those of the new graphs, or the name of "
-        "the split that all of them go to (default with --append: the fractions that the dataset was split by)",
+        help="split at random by these fractions, such as 0.8,0.1,0.1. With --append: fractions of the new graphs, or "
+        "the name of one split for all of them (default with --append: the rule that the dataset was split by)",
     )
-    splits.add_argument("--seed", type=int, default=123, help="seed of the splits (default %(default)s)")
-    splits.add_argument("--group", choices=("formula",), help="keep crystals of one formula in one split")
+    splits.add_argument("--seed", type=int, default=123, help="random seed of the splits (default %(default)s)")
+    splits.add_argument("--group", choices=("formula",), help="keep crystals with the same formula in one split")
     run = parser.add_argument_group("run")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per available CPU)")
-    run.add_argument("--no-progress", action="store_true", help="no progress bar")
+    run.add_argument("--no-progress", action="store_true", help="show no progress bar")
     run.add_argument("--strict", action="store_true", help="exit with 1 if any input was quarantined")
     add_json(run)  # type: ignore[arg-type]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write, and print what was done."""
+    """Write the dataset and print a summary."""
     with standard_input(arguments.source) as source:
         report = _write(source, arguments)
     print_report(report, as_json=arguments.json)
@@ -82,9 +82,9 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
 
 @contextmanager
 def standard_input(source: list[str]) -> Iterator[list[str]]:
-    """The sources, with a file that holds what was on standard input in the place of ``-``.
+    """Replace the source ``-`` by a temporary file with the contents of standard input.
 
-    Inputs are read several times, by several processes, which a pipe cannot be.
+    Several processes read the inputs several times. A pipe can be read only once.
 
     Raises:
         InputError: standard input is named twice, or closed.
@@ -106,14 +106,14 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
 
 
 def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
-    """Fractions, or the name of a split where graphs are added."""
+    """Parse ``--split``: fractions or, when graphs are added, the name of a split."""
     text: str = arguments.split
     adds = arguments.append or arguments.retry_quarantined
     return text if adds and "," not in text else fractions(text)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """The summary: figures on stdout, notes on stderr."""
+    """Print the summary: figures on stdout, notes on stderr."""
     for note in report.notes:
         warn(f"note: {note}")
     if as_json:

@@ -1,1 +1,1 @@
-"""Dataset -> tensors: graphs of PyG by index, id or condition, and the loader; the room that loads torch and PyG."""
+"""Datasets and loaders that return PyG graphs. This package, and no lower one, imports torch and PyG."""

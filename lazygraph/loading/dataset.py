@@ -1,4 +1,4 @@
-"""``LazyGraphDataset``: any graph of a dataset directory by index, by id or by condition."""
+"""The class ``LazyGraphDataset``: graphs of a dataset directory by index, id or condition."""
 
 from __future__ import annotations
 
@@ -35,37 +35,38 @@ __all__ = ["LazyGraphDataset"]
 
 
 class LazyGraphDataset(Dataset):  # type: ignore[misc]
-    """The graphs of a dataset directory, read from disk when they are asked for.
+    """A PyG dataset that reads each graph from disk when you access it.
 
-    A ``torch_geometric.data.Dataset``: PyG's ``DataLoader`` takes it as it is, torch's with ``collate_fn=lg.collate``.
-    Holds the manifest, memory-mapped columns and a few file descriptors, whatever the number of graphs; a graph costs
-    about 50 us. Safe under fork, spawn and forkserver, in threads and after pickling. Takes no lock, writes nothing,
-    and runs no code from the dataset.
+    PyG's ``DataLoader`` accepts it directly, torch's with ``collate_fn=lg.collate``. It holds the manifest,
+    memory-mapped columns and a few file descriptors, whatever the number of graphs. Reading a graph takes about 50 us.
+    It is safe under fork, spawn and forkserver, in threads, and after pickling. It takes no lock, writes nothing, and
+    runs no code from the dataset.
 
     Args:
         path: the dataset directory.
-        target: label or labels that become ``y``, (1, T); a fixed-size vector label counts as its components.
-        view: which arrays a graph has, by name or as :func:`lazygraph.view` makes it; ready-made graphs have the arrays
-            that they were written with.
-        transform: applied to every ``Data`` that is read. What is random in it is seeded for each graph by
-            :func:`lazygraph.loader`; here, and in the loaders of PyG and torch, it draws as everything else does.
-        expect: a recipe that the graphs must have been made with, or the name of a preset with its defaults.
-        graph: a recipe, or the name of a preset, whose graphs are to be read instead of the stored ones, from a dataset
-            of the rule ``radius`` that holds all their edges: a smaller radius, the k nearest, or the shell of the
-            k-th.
-        target_dtype: of ``y``: ``"float32"`` as most networks take it, or ``"float64"`` as labels are stored; a torch
-            dtype will do too.
+        target: the label or labels that become ``y``, of shape (1, T). Each component of a vector label is one column.
+        view: the arrays of a graph, as a name or as the result of :func:`lazygraph.view`. Ready-made graphs have the
+            arrays that they were written with. Default ``"pyg"``.
+        transform: a function that receives every ``Data`` and returns a ``Data``. :func:`lazygraph.loader` seeds random
+            numbers for each graph. Here, and in the loaders of PyG and torch, they come from the generators of the
+            process.
+        expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
+        graph: a recipe, or the name of a preset, whose graphs are read instead of the stored graphs. The dataset must
+            have the rule ``radius`` and hold all edges: of a smaller radius, the k nearest neighbours, or the shell of
+            the k-th neighbour. Default: the stored graphs.
+        target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
+            are stored. A torch dtype works too.
 
     Raises:
-        DatasetNotFound, CorruptDataset, UnsupportedFormat: there is no dataset that can be read at the path.
-        RecipeMismatch: its recipe is not the expected one; the message compares field by field. Or it does not provably
-            hold the graphs of ``graph``, or those that the view needs.
-        LabelError: a target does not exist; the message names those that do.
-        InputError: ``target_dtype`` is something else.
+        DatasetNotFound, CorruptDataset, UnsupportedFormat: the path holds no dataset that can be read.
+        RecipeMismatch: the recipe differs from ``expect``; the message compares each field. Or the dataset does not
+            provably hold the graphs of ``graph``, or the graphs that the view needs.
+        LabelError: a target does not exist; the message lists the labels.
+        InputError: ``target_dtype`` is not one of the two types.
 
     Warns:
-        UserWarning: ``y`` is float32, which may change a target by more than a thousandth of its standard deviation, as
-            with total energies of some 100,000 eV.
+        UserWarning: float32 may change a target by more than a thousandth of its standard deviation, as with total
+            energies of some 100,000 eV.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -112,50 +113,50 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     @property
     def manifest(self) -> Manifest:
-        """Everything that is known of the dataset without reading a graph."""
+        """The manifest: all facts of the dataset except for the graphs."""
         return self._store.manifest
 
     @property
     def spec(self) -> GraphSpec | None:
-        """The recipe of the graphs as they are read; None where they came ready-made."""
+        """The recipe of the graphs that are read; None for ready-made graphs."""
         return self._spec
 
     @property
     def content_id(self) -> str:
-        """The identity of the graphs of the whole dataset: equal wherever, and however compressed, they are."""
+        """The identity of all graphs in the dataset, independent of compression, shards and location."""
         return self.manifest.content_id
 
     @property
     def ids(self) -> NDArray[np.str_]:
-        """The ids, in order."""
+        """The ids of the graphs, in order."""
         return self.columns["id"]
 
     @property
     def columns(self) -> Columns:
-        """The columns by name, one row a graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
+        """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
         recut = self._spec is not None and self._spec.to_json() != self.manifest.recipe
         return Columns(self._store, self._indices, of_crystals=recut)
 
     # ---- one graph ----
 
     def len(self) -> int:
-        """The number of graphs on disk (``len(ds)`` is that of the subset)."""
+        """Return the number of graphs on disk; ``len(ds)`` gives the number in the subset."""
         return len(self._store)
 
     def get(self, idx: int) -> Data:
-        """The graph in row ``idx`` of the dataset on disk, before the transform."""
+        """Return the graph in row ``idx`` of the dataset on disk, before the transform."""
         return self.reader.data(idx)
 
     def crystal(self, idx: int | str) -> Crystal:
-        """The crystal of one graph, by position or id, as it was written: every bit of its lattice and coordinates.
+        """Return the crystal of a graph, with the exact lattice and coordinates that were written.
 
         Args:
             idx: position in this (sub)set, or id.
 
         Raises:
-            InputError: the graphs came ready-made, without crystals.
-            IndexError, UnknownId: there is no such graph.
-            CorruptDataset: its record is damaged.
+            InputError: the dataset holds ready-made graphs, without crystals.
+            IndexError, UnknownId: the graph does not exist.
+            CorruptDataset: the record is damaged.
 
         Example:
             >>> import tempfile, lazygraph as lg
@@ -178,7 +179,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             self._store.raise_corrupt(row, CorruptDataset(str(error)))
 
     def __getitem__(self, idx: Any) -> Any:
-        """One graph by position (int) or id (str); a lazy subset by slice, list, mask, array or tensor."""
+        """Return one graph by position (int) or id (str), or a lazy subset by slice, list, mask, array or tensor."""
         if isinstance(idx, str):
             row = self._row_of(idx)
         elif isinstance(idx, (int, np.integer)) or (isinstance(idx, torch.Tensor) and idx.dim() == 0):
@@ -188,7 +189,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self.transformed(row, self.get(row))
 
     def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
-        """Several graphs at once, read in file order; what torch's ``DataLoader`` calls for a batch."""
+        """Read several graphs at once, in file order; torch's ``DataLoader`` calls this for a batch."""
         if self.transform is None:
             return GraphList(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
         if isinstance(positions, PlacedPositions):
@@ -197,7 +198,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
 
     def record_bytes(self) -> NDArray[np.int64]:
-        """(n,) int64, the most bytes that the record of each graph of this (sub)set may have; no graph is read."""
+        """Return the greatest size of each record of this (sub)set in bytes, (n,) int64, without reading a graph."""
         rows = self.indices()
         rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
         schema = self.manifest.schema
@@ -205,23 +206,23 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
 
     def batch(self, idx: Any) -> Batch:
-        """The graphs at these positions (or of these ids) as one PyG ``Batch``."""
+        """Return the graphs at these positions, or with these ids, as one PyG ``Batch``."""
         chosen = self.index_select(idx)
         if len(chosen) == 0:
             raise InputError("found no graphs to make a batch of; required: at least one")
         return collate(chosen.__getitems__(range(len(chosen))))
 
     def fetch(self, positions: NDArray[np.int64]) -> Fetched:
-        """The graphs at these positions as they travel between processes; ``reader.expand`` makes a batch of them."""
+        """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch."""
         rows = self.indices()
         return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
-        """The graphs at these positions before the transform, for ``batch`` where it may run."""
+        """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
         return Untransformed(self, *self._read(positions), draw)
 
     def transformed(self, row: int, data: Data) -> Any:
-        """What the transform makes of the graph in a row on disk; an error of it says which graph that was."""
+        """Apply the transform to the graph in a row on disk; its errors name the graph."""
         if self.transform is None:
             return data
         try:
@@ -233,11 +234,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     # ---- subsets ----
 
     def indices(self) -> Any:
-        """The rows on disk of this (sub)set: a range or an int64 array."""
+        """Return the rows on disk of this (sub)set: a range or an int64 array."""
         return range(self.len()) if self._indices is None else self._indices
 
     def index_select(self, idx: Any) -> LazyGraphDataset:
-        """A lazy subset over the same files: by slice, positions, ids, or a mask of booleans."""
+        """Return a lazy subset over the same files, by slice, positions, ids, or boolean mask."""
         rows = self.indices()
         if isinstance(idx, slice):
             # As in PyG, fractions of the length may stand in a slice: ds[:0.9].
@@ -267,18 +268,18 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     def where(self, condition: str) -> LazyGraphDataset:
-        """The graphs that meet a condition on columns, such as ``"n_atoms < 50 and band_gap > 0"``; no graph is read.
+        """Select graphs by a condition on columns, such as ``"n_atoms < 50 and band_gap > 0"``; reads no graph.
 
         Raises:
-            InputError: the condition cannot be read, or names a column that does not exist.
+            InputError: the condition cannot be parsed, or names a column that does not exist.
         """
         return self.index_select(evaluate(condition, self.columns.raw))
 
     def split(self, name: str) -> LazyGraphDataset:
-        """The graphs of a named split.
+        """Select the graphs of a named split.
 
         Raises:
-            InputError: the dataset has no such split; the message names those it has.
+            InputError: the split does not exist; the message lists the splits.
         """
         column = self.manifest.columns.get("split")
         names = () if column is None else column.categories or ()
@@ -294,7 +295,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     # ---- inside ----
 
     def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
-        """The rows on disk of these positions, and their graphs, each for itself: with arrays that lie in one piece."""
+        """Return the rows on disk of these positions, and their graphs as separate objects with contiguous arrays."""
         rows = np.array([self._row(int(position)) for position in positions], dtype=np.int64)
         graphs = self.reader.single(self.reader.fetch(rows)) if len(rows) else []
         for graph in graphs:
@@ -302,7 +303,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return rows.tolist(), graphs
 
     def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """These positions, counted from the beginning."""
+        """Convert positions to non-negative positions."""
         n = len(self)
         if positions.size and not (-n <= positions.min() and positions.max() < n):
             msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
@@ -324,7 +325,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         raise UnknownId(msg)
 
     def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The rows of several ids."""
+        """Find the rows of several ids."""
         rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
         if self._indices is not None and not (own := np.isin(rows, np.asarray(self._indices))).all():
             self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
@@ -406,7 +407,7 @@ def _float_type(dtype: Any) -> str:
 
 
 def _recipe(option: str, given: Any) -> GraphSpec:
-    """The recipe that was given, also by the name of a preset."""
+    """Return the given recipe, or the recipe of the given preset."""
     if isinstance(given, str):
         return graph_spec(given)
     if not isinstance(given, GraphSpec):

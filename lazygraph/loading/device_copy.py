@@ -1,4 +1,4 @@
-"""Records of a batch to a device: one buffer of narrow types, one copy, expanded there."""
+"""Copies of batches to a device: one buffer of narrow types, one copy, expanded on the device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["to_device"]
 
 
 def to_device(joined: Joined, device: torch.device, *, pin: bool) -> Joined:
-    """The same records with their arrays as tensors on a device, views of one tensor of bytes.
+    """Copy records to a device; their arrays become views of one tensor of bytes.
 
     Args:
         joined: the records.
-        device: where to.
-        pin: go through page-locked memory, so that the copy does not wait for what the device does meanwhile.
+        device: the device to copy to.
+        pin: use page-locked memory, so that the copy can overlap with other work of the device.
     """
     buffer, places = joined.packed()
     data = torch.empty(len(buffer), dtype=torch.uint8, pin_memory=pin)

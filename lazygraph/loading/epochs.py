@@ -1,4 +1,4 @@
-"""Which epoch an iteration of a loader reads, and from where: the next one, one that was set, or a loaded place."""
+"""Epochs and positions of the iterations of a loader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["EpochPosition", "Epochs"]
 
 @dataclass(slots=True, eq=False)
 class EpochPosition:
-    """A place between two batches of an epoch."""
+    """A position between two batches of an epoch."""
 
     epoch: int
     batches: int = 0
@@ -25,7 +25,8 @@ class EpochPosition:
 class Epochs:
     """The active iterations of a loader, and the epoch of the next one.
 
-    Each iteration has a place of its own. The loader is at the place of the one that delivered a batch last.
+    Each iteration has its own position. The position of the loader is the position of the iteration that delivered a
+    batch last.
     """
 
     def __init__(self) -> None:
@@ -36,14 +37,14 @@ class Epochs:
         self._announced = False  # whether an iterator was made after that
 
     def announce(self) -> None:
-        """An iterator was made, which begins when its first batch is asked for."""
+        """Register a new iterator. It begins when its first batch is requested."""
         self._announced = True
 
     def begin(self, *, read_here: bool = True) -> EpochPosition:
-        """Where an iteration begins, which is active from now on.
+        """Start an iteration and return its first position.
 
         Args:
-            read_here: whether it is this loader that reads it, and says what was delivered.
+            read_here: whether this loader reads the batches, and reports what was delivered.
         """
         place = replace(self.next())
         if self._loaded is None:
@@ -54,29 +55,29 @@ class Epochs:
         return place
 
     def delivered(self, place: EpochPosition, *, is_last: bool) -> None:
-        """One more batch of an iteration was delivered."""
+        """Count one more delivered batch of an iteration."""
         place.is_finished, self._announced = is_last, False
         if not self._active or self._active[-1] is not place:
             self.end(place)
             self._active.append(place)
 
     def end(self, place: EpochPosition) -> None:
-        """An iteration is no longer active."""
+        """Remove an iteration from the active ones."""
         self._active = [other for other in self._active if other is not place]
 
     def current(self) -> EpochPosition:
-        """The place of the iteration that delivered a batch last, or of an iterator that was made after that."""
+        """Return the position of the iteration that delivered a batch last, or of an iterator created after that."""
         return self.next() if self._announced or not self._active else self._active[-1]
 
     def next(self) -> EpochPosition:
-        """Where the next iteration begins."""
+        """The position where the next iteration begins."""
         return self._loaded or EpochPosition(self._next)
 
     def set(self, epoch: int) -> None:
-        """The next iteration begins this epoch.
+        """Let the next iteration begin this epoch.
 
-        A place that was loaded is kept where the same epoch had been set when its state was taken, as by a framework
-        that sets the epoch in which it resumes; within it a loader may have read further epochs.
+        A loaded position is kept if the same epoch had been set when the state was taken. A framework sets the epoch in
+        this way when it resumes. Within that epoch of the framework, a loader may have read further epochs.
         """
         if self._loaded is not None and epoch == (self._loaded.epoch if self._set is None else self._set):
             self._next = max(self._next, self._loaded.epoch + 1)
@@ -86,17 +87,17 @@ class Epochs:
         self._active = []
 
     def state(self) -> dict[str, Any]:
-        """What ``load`` takes: where an interrupted program would continue, and the epoch after that."""
+        """Return the state for ``load``: where an interrupted program would continue, and the epoch after that."""
         unfinished = [place for place in self._active if not place.is_finished]
         place = unfinished[-1] if unfinished else self.next()
         following = self._next if unfinished or self._loaded is not None else self._next + 1
         return {"epoch": place.epoch, "batches": place.batches, "next_epoch": following, "set_epoch": self._set}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """The next iteration begins where a state was taken.
+        """Let the next iteration begin where a state was taken.
 
         Raises:
-            InputError: the state holds no such numbers.
+            InputError: the state lacks the numbers of a position.
         """
         for name in ("epoch", "batches", "next_epoch"):
             check_whole(name, state.get(name), 0)
@@ -106,7 +107,7 @@ class Epochs:
         self._next, self._set, self._active = int(state["next_epoch"]), state.get("set_epoch"), []
 
     def copy(self) -> Epochs:
-        """The same epoch comes next; no iteration is active."""
+        """Return a copy with the same next epoch and no active iteration."""
         other = Epochs()
         other._next, other._loaded, other._set = self._next, self._loaded, self._set
         return other

@@ -1,4 +1,4 @@
-"""What the settings of a loader depend on, found out when it is asked for."""
+"""Facts that the settings of a loader depend on, measured when they are needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["MeasuredFacts"]
 
 
 class MeasuredFacts:
-    """What is seen of this machine and of a dataset; a batch is read only where its cost is asked for.
+    """Facts of this machine and of a dataset. A batch is read only if its cost is needed.
 
     Args:
         dataset: the dataset.
-        measure: reads a batch, and gives its seconds and the bytes of its tensors.
+        measure: reads a batch and returns its seconds and the bytes of its tensors.
     """
 
     def __init__(self, dataset: LazyGraphDataset, measure: Callable[[], tuple[float, int]]) -> None:
@@ -31,12 +31,12 @@ class MeasuredFacts:
 
     @property
     def batch_seconds(self) -> float:
-        """Of one batch, read in this process."""
+        """Seconds to read one batch in this process."""
         return self._of_a_batch()[0]
 
     @property
     def batch_bytes(self) -> int:
-        """Of its tensors."""
+        """Bytes of the tensors of one batch."""
         return self._of_a_batch()[1]
 
     def _of_a_batch(self) -> tuple[float, int]:

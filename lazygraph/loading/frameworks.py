@@ -1,4 +1,4 @@
-"""What other programs want of a loader: Lightning a sampler, Accelerate positions, torch its subsets and ranks."""
+"""Adapters of a loader for Lightning (samplers), Accelerate (positions) and torch (subsets and ranks)."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = ["EpochBatches", "EpochSampler", "as_dataset", "distributed_ranks"]
 
 
 class LoaderEpochs(Protocol):
-    """What is needed of a loader."""
+    """The methods of a loader that the adapters use."""
 
     dataset: LazyGraphDataset
     batch_size: int | None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is read next."""
+        """Set the next epoch."""
 
     def next_batches(self) -> Batches:
-        """The batches of the epoch that is read next."""
+        """Return the batches of the next epoch."""
 
     def begin_positions(self) -> Iterator[PlacedPositions]:
-        """Begin that epoch; its batches as positions."""
+        """Begin the next epoch and return its batches as positions."""
 
 
 class EpochSampler(SequentialSampler):
-    """The order of a loader's epochs, for Lightning, which tells it the epoch; each iteration begins the next epoch.
+    """A sampler with the order of a loader's epochs. Lightning calls it to set the epoch.
 
-    A ``SequentialSampler`` to Lightning, which would otherwise replace it, and with it the loader, by one without
-    shuffling, where it is told to overfit.
+    Each iteration begins the next epoch. It is a ``SequentialSampler``, because for ``overfit_batches`` Lightning
+    replaces any other sampler, and with it the loader, by one without shuffling.
 
     Args:
         loader: the loader.
@@ -50,11 +50,11 @@ class EpochSampler(SequentialSampler):
         self._loader = loader
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is read next; always the first one for a ``Trainer(overfit_batches=...)``."""
+        """Set the next epoch; always epoch 0 for a ``Trainer(overfit_batches=...)``."""
         self._loader.set_epoch(0 if _is_overfitting(sys._getframe(1)) else epoch)  # noqa: SLF001 - see there
 
     def __iter__(self) -> Iterator[int]:
-        """The positions of the next epoch, one after another."""
+        """Iterate over the positions of the next epoch."""
         return chain.from_iterable(self._loader.begin_positions())
 
     def __len__(self) -> int:
@@ -62,10 +62,10 @@ class EpochSampler(SequentialSampler):
 
 
 def _is_overfitting(caller: Any) -> bool:
-    """Whether a ``Trainer`` that overfits asks: it wants the same graphs in every epoch, and says so to nobody.
+    """Tell whether a ``Trainer`` with ``overfit_batches`` is the caller, which wants the same graphs in every epoch.
 
-    It turns off the shuffling of torch's own loaders alone, and tells every loader the epoch, so that only the loop
-    from which it does so knows.
+    Lightning turns off shuffling only for torch's own loaders. It sets the epoch of every loader from a loop, and only
+    this loop knows about ``overfit_batches``.
     """
     if caller.f_code.co_name != "_set_sampler_epoch" or caller.f_back is None:
         return False
@@ -74,10 +74,10 @@ def _is_overfitting(caller: Any) -> bool:
 
 
 class EpochBatches(BatchSampler):
-    """The batches of a loader as positions, for a ``torch.utils.data.DataLoader`` that reads them its own way.
+    """The batches of a loader as positions, for a ``torch.utils.data.DataLoader`` that reads them itself.
 
-    Each iteration begins the next epoch of the loader, as an iteration of the loader does. Accelerate's
-    ``skip_first_batches`` takes it.
+    Each iteration begins the next epoch of the loader, like an iteration of the loader. Accelerate's
+    ``skip_first_batches`` uses it.
 
     Args:
         loader: the loader.
@@ -90,7 +90,7 @@ class EpochBatches(BatchSampler):
         self.batch_size = loader.batch_size  # type: ignore[assignment]  # None where only budgets limit it
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The positions of each batch of the next epoch."""
+        """Iterate over the positions of each batch of the next epoch."""
         return self._loader.begin_positions()
 
     def __len__(self) -> int:
@@ -98,10 +98,10 @@ class EpochBatches(BatchSampler):
 
 
 def as_dataset(dataset: Any) -> LazyGraphDataset:
-    """The dataset that was given, also as a ``torch.utils.data.Subset`` of one.
+    """Return the given dataset; a ``torch.utils.data.Subset`` becomes a part of its dataset.
 
     Raises:
-        InputError: it is something else; the message says what to do.
+        InputError: the object is neither; the message says what to do.
     """
     if isinstance(dataset, LazyGraphDataset):
         return dataset
@@ -119,7 +119,7 @@ def as_dataset(dataset: Any) -> LazyGraphDataset:
 
 
 def distributed_ranks() -> tuple[int, int]:
-    """The rank of this process and the number of ranks: those of torch.distributed, once it is initialised."""
+    """Return the rank of this process and the number of ranks, from torch.distributed if it is initialised."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1

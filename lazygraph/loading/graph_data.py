@@ -1,8 +1,8 @@
-"""PyG's ``Data`` and ``Batch`` of graphs whose fields say what they are: one graph, or a whole batch made at once.
+"""PyG's ``Data`` and ``Batch``, built from a layout that says how each field is collated.
 
-PyG guesses from a field's name how graphs are joined: it adds the number of nodes to every name that contains "index"
-and nothing to any other, which is wrong for ids of edges (triplets, line graphs), and joins the former along the last
-dimension, the others along the first. Here a layout says it.
+PyG guesses from the name of a field how to collate it. It adds the number of nodes to every name that contains "index",
+and joins these fields along the last dimension; all others along the first. This is wrong for indices of edges
+(triplets, line graphs). A layout states it instead.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NAMES = BatchLayout({})  # leaves everything to PyG
 
 
 class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
-    """A PyG ``Data`` whose fields are joined as a layout says, also when it comes out of a batch again.
+    """A PyG ``Data`` whose fields are collated by a layout, also after it was taken from a batch.
 
     Args:
-        layout: the places of the fields; what it does not name is left to PyG.
+        layout: how each field is collated. PyG decides for fields that it does not name.
     """
 
     def __init__(self, layout: BatchLayout = _NAMES, **kwargs: Any) -> None:
@@ -38,12 +38,12 @@ class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
         self.__dict__["_lazygraph_layout"] = layout
 
     def stores_as(self, data: Data) -> GraphData:
-        """Called by PyG on the new one where it makes a batch of graphs, or a graph of a batch."""
+        """Copy the layout. PyG calls this when it makes a batch of graphs, or a graph of a batch."""
         self.__dict__["_lazygraph_layout"] = data.__dict__["_lazygraph_layout"]
         return self
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """What the next graph's values of this field are raised by."""
+        """Return the offset that PyG adds to this field of the next graph."""
         layout = self.__dict__["_lazygraph_layout"]
         if key not in layout:
             return super().__inc__(key, value, *args, **kwargs)
@@ -54,12 +54,12 @@ class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
         return 0 if counts is None else self._rows(counts)
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        """The dimension along which this field is joined."""
+        """Return the dimension along which PyG joins this field."""
         layout = self.__dict__["_lazygraph_layout"]
         return layout[key].dim if key in layout else super().__cat_dim__(key, value, *args, **kwargs)
 
     def _rows(self, axis: str) -> int:
-        """The number of rows on an axis."""
+        """Return the number of rows of an axis."""
         if axis == "node":
             return int(self.num_nodes)
         layout: BatchLayout = self.__dict__["_lazygraph_layout"]
@@ -67,7 +67,7 @@ class GraphData(Data):  # type: ignore[misc]  # PyG is not typed
 
 
 def layout_of(schema: Schema) -> BatchLayout:
-    """The layout of ready-made graphs: the one of their records, but for ``num_nodes``, which PyG gives as an int."""
+    """Return the layout of ready-made graphs: the layout of their records, but ``num_nodes`` is an int as in PyG."""
     fields = [field for field in schema.fields if field.name != "num_nodes"]
     places = {field.name: BatchField(field.axis, _dim(field), field.counts) for field in fields}
     # PyG counts the rows of the first field that has one of these names, or else of the first whose name holds "node".
@@ -86,12 +86,12 @@ def _dim(field: Field) -> int | None:
 
 
 def make_data(values: dict[str, Any], layout: BatchLayout, n_nodes: int) -> Data:
-    """One graph.
+    """Build one graph.
 
     Args:
         values: name -> tensor, text or number.
-        layout: the places of the fields.
-        n_nodes: N, said where PyG could not tell it.
+        layout: how each field is collated.
+        n_nodes: number of nodes N; needed if PyG cannot derive it.
     """
     data = Data() if layout.usual else GraphData(layout)
     if not layout.nodes_told:
@@ -107,13 +107,13 @@ def make_batch(
     rows: Mapping[str, NDArray[np.int64]],
     device: torch.device | None = None,
 ) -> Batch:
-    """The batch that ``Batch.from_data_list`` makes of the single graphs, from values that are joined already.
+    """Build the batch that ``Batch.from_data_list`` would make, from values that are already collated.
 
     Args:
-        values: name -> tensor of the whole batch, ids raised; or a list with one object a graph.
-        layout: the places of the fields.
-        rows: axis -> (B,) rows of each graph; the first axis is that of nodes.
-        device: where the values are; None for the CPU.
+        values: name -> tensor of the whole batch with shifted indices, or a list with one object per graph.
+        layout: how each field is collated.
+        rows: axis -> (B,) number of rows of each graph; the first axis is the node axis.
+        device: the device of the values; None for the CPU.
     """
     nodes = next(iter(rows))
     n = len(rows[nodes])
@@ -148,9 +148,9 @@ def make_batch(
 
 
 def split_batch(values: Mapping[str, Any], layout: BatchLayout, rows: Mapping[str, NDArray[np.int64]]) -> list[Data]:
-    """The single graphs of joined values; arguments as for :func:`make_batch`, on the CPU.
+    """Split collated values into single graphs; the arguments are those of :func:`make_batch`, on the CPU.
 
-    Their tensors are views of the joined ones, which is what makes this several times as fast as reading each.
+    The tensors are views of the collated tensors. This is several times as fast as reading each graph.
     """
     n_node = next(iter(rows.values())).tolist()
     columns = []
@@ -173,7 +173,7 @@ def split_batch(values: Mapping[str, Any], layout: BatchLayout, rows: Mapping[st
 
 
 def _lowered(value: NDArray[Any], place: BatchField, rows: Mapping[str, NDArray[np.int64]]) -> NDArray[Any]:
-    """Ids as their own graph counts them. By numpy, as ``make_batch`` says why."""
+    """Shift indices back to the numbering of their own graph, with numpy for the reason given in ``make_batch``."""
     counted = place.counts if isinstance(place.counts, tuple) else (str(place.counts),)
     dim = (place.dim or 0) % value.ndim
     moved = np.moveaxis(value, dim, 0)
@@ -187,7 +187,7 @@ def _lowered(value: NDArray[Any], place: BatchField, rows: Mapping[str, NDArray[
 
 
 def _empty_batch(layout: BatchLayout) -> tuple[Batch, GlobalStorage]:
-    """A batch of no graphs, and where its values go."""
+    """Return an empty batch and its store of values."""
     # Batch(_base_cls=...) makes a class each time, 90 us; this takes 2.
     cls = _batch_class(layout.usual)
     batch = cls.__new__(cls)
@@ -204,25 +204,25 @@ def _batch_class(usual: bool) -> Any:
 
 @lru_cache(maxsize=2)
 def _prototype(usual: bool) -> dict[str, Any]:
-    """What a batch has beside its store."""
+    """Return the attributes of a batch other than its store."""
     return dict(Batch(_base_cls=Data if usual else GraphData).__dict__)
 
 
 @lru_cache(maxsize=8)
 def _of_every_batch(n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(n + 1,) and (n,) int64: the graphs counted, and nothing for each."""
+    """Return 0 to n as (n + 1,) int64, and n zeros as (n,) int64."""
     return torch.from_numpy(np.arange(n + 1)), torch.from_numpy(np.zeros(n, np.int64))
 
 
 def _raised(counts: str | tuple[str, ...], starts: Mapping[str, NDArray[np.int64]], dtype: torch.dtype) -> torch.Tensor:
-    """(B,) or (B, k): what the ids of each graph were raised by."""
+    """Return the offsets that were added to the indices of each graph, (B,) or (B, k)."""
     if isinstance(counts, tuple):
         return torch.from_numpy(np.stack([starts[axis][:-1] for axis in counts], axis=1)).to(dtype)
     return torch.from_numpy(starts[counts][:-1])
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(B + 1,) int64: where the rows of each graph begin, and the end."""
+    """Return the first row of each graph and the end, (B + 1,) int64."""
     starts = np.zeros(len(counts) + 1, dtype=np.int64)
     counts.cumsum(out=starts[1:])
     return starts

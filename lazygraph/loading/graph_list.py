@@ -1,4 +1,4 @@
-"""Several graphs of a dataset, read at once: a list to PyG's loaders, and a batch without detours to ``collate``."""
+"""Lists of graphs that were read at once, and ``collate`` for the loaders of torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ __all__ = ["GraphList", "collate"]
 
 
 class GraphList(Sequence[Data]):
-    """Graphs that were fetched together; single ones are made when they are first asked for.
+    """A list of graphs that were read together. Each ``Data`` is built at its first access.
 
-    Their tensors are views of those of all, so that one kept graph keeps the memory of all of them: ``clone`` it.
+    The tensors of a graph are views of the tensors of all graphs. A graph that you keep therefore keeps the memory of
+    all of them: ``clone`` it.
     """
 
     def __init__(self, reader: Reader, fetched: Fetched) -> None:
@@ -33,12 +34,12 @@ class GraphList(Sequence[Data]):
         return len(self._fetched.ids)
 
     def batch(self) -> Batch:
-        """All of them as one batch."""
+        """Return all graphs as one batch."""
         if "_single" in self.__dict__:  # somebody has seen them, and may have changed them
             return Batch.from_data_list(self._single)
         return self._reader.expand(self._fetched)
 
 
 def collate(graphs: Iterable[Data]) -> Batch:
-    """Graphs of a dataset as one PyG ``Batch``, index fields raised by what they count: torch's ``collate_fn``."""
+    """Collate graphs of a dataset into one PyG ``Batch``; use it as torch's ``collate_fn``."""
     return graphs.batch() if isinstance(graphs, GraphList) else Batch.from_data_list(list(graphs))

@@ -1,4 +1,4 @@
-"""``Loader``: shuffled batches of a dataset, epoch after epoch, read ahead by a thread or by processes."""
+"""The class ``Loader``: shuffled batches of a dataset, prefetched by a thread or by worker processes."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ SIZES = {"atoms": "n_atoms", "edges": "n_edges", "triplets": "n_triplets"}  # wh
 
 
 class Loader:
-    """Batches of a dataset. Made by :func:`loader`.
+    """An iterable over the batches of a dataset, created by :func:`loader`.
 
-    An iterable that owns a ``torch.utils.data.DataLoader`` and is none: Lightning rebuilds every ``DataLoader`` that it
-    is given for prediction and under DDP, and cannot rebuild this one's batches. Every ``iter(loader)`` begins the next
-    epoch, whether the one before was finished or not, unless ``set_epoch`` or a loaded state says which; it takes its
-    epoch when its first batch is asked for. Batches depend on dataset, options, seed and epoch alone, and what a
-    transform draws at random on seed, epoch and place in it: not on workers, threads or ranks.
+    Every ``iter(loader)`` begins the next epoch, even if the previous iteration has not ended, unless ``set_epoch`` or
+    a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches
+    depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the
+    position of the graph in the epoch. Workers, threads and ranks change neither.
 
-    With budgets the epochs differ in their number of batches, and Lightning keeps to that of the first one unless it is
-    a ``Trainer(reload_dataloaders_every_n_epochs=1)``.
+    With budgets, the number of batches differs between epochs. Lightning keeps the number of the first epoch, except
+    with ``Trainer(reload_dataloaders_every_n_epochs=1)``.
 
-    Owns its worker processes until it is closed or forgotten. Picklable, without them and without active iterations.
-    Not for several threads at once. A forked child cannot continue an iteration for which a thread or processes read
-    ahead, and gets an error; it may begin its own.
+    The loader owns a ``torch.utils.data.DataLoader`` but does not inherit from it. Lightning rebuilds every
+    ``DataLoader`` for prediction and under DDP, and cannot rebuild the batches of this one. The loader owns its worker
+    processes until it is closed or deleted. It can be pickled, without workers and active iterations. Do not use it
+    from several threads at once. A forked child cannot continue an iteration that a thread or workers prefetch, and
+    gets an error. It may begin its own iteration.
 
     Attributes:
         dataset: the dataset.
-        batch_size: graphs in a batch, at most; None where only budgets limit it.
-        device: where batches are expanded; None for this process's memory.
-        seconds_waited: how long its user has waited for batches, all in all.
+        batch_size: greatest number of graphs in a batch; None if only budgets limit it.
+        device: the device on which batches are expanded; None for the memory of this process.
+        seconds_waited: total time that the user of the loader has waited for batches, in s.
     """
 
     seconds_waited = 0.0
@@ -87,7 +88,7 @@ class Loader:
     # ---- iterating ----
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the next epoch, or of the one that was set or loaded."""
+        """Iterate over the batches of the next epoch, or of the epoch that was set or loaded."""
         self._epochs.announce()
         return self._iterate()
 
@@ -109,7 +110,7 @@ class Loader:
             self._epochs.end(now)
 
     def _reading(self, requests: list[Request], settings: Settings) -> Generator[Any, None, None]:
-        """What is read of an epoch, batch after batch."""
+        """Return the batches of an epoch, as they were read."""
         if settings.num_workers:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
             return self._processes.read(requests)
@@ -118,21 +119,21 @@ class Loader:
         return (self._prefetched(request) for request in requests)
 
     def __len__(self) -> int:
-        """The number of batches of the epoch that is being read, or else is read next."""
+        """Return the number of batches in the active epoch, or in the next one if no iteration is active."""
         return len(self._batches(self._epochs.current().epoch))
 
     def next_batches(self) -> Batches:
-        """The batches of the epoch that is read next, or the rest of it, as positions."""
+        """Return the batches of the next epoch, or the rest of them, as positions."""
         place = self._epochs.next()
         return self._batches(place.epoch).skip(place.batches)
 
     def begin_positions(self) -> Iterator[PlacedPositions]:
-        """The next epoch as ``iter`` begins it, for another program that reads its graphs: positions by batch."""
+        """Begin the next epoch as ``iter`` does; yield positions by batch for programs that read the graphs."""
         for request in self._requests(self._epochs.begin(read_here=False)):
             yield PlacedPositions(request.positions.tolist(), request.draw)
 
     def _requests(self, place: EpochPosition) -> list[Request]:
-        """What is to be read of an epoch from a place on."""
+        """Return the requests of an epoch from a position on."""
         batches, seed = self._batches(place.epoch).skip(place.batches), int(self._options["seed"])
         places = batches.first_places().tolist()
         return [
@@ -140,7 +141,7 @@ class Loader:
         ]
 
     def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; what the caller waits for each is added up."""
+        """Yield the same batches and add up the time that the caller waits."""
         while True:
             begin = time.perf_counter()
             try:
@@ -152,7 +153,7 @@ class Loader:
             yield batch
 
     def _prefetched(self, request: Request) -> Untransformed | Batch:
-        """A batch as it may be read ahead: complete, but for a transform."""
+        """Prepare a batch as far as a prefetch thread may: completely, but before a transform."""
         fetched = fetch(self.dataset, request)
         return fetched if isinstance(fetched, Untransformed) else self._finished(fetched)
 
@@ -160,7 +161,7 @@ class Loader:
         return self._finished(prefetched.batch()) if isinstance(prefetched, Untransformed) else prefetched
 
     def _finished(self, fetched: Fetched | Batch) -> Batch:
-        """A batch where it is wanted."""
+        """Complete a batch in the calling thread, on the right device."""
         if isinstance(fetched, Fetched):
             return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
         return fetched if self.device is None else fetched.to(self.device)
@@ -169,41 +170,41 @@ class Loader:
 
     @property
     def sampler(self) -> EpochSampler:
-        """The order of the epochs, where Lightning tells the epoch."""
+        """A sampler with the order of the epochs, on which Lightning sets the epoch."""
         return EpochSampler(self)
 
     @property
     def batch_sampler(self) -> EpochBatches:
-        """The batches as positions, as a ``torch.utils.data.DataLoader`` takes them, with ``collate_fn``."""
+        """The batches as positions, for a ``torch.utils.data.DataLoader`` with this ``collate_fn``."""
         return EpochBatches(self, drop_last=self._options["drop_last"])
 
     @property
     def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
-        """Makes a batch of graphs, where this loader makes them."""
+        """The function that collates graphs, on the device of this loader."""
         return collate if self.device is None else self._collated
 
     def _collated(self, graphs: Iterable[Data]) -> Batch:
         return collate(graphs).to(self.device)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is read next, from its beginning, or from where a state of this epoch was loaded."""
+        """Set the next epoch. It starts at its first batch, or at a loaded position of the same epoch."""
         check_whole("epoch", epoch, 0)
         self._epochs.set(int(epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is, for ``load_state_dict``, with any number of workers.
+        """Return the position of the loader for ``load_state_dict``; the number of workers may differ there.
 
-        With active iterations: the place of the one that delivered a batch last, unless that was its last batch.
-        Without: the beginning of the next epoch. An iteration that was left, by ``break`` or because its iterator was
-        forgotten, is not active: its rest is never read, with a state or without.
+        With active iterations, this is the position of the iteration that delivered a batch last, unless this was its
+        last batch. Otherwise it is the start of the next epoch. An iteration is not active after ``break``, or after
+        its iterator was deleted. Its remaining batches are never read, with a state or without.
         """
         return {"version": STATE, **self._epochs.state(), "sampling": self._sampling().fingerprint()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where a state was taken: the next iteration gives the batches that had not been delivered.
+        """Continue at a state: the next iteration gives the batches that had not been delivered.
 
         Raises:
-            InputError: the state is of another dataset, or of other options; the message says in what.
+            InputError: the state belongs to another dataset or other options; the message says what differs.
         """
         if state.get("version") != STATE:
             msg = f"found a loader's state of version {state.get('version')!r}; required: {STATE}"
@@ -218,7 +219,7 @@ class Loader:
         return self._plan[2]
 
     def _sampling(self) -> Sampling:
-        """The batches of this process; rank and world size are those of torch.distributed, once it is initialised."""
+        """The batches of this process; rank and world size come from torch.distributed if it is initialised."""
         rank, world_size = self._ranks or distributed_ranks()
         if self._known is None or (self._known.rank, self._known.world_size) != (rank, world_size):
             try:
@@ -239,7 +240,7 @@ class Loader:
 
     @cached_property
     def settings(self) -> Settings:
-        """How the batches are read, and why; written to the log once, when it is first asked for."""
+        """How the batches are read, and why. The first access also writes this to the log."""
         settings = choose(
             lambda: MeasuredFacts(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted
         )
@@ -247,15 +248,15 @@ class Loader:
         return settings
 
     def _graphs_of_a_batch(self) -> float:
-        """How many graphs a batch has, on average."""
+        """The average number of graphs in a batch."""
         return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
 
     def _batch_bytes(self) -> int:
-        """What the records of a batch may take, on average; no graph is read."""
+        """Estimate the average size of the records of a batch in bytes, without reading a graph."""
         return round(self.dataset.record_bytes().mean() * self._graphs_of_a_batch()) if len(self.dataset) else 0
 
     def _measure(self) -> tuple[float, int]:
-        """The seconds that reading a batch takes here, and the bytes that it has: of some graphs, read twice."""
+        """Measure seconds and bytes of a batch: read some graphs twice."""
         graphs = self._graphs_of_a_batch()
         n = min(round(graphs), SAMPLE)
         if not n:
@@ -270,9 +271,9 @@ class Loader:
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
     def evaluation(self, dataset: LazyGraphDataset) -> Loader:
-        """A loader of another dataset with the same settings, in order.
+        """Create a loader for another dataset, in order, with the same settings.
 
-        In batches of ``min(4 x batch_size, 128)``, or of ``batch_size`` where that is more.
+        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more.
         """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
         budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
@@ -280,7 +281,7 @@ class Loader:
         return loader(dataset, size, **budgets, **self._wanted, device=self.device, rank=rank, world_size=world_size)
 
     def close(self) -> None:
-        """End the worker processes, those of an iteration that goes on with it; the next one starts others."""
+        """End the worker processes, also of an active iteration. The next iteration starts new ones."""
         self._processes = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -316,36 +317,36 @@ def loader(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> Loader:
-    """Batches of a dataset, as complete PyG ``Batch`` objects, read ahead.
+    """Load batches of a dataset as complete PyG ``Batch`` objects, with prefetching.
 
     Args:
-        dataset: what to read; a subset is read as such, also a ``torch.utils.data.Subset``.
-        batch_size: graphs in a batch; 64 unless budgets are given.
-        shuffle: visit the graphs in another order in every epoch.
-        seed: of all that is random.
-        max_atoms: the most atoms that a batch may hold; budgets can be combined, also with ``batch_size``.
-        max_edges: the most edges.
-        max_triplets: the most angles, of a dataset whose recipe has them.
+        dataset: the dataset, a part of it, or a ``torch.utils.data.Subset`` of it.
+        batch_size: greatest number of graphs in a batch; default 64, or no limit if you give a budget.
+        shuffle: visit the graphs in a new order in every epoch.
+        seed: seed of all random choices.
+        max_atoms: greatest number of atoms in a batch. Budgets can be combined with each other and with ``batch_size``.
+        max_edges: greatest number of edges in a batch.
+        max_triplets: greatest number of angles in a batch, for a dataset whose recipe has angles.
         drop_last: leave out a last batch that is not full.
-        window: shuffle within windows of so many graphs, which lie together on disk: for cold disks and network file
-            systems.
-        bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: batches of graphs of like size.
-        weights: a column; graphs are drawn with probabilities in proportion to it, with replacement.
-        num_workers: processes that read; chosen if not given, and 0 is often best: the compiled loops let other threads
-            run, so a thread reads beside the training.
-        threads: 1 for a thread that reads ahead where there are no workers, 0 for none.
-        prefetch_factor: batches kept ready, of each process or of the thread.
-        persistent_workers: whether processes live on from epoch to epoch.
-        pin_memory: whether batches are put into page-locked memory, for faster copies to a GPU.
+        window: shuffle within windows of this number of graphs, which are close together on disk. Useful for cold disks
+            and network file systems.
+        bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: put graphs of similar size into one batch.
+        weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to it.
+        num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
+            lets other threads run and a thread can prefetch beside the training.
+        threads: 1 for a thread that prefetches if there are no workers, 0 for none. By default the loader chooses.
+        prefetch_factor: batches that the thread, or each worker, keeps ready.
+        persistent_workers: keep workers alive from epoch to epoch.
+        pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``.
-        device: where batches are to be: records are copied there in one piece, in narrow types, and expanded there;
+        device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.
-        rank: which process of those that share an epoch this is; that of torch.distributed unless given.
-        world_size: how many there are; likewise.
+        rank: index of this process among those that share an epoch; default from torch.distributed.
+        world_size: number of processes that share an epoch; default from torch.distributed.
 
     Raises:
-        InputError: options that exclude one another, a size or column that the dataset does not have.
-        OversizedGraphs: graphs that are alone over a budget; the message names some.
+        InputError: options that exclude each other, or a size or column that the dataset does not have.
+        OversizedGraphs: single graphs exceed a budget; the message names some.
 
     Example:
         >>> import tempfile, lazygraph as lg

@@ -1,8 +1,8 @@
-"""In which order an epoch visits the graphs: as they lie, shuffled, shuffled within windows, or drawn by weight.
+"""Orders in which an epoch visits the graphs: in position, shuffled, shuffled within windows, or drawn by weight.
 
-Every order is a pure function of its fields, a seed and the epoch. Shuffling is sorting by random 64-bit keys, whose
-stream numpy keeps for ever (that of ``Generator.permutation`` it does not), so an interrupted epoch goes on in the same
-order on another platform and after an update.
+Every order is a pure function of its fields, a seed and the epoch. Graphs are shuffled by sorting random 64-bit keys.
+numpy guarantees the stream of these keys forever, but not the stream of ``Generator.permutation``. An interrupted epoch
+therefore continues in the same order on another platform and after an update.
 """
 
 from __future__ import annotations
@@ -37,52 +37,52 @@ BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fet
 
 
 class Order(Protocol):
-    """Visits ``n`` graphs; its repr tells it from every other order."""
+    """An order of ``n`` graphs. Different orders have different reprs."""
 
     @property
     def n(self) -> int:
         """The number of graphs."""
 
     def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """(n,) int64, the graphs of one epoch."""
+        """Return the graphs of one epoch, (n,) int64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sequential:
-    """Every graph once, as they lie."""
+    """Every graph once, by position."""
 
     n: int
 
     def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """(n,) int64, the graphs of one epoch."""
+        """Return the graphs of one epoch, (n,) int64."""
         del seed, epoch
         return np.arange(self.n)
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """Every graph once, all orders equally likely."""
+    """Every graph once, in an order drawn uniformly from all orders."""
 
     n: int
 
     def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """(n,) int64, the graphs of one epoch."""
+        """Return the graphs of one epoch, (n,) int64."""
         return np.argsort(random_keys(self.n, seed, epoch, GRAPHS), kind="stable")
 
 
 @dataclass(frozen=True, slots=True)
 class Windowed:
-    """Every graph once, in an order kind to cold disks: neighbours are read soon after one another.
+    """Every graph once, shuffled within windows so that a cold disk reads neighbouring graphs together.
 
-    The graphs are cut into blocks of ``block`` consecutive ones, the blocks are shuffled and grouped into windows, and
-    the graphs of a window are shuffled. So the graphs of a block are visited within ``window`` consecutive visits, and
-    a page cache for ``window`` graphs reads every block once. Neighbours in position are neighbours on disk as long as
-    the positions count graphs in file order, as in a dataset, its splits and its selections.
+    The graphs form blocks of ``block`` consecutive graphs. The blocks are shuffled and grouped into windows, and the
+    graphs within a window are shuffled. The graphs of a block are therefore visited within ``window`` consecutive
+    visits, and a page cache for ``window`` graphs reads every block once. Neighbours in position are neighbours on disk
+    if the positions are in file order, as in a dataset, its splits and its selections.
 
     Args:
-        n: the number of graphs.
-        window: the most graphs that are shuffled together; the more, the more random.
-        block: how many consecutive graphs stay in one window; no more than ``window``.
+        n: number of graphs.
+        window: greatest number of graphs that are shuffled together; a larger window is more random.
+        block: number of consecutive graphs that stay in one window; at most ``window``.
     """
 
     n: int
@@ -97,7 +97,7 @@ class Windowed:
             raise InputError(msg)
 
     def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """(n,) int64, the graphs of one epoch."""
+        """Return the graphs of one epoch, (n,) int64."""
         blocks = -(-self.n // self.block)
         windows = -(-blocks // (self.window // self.block))
         order = np.argsort(random_keys(blocks, seed, epoch, BLOCKS), kind="stable")
@@ -111,9 +111,9 @@ class Windowed:
 
 
 class Weighted:
-    """As many draws as there are graphs, with replacement: some graphs come several times, others not at all.
+    """As many draws as there are graphs, with replacement, like torch's ``WeightedRandomSampler``.
 
-    As torch's ``WeightedRandomSampler``. A graph's share of the draws is its weight's share of the sum.
+    Some graphs come several times, others not at all. The expected share of a graph is its weight divided by the sum.
 
     Args:
         weights: (n,) finite numbers, at least 0, not all 0.
@@ -143,11 +143,11 @@ class Weighted:
 
     @property
     def n(self) -> int:
-        """The number of graphs, and of draws."""
+        """The number of graphs, which is also the number of draws."""
         return len(self.weights)
 
     def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """(n,) int64, the graphs of one epoch."""
+        """Return the graphs of one epoch, (n,) int64."""
         if self.n == 0:
             return np.arange(0)
         # Divided by the greatest, no weights sum to infinity, and none so small that a product would round up to the
@@ -165,10 +165,10 @@ class Weighted:
 
 
 def order_of(n: int, *, shuffle: bool, window: int | None = None, weights: ArrayLike | None = None) -> Order:
-    """The order of ``n`` graphs that these options name.
+    """Return the order of ``n`` graphs for these options.
 
     Raises:
-        InputError: two of them exclude one another, or one is impossible.
+        InputError: two options exclude each other, or one is impossible.
 
     Example:
         >>> order_of(5000, shuffle=True, window=4096)
@@ -193,23 +193,23 @@ def order_of(n: int, *, shuffle: bool, window: int | None = None, weights: Array
 
 
 def random_keys(n: int, seed: int, epoch: int, purpose: int, *, start: int = 0) -> NDArray[np.uint64]:
-    """(n,) uint64, the same on every platform: PCG64's raw stream for this seed, epoch and purpose, from ``start``."""
+    """Return (n,) uint64 of PCG64's raw stream for a seed, epoch and purpose; the same on every platform."""
     stream = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))
     keys: NDArray[np.uint64] = stream.advance(start).random_raw(n)
     return keys
 
 
 def digest(array: Any) -> str:
-    """XXH3-128 in hex of the values of an array of integers or floats, whatever their width and byte order."""
+    """Return XXH3-128 in hex of the values of an integer or float array, independent of width and byte order."""
     values = np.asarray(array)
     return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values, "<f8" if values.dtype.kind == "f" else "<i8").data)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number.
+    """Refuse a value that is not a whole number.
 
     Raises:
-        InputError: it is something else, or less than ``least``.
+        InputError: the value is not a whole number, or is less than ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         msg = f"found {name}={value!r}; required: a whole number, at least {least}"

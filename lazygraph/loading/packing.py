@@ -1,4 +1,4 @@
-"""Cutting a sequence of graphs into batches: pure functions of integers, vectorised over all graphs."""
+"""Packing of a sequence of graphs into batches, by pure functions that are vectorised over all graphs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NAMED = 3  # so many graphs does an error name for each limit
 
 
 class OversizedGraphs(InputError):
-    """Graphs that no batch can hold, as each of them is over a limit.
+    """Single graphs exceed a limit, so no batch can hold them.
 
     Args:
         message: what was found, and what to do.
-        positions: (k,) int64, where they stand, ascending.
+        positions: (k,) int64, ascending positions of these graphs.
     """
 
     def __init__(self, message: str, positions: NDArray[np.int64]) -> None:
@@ -35,13 +35,13 @@ class OversizedGraphs(InputError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batches:
-    """Batches of graphs as two arrays; iterating gives the positions of one batch after the other.
+    """Batches of graphs as two arrays. Iteration yields the positions of each batch.
 
     Args:
         positions: (m,) int64, graphs in the order in which they are read.
-        ptr: (k + 1,) int64: batch i holds ``positions[ptr[i] : ptr[i + 1]]``; what lies outside is in no batch.
-        places: (k,) int64, where the first graph of each batch stands in the epoch of all ranks; as in ``positions``
-            unless said.
+        ptr: (k + 1,) int64: batch i holds ``positions[ptr[i] : ptr[i + 1]]``; other positions are in no batch.
+        places: (k,) int64, position of the first graph of each batch in the epoch of all ranks; default the index in
+            ``positions``.
     """
 
     positions: NDArray[np.int64]
@@ -56,12 +56,12 @@ class Batches:
             yield self.positions[start:end]
 
     def skip(self, count: int) -> Batches:
-        """All but the first ``count`` batches, over the same arrays."""
+        """Return all but the first ``count`` batches, over the same arrays."""
         count = min(count, len(self))
         return Batches(self.positions, self.ptr[count:], self.first_places()[count:])
 
     def take(self, which: NDArray[np.int64]) -> Batches:
-        """These batches, in this order; each keeps its place."""
+        """Select batches, in this order; each keeps its position in the epoch."""
         counts = np.diff(self.ptr)[which]
         ptr = np.concatenate(([0], np.cumsum(counts)))
         shift = np.repeat(self.ptr[:-1][which] - ptr[:-1], counts)
@@ -73,22 +73,22 @@ class Batches:
         return int(self.ptr[-1] - self.ptr[0])
 
     def first_places(self) -> NDArray[np.int64]:
-        """(k,) int64, see ``places``."""
+        """The position of the first graph of each batch in the epoch, (k,) int64."""
         return self.ptr[:-1] if self.places is None else self.places
 
 
 def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArray[np.int64]:
-    """Cut graphs into batches without changing their order: a batch ends where one more graph would break a limit.
+    """Pack graphs into batches without changing their order. A batch ends before a graph that would exceed a limit.
 
     Args:
-        sizes: name -> (n,) integers, at least 0, one a graph.
-        limits: name -> the most that the graphs of one batch may sum up to; at least one name.
+        sizes: name -> (n,) integers, at least 0, one per graph.
+        limits: name -> greatest sum over the graphs of one batch; at least one name.
 
     Returns:
         (k + 1,) int64: batch i holds the graphs from ptr[i] to ptr[i + 1]. No batch is empty.
 
     Raises:
-        OversizedGraphs: a graph alone is over a limit.
+        OversizedGraphs: a single graph exceeds a limit.
 
     Example:
         >>> pack({"atoms": np.array([3, 3, 3, 5, 2])}, {"atoms": 6}).tolist()
@@ -110,10 +110,10 @@ def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArra
 
 
 def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> None:
-    """Find the graphs that cannot be in any batch.
+    """Refuse graphs that fit into no batch.
 
     Raises:
-        OversizedGraphs: there are some; the message counts them and names the largest.
+        OversizedGraphs: there are such graphs; the message counts them and names the largest.
 
     Example:
         >>> try:
@@ -139,11 +139,11 @@ def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int
 
 
 def split(ptr: NDArray[np.int64], more: int) -> NDArray[np.int64]:
-    """Make ``more`` batches out of the same graphs: again and again the largest is halved, of equals the last.
+    """Make ``more`` additional batches by halving the largest batch repeatedly; of equal batches, the last.
 
     Args:
-        ptr: (k + 1,) int64, as of ``pack``.
-        more: how many batches to add.
+        ptr: (k + 1,) int64, a result of ``pack``.
+        more: number of batches to add.
 
     Returns:
         (k + 1 + more,) int64.

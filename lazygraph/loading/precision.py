@@ -1,4 +1,4 @@
-"""When float32 is too coarse for labels."""
+"""Tests whether float32 is too coarse for labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PART = 1e-3
 
 
 def float32_rounding(largest: float) -> float:
-    """By how much float32 may change a number whose magnitude is at most ``largest``; infinity beyond its range.
+    """Return the greatest rounding error of float32 for magnitudes up to ``largest``; infinity beyond its range.
 
     Example:
         >>> float32_rounding(563_245.0)
@@ -22,14 +22,14 @@ def float32_rounding(largest: float) -> float:
 
 
 def is_too_coarse(low: float, high: float, spread: float) -> bool:
-    """Whether float32 cannot tell numbers apart: it may change them by more than a thousandth of their spread.
+    """Tell whether float32 may change numbers by more than a thousandth of their spread.
 
-    Models come down to a hundredth of the spread; with a rounding error near that, their error is no longer theirs.
+    Models reach errors of a hundredth of the spread. A rounding error near this would distort the reported error.
 
     Args:
-        low: the least of the numbers.
-        high: the greatest.
-        spread: how far they are apart, such as their standard deviation.
+        low: the smallest number.
+        high: the greatest number.
+        spread: the spread of the numbers, such as their standard deviation.
 
     Example:
         >>> is_too_coarse(-563_245.1, -563_244.9, 0.02), is_too_coarse(-9.0, 0.0, 1.5), is_too_coarse(1e9, 1e9, 0.0)

@@ -1,4 +1,4 @@
-"""Reading batches ahead of their use: by a thread of this process, or by other processes."""
+"""Prefetching of batches, by a thread or by worker processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Request(NamedTuple):
-    """A batch to be read."""
+    """A batch that is to be read."""
 
     positions: NDArray[np.int64]
     draw: Draw
@@ -39,17 +39,17 @@ class Request(NamedTuple):
 
 
 def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
-    """The graphs of a batch as they travel: together, or one by one where a transform must see each of them."""
+    """Read the graphs of a batch: together, or one by one if a transform must see each graph."""
     if dataset.transform is None:
         return dataset.fetch(request.positions)
     return dataset.untransformed(request.positions.tolist(), request.draw)
 
 
 def prefetch_in_thread(read: Callable[[Request], T], requests: list[Request], ahead: int) -> Generator[T, None, None]:
-    """What ``read`` makes of each, called in one thread that is up to ``ahead`` batches before the caller.
+    """Yield ``read(request)`` for each request, from one thread that is up to ``ahead`` batches ahead.
 
     Raises:
-        InputError: in a child that was forked in the middle, as the thread is none of its.
+        InputError: in a child that was forked meanwhile, because it does not have the thread.
     """
     owner, waiting = os.getpid(), deque[Future[T]]()
     pool = ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader")
@@ -74,9 +74,9 @@ def prefetch_in_thread(read: Callable[[Request], T], requests: list[Request], ah
 class WorkerPool:
     """Worker processes, started when they are first needed.
 
-    They end with this object and with the iterations that are going on, and where they are not persistent, after each
-    iteration. Iterations at the same time have processes of their own. Where the transform was changed or replaced,
-    others are started for the next iteration; also where nobody can tell, because it cannot be pickled.
+    The workers end with this object and its active iterations or, if they are not persistent, after each iteration.
+    Simultaneous iterations have separate workers. If the transform was changed or replaced, the next iteration starts
+    new workers. It also does so if the transform cannot be pickled, because then a change cannot be noticed.
     """
 
     def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
@@ -87,10 +87,10 @@ class WorkerPool:
         weakref.finalize(self, _end, self._idle)
 
     def read(self, requests: list[Request]) -> Generator[Fetched | Batch, None, None]:
-        """What is fetched for each.
+        """Yield the result of each request.
 
         Raises:
-            InputError: in a child that was forked in the middle, as the processes are none of its.
+            InputError: in a child that was forked meanwhile, because the workers are not its own.
         """
         owner, transform = os.getpid(), fingerprint_of(self._dataset.transform)
         workers = self._idle.pop(owner, None)
@@ -145,7 +145,7 @@ _INHERITED: list[Any] = []
 
 
 def _check_owner(owner: int) -> None:
-    """Refuse to continue in a fork what its parent has begun: nobody would ever send it a batch."""
+    """Refuse to continue an iteration of the parent in a fork, which would never receive a batch."""
     if os.getpid() != owner:
         msg = (
             f"process {owner} began this iteration, and its fork {os.getpid()} lacks its threads and workers: "
@@ -155,7 +155,7 @@ def _check_owner(owner: int) -> None:
 
 
 def _end(idle: dict[int, _Workers]) -> None:
-    """End the processes that this one started; in a fork, those of its parent are kept."""
+    """End the workers of this process. In a fork, the workers of the parent continue."""
     own = idle.pop(os.getpid(), None)
     _INHERITED.extend(idle.values())
     idle.clear()
@@ -163,7 +163,7 @@ def _end(idle: dict[int, _Workers]) -> None:
 
 
 class _Workers(NamedTuple):
-    """Worker processes, what they are to read, the memory that they share, and the transform that they have."""
+    """Worker processes with their requests, shared memory and transform."""
 
     loader: DataLoader[Any]
     to_read: list[Request]
@@ -171,13 +171,13 @@ class _Workers(NamedTuple):
     transform: bytes | None
 
     def receive(self, sent: Sent, *, own: bool) -> Fetched | Batch:
-        """What a worker sent."""
+        """Return what a worker sent; its error is raised."""
         got: Fetched | Batch = unpack(sent) if self.slots is None else self.slots.receive(sent, own=own)
         return got
 
 
 class _WorkerDataset:
-    """What a worker process is sent, and asks for batches."""
+    """The dataset in a worker process: it gets a request and returns a batch."""
 
     def __init__(self, dataset: LazyGraphDataset, slots: SharedBuffers | None) -> None:
         self._dataset, self._slots = dataset, slots
@@ -199,13 +199,13 @@ class _WorkerDataset:
 
 
 class _Failed(NamedTuple):
-    """What a worker met, sent as a value: torch would make another error of its text, without ``errno``."""
+    """An error in a worker, sent as a value, because torch would replace it by another error without ``errno``."""
 
     error: OSError
 
     @classmethod
     def of(cls, error: OSError) -> _Failed | None:
-        """None for one, as of a transform, that is not the same after it was sent."""
+        """Return None for an error that cannot be sent unchanged, such as an error of a transform."""
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         try:
             # Made by this process a moment ago.
@@ -216,21 +216,21 @@ class _Failed(NamedTuple):
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the one that uses the batches decides, and may go on with them."""
+    """Ignore Ctrl-C, which reaches every process of a terminal. The process that uses the batches handles it."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _unchanged(fetched: Any) -> Any:
-    """The ``collate_fn`` of workers, whose batches are made already."""
+    """The ``collate_fn`` of workers, whose results are already batches."""
     return fetched
 
 
 def _start_iterator(loader: Any) -> Any:
-    """An iterator of a ``DataLoader``, whose processes start here.
+    """Start the processes of a ``DataLoader`` and return its iterator.
 
     Raises:
-        StorageError: they cannot.
+        StorageError: the processes cannot be started.
     """
     try:
         return iter(loader)

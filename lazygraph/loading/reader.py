@@ -1,4 +1,4 @@
-"""``Reader``: rows of a dataset -> PyG's ``Data`` and ``Batch``."""
+"""The class ``Reader``, which turns rows of a dataset into PyG's ``Data`` and ``Batch``."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ Rows = dict[str, NDArray[np.int64]]
 
 
 class Records(Protocol):
-    """Where records come from: a store, or one whose edges are recut."""
+    """A source of records: a store, or a store with other edges selected."""
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """Axis counts and fields of one."""
+        """Return axis counts and fields of one record."""
 
     def joined(self, rows: NDArray[np.int64]) -> Joined:
-        """Several put together."""
+        """Return several records in one batch."""
 
 
 class Presenter(Protocol):
-    """How records become the arrays that a user sees."""
+    """The conversion of records into the arrays that a user sees."""
 
     layout: BatchLayout
 
@@ -55,25 +55,25 @@ class Presenter(Protocol):
     """The column with numbers that follow from the records, and that ``single`` and ``batch`` compare with them."""
 
     def check(self, joined: Joined) -> None:
-        """Look at what their arrays rely on; Untrue where it is not so."""
+        """Check what the arrays rely on; raise Untrue if a record violates it."""
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Likewise of one graph."""
+        """Check one graph in the same way."""
 
     def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
-        """The arrays of one graph, of the axis counts and fields of its record; ``said``: (1,) of the column."""
+        """Return the arrays of one graph from axis counts and fields of its record; ``said`` is (1,) of the column."""
 
     def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
-        """The arrays of several graphs, of their records put together; ``said``: (B,) of the column."""
+        """Return the arrays of several graphs from their record batch; ``said`` is (B,) of the column."""
 
 
 class ViewPresenter:
-    """Crystals, through a view; per-atom labels follow under their own names.
+    """The conversion of crystals through a view. Per-atom labels keep their own names.
 
     Args:
-        view: which arrays.
+        view: the view.
         spec: the recipe of the graphs.
-        schema: what their records hold.
+        schema: the schema of their records.
     """
 
     def __init__(self, view: View, spec: GraphSpec, schema: Schema) -> None:
@@ -89,19 +89,19 @@ class ViewPresenter:
         self.derived = None if spec.angles is None else "n_triplets"
 
     def check(self, joined: Joined) -> None:
-        """Every edge ends at atoms of its own crystal, and every atom is of an element."""
+        """Check that every edge ends at atoms of its own crystal, and that every atom has an element."""
         check_joined(joined)
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Likewise."""
+        """Check one graph in the same way."""
         check_fields(counts, fields)
 
     def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
-        """A batch of one."""
+        """Return the arrays of a batch of one."""
         return self.batch(join(self._schema, [(counts, fields)]), said)[0]
 
     def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
-        """Made in one go."""
+        """Return the arrays of all graphs at once."""
         crystals = Crystals.of(joined, said)
         try:
             made = self._view.arrays(crystals, self._spec)
@@ -113,11 +113,11 @@ class ViewPresenter:
         return {**made.values, **labels}, {**joined.counts, **made.rows}
 
     def _without_said(self, crystals: Crystals, said: Any) -> Arrays:
-        """The arrays where an edge lies so near to a cutoff that the model's own arithmetic decides otherwise.
+        """Return the arrays if an edge is so close to a cutoff that the arithmetic of the model decides differently.
 
         Raises:
-            Untrue: the dataset says something else than the records.
-            InputError: the coordinates are so large that single precision puts edges elsewhere.
+            Untrue: the column contradicts the records.
+            InputError: the coordinates are so large that single precision moves edges.
         """
         allowed = 0.0, most_angles(crystals, self._spec, said)
         try:
@@ -131,7 +131,7 @@ class ViewPresenter:
 
 
 class StoredPresenter:
-    """Ready-made graphs: their fields with their own names, types and shapes, joined as PyG joins."""
+    """The conversion of ready-made graphs: fields keep names, types and shapes, and are collated as in PyG."""
 
     derived: str | None = None
 
@@ -140,17 +140,17 @@ class StoredPresenter:
         self._fields = [field for field in schema.fields if field.name in self.layout]
 
     def check(self, joined: Joined) -> None:
-        """Ready-made graphs may hold any numbers."""
+        """Check nothing: ready-made graphs may hold any numbers."""
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Likewise."""
+        """Check one graph in the same way."""
 
     def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: Any) -> Values:  # noqa: ARG002
-        """The fields."""
+        """Return the fields."""
         return {field.name: fields[field.name] for field in self._fields}
 
     def batch(self, joined: Joined, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
-        """The fields; what has one row a graph stands one after another."""
+        """Return the fields; fields with one row per graph are concatenated."""
         values = {}
         for field in self._fields:
             value = joined.fields[field.name]
@@ -164,7 +164,7 @@ class StoredPresenter:
 
 
 class Fetched(NamedTuple):
-    """A batch of graphs as it travels between processes: narrow types in one buffer, a tenth of what it expands to."""
+    """A batch in compact form for other processes: narrow types in one buffer, a tenth of the final size."""
 
     rows: NDArray[np.int64]
     """(B,) where they stand in their dataset."""
@@ -175,14 +175,14 @@ class Fetched(NamedTuple):
 
 
 class Reader:
-    """Reads rows of a store and makes graphs of them. Picklable; safe in threads and under fork, as the store is.
+    """A reader of rows that builds graphs. Picklable; safe in threads and under fork, like the store.
 
     Args:
         store: the dataset.
-        records: its records.
-        presenter: how they become arrays.
+        records: the source of its records.
+        presenter: converts records into arrays.
         targets: the label columns that become ``y``, in this order.
-        target_dtype: of ``y``, ``float32`` or ``float64``.
+        target_dtype: type of ``y``, ``float32`` or ``float64``.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class Reader:
         self._derived = presenter.derived if known else None
 
     def data(self, row: int) -> Data:
-        """The graph in a row."""
+        """Return the graph in a row."""
         counts, fields = self._records.decoded(row)
         try:
             self._presenter.check_one(counts, fields)
@@ -214,7 +214,7 @@ class Reader:
         return make_data(values, self._presenter.layout, counts[0])
 
     def fetch(self, rows: NDArray[np.int64]) -> Fetched:
-        """The graphs in these rows, checked and decoded but not expanded yet; read in file order, given in this one."""
+        """Read, check and decode the graphs in these rows, in file order, without expanding them."""
         y = self._y(rows) if self._targets else None
         joined = self._records.joined(rows)
         try:
@@ -224,12 +224,12 @@ class Reader:
         return Fetched(rows, joined, y, self._store.graph_ids(rows))
 
     def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
-        """What was fetched as one batch.
+        """Expand fetched graphs into one batch.
 
         Args:
             fetched: the graphs.
-            device: where to expand them, after one copy of their records; None for this process, by numpy.
-            pin: whether that copy goes through page-locked memory.
+            device: the device to expand on, after one copy of the records; None expands with numpy in this process.
+            pin: whether the copy uses page-locked memory.
         """
         joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
         arrays, counts = self._batch_arrays(joined, fetched.rows)
@@ -242,7 +242,7 @@ class Reader:
         return make_batch(values, self._presenter.layout, counts, device)
 
     def single(self, fetched: Fetched) -> list[Data]:
-        """What was fetched as single graphs, the same as ``data`` gives."""
+        """Expand fetched graphs into single graphs, equal to those of ``data``."""
         arrays, counts = self._batch_arrays(fetched.joined, fetched.rows)
         if fetched.y is not None:
             arrays["y"] = fetched.y
@@ -251,30 +251,30 @@ class Reader:
         return split_batch(values, self._presenter.layout, counts)
 
     def _batch_arrays(self, joined: Joined, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
-        """The arrays of the graphs in these rows."""
+        """Return the arrays of the graphs in these rows."""
         try:
             return self._presenter.batch(joined, self._said(rows))
         except Untrue as error:
             self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
 
     def _said(self, rows: Any) -> Any:
-        """(B,) what the dataset says of these rows that follows from their records; None where it says nothing."""
+        """Return the column (B,) that follows from the records of these rows; None if the dataset has none."""
         name = self._derived
         return None if name is None else self._store.column(name)[rows]
 
     def where(self, row: int) -> str:
-        """The beginning of a message about a row: dataset, shard, row and id."""
+        """Return the start of a message about a row: dataset, shard, row and id."""
         return self._store.where(row)
 
     def _y(self, rows: Any) -> NDArray[np.floating[Any]]:
-        """(B, T) float32 or float64: the targets, those of a vector label one after another."""
+        """Return the targets, (B, T) float32 or float64; components of a vector label are consecutive."""
         columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
         together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         return together.astype(self._target_dtype)
 
 
 def _tensors(values: Mapping[str, Any]) -> Values:
-    """Arrays as tensors that own their memory: buffers of records are read-only, and torch warns of those."""
+    """Convert arrays to tensors that own their memory, because torch warns of the read-only buffers of records."""
     return {
         name: torch.from_numpy(value if value.flags.writeable else value.copy())
         if isinstance(value, np.ndarray)

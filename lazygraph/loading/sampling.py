@@ -1,4 +1,4 @@
-"""Which graphs form which batches, in which epoch, on which rank: order, packing and sharing put together."""
+"""Sampling: which graphs form which batch, in which epoch, on which rank."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ POOL = 100  # batches whose graphs are sorted by size together
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sampling:
-    """The batches of every epoch, as a pure function of these fields: no graph is read, and no state is kept.
+    """The batches of every epoch, as a pure function of these fields. It reads no graph and keeps no state.
 
-    An epoch is its order, cut into batches that are as long as the limits allow. Every rank is given the same number of
-    batches, rank r the batches r, r + world_size, ... of the whole epoch. All ranks together visit exactly the graphs
-    of the order: none is repeated to fill up, and none is left out. Where the number of batches is not a multiple of
-    the number of ranks, the largest are halved until it is. With ``drop_last`` it is made one by leaving out the last.
+    An epoch is an order of graphs, packed into batches that are as long as the limits allow. Every rank gets the same
+    number of batches: rank r gets the batches r, r + world_size, ... of the epoch. Together, the ranks visit exactly
+    the graphs of the order. No graph is repeated to fill a batch, and no graph is left out. If the number of batches is
+    not a multiple of the number of ranks, the largest batches are halved until it is. With ``drop_last``, the last
+    batches are left out instead.
 
-    A million graphs take some tenths of a second and 8 bytes each.
+    Planning a million graphs takes some tenths of a second, and 8 bytes per graph.
 
     Args:
-        order: the graphs of an epoch, of ``lazygraph.loading.orders``.
-        limits: the most that a batch may hold: ``graphs``, and what else ``sizes`` has, such as ``atoms``.
-        sizes: name -> (n,) integers, one a graph.
-        bucket: the name of the size in which graphs of one batch are alike: graphs are sorted by it in pools of about a
-            hundred batches, and the batches of a pool shuffled.
-        seed: of all that is random.
-        drop_last: leave out a last batch that fills none of its limits, and what cannot be shared out evenly.
-        rank: which of the processes that share an epoch this is.
-        world_size: how many they are.
-        identity: what the graphs are, such as a content id, for ``fingerprint``.
+        order: the order of an epoch, from ``lazygraph.loading.orders``.
+        limits: greatest contents of a batch: ``graphs``, and any name in ``sizes``, such as ``atoms``.
+        sizes: name -> (n,) integers, one per graph.
+        bucket: the size in which the graphs of one batch are similar. Graphs are sorted by it in pools of about a
+            hundred batches, and the batches of a pool are shuffled.
+        seed: seed of all random choices.
+        drop_last: leave out a last batch that fills none of its limits, and batches that cannot be shared evenly.
+        rank: index of this process among those that share an epoch.
+        world_size: number of processes that share an epoch.
+        identity: identity of the graphs, such as a content id, for ``fingerprint``.
 
     Raises:
-        OversizedGraphs: graphs that are alone over a limit; it has their positions.
+        OversizedGraphs: single graphs exceed a limit; the error has their positions.
         InputError: fields that do not fit together.
 
     Example:
@@ -91,15 +92,15 @@ class Sampling:
         refuse_oversized({name: self._sizes(name) for name in self.limits}, self.limits)
 
     def batches(self, epoch: int) -> Batches:
-        """The batches of this rank in one epoch."""
+        """Return the batches of this rank in one epoch."""
         plan = self.plan(epoch)
         return plan.take(np.arange(self.rank, len(plan), self.world_size))
 
     def plan(self, epoch: int) -> Batches:
-        """The batches of all ranks in one epoch; their number is a multiple of the world size.
+        """Return the batches of all ranks in one epoch; their number is a multiple of the world size.
 
         Raises:
-            InputError: there are not enough graphs for every rank; the message names the numbers, and what helps.
+            InputError: there are not enough graphs for every rank; the message gives the numbers and a remedy.
         """
         check_whole("epoch", epoch, 0)
         positions = self.order.positions(self.seed, epoch)
@@ -125,10 +126,10 @@ class Sampling:
         return Batches(batches.positions, split(batches.ptr, more))
 
     def _refuse_empty(self, full: int) -> None:
-        """Refuse ``drop_last`` where it leaves the ranks without a batch; one process alone may have none, as in torch.
+        """Refuse ``drop_last`` if it leaves the ranks without a batch. A single process may have none, as in torch.
 
         Args:
-            full: the number of batches before they are shared.
+            full: number of batches before sharing.
         """
         n, ranks = self.order.n, self.world_size
         if ranks == 1 or full >= ranks or n == 0:
@@ -142,7 +143,7 @@ class Sampling:
         raise InputError(msg)
 
     def _refuse_unfillable(self, wanted: int) -> None:
-        """Refuse an epoch with fewer graphs than batches, though every rank must have as many batches."""
+        """Refuse an epoch with fewer graphs than batches, because every rank needs the same number of batches."""
         n, ranks = self.order.n, self.world_size
         if n >= wanted:
             return
@@ -155,7 +156,7 @@ class Sampling:
         raise InputError(msg)
 
     def fingerprint(self) -> dict[str, str | int | None]:
-        """All that the batches depend on but rank and epoch, and what the graphs are: to be saved with a position."""
+        """Return everything that the batches depend on except for rank and epoch; saved together with a position."""
         return {
             **self.identity,
             "order": repr(self.order),
@@ -172,10 +173,10 @@ class Sampling:
         """Refuse a position that was saved with other batches.
 
         Args:
-            saved: a fingerprint.
+            saved: a saved fingerprint.
 
         Raises:
-            InputError: it is not this one; the message says in which fields.
+            InputError: the fingerprint differs; the message names the fields.
         """
         own = self.fingerprint()
         differ = [name for name in {**own, **saved} if name not in own or name not in saved or own[name] != saved[name]]
@@ -185,14 +186,14 @@ class Sampling:
             raise InputError(msg)
 
     def _used(self) -> list[str]:
-        """The names of the sizes that batches depend on."""
+        """Return the names of the sizes that batches depend on."""
         return sorted({*self.limits} - {"graphs"} | ({self.bucket} if self.bucket else set()))
 
     def _sizes(self, name: str) -> NDArray[Any]:
         return np.ones(self.order.n, np.int64) if name == "graphs" else self.sizes[name]
 
     def _pool(self) -> int:
-        """How many graphs are sorted by size together: those of about a hundred batches, at most a quarter of all."""
+        """Return how many graphs are sorted together: about a hundred batches, at most a quarter of all graphs."""
         n = self.order.n
         totals = {name: max(int(self._sizes(name).sum()), 1) for name in self.limits}
         a_batch = min(int(limit) * n // totals[name] for name, limit in self.limits.items())

@@ -1,4 +1,4 @@
-"""How a loader works: how many processes and threads, chosen from what is seen of the machine and of the dataset."""
+"""Settings of a loader, such as workers and threads, chosen from facts of the machine and the dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AHEAD = 4  # batches that are kept ready, in all
 
 
 class LoaderFacts(Protocol):
-    """What a choice depends on, see :class:`Facts`; what is dear to find out may be found out when it is asked for."""
+    """Facts as in :class:`Facts`; an implementation may measure expensive ones at their first use."""
 
     @property
     def cpus(self) -> int: ...  # noqa: D102
@@ -35,16 +35,16 @@ class LoaderFacts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a choice depends on.
+    """The facts that a choice depends on.
 
     Args:
-        cpus: how many this process may use.
-        batch_seconds: what reading one batch takes, in this process.
-        batch_bytes: what it takes in memory.
-        compiled: whether the compiled loops are there, which let other threads run.
-        transform: whether a user's function sees every graph.
+        cpus: number of CPUs that this process may use.
+        batch_seconds: time to read one batch in this process, s.
+        batch_bytes: memory of one batch, bytes.
+        compiled: whether compiled code is available, which lets other threads run.
+        transform: whether a transform sees every graph.
         cuda: whether there is a CUDA device.
-        shared_memory: free bytes in /dev/shm; None where there is none.
+        shared_memory: free bytes in /dev/shm; None if it does not exist.
     """
 
     cpus: int
@@ -58,17 +58,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a loader does, and why.
+    """The settings of a loader, with reasons.
 
     Args:
-        num_workers: processes that read batches.
-        threads: threads of this process that read batches ahead, where there are no worker processes; 0 or 1.
-        prefetch_factor: batches that each of them keeps ready.
-        persistent_workers: whether the processes live on from epoch to epoch.
+        num_workers: number of worker processes.
+        threads: number of prefetch threads if there are no workers; 0 or 1.
+        prefetch_factor: batches that the thread, or each worker, keeps ready.
+        persistent_workers: whether workers stay alive from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
-        multiprocessing_context: how processes are started; None for Python's way.
-        batch_bytes: what the records of a batch may take as they travel; memory of workers is made for as much.
-        reasons: a sentence for every choice.
+        multiprocessing_context: start method of processes; None for Python's default.
+        batch_bytes: bytes reserved in shared memory for the records of one batch.
+        reasons: one sentence for every choice.
     """
 
     num_workers: int
@@ -97,18 +97,18 @@ def choose(
     pin_memory: bool | None = None,
     multiprocessing_context: str | None = None,
 ) -> Settings:
-    """The settings of a loader: what is given is taken, the rest chosen.
+    """Choose the settings of a loader. Given settings are kept; None means that a setting is to be chosen.
 
     Args:
-        facts: gives what is known, where something must be chosen. What reading a batch costs is asked for only where
+        facts: returns the facts, and is called only if something must be chosen. The cost of a batch is needed only if
             neither workers nor threads are given.
-        batch_bytes: what the records of a batch may take.
-        num_workers: processes that read; None for what is not given, here and below.
-        threads: threads that read ahead.
-        prefetch_factor: batches that each of them keeps ready.
-        persistent_workers: whether processes live on.
+        batch_bytes: bytes that the records of a batch may need.
+        num_workers: number of worker processes.
+        threads: number of prefetch threads.
+        prefetch_factor: batches that the thread, or each worker, keeps ready.
+        persistent_workers: whether workers stay alive from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
-        multiprocessing_context: how processes are started.
+        multiprocessing_context: start method of processes.
 
     Example:
         >>> seen = Facts(4, 0.001, 300_000, compiled=True, transform=False, cuda=False, shared_memory=2**30)
@@ -117,7 +117,7 @@ def choose(
     """
     reasons = []
     if num_workers is None:
-        num_workers, reason = (0, "threads were asked for") if threads is not None else _workers(facts())
+        num_workers, reason = (0, "threads= is given") if threads is not None else _workers(facts())
         reasons.append(reason)
     if threads is None:
         threads = 0 if num_workers or facts().cpus == 1 else 1
@@ -144,7 +144,7 @@ def choose(
 
 
 def _workers(facts: LoaderFacts) -> tuple[int, str]:
-    """How many worker processes, and why."""
+    """Choose the number of worker processes and give the reason."""
     took = f"a batch takes {1e3 * facts.batch_seconds:.1f} ms"
     if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN:
         return 0, f"{took}, which a thread hides behind the training step"
@@ -162,7 +162,7 @@ def _workers(facts: LoaderFacts) -> tuple[int, str]:
 
 
 def free_shared_memory() -> int | None:
-    """Free bytes in /dev/shm, through which torch's processes send tensors; None where there is none."""
+    """Return the free bytes in /dev/shm, through which torch sends tensors; None if it does not exist."""
     try:
         state = os.statvfs("/dev/shm")  # noqa: S108  # looked at, not written to
     except (AttributeError, OSError):

@@ -1,7 +1,7 @@
-"""Memory in which worker processes hand over what they fetched, copied once instead of seven times through a pipe.
+"""Shared memory through which worker processes send batches: one copy instead of seven through a pipe.
 
-Tensors travel as arrays do. Torch's own way needs an open file for each of them, for as long as it lives, so that a
-list of a few hundred batches would use up all that a process may have.
+Tensors are sent as arrays. torch's own method keeps a file open for each tensor as long as it exists. A list of a few
+hundred batches would exhaust the files that a process may open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALIGNMENT = 64
 
 
 class Sent(NamedTuple):
-    """A value on its way: what goes through the pipe, and where its arrays lie in the memory."""
+    """A value that is being sent: the part for the pipe, and the positions of its arrays in shared memory."""
 
     pickled: bytes
     arrays: list[tuple[int, int]]
@@ -34,28 +34,28 @@ class Sent(NamedTuple):
 
 
 def pack(value: Any) -> Sent:
-    """A value that goes through the pipe as a whole."""
+    """Pack a value that is sent through the pipe as a whole."""
     return Sent(_pickled(value, None), [])
 
 
 def unpack(sent: Sent) -> Any:
-    """The value that was packed; its memory is the caller's own."""
+    """Return the packed value; the caller owns its memory."""
     return pickle.loads(sent.pickled)  # noqa: S301 - data of this program's own workers, never of a file
 
 
 class SharedBuffers:
-    """Shared memory in slots, which each of several processes uses in turn.
+    """Shared memory with several slots for each sending process, which uses them in turn.
 
-    What ``receive`` gives is read-only, and holds until the process that sent it has sent ``each`` further values. The
-    memory has no name and no place in /dev/shm: nothing is left of it when the last process that has it ends. Only
-    pages that are written to exist.
+    The result of ``receive`` is read-only. It stays valid until its sender has sent ``each`` further values. The memory
+    has no name and does not appear in /dev/shm. It disappears when the last process that has it ends. Only pages that
+    were written use memory.
 
-    Picklable while a process is started, which then shares the memory; shared with forked ones too.
+    Picklable while a process is started, which then shares the memory. Forked processes share it too.
 
     Args:
-        processes: how many send, numbered from 0.
-        each: the slots of each.
-        size: the bytes of a slot; what is larger goes through the pipe.
+        processes: number of sending processes, numbered from 0.
+        each: number of slots for each sender.
+        size: bytes of a slot; a larger value goes through the pipe.
     """
 
     def __init__(self, processes: int, each: int, size: int) -> None:
@@ -66,7 +66,7 @@ class SharedBuffers:
 
     @classmethod
     def create_if_supported(cls, processes: int, each: int, size: int) -> SharedBuffers | None:
-        """None where the operating system has no such memory, or gives none."""
+        """Create the memory; return None if the operating system does not offer it."""
         try:
             return cls(processes, each, size) if hasattr(os, "memfd_create") else None
         except OSError:
@@ -77,7 +77,7 @@ class SharedBuffers:
         self._turns: dict[int, Iterator[int]] = {}
 
     def send(self, value: Any, process: int) -> Sent:
-        """What process number ``process`` puts into the pipe."""
+        """Write a value of process number ``process``; return what goes into the pipe."""
         if process not in self._turns:
             self._turns[process] = cycle(range(process * self._each, (process + 1) * self._each))
         buffers: list[pickle.PickleBuffer] = []
@@ -93,11 +93,11 @@ class SharedBuffers:
         return Sent(pickled, arrays)
 
     def receive(self, sent: Sent, *, own: bool = False) -> Any:
-        """What was sent.
+        """Read a value that was sent.
 
         Args:
             sent: what came out of the pipe.
-            own: copy the arrays, so that they may be changed and hold for ever.
+            own: copy the arrays, so that they may be changed and stay valid.
         """
         memory = self._memory.toreadonly()
         views = (memory[begin:end] for begin, end in sent.arrays)
@@ -117,7 +117,7 @@ class SharedBuffers:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a tensor of the CPU as the array that it is."""
+    """A pickler that writes a CPU tensor as an array."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is torch.Tensor:
@@ -139,7 +139,7 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
 
 
 def _is_small(buffer: pickle.PickleBuffer, others: list[pickle.PickleBuffer]) -> bool:
-    """Whether an array stays among what is pickled; else it is one of the others."""
+    """Tell whether an array is small enough to be pickled."""
     small = buffer.raw().nbytes <= SMALL
     if not small:
         others.append(buffer)

@@ -1,9 +1,9 @@
-"""What a transform draws at random: seeded for every graph, and the random numbers of the training left alone.
+"""Seeding of random transforms for every graph, without changing the random states of the training.
 
-A transform draws from the generators of the process: torch's for the CPU, numpy's ``np.random`` and Python's
-``random``. A loader seeds all three for every graph, by its own seed, the epoch and the place of the graph in the order
-of the epoch over all ranks, and gives the process its random states back. So the same graph is given the same noise
-whether it is read here, by a thread or by a process, on whichever rank, and after resuming.
+A transform draws from the generators of the process: torch's CPU generator, ``np.random`` and ``random``. A loader
+seeds all three for every graph and restores the random states afterwards. The seed depends on the loader's seed, the
+epoch and the position of the graph in the order of the epoch over all ranks. A graph therefore gets the same noise in
+this process, from a thread or from a worker, on any rank, and after resuming.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GENERATORS = 3  # torch, numpy and random: each has a key of its own, for equal 
 
 
 class Draw(NamedTuple):
-    """What the random numbers of a batch depend on."""
+    """The seeds that the random numbers of a batch depend on."""
 
     seed: int
     epoch: int
@@ -41,13 +41,13 @@ class Draw(NamedTuple):
     """Of the first graph of the batch, in the order of the epoch over all ranks."""
 
     def keys(self, n: int) -> NDArray[np.uint64]:
-        """(n, 3) uint64, a seed of each generator for each graph."""
+        """Return a seed of each generator for each graph, (n, 3) uint64."""
         start, count = GENERATORS * self.place, GENERATORS * n
         return random_keys(count, self.seed, self.epoch, TRANSFORMS, start=start).reshape(n, GENERATORS)
 
 
 class PlacedPositions(list[int]):
-    """The positions of a batch, and what its transforms draw; what a loader's ``batch_sampler`` gives."""
+    """The positions of a batch with the seeds for its transforms, as a loader's ``batch_sampler`` yields them."""
 
     def __init__(self, positions: list[int], draw: Draw) -> None:
         super().__init__(positions)
@@ -58,7 +58,7 @@ class PlacedPositions(list[int]):
 
 
 class Untransformed(NamedTuple):
-    """A batch of graphs that were read, and that a transform has not seen."""
+    """A batch of graphs before their transform."""
 
     dataset: LazyGraphDataset
     rows: list[int]
@@ -66,7 +66,7 @@ class Untransformed(NamedTuple):
     draw: Draw
 
     def single(self) -> list[Any]:
-        """What the transform makes of each graph; the random states of this process are kept."""
+        """Apply the transform to each graph; the random states of this process stay unchanged."""
         with kept_random_states():
             out = []
             for row, graph, keys in zip(self.rows, self.graphs, self.draw.keys(len(self.rows)), strict=True):
@@ -75,10 +75,10 @@ class Untransformed(NamedTuple):
             return out
 
     def batch(self) -> Batch:
-        """All graphs, transformed, as one batch.
+        """Apply the transform to all graphs and collate them.
 
         Raises:
-            InputError: the transform gave something that is no graph.
+            InputError: the transform returned something other than a ``Data``.
         """
         made = self.single()
         for row, graph in zip(self.rows, made, strict=True):
@@ -90,7 +90,7 @@ class Untransformed(NamedTuple):
 
 
 def seed_generators(of_torch: int, of_numpy: int, of_python: int) -> None:
-    """Seed the generators that transforms draw from, by integers of 64 bits."""
+    """Seed the generators that transforms draw from, with 64-bit integers."""
     torch.default_generator.manual_seed(of_torch >> 1)  # torch.manual_seed would seed those of all devices too
     np.random.seed(of_numpy >> 32)  # noqa: NPY002  # it is what transforms draw from
     random.seed(of_python)
@@ -98,7 +98,7 @@ def seed_generators(of_torch: int, of_numpy: int, of_python: int) -> None:
 
 @contextmanager
 def kept_random_states() -> Iterator[None]:
-    """Whatever is drawn and seeded within, afterwards the random states of this process are those from before."""
+    """Restore the random states of this process at the end of the block."""
     of_torch, of_numpy = torch.default_generator.get_state(), np.random.get_state(legacy=False)  # noqa: NPY002
     of_python = random.getstate()
     try:
@@ -110,10 +110,10 @@ def kept_random_states() -> Iterator[None]:
 
 
 def fingerprint_of(transform: Any) -> bytes | None:
-    """Bytes that differ where a transform was replaced or changed; None where nobody can tell.
+    """Return bytes that change when a transform is replaced or changed; None if it cannot be pickled.
 
-    By value for what the user's script or notebook defines, closures and their variables included. A change of what a
-    transform takes from a module that can be imported is not seen.
+    Objects that the user's script or notebook defines count by value, including closures and their variables. A change
+    of something that a transform uses from an imported module is not noticed.
     """
     try:
         found: bytes = cloudpickle.dumps(transform)

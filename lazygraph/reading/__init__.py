@@ -1,1 +1,1 @@
-"""Dataset -> arrays, with numpy alone: columns, conditions, crystals, views, and the proof that nothing is damaged."""
+"""Reading of datasets with numpy alone: columns, conditions, crystals, views, and ``verify``."""

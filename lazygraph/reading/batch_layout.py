@@ -1,4 +1,4 @@
-"""How the fields of graphs are joined in a batch: along which dimension, and which ids are raised by which counts."""
+"""Layouts of batches: the dimension along which each field is joined, and the offset of its indices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["BatchField", "BatchLayout"]
 
 
 class BatchField(NamedTuple):
-    """Where one field of a graph stands in a batch."""
+    """The position of one field of a graph in a batch."""
 
     axis: str | None = None
     """What its rows are: ``node``, ``edge`` or an axis of the view's own; None for one row, or one value, a graph."""
@@ -21,15 +21,15 @@ class BatchField(NamedTuple):
 
 
 class BatchLayout(Mapping[str, BatchField]):
-    """The places of the fields by name; one that is not named has one row, or one value, a graph.
+    """The layout of a batch by field name. A field that is not named has one row, or one value, per graph.
 
     Args:
-        places: the places.
-        nodes_told: whether graphs have no ``num_nodes``, as PyG tells it from the fields; found out unless said.
+        places: field name -> position.
+        nodes_told: whether graphs have no ``num_nodes``, because PyG derives it from the fields; found out by default.
 
     Attributes:
-        usual: whether PyG, which goes by names, would join every field so.
-        nodes_told: as said, or found.
+        usual: whether PyG, which decides by names, would join every field in the same way.
+        nodes_told: the given or found value.
     """
 
     def __init__(self, places: Mapping[str, BatchField], *, nodes_told: bool | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Conditions on columns: ``n_atoms < 50 and band_gap > 0``, evaluated without running any code of the caller's."""
+"""Conditions on columns, such as ``n_atoms < 50 and band_gap > 0``, evaluated without running the caller's code."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {"abs": np.abs, "isnan": np.isnan,
 
 
 def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[np.bool_]:
-    """Which rows meet a condition.
+    """Return a mask of the rows that meet a condition.
 
-    Comparisons, ``and``, ``or``, ``not``, ``in``, arithmetic, ``abs``, ``isnan``, ``isfinite``; names are columns, in
-    backticks where they hold other characters than letters, digits and ``_``. A missing label (NaN) meets nothing but
-    ``isnan``, ``!=`` and ``not``.
+    A condition may use comparisons, ``and``, ``or``, ``not``, ``in``, arithmetic, ``abs``, ``isnan`` and ``isfinite``.
+    Names are columns. A name with characters other than letters, digits and ``_`` needs backticks. A missing label
+    (NaN) meets only ``isnan``, ``!=`` and ``not``.
 
     Args:
         condition: the text.
-        column: gives the column of a name; raises InputError for an unknown one.
+        column: returns the column of a name; raises InputError for an unknown name.
 
     Raises:
-        InputError: the condition cannot be read, or names what does not exist.
+        InputError: the condition cannot be parsed, or names a column that does not exist.
 
     Example:
         >>> table = {"gap": np.array([0.0, 1.5, np.nan]), "last peak": np.array([1.0, 2.0, 3.0])}
@@ -74,17 +74,17 @@ def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[n
 
 
 class _Unusable(InputError):
-    """Why a condition cannot be used."""
+    """The reason why a condition cannot be used."""
 
 
 class _Condition:
-    """Walks the syntax tree of a condition; every kind of node that is not listed here is refused."""
+    """An evaluator of the syntax tree of a condition. It refuses every kind of node that it does not list."""
 
     def __init__(self, column: Callable[[str], NDArray[Any]]) -> None:
         self.column = column
 
     def mask(self, node: ast.expr) -> NDArray[np.bool_]:
-        """The value of a node that is true or false for every row."""
+        """Return the value of a node that is true or false for every row."""
         result = np.asarray(self.value(node))
         if result.dtype != np.bool_ or result.ndim != 1:
             msg = f"{ast.unparse(node)!r} is not true or false for every graph"
@@ -92,7 +92,7 @@ class _Condition:
         return result
 
     def value(self, node: ast.expr) -> Any:
-        """The value of a node: a column, a number, a text as bytes, or what is computed of them."""
+        """Return the value of a node: a column, a number, a text as bytes, or a computed value."""
         match node:
             case ast.Name(id=name):
                 return self.column(name)
@@ -111,7 +111,7 @@ class _Condition:
         return self.truth(node)
 
     def truth(self, node: ast.expr) -> Any:
-        """The value of a node that is a comparison, or joins some."""
+        """Return the value of a comparison, or of a combination of comparisons."""
         match node:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return ~self.mask(operand)
@@ -126,7 +126,7 @@ class _Condition:
         raise _Unusable(msg)
 
     def compare(self, op: ast.cmpop, left: Any, right: Any) -> Any:
-        """One comparison of two values."""
+        """Compare two values."""
         if isinstance(op, (ast.In, ast.NotIn)):
             return np.isin(left, right, invert=isinstance(op, ast.NotIn))
         if type(op) not in _COMPARE:

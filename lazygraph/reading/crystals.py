@@ -1,4 +1,4 @@
-"""``Crystals``: the stored fields of one graph or of a whole batch, joined; what every view is made from."""
+"""The class ``Crystals``: the stored fields of a batch of graphs, from which every view is computed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ANY_NUMBER = 0.0, math.inf
 
 
 class AnglesDiffer(Exception):
-    """There are other angles than the dataset says, of some of several crystals."""
+    """The number of angles of some crystals differs from the dataset's column."""
 
 
 @dataclass(frozen=True)
 class Crystals:
-    """B crystals with their edges, N atoms and E edges in all; the arrays are numpy's or torch's.
+    """B crystals with N atoms and E edges in total, as arrays of numpy or torch.
 
-    Derived arrays are computed when first asked for. Not to be changed.
+    Derived arrays are computed at their first access. The arrays must not be changed.
 
     Attributes:
         n_node: (B,) int64 numpy, atoms of each crystal.
@@ -49,11 +49,11 @@ class Crystals:
         frac_coords: (N, 3) float64.
         lattice: (B, 3, 3) float64, rows are the lattice vectors, A.
         pbc: (B, 3) bool.
-        edge_index: (2, E) integers, atoms counted through the batch.
+        edge_index: (2, E) integers, with atoms numbered through the batch.
         images: (E, 3) integers, the cell of the atom in row 1.
-        lattice_images: (B, 3, 3) integers, ComFormer's lattice vectors as images, where the recipe has them.
+        lattice_images: (B, 3, 3) integers, ComFormer's lattice vectors as images; only if the recipe has them.
         atom_labels: name -> (N, ...) float64.
-        angles: the least and the greatest number of angles that they may have.
+        angles: the smallest and the greatest number of angles that the crystals may have.
     """
 
     n_node: NDArray[np.int64]
@@ -70,11 +70,11 @@ class Crystals:
 
     @classmethod
     def of(cls, joined: Joined, n_angles: NDArray[Any] | None = None) -> Crystals:
-        """The crystals of records put together.
+        """Create crystals from a batch of records.
 
         Args:
             joined: the records.
-            n_angles: (B,) how many angles each has, as its dataset says; None where nothing says it.
+            n_angles: (B,) the number of angles of each crystal in the dataset's column; None without such a column.
         """
         fields = dict(joined.fields)
         named = {name: fields.pop(name) for name in joined.fields if name in CRYSTAL_FIELDS}
@@ -83,11 +83,11 @@ class Crystals:
         return cls(joined.counts["node"], joined.counts["edge"], **named, atom_labels=fields, angles=angles)
 
     def check_angles(self, found: int) -> None:
-        """Compare the number of angles with what the dataset says, before memory is taken for them.
+        """Compare the number of angles with the dataset's column, before allocating memory for them.
 
         Raises:
-            AnglesDiffer: it says another one.
-            NotEnoughMemory: there is no room for them.
+            AnglesDiffer: the numbers differ.
+            NotEnoughMemory: the angles do not fit into memory.
         """
         least, most = self.angles
         if not least <= found <= most:
@@ -100,11 +100,11 @@ class Crystals:
             raise NotEnoughMemory(msg)
 
     def check_neighbors(self, degree: Any, most: int) -> None:
-        """Refuse atoms with more neighbours than their recipe lets them have.
+        """Refuse atoms with more neighbours than the recipe allows.
 
         Args:
-            degree: (N,) the number of edges from each atom.
-            most: how many there may be.
+            degree: (N,) number of edges from each atom.
+            most: greatest allowed number.
 
         Raises:
             Untrue: an atom has more.
@@ -116,10 +116,10 @@ class Crystals:
             raise Untrue(crystal, too_many_neighbors(int(degree[atom]), most))
 
     def check_order(self) -> None:
-        """Refuse edges that do not come by their first atom.
+        """Refuse edges that are not sorted by their first atom.
 
         Raises:
-            Untrue: they do not; it says of which crystal.
+            Untrue: the edges of a crystal are not sorted; the error names the crystal.
         """
         xp, centre = array_namespace(self.images), self.edge_index[0]
         descending = centre[1:] < centre[:-1]
@@ -129,10 +129,10 @@ class Crystals:
             raise Untrue(crystal, UNORDERED)
 
     def check_pairs(self) -> None:
-        """Refuse edges of which each second one is not the reverse of the one before it.
+        """Refuse edges that are not pairs of an edge and its reverse.
 
         Raises:
-            Untrue: they are not so; it says of which crystal.
+            Untrue: a crystal has an unpaired edge; the error names the crystal.
         """
         if (odd := self.n_edge % 2).any():
             crystal = int(odd.argmax())
@@ -147,14 +147,14 @@ class Crystals:
             raise Untrue(crystal, UNPAIRED)
 
     def as_published(self) -> Crystals:
-        """The same crystals with lattices rounded to five decimals, as jarvis-tools makes its vectors of."""
+        """Return the crystals with lattices rounded to five decimals, from which jarvis-tools computes its vectors."""
         return replace(self, lattice=array_namespace(self.lattice).round(self.lattice * 1e5) / 1e5)
 
     def take_edges(self, edges: Any) -> Crystals:
-        """The same crystals with their edges in another order, which keeps crystals in their places.
+        """Return the crystals with their edges in another order; the edges of a crystal stay together.
 
         Args:
-            edges: (E,) int64 edge ids.
+            edges: (E,) int64 indices of edges.
         """
         xp = array_namespace(self.images)
         return replace(
@@ -163,34 +163,34 @@ class Crystals:
 
     @property
     def n_atoms(self) -> int:
-        """N."""
+        """The number of atoms N."""
         return int(self.numbers.shape[0])
 
     @cached_property
     def graph_of_atom(self) -> Any:
-        """(N,) int64, the crystal of each atom."""
+        """The index of the crystal of each atom, (N,) int64."""
         return self.spread(self.n_node)
 
     @cached_property
     def graph_of_edge(self) -> Any:
-        """(E,) int64, the crystal of each edge."""
+        """The index of the crystal of each edge, (E,) int64."""
         return self.spread(self.n_edge)
 
     def edges_in(self, edges: Any) -> NDArray[np.int64]:
-        """(B,) how many of these edge ids, which ascend, are of each crystal."""
+        """Count how many of these ascending edge indices belong to each crystal, (B,)."""
         xp = array_namespace(edges)
         ends = xp.searchsorted(edges, xp.asarray(np.cumsum(self.n_edge), device=device(edges)))
         return np.diff(np.asarray(ends.cpu() if hasattr(ends, "cpu") else ends), prepend=0)
 
     def spread(self, counts: NDArray[np.int64]) -> Any:
-        """(sum of counts,) int64: crystal b repeated ``counts[b]`` times."""
+        """Return each crystal index b repeated ``counts[b]`` times, as int64."""
         xp = array_namespace(self.images)
         where = device(self.images)
         return xp.repeat(xp.arange(len(counts), device=where), xp.asarray(counts, device=where))
 
     @cached_property
     def cart_coords(self) -> Any:
-        """(N, 3) float64, A."""
+        """The Cartesian coordinates, (N, 3) float64, A."""
         if len(self.lattice) == 1:
             return to_cartesian(self.frac_coords, self.lattice[0])
         if isinstance(self.frac_coords, np.ndarray):
@@ -199,34 +199,34 @@ class Crystals:
 
     @cached_property
     def edge_lattice(self) -> Any:
-        """The lattice of each edge, (E, 3, 3); (3, 3) where all edges share it."""
+        """The lattice of each edge, (E, 3, 3); (3, 3) if all edges share one lattice."""
         return self.lattice[0] if len(self.lattice) == 1 else self.lattice[self.graph_of_edge]
 
     @cached_property
     def components(self) -> Any:
-        """(3, E) float64, A: the edge vectors from row 0 to row 1, as :mod:`lazygraph.graphs.vectors` states."""
+        """The edge vectors from row 0 to row 1, (3, E) float64, A; see :mod:`lazygraph.graphs.vectors`."""
         return edge_components(self.frac_coords, self.edge_lattice, self.edge_index, self.images)
 
     @cached_property
     def vectors(self) -> Any:
-        """(E, 3) float32, A: these vectors in single precision, without -0.0."""
+        """The edge vectors in single precision without -0.0, (E, 3) float32, A."""
         if len(self.lattice) == 1 or not isinstance(self.images, np.ndarray):
             return edge_vectors(self.frac_coords, self.edge_lattice, self.edge_index, self.images)
         return batch_vectors(self.frac_coords, self.lattice, self.n_edge, self.edge_index, self.images)
 
     @cached_property
     def distances(self) -> Any:
-        """(E,) float64, A: the numbers that the recipe compared; torch's may differ in the last bit."""
+        """The lengths of the edges that the recipe compared, (E,) float64, A; with torch the last bit may differ."""
         return lengths(self.components)
 
     @cached_property
     def shifts(self) -> Any:
-        """(E, 3) float64, A: the translation of the atom in row 1."""
+        """The translation of the atom in row 1 of each edge, (E, 3) float64, A."""
         return components(self.images.T, self.edge_lattice).T
 
     @cached_property
     def lattice_vectors(self) -> Any:
-        """(B, 3, 3) float64, A: the translations of ``lattice_images``."""
+        """The translations of ``lattice_images``, (B, 3, 3) float64, A."""
         xp = array_namespace(self.lattice)
         rows = xp.reshape(self.lattice_images, (-1, 3))
         own = xp.repeat(self.lattice, 3, axis=0)

@@ -1,7 +1,7 @@
-"""What follows from the edges of crystals, compared with what their dataset says of it.
+"""Checks of columns that follow from the edges of crystals.
 
-A dataset may be a stranger's, with every hash right. Numbers that decide how much memory is taken, or that prove that
-no edge is missing, are not believed where they are used.
+A stranger may have made a dataset, with every hash right. Numbers that decide how much memory is used, or that prove
+that no edge is missing, are therefore checked when they are used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SLACK = 0.01  # A; how far single precision or another device may move an edge o
 
 
 def most_angles(crystals: Crystals, spec: GraphSpec, said: NDArray[Any]) -> float:
-    """The most angles that a view may find, whose arithmetic of lengths may differ from the recipe's in the last bits.
+    """Return the greatest number of angles that a view may find.
+
+    The lengths that a view computes may differ from the lengths of the recipe in the last bits.
 
     Args:
         crystals: the crystals.
@@ -30,7 +32,7 @@ def most_angles(crystals: Crystals, spec: GraphSpec, said: NDArray[Any]) -> floa
         said: (B,) the column ``n_triplets``.
 
     Raises:
-        Untrue: a crystal has another number of angles than the column says.
+        Untrue: the number of angles of a crystal differs from the column.
     """
     here = _in_numpy(crystals)
     found = angles_of_each(here, spec)
@@ -41,12 +43,12 @@ def most_angles(crystals: Crystals, spec: GraphSpec, said: NDArray[Any]) -> floa
 
 
 def angles_of_each(crystals: Crystals, spec: GraphSpec, slack: float = 0.0) -> NDArray[np.int64]:
-    """(B,) the number of angles of each crystal, as docs/format.md defines ``n_triplets``; numpy only.
+    """Return the number of angles of each crystal, (B,), by the definition of ``n_triplets`` in docs/format.md.
 
     Args:
         crystals: the crystals.
         spec: their recipe, which has angles.
-        slack: A, by which cutoffs are greater.
+        slack: distance that is added to the cutoffs, A.
     """
     start, end = crystals.edge_index
     first = start if spec.angles in ("m3gnet", "chgnet") else end  # where the second edge of a pair begins
@@ -63,7 +65,7 @@ def angles_of_each(crystals: Crystals, spec: GraphSpec, slack: float = 0.0) -> N
 
 
 def _in_numpy(crystals: Crystals) -> Crystals:
-    """The same crystals in this process's memory."""
+    """Return the crystals as numpy arrays."""
     arrays = {name: getattr(crystals, name) for name in ("frac_coords", "lattice", "edge_index", "images")}
     if isinstance(crystals.images, np.ndarray):
         return crystals

@@ -1,4 +1,4 @@
-"""A dataset of radius graphs read as graphs of another recipe, chosen from its edges when they are read."""
+"""Selection of the edges of another recipe from a dataset of radius graphs, at reading."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ __all__ = ["RecutRecords"]
 
 
 class RecutRecords:
-    """The records of a store with other edges. Costs about as much as building the graph without its search.
+    """The records of a store with the edges of another recipe.
+
+    Selecting edges costs about as much as building the graph without its neighbour search.
 
     Args:
         store: a dataset of radius graphs.
-        stored: its recipe.
-        wanted: the recipe of the graphs to be read.
+        stored: the recipe of the dataset.
+        wanted: the recipe of the graphs to read.
 
     Raises:
         RecipeMismatch: it is not proven that every graph holds the wanted edges.
@@ -44,10 +46,10 @@ class RecutRecords:
         self.schema = _schema(store.manifest.schema, wanted)
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """As ``Store.decoded``, with the wanted edges.
+        """Decode a record like ``Store.decoded``, with the wanted edges.
 
         Raises:
-            CorruptDataset: the record is not what the dataset says.
+            CorruptDataset: the record contradicts the dataset.
             StructureError: the crystal cannot become a graph of the wanted recipe.
         """
         counts, fields = self._store.decoded(row)
@@ -70,7 +72,7 @@ class RecutRecords:
         return (graph.n_atoms, graph.n_edges), values
 
     def _check(self, row: int, graph: CrystalGraph) -> None:
-        """Untrue where the edges are not those of the stored recipe as far as the others rely on it."""
+        """Raise Untrue if the stored edges violate what the selection relies on."""
         n_node, n_edge = np.array([graph.n_atoms]), np.array([graph.n_edges])
         crystal = graph.crystal
         Crystals(
@@ -82,7 +84,7 @@ class RecutRecords:
             raise Untrue(0, said)
 
     def joined(self, rows: NDArray[np.int64]) -> Joined:
-        """As ``Store.joined``, with the wanted edges."""
+        """Decode several records like ``Store.joined``, with the wanted edges."""
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
@@ -90,7 +92,7 @@ class RecutRecords:
 
 
 def _schema(stored: Schema, wanted: GraphSpec) -> Schema:
-    """What the records hold with the wanted edges."""
+    """Return the schema of the records with the wanted edges."""
     fields = [field for field in stored.fields if field.name != "lattice_images"]
     if wanted.lattice_vectors is not None:
         fields.append(Field("lattice_images", "int64", (3, 3)))

@@ -1,4 +1,4 @@
-"""The columns of a dataset or of a subset of it, as users name them."""
+"""The columns of a dataset or subset under their public names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _ALIASES = {"n_atoms": "n_node", "n_edges": "n_edge"}
 
 
 class Columns(Mapping[str, NDArray[Any]]):
-    """Column name -> array, one row a graph: labels, sizes such as ``n_atoms``, ``formula``, ``split``, ``id``.
+    """A mapping from column names to arrays with one row per graph.
 
-    Sizes are ``n_atoms``, ``n_edges``, and ``n_triplets`` where the recipe says which angles its model looks at.
-    With ``of_crystals`` the sizes of the stored graphs are left out: they are read as others, of which only the number
-    of atoms is known beforehand.
+    The columns are labels, sizes, ``formula``, ``split`` and ``id``. Sizes are ``n_atoms``, ``n_edges``, and
+    ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs are left out,
+    because the graphs are read with other edges, and only the number of atoms is known in advance.
 
-    Numbers of a whole dataset are read-only views of the memory-mapped file; those of a subset, and texts, are copies.
+    Numbers of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are
+    copies.
     """
 
     def __init__(self, store: Store, rows: Any = None, *, of_crystals: bool = False) -> None:
@@ -42,10 +43,10 @@ class Columns(Mapping[str, NDArray[Any]]):
         return array
 
     def raw(self, name: str) -> NDArray[Any]:
-        """As ``[name]``, with texts as bytes.
+        """Return the column ``name`` with texts as bytes.
 
         Raises:
-            UnknownColumn: KeyError and InputError in one, naming the columns that exist.
+            UnknownColumn: the column does not exist; the message lists the columns. It is a KeyError and an InputError.
         """
         if name not in self._names():
             msg = f"there is no column {name!r}; the columns are {', '.join(map(repr, self._names()))}"
@@ -80,7 +81,7 @@ class Columns(Mapping[str, NDArray[Any]]):
 
 
 class UnknownColumn(InputError, KeyError):
-    """There is no column of this name."""
+    """The column does not exist."""
 
     __str__ = Exception.__str__
 

@@ -1,4 +1,4 @@
-"""Prove that every byte of a dataset is the one that was written, or name what is not."""
+"""Verification that a dataset is exactly what was written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Verification", "verify"]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was looked at, and one sentence for every problem found."""
+    """The result of ``verify``: what was checked, and one sentence for every problem."""
 
     graphs: int
     files: int
@@ -33,18 +33,21 @@ class Verification:
 
 
 def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Verification:
-    """Check a dataset: size and sha256 of every file, page trees, every record, every index, ids, and the content id.
+    """Verify a dataset: size and sha256 of every file, page trees, every record, every index, ids, and the content id.
 
-    All files are hashed before anything else reads them. The page trees that LMDB would follow are walked by bounded
-    reads of our own, also those of a file whose hash is wrong, so that what is wrong is named. Nothing is repaired.
+    All files are hashed before anything else reads them. ``verify`` walks the page trees that LMDB would follow with
+    its own bounded reads, also in a file with a wrong hash, to name the exact fault. It repairs nothing.
 
     Args:
         path: the dataset directory.
-        progress: called with the number of graphs looked at since it was called last.
+        progress: called with the number of graphs checked since the last call.
+
+    Returns:
+        What was checked, and all problems.
 
     Raises:
-        DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest itself cannot be read.
-        StorageError: the process can open no more files, which says nothing of the dataset.
+        DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest cannot be read.
+        StorageError: the process can open no more files, which says nothing about the dataset.
     """
     store = Store(path)
     manifest = store.manifest
@@ -85,14 +88,14 @@ def _files(store: Store) -> Iterator[str]:
 
 
 def _said(error: CorruptDataset | OSError) -> str:
-    """What is wrong with the dataset; a process that can open no more files is wrong itself, and told at once."""
+    """Return the problems of the dataset. If the process can open no more files, raise this error at once."""
     if isinstance(error, StorageError):
         raise error
     return str(error)
 
 
 def _tree(store: Store, number: int) -> Iterator[str]:
-    """What is wrong with the page tree of a shard, or with the places that the column ``record`` gives for its rows."""
+    """Yield the problems of a shard's page tree, and of the positions in the column ``record``."""
     shard = store.manifest.shards[number]
     path = store.path / shard.file.name
     try:
@@ -125,7 +128,7 @@ def _tree(store: Store, number: int) -> Iterator[str]:
 
 
 def _rows(store: Store, problems: list[str]) -> range:
-    """The rows to look at: none where a column says nothing of any, whatever number of graphs the manifest promises."""
+    """Return the rows to check: none if a column is empty, whatever number of graphs the manifest gives."""
     try:
         for name in ("record", "id", *(f"n_{axis}" for axis in store.manifest.schema.axes)):
             store.column(name)
@@ -137,7 +140,7 @@ def _rows(store: Store, problems: list[str]) -> range:
 
 
 def _columns(store: Store) -> list[str]:
-    """Columns whose header or values are not as they must be, though the file is as it was written."""
+    """Return columns with an invalid header or invalid values in an intact file."""
     problems = []
     for name, column in store.manifest.columns.items():
         try:
@@ -149,7 +152,7 @@ def _columns(store: Store) -> list[str]:
 
 
 def _index(store: Store) -> Iterator[str]:
-    """What the columns promise to one another."""
+    """Yield contradictions between columns."""
     ids, order = store.column("id"), store.column("id_order")
     n = len(store)
     # The greatest first, for there is a count for every number up to it.
@@ -162,7 +165,7 @@ def _index(store: Store) -> Iterator[str]:
 
 
 def _recipe(manifest: Manifest) -> GraphSpec | None:
-    """The recipe of crystals; None where there is none that this version knows."""
+    """Return the recipe of crystals; None if there is no recipe that this version knows."""
     try:
         spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
         if spec is not None:
@@ -173,7 +176,7 @@ def _recipe(manifest: Manifest) -> GraphSpec | None:
 
 
 def _record(store: Store, row: int, raw: bytes, spec: GraphSpec | None) -> list[str]:
-    """What a record promises beyond its checksum: form, counts as in the columns, indices within what they count."""
+    """Return problems of a record with a right checksum: form, counts that differ from columns, invalid indices."""
     try:
         record = unpack(store.manifest.schema, raw)
         said = {axis: int(store.column(f"n_{axis}")[row]) for axis in record.schema.axes}

@@ -1,1 +1,1 @@
-"""Files, databases and Python objects -> crystals with ids and labels, one module per input format."""
+"""Readers of files, databases and Python objects, which give crystals with ids and labels; one module per format."""

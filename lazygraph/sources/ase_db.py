@@ -29,9 +29,9 @@ STORED = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'systems' 
 class AseDbSource:
     """One entry per row, in the order of row ids.
 
-    Labels are the results of the calculator, the key-value pairs and the data; where two share a name, the first in
-    this order counts. Holds a path only: picklable, safe in any process. The
-    database is opened read-only by each ``scan`` and ``read``. About 200 us a row.
+    Labels are the results of the calculator, the key-value pairs and the data. If two of them share a name, the first
+    in this order is used. The source holds only a path: it is picklable and safe in any process. Each ``scan`` and
+    ``read`` opens the database read-only. A row takes about 200 us.
 
     Args:
         path: the database.
@@ -79,10 +79,10 @@ class AseDbSource:
         return Entry(entry_id, crystal, values, atom_labels=of_atoms)
 
     def _ids(self, first: int, limit: int) -> list[int]:
-        """Row ids from one on; a limit of -1 is none.
+        """Return row ids from one on; -1 means no limit.
 
         Raises:
-            UnreadableInput: the rows are made up by a view or a module of sqlite, and may be endless.
+            UnreadableInput: a view or a module of sqlite computes the rows, which may be endless.
         """
         query = "SELECT id FROM systems WHERE id >= ? ORDER BY id LIMIT ?"
         with closing(sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
@@ -93,12 +93,12 @@ class AseDbSource:
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of an sqlite database."""
+    """Tell whether the first bytes of a file are those of an sqlite database."""
     return head.startswith(SQLITE)
 
 
 def _read_row(database: Any, row_id: int, values: dict[str, Any], of_atoms: dict[str, Any]) -> Crystal:
-    """The crystal of one row; all else that the row holds is left in ``values`` and ``of_atoms``."""
+    """Return the crystal of one row; all else that the row holds is left in ``values`` and ``of_atoms``."""
     row = database.get(row_id)
     values.update({key: storable(plain(value)) for key, value in row.data.items()})
     for key in row:

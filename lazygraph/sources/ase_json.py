@@ -1,4 +1,4 @@
-"""ASE's databases in JSON: ``{"1": row, "2": row, ..., "ids": [1, 2, ...], "nextid": 3}``."""
+"""ASE databases in JSON: ``{"1": row, "2": row, ..., "ids": [1, 2, ...], "nextid": 3}``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TELLING = frozenset({"unique_id", "mtime", "key_value_pairs"})
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin rows of an ASE database."""
+    """Tell whether the first 64 KiB of a file begin rows of an ASE database."""
     rows = first_value(head).value
     if not isinstance(rows, dict) or not rows:
         return False
@@ -32,7 +32,7 @@ def sniff(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AseJsonSource:
-    """One entry a row, in the order of the file; the id is the number of the row.
+    """One entry per row, in the order of the file; the id is the number of the row.
 
     Args:
         path: the ``.json`` file, plain or in a zip or gzip.

@@ -1,4 +1,4 @@
-"""A row of one of ASE's databases as JSON (``ase.db`` in JSON and ``aselmdb``) -> :class:`Entry`."""
+"""Conversion of a JSON row of an ASE database (``ase.db`` in JSON and ``aselmdb``) into an :class:`Entry`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OF_ATOMS = frozenset({"forces", "stresses", "charges", "magmoms", "energies"})
 
 
 def entry_of_row(row: Any, default: str, id_key: str | None) -> Entry:
-    """The entry of a row; never raises for a bad one.
+    """Return the entry of a row; never raises for a bad one.
 
-    Labels are the results of the calculator, the key-value pairs and the data; where two share a name, the first in
-    this order counts.
+    Labels are the results of the calculator, the key-value pairs and the data. If two of them share a name, the first
+    in this order is used.
 
     Args:
-        row: the object that the JSON of the row is.
-        default: the id where ``id_key`` is none.
+        row: the decoded JSON of the row.
+        default: the id if ``id_key`` is None.
         id_key: the key-value pair, or the entry of the data, that holds the id.
     """
     if not isinstance(row, dict):

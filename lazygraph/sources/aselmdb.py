@@ -1,6 +1,6 @@
-"""ASE databases in LMDB (``.aselmdb``, fairchem's OMat24 and others): zlib-compressed JSON, one row a value.
+"""ASE databases in LMDB (``.aselmdb``, fairchem's OMat24 and others): zlib-compressed JSON, one row per value.
 
-Nothing is unpickled, liblmdb is not used (see :mod:`~lazygraph.sources.lmdb_pages`), and decompression is bounded.
+The reader unpickles nothing, does not use liblmdb (see :mod:`~lazygraph.sources.lmdb_pages`), and bounds decompression.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ sniff = is_lmdb
 
 @dataclass(frozen=True, slots=True)
 class AseLmdbSource:
-    """One entry a row, in the order of the row numbers; the id is ``NAME-12`` for row 12.
+    """One entry per row, in the order of the row numbers; the id is ``NAME-12`` for row 12.
 
-    ``scan`` walks the tree of the file once and lists in the spool where each row lies. Holds a path only: picklable,
-    safe in any process. About 60 us a row.
+    ``scan`` walks the tree of the file once, and lists the position of each row in the spool. The source holds only a
+    path: it is picklable and safe in any process. A row takes about 60 us.
 
     Args:
         path: the ``.aselmdb`` file.
@@ -102,7 +102,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _rows(descriptor: int) -> tuple[NDArray[Any], int]:
-    """Where the rows lie, by number, and how many values are neither rows nor the database's own."""
+    """Return the positions of the rows by number, and the number of unknown values."""
     found, others = [], 0
     for key, offset, length in values(descriptor, os.fstat(descriptor).st_size):
         if key.isdigit() and len(key) < 19:
@@ -131,10 +131,10 @@ def _require_rows(descriptor: int, rows: NDArray[Any]) -> None:
 
 
 def _unpacked(descriptor: int, row: Any) -> bytes:
-    """The JSON of a row.
+    """Return the JSON of a row.
 
     Raises:
-        UnreadableInput: it is cut short, not compressed by zlib, or too long.
+        UnreadableInput: the row is cut short, not compressed by zlib, or too long.
     """
     length = int(row["length"])
     if length > MAX_TEXT:

@@ -1,7 +1,7 @@
-"""What every source is: scanned once, then read in ranges by any number of workers.
+"""The protocol of sources. A source is scanned once, and then read in ranges by any number of workers.
 
-A source never stops at a bad entry: it yields one :class:`Entry` per input, in order, and an input that cannot
-become a crystal carries the reason in place of the crystal. A source that cannot be read at all raises
+A source never stops at a bad entry. It yields one :class:`Entry` per input, in order. If an input cannot become a
+crystal, its entry holds the reason instead of the crystal. A source that cannot be read at all raises
 :class:`~lazygraph.errors.UnreadableInput` from ``scan``, before any work begins.
 """
 
@@ -61,7 +61,7 @@ NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Remark(NamedTuple):
-    """What the report should tell of an input that is kept all the same.
+    """A remark for the report about an input that is kept.
 
     The report counts the inputs that share ``what``, and names the first few with their ``detail``.
     """
@@ -73,7 +73,7 @@ class Remark(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One input: its id, its crystal or the reason why there is none, and every label found beside it."""
+    """One input: its id, its crystal or the reason why it has none, and all labels found beside it."""
 
     id: str
     crystal: Crystal | InputError
@@ -97,7 +97,7 @@ class InputFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label: a number or a fixed-size array a crystal (``graph``), or a row an atom (``node``)."""
+    """One label: a number or a fixed-size array per crystal (``graph``), or a row per atom (``node``)."""
 
     name: str
     level: Literal["graph", "node"]
@@ -105,7 +105,7 @@ class Label:
     unit: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form in a plan."""
+        """Return the JSON form in a plan."""
         return asdict(self) | {"shape": list(self.shape)}
 
     @classmethod
@@ -116,7 +116,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class ImpliedUnits:
-    """The units that a source implies without writing them, and who says so."""
+    """Units that a source implies without writing them, and their origin."""
 
     origin: str
     """Whose convention it is, as the report names it."""
@@ -126,7 +126,7 @@ class ImpliedUnits:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over a source found: enough to cut it into ranges that are read independently."""
+    """The result of one pass over a source, from which it can be cut into independent ranges."""
 
     entries: int
     """How many inputs there are, bad ones included."""
@@ -153,7 +153,7 @@ class Cut:
 
 @runtime_checkable
 class Source(Protocol):
-    """One input format. A frozen dataclass of paths and options: picklable, JSON round trip, repeatable."""
+    """One input format: a frozen dataclass of paths and options that can be pickled, saved as JSON, and read again."""
 
     kind: ClassVar[str]
     """The name that ``--format`` takes."""
@@ -165,8 +165,8 @@ class Source(Protocol):
     def scan(self, every: int, spool: Path) -> Scan:
         """Read the input once: count, hash and mark it.
 
-        A source whose bytes cannot be entered in the middle (zip, gzip, a Python iterator) unpacks itself into the
-        file ``spool`` here, and reads from there later. Memory stays bounded whatever the size of the input.
+        A source that cannot be read from the middle (zip, gzip, a Python iterator) unpacks itself into the file
+        ``spool`` here, and reads from there later. Memory stays bounded for any size of the input.
 
         Raises:
             UnreadableInput: the input as a whole cannot be read.
@@ -177,7 +177,7 @@ class Source(Protocol):
 
 
 def attempt(convert: Callable[..., Crystal], *args: Any) -> Crystal | InputError:
-    """The crystal that ``convert(*args)`` makes, or the error that says why there is none."""
+    """Return the crystal from ``convert(*args)``, or the error that it raised."""
     try:
         return convert(*args)
     except Exception as error:  # noqa: BLE001  # a parser's own failure is a reason to quarantine, whatever its class
@@ -185,12 +185,12 @@ def attempt(convert: Callable[..., Crystal], *args: Any) -> Crystal | InputError
 
 
 def read_entry(default: str, make: Callable[..., Entry], *args: Any) -> Entry:
-    """The entry that ``make(*args)`` reads in the time that one input may take; whatever happens, there is one.
+    """Return the entry that ``make(*args)`` reads within the time limit; any error becomes a bad entry.
 
-    Every source reads each of its entries by this function, so that no input ends the work on the others.
+    Every source reads each entry with this function, so that no input ends the work on the others.
 
     Args:
-        default: the id of an entry of which nothing but its place is known.
+        default: the id of an entry of which only the position is known.
         make: reads one entry.
         *args: its arguments.
     """
@@ -216,14 +216,14 @@ def require_length(text: bytes) -> None:
 
 
 def too_long() -> UnreadableInput:
-    """The error of an input whose text has more than ``MAX_TEXT`` bytes."""
+    """Return the error of an input whose text has more than ``MAX_TEXT`` bytes."""
     return UnreadableInput(
         f"the text of this input has more than {MAX_TEXT:,} bytes; required: at most so many for one structure"
     )
 
 
 def default_id(name: str, position: int) -> str:
-    """The id of an entry that has none: ``NAME-0000012``."""
+    """Return the id of an entry that has none: ``NAME-0000012``."""
     return f"{readable(name)}-{position:07d}"
 
 
@@ -274,7 +274,7 @@ def label_value(value: Any) -> float:
 
 
 def shown(value: Any, most: int) -> str:
-    """The beginning of any value as an error tells it.
+    """Return the beginning of any value, for an error message.
 
     Example:
         >>> shown("a long text", 6), shown(17.5, 60)
@@ -297,8 +297,8 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a file, or what a link leads to, for reading. A pipe is not waited for, a device is not touched.
 
     Raises:
-        UnreadableInput: it is no regular file, so that it may be endless, and can be read only once.
-        OSError: it cannot be opened.
+        UnreadableInput: it is not a regular file, so it may be endless, and can be read only once.
+        OSError: the file cannot be opened.
     """
     _require_regular(path, path.stat().st_mode)
     # Not to wait, should a pipe have taken its place meanwhile.

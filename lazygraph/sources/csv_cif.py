@@ -32,7 +32,7 @@ _ROWS_SEEN = 16  # rows in which sniff looks for a structure
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file are a header and rows with a structure in a cell."""
+    """Tell whether the first 64 KiB of a file are a header and rows with a structure in a cell."""
     if head.lstrip()[:1] in (b"[", b"{"):
         return False
     text = head.decode(errors="replace")
@@ -50,7 +50,7 @@ def _holds_structures(text: str, delimiter: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """How a table is written, as its scan found."""
+    """The dialect of a table, as the scan found it."""
 
     header: list[str]
     delimiter: str
@@ -61,14 +61,14 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class CsvSource:
-    """A CSV file with a header; every column is a label but the structure, the id and an unnamed index.
+    """A text table with a header. All columns are labels, except for the structure, the id and an unnamed index.
 
-    Line breaks inside quoted cells and CRLF are fine. Labels are the raw texts of the cells, with decimal points.
-    Memory: one piece of 1 MiB and one row. A zip or gzip is unpacked into the spool by ``scan``.
+    Quoted cells may contain line breaks, and lines may end in CRLF. Labels are the raw texts of the cells, with decimal
+    points. Memory: one piece of 1 MiB and one row. ``scan`` unpacks a zip or gzip into the spool.
 
     Args:
         path: the ``.csv`` or ``.tsv`` file, plain or in a zip or gzip.
-        id_key: the column of the ids, if it is none of the usual ones.
+        id_key: the column of the ids, if it has no usual name.
         options: how structures are read.
     """
 
@@ -169,7 +169,7 @@ def _nameless(name: str) -> bool:
 
 
 def _whole_rows(texts: list[bytes], header: list[str], delimiter: str) -> Iterator[list[str]]:
-    """The cells of those rows that can be read."""
+    """Yield the cells of those rows that can be read."""
     for text in texts:
         try:
             cells = cells_of(text.decode().removesuffix("\r"), delimiter)
@@ -180,10 +180,10 @@ def _whole_rows(texts: list[bytes], header: list[str], delimiter: str) -> Iterat
 
 
 def _header(text: bytes, delimiter: str) -> list[str]:
-    """The names of the columns.
+    """Return the names of the columns.
 
     Raises:
-        UnreadableInput: there are none, or a name stands twice.
+        UnreadableInput: there are no columns, or a name appears twice.
     """
     try:
         row = text.lstrip(b" ").decode().removesuffix("\r")

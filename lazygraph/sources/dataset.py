@@ -1,4 +1,4 @@
-"""An existing dataset: its crystals and labels, to make graphs of another recipe without the original files."""
+"""The source for an existing dataset, whose crystals and labels become graphs without the original files."""
 
 from __future__ import annotations
 
@@ -39,21 +39,20 @@ NOT_NEEDED = ("formula", "id_order")
 
 @dataclass(frozen=True, slots=True)
 class DatasetSource:
-    """The graphs of a dataset that was made from structures, or some of them, in order, edges left out.
+    """The crystals and labels of a dataset that was written from structures, or of a part of it, in order.
 
-    Crystals and labels have the bits that the dataset was given, and its labels keep level, shape and unit; its graphs
-    keep their splits. A record that is damaged is a bad entry; what was quarantined when the dataset was made is not in
-    it.
+    Crystals and labels keep every bit, labels keep level, shape and unit, and graphs keep their splits. A damaged
+    record is a bad entry. Inputs that were quarantined when the dataset was written are not part of it.
 
-    Holds a path, and the rows where it is a part: picklable, safe in any process. ``scan`` leaves the manifest's sha256
-    and the rows in the spool, and each ``read`` opens the dataset again and refuses another state of it. Opening costs
-    one pass over the columns (about 0.1 ms per 1,000 graphs), a crystal about 60 us.
+    The source holds a path, and the rows of a part. It is picklable and safe in any process. ``scan`` puts the sha256
+    of the manifest and the rows into the spool. Each ``read`` opens the dataset again and refuses another state of it.
+    Opening takes one pass over the columns (about 0.1 ms per 1,000 graphs), and a crystal about 60 us.
 
     Args:
         path: the dataset directory.
-        rows: (N,) int64, the graphs that are wanted, in this order; None for all. Only the process that was given them
-            can scan: later ``read`` finds them in the spool.
-        wanted: the recipe with which the graphs were looked at, where it is not that of the dataset.
+        rows: (N,) int64, the graphs to read, in this order; None for all. Only the process that got the rows can scan.
+            Later ``read`` finds them in the spool.
+        wanted: the recipe with which the dataset was opened, if it differs from the stored recipe.
         opened: the manifest of the dataset when the rows were chosen.
     """
 
@@ -66,10 +65,10 @@ class DatasetSource:
 
     @classmethod
     def of(cls, dataset: Any) -> DatasetSource:
-        """The graphs of an open ``LazyGraphDataset``, or of a part of one.
+        """Return the graphs of an open ``LazyGraphDataset``, or of a part of one.
 
         Raises:
-            InputError: it has a transform, which cannot be applied to a crystal that is made a graph again.
+            InputError: the dataset has a transform, which cannot be applied to a crystal.
         """
         if dataset.transform is not None:
             msg = (
@@ -93,10 +92,10 @@ class DatasetSource:
         return Path(self.path).name.removesuffix(".lg")
 
     def recipe(self) -> Mapping[str, Any] | None:
-        """The recipe of the graphs; None where they came ready-made.
+        """Return the recipe of the graphs; None for ready-made graphs.
 
         Raises:
-            UnreadableInput: there is no dataset.
+            UnreadableInput: the path holds no dataset.
         """
         if self.opened is not None:
             return self.wanted
@@ -137,7 +136,7 @@ class DatasetSource:
         """Yield the entries of one range.
 
         Raises:
-            UnreadableInput: the dataset is not the one that was scanned.
+            UnreadableInput: the dataset differs from the scanned one.
         """
         store = _open(Path(self.path))
         scanned, rows = _scanned(spool, cut)
@@ -181,7 +180,7 @@ class _Crystals:
 
 
 def _scanned(spool: Path, cut: Cut) -> tuple[str, Sequence[int]]:
-    """The sha256 of the manifest that was scanned, and the rows of one range."""
+    """Return the sha256 of the manifest that was scanned, and the rows of one range."""
     with spool.open("rb") as file:
         digest = file.read(64).decode()
         if not file.read(1):
@@ -192,7 +191,7 @@ def _scanned(spool: Path, cut: Cut) -> tuple[str, Sequence[int]]:
 
 
 def is_open_dataset(value: Any) -> bool:
-    """Whether an object is a ``LazyGraphDataset``, told without importing torch."""
+    """Tell whether an object is a ``LazyGraphDataset``, without importing torch."""
     return all(hasattr(type(value), name) for name in ("content_id", "indices", "manifest", "spec"))
 
 
@@ -204,7 +203,7 @@ def is_dataset(path: Path) -> bool:
 
 
 def _open(folder: Path) -> Store:
-    """The dataset, once all but its shards was found to be what its manifest says."""
+    """Return the dataset after checking all files except for the shards against the manifest."""
     try:
         store = Store(folder)
         for name in store.manifest.columns:

@@ -1,4 +1,4 @@
-"""What the user names -> sources: the kind of each input is told by its content, never by its name alone."""
+"""Detection of sources: the content of an input decides its kind, never the name alone."""
 
 from __future__ import annotations
 
@@ -99,23 +99,23 @@ def open_sources(
     id_key: str | None = None,
     options: SourceOptions = DEFAULT_OPTIONS,
 ) -> list[Source]:
-    """The sources that one input or several stand for, in their order.
+    """Return the sources for one or several inputs, in order.
 
-    A file is recognised by its content, unpacked from zip or gzip first; a folder is a dataset if it is laid out as
-    one, that of CGCNN or ALIGNN if it has an ``id_prop.csv``, else all CIF and POSCAR files in it. Files of one
-    structure that follow one another are one source. Nothing but the first 64 KiB of a file is read here.
+    A file is recognised by its content, after unpacking a zip or gzip. A folder is a dataset if it has the files of
+    one, a CGCNN or ALIGNN folder if it has an ``id_prop.csv``, and else stands for all CIF and POSCAR files in it.
+    Consecutive files of one structure each are one source. This reads only the first 64 KiB of a file.
 
     Args:
         inputs: a path, a glob pattern, ``prototypes:N?seed=S``, a ``LazyGraphDataset`` or a part of one, or several of
             these; or a structure, an iterable of structures, or a mapping of ids to structures (see
             :class:`~lazygraph.sources.python.PythonSource`).
-        format: one of ``FORMATS``, for all inputs, in place of what their content says.
-        id_key: the name under which the inputs hold their ids.
+        format: one of ``FORMATS`` for all inputs, instead of detection.
+        id_key: the name of the key or column with the ids.
         options: how the inputs are read.
 
     Raises:
-        UnreadableInput: nothing is there, or it is of no known kind.
-        InputError: an unknown format, or a key of ids or structures for inputs that have no keys.
+        UnreadableInput: an input does not exist, or is of no known kind.
+        InputError: an unknown format, or a key of ids or structures for inputs without keys.
 
     Example:
         >>> open_sources("prototypes:1000?seed=7")
@@ -146,7 +146,7 @@ def open_sources(
 
 
 def source_to_json(source: Source) -> dict[str, Any]:
-    """The source as JSON: its kind and its fields; what Python objects it was made of is left out."""
+    """Return the source as JSON: its kind and its fields, without Python objects that it was created from."""
     data: dict[str, Any] = {"kind": source.kind}
     for name in _fields(type(source)):
         value = getattr(source, name)
@@ -158,7 +158,7 @@ def source_to_json(source: Source) -> dict[str, Any]:
 
 
 def source_from_json(data: Mapping[str, Any]) -> Source:
-    """The source that :func:`source_to_json` described.
+    """Return the source that :func:`source_to_json` described.
 
     Raises:
         InputError: a kind or a field that this version does not know.
@@ -186,7 +186,7 @@ def _fields(source: type[Any]) -> list[str]:
 
 
 def _places_or_structures(inputs: Any) -> tuple[list[Any] | None, Iterable[Any]]:
-    """The inputs as a list of paths and open datasets, or ``None`` and an iterable of structures."""
+    """Return the inputs as a list of paths and open datasets, or ``None`` and an iterable of structures."""
     if _is_place(inputs):
         return [inputs], ()
     if isinstance(inputs, Mapping):

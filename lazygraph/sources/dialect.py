@@ -1,4 +1,4 @@
-"""How a text table is written: what separates its cells, and whether its numbers have decimal commas."""
+"""Dialects of text tables: the separator of cells, and decimal commas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
 
 def cells_of(row: str, delimiter: str) -> list[str]:
-    """The cells of one row.
+    """Return the cells of one row.
 
     Raises:
         csv.Error: the quotes are wrong.

@@ -1,7 +1,7 @@
 """Extended XYZ, plain or gzip: many frames in one text file, with labels in the comment line and in extra columns.
 
-What the comment line says is of the crystal, what stands in columns is of its atoms. The columns are read here, because
-ASE turns ``stress`` into six numbers and moves results into a calculator.
+Values of the comment line belong to the crystal, values of columns to its atoms. lazygraph reads the columns itself,
+because ASE turns ``stress`` into six numbers and moves results into a calculator.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ TRUTH = {"T": True, "F": False, "TRUE": True, "FALSE": False, "1": True, "0": Fa
 class ExtxyzSource:
     """One entry per frame, in the order of the file; numbers are those of the text.
 
-    The values of the comment line are labels of the crystal, the columns beside the positions labels of its atoms.
-    Holds a path only: picklable, safe in any thread or process. A gzip file is unpacked into the spool by ``scan``.
+    The values of the comment line are labels of the crystal, and the columns other than positions are labels of its
+    atoms. The source holds only a path: it is picklable and safe in any thread or process. ``scan`` unpacks a gzip file
+    into the spool.
 
     Args:
         path: the file.
@@ -94,7 +95,7 @@ class ExtxyzSource:
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are a count and a comment line of extended XYZ."""
+    """Tell whether the first bytes of a file are a count and a comment line of extended XYZ."""
     return FIRST_LINES.match(head) is not None
 
 
@@ -120,7 +121,7 @@ def take_id(values: dict[str, Any], id_key: str | None, default: str) -> str:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
-    """The byte offset of every frame; only the lines with counts are looked at, and no line is held whole."""
+    """Yield the byte offset of every frame. This reads only the lines with counts, and holds no line as a whole."""
     lines = skip = offset = 0  # lines ended so far; lines that belong to the last frame; where this piece begins
     start, head = 0, b""  # of the line that has not ended yet: its offset, and how it begins
     for chunk in chunks:
@@ -173,7 +174,7 @@ class _Frame(NamedTuple):
 
 
 def _read_frames(file: BinaryIO) -> Iterator[_Frame | None]:
-    """The frames from where the file stands; None for one that is too long, which is not held."""
+    """Yield the frames from where the file stands; None for one that is too long, which is not held."""
     data, ends, line = b"", list[int](), 0  # ends: where each whole line of data ends; line: the number of the next one
     while True:
         count = b""
@@ -206,7 +207,7 @@ def _read_frames(file: BinaryIO) -> Iterator[_Frame | None]:
 
 
 def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple[bytes, list[int], int]:
-    """The lines from a line on, and at least one more where the file has one; and 0, its number.
+    """Return the lines from a line on, and at least one more where the file has one; and 0, its number.
 
     Reads 1 MiB or as much as is held already, so that a long frame is not copied again and again. A line that does not
     end within ``MAX_TEXT`` bytes is not read to its end.
@@ -237,7 +238,7 @@ def _after_lines(file: BinaryIO, n: int) -> bytes:
 
 
 def _parse(frame: _Frame, info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
-    """The crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
+    """Return the crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
     n_atoms = frame.n_atoms
     if frame.n_lines != n_atoms + 1:
         msg = f"the file ends after {frame.n_lines} lines of this frame; required: a comment and {n_atoms} atoms"
@@ -277,7 +278,7 @@ class _Column(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
-    """The columns that ``name:type:width:...`` names, and the words of a line.
+    """Return the columns that ``name:type:width:...`` names, and the words of a line.
 
     Raises:
         UnreadableInput: the text is something else, or names a column twice.

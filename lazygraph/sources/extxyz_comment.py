@@ -1,9 +1,9 @@
-"""The comment line of an extended XYZ frame: ``key=value`` pairs, the cell and the directions that repeat.
+"""The comment line of an extended XYZ frame: ``key=value`` pairs, the cell and the periodic directions.
 
-ASE defines the grammar. Its parser goes character by character, in 250 us a line; what occurs in data sets (bare
-values, values in double quotes without backslashes) is read here in 20 us, to the same values, and the rest is left to
-ASE.
-Beyond ASE, ``Lattice``, ``Properties`` and ``pbc`` may be written in any case, and ``pbc=T T F`` without quotes.
+ASE defines the grammar. Its parser reads each character, and takes 250 us a line. This module reads the forms that
+occur in data sets (bare values, and values in double quotes without backslashes) in 20 us, to the same values. It
+leaves other forms to ASE. Beyond ASE, ``Lattice``, ``Properties`` and ``pbc`` may be written in any case, and ``pbc=T T
+F`` needs no quotes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _common(text: str) -> dict[str, Any]:
 
 
 def _value(key: str, text: str) -> Any:
-    """The value that ASE makes of a text without backslashes."""
+    """Return the value that ASE makes of a text without backslashes."""
     if key.lower() in _NOT_PARSED:
         return text
     if "," in text or text.startswith("_JSON "):
@@ -143,7 +143,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def _numbers(tokens: list[str]) -> list[Any] | None:
-    """The tokens as whole numbers, else as real ones; None if one is none."""
+    """Return the tokens as whole numbers, else as real ones; None if one is none."""
     if not tokens or (tokens[0][0].isalpha() and tokens[0][0] not in _OF_NUMBERS):
         return None
     try:

@@ -1,7 +1,7 @@
-"""What a scan found out of an input and a read of it needs, in a small JSON file beside the spool.
+"""Facts that a scan finds and every read needs, in a small JSON file beside the spool.
 
-A choice that depends on the content (which column holds the structures, what separates cells) is made once, by the
-scan; every worker then reads by the same choice.
+The scan makes each choice that depends on the content once, such as the column of the structures or the separator of
+cells. Every worker then uses the same choice.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["recall", "remember"]
 
 
 def remember(spool: Path, facts: dict[str, Any]) -> None:
-    """Keep the facts for every read of this input."""
+    """Store the facts for every read of this input."""
     spool.parent.mkdir(parents=True, exist_ok=True)
     _place(spool).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def recall(spool: Path) -> dict[str, Any]:
-    """The facts that the scan kept."""
+    """Return the facts that the scan kept."""
     facts: dict[str, Any] = json.loads(_place(spool).read_text(encoding="utf-8"))
     return facts
 

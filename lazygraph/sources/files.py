@@ -53,15 +53,15 @@ NAMED = 1000  # a manifest lists at most this many files by name; more are one d
 class FilesSource:
     """One entry per structure; the id is the file's stem, or the folder's name for a bare ``POSCAR`` or ``CONTCAR``.
 
-    Each data block of a CIF that lists atoms is a structure. Where a file has several, the id is ``STEM-BLOCK``.
-    Data blocks without atoms beside them (``data_global``) are counted in a note.
+    Each data block of a CIF that lists atoms is a structure. If a file has several, the id is ``STEM-BLOCK``. A note
+    counts data blocks without atoms (``data_global``).
 
-    Holds paths only: picklable, safe in any thread or process. ``scan`` expands them once and lists the structures in
-    the spool, so that all workers see the same list; it reads every file once to hash it.
+    The source holds only paths: it is picklable and safe in any thread or process. ``scan`` expands the paths once and
+    lists the structures in the spool, so that all workers see the same list. It reads every file once to hash it.
 
     Args:
         paths: files of any name, folders (walked; files with the name of a CIF or POSCAR count) and glob patterns.
-        options: how CIF is read.
+        options: options for reading CIF.
     """
 
     kind: ClassVar[str] = "files"
@@ -161,7 +161,7 @@ def _read(
 
 
 def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) -> Crystal:
-    """The crystal of one CIF or POSCAR file, recognised by its text.
+    """Return the crystal of one CIF or POSCAR file, recognised by its text.
 
     Raises:
         UnreadableInput: it is neither, cannot be parsed, or holds several structures.
@@ -178,13 +178,13 @@ def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) ->
 
 
 def is_structure_name(path: Path) -> bool:
-    """Whether a file is named as CIF and POSCAR files are, packed by gzip or not."""
+    """Tell whether a file is named as CIF and POSCAR files are, packed by gzip or not."""
     name = _without_gz(path)
     return name.suffix.lower() in SUFFIXES or name.name.upper().startswith(BARE)
 
 
 def structure_id(path: Path) -> str:
-    """The id of the structure in a file.
+    """Return the id of the structure in a file.
 
     Example:
         >>> structure_id(Path("set/POSCAR-JVASP-10.vasp")), structure_id(Path("mp-22862/POSCAR"))
@@ -203,7 +203,7 @@ def _without_gz(path: Path) -> Path:
 
 
 def expand(path: str) -> list[Path]:
-    """The files that one path, folder or pattern stands for, sorted.
+    """Return the files that one path, folder or pattern stands for, sorted.
 
     Raises:
         UnreadableInput: there are none.
@@ -224,7 +224,7 @@ def expand(path: str) -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The files in a folder, and in folders in it, that are named as CIF and POSCAR files are.
+    """Return the files in a folder, and in folders in it, that are named as CIF and POSCAR files are.
 
     Pipes, devices and links that lead nowhere are among them: their entries say what is wrong.
     """
@@ -253,7 +253,7 @@ def summary(hashed: Sequence[InputFile], unreadable: Sequence[Path]) -> tuple[tu
 
 
 def named(files: Sequence[Path]) -> str:
-    """The first few names of many files."""
+    """Return the first few names of many files."""
     return ", ".join(readable(file.name) for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 
@@ -269,7 +269,7 @@ def write_lines(spool: Path, items: Iterable[Any], every: int) -> tuple[int, tup
 
 
 def read_lines(spool: Path, cut: Cut) -> Iterator[Any]:
-    """The items of one range of :func:`write_lines`."""
+    """Yield the items of one range of :func:`write_lines`."""
     with spool.open("rb") as file:
         file.seek(cut.mark)
         yield from map(json.loads, islice(file, cut.count))

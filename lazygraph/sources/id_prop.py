@@ -48,16 +48,16 @@ WHOLE = re.compile(r"[+-]?\d+")
 
 @dataclass(frozen=True, slots=True)
 class IdPropSource:
-    """The rows of ``id_prop.csv`` are the data set, in their order; other structure files are named in the notes.
+    """The rows of ``id_prop.csv``, in order. The notes name structure files that it does not list.
 
-    One value column is the label ``target``, several are ``target_0, target_1, ...``, and a header names them
-    otherwise. The id is the column that the header calls so, else the first, or the stem of the file that it names.
-    Holds a path only: picklable, safe in any thread or process. ``scan`` lists the rows in the spool and reads every
-    structure file once to hash it.
+    Without a header, one value column is the label ``target``, and several are ``target_0, target_1, ...``. A header
+    gives other names. The id is the column that the header names, else the first column, or the stem of the file in it.
+    The source holds only a path: it is picklable and safe in any thread or process. ``scan`` lists the rows in the
+    spool and reads every structure file once to hash it.
 
     Args:
         path: the folder.
-        options: how CIF is read.
+        options: options for reading CIF.
     """
 
     kind: ClassVar[str] = "id-prop"
@@ -106,7 +106,7 @@ class IdPropSource:
 
 
 def _file_of(folder: Path, key: str) -> Path:
-    """The file that the first column means: itself (ALIGNN), or the CIF of that id (CGCNN)."""
+    """Return the file of a row: the file in the first column (ALIGNN), or the CIF of this id (CGCNN)."""
     as_named, as_cif = folder / key, folder / f"{key}.cif"
     for path in (as_named, as_cif):
         if _is_file(path):
@@ -130,7 +130,7 @@ class _Table(NamedTuple):
 
 
 def _table(path: Path) -> _Table:
-    """The rows of the table, by name where it has a header.
+    """Return the rows of the table, by name if it has a header.
 
     Raises:
         UnreadableInput: it cannot be read, has no rows, or leaves open which column is the id or where a number ends.
@@ -167,7 +167,7 @@ def _texts(path: Path) -> list[str]:
 
 
 def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
-    """The column of ids first; it has the name of one, or is the first."""
+    """Return the rows with the column of ids first: the column with a usual name, or the first one."""
     if all(len(row) != len(header) for row in rows):
         msg = (
             f"the header has {len(header)} columns, {', '.join(map(repr, header))}, and the rows have {len(rows[0])}, "
@@ -197,7 +197,7 @@ def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
 
 
 def _without_header(rows: list[list[str]], folder: Path) -> _Table:
-    """The first column is the id, the others are labels."""
+    """Return the table of a file without a header: the first column is the id, the others are labels."""
     width = len(rows[0]) - 1
     if width > 1 and _is_index("", [row[0] for row in rows]) and _names_files(rows, 1, folder):
         msg = (
@@ -215,7 +215,7 @@ def _without_header(rows: list[list[str]], folder: Path) -> _Table:
 
 
 def _is_index(name: str, cells: list[str]) -> bool:
-    """Whether a column counts the rows, as pandas' index does."""
+    """Tell whether a column counts the rows, as pandas' index does."""
     return (not name or name.startswith("Unnamed: ") or name == "index") and cells == [
         str(i) for i in range(len(cells))
     ]
@@ -227,7 +227,7 @@ def _names_files(rows: list[list[str]], place: int, folder: Path) -> bool:
 
 
 def _is_cut_number(row: list[str]) -> bool:
-    """Whether the values of a row could be numbers that were cut at their decimal commas."""
+    """Tell whether the values of a row could be numbers that were cut at their decimal commas."""
     return all(WHOLE.fullmatch(a) and b.isdecimal() for a, b in zip(row[1::2], row[2::2], strict=False))
 
 

@@ -23,7 +23,7 @@ __all__ = ["JarvisSource", "sniff"]
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin a list of jarvis records."""
+    """Tell whether the first 64 KiB of a file begin a list of jarvis records."""
     value = first_value(head).value
     return isinstance(value, list) and any(
         isinstance(record, dict) and isinstance(atoms := record.get("atoms"), dict) and "lattice_mat" in atoms
@@ -33,14 +33,14 @@ def sniff(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JarvisSource:
-    """A JARVIS file; ids stand under ``jid``, every key beside ``atoms`` is a label (``"na"`` where it is missing).
+    """A JARVIS file. The id is under ``jid``. Every key other than ``atoms`` is a label, and ``"na"`` means missing.
 
-    Memory: one piece of 1 MiB and one record. A zip or gzip is unpacked into the spool by ``scan``.
+    Memory: one piece of 1 MiB and one record. ``scan`` unpacks a zip or gzip into the spool.
 
     Args:
         path: the ``.json``, ``.json.zip`` or ``.json.gz`` file.
         id_key: the key of the ids, if it is not ``jid``.
-        options: how structures are read.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "jarvis"

@@ -1,4 +1,4 @@
-"""JSON made of records, in the layouts that occur: scanned without parsing, read from any mark on."""
+"""JSON files of records in several layouts: scanned without parsing, and read from any mark on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DECODER = json.JSONDecoder()
 
 
 class Layout(Enum):
-    """How the records of a JSON text stand beside one another."""
+    """The layout of the records in a JSON text."""
 
     ARRAY = "[record, record, ...]"
     MAPPING = '{"id": record, "id": record, ...}'
@@ -59,7 +59,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the first records of a source tell: kept for its reads, and told in the report."""
+    """Facts from the first records of a source, for its reads and for the report."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

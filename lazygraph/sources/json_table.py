@@ -1,4 +1,4 @@
-"""Rows of a JSON table in the spool, one a line, in the order of the columns that the scan keeps beside it."""
+"""Rows of a JSON table in the spool, one per line, in the order of the columns that the scan stores beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INDEX = "@index"
 
 
 def look_at_rows(spool: Path, columns: list[str], id_key: str | None, options: SourceOptions) -> tuple[str, ...]:
-    """Choose the column of the structures from the first rows, keep it with the columns; what the report tells of it.
+    """Choose the column of the structures from the first rows and store it; return notes for the report.
 
     Raises:
         UnreadableInput: there is no column of that name for the ids or the structures.

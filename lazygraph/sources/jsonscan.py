@@ -1,4 +1,4 @@
-"""Where the elements of a JSON array or object begin and end, without parsing them."""
+"""Positions of the elements in a JSON array or object, found without parsing them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prefix(NamedTuple):
 def elements(
     chunks: Iterable[bytes], level: int, top: bytes, *, inside: bool = False, key: str | None = None
 ) -> Iterator[Element]:
-    """The elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
+    """Yield the elements that stand ``level`` brackets deep, in order; memory holds one piece and one element.
 
     An element that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
 
@@ -83,7 +83,7 @@ def elements(
 
 
 def first_value(head: bytes) -> Prefix:
-    """The first JSON array or object of a text, as far as ``head`` shows it and it is not broken.
+    """Return the first JSON array or object of a text, as far as ``head`` shows it and it is not broken.
 
     Example:
         >>> first_value(b'{"ids": [1, 2, 3')
@@ -154,7 +154,7 @@ class _Walk:
         self.key: str | None = None
 
     def step(self, kind: int, text: bytes, start: int) -> bool:
-        """Whether ``text``, which stands between this event and the one before, is an element."""
+        """Tell whether ``text``, which stands between this event and the one before, is an element."""
         blank = not text or text.isspace()
         if kind in CLOSING:
             if self._stack:

@@ -1,8 +1,8 @@
-"""Which values beside a structure are of its atoms, where the format leaves that to the name.
+"""Levels of labels: which values belong to the atoms, if the format leaves this to the name.
 
-What a record or a comment line gives is of the crystal, also where it has as many numbers as there are atoms. It is of
-the atoms where the format says so (columns of extended XYZ, properties of sites), or where the name says so: forces,
-magnetic moments, charges, velocities and momenta, with any prefix (``REF_forces``, ``dft_magmoms``).
+A value of a record or a comment line belongs to the crystal, even if it has as many numbers as the crystal has atoms.
+It belongs to the atoms if the format says so (columns of extended XYZ, properties of sites), or if the name says so:
+forces, magnetic moments, charges, velocities and momenta, with any prefix (``REF_forces``, ``dft_magmoms``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OF_ATOMS: dict[str, int] = {  # last word of the name -> numbers an atom, 0 for
 
 
 def is_per_atom(name: str, shape: tuple[int, ...], n_atoms: int) -> bool:
-    """Whether an array of this shape under this name holds one row for each of so many atoms.
+    """Tell whether an array of this shape under this name holds one row for each of so many atoms.
 
     Example:
         >>> is_per_atom("REF_forces", (5, 3), 5), is_per_atom("stress", (6,), 6), is_per_atom("force", (3,), 3)

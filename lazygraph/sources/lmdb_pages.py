@@ -1,7 +1,7 @@
-"""The keys and the places of the values of an LMDB file, read without liblmdb.
+"""Keys and positions of values in an LMDB file, read without liblmdb.
 
-liblmdb maps a file and trusts it: one that was cut short ends the process with SIGBUS, one that was made up may end it
-with SIGSEGV. Here every pointer is checked before it is followed, by positioned reads. The layouts are those of
+liblmdb maps a file and trusts it. A file that was cut short ends the process with SIGBUS, and a crafted file may end it
+with SIGSEGV. This module uses positioned reads, and checks every pointer before it follows it. The layouts are those of
 MDB_page, MDB_node, MDB_db and MDB_meta in LMDB 0.9's ``mdb.c``, 64 bits, little-endian.
 """
 
@@ -36,7 +36,7 @@ class Value(NamedTuple):
 
 
 def is_lmdb(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of an LMDB file."""
+    """Tell whether the first bytes of a file are those of an LMDB file."""
     return head[_HEAD : _HEAD + 4] == _MAGIC
 
 
@@ -90,7 +90,7 @@ class _Walk:
         self._seen: set[int] = set()
 
     def below(self, page: int, levels: int) -> Iterator[Value]:
-        """The values below a page, which has so many levels below and including it."""
+        """Yield the values below a page, which has so many levels below and including it."""
         content = self._page(page)
         _, _, flags, lower, upper = _PAGE.unpack_from(content)
         if flags != (_LEAF if levels == 1 else _BRANCH):

@@ -1,7 +1,7 @@
 """Matbench: a pandas "split" table in JSON, ``{"index": [...], "columns": [...], "data": [[structure, label], ...]}``.
 
-What a row means stands elsewhere in the file, perhaps behind all rows. So ``scan`` puts the rows into the spool one a
-line, and keeps the columns beside it: any cut finds both.
+The names of the columns may come after all rows. ``scan`` therefore puts the rows into the spool, one per line, and the
+columns into a file beside it, so that every cut finds both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PARTS = frozenset({"index", "columns", "data"})
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin a "split" table, with a structure in it if rows can be seen."""
+    """Tell whether the first 64 KiB of a file begin a "split" table, with a structure in it if rows can be seen."""
     table = first_value(head).value
     if not isinstance(table, dict) or not table or not _PARTS.issuperset(table):
         return False
@@ -42,12 +42,12 @@ def sniff(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MatbenchSource:
-    """A matbench file; every column beside the structure is a label, the index is not used.
+    """A matbench file. Every column other than the structure is a label. The index is not used.
 
     Args:
         path: the ``.json.gz`` file, or a plain or zipped one.
         id_key: the column of the ids, if there is one.
-        options: how structures are read.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "matbench"

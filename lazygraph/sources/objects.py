@@ -1,4 +1,4 @@
-"""What pymatgen's ``Structure`` and ASE's ``Atoms`` carry besides the structure."""
+"""Labels in pymatgen's ``Structure`` and ASE's ``Atoms``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Beside(NamedTuple):
 
 
 def is_structure(value: Any) -> bool:
-    """Whether a Python object is a structure of one of the libraries, or a :class:`~lazygraph.crystal.Crystal`."""
+    """Tell whether a Python object is a structure of one of the libraries, or a :class:`~lazygraph.crystal.Crystal`."""
     try:
         return isinstance(value, Crystal) or any(
             hasattr(value, first) and hasattr(value, second)
@@ -38,7 +38,7 @@ def is_structure(value: Any) -> bool:
 def labels_of_object(structure: Any) -> Beside:
     """The info, the arrays and the results of ASE ``Atoms``; the properties of a pymatgen ``Structure`` and its sites.
 
-    Of two with one name, a result counts before an array, and that before the info. Other classes carry nothing.
+    If several have one name, a result is preferred to an array, and an array to the info. Other classes have no labels.
     """
     if hasattr(structure, "arrays") and hasattr(structure, "calc"):
         results = {} if structure.calc is None else structure.calc.results
@@ -54,7 +54,7 @@ def labels_of_object(structure: Any) -> Beside:
 
 
 def storable(value: Any) -> Any:
-    """The value as numbers, texts, truth values, numpy arrays, and lists and objects of these.
+    """Return the value as numbers, texts, truth values, numpy arrays, and lists and objects of these.
 
     What is none of them becomes an object that names its class: no label, but something that the report can tell.
     """

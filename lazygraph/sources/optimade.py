@@ -24,7 +24,7 @@ _STRUCTURE = re.compile(rb'"type"\s*:\s*"structures"')
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin structures of OPTIMADE."""
+    """Tell whether the first 64 KiB of a file begin structures of OPTIMADE."""
     value = first_value(head).value
     if isinstance(value, dict) and "x-optimade" in value:
         return True
@@ -60,10 +60,10 @@ def _layout(head: bytes) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class OptimadeSource:
-    """One entry a structure; ids are those of the entries. What is no structure (info, references) is counted.
+    """One entry per structure, with the id of the OPTIMADE entry. A note counts other entries (info, references).
 
-    The properties that the specification does not define (``_mp_...``) are labels. A structure with disorder, attached
-    or implicit atoms, or whose sites contradict its reduced formula, is a bad entry.
+    Properties that the specification does not define (``_mp_...``) are labels. A structure is a bad entry if it has
+    disorder, attached or implicit atoms, or if its sites contradict its reduced formula.
 
     Args:
         path: the ``.json`` or ``.jsonl`` file, plain or in a zip or gzip.

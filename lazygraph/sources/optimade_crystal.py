@@ -1,4 +1,4 @@
-"""The attributes of an OPTIMADE structure (the columns of LeMaterial too) -> the crystal, and the labels beside it.
+"""Conversion of the attributes of an OPTIMADE structure (also of LeMaterial) into a crystal and labels.
 
 OPTIMADE specification 1.2, "Structures Entries"; https://www.optimade.org.
 """
@@ -34,7 +34,7 @@ _WHOLE = 1e-6  # how far the concentration of a species may be from 1
 
 
 def crystal_of_attributes(attributes: Mapping[str, Any]) -> Crystal:
-    """The crystal.
+    """Return the crystal.
 
     Raises:
         StructureError: it is disordered, incomplete, or contradicts its reduced formula.

@@ -1,4 +1,4 @@
-"""How inputs are read where there is a choice, the same for every kind of source."""
+"""Options for reading inputs, common to all kinds of sources."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ CIF_FORMULA: tuple[str, ...] = get_args(CifFormula)
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """The choices of reading that sources share; each source uses what concerns it.
+    """The options for reading that sources share. Each source uses the options that apply to it.
 
-    Picklable, and part of the plan of a dataset: a run that is continued with other options is refused.
+    Picklable. The options are part of the plan of a dataset: a run cannot continue with other options.
 
     Args:
-        cif_formula: what happens to a CIF whose sites contradict its ``_chemical_formula_sum`` or its Z: ``error``
+        cif_formula: what to do with a CIF whose sites contradict its ``_chemical_formula_sum`` or its Z: ``error``
             quarantines it, ``warn`` keeps it and names it in the notes of the report, ``ignore`` keeps it.
-        structure_key: the key or column that holds the structure, where a record has several; chosen once for each
-            source unless it is given.
-        trust_pickle: read pickle files, which can run any code when they are loaded.
+        structure_key: the key or column that holds the structure, if a record has several. By default it is chosen once
+            for each source.
+        trust_pickle: load pickle files, which can run any code when they are loaded.
 
     Raises:
-        InputError: ``cif_formula`` is none of the three.
+        InputError: ``cif_formula`` is not one of the three values.
 
     Example:
         >>> SourceOptions(cif_formula="warn").to_json()
@@ -45,7 +45,7 @@ class SourceOptions:
             raise InputError(msg)
 
     def to_json(self) -> dict[str, Any]:
-        """The options that differ from their defaults."""
+        """Return the options that differ from their defaults."""
         default = asdict(SourceOptions())
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 

@@ -1,7 +1,7 @@
 """A pandas table in JSON as ``DataFrame.to_json`` writes it by default: ``{"column": {"row": value, ...}, ...}``.
 
-Each row is spread over the whole file. ``scan`` puts the columns into a file of their own, one value a line, and reads
-all of them side by side into the spool, one row a line. Memory: one piece of 1 MiB and one row.
+Each row is spread over the whole file. ``scan`` first writes the columns to a separate file, one value per line. Then
+it reads them side by side into the spool, one row per line. Memory: one piece of 1 MiB and one row.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEY = re.compile(rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:')
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin a table by columns, one of which holds structures."""
+    """Tell whether the first 64 KiB of a file begin a table by columns, one of which holds structures."""
     table = first_value(head).value
     if not isinstance(table, dict) or not table or not all(isinstance(column, dict) for column in table.values()):
         return False
@@ -61,20 +61,20 @@ def _by_columns(filled: dict[str, list[Any]]) -> bool:
 
 
 def _is_record(cell: dict[str, Any]) -> bool:
-    """Whether a value is a record that holds a structure, as in MPtrj, rather than a structure."""
+    """Tell whether a value is a record that holds a structure, as in MPtrj, rather than a structure."""
     return not holds_structure(cell) and any(map(holds_structure, cell.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class PandasSource:
-    """A file of ``DataFrame.to_json()``; every column beside the structure is a label.
+    """A file of ``DataFrame.to_json()``. Every column other than the structure is a label.
 
-    The index gives the ids where no column does and it is not ``0, 1, 2, ...``.
+    If no column has ids, the index gives them, unless it is ``0, 1, 2, ...``.
 
     Args:
         path: the ``.json`` file, plain or in a zip or gzip.
         id_key: the column of the ids, if there is one.
-        options: how structures are read.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "pandas"
@@ -181,7 +181,7 @@ def _rows(path: Path, begins: dict[str, int], file: IO[bytes]) -> Iterator[int]:
 
 
 def _key(content: mmap.mmap, begin: int, end: int) -> tuple[str, int]:
-    """The key of a member of an object, and where its value begins; whether that is JSON its row will tell.
+    """Return the key of a member of an object, and where its value begins; whether that is JSON its row will tell.
 
     Raises:
         UnreadableInput: it does not begin with a key and a colon.

@@ -55,21 +55,21 @@ _IDS = {"optimade": ("id", "immutable_id"), "atoms": ("property_id", *ID_KEYS, "
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a Parquet file."""
+    """Tell whether the first bytes of a file are those of a Parquet file."""
     return head.startswith(b"PAR1")
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
-    """One entry a row; every column beside the structure is a label, and an empty list is a missing value.
+    """One entry per row. Every column other than the structure is a label. An empty list is a missing value.
 
-    Holds a path only: picklable, safe in any process. ``scan`` reads the footer and the first rows; ``read`` decodes
-    the row groups of its range and no others. Memory: a few pages of each column, and 256 rows.
+    The source holds only a path: it is picklable and safe in any process. ``scan`` reads the footer and the first rows.
+    ``read`` decodes only the row groups of its range. Memory: a few pages of each column, and 256 rows.
 
     Args:
         path: the ``.parquet`` file.
-        id_key: the column of the ids, if it is none of the usual ones.
-        options: how structures are read.
+        id_key: the column of the ids, if it has no usual name.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "parquet"
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _first(table: Any) -> list[dict[str, Any]]:
-    """The first rows that can be read, of which the text of one input is enough."""
+    """Return the first rows that can be read, of which the text of one input is enough."""
     first: list[dict[str, Any]] = []
     size = 0
     for give in islice(_rows(table, 0, table.metadata.num_rows), FIRST):
@@ -265,7 +265,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def _values(column: Any) -> list[Any]:
-    """The values of a column as Python and numpy have them; None where one is missing."""
+    """Return the values of a column as Python and numpy have them; None where one is missing."""
     from pyarrow import types
 
     kind = column.type

@@ -1,6 +1,6 @@
-"""Pickle files, which are read only where the user trusts them: loading one can run any code that is in it.
+"""Pickle files, loaded only if the user trusts them, because loading a pickle can run any code in it.
 
-They are loaded once, by the process that plans, and spooled; workers unpickle nothing.
+The process that plans loads them once and writes the spool. Workers unpickle nothing.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def is_pickle(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PickleSource:
-    """One entry an item: a structure of any library, a record with one, a row of a pandas table, or PyG's ``Data``.
+    """One entry per item: a structure of any library, a record with one, a row of a pandas table, or a PyG ``Data``.
 
     The file may hold one item, a list or array of them, a mapping of ids to them, or PyG's collated
     ``(data, slices)``. The whole file is in memory while it is scanned.
 
     Args:
         path: the file, plain or in a gzip.
-        id_key: the key of the ids, if it is none of the usual ones.
-        options: how it is read; ``trust_pickle`` must be set.
+        id_key: the key of the ids, if it has no usual name.
+        options: options for reading; ``trust_pickle`` must be set.
     """
 
     kind: ClassVar[str] = "pickle"
@@ -99,7 +99,7 @@ class PickleSource:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of the file.
+    """Return the first bytes of the file.
 
     Raises:
         UnreadableInput: it cannot be read.
@@ -131,7 +131,7 @@ def _loaded(path: Path, head: bytes) -> Any:
 
 
 def _items(content: Any, id_key: str | None) -> Iterator[Any]:
-    """The items of what a pickle holds, as :class:`PythonSource` takes them; graphs are entries already."""
+    """Yield the items of what a pickle holds, as :class:`PythonSource` takes them; graphs are entries already."""
 
     def item(value: Any, key: str = "") -> Any:
         return read_entry(key, entry_of_data, value, key, id_key) if is_data(value) else value
@@ -156,7 +156,7 @@ def _entry_of_part(give: Callable[[], Any], id_key: str | None) -> Entry:
 
 
 def _is_record(content: Any) -> bool:
-    """Whether an object is one structure, or a record with one under a usual name."""
+    """Tell whether an object is one structure, or a record with one under a usual name."""
     return holds_structure(content) or (
         isinstance(content, Mapping) and any(holds_structure(content.get(name)) for name in USUAL_NAMES)
     )

@@ -1,4 +1,4 @@
-"""Values that JSON writes as objects, as plain numbers, texts and arrays again.
+"""Conversion of values that JSON writes as objects into plain numbers, texts and arrays.
 
 - numpy arrays of monty (``{"@module": "numpy", "@class": "array", "dtype": ..., "data": ...}``) and of ASE
   (``{"__ndarray__": [shape, dtype, flat]}``)
@@ -22,7 +22,7 @@ _KINDS = "biuf"  # numpy's letters for truth values, integers and real numbers
 
 
 def plain(value: Any) -> Any:
-    """The number, text or array that an object stands for; any other value as it is.
+    """Return the number, text or array that an object stands for; any other value as it is.
 
     Example:
         >>> plain({"$numberDouble": "1.5"}), plain({"__ndarray__": [[2], "int64", [55, 17]]}), plain({"a": 1})

@@ -1,4 +1,4 @@
-"""POSCAR text (VASP 4, 5 and 6) -> Crystal, after the page "POSCAR" of the VASP wiki. About 20 us for five atoms."""
+"""Parser of POSCAR text (VASP 4, 5 and 6), after the page "POSCAR" of the VASP wiki. Takes 20 us for five atoms."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def sniff(head: bytes) -> bool:
 
 
 def parse_poscar(text: str) -> Crystal:
-    r"""The crystal of a POSCAR or CONTCAR; velocities and what follows them are left alone.
+    r"""Return the crystal of a POSCAR or CONTCAR. Velocities and everything after them are ignored.
 
     Direct coordinates are ``float(text)`` of the file, not wrapped. One negative scale is the volume of the cell in
     A^3; three scales, all positive, multiply the Cartesian components. Numbers may have Fortran's exponents (1.5D+00).
-    Elements come from line 6 (``Mg_pv/f474ac0d`` is Mg). A VASP 4 file has no such line: then from the end of each
-    position line, else from the comment if it is one per count. Flags (``T F T``) may stand without a line "Selective
-    dynamics"; they are no elements.
+    Elements come from line 6 (``Mg_pv/f474ac0d`` is Mg). A VASP 4 file has no such line: its elements come from the end
+    of each position line, else from a comment with one element per count. Flags (``T F T``) do not need a line
+    "Selective dynamics", and are not read as elements.
 
     Raises:
         StructureError: the elements are unknown or contradict one another, or what is written is not a crystal.
@@ -96,7 +96,7 @@ def parse_poscar(text: str) -> Crystal:
 
 
 def counts_of(lines: list[str]) -> list[int]:
-    """The number of atoms of each kind, of the lines before the positions.
+    """Return the number of atoms of each kind, of the lines before the positions.
 
     Raises:
         ValueError, IndexError: they are not comment, scale, three vectors, symbols and counts.
@@ -144,7 +144,7 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
 
 
 def _real(token: str) -> float:
-    """The number of a token; Fortran writes exponents with a D too."""
+    """Return the number of a token; Fortran writes exponents with a D too."""
     try:
         return float(token)
     except ValueError:

@@ -1,7 +1,7 @@
 """JSON of POSCAR texts by split and id, ``{"train": {"id": "text", ...}, "val": {...}}``, usually in a zip.
 
-The layout in which the JARVIS leaderboard ships Perov-5 and Carbon-24. A text does not tell its split, so ``scan`` puts
-one text a line into the spool, each behind its split and a tab.
+The JARVIS leaderboard ships Perov-5 and Carbon-24 in this layout. A text does not contain its split. ``scan`` therefore
+writes one text per line to the spool, after its split and a tab.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["PoscarZipSource", "sniff"]
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file begin splits of POSCAR texts."""
+    """Tell whether the first 64 KiB of a file begin splits of POSCAR texts."""
     splits = first_value(head).value
     if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
         return False
@@ -38,10 +38,10 @@ def sniff(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PoscarZipSource:
-    r"""A file of POSCAR texts; ids are the keys, entries carry their split, there are no labels.
+    r"""A file of POSCAR texts. Keys are ids, and entries have a split but no labels.
 
-    Line breaks inside a text may be real or, as in the files that are shipped, a backslash and an ``n``. An id that
-    stands in two splits is two entries.
+    Line breaks inside a text are real or, as in the published files, a backslash and an ``n``. An id in two splits
+    gives two entries.
 
     Args:
         path: the ``.json.zip`` file, or a plain or gzipped one.

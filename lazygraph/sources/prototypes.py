@@ -1,7 +1,7 @@
-"""Any number of made-up crystals without a download: real prototypes with other elements, strained and displaced.
+"""Generated crystals without a download: real prototypes with other elements, strained and displaced.
 
 The 288 structures of the AFLOW library of crystallographic prototypes (Mehl et al., Comput. Mater. Sci. 136, S1, 2017)
-come with pymatgen. Meant for scale tests and first steps: the geometry is real, the chemistry is not.
+come with pymatgen. They serve for scale tests and first steps: the geometry is realistic, the chemistry is not.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ class _Prototype(NamedTuple):
 class PrototypesSource:
     """``prototypes:N?seed=S``: N crystals, each a function of the seed and its own position only.
 
-    Entry i draws a prototype (all 288 alike) and, for each of its elements, another of Z = 1..94 without the noble
-    gases. The cell is scaled to ``8 + 3 r^3`` A^3 per atom (r: covalent radius), or larger, so that no two atoms come
-    closer than 1.2 A. A symmetric strain (2 % per component) and displacements
+    Entry i draws one of the 288 prototypes uniformly, and replaces each of its elements by one of Z = 1..94 without
+    noble gases. The cell is scaled to ``8 + 3 r^3`` A^3 per atom (r: covalent radius), or larger, so that no two atoms
+    come closer than 1.2 A. A symmetric strain (2 % per component) and displacements
     (0.05 A per component) follow, and all numbers are rounded to eight decimals, as files do. Labels are computed:
     ``density`` (g/cm^3), ``volume_per_atom`` (A^3) and ``mean_atomic_number``.
 
-    Holds a string only: picklable. About 50 us a crystal; the prototypes (1 to 105 atoms, 11.9 on average) are read
-    once per process, in 0.2 s.
+    The source holds only a string, so it is picklable. A crystal takes about 50 us. Each process reads the prototypes
+    (1 to 105 atoms, 11.9 on average) once, in 0.2 s.
 
     Args:
-        path: the URI; the seed is 0 unless given.
+        path: the URI; the default seed is 0.
     """
 
     kind: ClassVar[str] = "prototypes"
@@ -97,7 +97,7 @@ class PrototypesSource:
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text asks for prototypes."""
+    """Tell whether a text asks for prototypes."""
     return text.startswith("prototypes:")
 
 
@@ -146,7 +146,7 @@ def _labels(crystal: Crystal) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _table() -> bytes:
-    """The prototypes as JSON: a list of pymatgen structures under ``snl``."""
+    """Return the prototypes as JSON: a list of pymatgen structures under ``snl``."""
     spec = find_spec("pymatgen.analysis.prototypes")
     files = sorted(Path(spec.origin).parent.glob("aflow_prototypes.json*")) if spec and spec.origin else []
     if not files:
@@ -170,7 +170,7 @@ def _prototype(structure: dict[str, Any]) -> _Prototype:
 
 
 def _closest(lattice: NDArray[np.float64], positions: NDArray[np.float64]) -> float:
-    """The least distance between two atoms, A, an atom and its own images included."""
+    """Return the least distance between two atoms, A, an atom and its own images included."""
     apart = positions[:, None] - positions[None]
     apart -= np.rint(apart)
     heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)

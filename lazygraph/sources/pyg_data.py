@@ -1,7 +1,7 @@
-"""PyG's ``Data`` -> the entry of the crystal that it was made of, where it tells one.
+"""Conversion of a PyG ``Data`` into the crystal that it was built from.
 
-Two forms are known: with atomic numbers, positions and a cell (potentials); and the graphs that ComFormer keeps, with
-atomic numbers, edges as vectors, and the cell, whose positions follow from the edges.
+Two forms are known. Data of potentials have atomic numbers, positions and a cell. Graphs that ComFormer stores have
+atomic numbers, edges as vectors, and the cell; their positions follow from the edges.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLOSE = 0.01  # A, within which edges must lead back to an atom; their numbers 
 
 
 def is_data(value: Any) -> bool:
-    """Whether an object is a ``torch_geometric.data.Data``, of whatever version."""
+    """Tell whether an object is a ``torch_geometric.data.Data``, of whatever version."""
     try:
         return all(hasattr(value, name) for name in ("edge_index", "to_dict", "num_nodes"))
     except Exception:  # noqa: BLE001  # of a stranger's properties, which may raise anything
@@ -65,7 +65,7 @@ def _of_dict(data: Mapping[str, Any]) -> Any:
 
 
 def entry_of_data(data: Any, key: str = "", id_key: str | None = None) -> Entry:
-    """The entry of one graph; what cannot become a crystal says why. An empty id means that the source names it.
+    """Return the entry of one graph; what cannot become a crystal says why. An empty id means that the source names it.
 
     Args:
         data: the graph.
@@ -183,7 +183,7 @@ def _positions_from_edges(values: Mapping[str, Any], cell: NDArray[np.float64], 
 
 
 def _spans(loops: NDArray[np.int64]) -> bool:
-    """Whether whole combinations of these (M, 3) integer vectors give all integer vectors."""
+    """Tell whether whole combinations of these (M, 3) integer vectors give all integer vectors."""
     rows = [list(row) for row in {tuple(row) for row in loops.tolist() if any(row)}]
     for column in range(3):
         while True:

@@ -1,4 +1,4 @@
-"""Structure dicts of pymatgen, jarvis or ASE in JSON: one, a list, a mapping of ids, or one a line (JSONL).
+"""Structure dicts of pymatgen, jarvis or ASE in JSON: one, a list, a mapping by id, or one per line (JSONL).
 
 Also lists and mappings one level deeper: ``{"entries": [...]}`` (computed entries, answers of the Materials Project),
 ``{"train": [...], "test": [...]}``, and ``{"mp-1": {"mp-1-0-0": {...}, ...}}`` (MPtrj).
@@ -28,7 +28,7 @@ __all__ = ["PymatgenSource", "layout_of", "sniff"]
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file hold structures, in none of the layouts that have a kind of their own."""
+    """Tell whether the first 64 KiB of a file hold structures, in none of the layouts that have a kind of their own."""
     value = first_value(head).value
     found = (
         any(_is_record(record) for record in value)
@@ -88,12 +88,12 @@ def _layout_of_object(value: dict[str, Any]) -> Layout | None:
 
 
 def _is_group(part: dict[str, Any]) -> bool:
-    """Whether an object holds nothing but structures."""
+    """Tell whether an object holds nothing but structures."""
     return all(holds_structure(inner) or inner is None for inner in part.values())
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a value is a structure, or an object with one under a key, or under a key of an object in it."""
+    """Tell whether a value is a structure, or an object with one under a key, or under a key of an object in it."""
     if not isinstance(value, dict):
         return False
     if holds_structure(value) or any(map(holds_structure, value.values())):
@@ -116,8 +116,8 @@ class PymatgenSource:
 
     Args:
         path: the ``.json`` or ``.jsonl`` file, plain or in a zip or gzip.
-        id_key: the key of the ids, if it is none of the usual ones.
-        options: how structures are read.
+        id_key: the key of the ids, if it has no usual name.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "pymatgen"

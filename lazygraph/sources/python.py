@@ -1,4 +1,4 @@
-"""Structures from Python: any iterable, read once and spooled, so that any number of workers can take ranges of it."""
+"""Structures from Python: any iterable, read once into a spool, from which any number of workers read ranges."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class PythonSource:
     ``(id, structure, labels)``. The info, the arrays and the results of ASE ``Atoms``, the properties of a pymatgen
     ``Structure`` and of its sites are labels. A mapping of ids to structures or records is read as pairs.
 
-    ``scan`` writes one msgpack map per item to the spool; labels may hold all that JSON can, and numpy arrays. Only
-    the process that made the source can scan it: a pickled copy is without its items, and reads from the spool.
+    ``scan`` writes one msgpack map per item to the spool. Labels may be JSON values and numpy arrays. Only the process
+    that created the source can scan it. A pickled copy does not contain the items, and reads from the spool.
 
     Args:
         items: the structures.
-        name: what ids are made of where items have none.
+        name: prefix of ids for items without an id.
         id_key: the key of records, or of ``Atoms.info``, that holds the id.
-        options: how structures are read.
+        options: options for reading structures.
     """
 
     kind: ClassVar[str] = "python"
@@ -125,7 +125,7 @@ class PythonSource:
 
 
 def _record(item: Any) -> Any:
-    """The mapping that may hold a structure under one of its keys; None where it cannot be read."""
+    """Return the mapping that may hold a structure under one of its keys; None where it cannot be read."""
     record = item[1] if isinstance(item, tuple) and len(item) == 2 else item
     try:
         return _named(record) if isinstance(record, Mapping) else record
@@ -134,7 +134,7 @@ def _record(item: Any) -> Any:
 
 
 def _named(record: Mapping[Any, Any]) -> dict[str, Any]:
-    """The record with its names as text: pandas may number its columns."""
+    """Return the record with its names as text: pandas may number its columns."""
     return {str(name): value for name, value in record.items()}
 
 

@@ -1,4 +1,4 @@
-"""JSON whose records are names -> values with a structure among them: what the first tell, and each as an entry."""
+"""Entries from JSON records that map names to values, with a structure among them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def look_at_records(
 
 
 def make_entries(facts: dict[str, Any], id_key: str | None, options: SourceOptions) -> Make:
-    """The entry of each record, by what the scan found."""
+    """Return the entry of each record, by what the scan found."""
     place = place_of(facts)
 
     def make(record: Any, default: str, key: str | None) -> Entry:
@@ -47,6 +47,6 @@ def make_entries(facts: dict[str, Any], id_key: str | None, options: SourceOptio
 
 
 def place_of(facts: dict[str, Any]) -> StructurePlace | None:
-    """Where the scan found the structures."""
+    """Return where the scan found the structures."""
     found = facts["place"]
     return None if found is None else StructurePlace.from_json(found)

@@ -1,15 +1,15 @@
-"""One record of a table or of JSON (names -> values) -> :class:`Entry`: its structure, its id, its labels.
+"""Conversion of a record of a table or of JSON (names -> values) into an :class:`Entry`.
 
-Rules, the same for every format that is made of records:
+The same rules apply to every format of records:
 
-- The structure stands in the place that was chosen once for the source (``structure_keys``). A record that has none
-  there has none: nothing else is taken in its place. A structure is a dict (jarvis, pymatgen, ASE) or a text (CIF,
-  POSCAR, or the JSON of such a dict).
-- The id is what stands under ``id_key`` if one was given, else under the first of :data:`~.base.ID_KEYS` that has a
-  value, else the key or the position of the record.
-- Every other value is a label: those of an object as ``object.name``, and what stands beside a structure's own keys.
-  The properties of a structure's sites are labels of its atoms. Names that begin with ``@`` (monty's ``@module``,
-  ``@class``) and other structures are none.
+- The structure is in the column or key that was chosen once for the source (``structure_keys``). If a record has no
+  structure there, no other value replaces it. A structure is a dict (jarvis, pymatgen, ASE) or a text (CIF, POSCAR, or
+  the JSON of such a dict).
+- The id is the value under ``id_key`` if it is given, else under the first of :data:`~.base.ID_KEYS` with a value, else
+  the key or the position of the record.
+- Every other value is a label. A value in an object gets the name ``object.name``. Values beside a structure's own keys
+  are labels too, and the properties of its sites are labels of the atoms. Names that begin with ``@`` (monty's
+  ``@module``, ``@class``) and other structures are not labels.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NOTHING = object()
 
 
 def place_in(records: Iterable[Any], options: SourceOptions) -> StructurePlace | None:
-    """Where the records of a source hold their structures, from the first of them; None if none holds one.
+    """Return where the records of a source hold their structures, from the first of them; None if none holds one.
 
     Raises:
         UnreadableInput: none has the key that the user named.
@@ -70,7 +70,7 @@ def entry_of(
     key: str | None = None,
     options: SourceOptions = DEFAULT_OPTIONS,
 ) -> Entry:
-    """The entry that a record makes; never raises for a bad one.
+    """Return the entry that a record makes; never raises for a bad one.
 
     Args:
         record: names -> values, or what stands in its place.
@@ -139,7 +139,7 @@ def _crystal(structure: Any, options: SourceOptions, remarks: list[Remark]) -> C
 
 
 def _of_record(record: Mapping[str, Any], place: StructurePlace, used: str | None) -> dict[str, Any]:
-    """The labels of a record whose structure stands under a key of it."""
+    """Return the labels of a record whose structure stands under a key of it."""
     labels: dict[str, Any] = {}
     inside = place.path[0] if len(place.path) > 1 else None
     for key, value in record.items():
@@ -190,7 +190,7 @@ def _of_sites(sites: list[Any], of_atoms: dict[str, Any]) -> None:
 
 
 def broken_entry(name: str, reason: InputError) -> Entry:
-    """The entry of an input of which nothing but its id or place is known."""
+    """Return the entry of an input of which nothing but its id or place is known."""
     return Entry(name if _is_text(name) else ascii(name), reason, {})
 
 
@@ -207,7 +207,7 @@ def require_id_key(record: Mapping[str, Any], id_key: str | None) -> None:
 
 
 def holds_structure(value: Any) -> bool:
-    """Whether a value looks like one structure; it may still turn out to be broken."""
+    """Tell whether a value looks like one structure; it may still turn out to be broken."""
     if isinstance(value, dict):
         return (
             "lattice_mat" in value
@@ -221,7 +221,7 @@ def holds_structure(value: Any) -> bool:
 
 
 def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: list[Remark] | None = None) -> Crystal:
-    r"""The crystal of a structure dict or text; line breaks written as ``\n`` (two characters) are read as such.
+    r"""Return the crystal of a structure dict or text; line breaks written as ``\n`` (two characters) are read as such.
 
     Args:
         value: the dict or the text.
@@ -246,7 +246,7 @@ def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: li
 
 
 def with_line_feeds(text: str) -> str:
-    r"""The text with line feeds where it has CRLF, or ``\n`` as two characters and no line break at all."""
+    r"""Return the text with line feeds where it has CRLF, or ``\n`` as two characters and no line break at all."""
     if "\n" in text:
         return text.replace("\r\n", "\n") if "\r" in text else text
     return text if text.lstrip().startswith("{") else text.replace("\\n", "\n")
@@ -263,7 +263,7 @@ def _text_format(text: str) -> str:
 
 
 def _id_of(record: Mapping[str, Any], id_key: str | None, fallback: str) -> tuple[str, str | None]:
-    """The id, and the key that it stands under or should stand under."""
+    """Return the id, and the key that it stands under or should stand under."""
     for key in _ID_KEYS if id_key is None else (id_key,):
         value = plain(_under(record, key))
         if value is not None and value is not _NOTHING and value != "":

@@ -1,4 +1,4 @@
-"""Where the rows of a text begin and end: lines of JSONL, rows of CSV with line breaks inside quotes."""
+"""Positions of rows in a text: lines of JSONL, and rows of CSV with line breaks inside quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column or key of a source holds its structures: chosen once, from the first records, and said."""
+"""The choice of the column or key with the structures, made once for a source from its first records."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class StructurePlace:
         return ()
 
     def to_json(self) -> list[list[str]]:
-        """The JSON form."""
+        """Return the JSON form."""
         return [list(self.path), list(self.others)]
 
     @classmethod
@@ -83,7 +83,7 @@ class StructurePlace:
 
 
 def choose_place(records: Iterable[Any], given: str | None, holds: Callable[[Any], bool]) -> StructurePlace | None:
-    """The place of the structures in the records of one source.
+    """Return the place of the structures in the records of one source.
 
     Args:
         records: the first records; what is no object counts for nothing.
@@ -126,7 +126,7 @@ def choose_place(records: Iterable[Any], given: str | None, holds: Callable[[Any
 
 
 def is_structure_name(key: str) -> bool:
-    """Whether a key is a name for a structure rather than the id of one.
+    """Tell whether a key is a name for a structure rather than the id of one.
 
     Example:
         >>> is_structure_name("initial_structure"), is_structure_name("mp-149"), is_structure_name("structure_7")

@@ -1,4 +1,4 @@
-"""Tables of labels without structures: what ``lazygraph labels --from`` reads."""
+"""Tables of labels without structures, for ``lazygraph labels --from``."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["read_table", "read_text"]
 
 
 def read_table(path: str | os.PathLike[str], id_key: str | None = None) -> dict[str, dict[str, Any]]:
-    """Id -> column -> raw value, from a table of text with a header, a JSON list of objects, or JSONL.
+    """Read id -> column -> raw value from a text table with a header, a JSON list of objects, or JSONL.
 
-    The cells of a text table are separated by commas, semicolons or tabs; numbers may have decimal commas. A row that
-    has more or fewer cells than the header is refused: its values cannot be told apart.
+    The cells of a text table are separated by commas, semicolons or tabs, and numbers may have decimal commas. A row
+    with more or fewer cells than the header is refused, because it is not clear which value belongs to which column.
 
     Args:
         path: the file.
-        id_key: the column with the ids; ``jid``, ``material_id``, ..., ``id`` unless said.
+        id_key: the column of the ids; default ``jid``, ``material_id``, ..., ``id``.
 
     Raises:
-        UnreadableInput: the file cannot be read, has no column of ids, or has an id twice.
+        UnreadableInput: the file cannot be read, has no column of ids, or repeats an id.
     """
     with naming(Path(path)):
         data = read_text(path, "a table with a header, a JSON list of objects, or JSONL").encode()
@@ -111,14 +111,14 @@ def _json_rows(data: bytes) -> list[dict[str, Any]]:
 
 
 def read_text(path: str | os.PathLike[str], required: str) -> str:
-    """The text of a file that the user named.
+    """Return the text of a file that the user named.
 
     Args:
         path: the file; UTF-8, with or without a byte-order mark.
-        required: what it has to be, for the error.
+        required: the expected content, for the error.
 
     Raises:
-        UnreadableInput: there is no such file, it cannot be read, or it is not text.
+        UnreadableInput: the file does not exist, cannot be read, or is not text.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:

@@ -1,15 +1,15 @@
-"""A limit on the time that one input may take, wherever inputs are read and made into graphs.
+"""A limit on the time that reading one input, or building its graph, may take.
 
-Counted is processor time of the thread that works on the input, so that neither a busy machine, a slow disk nor a
-suspended process counts against it. How soon a limit that is exceeded is noticed depends on what the input does:
+The limit counts processor time of the thread that works on the input. A busy machine, a slow disk or a suspended
+process therefore does not count. How soon an exceeded limit is noticed depends on the input:
 
-- Python code in the main thread of a process is interrupted: a timer of the system sends SIGPROF, whose handler raises
-  the error where it is.
-- Code in C, which answers no signal, is judged when it returns. What lazygraph calls there is bounded beforehand
-  (``max_images``, sizes of texts). A process that may die (:func:`may_die`), as the writer's own workers may, is ended
-  by SIGVTALRM where no Python code has run for more than twice the limit; whoever makes the same shard next learns
-  from what it left behind at which input it was (:mod:`lazygraph.writing.crash_isolation`).
-- In other threads than the main one, an input is judged when it is done.
+- Python code in the main thread of a process is interrupted. A system timer sends SIGPROF, and its handler raises the
+  error.
+- Code in C, which answers no signal, is checked when it returns. lazygraph bounds its work beforehand (``max_images``,
+  sizes of texts). SIGVTALRM ends a process that may die (:func:`may_die`), such as a worker of the writer, if no Python
+  code has run for more than twice the limit. The next process that makes the same shard finds a note of the input
+  (:mod:`lazygraph.writing.crash_isolation`).
+- In other threads, an input is checked when it is done.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _mortal = False
 
 
 def check_seconds(seconds: float) -> float:
-    """The limit as a float.
+    """Return the limit as a float.
 
     Raises:
         InputError: it is not positive.

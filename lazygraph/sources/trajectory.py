@@ -1,4 +1,4 @@
-"""ASE trajectories (``.traj``): one entry a frame, with the results of its calculator. Nothing in them is a pickle."""
+"""ASE trajectories (``.traj``): one entry per frame, with the results of its calculator. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ _BEGIN = b"- of UlmASE-Trajectory"
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of an ASE trajectory."""
+    """Tell whether the first bytes of a file are those of an ASE trajectory."""
     return head.startswith(_BEGIN)
 
 
 @dataclass(frozen=True, slots=True)
 class TrajectorySource:
-    """One entry a frame, in the order of the file; the id is ``NAME-0000012``.
+    """One entry per frame, in the order of the file; the id is ``NAME-0000012``.
 
-    Labels are the info and the results of the calculator. Holds a path only: picklable, safe in any process.
+    Labels are the info and the results of the calculator. The source holds only a path: it is picklable and safe in any
+    process.
 
     Args:
         path: the file.
@@ -120,7 +121,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _read(frames: Any, number: int, size: int, beside: tuple[dict[str, Any], dict[str, Any]]) -> Crystal:
-    """The crystal of one frame; what it carries besides is left in ``beside``."""
+    """Return the crystal of one frame; what it carries besides is left in ``beside``."""
     for item in {0, number}:  # what does not change stands in the first frame only
         claimed = _claimed(frames.backend[item])
         if claimed > size:

@@ -1,4 +1,4 @@
-"""Units that sources imply without writing them, each table with its origin; ``--unit`` counts before them."""
+"""Units that sources imply without writing them, with the origin of each table. ``--unit`` overrides them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ _MATBENCH = {
 
 
 def of_matbench(name: str) -> ImpliedUnits | None:
-    """The unit of a matbench set, by the name of its file.
+    """Return the unit of a matbench set, by the name of its file.
 
     Example:
         >>> of_matbench("matbench_phonons").units, of_matbench("mine")
@@ -143,7 +143,7 @@ def of_matbench(name: str) -> ImpliedUnits | None:
 
 
 def implied_by(records: Iterable[Any]) -> ImpliedUnits | None:
-    """The units that records imply by the keys that only one data set has."""
+    """Return the units that records imply by the keys that only one data set has."""
     for record in records:
         if isinstance(record, dict):
             return next((units for keys, units in _TELLING if keys <= record.keys()), None)

@@ -1,4 +1,4 @@
-"""The bytes of an input in bounded pieces: hashed on the way, unpacked from zip and gzip, never whole in memory."""
+"""Reading of inputs in bounded pieces, with hashing and unpacking of zip and gzip, never whole in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SUFFIXES = frozenset(
 
 
 class Intake:
-    """One pass over an input: iterating gives its unpacked bytes, piece by piece; afterwards ``file`` is known.
+    """One pass over an input. Iteration yields its unpacked bytes in pieces, and sets ``file`` at the end.
 
     A zip must hold exactly one file. Memory: one piece (1 MiB). A UTF-8 byte-order mark becomes three blanks, so that
     every offset counted in the pieces is an offset in the file.
@@ -143,7 +143,7 @@ class Held:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is a zip or gzip, whatever it is called.
+    """Tell whether a file is a zip or gzip, whatever it is called.
 
     Raises:
         UnreadableInput: it cannot be read.
@@ -152,7 +152,7 @@ def is_packed(path: Path) -> bool:
 
 
 def read_head(path: Path) -> bytes:
-    """The first 64 KiB of the unpacked bytes, from which a format is recognised.
+    """Return the first 64 KiB of the unpacked bytes, from which a format is recognised.
 
     Raises:
         UnreadableInput: there is no such file, or its zip or gzip is broken.
@@ -181,7 +181,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def bare_name(path: str | Path) -> str:
-    """The name of a file without folders and the suffixes of these formats.
+    """Return the name of a file without folders and the suffixes of these formats.
 
     Example:
         >>> bare_name("/data/dft_3d.v2.json.zip")

@@ -1,4 +1,4 @@
-"""VASP's XDATCAR: the frames of a run, with one cell for all of them or with one before each."""
+"""VASP's XDATCAR: the frames of a run, with one cell for all frames or a cell before each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACE = np.dtype([("header", "<i8"), ("header_end", "<i8"), ("frame", "<i8"), (
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first 64 KiB of a file are a cell and the beginning of a frame."""
+    """Tell whether the first 64 KiB of a file are a cell and the beginning of a frame."""
     lines = head.split(b"\n")[: _MAX_HEADER + 1]
     place = next((number for number, line in enumerate(lines) if _FRAME.match(line)), None)
     if place is None:
@@ -40,9 +40,10 @@ def sniff(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class XdatcarSource:
-    """One entry a frame, ``NAME-0000012``; a file called XDATCAR is named after its folder. There are no labels.
+    """One entry per frame, ``NAME-0000012``. A file called XDATCAR is named after its folder. There are no labels.
 
-    Holds a path only: picklable, safe in any process. ``scan`` lists where each frame and its cell begin.
+    The source holds only a path: it is picklable and safe in any process. ``scan`` lists the start of each frame and of
+    its cell.
 
     Args:
         path: the file, plain or in a zip or gzip.
@@ -97,7 +98,7 @@ def _index(spool: Path) -> Path:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:
-    """Where the cell of each frame begins and ends, and the frame.
+    """Yield where the cell of each frame begins and ends, and the frame.
 
     Raises:
         UnreadableInput: something else stands where a frame or a cell should begin.
@@ -146,7 +147,7 @@ class _Header:
             raise UnreadableInput(msg)
 
     def cell_before(self, frame: int) -> _Cell | None:
-        """The cell before a frame; None where the frame before has the same."""
+        """Return the cell before a frame; None where the frame before has the same."""
         if not self._lines:
             return None
         try:
@@ -165,7 +166,7 @@ class _Header:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
-    """Where each line begins, its first 10,000 bytes without its line feed, and where it ends."""
+    """Yield where each line begins, its first 10,000 bytes without its line feed, and where it ends."""
     head, begin, offset = b"", 0, 0  # of the line that has not ended yet; offset: of the present piece
     for chunk in chunks:
         at = 0

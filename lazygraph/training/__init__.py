@@ -1,4 +1,4 @@
-"""Training on a dataset, on top of well-kept libraries: Lightning, PyG, torchmetrics, matplotlib."""
+"""Training of models on a dataset, with Lightning, PyG, torchmetrics and matplotlib."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: whole files, between steps, and the best ones found again wherever the folder is."""
+"""Checkpoints of a run: written as complete files between steps, and found again after the folder was moved."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Kept", "Last", "WholeFiles"]
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints that appear whole or not at all, on any file system; Lightning may copy its own into their place."""
+    """A checkpoint plugin that publishes complete files only, where Lightning may copy a file in place."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:  # noqa: ARG002
-        """Write beside the place, and move there."""
+        """Write a temporary file and rename it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(".tmp")
@@ -33,21 +33,21 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Kept(ModelCheckpoint):
-    """Lightning's, which forgets all checkpoints of a folder that was moved: here their names count.
+    """Lightning's checkpoint callback, but with checkpoints identified by name, so that the folder can be moved.
 
-    A checkpoint that is gone when training goes on is no longer among the best ones: the epoch in which a run was
-    killed may have replaced it.
+    When training resumes, a missing checkpoint is no longer among the best. The epoch in which a run was killed may
+    have replaced it.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the files of these names in the folder as it is called now."""
+        """Continue with the files of these names in the current folder."""
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         moved = {name: self._here(state_dict[name]) for name in paths}
         best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Forget those that are gone; what the first process sees counts for all."""
+        """Forget missing checkpoints. The view of the first process counts for all."""
         super().on_train_start(trainer, pl_module)
         there: list[str] = trainer.strategy.broadcast([path for path in self.best_k_models if Path(path).exists()])
         if self.monitor is None or len(there) == len(self.best_k_models):
@@ -62,12 +62,12 @@ class Kept(ModelCheckpoint):
 
 
 class Last(Kept):
-    """A checkpoint every so many steps, never between the batches that are added up for one."""
+    """A callback that writes a checkpoint after a number of steps, never between accumulated batches."""
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write one if it is time; gradients are not kept."""
+        """Write a checkpoint if it is due, without gradients."""
         # The last of an epoch would be written before its validation, which a later run would then not make up for.
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -1,4 +1,4 @@
-"""``LazyGraphDataModule``: the training, validation and test loaders of a dataset, for Lightning."""
+"""The class ``LazyGraphDataModule``: training, validation and test loaders for Lightning."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["LazyGraphDataModule", "check_ratios", "has_splits", "split_dataset"]
 
 
 def has_splits(dataset: LazyGraphDataset) -> bool:
-    """Whether the dataset has splits of its own for training, validation and test; InputError where it lacks some."""
+    """Tell whether the dataset has its own training, validation and test splits; InputError if it has only some."""
     column = dataset.manifest.columns.get("split")
     found = set() if column is None else set(column.categories or ())
     if found and not set(SPLITS) <= found:
-        # To split it anew would train on graphs that somebody has kept for testing.
+        # Splitting it again would train on graphs that somebody has kept for testing.
         msg = f"{dataset.path} has the splits {', '.join(sorted(found))}; required: train, val and test, or none at all"
         raise InputError(msg)
     return bool(found)
@@ -30,15 +30,15 @@ def has_splits(dataset: LazyGraphDataset) -> bool:
 def split_dataset(
     dataset: LazyGraphDataset, ratios: Sequence[float] | None = None, seed: int = 123
 ) -> dict[str, LazyGraphDataset]:
-    """The training, validation and test graphs: ``train``, ``val`` and ``test``.
+    """Return the training, validation and test graphs as ``train``, ``val`` and ``test``.
 
     Args:
         dataset: all graphs.
         ratios: the share of each, shuffled as the published crystal networks do; None for the dataset's own splits.
-        seed: of the shuffle.
+        seed: random seed of the shuffle.
 
     Raises:
-        InputError: the dataset has no such splits, or one of them would be without graphs though it is asked for.
+        InputError: the dataset has no such splits, or a split with a positive ratio would have no graphs.
     """
     if ratios is None:
         return {name: dataset.split(name) for name in SPLITS}
@@ -48,7 +48,7 @@ def split_dataset(
 
 
 def check_ratios(n: int, ratios: Sequence[float]) -> None:
-    """Refuse ratios by which a split of n graphs would be without graphs though it is asked for."""
+    """Refuse ratios that leave a requested split of n graphs empty."""
     for name, ratio in zip(SPLITS, ratios, strict=True):
         if ratio > 0 and int(ratio * n) == 0:
             msg = (
@@ -59,17 +59,17 @@ def check_ratios(n: int, ratios: Sequence[float]) -> None:
 
 
 class LazyGraphDataModule(lightning.LightningDataModule):
-    """Loaders of a dataset's splits, with the options of :func:`lazygraph.loader`.
+    """A Lightning data module with the loaders of a dataset's splits.
 
-    Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``. The loaders share the
-    epochs of a run over its ranks, and their state is saved in its checkpoints.
+    Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``. The loaders share each
+    epoch between the ranks, and checkpoints save their state.
 
     Args:
-        dataset: all graphs, with the target that ``y`` is to be.
+        dataset: all graphs, opened with the target for ``y``.
         ratios: shares of train, val and test; None for the dataset's own splits.
-        seed: of the order.
-        split_seed: of the split by ratios.
-        options: of the loader, such as ``batch_size=64`` or ``max_atoms=4000``.
+        seed: random seed of the order.
+        split_seed: random seed of the split by ratios.
+        options: options of :func:`lazygraph.loader`, such as ``batch_size=64`` or ``max_atoms=4000``.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -97,7 +97,7 @@ class LazyGraphDataModule(lightning.LightningDataModule):
 
     @property
     def batch_size(self) -> int | None:
-        """Graphs in a batch of training; None where only budgets limit it. Lightning's ``Tuner`` sets it."""
+        """Graphs in a training batch; None if only budgets limit it. Lightning's ``Tuner`` sets it."""
         return self.train.batch_size
 
     @batch_size.setter
@@ -107,20 +107,20 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         self.train = loader(self.splits["train"], **self._options)
 
     def train_dataloader(self) -> Loader:
-        """Shuffled, another order in every epoch."""
+        """Return the loader of the training graphs, shuffled in every epoch."""
         if self.trainer is not None:
             # Lightning asks for the length before it restores where the loader was; budgets make it another each epoch.
             self.train.set_epoch(self.trainer.current_epoch)
         return self.train
 
     def val_dataloader(self) -> Loader:
-        """In order."""
+        """Return the loader, in order."""
         return self.train.evaluation(self.splits["val"])
 
     def test_dataloader(self) -> Loader:
-        """In order."""
+        """Return the loader, in order."""
         return self.train.evaluation(self.splits["test"])
 
     def predict_dataloader(self) -> Loader:
-        """The test graphs, in order."""
+        """Return the loader of the test graphs, in order."""
         return self.test_dataloader()

@@ -1,4 +1,4 @@
-"""``train_ensemble``: several models of different seeds on one dataset, and how far their deviation tells the error."""
+"""The function ``train_ensemble``: several models with different seeds on one dataset."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def train_ensemble(
     *,
     progress: bool = True,
 ) -> Results:
-    """Train several models that differ in their seeds: of weights and order, not of the split.
+    """Train several models that differ in the seed of weights and order, but have the same split.
 
-    They are trained one after another, all of them reading the same files, of which the operating system keeps one copy
-    in memory. Members that are finished are not trained again. Several processes train each member together; every one
-    of them returns all predictions, and the first writes them.
+    The members are trained one after another. They read the same files, so the operating system keeps one copy in
+    memory. Finished members are not trained again. Several processes train each member together. Every process returns
+    all predictions, and the first process writes them.
 
     Args:
         path: the dataset directory.
-        options: how; member k has the seed ``options.seed + k``.
-        output_dir: its folder has one folder a member, and the predictions, scores and plots of all of them together.
-        members: how many.
-        progress: show bars.
+        options: the options of a run; member k has the seed ``options.seed + k``.
+        output_dir: the folder of the ensemble, with one folder per member and the joint predictions, scores and plots.
+        members: number of members.
+        progress: show progress bars.
 
     Returns:
-        As of :func:`train`, for the mean of the models; the checkpoint is that of the first.
+        The results of :func:`train` for the mean of the models. ``checkpoint`` belongs to the first member.
 
     Raises:
-        InputError: fewer than two members, or seeds beyond 4294967295. Else as :func:`train`.
-        OutputExists: the folder, or that of a member, holds a run with other options, labels, units or splits.
+        InputError: fewer than two members, or seeds beyond 4294967295. Also the errors of :func:`train`.
+        OutputExists: the folder, or the folder of a member, holds a run with other options, labels, units or splits.
     """
     members = whole_number("members", members, 2)
     first = own_rank() == 0
@@ -90,7 +90,7 @@ def train_ensemble(
 
 
 def _write(results: Results, targets: Targets) -> None:
-    """Predictions, plots, and last the results, which say that the ensemble is finished."""
+    """Write predictions and plots, and finally the results, which mark the ensemble as finished."""
     rows, folder = results.predictions, results.folder
     write_predictions(rows, targets, folder.predictions)
     if rows:

@@ -1,4 +1,4 @@
-"""``Folder``: where the files of a run are, and whose it is."""
+"""The class ``Folder``: the files of a run, and the check that the folder belongs to it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ MEANS = ("num_workers", "devices", "num_nodes")
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where the files of a run are."""
+    """The folder of a run and the paths of its files."""
 
     path: Path
 
     @property
     def options(self) -> Path:
-        """The options, all of them, as TOML."""
+        """The file with all options, as TOML."""
         return self.path / "options.toml"
 
     @property
     def checkpoints(self) -> Path:
-        """``last.ckpt`` and the best ones."""
+        """The folder with ``last.ckpt`` and the best checkpoints."""
         return self.path / "checkpoints"
 
     @property
@@ -40,25 +40,25 @@ class Folder:
 
     @property
     def metrics(self) -> Path:
-        """One line an epoch."""
+        """The file with one line of metrics per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def predictions(self) -> Path:
-        """The test graphs: label and prediction of each target."""
+        """The file with label and prediction of each target for the test graphs."""
         return self.path / "predictions.csv"
 
     @property
     def results(self) -> Path:
-        """What the run came to; there when it is finished."""
+        """The file with the results; it exists once the run has finished."""
         return self.path / "results.json"
 
     def member(self, number: int) -> Folder:
-        """The folder of one model of an ensemble."""
+        """Return the folder of one member of an ensemble."""
         return Folder(self.path / f"member-{number}")
 
     def members(self) -> list[Path]:
-        """The folders of an ensemble's models, in order; none where it is a single run."""
+        """Return the folders of an ensemble's members, in order; empty for a single run."""
         numbers = (path.name.removeprefix("member-") for path in self.path.glob("member-*"))
         return [self.member(number).path for number in sorted(int(each) for each in numbers if each.isdecimal())]
 
@@ -66,11 +66,11 @@ class Folder:
         """Refuse a folder in which this run cannot begin or resume.
 
         Args:
-            own: what the run depends on, as plain values, or a part of it: options by name, and ``dataset``, its
-                identity.
+            own: what the run depends on, or a part of it, as plain values: options by name, and ``dataset``, the
+                identity of the dataset.
 
         Raises:
-            OutputExists: it is the folder of another run, or of a finished one, or holds something else.
+            OutputExists: the folder belongs to another run or to a finished one, or holds something else.
         """
         self.check_same(own)
         if self.results.exists():
@@ -78,13 +78,13 @@ class Folder:
             raise OutputExists(msg)
 
     def check_same(self, own: Mapping[str, Any]) -> None:
-        """Refuse a folder of another run; one of this run may be finished.
+        """Refuse a folder of another run. A finished folder of this run is accepted.
 
         Args:
-            own: as for ``check``.
+            own: what the run depends on, as for ``check``.
 
         Raises:
-            OutputExists: it is the folder of a run with other options, labels, units or splits, or holds something
+            OutputExists: the folder belongs to a run with other options, labels, units or splits, or holds something
                 else.
         """
         if not self.options.exists():
@@ -106,12 +106,12 @@ class Folder:
             raise OutputExists(msg)
 
     def claim(self, own: Mapping[str, Any], *, first: bool) -> Path | None:
-        """Make the folder that of a run, which resumes where it was stopped. Raises as ``check`` does.
+        """Claim the folder for a run, which resumes where it was stopped. Raises the errors of ``check``.
 
         Args:
-            own: all that the run depends on, as plain values.
-            first: whether this process is the first of those that train together, which alone writes. The others need
-                not wait: nobody trains before all have met.
+            own: everything that the run depends on, as plain values.
+            first: whether this process is the first of the processes that train together. Only the first one writes.
+                The others need not wait, because training starts when all processes have met.
 
         Returns:
             The checkpoint to resume from, if there is one.

@@ -1,4 +1,4 @@
-"""``train_from_list``: structures and labels in, a trained model out, with the graphs kept for the next call."""
+"""The function ``train_from_list``, which trains a model on structures and labels in memory."""
 
 from __future__ import annotations
 
@@ -67,36 +67,37 @@ def train_from_list(
 
     Args:
         strucs: pymatgen ``Structure``, ASE or jarvis ``Atoms``, their dictionaries, or :class:`lazygraph.Crystal`.
-        labels: one number for each, in a list, an array or a pandas ``Series``; None, NaN or ``NA`` where one is
-            missing. Of several targets: name -> such numbers, or a ``DataFrame``.
-        ids: one text for each; their numbers unless given.
-        model: see :class:`TrainOptions`, as for all that follow but those of the graphs.
-        learning_rate: as there.
-        batch_size: as there.
-        n_epochs: as there.
+        labels: one number per structure, in a list, an array or a pandas ``Series``. None, NaN or ``NA`` marks a
+            missing label. For several targets: a mapping from names to such numbers, or a ``DataFrame``.
+        ids: one text per structure; default its position.
+        model: name of a model, or ``package.module:Class``.
+        learning_rate: greatest learning rate of AdamW.
+        batch_size: graphs in a batch.
+        n_epochs: passes over the training graphs.
         output_dir: the folder of the run.
-        train_ratio: share of the graphs that are trained with.
-        val_ratio: share that is validated with.
-        test_ratio: share that is tested with.
-        cutoff: of the graphs, A; the preset of the model says it unless given.
-        max_neighbors: of the graphs; likewise.
-        use_lattice: ComFormer's edges along the lattice vectors; likewise.
-        num_workers: processes that read; 0 to let the loader choose.
-        cache_graphs: keep the graphs, and take them from there where structures, labels and recipe are the same.
-        graph_cache_dir: where.
-        unit: of the labels, for every report; of several targets: name -> unit.
-        progress: show bars.
-        options: of :class:`TrainOptions`, such as ``loss="mse"`` or ``seed=1``.
+        train_ratio: share of the training graphs.
+        val_ratio: share of the validation graphs.
+        test_ratio: share of the test graphs.
+        cutoff: cutoff of the graphs, A; default from the preset of the model.
+        max_neighbors: number of neighbours; default from the preset of the model.
+        use_lattice: whether graphs have ComFormer's edges along the lattice vectors; default from the preset.
+        num_workers: worker processes that read; 0 to let the loader choose.
+        cache_graphs: store the graphs, and use stored graphs of the same structures, labels and recipe.
+        graph_cache_dir: the folder for stored graphs.
+        unit: unit of the labels, for every report. For several targets: a mapping from names to units.
+        progress: show progress bars.
+        options: further options of :class:`TrainOptions`, such as ``loss="mse"`` or ``seed=1``.
 
     Returns:
-        Scores, predictions, paths and times; ``seconds`` has ``conversion`` and ``building`` too.
+        Scores, predictions, paths and times. ``seconds`` also has ``conversion`` and ``building``.
 
     Raises:
-        LabelError: labels of another number than structures, none that is a number, or several without names.
-        InputError: options that do not fit.
+        LabelError: the number of labels differs from the number of structures, no label is a number, or several
+            targets have no names.
+        InputError: options that do not fit together.
 
     Warns:
-        UserWarning: some structures could not become graphs; the first reason is given.
+        UserWarning: some structures could not become graphs; the warning gives the first reason.
     """
     begin = time.perf_counter()
     if "target" in options:
@@ -137,7 +138,7 @@ def _warn_of_quarantined(path: Path) -> None:
 
 @dataclass(slots=True)
 class _Graphs:
-    """The dataset of these inputs: in the cache, or for as long as it is used."""
+    """The dataset of the inputs, in the cache or in a temporary folder."""
 
     inputs: list[Input]
     spec: GraphSpec
@@ -170,13 +171,13 @@ class _Graphs:
 
 
 class _Waiting:
-    """Says for whom a run waits: at once, and from time to time. Nobody watches a silent program for long."""
+    """Log messages about waiting: at once, and then again from time to time."""
 
     def __init__(self) -> None:
         self._begin = self._next = time.monotonic()
 
     def tell(self, busy: WriterBusy) -> None:
-        """Log the reason, if it is time to."""
+        """Log the reason if it is due."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + REMIND
@@ -186,7 +187,7 @@ class _Waiting:
 
 
 def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence[str] | None) -> list[Input]:
-    """(id, crystal, labels) of each; a structure that is none stays as it is, and ends in quarantine."""
+    """Return (id, crystal, labels) of each input. An invalid structure stays unchanged and will be quarantined."""
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
     if len(names) != len(strucs):
         msg = f"found {len(strucs)} structures and {len(names)} ids; required: one of each"
@@ -196,7 +197,7 @@ def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence
 
 
 def _check_pairs(strucs: Any, labels: Any) -> None:
-    """Refuse structures without an order, and labels that pandas would put together with them in another one."""
+    """Refuse structures without an order, and labels that pandas would align in another order."""
     indexes: list[Any] = [getattr(each, "index", None) for each in (strucs, labels)]
     if all(hasattr(index, "equals") for index in indexes) and not indexes[0].equals(indexes[1]):
         msg = "found structures and labels with different indexes; required: the same rows in the same order"
@@ -220,7 +221,7 @@ def _recipe(model: str, cutoff: float | None, max_neighbors: int | None, use_lat
 
 
 def _digest(inputs: list[Input], spec: GraphSpec, units: dict[str, str]) -> str:
-    """A name for this content and recipe: one changed atom is another one."""
+    """Return a name that depends on every atom, label and parameter of the recipe."""
     out = hashlib.sha256(json.dumps([spec.to_json(), list(inputs[0][2]), units], sort_keys=True).encode())
     for name, crystal, values in inputs:
         if isinstance(crystal, Crystal):

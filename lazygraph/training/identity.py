@@ -1,4 +1,4 @@
-"""What a run is trained on, as digests of graphs, labels and splits: a stopped run resumes with nothing else."""
+"""Digests of graphs, labels and splits, which a stopped run must match to resume."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 def identity_of(
     dataset: LazyGraphDataset, splits: Mapping[str, LazyGraphDataset], targets: Sequence[str]
 ) -> dict[str, Any]:
-    """The identity of what a run is trained on, as plain values that TOML can hold.
+    """Return the identity of the training data as plain values for TOML.
 
     Args:
         dataset: all graphs.
-        splits: the parts of it that the run uses: ``train``, ``val`` and ``test``.
+        splits: the parts that the run uses: ``train``, ``val`` and ``test``.
         targets: the labels to learn.
 
     Returns:
-        ``content_id`` of the graphs; ``splits``: a digest of the rows of each; ``labels``: for each target its unit,
-        where it has one, and a digest of its values in the graphs of the splits.
+        ``content_id`` of the graphs; ``splits`` with a digest of the rows of each split; ``labels`` with the unit of
+        each target, if it has one, and a digest of its values in the splits.
     """
     rows = {name: np.asarray(splits[name].indices(), dtype=np.int64) for name in SPLITS}
     used = np.concatenate(list(rows.values()))
@@ -45,11 +45,11 @@ def identity_of(
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about how two identities differ; none where they are equal.
+    """Describe the differences of two identities in sentences; empty if they are equal.
 
     Args:
-        there: of a run that was begun.
-        here: of the run that is to resume it.
+        there: identity of the run that was begun.
+        here: identity of the run that resumes it.
     """
     there = _mapping(there)
     for name, value in here.items():
@@ -79,5 +79,5 @@ def _of_labels(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[st
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """What a file of another release, or an edited one, may hold in its place."""
+    """Return the value if it is a mapping, else an empty one: a file may be edited or of another release."""
     return value if isinstance(value, Mapping) else {}

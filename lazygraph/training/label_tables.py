@@ -1,4 +1,4 @@
-"""Labels as people have them, lists, dictionaries, arrays and pandas' tables, as columns of numbers by name."""
+"""Conversion of labels (lists, dictionaries, arrays, pandas tables) into named columns of numbers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ WAYS = "one number for each structure, or of several targets a mapping: {'gap': 
 
 
 def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
-    """Name -> one number for each structure, NaN where it is missing.
+    """Return name -> one number per structure, with NaN for a missing label.
 
     Args:
-        labels: one column of numbers, whose name is ``target``; or a mapping of names to such, or a pandas
-            ``DataFrame``. None, NaN and pandas' ``NA`` are missing.
-        n: the number of structures.
+        labels: one column of numbers, which gets the name ``target``; or a mapping from names to columns; or a pandas
+            ``DataFrame``. None, NaN and pandas' ``NA`` are missing labels.
+        n: number of structures.
 
     Raises:
-        LabelError: they are something else, of another number, one of them is infinite, or none is a number.
+        LabelError: another type, another number of labels, an infinite label, or no label at all.
     """
     out = {name: _column(name, values, n) for name, values in _named(labels).items()}
     for name, values in out.items():

@@ -1,4 +1,4 @@
-"""``GraphModule``: a network, its targets and its optimiser as a Lightning module."""
+"""The class ``GraphModule``: a network with targets and optimiser as a Lightning module."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PLATEAU = 10  # epochs
 
 
 def accelerator() -> str:
-    """What Lightning runs on: a GPU where CUDA has one. Apple's has no float64, in which predictions are restored."""
+    """Return Lightning's accelerator: a CUDA GPU if there is one, else the CPU. Apple's GPU has no float64."""
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 def own_rank() -> int:
-    """Which of the processes that train together this is, from 0."""
+    """Return the index of this process among those that train together, from 0."""
     return int(rank_zero_only.rank)  # type: ignore[attr-defined]  # which Lightning sets
 
 
 class MeanOfLabels(Metric):
     """The mean over all labels of an epoch, on all ranks.
 
-    torchmetrics' own forgets the weights unless it looks for NaN. NaN is not left out: a network that gives it has to
-    look bad.
+    torchmetrics' own mean ignores the weights unless it searches for NaN. This mean includes NaN, because a network
+    that returns NaN must have a bad score.
     """
 
     total: Tensor
@@ -53,26 +53,26 @@ class MeanOfLabels(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, total: Tensor, count: Tensor) -> None:
-        """Add a batch: the sum over its labels, and their number."""
+        """Add the sum over the labels of a batch, and their number."""
         self.total += total
         self.count += count
 
     def compute(self) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return self.total / self.count
 
 
 class GraphModule(lightning.LightningModule):
-    """Trains a network that takes a PyG batch and gives (B, outputs).
+    """A Lightning module around a network that takes a PyG batch and returns (B, outputs).
 
-    Logs ``loss`` of a batch and ``val_loss``, of normalised targets, and for each target ``val_mae/NAME (UNIT)``, or
-    ``val_accuracy``. No step waits for the device.
+    It logs ``loss`` of a batch and ``val_loss``, both of normalised targets, and ``val_mae/NAME (UNIT)`` for each
+    target, or ``val_accuracy``. No step waits for the device.
 
     Args:
         network: any module that takes a PyG ``Batch``.
-        targets: what it learns.
-        options: how.
-        stored: what a checkpoint holds beside the weights, under ``lazygraph``: plain values.
+        targets: the targets that it learns.
+        options: the options of the training.
+        stored: plain values that a checkpoint stores beside the weights, under ``lazygraph``.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class GraphModule(lightning.LightningModule):
         self.val_errors = nn.ModuleList(self._val_errors)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B, outputs) of the network, which may leave out dimensions of one.
+        """Return the output of the network, (B, outputs); the network may omit dimensions of size 1.
 
         Raises:
-            InputError: the network gives something else.
+            InputError: the network returns another shape or type.
         """
         out, wanted = self.network(batch), (batch.num_graphs, self.targets.outputs)
         found = tuple(out.shape) if isinstance(out, Tensor) else None
@@ -103,7 +103,7 @@ class GraphModule(lightning.LightningModule):
         return torch.as_tensor(out).reshape(wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
-        """The mean loss over the labels that are there, in the batches of all ranks."""
+        """Return the mean loss over the known labels in the batches of all ranks."""
         total, count = self._loss(self(batch), batch.y)
         ranks, everywhere = self.trainer.world_size, count.float()
         if ranks > 1:
@@ -117,13 +117,13 @@ class GraphModule(lightning.LightningModule):
         return loss
 
     def train_loss(self) -> float:
-        """The mean loss of the epoch so far, over all ranks; to be called by all of them."""
+        """Return the mean loss of the epoch so far over all ranks. Every rank must call it."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
         total, count = of_ranks.reshape(-1, 2).sum(0).tolist()
         return float(total / max(count, 1.0))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Losses and errors, each weighted with the number of its labels."""
+        """Log losses and errors, each weighted by the number of labels."""
         out = self(batch)
         total, count = self._loss(out, batch.y)
         self.val_loss.update(total, count)
@@ -135,13 +135,13 @@ class GraphModule(lightning.LightningModule):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A pinned batch is copied while the device computes."""
+        """Copy a pinned batch while the device computes."""
         if isinstance(batch, Batch):
             return batch.to(device, non_blocking=True)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
-        """Ids, predictions, labels and probabilities, on the CPU; in the precision of the weights."""
+        """Return ids, predictions, labels and probabilities on the CPU, in the precision of the weights."""
         with torch.autocast(self.device.type, enabled=False):
             out = self(batch)
         predicted = self.scale.restored(out).cpu()
@@ -153,7 +153,7 @@ class GraphModule(lightning.LightningModule):
         return batch.id, predicted, labels, out[:, :classes].double().softmax(dim=1).cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW and its schedule."""
+        """Return AdamW and its schedule."""
         options = self.options
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         if options.schedule == "none":
@@ -174,7 +174,7 @@ class GraphModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Take a step of the schedule; that of ``plateau`` is taken in ``on_train_epoch_end``."""
+        """Take a step of the schedule; ``plateau`` steps in ``on_train_epoch_end``."""
         if self.options.schedule != "plateau":
             super().lr_scheduler_step(scheduler, metric)
 
@@ -185,7 +185,7 @@ class GraphModule(lightning.LightningModule):
             schedule.step(self.trainer.callback_metrics["val_loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what predictions need, and the state of the random numbers."""
+        """Add the values that predictions need, and the random states."""
         of_ranks: Any = self.all_gather(self._sums.to(self.device))
         checkpoint["lazygraph"] = self._stored | {"targets": self.targets.to_json(), "options": self.options.to_json()}
         checkpoint["random_states"] = self._of_ranks(torch.get_rng_state())
@@ -194,17 +194,17 @@ class GraphModule(lightning.LightningModule):
         checkpoint["train_sums"] = self._epoch, of_ranks.reshape(-1, 2).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the random numbers, and in the middle of an epoch with its losses, where they were.
+        """Restore the random states and, in the middle of an epoch, its losses.
 
         Raises:
-            InputError: another number of processes shared the graphs before.
+            InputError: the checkpoint was written with another number of processes.
         """
         states, rank = checkpoint["random_states"].cpu(), self.trainer.global_rank
         if self.trainer.world_size != len(states):
             msg = (
-                f"found {self.trainer.world_size} processes, and a run that was trained by {len(states)}; required: as "
-                "many, for each has its own graphs and random numbers: set devices and num_nodes, or train anew in "
-                "another output_dir"
+                f"found {self.trainer.world_size} processes, but the run was trained by {len(states)}; required: the "
+                "same number, because each process has its own graphs and random numbers: set devices and num_nodes, "
+                "or start a new run in another output_dir"
             )
             raise InputError(msg)
         # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
@@ -215,12 +215,12 @@ class GraphModule(lightning.LightningModule):
         self._sums = sums[rank].clone()
 
     def _of_ranks(self, state: Tensor) -> Tensor:
-        """(ranks, bytes) of a state of random numbers, on the CPU; to be called by all ranks."""
+        """Gather a random state as (ranks, bytes) on the CPU. Every rank must call it."""
         states: Any = self.all_gather(state.to(self.device))
         return torch.as_tensor(states).reshape(self.trainer.world_size, -1).cpu()
 
     def _loss(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the losses of the labels that are there, and their number."""
+        """Return the sum of the losses of known labels, and their number."""
         if self.targets.classes:
             places = self.scale.places(y)
             total = functional.cross_entropy(out.float(), places, ignore_index=-100, reduction="sum")
@@ -232,7 +232,7 @@ class GraphModule(lightning.LightningModule):
         return LOSSES[str(self.options.loss)](given, known, reduction="sum"), there.sum()
 
     def _errors(self, predicted: Tensor, y: Tensor) -> Tensor:
-        """(B, T) absolute errors, or whether a class was met."""
+        """Return the absolute errors (B, T), or for classes whether the prediction is right."""
         return (predicted == y.double()).double() if self.targets.classes else (predicted - y.double()).abs()
 
     def _error_names(self) -> list[str]:

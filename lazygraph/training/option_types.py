@@ -1,4 +1,4 @@
-"""Plain values: what TOML, JSON and a checkpoint of nothing but numbers and texts can hold."""
+"""Conversion of options to plain values that TOML, JSON and checkpoints can store."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["real_number", "to_builtin", "whole_number"]
 
 
 def to_builtin(name: str, value: Any) -> Any:
-    """The same value as an int, float, str, bool, or a list or dict of such.
+    """Convert a value to int, float, str, bool, or a list or dict of these.
 
-    numpy's numbers and texts become Python's, arrays and tuples lists, mappings dicts, and paths texts, so that what is
-    used, what is written and what is read back are equal.
+    numpy numbers and texts become Python's; arrays and tuples become lists, mappings dicts, and paths texts. The value
+    in use, the written value and the value that is read back are therefore equal.
 
     Args:
-        name: of the option, for the error.
-        value: of any type.
+        name: name of the option, for the error.
+        value: a value of any type.
 
     Raises:
-        InputError: it cannot be made plain: None, NaN, a set, an object.
+        InputError: the value cannot be converted: None, NaN, a set, an object.
     """
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
@@ -49,10 +49,10 @@ def to_builtin(name: str, value: Any) -> Any:
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number in a range, as an int.
+    """Return a whole number in a range as an int.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is not a whole number in the range.
     """
     fits = not isinstance(value, bool) and isinstance(value, numbers.Integral) and int(value) >= least
     if not fits or (most is not None and int(value) > most):
@@ -65,17 +65,17 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 def real_number(
     name: str, value: Any, *, above: float | None = None, least: float = 0.0, below: float = math.inf
 ) -> float:
-    """A finite number in a range, as a float.
+    """Return a finite number in a range as a float.
 
     Args:
-        name: for the error.
-        value: of any type.
-        above: what it has to be greater than; None where ``least`` will do.
-        least: what it has to be, at least.
-        below: what it has to be less than.
+        name: name of the option, for the error.
+        value: a value of any type.
+        above: exclusive lower bound; None for none.
+        least: inclusive lower bound; None for none.
+        below: exclusive upper bound; None for none.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is not a finite number in the range.
     """
     number = math.nan
     if not isinstance(value, (bool, np.bool_)) and isinstance(value, numbers.Real):

@@ -1,4 +1,4 @@
-"""``TrainOptions``: all that a training run hangs on beside its graphs, as arguments, TOML and checkpoints say it."""
+"""The class ``TrainOptions``: all options of a training run, as arguments, in TOML and in checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHOICES = {
     "precision": ("32", "bf16", "16"),
 }
 LOSSES = {"regression": ("l1", "mse", "huber"), "classification": ("cross_entropy",)}
-"""Of each task; the first is taken where none is given."""
+"""The losses of each task; the first one is the default."""
 SEEDS = 2**32 - 1  # the greatest that numpy takes
 # name: least, and most
 WHOLE: dict[str, tuple[int, int | None]] = {
@@ -57,44 +57,45 @@ MAY_BE_NONE = ("batch_size", "max_atoms", "max_edges", "gradient_clip", "patienc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """How a model is trained; the defaults are those that ComFormer was published with where it says them.
+    """The options of a training run. The defaults are ComFormer's published settings, as far as they were published.
 
-    numpy's numbers and texts, tuples and paths become plain numbers, texts and lists, as they are written to a file.
+    numpy numbers and texts, tuples and paths become plain numbers, texts and lists, as they are written to a file.
 
     Args:
         target: the labels to learn.
         model: a name that :func:`lazygraph.training.models.find_model` knows, or ``package.module:Class``.
         model_options: keyword arguments of the model.
-        task: ``regression``, or ``classification`` of one label, each of whose values is a class.
+        task: ``regression``, or ``classification`` of one label whose values are the classes.
         n_epochs: passes over the training graphs.
-        batch_size: graphs in a batch; None where only ``max_atoms`` or ``max_edges`` limit it.
-        max_atoms: the most atoms in a batch.
-        max_edges: the most edges in a batch.
-        learning_rate: of AdamW; the greatest one of its schedule.
-        weight_decay: of AdamW.
-        schedule: ``onecycle``, ``cosine``, ``plateau`` (a tenth where the validation loss has not fallen for 10 epochs)
-            or ``none``.
-        loss: ``l1``, ``mse`` or ``huber``, of normalised targets, ``l1`` unless given; of classes ``cross_entropy``.
-            Missing labels are left out.
-        gradient_clip: the greatest norm of the gradients; None for any.
-        accumulate: batches whose gradients are added up for one step.
-        precision: ``32``, or on a GPU ``bf16`` or ``16`` for training steps; predictions are made in 32.
-        patience: end after so many epochs in which the validation loss has not fallen; None for never.
-        ema_decay: validate, predict and keep an exponential moving average of the weights with this decay; None for the
-            weights themselves.
-        keep: the best checkpoints that are kept, beside the last one.
-        checkpoint_every: steps after which the last checkpoint is written, beside the end of every epoch.
-        seed: of weights and order.
-        split_seed: of the split by ratios; 123 as the published crystal networks have it.
-        train_ratio: share of the graphs that are trained with, unless the dataset has named splits.
-        val_ratio: share that is validated with.
-        test_ratio: share that is tested with.
-        num_workers: processes that read; 0 to let the loader choose.
-        devices: how many devices of each machine; 0 for all that there are.
-        num_nodes: how many machines, on each of which the same command is given, by Slurm or torchrun.
+        batch_size: graphs in a batch; None if only ``max_atoms`` or ``max_edges`` limit it.
+        max_atoms: greatest number of atoms in a batch; None for no limit.
+        max_edges: greatest number of edges in a batch; None for no limit.
+        learning_rate: greatest learning rate of AdamW's schedule.
+        weight_decay: weight decay of AdamW.
+        schedule: schedule of the learning rate: ``onecycle``, ``cosine``, ``plateau`` (divide by ten if the validation
+            loss has not fallen for 10 epochs) or ``none``.
+        loss: loss of normalised targets: ``l1`` (default), ``mse`` or ``huber``; for classes ``cross_entropy``. Missing
+            labels are left out.
+        gradient_clip: greatest norm of the gradients; None for no limit.
+        accumulate: number of batches whose gradients are added for one step.
+        precision: ``32``, or on a GPU ``bf16`` or ``16`` for training steps. Predictions always use 32.
+        patience: stop after this number of epochs without a lower validation loss; None for never.
+        ema_decay: decay of an exponential moving average of the weights, which is validated, used for predictions and
+            kept; None to use the weights themselves.
+        keep: number of best checkpoints to keep, in addition to the last one.
+        checkpoint_every: number of steps between two writes of the last checkpoint, which is also written after every
+            epoch.
+        seed: random seed of weights and order.
+        split_seed: random seed of the split by ratios; 123 as in the published crystal networks.
+        train_ratio: share of the training graphs, unless the dataset has named splits.
+        val_ratio: share of the validation graphs.
+        test_ratio: share of the test graphs.
+        num_workers: worker processes that read; 0 to let the loader choose.
+        devices: number of devices on each machine; 0 for all.
+        num_nodes: number of machines. Slurm or torchrun must start the same command on each.
 
     Raises:
-        InputError: one of them cannot be that; the message says what was found and what is required.
+        InputError: an invalid option; the message says what was found and what is required.
     """
 
     target: tuple[str, ...]
@@ -203,10 +204,10 @@ class TrainOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrainOptions:
-        """The options with these names.
+        """Create options from names and values.
 
         Raises:
-            InputError: a name that is none; the message lists those there are.
+            InputError: an unknown name; the message lists the valid names.
         """
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
@@ -217,19 +218,19 @@ class TrainOptions:
         return cls(**values)
 
     def changed(self, **values: Any) -> TrainOptions:
-        """These options with others in the place of some."""
+        """Return a copy with some options changed."""
         return replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
-        """All of them as plain values."""
+        """Return all options as plain values."""
         return asdict(self) | {"target": list(self.target), "model_options": dict(self.model_options)}
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options in a TOML file.
+    """Read the options in a TOML file.
 
     Raises:
-        InputError: the file cannot be read, or is not TOML.
+        InputError: the file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -239,7 +240,7 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_toml(values: Mapping[str, Any], path: Path) -> None:
-    """Write what has a value: what ``read_toml`` gives back."""
+    """Write all options that have a value, for ``read_toml``."""
     import tomli_w
 
     text = tomli_w.dumps({name: value for name, value in values.items() if value is not None})

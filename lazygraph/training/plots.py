@@ -1,7 +1,7 @@
-"""Pictures of a run: the learning curve, and predictions against labels.
+"""Plots of a run: the learning curve, and predictions against labels.
 
-A picture is the last thing that a run makes, and must not end it: names and units are drawn as they are, never as
-formulas or TeX, in matplotlib's own style, whatever a ``matplotlibrc`` in the current folder says.
+Plots are drawn at the end of a run and must not make it fail. Names and units are therefore drawn as plain text, never
+as formulas or TeX, in matplotlib's default style. A ``matplotlibrc`` in the current folder is ignored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST = 60  # characters of a name with its unit
 
 
 def draw_learning_curve(metrics: Path, path: Path) -> None:
-    """Training and validation loss by epoch, as PNG."""
+    """Draw training and validation loss by epoch, as PNG."""
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     with _plain_style():
@@ -49,7 +49,7 @@ def _learning_curve(rows: Sequence[Mapping[str, str]]) -> Figure:
 
 
 def draw_parity(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
-    """For each target, predictions against labels, as PNG."""
+    """Draw predictions against labels for each target, as PNG."""
     with _plain_style():
         _save(_parity(predictions, targets), path)
 
@@ -75,10 +75,11 @@ def _parity(predictions: Sequence[Prediction], targets: Targets) -> Figure:
 
 
 def draw_calibration(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
-    """How far an ensemble's predictions can be believed, as PNG: a curve below the diagonal says, too far.
+    """Draw the calibration of an ensemble, as PNG. A curve below the diagonal means that it is overconfident.
 
-    How many labels lie within so many deviations of the prediction, against a normal distribution (Kuleshov, Fenner and
-    Ermon 2018); of classes, how many of the predictions with a probability are right (Guo et al. 2017).
+    For numbers, the curve compares the share of labels within a number of standard deviations of the prediction with a
+    normal distribution (Kuleshov, Fenner and Ermon 2018). For classes, it shows how many of the predictions with a
+    given probability are right (Guo et al. 2017).
     """
     with _plain_style():
         _save(_calibration(predictions, targets), path)

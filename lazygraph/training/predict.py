@@ -1,4 +1,4 @@
-"""``predict``: a trained model on new structures, whose graphs are made as those that it was trained with."""
+"""The function ``predict``, which applies a trained model to new structures."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ DEEPEST = 50  # lists in lists, of what a checkpoint says beside the weights
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says of structures.
+    """The predictions of a model.
 
     Attributes:
-        targets: names and units.
-        rows: one for each graph, in the order of the input.
-        quarantined: inputs that could not become graphs, or have elements that the model does not know: ``id`` and
-            ``message`` of each, at least.
+        targets: names and units of the targets.
+        rows: one prediction per graph, in the order of the input.
+        quarantined: inputs that could not become graphs, or contain elements that the model does not know. Each has at
+            least ``id`` and ``message``.
     """
 
     targets: Targets
@@ -61,7 +61,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model out of a checkpoint, and how its graphs are made."""
+    """A model from a checkpoint, with the recipe and view of its graphs."""
 
     module: GraphModule
     spec: GraphSpec | None
@@ -69,17 +69,17 @@ class Trained:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: str | None = None) -> Trained:
-        """Read a checkpoint of ``train``; nothing in it is run, and nothing imported because it names it.
+        """Read a checkpoint of ``train``. This runs no code from it and imports nothing that it names.
 
         Args:
-            path: the folder of a run, of which the best checkpoint is taken, or a checkpoint.
-            model: the class of your own that it was trained with, ``package.module:Class``; not needed for the models
+            path: a checkpoint, or the folder of a run, whose best checkpoint is used.
+            model: your own class that the run was trained with, as ``package.module:Class``; not needed for the models
                 of lazygraph.
 
         Raises:
-            InputError: there is none, or it is not one of lazygraph's, or it has another model, or a class that
+            InputError: there is no checkpoint, or it is not from lazygraph, has another model, or names a class that
                 ``model`` does not name.
-            UnsupportedFormat: it was written by a newer release.
+            UnsupportedFormat: a newer release wrote the checkpoint.
         """
         file = _checkpoint(Path(path))
         file.open("rb").close()  # which says what the file system has against it; torch has errors of that class too
@@ -123,10 +123,10 @@ class Trained:
         return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
 
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
-        """A dataset as the model sees graphs, without labels.
+        """Open a dataset with the recipe and view of the model, without labels.
 
         Raises:
-            RecipeMismatch: its graphs are others than the model was trained with, and do not hold them.
+            RecipeMismatch: the dataset does not hold graphs of the recipe that the model was trained with.
         """
         dataset = LazyGraphDataset(path)
         if dataset.spec == self.spec:
@@ -139,7 +139,7 @@ class Trained:
         except RecipeMismatch as error:
             msg = (
                 f"{error}; the model was trained with {self.spec!r}: predict from the structures, or write the dataset "
-                "anew with that recipe"
+                "again with that recipe"
             )
             raise RecipeMismatch(msg) from error
 
@@ -152,22 +152,24 @@ def predict(
     progress: bool = True,
     num_workers: int | None = None,
 ) -> Predictions:
-    """Predict for structures of any source, or the graphs of a dataset.
+    """Predict for structures of any source, or for the graphs of a dataset.
+
+    The graphs have the recipe that the model was trained with.
 
     Args:
-        run: the folder of a run, or of an ensemble, whose mean and deviation are given; or a checkpoint.
-        source: as for :func:`lazygraph.write`, or a dataset directory.
-        model: the class of your own that it was trained with, ``package.module:Class``: it is imported and called only
-            if you name it, since the checkpoint may be somebody else's.
-        progress: show a bar.
-        num_workers: processes that read; chosen if not given.
+        run: the folder of a run, a checkpoint, or the folder of an ensemble, which gives mean and standard deviation.
+        source: a source as for :func:`lazygraph.write`, or a dataset directory.
+        model: your own class that the run was trained with, as ``package.module:Class``. It is imported and called only
+            if you name it, because the checkpoint may be somebody else's.
+        progress: show a progress bar.
+        num_workers: worker processes that read; by default the loader chooses.
 
     Raises:
         InputError: there is no checkpoint, or nothing to predict.
-        RecipeMismatch: a dataset of other graphs.
+        RecipeMismatch: the dataset holds other graphs.
 
     Warns:
-        UserWarning: labels of a dataset are left out, as they have another unit or shape than in the training.
+        UserWarning: labels of a dataset are left out, because their unit or shape differs from training.
     """
     folder = Folder(Path(run))
     of_members = folder.members() if folder.results.exists() else []
@@ -187,7 +189,7 @@ def predict(
 def _told(
     models: Sequence[Trained], path: Path, quarantined: list[dict[str, Any]], *, progress: bool, num_workers: int | None
 ) -> Predictions:
-    """What the models say of the graphs of a dataset whose elements they know."""
+    """Predict for the graphs of a dataset whose elements the models know."""
     parts = [known_to(model.view, model.open(path)) for model in models]
     targets, (dataset, left_out) = models[0].module.targets, parts[0]
     rows = joined(
@@ -200,15 +202,15 @@ def _told(
 
 
 def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets) -> NDArray[np.float64]:
-    """(n, T) the labels of a dataset as they are stored, beside which predictions are put; NaN where it has none.
+    """Return the labels of a dataset as they are stored, (n, T), with NaN for missing labels.
 
     Args:
         dataset: the graphs.
         names: the labels that the model was trained with.
-        targets: what it predicts: each label, or its components.
+        targets: the targets of the model: each label, or its components.
 
     Warns:
-        UserWarning: a label of this name has another unit or shape, and so is not what is predicted.
+        UserWarning: a label of this name has another unit or shape, so it cannot be compared with the predictions.
     """
     out = np.full((len(dataset), len(targets.names)), np.nan)
     for name, places in targets.components(names).items():
@@ -228,7 +230,7 @@ def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets)
 
 
 def known_to(view: View, dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:
-    """The graphs of which a view knows all elements, and which are the others and why."""
+    """Return the graphs whose elements a view knows, and the other graphs with a reason."""
     elements: tuple[str, ...] = getattr(view, "elements", ())
     if not elements or "formula" not in dataset.columns:
         return dataset, []
@@ -247,7 +249,7 @@ def known_to(view: View, dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, l
 def predictions(
     trained: Trained, dataset: LazyGraphDataset, progress: bool, num_workers: int | None = None
 ) -> list[Prediction]:
-    """What one model says of all graphs of a dataset: on every process, where there are several."""
+    """Return the predictions of one model for all graphs of a dataset, on every process."""
     trainer = lightning.Trainer(
         accelerator=accelerator(), devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=progress,
         enable_model_summary=False,
@@ -261,10 +263,9 @@ def predictions(
 
 
 def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Prediction]:
-    """The mean and the (population) standard deviation of what several models say of the same graphs, in one order.
+    """Combine predictions of several models for the same graphs: mean and population standard deviation.
 
-    Of classes, the means of the probabilities, the class that is most probable by them, and the standard deviation of
-    its probability.
+    For classes: the mean probabilities, the most probable class, and the standard deviation of its probability.
     """
     first = list(members[0])
     if len(members) == 1 or not first:
@@ -283,10 +284,10 @@ def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Pr
 
 
 def _check_trust(named: str, model: str | None) -> None:
-    """Refuse a model that is not the one asked for, and a class that would be called because a file names it.
+    """Refuse a checkpoint of another model, and a class that only the checkpoint names.
 
     Raises:
-        InputError: it is.
+        InputError: the checkpoint is refused.
     """
     if model is not None and model != named:
         msg = f"found a checkpoint of the model {named!r}; required: {model!r}, as asked for"
@@ -300,7 +301,7 @@ def _check_trust(named: str, model: str | None) -> None:
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value is made of numbers and texts alone. No method of it is called that a file may have chosen."""
+    """Tell whether a value consists of numbers and texts. Calls no method that a file may have chosen."""
     if depth > DEEPEST:  # a list may hold itself
         return False
     if type(value) in (list, tuple):
@@ -311,7 +312,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def _checkpoint(path: Path) -> Path:
-    """The file."""
+    """Find the checkpoint file."""
     if path.is_file():
         return path
     folder = Folder(path)

@@ -1,4 +1,4 @@
-"""``Progress``: writes a line of metrics an epoch, and tells how long the device waited for data."""
+"""The class ``Progress``, which writes metrics for every epoch and measures the time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Progress"]
 
 
 class Progress(Callback):
-    """Lightning's callback for the metrics of a run.
+    """A Lightning callback for the metrics of a run.
 
     Attributes:
-        waited: the share of the time of training steps that was spent waiting for data.
-        elapsed: seconds from the start of training on, validation included.
+        waited: share of the time of training steps that was spent waiting for data.
+        elapsed: seconds since the start of training, including validation.
 
-    Both are of the whole run: checkpoints keep what was before a stop.
+    Both cover the whole run, because checkpoints store their values before a stop.
 
     Args:
-        path: the CSV file; lines of epochs that are trained again are replaced.
+        path: the CSV file. Lines of epochs that are trained again are replaced.
         loader: the training loader.
     """
 
@@ -39,30 +39,30 @@ class Progress(Callback):
 
     @property
     def waited(self) -> float:
-        """See the class."""
+        """See the attributes of the class."""
         return self._waited / self._seconds if self._seconds else 0.0
 
     @property
     def elapsed(self) -> float:
-        """See the class."""
+        """See the attributes of the class."""
         return self._elapsed + (time.perf_counter() - self._start if self._start else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has passed so far, the epoch that is under way included, as far as it goes."""
+        """Return the times so far, including the current epoch."""
         part, waited = self._of_epoch() if self._graphs else (0.0, 0.0)
         return {"seconds": self._seconds + part, "waited": self._waited + waited, "elapsed": self.elapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         self._seconds, self._waited, self._elapsed = (state_dict[k] for k in ("seconds", "waited", "elapsed"))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Start the clock: in the middle of an epoch none is said to start."""
+        """Start the clock, because a run that resumes within an epoch gets no start of an epoch."""
         self._start = time.perf_counter()
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Start the clock."""
+        """Start the clock of the epoch."""
         self._begin = self._end = time.perf_counter()
         self._before, self._graphs = self._loader.seconds_waited, 0
 
@@ -74,14 +74,14 @@ class Progress(Callback):
         batch: Any,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Count graphs; validation comes behind the last batch and is not counted."""
+        """Count the graphs of the batch. Validation follows the last batch and does not count."""
         self._graphs += batch.num_graphs
         self._end = time.perf_counter()
         speed = self._graphs / max(self._end - self._begin, 1e-9)
         pl_module.log("graphs/s", speed, prog_bar=True, logger=False, batch_size=batch.num_graphs)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write the line of the epoch."""
+        """Write the line of this epoch."""
         loss = pl_module.train_loss() if isinstance(pl_module, GraphModule) else None
         seconds, waited = self._of_epoch()
         self._seconds += seconds
@@ -104,7 +104,7 @@ class Progress(Callback):
         self._write(row)
 
     def _of_epoch(self) -> tuple[float, float]:
-        """Seconds of the epoch's steps, and those of them spent waiting."""
+        """Return the seconds of the steps in the epoch, and the seconds spent waiting."""
         return self._end - self._begin, self._loader.seconds_waited - self._before
 
     def _write(self, row: dict[str, Any]) -> None:

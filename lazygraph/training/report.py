@@ -1,4 +1,4 @@
-"""Predictions of a trained module: made, scored against labels, written as a table."""
+"""Predictions of a trained module: computed, scored against labels, and written as a table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Prediction(NamedTuple):
-    """One graph: its id, and for each target what was predicted and its label, in the unit of the label."""
+    """The prediction for one graph: id, and prediction and label of each target in the unit of the label."""
 
     id: str
     predicted: Sequence[float]
@@ -51,12 +51,12 @@ they are two ``roc_auc``."""
 
 
 def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Loader) -> list[Prediction]:
-    """The predictions of all graphs of a loader, on every rank, in the order of its dataset.
+    """Predict for all graphs of a loader, on every rank, in the order of its dataset.
 
     Args:
-        trainer: what runs it.
-        module: with its weights.
-        loader: in any order.
+        trainer: the Lightning ``Trainer``.
+        module: the module with its weights.
+        loader: a loader in any order.
     """
     with interruptible():
         told = trainer.predict(module, loader) or []
@@ -74,7 +74,7 @@ def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Load
 
 
 def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
-    """How far predictions are from their labels, over the graphs that have one."""
+    """Score predictions against labels, over the graphs that have a label."""
     shape = len(predictions), len(targets.names)
     predicted = np.array([prediction.predicted for prediction in predictions], dtype=np.float64).reshape(shape)
     labels = np.array([prediction.label for prediction in predictions], dtype=np.float64).reshape(shape)
@@ -103,10 +103,10 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
 
 
 def check_titles(targets: Targets) -> None:
-    """Refuse targets of which two columns of a table would have one name.
+    """Refuse targets that would give two columns of a table the same name.
 
     Raises:
-        LabelError: they would; the message names the column.
+        LabelError: two columns would have the same name; the message gives it.
     """
     titles = [title for title, _ in _columns([], targets, deviations=True)]
     if twice := [title for title in titles if titles.count(title) > 1]:
@@ -118,21 +118,21 @@ def check_table(path: Path) -> None:
     """Refuse a table that this environment cannot write.
 
     Raises:
-        MissingExtra: Parquet needs pyarrow.
+        MissingExtra: the table is Parquet, and pyarrow is not installed.
     """
     if path.suffix == ".parquet":
         _parquet(path)
 
 
 def write_predictions(predictions: Sequence[Prediction], targets: Targets, path: Path) -> None:
-    """A table with one row a graph: id, and of each target label, prediction and, for an ensemble, deviation.
+    """Write a table with one row per graph: id, and for each target label and prediction.
 
-    Of classes, the probability of each too, and the deviation is that of the predicted class's probability. Parquet
-    where the file's name ends so, else CSV. Columns are named with their units; a missing label is empty. Numbers are
-    written so that they read back as the same float64.
+    An ensemble adds the standard deviation. Classes add the probability of each class, and the deviation then belongs
+    to the probability of the predicted class. The file is Parquet if its name ends in ``.parquet``, else CSV. Column
+    names contain the units, and a missing label is empty. Numbers read back as the same float64.
 
     Raises:
-        MissingExtra: Parquet needs pyarrow.
+        MissingExtra: the table is Parquet, and pyarrow is not installed.
     """
     deviations = any(row.deviation is not None for row in predictions)
     table = list(_columns(predictions, targets, deviations=deviations))
@@ -152,7 +152,7 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
 def _columns(
     predictions: Sequence[Prediction], targets: Targets, *, deviations: bool
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Title and values of each column of a table."""
+    """Yield title and values of each column."""
     yield "id", [row.id for row in predictions]
     for k, pair in enumerate(zip(targets.names, targets.units, strict=True)):
         title = with_unit(*pair)
@@ -169,12 +169,12 @@ def _columns(
 
 
 def _class_name(value: float) -> str:
-    """Different for different values; ``2`` and not ``2.0``."""
+    """Return a name that differs for different classes: ``2`` instead of ``2.0``."""
     return repr(value).removesuffix(".0")
 
 
 def _parquet(path: Path) -> tuple[Any, Any]:
-    """``pyarrow.parquet`` and ``pyarrow.table``."""
+    """Return ``pyarrow.parquet`` and ``pyarrow.table``."""
     try:
         from pyarrow import parquet, table
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""``train``: from a dataset to a trained model with its metrics, predictions and plots in one folder."""
+"""The function ``train``, which trains a model on a dataset and writes everything to one folder."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ SEEN_EVERY = 10  # steps
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a training run came to.
+    """The results of a training run.
 
     Attributes:
-        scores: of the best checkpoint on the test graphs, for each target.
-        baseline: of the mean of the training labels (of the most frequent class) on the same graphs.
-        predictions: of the test graphs.
-        checkpoint: the best one.
-        folder: everything that was written.
-        epochs: how many were trained.
-        seconds: of ``opening``, ``training`` (with validation, and what was before a stop), ``predicting``.
-        waited: the share of the time of training steps in which the device waited for data.
+        scores: scores of the best checkpoint on the test graphs, for each target.
+        baseline: scores of the mean of the training labels, or of the most frequent class, on the same graphs.
+        predictions: predictions for the test graphs.
+        checkpoint: the best checkpoint.
+        folder: the folder with all files of the run.
+        epochs: number of epochs that were trained.
+        seconds: times of ``opening``, ``training`` (with validation, and with the time before a stop) and
+            ``predicting``.
+        waited: share of the time of training steps in which the device waited for data.
         quarantined: inputs of the dataset that could not become graphs.
-        in_no_split: graphs that are in none of the dataset's splits train, val and test, and were not used.
+        in_no_split: number of graphs that are in none of the splits train, val and test, and were not used.
     """
 
     scores: Scores
@@ -65,7 +66,7 @@ class Results:
     in_no_split: int
 
     def to_json(self) -> dict[str, Any]:
-        """All but the predictions, as plain values."""
+        """Return everything except for the predictions, as plain values."""
         return {
             "test": self.scores,
             "baseline": self.baseline,
@@ -87,28 +88,28 @@ def train(
     callbacks: tuple[Callback, ...] = (),
     seconds: Mapping[str, float] | None = None,
 ) -> Results:
-    """Train a model on a dataset; a run that was stopped goes on where its last checkpoint was written.
+    """Train a model on a dataset. A run that was stopped resumes at its last checkpoint.
 
     Args:
-        path: the dataset directory. Its splits are taken where it has some, else those of the ratios.
-        options: how.
-        output_dir: the folder of the run: options, checkpoints, metrics, predictions, plots.
-        progress: show a bar.
-        callbacks: further ones for Lightning's ``Trainer``.
-        seconds: of what was done to make the dataset, for the results.
+        path: the dataset directory. Its own splits are used if it has splits, else a split by the ratios.
+        options: the options of the training.
+        output_dir: the folder of the run, for options, checkpoints, metrics, predictions and plots.
+        progress: show a progress bar.
+        callbacks: further callbacks for Lightning's ``Trainer``.
+        seconds: times of earlier steps, such as writing the dataset, to include in the results.
 
     Returns:
-        Scores and predictions of the test graphs by the best checkpoint, and where everything is.
+        Scores and predictions of the best checkpoint for the test graphs, and the paths of all files.
 
     Raises:
-        InputError: options that do not fit the dataset, or too few graphs for the ratios; a run that is gone on with by
-            another number of processes; losses that are no longer numbers, or checkpoints that are gone.
+        InputError: options that do not fit the dataset, too few graphs for the ratios, another number of processes than
+            before the stop, losses that are not numbers, or missing checkpoints.
         LabelError: a target that the dataset does not have, or that no training graph has.
-        RecipeMismatch: graphs that the model cannot use; the message says which preset it needs.
-        OutputExists: the folder holds another run (with other options, labels, units or splits), or a finished one.
+        RecipeMismatch: graphs that the model cannot use; the message names the preset that it needs.
+        OutputExists: the folder holds another run (other options, labels, units or splits), or a finished run.
 
     Warns:
-        UserWarning: graphs of the dataset are in no split, and so are not used.
+        UserWarning: graphs of the dataset are in no split and are not used.
     """
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())
@@ -154,7 +155,7 @@ def train(
 def prepare(
     path: str | os.PathLike[str], options: TrainOptions
 ) -> tuple[LazyGraphDataset, GraphModule, LazyGraphDataModule]:
-    """Everything that a run starts with; raises whatever is wrong with options and dataset, and writes nothing."""
+    """Prepare everything that a run needs. Raises all errors of options and dataset, and writes nothing."""
     entry = find_model(options.model)
     targets = list(options.target)
     as_stored = LazyGraphDataset(path, targets, target_dtype="float64")
@@ -189,7 +190,7 @@ def prepare(
 
 
 def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int:
-    """How many graphs are in none of the dataset's own splits; of ratios, whoever gave them knows what they leave."""
+    """Count, and warn of, graphs in none of the dataset's own splits. A split by ratios gives no warning."""
     unused = len(dataset) - sum(map(len, data.splits.values())) if has_splits(dataset) else 0
     if unused:
         msg = (
@@ -201,10 +202,10 @@ def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int
 
 
 def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
-    """Refuse a split whose labels cannot be learned from.
+    """Refuse a split with unusable labels.
 
     Raises:
-        LabelError: one is infinite, or the split is to be learned from or validated with and has none.
+        LabelError: a label is infinite, or the split is for training or validation and has no label.
     """
     values = part.columns[label]
     infinite = np.isinf(values.reshape(len(part), -1)).any(axis=1)
@@ -221,13 +222,13 @@ def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
 
 
 def _best(kept: Kept, folder: Folder) -> Path:
-    """The best checkpoint."""
+    """Return the best checkpoint."""
     path = Path(kept.best_model_path)
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.checkpoints.glob("*.ckpt"))) or "none"
         msg = (
-            f"found no best checkpoint {path.name} in {folder.checkpoints}, of which nothing may be taken away before "
-            f"the run is finished (there: {found}); put it back, or train anew in another output_dir"
+            f"found no best checkpoint {path.name} in {folder.checkpoints} (there: {found}); nothing may be removed "
+            "from this folder before the run is finished. Put the file back, or start a new run in another output_dir"
         )
         raise InputError(msg)
     return path
@@ -273,7 +274,7 @@ def _trainer(
 
 
 def _tensorboard(folder: Folder) -> Any:
-    """A logger where TensorBoard is installed, else none."""
+    """Return a logger if TensorBoard is installed."""
     try:
         return lightning.pytorch.loggers.TensorBoardLogger(folder.path, name="tensorboard", version="")
     except ModuleNotFoundError:
@@ -281,7 +282,7 @@ def _tensorboard(folder: Folder) -> Any:
 
 
 def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
-    """What somebody would predict who knows nothing of the graphs."""
+    """Return the predictions of a baseline that ignores the graphs: mean or most frequent class."""
     guess = targets.mean if not targets.classes else (_most_frequent(train, targets),)
     return [prediction._replace(predicted=guess, probabilities=()) for prediction in found]
 
@@ -292,7 +293,7 @@ def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:
 
 
 def _write(results: Results, targets: Targets) -> None:
-    """Predictions, plots, and last the results, which say that the run is finished."""
+    """Write predictions and plots, and finally the results, which mark the run as finished."""
     from lazygraph.training.plots import draw_learning_curve, draw_parity
 
     folder = results.folder

@@ -1,4 +1,4 @@
-"""What ends a run before its last epoch: Ctrl-C, patience, and losses that are no longer numbers."""
+"""Reasons to stop a run early: Ctrl-C, patience, and losses that are not numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Finite", "Patience", "interruptible"]
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block, Ctrl-C is a ``KeyboardInterrupt``.
+    """Raise ``KeyboardInterrupt`` for Ctrl-C within the block.
 
-    Lightning makes it a ``SystemExit``, which would end a notebook or look like a fault of the command, and ignores
-    every later Ctrl-C of the process.
+    Lightning raises ``SystemExit`` instead, which would end a notebook or look like an error of the command. It also
+    ignores every later Ctrl-C.
 
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C.
@@ -38,35 +38,35 @@ def interruptible() -> Iterator[None]:
 
 
 class Patience(EarlyStopping):
-    """Early stopping that stays stopped: a run that was killed after it trains no further epoch."""
+    """Early stopping that persists: a run that was killed after it has stopped trains no further epoch."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Stop before the first step, where a checkpoint says that it is over."""
+        """Stop before the first step if the checkpoint says that training has ended."""
         trainer.should_stop = self.wait_count >= self.patience
 
 
 class Finite(Callback):
-    """An error where the validation loss is NaN or infinite, before anything takes it for a result.
+    """A callback that raises an error if the validation loss is NaN or infinite.
 
     Args:
-        folder: of the run, for the error.
+        folder: the folder of the run, for the error.
     """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: ARG002
-        """Look at the loss, which is the same on all ranks.
+        """Check the loss, which is the same on all ranks.
 
         Raises:
-            InputError: it is not finite.
+            InputError: the loss is not finite.
         """
         loss = float(trainer.callback_metrics["val_loss"])
         if not math.isfinite(loss):
             msg = (
                 f"found a validation loss of {loss} in epoch {trainer.current_epoch}, counted from 0; required: a "
-                "finite one. Train anew in another output_dir, with a smaller learning_rate or a gradient_clip, with "
-                "precision 32, or with another model, if this one gives NaN for some graph; the best checkpoint of the "
-                f"epochs before, if there is one, is in {self._folder.checkpoints}"
+                "finite one. Start a new run in another output_dir, with a smaller learning_rate or a gradient_clip, "
+                "with precision 32, or with another model if this one gives NaN for some graph; the best checkpoint of "
+                f"the earlier epochs, if there is one, is in {self._folder.checkpoints}"
             )
             raise InputError(msg)

@@ -1,4 +1,4 @@
-"""``Targets``: what is learned, in which units, and how a network's numbers become it."""
+"""The class ``Targets``: names and units of the targets, and the conversion of network outputs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MOST_CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The targets of a run: saved with its checkpoints, so that predictions are in the units of the labels.
+    """The targets of a run. Checkpoints store them, so that predictions have the units of the labels.
 
     Args:
-        names: of each target; a vector label has several, ``dipole[0]`` and so on.
-        units: of each; None where the dataset names none.
-        mean: of each, over the training graphs that have it.
-        std: its population standard deviation, as the published crystal networks normalise; 1 where all are equal.
-        classes: the values of a classification, in order; none for a regression.
+        names: name of each target; a vector label has several targets, ``dipole[0]`` and so on.
+        units: unit of each target; None if the dataset names no unit.
+        mean: mean of each target over the training graphs that have it.
+        std: population standard deviation, as in the published crystal networks; 1 if all values are equal.
+        classes: the values of a classification, in order; empty for a regression.
     """
 
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Targets:
 
     @classmethod
     def of(cls, dataset: LazyGraphDataset, labels: Sequence[str], *, classify: bool) -> Targets:
-        """The targets of the training graphs.
+        """Create the targets from the training graphs.
 
         Args:
             dataset: the training graphs.
@@ -51,11 +51,11 @@ class Targets:
             classify: whether each value is a class.
 
         Raises:
-            LabelError: no training graph has one of them, or there are no classes to tell apart.
+            LabelError: no training graph has a label, or there is only one class.
 
         Warns:
-            UserWarning: most labels are so close to one another, beside a few that are far away, that float32, in which
-                networks compute, cannot tell them apart.
+            UserWarning: a few outliers are so far away that float32, in which networks compute, cannot tell the other
+                labels apart.
         """
         names: list[str] = []
         units: list[str | None] = []
@@ -81,21 +81,21 @@ class Targets:
 
     @property
     def outputs(self) -> int:
-        """The numbers that a network has to give for a graph."""
+        """The number of outputs that a network must have per graph."""
         return len(self.classes) or len(self.names)
 
     def scale(self) -> Scale:
-        """The same as arithmetic on tensors."""
+        """Return the conversion for tensors."""
         return Scale(self)
 
     def components(self, labels: Sequence[str]) -> dict[str, list[int]]:
-        """Label -> the places of its components among the targets.
+        """Return label -> positions of its components among the targets.
 
         Args:
-            labels: those that the targets are of, in order.
+            labels: the labels of the targets, in order.
 
         Raises:
-            ValueError: the targets are not of these labels.
+            ValueError: the targets do not belong to these labels.
         """
         widths = self._widths(tuple(labels), 0)
         if widths is None:
@@ -106,7 +106,7 @@ class Targets:
         return {label: list(range(end - width, end)) for label, width, end in each}
 
     def _widths(self, labels: tuple[str, ...], at: int) -> list[int] | None:
-        """The number of components of each label, where the targets from ``at`` on are all theirs."""
+        """Return the number of components of each label, if they cover all targets from ``at`` on."""
         if not labels:
             return [] if at == len(self.names) else None
         width = 0
@@ -123,19 +123,19 @@ class Targets:
         return None
 
     def named(self, values: Sequence[float]) -> dict[str, float]:
-        """One number for each target, under its name."""
+        """Return a mapping from target names to numbers."""
         return dict(zip(self.names, values, strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the targets as plain values."""
         return {name: list(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Targets:
-        """What ``to_json`` gave.
+        """Create the targets from the result of ``to_json``.
 
         Raises:
-            TypeError, ValueError: it is something else.
+            TypeError, ValueError: the value is something else.
         """
         targets = cls(**{name: tuple(value) for name, value in data.items()})
         numbers = (*targets.mean, *targets.std, *targets.classes)
@@ -150,15 +150,15 @@ class Targets:
 
 
 def with_unit(name: str, unit: str | None) -> str:
-    """``band_gap (eV)``, without control characters: progress bars, tables and pictures show it."""
+    """Return ``band_gap (eV)`` without control characters, for progress bars, tables and plots."""
     return printable(name if unit is None else f"{name} ({unit})")
 
 
 class Scale(nn.Module):
-    """Labels to what a network gives, and back, in float64; its constants follow its module to a device.
+    """The conversion between labels and network outputs, in float64. Its constants move to the device of the module.
 
     Args:
-        targets: what is learned.
+        targets: the targets.
     """
 
     mean: Tensor
@@ -172,24 +172,24 @@ class Scale(nn.Module):
             self.register_buffer(name, values, persistent=False)
 
     def normalised(self, y: Tensor) -> Tensor:
-        """(B, T) labels -> float64 that a network is to give, NaN where a label is missing."""
+        """Convert labels (B, T) to float64 network outputs, with NaN for missing labels."""
         return (y.double() - self.mean) / self.std
 
     def restored(self, outputs: Tensor) -> Tensor:
-        """(B, outputs) of a network -> (B, T) float64 in the units of the labels; of classes, the most probable one."""
+        """Convert outputs (B, outputs) to float64 (B, T) in the units of the labels, or to the likeliest class."""
         out = outputs.double()
         if len(self.classes):
             return self.classes[out.argmax(dim=1)][:, None]
         return out * self.std + self.mean
 
     def places(self, y: Tensor) -> Tensor:
-        """(B, 1) labels -> (B,) int64 places in ``classes``, -100 where a label is missing or of no class."""
+        """Convert labels (B, 1) to int64 (B,) indices of ``classes``; -100 for a missing label or unknown class."""
         same = y[:, :1].double() == self.classes
         return torch.where(same.any(dim=1), same.int().argmax(dim=1), -100)
 
 
 def _mean_and_std(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The mean, and the population standard deviation, 1 where all are equal."""
+    """Return the mean and the population standard deviation, which is 1 if all values are equal."""
     # Squares of numbers beyond 1e150 overflow, and those below 1e-150 vanish.
     largest = float(np.abs(values).max())
     scale = 1.0 if 1e-100 < largest < 1e100 or not largest else largest

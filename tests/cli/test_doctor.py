@@ -234,7 +234,7 @@ def test_strict_tells_whether_anything_is_to_be_set(capsys, monkeypatch, tmp_pat
     monkeypatch.setattr(doctor, "look", lambda path: QUIET)
     code, text, _ = run(capsys, "--strict")
     assert code == 0
-    assert "nothing is to be set" in text
+    assert "nothing needs to be set" in text
     monkeypatch.setattr(doctor, "look", lambda path: replace(QUIET, descriptors=64))
     assert run(capsys)[0] == 0
     code, text, _ = run(capsys, "--strict")

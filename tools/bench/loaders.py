@@ -40,7 +40,7 @@ WORKERS = {0: "no_workers", 1: "1_worker", 2: "2_workers"}
 CHECKED = 5  # batches
 PROTOTYPES = 500_000
 SMALL, LARGE, MADE = "small", "large", "made"
-# What is asked for: of which case, with how many workers, how many times the graphs/s of which store.
+# The targets: of which case, with how many workers, how many times the graphs/s of which store.
 FASTER = (
     (SMALL, 0, "PygList", 3),
     (LARGE, 0, "PygList", 2),
@@ -269,7 +269,7 @@ def run(options):
             tables[f"Opening and memory beyond imports, {titles[key]}"] = named(rows, missing)
             bounds |= dict(lean(titles[key], spawned, added))
     bounds = dict(faster(titles, rates)) | bounds
-    return tables | ({"What was asked for": bounds} if bounds else {}), data, effort.rounds
+    return tables | ({"Targets": bounds} if bounds else {}), data, effort.rounds
 
 
 def main():

@@ -24,9 +24,9 @@ WAYS = {
     "loader, in process": {"threads": 0},
     "loader, with a thread": {"threads": 1},
     "loader, 2 workers": {"num_workers": 2},
-    "loader, 2 workers anew each epoch": {"num_workers": 2, "persistent_workers": False},
+    "loader, 2 new workers each epoch": {"num_workers": 2, "persistent_workers": False},
 }
-FEWER = {"loader, 2 workers anew each epoch": 20}  # of the epochs, one in so many: each starts processes
+FEWER = {"loader, 2 new workers each epoch": 20}  # of the epochs, one in so many: each starts processes
 READ = """
 import gc, json, os, sys
 import psutil

@@ -302,7 +302,7 @@ class Lazygraph(LazygraphInPyg):
 class LazygraphThread(LazygraphInPyg):
     """What the loader chooses where there are two CPUs: no workers, and a thread that reads ahead."""
 
-    name = "lazygraph, a thread reads ahead"
+    name = "lazygraph, prefetch thread (default)"
     packages = ("lazygraph.loading.loader",)
     workers = (0,)
 

@@ -1,4 +1,4 @@
-"""The views by name: which arrays a model gets."""
+"""The views by name. A view computes the arrays that a model takes."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ VIEWS: Mapping[str, type[View]] = MappingProxyType(
 
 
 def view(name: str, /, **parameters: Any) -> View:
-    """The arrays that a model takes, by its name, with parameters; what ``LazyGraphDataset(path, view=...)`` takes.
+    """Create a view by name, for ``LazyGraphDataset(path, view=...)``. A view gives the arrays that a model takes.
 
     Args:
         name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``,
-            ``matgl-chgnet``, ``chgnet``, ``mace``; the class of each, in ``VIEWS``, says which arrays it has.
-        **parameters: what the view takes, such as ``dtype`` (``"float32"`` or ``"float64"``).
+            ``matgl-chgnet``, ``chgnet`` or ``mace``. The classes in ``VIEWS`` describe the arrays of each view.
+        **parameters: parameters of the view, such as ``dtype`` (``"float32"`` or ``"float64"``).
+
+    Returns:
+        The view.
 
     Raises:
-        InputError: the view or a parameter is unknown, or impossible.
+        InputError: an unknown view, or an unknown or invalid parameter.
 
     Example:
         >>> view("pyg", features=["Na", "Cl"])
@@ -55,5 +58,5 @@ def view(name: str, /, **parameters: Any) -> View:
 
 
 def view_named(named: str | View) -> View:
-    """A view as it is, or the one of this name with its defaults."""
+    """Return the given view, or the view of the given name with its defaults."""
     return named if isinstance(named, View) else view(named)

@@ -1,4 +1,4 @@
-"""The view of ATLAS: features of elements from a table of its own, Gaussians of distances, and pairs of edges."""
+"""The view ``atlas``: features of elements, Gaussians of distances, and pairs of edges."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ GAUSSIANS = 20
 
 @dataclass(frozen=True, repr=False)
 class Atlas(View):
-    """What ATLAS' ``CrystalGraphBuilder`` makes.
+    """The arrays of ATLAS' ``CrystalGraphBuilder``.
 
     ``x`` (N, 91): an element's column of 86, then Z / 100, Pauling electronegativity / 4, covalent radius / 3 A,
     whether it is a metal, and whether Z >= 50; ``edge_index`` (2, E) int64, row 0 the centre; ``edge_attr`` (E, 20)
     Gaussians of distances from 0 A to the cutoff, half their spacing wide; ``edge_vec`` (E, 3) vectors from row 0 to
-    row 1, A; ``edge_index_3body`` (2, T) int64, pairs of edges with one centre, counted through the batch.
+    row 1, A; ``edge_index_3body`` (2, T) int64, pairs of edges with the same centre, numbered through the batch.
 
-    Its CGCNN is called with ``model(batch.x, batch.edge_index, batch.edge_attr, batch.batch)``, its EquivariantGNN with
-    ``edge_vec`` in the place of ``edge_attr``, and its M3GNet also with ``edge_vectors=batch.edge_vec`` and
+    Call its CGCNN with ``model(batch.x, batch.edge_index, batch.edge_attr, batch.batch)``. Call its EquivariantGNN with
+    ``edge_vec`` instead of ``edge_attr``, and its M3GNet also with ``edge_vectors=batch.edge_vec`` and
     ``edge_index_3body=batch.edge_index_3body``.
 
-    As in ATLAS, an element beyond radon has the column of hydrogen. Not as there, a crystal without any edge stays so
-    (ATLAS lays one of length 0 from atom 0 to itself), and distances are not rounded to single precision before their
-    Gaussians, which moves those by up to 2e-6.
+    As in ATLAS, an element beyond radon has the column of hydrogen. Two things differ from ATLAS. A crystal without
+    edges stays without edges, while ATLAS adds one of length 0 from atom 0 to itself. Distances are not rounded to
+    single precision before their Gaussians, which changes these by up to 2e-6.
 
-    For recipes of the rule ``nearest``.
+    It accepts recipes of the rule ``nearest``.
 
     Source: ``atlas/models/graph_builder.py`` of https://github.com/Shuruyue/Materials-Research.
     """
@@ -61,7 +61,7 @@ class Atlas(View):
             raise self.mismatch(spec, f"the rule {spec.rule!r}", "atlas")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         where = device(crystals.images)
         table = xp.asarray(atlas_features(), device=where)
@@ -82,7 +82,7 @@ class Atlas(View):
 
 @lru_cache(maxsize=1)
 def atlas_features() -> NDArray[np.float64]:
-    """(119, 91) float64 by atomic number, as :class:`Atlas` says; row 0 is empty.
+    """Return the features of :class:`Atlas` by atomic number, (119, 91) float64; row 0 is empty.
 
     Example:
         >>> atlas_features()[11, [10, 86, 87, 88, 89, 90]].round(4)  # sodium

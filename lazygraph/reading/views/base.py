@@ -1,4 +1,4 @@
-"""What a view is: the arrays and names that one model's forward takes, made of stored crystals."""
+"""The base class of views, which compute the arrays that a model's forward takes from stored crystals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EDGE_INDEX = BatchField("edge", -1, "node")
 
 
 class Arrays(NamedTuple):
-    """What a view makes of crystals."""
+    """The arrays that a view computes from crystals."""
 
     values: dict[str, Any]
     """Name -> array, or a list with one object a crystal."""
@@ -34,13 +34,13 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True)
 class View(ABC):
-    """One view with its parameters: frozen, picklable, its repr the call that makes it.
+    """A view with its parameters. It is frozen and picklable, and its repr is the call that creates it.
 
-    A view is a function of a whole batch. It needs no offsets of its own, for the atoms of a batch are counted through
-    and so are the edges; its layout says what each of its arrays counts. A single graph is a batch of one.
+    A view is a function of a whole batch. It needs no offsets, because atoms and edges are numbered through the batch.
+    Its layout says what the indices in each array count. A single graph is a batch of one.
 
     Args:
-        dtype: of floating-point arrays, ``float32`` or ``float64``.
+        dtype: type of floating-point arrays, ``float32`` or ``float64``.
     """
 
     name: ClassVar[str]
@@ -54,22 +54,22 @@ class View(ABC):
             raise InputError(msg)
 
     def check(self, spec: GraphSpec) -> None:  # noqa: B027  # most views can show any recipe
-        """Raise RecipeMismatch where graphs of this recipe cannot be shown so; the message names the preset to use."""
+        """Raise RecipeMismatch if the view does not accept this recipe; the message names the preset to use."""
 
     @abstractmethod
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """The arrays of these crystals, whose recipe is ``spec``; numpy's or torch's, as theirs are."""
+        """Compute the arrays of crystals with the recipe ``spec``, in numpy or torch like the input."""
 
     def real(self, array: Any) -> Any:
-        """The array in the view's floating-point type."""
+        """Convert an array to the floating-point type of the view."""
         return cast(array, self.dtype)
 
     def vectors(self, crystals: Crystals) -> Any:
-        """(E, 3) edge vectors, A, in the view's floating-point type."""
+        """Return the edge vectors (E, 3) in A, in the floating-point type of the view."""
         return crystals.vectors if self.dtype == "float32" else crystals.components.T + 0.0
 
     def mismatch(self, spec: GraphSpec, found: str, preset: str) -> RecipeMismatch:
-        """The error for a recipe that this view cannot show."""
+        """Return the error for a recipe that this view does not accept."""
         return RecipeMismatch(
             f"the view {self.name!r} found graphs with {found} (recipe {spec!r}); required: those of the preset "
             f"{preset!r}. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
@@ -77,7 +77,7 @@ class View(ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Those that are not at their defaults: ``lazygraph.view(v.name, **v.parameters)`` is the view again."""
+        """The parameters that differ from their defaults: ``lazygraph.view(v.name, **v.parameters)`` equals ``v``."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class View(ABC):
 
 
 def cast(array: Any, dtype: str) -> Any:
-    """The array in a type by name, numpy's or torch's; not copied where it has it."""
+    """Convert an array of numpy or torch to a type by name; no copy if it has this type."""
     if isinstance(array, np.ndarray):
         return array.astype(dtype, copy=False)
     xp = array_namespace(array)
@@ -94,5 +94,5 @@ def cast(array: Any, dtype: str) -> Any:
 
 
 def published(crystals: Crystals, spec: GraphSpec) -> Crystals:
-    """The crystals as their model saw them: jarvis-tools rounds lattices, and ``ties="reference"`` replays it."""
+    """Return the crystals as the published model saw them. For ``ties="reference"``, lattices are rounded."""
     return crystals.as_published() if spec.ties == "reference" else crystals

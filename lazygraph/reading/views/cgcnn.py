@@ -1,4 +1,4 @@
-"""The view of CGCNN: neighbours in a table of k columns, padded."""
+"""The view ``cgcnn``: neighbours in a padded table of k columns."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ __all__ = ["Cgcnn"]
 
 @dataclass(frozen=True, repr=False)
 class Cgcnn(View):
-    """``atom_fea`` (N, 92), ``nbr_fea`` (N, k, 41) Gaussians of distances, ``nbr_fea_idx`` (N, k) int64 atoms.
+    """The arrays of CGCNN's ``CIFData``.
 
-    For recipes of the rule ``nearest``; k and the range of the Gaussians, one every ``step`` from 0 A to the cutoff,
-    follow from it (41 for 8 A). An atom with fewer than k neighbours is padded with atom 0 of its crystal at the cutoff
-    plus 1 A. ``crystal_atom_idx``, the list that the published model takes last, is
+    ``atom_fea`` (N, 92); ``nbr_fea`` (N, k, G) Gaussians of distances; ``nbr_fea_idx`` (N, k) int64 atoms.
+
+    The recipe decides k and the range of the Gaussians: one every ``step`` from 0 A to the cutoff (G = 41 for 8 A). An
+    atom with fewer than k neighbours is padded with atom 0 of its crystal, at the cutoff plus 1 A. The last argument of
+    the published model, ``crystal_atom_idx``, is
     ``[torch.arange(a, b) for a, b in itertools.pairwise(batch.ptr.tolist())]``.
 
+    It accepts recipes of the rule ``nearest``.
+
     Args:
-        dtype: of floating-point arrays.
-        step: A, between the centres of the Gaussians, and their width.
+        dtype: type of floating-point arrays.
+        step: distance between the centres of the Gaussians, and their width, A.
 
     Source: ``CIFData`` and ``GaussianDistance`` of cgcnn.
     """
@@ -48,7 +52,7 @@ class Cgcnn(View):
             raise self.mismatch(spec, f"the rule {spec.rule!r}", "cgcnn")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         where = device(crystals.images)
         k, cutoff = int(spec.max_neighbors or 0), float(spec.cutoff or 0)

@@ -1,4 +1,4 @@
-"""The view of CHGNet, of the package chgnet."""
+"""The view ``chgnet`` for CHGNet of the package chgnet."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["Chgnet"]
 
 @dataclass(frozen=True, repr=False)
 class Chgnet(View):
-    """The fields of chgnet's ``CrystalGraph``.
+    """The arrays of chgnet's ``CrystalGraph``.
 
     ``atomic_number`` (N,) int32; ``atom_frac_coord`` (N, 3); ``atom_graph`` (E, 2) int32, centre and neighbour;
     ``neighbor_image`` (E, 3) floating-point; ``directed2undirected`` (E,) int32; ``undirected2directed`` (E/2,) int32,
-    the first of the two edges; ``bond_graph`` (T, 5) int32: centre, undirected and directed id of one edge, the same of
-    another; ``lattice`` (1, 3, 3) A. In a batch all ids are counted through.
+    the first of the two edges; ``bond_graph`` (T, 5) int32: centre, undirected and directed id of one edge, undirected
+    and directed id of another; ``lattice`` (1, 3, 3) A. A batch numbers all of them consecutively.
 
-    For recipes with ``angles="chgnet"``.
+    It accepts recipes with ``angles="chgnet"``.
 
-    Source: ``chgnet.graph`` 0.4; the order of edges and rows is that of the record.
+    Source: ``chgnet.graph`` 0.4. Edges and rows have the order of the record.
     """
 
     name: ClassVar[str] = "chgnet"
@@ -48,7 +48,7 @@ class Chgnet(View):
             raise self.mismatch(spec, "no bond graph", "chgnet")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         # Edges come in pairs, so that undirected edge m is made of the edges 2m and 2m + 1.
         directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))

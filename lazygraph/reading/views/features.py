@@ -1,6 +1,6 @@
-"""What a model knows of an atom: its number, its CGCNN features, or its place in a list of elements.
+"""Features of atoms: the atomic number, CGCNN's features, or one-hot by a list of elements.
 
-Stored as one byte an atom, and looked up when a graph is read.
+A dataset stores one byte per atom. Features are looked up when a graph is read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BORROWED = 103  # ... whose row jarvis-tools gives to the three elements behind 
 
 @lru_cache(maxsize=1)
 def cgcnn_features() -> NDArray[np.float32]:
-    """(104, 92) float32 by atomic number, each value 0 or 1; row 0 is empty.
+    """Return CGCNN's features by atomic number, (104, 92) float32, each 0 or 1; row 0 is empty.
 
     Source: ``atom_init.json`` of CGCNN (Xie and Grossman 2018), in columns for group, period, electronegativity,
     covalent radius, valence electrons, ionisation energy, electron affinity, block and atomic volume; as jarvis-tools
@@ -50,10 +50,10 @@ def cgcnn_features() -> NDArray[np.float32]:
 
 
 def elements_of(symbols: Iterable[str]) -> tuple[str, ...]:
-    """A list of elements, checked.
+    """Check a list of elements.
 
     Raises:
-        InputError: a symbol is unknown, or twice there.
+        InputError: an unknown or repeated symbol.
     """
     listed = tuple(symbols)
     symbols_to_numbers(listed)
@@ -64,10 +64,10 @@ def elements_of(symbols: Iterable[str]) -> tuple[str, ...]:
 
 
 def element_places(numbers: Any, elements: tuple[str, ...]) -> Any:
-    """(N,) int64: the place of each atom's element in the list.
+    """Return the position of each atom's element in the list, (N,) int64.
 
     Raises:
-        InputError: an atom is of an element that is not in the list.
+        InputError: the element of an atom is not in the list.
     """
     xp = array_namespace(numbers)
     table = np.full(len(SYMBOLS), -1)
@@ -84,12 +84,12 @@ def element_places(numbers: Any, elements: tuple[str, ...]) -> Any:
 
 
 def node_features(numbers: Any, features: Features, dtype: str) -> Any:
-    """The features of atoms.
+    """Return the features of atoms.
 
     Args:
         numbers: (N,) atomic numbers.
-        features: which.
-        dtype: ``float32`` or ``float64``, of features that are not numbers.
+        features: ``number``, ``cgcnn``, or a list of symbols.
+        dtype: type of features other than ``number``, ``float32`` or ``float64``.
 
     Returns:
         (N, 1) int64 for ``number``, (N, 92) for ``cgcnn``, (N, number of elements) for a list of elements.

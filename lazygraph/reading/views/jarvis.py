@@ -1,4 +1,4 @@
-"""The views of the models whose graphs are jarvis-tools': ComFormer, Matformer and ALIGNN."""
+"""The views ``comformer``, ``matformer`` and ``alignn``, whose models use graphs of jarvis-tools."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ __all__ = ["Alignn", "Comformer", "Matformer"]
 
 @dataclass(frozen=True, repr=False)
 class Matformer(View):
-    """``x`` (N, 92) CGCNN features, ``edge_index`` (2, E) int64 and ``edge_attr`` (E, 3) vectors, A.
+    """The arrays that Matformer and eComFormer read.
 
-    For any recipe; where it has ``ties="reference"``, vectors are made as the published code makes them.
+    ``x`` (N, 92) CGCNN features; ``edge_index`` (2, E) int64; ``edge_attr`` (E, 3) vectors, A.
 
-    Source: ``Data`` of matformer and comformer (AIRS), of which the models read these.
+    It accepts any recipe. For ``ties="reference"``, vectors are computed as in the published code.
+
+    Source: ``Data`` of matformer and comformer (AIRS).
     """
 
     name: ClassVar[str] = "matformer"
     layout: ClassVar[dict[str, BatchField]] = {"x": NODE, "edge_index": EDGE_INDEX, "edge_attr": EDGE}
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         return Arrays(self._common(crystals, spec))
 
     def _common(self, crystals: Crystals, spec: GraphSpec) -> dict[str, Any]:
@@ -43,9 +45,11 @@ class Matformer(View):
 
 @dataclass(frozen=True, repr=False)
 class Comformer(Matformer):
-    """As ``matformer``, and ``edge_nei`` (E, 3, 3): ComFormer's three lattice vectors, A, for every edge.
+    """The arrays that iComFormer and eComFormer read.
 
-    What iComFormer and eComFormer read. For recipes with lattice vectors.
+    The arrays of ``matformer``, and ``edge_nei`` (E, 3, 3): ComFormer's three lattice vectors for every edge, A.
+
+    It accepts recipes with lattice vectors.
     """
 
     name: ClassVar[str] = "comformer"
@@ -57,7 +61,7 @@ class Comformer(Matformer):
             raise self.mismatch(spec, "no lattice vectors", "comformer")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         vectors = self.real(published(crystals, spec).lattice_vectors)
         per_edge = xp.take(vectors, crystals.graph_of_edge, axis=0)
@@ -66,13 +70,13 @@ class Comformer(Matformer):
 
 @dataclass(frozen=True, repr=False)
 class Alignn(View):
-    """The crystal graph and its line graph.
+    """The arrays of ALIGNN: the crystal graph and its line graph.
 
     ``atom_features`` (N, 92) CGCNN features; ``edge_index`` (2, E) int64; ``r`` (E, 3) vectors, A; ``images`` (E, 3)
-    int64; ``line_graph`` (2, T) int64 edge ids, from an edge to one that starts where it ends; ``h`` (T,) the cosine of
-    the angle between the two, as seen from the atom between them; ``lattice`` (1, 3, 3) A.
+    int64; ``line_graph`` (2, T) int64 pairs of edges, where the second starts at the end of the first; ``h`` (T,)
+    cosine of the angle between the two at their common atom; ``lattice`` (1, 3, 3) A.
 
-    For recipes with ``angles`` ``alignn`` (the line graph that DGL makes) or ``alignn-2026`` (edges within the
+    It accepts recipes with ``angles`` ``alignn`` (the line graph that DGL makes) or ``alignn-2026`` (edges within the
     three-body cutoff).
 
     Source: alignn's ``Graph.atom_dgl_multigraph`` with ``compute_bond_cosines``, and ``torch_graph_builder`` of 2026.
@@ -90,12 +94,12 @@ class Alignn(View):
     }
 
     def check(self, spec: GraphSpec) -> None:
-        """Require a recipe that says which line graph."""
+        """Require a recipe that defines a line graph."""
         if spec.angles not in ("alignn", "alignn-2026"):
             raise self.mismatch(spec, "no line graph", "alignn")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         edges, n_atoms = crystals.edge_index, crystals.n_atoms
         if spec.angles == "alignn":
             pairs = line_graph(edges, n_atoms, check=crystals.check_angles)
@@ -116,7 +120,7 @@ class Alignn(View):
 
 
 def _cosines(components: Any, pairs: Any) -> Any:
-    """(T,) float64: the cosine between minus the first vector and the second, of vectors (3, E) and pairs (2, T)."""
+    """Return the cosine of minus the first vector and the second, (T,) float64, for pairs (2, T) of vectors (3, E)."""
     xp = array_namespace(components)
     length = xp.sqrt(xp.sum(components * components, axis=0))
     unit = components / length

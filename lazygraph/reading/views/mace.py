@@ -1,4 +1,4 @@
-"""The view of MACE."""
+"""The view ``mace``."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["Mace"]
 
 @dataclass(frozen=True, repr=False)
 class Mace(View):
-    """What MACE's ``AtomicData`` holds of a structure; a model is called with ``batch.to_dict()``.
+    """The arrays of MACE's ``AtomicData``. Call a model with ``batch.to_dict()``.
 
     ``node_attrs`` (N, number of elements) one-hot; ``positions`` (N, 3) A; ``edge_index`` (2, E) int64, sender and
-    receiver; ``shifts`` (E, 3) A and ``unit_shifts`` (E, 3), the cell of the receiver; ``cell`` (3, 3) A, (3B, 3) of a
+    receiver; ``shifts`` (E, 3) A; ``unit_shifts`` (E, 3) the cell of the receiver; ``cell`` (3, 3) A, and (3B, 3) in a
     batch; ``pbc`` (1, 3) bool.
 
-    For any recipe; the published one is an open radius graph, the preset ``mace``.
+    It accepts any recipe. The published recipe is the preset ``mace``, an open radius graph.
 
     Args:
-        dtype: of floating-point arrays.
-        elements: symbols of the model's elements, whose order is that of their atomic numbers; required.
+        dtype: type of floating-point arrays.
+        elements: symbols of the model's elements; required. The columns follow their atomic numbers.
 
     Source: ``mace.data.atomic_data`` of mace-torch 0.3.
     """
@@ -57,7 +57,7 @@ class Mace(View):
         object.__setattr__(self, "elements", tuple(sorted(listed, key=lambda symbol: symbols_to_numbers([symbol])[0])))
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         return Arrays(
             {

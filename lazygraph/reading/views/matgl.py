@@ -1,4 +1,4 @@
-"""The views of matgl's models: M3GNet, MEGNet and its CHGNet."""
+"""The views ``megnet``, ``m3gnet`` and ``matgl-chgnet`` for the models of matgl."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ COMMON = tuple(symbol for symbol in TO_PLUTONIUM if symbol not in WITHOUT)
 
 @dataclass(frozen=True, repr=False)
 class Megnet(View):
-    """What matgl's converter and ``Potential`` give a model.
+    """The arrays that matgl's converter and ``Potential`` pass to a model.
 
-    ``node_type`` (N,) int64, the place in ``elements``; ``frac_coords`` (N, 3); ``pos`` (N, 3) A; ``edge_index`` (2, E)
-    int32, sorted by row 0; ``pbc_offset`` (E, 3) the cell of the atom in row 1 and ``pbc_offshift`` (E, 3) its
+    ``node_type`` (N,) int64, the position in ``elements``; ``frac_coords`` (N, 3); ``pos`` (N, 3) A; ``edge_index`` (2,
+    E) int32, sorted by row 0; ``pbc_offset`` (E, 3) the cell of the atom in row 1 and ``pbc_offshift`` (E, 3) its
     translation, A, both floating-point; ``lattice`` (1, 3, 3) A; ``state_attr`` (1, 2) zeros.
 
-    A model is called with the batch, ``model(batch, batch.state_attr)``, a ``Potential`` also with the lattices,
-    ``potential(batch, batch.lattice)``.
+    Call a model with ``model(batch, batch.state_attr)``, and a ``Potential`` with ``potential(batch, batch.lattice)``.
 
     Args:
-        dtype: of floating-point arrays.
-        elements: symbols in the order of the model's ``element_types``; matgl's default 89 unless set.
+        dtype: type of floating-point arrays.
+        elements: symbols in the order of the model's ``element_types``; default matgl's 89 elements.
 
     Source: ``matgl.graph.converters`` and ``matgl.apps.pes`` 4.1.
     """
@@ -60,7 +59,7 @@ class Megnet(View):
         object.__setattr__(self, "elements", elements_of(self.elements))
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
-        """See the class."""
+        """Compute the arrays that the class describes."""
         return Arrays(self._graph(_by_centre(crystals)))
 
     def _graph(self, crystals: Crystals) -> dict[str, Any]:
@@ -80,9 +79,9 @@ class Megnet(View):
 
 @dataclass(frozen=True, repr=False)
 class MatglChgnet(Megnet):
-    """The arrays of ``megnet`` for matgl's CHGNet, which makes its line graph itself whatever it is given.
+    """The arrays of ``megnet`` for matgl's CHGNet, which always computes its line graph itself.
 
-    ``elements`` are the first 94 unless set.
+    The default of ``elements`` is the first 94 elements.
     """
 
     name: ClassVar[str] = "matgl-chgnet"
@@ -92,17 +91,18 @@ class MatglChgnet(Megnet):
 
 @dataclass(frozen=True, repr=False)
 class M3gnet(Megnet):
-    """The arrays of ``megnet``, and the line graph that M3GNet takes as ``l_g``.
+    """The arrays of ``megnet`` and the line graph that M3GNet takes as ``l_g``.
 
-    ``line_edge_index`` (2, T) int32 edge ids, triplets as pairs of edges with one centre; ``n_triple_ij`` (E,) int64,
-    in how many an edge comes first; ``kept_edge_ids`` (K,) int64, the edges within the three-body cutoff. Give them as
-    ``model(batch, l_g={name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")})``.
+    ``line_edge_index`` (2, T) int32, triplets as pairs of edges with the same centre; ``n_triple_ij`` (E,) int64,
+    number of triplets in which an edge comes first; ``kept_edge_ids`` (K,) int64, edges within the three-body cutoff.
+    Pass them as ``model(batch, l_g={name: batch[name] for name in ("line_edge_index", "n_triple_ij",
+    "kept_edge_ids")})``.
 
-    matgl refuses a line graph whose edges are not those that it finds within the cutoff itself. So edges are judged by
-    lengths computed as it does, in the view's floating-point type; where one lies within rounding of the cutoff and a
-    ``Potential`` computes positions anew, it may still refuse, and makes its own without ``l_g``.
+    matgl refuses a line graph if it finds other edges within the cutoff itself. The view therefore computes lengths as
+    matgl does, in its floating-point type. A ``Potential`` computes positions again, so it may still refuse an edge
+    within rounding of the cutoff. Without ``l_g`` it computes its own line graph.
 
-    For recipes with ``angles="m3gnet"``.
+    It accepts recipes with ``angles="m3gnet"``.
 
     Source: ``matgl.graph._compute`` 4.1.
     """
@@ -121,7 +121,7 @@ class M3gnet(Megnet):
             raise self.mismatch(spec, "no triplets", "m3gnet")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
-        """See the class."""
+        """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         ordered = _by_centre(crystals)
         values = self._graph(ordered)
@@ -141,5 +141,5 @@ class M3gnet(Megnet):
 
 
 def _by_centre(crystals: Crystals) -> Crystals:
-    """The same crystals with edges sorted by centre, which matgl counts on."""
+    """Return the crystals with edges sorted by centre, as matgl requires."""
     return crystals.take_edges(array_namespace(crystals.images).argsort(crystals.edge_index[0], stable=True))

@@ -1,4 +1,4 @@
-"""The default view: the names that most models built on PyG read."""
+"""The default view ``pyg``, with the names that most PyG models read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Pyg"]
 
 @dataclass(frozen=True, repr=False)
 class Pyg(View):
-    """``x``, ``pos``, ``edge_index``, ``edge_attr``, ``images``, ``cell``, and ``lattice_vectors`` where there are any.
+    """The arrays of the default view.
 
-    ``x`` (N, 1) int64 atomic numbers, or what ``features`` says; ``pos`` (N, 3) A; ``edge_index`` (2, E) int64;
+    ``x`` (N, 1) int64 atomic numbers, or other ``features``; ``pos`` (N, 3) A; ``edge_index`` (2, E) int64;
     ``edge_attr`` (E, 3) vectors from row 0 to row 1, A; ``images`` (E, 3) int64, the cell of the atom in row 1;
-    ``cell`` (1, 3, 3) A; ``lattice_vectors`` (1, 3, 3) A, where the recipe has them.
+    ``cell`` (1, 3, 3) A; ``lattice_vectors`` (1, 3, 3) A, if the recipe has them.
 
     Args:
-        dtype: of floating-point arrays.
+        dtype: type of floating-point arrays.
         features: ``number``, ``cgcnn`` (92 columns), or element symbols for a one-hot ``x``.
     """
 
@@ -52,7 +52,7 @@ class Pyg(View):
         object.__setattr__(self, "features", elements_of(self.features))
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
-        """See the class."""
+        """Compute the arrays that the class describes."""
         values = {
             "x": node_features(crystals.numbers, self.features, self.dtype),
             "pos": self.real(crystals.cart_coords),

@@ -1,4 +1,4 @@
-"""CIF text -> crystals. gemmi reads the syntax and knows the space groups; docs/sources.md states the rules."""
+"""Reader of CIF. gemmi reads the syntax and knows the space groups; docs/sources.md states the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a CIF says that its crystal is made of, compared with the atoms that were read."""
+"""Comparison of the atoms of a CIF with its formula and Z."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ class Formula:
         )
 
     def _is_of_cell(self) -> bool:
-        """Whether the formula is the content of the whole cell: Z times the structural formula."""
+        """Tell whether the formula is the content of the whole cell: Z times the structural formula."""
         unit = None if self.structural is None else _amounts(self.structural, capitals=False)
         if unit is None or self.units is None:
             return False
         return self.amounts == {number: (amount * self.units, slack) for number, (amount, slack) in unit.items()}
 
     def confirms(self, counts: Mapping[int, int]) -> bool:
-        """Whether the file has a formula and these atoms agree with it."""
+        """Tell whether the file has a formula and these atoms agree with it."""
         return self.amounts is not None and self.contradiction(counts) is None
 
     def _units_in(self, counts: Mapping[int, int]) -> tuple[float, float] | None:
@@ -102,7 +102,7 @@ class Formula:
 
 
 def formula_of(block: gemmi.cif.Block) -> Formula:
-    """The formula of a data block."""
+    """Return the formula of a data block."""
     text, units = _text(block.find_value(SUM)), _units(block.find_value(UNITS))
     if text is None:
         return Formula(None, None, units)
@@ -175,7 +175,7 @@ def _unusual_amounts(text: str, *, capitals: bool) -> dict[int, tuple[float, flo
 
 
 def _parts(word: str, *, capitals: bool) -> list[tuple[int, float, float]] | None:
-    """The elements of one word: one of ``Al2``, three of ``MgAl2O4``.
+    """Return the elements of one word: one of ``Al2``, three of ``MgAl2O4``.
 
     In a formula in capitals ``CO`` could be cobalt, or carbon and oxygen without the blank between them: it is neither.
     """

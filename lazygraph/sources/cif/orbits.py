@@ -1,4 +1,4 @@
-"""Symmetry operations and sites -> all atoms of the cell; images of a special position become one atom."""
+"""Expansion of sites by symmetry operations into all atoms of the cell; a special position is one atom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One data block of a CIF -> Crystal: cell, sites, symmetry, all atoms, and the formula as the judge."""
+"""Conversion of a CIF data block into a crystal: cell, sites, symmetry, all atoms, and the check by the formula."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Sites:
 
 
 def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | None = None) -> Crystal:
-    """The crystal of a text with one structure; other data blocks may stand beside it.
+    """Return the crystal of a text with one structure; other data blocks may stand beside it.
 
     The symmetry operations come from the file, else from its Hall symbol, its Hermann-Mauguin symbol or its number, in
     this order. Where these leave a choice (two origins; operations and a symbol of different size), the formula and Z
@@ -78,7 +78,8 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
     Raises:
         StructureError: the crystal is disordered or modulated, a site is not one element, the formula contradicts the
             atoms, or nothing decides between several readings.
-        UnreadableInput: the text is no CIF, or lacks the cell, the sites, or the symmetry; or holds several structures.
+        UnreadableInput: the text is not CIF, or lacks the cell, the sites, or the symmetry; or holds several
+            structures.
 
     Example:
         >>> text = '''data_NaCl
@@ -158,7 +159,7 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
 
 
 def _only_structure(blocks: gemmi.cif.Document) -> gemmi.cif.Block:
-    """The one data block with sites.
+    """Return the one data block with sites.
 
     Raises:
         UnreadableInput: there is none, or there are several.
@@ -189,7 +190,7 @@ def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
 
 
 def _number(text: str, what: str) -> float:
-    """The value of a CIF number; digits of uncertainty in brackets are dropped."""
+    """Return the value of a CIF number; digits of uncertainty in brackets are dropped."""
     try:
         value = float(text)
     except ValueError:
@@ -218,7 +219,7 @@ def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
 
 
 def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
-    """The sites that are atoms, once each is known to be one whole atom."""
+    """Return the sites that are atoms, after checking that each is one whole atom."""
     columns = _columns(block)
     if not (columns["fract_x"] and columns["fract_y"] and columns["fract_z"]):
         msg = "the CIF has no atoms with fractional coordinates (_atom_site_fract_x, _y, _z); required: three a site"
@@ -317,7 +318,7 @@ def _numbers(
 
 
 def _listed_types(block: gemmi.cif.Block) -> frozenset[int]:
-    """The elements of ``_atom_type_symbol``, the list of all types in the file."""
+    """Return the elements of ``_atom_type_symbol``, the list of all types in the file."""
     texts = (gemmi.cif.as_string(text).rstrip("0123456789+-") for text in block.find_values("_atom_type_symbol"))
     return frozenset(ATOMIC_NUMBERS[text] for text in texts if text in ATOMIC_NUMBERS)
 
@@ -326,7 +327,7 @@ def _listed_types(block: gemmi.cif.Block) -> frozenset[int]:
 
 
 def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64], stated: Formula) -> Crystal:
-    """The crystal of the only setting, or of the only one that the formula confirms."""
+    """Return the crystal of the only setting, or of the only one that the formula confirms."""
     if len(settings) == 1:
         return _crystal(settings[0], sites, lattice)
     if not settings:
@@ -357,7 +358,7 @@ def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64
 
 
 def _same_crystal(one: Crystal, other: Crystal) -> bool:
-    """Whether two readings put the same atoms on the same positions: then their difference is none."""
+    """Tell whether two readings put the same atoms on the same positions."""
     if len(one) != len(other):
         return False
     partners = np.zeros(len(other), dtype=np.intp)

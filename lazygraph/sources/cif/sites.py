@@ -1,4 +1,4 @@
-"""Which element a site of a CIF is: an element, or a reason why it is none."""
+"""Elements of the sites of a CIF, or the reason why a site is not one atom."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Species(NamedTuple):
 
 @lru_cache(maxsize=65536)
 def species_of(type_symbol: str, label: str, known: frozenset[int]) -> Species:
-    """The element of a site.
+    """Return the element of a site.
 
     The type symbol says it; where that is missing, ``?`` or ``.``, the label begins with it (CIF core dictionary).
     Capitals are no matter where only one reading is an element, or the file's formula has only one of them.
@@ -105,7 +105,7 @@ def _of_label(label: str, letters: str, rest: str, known: frozenset[int]) -> Spe
 
 
 def _could_be_group(label: str, known: frozenset[int]) -> bool:
-    """Whether a label is also the formula of a group of atoms, such as ``H2O`` or ``C1N``."""
+    """Tell whether a label is also the formula of a group of atoms, such as ``H2O`` or ``C1N``."""
     if GROUP.fullmatch(label) is None:
         return False
     numbers = {ATOMIC_NUMBERS.get(symbol, 0) for symbol in ATOMS.findall(label)}

@@ -1,8 +1,8 @@
-"""The symmetry of a CIF: which sets of operations its text can mean, in the order of what the text says.
+"""The symmetry of a CIF: all sets of operations that its text can mean.
 
 The operations listed in the file come first, then the Hall symbol, the Hermann-Mauguin symbol and the number of the
-group. A symbol may stand for several settings: two origins, hexagonal or rhombohedral axes, three unique axes. The
-cell excludes what would not leave it as it is; between what remains the formula has to decide, see
+group. A symbol may stand for several settings: two origins, hexagonal or rhombohedral axes, three unique axes. Settings
+that do not preserve the cell are excluded. The formula decides between the others, see
 :mod:`lazygraph.sources.cif`.
 """
 
@@ -110,7 +110,7 @@ def require_three_dimensions(block: gemmi.cif.Block) -> None:
 
 
 def _given(block: gemmi.cif.Block, tags: Iterable[str]) -> str | None:
-    """The first text that the file has under one of several tags."""
+    """Return the first text that the file has under one of several tags."""
     for tag in tags:
         column = block.find_values(tag)
         if column and (text := gemmi.cif.as_string(column[0]).strip()) not in ABSENT:
@@ -119,7 +119,7 @@ def _given(block: gemmi.cif.Block, tags: Iterable[str]) -> str | None:
 
 
 def _joined(some: list[Setting], others: list[Setting]) -> list[Setting]:
-    """The first ones, and the others too where none of them has as many operations."""
+    """Return the first settings, and also the others if none of the first has as many operations."""
     sizes = {len(setting) for setting in some}
     return some if not others or sizes & {len(setting) for setting in others} else [*some, *others]
 
@@ -187,7 +187,7 @@ def _unusual(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _checked(operations: Sequence[tuple[Any, Any]], name: str) -> Setting:
-    """The operations without repetitions, identity first, once they are known to be a group."""
+    """Return the operations without repetitions, identity first, once they are known to be a group."""
     found: dict[bytes, tuple[Any, Any]] = {}
     for rotation, translation in operations:
         found.setdefault(_key(rotation, translation).tobytes(), (rotation, translation))
@@ -224,7 +224,7 @@ def _key(rotations: NDArray[np.float64], translations: NDArray[np.float64]) -> N
 def _named(
     block: gemmi.cif.Block, symbol: str | None, lattice: NDArray[np.float64], *, required: bool
 ) -> list[Setting]:
-    """The settings of the group that the Hall symbol, the Hermann-Mauguin symbol or the number names.
+    """Return the settings of the group that the Hall symbol, the Hermann-Mauguin symbol or the number names.
 
     Where the operations are listed (not ``required``), a name that cannot be understood is none.
     """
@@ -266,7 +266,7 @@ def _unfit(name: str) -> StructureError:
 
 
 def _fitting(settings: Sequence[Setting], lattice: NDArray[np.float64]) -> list[Setting]:
-    """The settings that leave the cell as it is; of several unique axes the best, else b."""
+    """Return the settings that leave the cell as it is; of several unique axes the best, else b."""
     changes = {s.name: 0.0 if s.operations is None else strain(s.operations, lattice) for s in settings}
     fitting = [s for s in settings if changes[s.name] <= FITS]
     if len(fitting) > 1 and all(setting.axis for setting in fitting):
@@ -297,7 +297,7 @@ def _of_number(text: str) -> tuple[Setting, ...]:
 
 @lru_cache(maxsize=1024)
 def _of_symbol(text: str) -> tuple[Setting, ...]:
-    """The settings that a Hermann-Mauguin symbol may stand for, old and full ones too; none if it is unknown."""
+    """Return the settings that a Hermann-Mauguin symbol may stand for, old and full ones too; none if it is unknown."""
     symbol = re.sub(r"[_~]|\(([0-9])\)", r"\1", text)  # 6_3, 2~1~ and 2(1) are screw axes
     qualifier = None
     if (match := SUFFIX.fullmatch(symbol)) is not None:
@@ -313,7 +313,7 @@ def _of_symbol(text: str) -> tuple[Setting, ...]:
 
 
 def _by_name(symbol: str) -> list[gemmi.SpaceGroup]:
-    """The settings in gemmi's table that a symbol names; each by its number in the table once."""
+    """Return the settings in gemmi's table that a symbol names; each by its number in the table once."""
     found: dict[str, gemmi.SpaceGroup] = {}
     for preference in PREFERENCES:
         group = gemmi.find_spacegroup_by_name(symbol, prefer=preference)
@@ -337,7 +337,7 @@ def _monoclinic() -> dict[str, list[gemmi.SpaceGroup]]:
 
 
 def _short(symbol: str) -> str:
-    """The short form of a full symbol: ``F 4/m -3 2/m`` is F m -3 m, ``P 21/n 21/m 21/a`` is P n m a."""
+    """Return the short form of a full symbol: ``F 4/m -3 2/m`` is F m -3 m, ``P 21/n 21/m 21/a`` is P n m a."""
     short, planes = re.subn(r"(?<![46])21?/([a-n])", r"\1", symbol)
     short, cubic = re.subn(r"4[123]?/([a-n])(?=\s*-3)", r"\1", short)
     return short if planes > 1 or cubic or "-3" in short else symbol

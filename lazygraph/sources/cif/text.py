@@ -1,4 +1,4 @@
-"""CIF text -> data blocks: where the structures of a file begin and end, and a parser that says what it left out."""
+"""Data blocks of CIF text: positions of the structures in a file, and a parser that reports what it left out."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Parsed(NamedTuple):
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first bytes of a file open a CIF data block; comments may stand before it."""
+    """Tell whether the first bytes of a file open a CIF data block; comments may stand before it."""
     return BLOCK.match(head) is not None
 
 
 def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
-    r"""The data blocks of a file that list atoms, and those that do not, each in order.
+    r"""Return the data blocks of a file that list atoms, and those that do not, each in order.
 
     A heading inside a text field (between two lines that begin with a semicolon) is none. Memory holds one chunk.
 
@@ -84,7 +84,7 @@ def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
 
 
 def parse(text: str) -> Parsed:
-    """The data blocks of a text.
+    """Return the data blocks of a text.
 
     Left out is what breaks the syntax and says nothing of the structure: a line with a tag and a value, such as one
     with a quote that does not end, and words before the first data block, where jarvis writes a comment without "#".
@@ -123,7 +123,7 @@ def parse(text: str) -> Parsed:
 
 
 def with_underscores(block: gemmi.cif.Block) -> gemmi.cif.Block:
-    """The block with ``_cell_length_a`` in place of ``_cell.length_a``, as newer dictionaries write it."""
+    """Return the block with ``_cell_length_a`` in place of ``_cell.length_a``, as newer dictionaries write it."""
     plain = gemmi.cif.Block(block.name)
     for item in block:
         pair, loop = _content(item)
@@ -160,5 +160,5 @@ def _drop_repetitions(block: gemmi.cif.Block) -> None:
 
 
 def _content(item: gemmi.cif.Item) -> tuple[Any, Any]:
-    """The pair of tag and value, or the loop, that stands in one place of a block."""
+    """Return the pair of tag and value, or the loop, that stands in one place of a block."""
     return item.pair, item.loop

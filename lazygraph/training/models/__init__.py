@@ -1,4 +1,4 @@
-"""The models by name: which arrays each reads, which graphs suit it, and how it is built."""
+"""The models by name: the view that each reads, the preset that suits it, and its constructor."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["MODELS", "ModelEntry", "find_model"]
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model: a name, what it is fed with, and its constructor, which imports torch and PyG when it is called.
+    """One model: name, inputs, and a constructor that imports torch and PyG when it is called.
 
     Picklable.
     """
 
     name: str
     view: str
-    """The view whose arrays it reads, docs/views.md."""
+    """The view that the model reads; see docs/views.md."""
     preset: str
     """The recipe whose graphs suit it; empty where any will do."""
     build: Callable[..., Module]
@@ -40,19 +40,19 @@ class ModelEntry:
     """Of a model that has to know something of its graphs: what ``fitted`` gives."""
 
     def fitted(self, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
-        """The view to read a dataset with, and all hyperparameters, those included that its graphs say."""
+        """Return the view for a dataset and all hyperparameters, including those that its graphs determine."""
         return (view(self.view), dict(hyperparameters)) if self.fit is None else self.fit(dataset, hyperparameters)
 
 
 def find_model(name: str) -> ModelEntry:
-    """The model of this name, or the class that ``package.module:Class`` names, whose module is imported.
+    """Find a model by name, or import the class that ``package.module:Class`` names.
 
-    Such a class is any ``torch.nn.Module`` whose forward takes a PyG batch. It is given ``outputs`` if its constructor
-    has a parameter of that name. Its attributes ``view`` and ``preset``, where it has them, name those that it needs;
-    otherwise it gets the view ``pyg`` of graphs of any recipe.
+    The class is any ``torch.nn.Module`` whose forward takes a PyG batch. Its constructor gets ``outputs`` if it has a
+    parameter of this name. Its attributes ``view`` and ``preset``, if it has them, name the view and the preset that it
+    needs. By default it gets the view ``pyg`` of graphs of any recipe.
 
     Raises:
-        InputError: there is no such model.
+        InputError: the model does not exist.
 
     Example:
         >>> entry = find_model("icomformer")

@@ -1,4 +1,4 @@
-"""CGCNN on the crystal graph convolution of PyG."""
+"""The model CGCNN, built on PyG's crystal graph convolution."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["Cgcnn"]
 class Cgcnn(torch.nn.Module):
     """A crystal graph convolutional neural network.
 
-    Reads of a batch of B graphs, N atoms and E edges: ``x`` (N, 92), ``edge_index`` (2, E) with the centre in row 0,
-    ``edge_attr`` (E, 3) vectors in A, ``batch`` (N,) and ``num_graphs``: the view ``matformer``, of any recipe;
-    published with ``cgcnn``.
+    It reads the view ``matformer`` of graphs of any recipe, and was published with ``cgcnn``. For a batch of B graphs,
+    N atoms and E edges it uses ``x`` (N, 92), ``edge_index`` (2, E) with the centre in row 0, ``edge_attr`` (E, 3)
+    vectors in A, ``batch`` (N,) and ``num_graphs``.
 
     Args:
-        outputs: numbers to predict for a graph.
-        atom_features: columns of ``x``.
-        atom_fea_len: channels of an atom.
-        n_conv: convolutions.
-        h_fea_len: channels after pooling.
-        n_h: hidden layers after pooling.
-        cutoff: A, the centre of the last Gaussian of distances.
-        step: A, between the centres of the Gaussians, and their width.
+        outputs: number of values to predict per graph.
+        atom_features: number of columns of ``x``.
+        atom_fea_len: number of channels per atom.
+        n_conv: number of convolutions.
+        h_fea_len: number of channels after pooling.
+        n_h: number of hidden layers after pooling.
+        cutoff: centre of the last Gaussian of distances, A.
+        step: distance between the centres of the Gaussians, and their width, A.
 
     Source: Xie and Grossman, Phys. Rev. Lett. 120, 145301 (2018), with the names and defaults of their code. PyG's
-    ``CGConv`` has one batch normalisation, of the sum over neighbours; theirs has another one within the gates.
+    ``CGConv`` has one batch normalisation, of the sum over neighbours. Their code has another one within the gates.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Cgcnn(torch.nn.Module):
         self.out = Linear(widths[-1], outputs)
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, outputs) for a PyG batch of B graphs; see the class."""
+        """Predict (B, outputs) for a PyG batch of B graphs."""
         x: Tensor = self.embedding(batch.x)
         edges = self.gaussians(batch.edge_attr.norm(dim=-1))
         for conv in self.convs:

@@ -1,8 +1,9 @@
-"""iComFormer and eComFormer, written from the paper.
+"""The models iComFormer and eComFormer, written from the paper.
 
-Source of all of it: Yan, Fu, Qian, Qian and Ji, "Complete and Efficient Graph Transformers for Crystal Material
-Property Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here; where it is silent (sizes of the tensor
-products, a map for each lattice vector, a linear map after the sums) the facts are those of the authors' own program.
+Source: Yan, Fu, Qian, Qian and Ji, "Complete and Efficient Graph Transformers for Crystal Material Property
+Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here. The paper does not state the sizes of the tensor
+products, the map for each lattice vector, and the linear map after the sums. These facts come from the authors' own
+program.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class Attention(torch.nn.Module):
     """The gated message of the paper's transformer layers, from three inputs a, b and c to a.
 
     ``sigmoid(BN(q * k / sqrt(C))) * v``, elementwise, where q is linear in a, and k and v are two-layer perceptrons of
-    a, b and c together. The published projections (LN_K, LN_V) and the first layers of the perceptrons are linear maps
-    one after the other, hence one here, and a map of several inputs is a sum of one map each. So what depends on an
-    atom is computed once an atom, not once an edge. The layer that owns it has the map of b.
+    a, b and c together. The published projections (LN_K, LN_V) and the first layers of the perceptrons are consecutive
+    linear maps, so they are one map here. A map of several inputs is a sum of one map per input. Terms that depend on
+    one atom are therefore computed once per atom instead of once per edge. The layer that owns this has the map of b.
 
     Args:
         channels: C, of all inputs and of the message.
@@ -45,7 +46,7 @@ class Attention(torch.nn.Module):
         self.norm = BatchNorm(channels)
 
     def forward(self, query: Tensor, parts: Tensor) -> Tensor:
-        """The message (..., C), of ``query`` (..., C) of a, and ``parts`` (..., 2C): the sum of the maps of a, b, c."""
+        """Return the message (..., C) from ``query`` (..., C) and ``parts`` (..., 2C), the sum of the three maps."""
         for_key, for_value = silu(parts).chunk(2, dim=-1)
         score = query * self.key(for_key) / math.sqrt(query.shape[-1])
         gate = torch.sigmoid(self.norm(score.flatten(0, -2))).view_as(score)
@@ -70,7 +71,7 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
         self.norm = BatchNorm(channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, edges: Tensor) -> Tensor:
-        """(N, C) new features of atoms, from theirs (N, C) and those of edges (E, C)."""
+        """Return new atom features (N, C) from atom features (N, C) and edge features (E, C)."""
         attention = self.attention
         total = self.propagate(
             edge_index,
@@ -82,7 +83,7 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
         return softplus(x + self.norm(self.out(total)))
 
     def message(self, query_i: Tensor, center_i: Tensor, neighbor_j: Tensor, edge: Tensor) -> Tensor:
-        """(E, C), for PyG: ``_i`` is of the centre of an edge, ``_j`` of its neighbour."""
+        """Return the messages (E, C) for PyG; ``_i`` marks the centre of an edge, ``_j`` the neighbour."""
         message: Tensor = self.attention(query_i, center_i + neighbor_j + edge)
         return message
 
@@ -90,8 +91,8 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
 class EdgeTransformer(torch.nn.Module):
     """The edge-wise transformer layer: ``softplus(edge + BN(linear(sum of the messages from the lattice vectors)))``.
 
-    The message of a lattice vector is made of the edge, the vector's length, and the angle between the two. Lengths of
-    the first, second and third lattice vector have a map each.
+    The message of a lattice vector depends on the edge, the length of the vector, and the angle between the two. The
+    lengths of the first, second and third lattice vector have separate maps.
 
     Args:
         channels: C, of edges, lengths and angles.
@@ -105,13 +106,13 @@ class EdgeTransformer(torch.nn.Module):
         self.norm = BatchNorm(channels)
 
     def forward(self, edges: Tensor, lengths: Tensor, angles: Tensor, graph_of_edge: Tensor) -> Tensor:
-        """New features of edges.
+        """Return new edge features (E, C).
 
         Args:
-            edges: (E, C).
-            lengths: (B, 3, C) of the lattice vectors of each graph.
-            angles: (E, 3, C) between each edge and each of its graph's lattice vectors.
-            graph_of_edge: (E,).
+            edges: (E, C) edge features.
+            lengths: (B, 3, C) features of the lengths of the lattice vectors of each graph.
+            angles: (E, 3, C) features of the angles between each edge and the lattice vectors of its graph.
+            graph_of_edge: (E,) index of the graph of each edge.
         """
         attention = self.attention
         of_lattice = torch.stack([self.from_lengths[m](lengths[:, m]) for m in range(3)], dim=1)
@@ -121,11 +122,11 @@ class EdgeTransformer(torch.nn.Module):
 
 
 class EquivariantUpdate(torch.nn.Module):
-    """The node-wise equivariant updating layer: what two rounds of tensor products see of directions, as scalars.
+    """The node-wise equivariant updating layer: two tensor products that turn directions into scalars.
 
-    The first round makes S scalars, K vectors (l = 1) and K tensors (l = 2) of the scalars of neighbours and the
-    harmonics of edges; the second multiplies those of neighbours with the harmonics of edges and keeps what a rotation
-    leaves as it is. Every channel meets every other, with weights that a perceptron makes of each edge::
+    The first product combines scalars of neighbours with harmonics of edges into S scalars, K vectors (l = 1) and K
+    tensors (l = 2). The second product multiplies the results of neighbours by the harmonics of edges, and keeps the
+    invariant part. Both connect all channels, with weights that a perceptron computes for each edge::
 
         t_i = mean_j (A(e_ij) s_j) Y(r_ij),   + s_i where l = 0        s = linear(x),  A is (S + 2K, S)
         u_i = mean_j B(e_ij) (t_j . Y(r_ij))                           B is (S, S + 2K)
@@ -152,7 +153,7 @@ class EquivariantUpdate(torch.nn.Module):
         self.skip = Linear(channels, channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, edges: Tensor, harmonics: Tensor) -> Tensor:
-        """(N, C) new features of atoms, from theirs (N, C), those of edges (E, C), and harmonics (E, 9) of edges."""
+        """Return new atom features (N, C) from atom features (N, C), edge features (E, C) and harmonics (E, 9)."""
         scalars = self.scalars(x)
         tensors = self.raised(scalars, edge_index, self.first(edges), harmonics)
         tensors = torch.cat([tensors[:, : self.count] + scalars, tensors[:, self.count :]], dim=1)
@@ -161,7 +162,7 @@ class EquivariantUpdate(torch.nn.Module):
         return updated
 
     def raised(self, scalars: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        """The first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) scalars, vectors, tensors."""
+        """Compute the first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) tensors."""
         of_edges = weights.view(len(weights), self.width, self.count) / math.sqrt(self.count)
         products = torch.bmm(of_edges, scalars[edge_index[1]].unsqueeze(2))
         parts = torch.split(products, [self.count, self.tensors, self.tensors], dim=1)
@@ -170,7 +171,7 @@ class EquivariantUpdate(torch.nn.Module):
         return _mean_over_neighbors(raised, edge_index, len(scalars))
 
     def lowered(self, tensors: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
-        """The second product: (N, S + 3K + 5K) tensors, (E, S (S + 2K)) weights -> (N, S) scalars."""
+        """Compute the second product: (N, S + 3K + 5K) tensors, (E, S (S + 2K)) weights -> (N, S) scalars."""
         counts = (self.count, self.tensors, self.tensors)
         parts = torch.split(tensors[edge_index[1]], [n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
         degrees = torch.split(harmonics.unsqueeze(2), [*COMPONENTS], dim=1)
@@ -190,7 +191,7 @@ def _mean_over_neighbors(messages: Tensor, edge_index: Tensor, n_atoms: int) -> 
 
 
 class _Comformer(torch.nn.Module):
-    """What both variants have: embeddings, node-wise layers, mean pooling and a perceptron."""
+    """The parts of both variants: embeddings, node-wise layers, mean pooling and a perceptron."""
 
     def __init__(self, outputs: int, node_features: int, hidden_channels: int, num_layers: int, num_rbf: int) -> None:
         super().__init__()
@@ -204,33 +205,34 @@ class _Comformer(torch.nn.Module):
         self.readout = torch.nn.Sequential(hidden, SiLU(), Linear(hidden_channels, outputs))
 
     def embed(self, vectors: Tensor) -> Tensor:
-        """(..., C) features of the lengths of vectors (..., 3), A; they enter as -0.75 A / length, like a potential."""
+        """Return features (..., C) of vectors (..., 3) in A from -0.75 A / length, which resembles a potential."""
         features: Tensor = self.lengths(-0.75 / vectors.norm(dim=-1))
         return features
 
     def predict(self, x: Tensor, batch: Any) -> Tensor:
-        """(B, outputs) from the features of atoms (N, C)."""
+        """Predict (B, outputs) from atom features (N, C)."""
         predicted: Tensor = self.readout(mean_over_atoms(x, batch))
         return predicted
 
 
 class IComformer(_Comformer):
-    """iComFormer: distances, and angles to three lattice vectors; invariant, complete, and tells mirror images apart.
+    """The model iComFormer, which uses distances and angles to three lattice vectors.
 
-    Node-wise transformer layers, with an edge-wise one after the first.
+    It is invariant and complete, and distinguishes mirror images. It has node-wise transformer layers, and an edge-wise
+    layer after the first one.
 
-    Reads of a batch of B graphs, N atoms and E edges: ``x`` (N, 92), ``edge_index`` (2, E) with the centre in row 0,
-    ``edge_attr`` (E, 3) vectors from there in A, ``edge_nei`` (E, 3, 3) three lattice vectors in A, the same for all
-    edges of a graph, ``batch`` (N,) and ``num_graphs``: the view ``comformer``.
+    It reads the view ``comformer``. For a batch of B graphs, N atoms and E edges it uses ``x`` (N, 92), ``edge_index``
+    (2, E) with the centre in row 0, ``edge_attr`` (E, 3) vectors from the centre in A, ``edge_nei`` (E, 3, 3) three
+    lattice vectors in A, equal for all edges of a graph, ``batch`` (N,) and ``num_graphs``.
 
     Args:
-        outputs: numbers to predict for a graph.
-        node_features: columns of ``x``.
-        hidden_channels: of atoms, edges and angles.
-        num_layers: node-wise layers.
-        num_rbf: centres of the expansions of lengths and of cosines.
+        outputs: number of values to predict per graph.
+        node_features: number of columns of ``x``.
+        hidden_channels: number of channels of atoms, edges and angles.
+        num_layers: number of node-wise layers.
+        num_rbf: number of centres in the expansions of lengths and of cosines.
 
-    Source: the paper; the defaults are those of its experiments.
+    Source: the paper. The defaults are the values of its experiments.
     """
 
     def __init__(
@@ -247,7 +249,7 @@ class IComformer(_Comformer):
         self.update = EdgeTransformer(hidden_channels)
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, outputs) for a PyG batch of B graphs; see the class."""
+        """Predict (B, outputs) for a PyG batch of B graphs."""
         edge_index, vectors, to_lattice = batch.edge_index, batch.edge_attr, batch.edge_nei
         graph_of_edge = batch.batch[edge_index[0]]
         # Any edge's will do; a graph without edges keeps ones, which nothing reads.
@@ -263,24 +265,24 @@ class IComformer(_Comformer):
 
 
 class EComformer(_Comformer):
-    """eComFormer: distances, and spherical harmonics of edges to degree 2.
+    """The model eComFormer, which uses distances, and spherical harmonics of edges to degree 2.
 
-    Node-wise transformer layers, with an equivariant updating layer after the first.
+    It has node-wise transformer layers, and an equivariant updating layer after the first one.
 
-    Reads of a batch of B graphs, N atoms and E edges: ``x`` (N, 92), ``edge_index`` (2, E) with the centre in row 0,
-    ``edge_attr`` (E, 3) vectors from there in A, ``batch`` (N,) and ``num_graphs``: the views ``comformer`` and
-    ``matformer``, of any recipe; published with ``comformer``.
+    It reads the views ``comformer`` and ``matformer`` of graphs of any recipe, and was published with ``comformer``.
+    For a batch of B graphs, N atoms and E edges it uses ``x`` (N, 92), ``edge_index`` (2, E) with the centre in row 0,
+    ``edge_attr`` (E, 3) vectors from the centre in A, ``batch`` (N,) and ``num_graphs``.
 
     Args:
-        outputs: numbers to predict for a graph.
-        node_features: columns of ``x``.
-        hidden_channels: of atoms and edges.
-        num_layers: node-wise layers.
-        num_rbf: centres of the expansion of lengths.
-        scalar_channels: of the scalars in the equivariant layer.
-        tensor_channels: of its vectors, and of its tensors.
+        outputs: number of values to predict per graph.
+        node_features: number of columns of ``x``.
+        hidden_channels: number of channels of atoms and edges.
+        num_layers: number of node-wise layers.
+        num_rbf: number of centres in the expansion of lengths.
+        scalar_channels: number of scalars in the equivariant layer.
+        tensor_channels: number of vectors, and of tensors, in the equivariant layer.
 
-    Source: the paper; the defaults are those of its experiments.
+    Source: the paper. The defaults are the values of its experiments.
     """
 
     def __init__(
@@ -298,7 +300,7 @@ class EComformer(_Comformer):
         self.update = EquivariantUpdate(hidden_channels, scalar_channels, tensor_channels)
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, outputs) for a PyG batch of B graphs; see the class."""
+        """Predict (B, outputs) for a PyG batch of B graphs."""
         edge_index, vectors = batch.edge_index, batch.edge_attr
         edges = self.embed(vectors)
         x: Tensor = self.layers[0](self.atoms(batch.x), edge_index, edges)

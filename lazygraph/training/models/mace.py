@@ -1,4 +1,4 @@
-"""MACE of mace-torch, fed through the view ``mace``, and what it has to know of the graphs that it learns from."""
+"""The model MACE from mace-torch, which reads the view ``mace``, and its dataset-dependent hyperparameters."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 class Mace(torch.nn.Module):
-    """MACE, for properties of a crystal that do not grow with it: what it knows of atoms, averaged, and a perceptron.
+    """The model MACE for intensive properties of a crystal.
 
-    The invariant features of all interactions are taken in the place of MACE's own energies. Reads the view ``mace`` of
-    graphs of the preset ``mace``, with the same elements.
+    It averages the invariant atom features of all interactions, instead of MACE's own energies, and applies a
+    perceptron. It reads the view ``mace`` of graphs of the preset ``mace``, with the same elements.
 
     Args:
-        outputs: numbers to predict for a graph.
-        elements: symbols of the elements that it can tell apart; those of the dataset unless given.
-        cutoff: of the edges, A; that of the recipe unless given.
-        avg_num_neighbors: by which sums over neighbours are divided; that of the dataset unless given.
-        channels: of each irreducible representation of atoms.
-        max_L: the greatest degree of atoms' features.
-        max_ell: the greatest degree of the harmonics of edges.
-        correlation: bodies that meet in a product, less one.
-        num_interactions: layers.
-        num_bessel: radial functions.
-        num_polynomial_cutoff: the order of the polynomial that ends them.
-        radial_MLP: hidden layers of the radial perceptron.
+        outputs: number of values to predict per graph.
+        elements: symbols of the elements that the model knows; default from the dataset.
+        cutoff: cutoff of the edges, A; default from the recipe.
+        avg_num_neighbors: divisor of sums over neighbours; default the mean number of neighbours in the dataset.
+        channels: number of channels of each irreducible representation of atoms.
+        max_L: greatest degree of atom features.
+        max_ell: greatest degree of the harmonics of edges.
+        correlation: order of the products of neighbour features, one less than the body order.
+        num_interactions: number of layers.
+        num_bessel: number of radial functions.
+        num_polynomial_cutoff: order of the polynomial cutoff of the radial functions.
+        radial_MLP: sizes of the hidden layers of the radial perceptron.
 
     Raises:
         MissingExtra: mace-torch is not installed.
@@ -104,7 +104,7 @@ class Mace(torch.nn.Module):
         self.readout = torch.nn.Sequential(Linear(width, channels), SiLU(), Linear(channels, outputs))
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, outputs) for a PyG batch of B graphs."""
+        """Predict (B, outputs) for a PyG batch of B graphs."""
         found = self.network({name: batch[name] for name in READS}, training=self.training, compute_force=False)
         features: Tensor = found["node_feats"]  # of each interaction: scalars first, then what a rotation turns
         invariants = torch.cat([features[:, first : first + self.channels] for first in self._invariants], dim=1)
@@ -113,11 +113,11 @@ class Mace(torch.nn.Module):
 
 
 def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View, dict[str, Any]]:
-    """The view of a dataset's graphs for MACE, and its hyperparameters, with those filled in that the graphs say.
+    """Return MACE's view for a dataset, and its hyperparameters, including those that the graphs determine.
 
     Raises:
         RecipeMismatch: the graphs do not hold every neighbour within a cutoff.
-        InputError: the dataset has elements that the model is not to know, or edges that end before its cutoff.
+        InputError: the dataset has elements that ``elements`` does not list, or a smaller cutoff than the model.
     """
     spec = dataset.spec
     if spec is None or spec.rule != "radius":
@@ -147,7 +147,7 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
 
 
 def _elements(given: Any) -> tuple[str, ...]:
-    """Those of the option, checked."""
+    """Check the option ``elements`` and return its symbols."""
     if not isinstance(given, (list, tuple)) or not all(isinstance(symbol, str) for symbol in given):
         msg = (
             f"found elements={given!r} of the model 'mace'; required: a list of symbols, as in ['Cu', 'O'] "
@@ -158,7 +158,7 @@ def _elements(given: Any) -> tuple[str, ...]:
 
 
 def _packages() -> tuple[Any, Any]:
-    """``mace.modules`` and ``e3nn.o3``."""
+    """Return ``mace.modules`` and ``e3nn.o3``."""
     before = os.environ.get(UNSAFE)
     try:
         # In this order: e3nn 0.4.4 cannot be imported before mace, which prints what it does not find.
@@ -168,7 +168,7 @@ def _packages() -> tuple[Any, Any]:
         msg = f"the model 'mace' needs mace-torch, which is not installed ({error}): pip install 'lazygraph[interop]'"
         raise MissingExtra(msg) from error
     finally:
-        # mace has torch.load run the code in any file from then on; nobody asked for that.
+        # Importing mace lets torch.load run the code in any file from then on, which must not happen.
         if before is None:
             os.environ.pop(UNSAFE, None)
         else:

@@ -1,4 +1,4 @@
-"""Models of other packages, fed through lazygraph's views."""
+"""The model M3GNet from matgl, which reads the view ``m3gnet``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["M3GNet"]
 
 
 class M3GNet(torch.nn.Module):
-    """matgl's M3GNet, with three-body interactions, for properties of a crystal that do not grow with it.
+    """matgl's M3GNet with three-body interactions, for intensive properties of a crystal.
 
-    Reads the view ``m3gnet``, whose triplets it is given, of graphs of the preset ``m3gnet``.
+    It reads the view ``m3gnet``, including its triplets, of graphs of the preset ``m3gnet``.
 
     Args:
-        outputs: numbers to predict for a graph.
-        hyperparameters: of ``matgl.models.M3GNet``.
+        outputs: number of values to predict per graph.
+        hyperparameters: keyword arguments of ``matgl.models.M3GNet``.
 
     Raises:
         MissingExtra: matgl is not installed.
@@ -37,7 +37,7 @@ class M3GNet(torch.nn.Module):
         self.network = Matgl(is_intensive=True, ntargets=outputs, **hyperparameters)
 
     def forward(self, batch: Any) -> Tensor:
-        """(B, outputs) for a PyG batch of B graphs."""
+        """Predict (B, outputs) for a PyG batch of B graphs."""
         line_graph = {name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")}
         out: Tensor = self.network(batch, l_g=line_graph)
         return out.reshape(batch.num_graphs, -1)

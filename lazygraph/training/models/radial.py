@@ -1,4 +1,4 @@
-"""What the models share: Gaussian bases, spherical harmonics, normalisation and pooling that survive few rows."""
+"""Shared parts of the models: Gaussian bases, spherical harmonics, and normalisation and pooling for few rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ COMPONENTS = (1, 3, 5)
 
 
 class GaussianBasis(torch.nn.Module):
-    """Numbers of any shape (...) as values of Gaussians (..., number): ``exp(-((x - centre) / width)**2)``.
+    """An expansion of numbers of any shape (...) in Gaussians (..., number): ``exp(-((x - centre) / width)**2)``.
 
     Args:
-        start: the first centre.
-        stop: the last centre.
-        number: how many centres there are, equally spaced.
-        width: of the Gaussians, in the unit of x. None for the root of the spacing, so that neighbours overlap widely
-            however many there are.
+        start: first centre.
+        stop: last centre.
+        number: number of equally spaced centres.
+        width: width of the Gaussians in the unit of x. None for the square root of the spacing, so that neighbouring
+            Gaussians overlap widely for any number of centres.
 
     Source: ``GaussianDistance`` of cgcnn (``width`` is the spacing there); ``RBFExpansion`` of jarvis and ALIGNN, which
     ComFormer uses, for the width None.
@@ -42,38 +42,38 @@ class GaussianBasis(torch.nn.Module):
         self.register_buffer("centers", torch.linspace(start, stop, number), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the module; the class describes the shapes."""
         return torch.exp(-(((x.unsqueeze(-1) - self.centers) / self.width) ** 2))
 
 
 class BatchNorm(torch.nn.BatchNorm1d):
-    """Batch normalisation of rows (R, C), for any R: fewer than two rows have no statistics, and get the running ones.
+    """Batch normalisation of rows (R, C) for any R. Fewer than two rows use the running statistics.
 
-    A batch of one-atom cells may have one row, a graph without edges has none. torch refuses to train on the first and
-    turns the running statistics into NaN over the second.
+    A batch of one-atom cells may have one row, and a graph without edges has no rows. torch refuses to train on one
+    row. With no rows, it turns the running statistics into NaN.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the module; the class describes the shapes."""
         if self.training and len(x) < 2:
             return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)
 
 
 def mean_over_atoms(x: Tensor, batch: Any) -> Tensor:
-    """The mean of rows (N, C) over the atoms of each of the B graphs of a PyG batch, (B, C)."""
+    """Return the mean (B, C) of rows (N, C) over the atoms of each graph of a PyG batch."""
     means: Tensor = scatter(x, batch.batch, dim=0, dim_size=batch.num_graphs, reduce="mean")
     return means
 
 
 def spherical_harmonics(vectors: Tensor) -> Tensor:
-    """Real spherical harmonics of degrees 0, 1 and 2 of the directions of vectors.
+    """Return the real spherical harmonics of degrees 0, 1 and 2 of the directions of vectors.
 
-    Component normalised: the mean square of each over all directions is 1, and the squares of a degree l sum to 2l + 1.
-    Within a degree m runs from -l to l, with z as the polar axis.
+    They are component normalised: the mean square of each over all directions is 1, and the squares of a degree l sum
+    to 2l + 1. Within a degree, m runs from -l to l, with z as the polar axis.
 
     Args:
-        vectors: (..., 3), of any length but zero.
+        vectors: (..., 3) vectors of any length except for zero.
 
     Returns:
         (..., 9): 1 of degree 0, 3 of degree 1, 5 of degree 2.

@@ -19,6 +19,7 @@ LazyGraphError
 ├── UnsupportedFormat (ValueError)      a format version that this release cannot read
 ├── NotEnoughMemory (MemoryError)       what is to be read at once takes more memory than the process may use
 ├── UnknownId (KeyError)                no graph has this id
+├── PluginError (ImportError)           an installed plug-in cannot be imported, or is not what it declares
 └── MissingExtra (ImportError)          an optional package is not installed
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "MissingExtra",
     "NotEnoughMemory",
     "OutputExists",
+    "PluginError",
     "RecipeError",
     "RecipeMismatch",
     "StorageError",
@@ -130,6 +132,10 @@ class UnknownId(LazyGraphError, KeyError):
     def __str__(self) -> str:
         # KeyError shows repr(message), which turns a sentence into a quoted string.
         return str(self.args[0]) if self.args else ""
+
+
+class PluginError(LazyGraphError, ImportError):
+    """A plug-in of an installed package cannot be imported, or is not what it declares."""
 
 
 class MissingExtra(LazyGraphError, ImportError):

@@ -17,7 +17,8 @@ from typing import Any
 
 from lazygraph.cli.output import Parser, tell_error, tell_traceback, warn, warnings_in_one_line
 from lazygraph.cli.streams import ReaderLeft, standard_streams
-from lazygraph.errors import CorruptDataset, LazyGraphError
+from lazygraph.errors import CorruptDataset, InputError, LazyGraphError
+from lazygraph.registry import Registry, unknown_name
 
 __all__ = ["COMMANDS", "main", "main_write"]
 
@@ -80,6 +81,13 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
     parser.description, parser.epilog = command.SUMMARY, command.EXAMPLES
     parser.formatter_class, parser.allow_abbrev = argparse.RawDescriptionHelpFormatter, False
     command.add_arguments(parser)
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import this preset or format of an installed plug-in, which a dataset or a plan names; repeat for more",
+    )
     parser.add_argument("-T", "--traceback", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=command.run)
 
@@ -102,6 +110,23 @@ def _children_ignore_this_folder() -> Iterator[None]:
             os.environ[SAFE_PATH] = before
 
 
+def _use_plugins(names: Sequence[str]) -> None:
+    """Import what the user trusts; a file that names a plug-in makes nothing be imported."""
+    if not names:
+        return
+    from lazygraph.graphs.presets import PRESET_REGISTRY
+    from lazygraph.sources.detect import SOURCE_REGISTRY
+
+    registries: tuple[Registry[Any], ...] = (PRESET_REGISTRY, SOURCE_REGISTRY)
+    for name in names:
+        declaring = [registry for registry in registries if name in registry.plugins()]
+        if not declaring:
+            known = sorted({plugin for registry in registries for plugin in registry.plugins()})
+            raise InputError(unknown_name("plug-in", name, known))
+        for registry in declaring:
+            registry.get(name)
+
+
 def _module(command: str) -> Any:
     return importlib.import_module(f"lazygraph.cli.{command}")
 
@@ -113,6 +138,7 @@ def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] 
         with standard_streams(), warnings_in_one_line(), _children_ignore_this_folder():
             arguments = parse(list(sys.argv[1:] if given is None else given))
             trace = arguments.traceback
+            _use_plugins(arguments.plugin)
             code: int = arguments.run(arguments)
     except ReaderLeft:
         code = 0

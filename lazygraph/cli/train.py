@@ -106,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train the model and print the scores."""
     from lazygraph.training.ensemble import train_ensemble
+    from lazygraph.training.models import MODELS
     from lazygraph.training.module import own_rank
     from lazygraph.training.options import TrainOptions, read_toml
     from lazygraph.training.run import train
@@ -118,14 +119,14 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in OPTIONS}
     given |= {"target": arguments.target, "model_options": _pairs(arguments.model_options) or None}
     values |= {name: value for name, value in given.items() if value is not None}
-    if ":" in str(values.get("model", "")):
-        if arguments.model is None:
-            # The file may be a stranger's, as a checkpoint may.
-            msg = (
-                f"{arguments.config} names the class {values['model']!r}, which would be imported and called; name it "
-                f"too, if you know it, with --model {values['model']}"
-            )
-            raise InputError(msg)
+    if arguments.model is None and "model" in values and values["model"] not in MODELS:
+        # The file may be a stranger's, as a checkpoint may.
+        msg = (
+            f"{arguments.config} names the model {values['model']!r}, which would be imported and called; if you trust "
+            f"it, name it too: --model {values['model']}"
+        )
+        raise InputError(msg)
+    if ":" in (arguments.model or ""):
         import_from_here()
     options, where = TrainOptions.of(values), (arguments.dataset, arguments.output_dir)
     if arguments.ensemble is None:

@@ -12,6 +12,7 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import MissingExtra, RecipeError
+from lazygraph.registry import unknown_name
 
 __all__ = ["BACKENDS", "Backend", "Found", "backend_named"]
 
@@ -74,6 +75,5 @@ def backend_named(backend: str | Backend) -> Backend:
     if callable(backend):
         return backend
     if backend not in BACKENDS:
-        msg = f"found the search backend {backend!r}; required: {' or '.join(map(repr, BACKENDS))}, or a function"
-        raise RecipeError(msg)
+        raise RecipeError(unknown_name("search backend", backend, BACKENDS) + "; or a function of your own")
     return BACKENDS[backend]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
 from lazygraph.errors import RecipeError
+from lazygraph.registry import Registry
 
-__all__ = ["PRESETS", "REQUIRED", "Preset", "find_preset"]
+__all__ = ["PRESETS", "PRESET_REGISTRY", "REQUIRED", "Preset"]
 
 REQUIRED: Final = object()
 """Stands for the default of a parameter that has none."""
@@ -38,31 +38,6 @@ class Preset:
     """What :func:`lazygraph.graph` takes for this preset, with defaults: fields of ``GraphSpec``."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the recipe that this preset sets and nobody changes."""
-
-
-def find_preset(name: Any) -> Preset:
-    """The preset of this name, or the one that a module holds for ``module:variable``, which imports the module.
-
-    Only for names that a user gave: a name that was read from a dataset is a label, and runs no code.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    if isinstance(name, str) and name in PRESETS:
-        return PRESETS[name]
-    if not isinstance(name, str) or name.count(":") != 1:
-        msg = f"found the preset {name!r}; required: one of {', '.join(PRESETS)}, or module:variable for your own"
-        raise RecipeError(msg)
-    module, variable = name.split(":")
-    try:
-        found = getattr(importlib.import_module(module), variable)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"the preset {name!r} cannot be imported ({error}); required: an importable module that holds a Preset"
-        raise RecipeError(msg) from error
-    if not isinstance(found, Preset):
-        msg = f"{name!r} is a {type(found).__name__}; required: a lazygraph.graphs.Preset"
-        raise RecipeError(msg)
-    return found
 
 
 _TIES = {"ties": "shell", "tolerance": 1e-4}
@@ -169,3 +144,8 @@ _ALL = (
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ALL})
 """Name -> preset: the published models and the bare rules."""
+
+PRESET_REGISTRY: Registry[Preset] = Registry(
+    "preset", PRESETS, group="lazygraph.presets", type_=Preset, importable=True, error=RecipeError
+)
+"""The presets by name: those of ``PRESETS``, those of installed plug-ins, and ``module:variable``."""

@@ -16,8 +16,9 @@ from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.effort import MAX_IMAGES, MOST_IMAGES
 from lazygraph.graphs.neighbors import BackendSearch
 from lazygraph.graphs.parameters import check, impossible, switch
-from lazygraph.graphs.presets import PRESETS, REQUIRED, find_preset
+from lazygraph.graphs.presets import PRESET_REGISTRY, PRESETS, REQUIRED
 from lazygraph.graphs.rules import RULES, build_graph
+from lazygraph.registry import unknown_name
 
 __all__ = ["GraphSpec", "check_images", "graph"]
 
@@ -75,8 +76,7 @@ class GraphSpec:
         if not isinstance(self.preset, str):
             raise impossible("preset", self.preset, "a name")
         if not isinstance(self.rule, str) or self.rule not in RULES:
-            msg = f"found the rule {self.rule!r}; required: one of {', '.join(RULES)}"
-            raise RecipeError(msg)
+            raise RecipeError(unknown_name("rule", self.rule, RULES))
         rule = RULES[self.rule]
         for field in dataclasses.fields(self)[2:]:
             value = getattr(self, field.name)
@@ -261,10 +261,9 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
         >>> graph("alignn", ties="reference")
         lazygraph.graph('alignn', cutoff=8.0, max_neighbors=12, ties='reference')
     """
-    declared = find_preset(preset)
+    declared = PRESET_REGISTRY.get(preset)
     if unknown := sorted(parameters.keys() - declared.parameters.keys()):
-        msg = f"the preset {preset!r} has no parameter {unknown[0]!r}; it takes {', '.join(declared.parameters)}"
-        raise RecipeError(msg)
+        raise RecipeError(unknown_name(f"parameter of the preset {preset!r}:", unknown[0], declared.parameters))
     ties = parameters.get("ties", declared.parameters.get("ties"))
     fields: dict[str, Any] = {}
     for name, declared_default in declared.parameters.items():

@@ -28,7 +28,8 @@ from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.recut import RecutRecords
 from lazygraph.reading.table import Columns
-from lazygraph.reading.views import View, view_named
+from lazygraph.reading.views import View, as_view
+from lazygraph.registry import unknown_name
 from lazygraph.text import printable
 
 __all__ = ["LazyGraphDataset"]
@@ -94,14 +95,16 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         super().__init__(transform=transform)
         self._store = Store(path)
         manifest = self._store.manifest
-        self.view = view_named(view)
+        self.view = as_view(view)
         self.target = target
         self.target_dtype = _float_type(target_dtype)
         targets = self._check_targets(target)
+        # First what the user named: the dataset may need the rule of that plug-in, and imports none itself.
+        wanted, expected = _recipe("graph", graph), _recipe("expect", expect)
         stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
-        self._spec = stored if graph is None else _recipe("graph", graph)
-        if expect is not None:
-            self._check_recipe(_recipe("expect", expect))
+        self._spec = wanted or stored
+        if expected is not None:
+            self._check_recipe(expected)
         self.reader = self._make_reader(stored, targets)
 
     # ---- what it is ----
@@ -284,9 +287,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         column = self.manifest.columns.get("split")
         names = () if column is None else column.categories or ()
         if name not in names:
-            have = ", ".join(map(repr, names)) or f"none: name them with 'lazygraph split {self.path} 0.8,0.1,0.1'"
-            msg = f"found the split {name!r}; the splits are {have}"
-            raise InputError(msg)
+            hint = "" if names else f"; make splits with 'lazygraph split {self.path} 0.8,0.1,0.1'"
+            raise InputError(unknown_name("split", name, names) + hint)
         codes = self._store.column("split")
         rows = self.indices()
         codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
@@ -373,8 +375,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 hint = ""
                 if name in self.manifest.schema.names:
                     hint = f"; {name!r} is a field of every graph: read it as data.{name}"
-                have = ", ".join(map(repr, labels)) or "none"
-                msg = f"found no label {name!r} in {self.path}; the labels are {have}{hint}"
+                msg = f"{self.path}: {unknown_name('label', name, labels)}{hint}"
                 raise LabelError(msg)
         if self.target_dtype == "float32":
             for name in names:
@@ -406,11 +407,11 @@ def _float_type(dtype: Any) -> str:
     return name
 
 
-def _recipe(option: str, given: Any) -> GraphSpec:
-    """Return the given recipe, or the recipe of the given preset."""
+def _recipe(option: str, given: Any) -> GraphSpec | None:
+    """The recipe that was given, also by the name of a preset; None where none was."""
     if isinstance(given, str):
         return graph_spec(given)
-    if not isinstance(given, GraphSpec):
+    if given is not None and not isinstance(given, GraphSpec):
         msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
         raise InputError(msg)
     return given

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
 
 __all__ = ["Columns"]
 
@@ -49,8 +50,7 @@ class Columns(Mapping[str, NDArray[Any]]):
             UnknownColumn: the column does not exist; the message lists the columns. It is a KeyError and an InputError.
         """
         if name not in self._names():
-            msg = f"there is no column {name!r}; the columns are {', '.join(map(repr, self._names()))}"
-            raise UnknownColumn(msg)
+            raise UnknownColumn(unknown_name("column", name, self._names()))
         array = self._store.column(_ALIASES.get(name, name) if name not in self._store.manifest.columns else name)
         if name == "split":
             names = self._store.manifest.columns["split"].categories or ()

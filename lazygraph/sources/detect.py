@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, UnreadableInput
+from lazygraph.errors import InputError, PluginError, UnreadableInput
 from lazygraph.format.manifest import MANIFEST
+from lazygraph.registry import Registry, unknown_name
 from lazygraph.sources import (
     ase_db,
     ase_json,
@@ -43,7 +44,7 @@ from lazygraph.sources.records import holds_structure
 from lazygraph.sources.structure_keys import USUAL_NAMES
 from lazygraph.sources.unpack import read_head
 
-__all__ = ["FORMATS", "open_sources", "source_from_json", "source_to_json"]
+__all__ = ["FORMATS", "SOURCE_REGISTRY", "open_sources", "source_from_json", "source_to_json"]
 
 # The order matters: a CSV or a JSON may hold CIF and POSCAR texts, so the text formats of one structure come last but
 # for CIF, which only its own first words open.
@@ -75,7 +76,11 @@ CLASSES: tuple[type[Any], ...] = (
 )
 KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
 FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
-"""The names that ``format`` takes."""
+"""The names that ``format`` takes, but for those of plug-ins."""
+SOURCE_REGISTRY: Registry[type[Any]] = Registry(
+    "format", {name: KINDS[name] for name in FORMATS}, group="lazygraph.sources", type_=type
+)
+"""The sources by format: those of ``FORMATS`` and those of installed plug-ins."""
 # The kinds whose records may hold structures under several keys.
 WITH_COLUMNS = (
     csv_cif.CsvSource,
@@ -101,36 +106,38 @@ def open_sources(
 ) -> list[Source]:
     """Return the sources for one or several inputs, in order.
 
-    A file is recognised by its content, after unpacking a zip or gzip. A folder is a dataset if it has the files of
-    one, a CGCNN or ALIGNN folder if it has an ``id_prop.csv``, and else stands for all CIF and POSCAR files in it.
-    Consecutive files of one structure each are one source. This reads only the first 64 KiB of a file.
+    A file is recognised by its content, unpacked from zip or gzip first; a folder is a dataset if it is laid out as
+    one, that of CGCNN or ALIGNN if it has an ``id_prop.csv``, else all CIF and POSCAR files in it. Files of one
+    structure that follow one another are one source. Nothing but the first 64 KiB of a file is read here. A file of no
+    kind of the package's own is shown to the sources of installed plug-ins that have a static method
+    ``recognizes(head: bytes, name: str) -> bool``.
 
     Args:
         inputs: a path, a glob pattern, ``prototypes:N?seed=S``, a ``LazyGraphDataset`` or a part of one, or several of
             these; or a structure, an iterable of structures, or a mapping of ids to structures (see
             :class:`~lazygraph.sources.python.PythonSource`).
-        format: one of ``FORMATS`` for all inputs, instead of detection.
-        id_key: the name of the key or column with the ids.
+        format: one of ``FORMATS``, or a format that an installed plug-in declares, for all inputs, in place of what
+            their content says.
+        id_key: the name under which the inputs hold their ids.
         options: how the inputs are read.
 
     Raises:
-        UnreadableInput: an input does not exist, or is of no known kind.
-        InputError: an unknown format, or a key of ids or structures for inputs without keys.
+        UnreadableInput: nothing is there, or it is of no known kind.
+        InputError: an unknown format, or a key of ids or structures for inputs that have no keys.
+        PluginError: a plug-in that is asked for cannot be used.
 
     Example:
         >>> open_sources("prototypes:1000?seed=7")
         [PrototypesSource(path='prototypes:1000?seed=7')]
     """
-    if format is not None and format not in FORMATS:
-        msg = f"found the format {format!r}; required: one of {', '.join(FORMATS)}"
-        raise InputError(msg)
+    kind = None if format is None else _named(format)
     places, structures = _places_or_structures(inputs)
     if places is None:
         if format is not None:
             msg = f"found the format {format!r} for Python objects; required: none, a format is for files"
             raise InputError(msg)
         return [PythonSource(structures, id_key=id_key, options=options)]
-    found = [pair for place in places for pair in _kinds(place, format)]
+    found = [pair for place in places for pair in _kinds(place, kind)]
     if not found:
         raise UnreadableInput("found an empty list of inputs; required: at least one path or structure")
     sources: list[Source] = []
@@ -138,7 +145,7 @@ def open_sources(
         named = [place for _, place in pairs]
         groups = [tuple(named)] if source is FilesSource else [(place,) for place in named]
         sources += [_make(source, group, id_key, options) for group in groups]
-    if options.structure_key is not None and not any(isinstance(source, WITH_COLUMNS) for source in sources):
+    if options.structure_key is not None and not any(_has_columns(source) for source in sources):
         kinds = ", ".join(dict.fromkeys(source.kind for source in sources))
         msg = f"the structure key {options.structure_key!r} was given for inputs of the kind {kinds}, without columns"
         raise InputError(msg)
@@ -146,8 +153,13 @@ def open_sources(
 
 
 def source_to_json(source: Source) -> dict[str, Any]:
-    """Return the source as JSON: its kind and its fields, without Python objects that it was created from."""
+    """The source as JSON: its kind and its fields; what Python objects it was made of is left out.
+
+    With a source of a plug-in stands which package it is of, because another version may read other crystals.
+    """
     data: dict[str, Any] = {"kind": source.kind}
+    if source.kind not in KINDS:
+        data["package"] = SOURCE_REGISTRY.origin(source.kind)
     for name in _fields(type(source)):
         value = getattr(source, name)
         if isinstance(value, SourceOptions):
@@ -158,10 +170,11 @@ def source_to_json(source: Source) -> dict[str, Any]:
 
 
 def source_from_json(data: Mapping[str, Any]) -> Source:
-    """Return the source that :func:`source_to_json` described.
+    """The source that :func:`source_to_json` described. Imports nothing, whatever the kind is called.
 
     Raises:
-        InputError: a kind or a field that this version does not know.
+        InputError: a kind or a field that this version does not know, or a plug-in that is not in use or of another
+            version.
 
     Example:
         >>> source_from_json({"kind": "extxyz", "path": "/data/mptrj.xyz"})
@@ -169,16 +182,59 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
     """
     options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     kind = options.pop("kind", None)
-    if kind not in KINDS:
-        msg = f"found a source of the kind {kind!r}; required: one of {', '.join(KINDS)}"
-        raise InputError(msg)
-    if unknown := options.keys() - _fields(KINDS[kind]):
-        msg = f"found {sorted(unknown)} in a source of the kind {kind!r}; required: {', '.join(_fields(KINDS[kind]))}"
+    known: type[Any] = KINDS[kind] if isinstance(kind, str) and kind in KINDS else _in_use(kind, options)
+    if unknown := options.keys() - _fields(known):
+        msg = f"found {sorted(unknown)} in a source of the kind {kind!r}; required: {', '.join(_fields(known))}"
         raise InputError(msg)
     if "options" in options:
         options["options"] = SourceOptions.from_json(options["options"])
-    source: Source = KINDS[kind](**options)
+    source: Source = known(**options)
     return source
+
+
+def _named(format: str) -> type[Any]:  # noqa: A002
+    """The source of a format that the user named.
+
+    Raises:
+        InputError: nothing reads this format.
+        PluginError: the plug-in that declares it holds no source.
+    """
+    source = SOURCE_REGISTRY.get(format)
+    methods = all(callable(getattr(source, name, None)) for name in ("scan", "read"))
+    if getattr(source, "kind", None) != format or not is_dataclass(source) or not methods:
+        msg = (
+            f"the format {format!r} of {SOURCE_REGISTRY.origin(format)} is {source!r:.200}; required: a frozen "
+            f"dataclass with the methods of lazygraph.sources.base.Source and kind = {format!r}"
+        )
+        raise PluginError(msg)
+    return source
+
+
+def _in_use(kind: Any, data: dict[str, Any]) -> type[Any]:
+    """The plug-in's source that a plan names; takes its package out of the data.
+
+    Raises:
+        InputError: the plug-in is unknown, not in use in this process, or of another version.
+    """
+    source, package = SOURCE_REGISTRY.known(kind), data.pop("package", None)
+    if source is None:
+        if kind in SOURCE_REGISTRY.plugins():
+            msg = (
+                f"the input is of the format {kind!r} of the plug-in {package}, which is not imported because a plan "
+                f"names it; name it too: --format {kind}, or format={kind!r} in Python"
+            )
+            raise InputError(msg)
+        known = sorted({*KINDS, *SOURCE_REGISTRY})
+        raise InputError(unknown_name("kind of source", kind, known) + (f"; install {package}" if package else ""))
+    if package != (here := SOURCE_REGISTRY.origin(kind)):
+        msg = f"the plan was made with the plug-in {package}; found {here}: install the same version, or plan again"
+        raise InputError(msg)
+    return source
+
+
+def _has_columns(source: Source) -> bool:
+    """Whether records of this source may hold structures under several keys; a plug-in's has to say so by a field."""
+    return isinstance(source, WITH_COLUMNS) or (source.kind not in KINDS and "options" in _fields(type(source)))
 
 
 def _fields(source: type[Any]) -> list[str]:
@@ -214,11 +270,11 @@ def _is_place(value: Any) -> bool:
     return isinstance(value, PATH) or is_open_dataset(value)
 
 
-def _kinds(place: Any, format: str | None) -> Iterator[tuple[type[Any], Any]]:  # noqa: A002
+def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
     """The class of source for one path or open dataset, and itself; for each match of a pattern that mixes kinds."""
     if not isinstance(place, PATH):
-        if format not in (None, DatasetSource.kind):
-            msg = f"found the format {format!r} for {place!r}; required: {DatasetSource.kind!r}, or none"
+        if named not in (None, DatasetSource):
+            msg = f"found the format {named.kind!r} for {place!r}; required: {DatasetSource.kind!r}, or none"
             raise InputError(msg)
         yield DatasetSource, place
         return
@@ -229,8 +285,8 @@ def _kinds(place: Any, format: str | None) -> Iterator[tuple[type[Any], Any]]:  
     # Stored plans are run from other folders.
     path = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", Path.resolve follows links
     place = Path(path)
-    if format is not None and (place.exists() or format == FilesSource.kind):
-        yield KINDS[format], path
+    if named is not None and (place.exists() or named is FilesSource):
+        yield named, path
     elif is_dataset(place):
         yield DatasetSource, path
     elif place.is_dir():
@@ -239,11 +295,11 @@ def _kinds(place: Any, format: str | None) -> Iterator[tuple[type[Any], Any]]:  
         yield _kind_of_file(place), path
     else:
         matches = expand(path)
-        if format is None and all(map(is_structure_name, matches)):
+        if named is None and all(map(is_structure_name, matches)):
             yield FilesSource, path
             return
         for match in matches:
-            yield _kind_of_file(match) if format is None else KINDS[format], str(match)
+            yield named or _kind_of_file(match), str(match)
 
 
 def _kind_of_folder(folder: Path) -> type[Any]:
@@ -267,13 +323,18 @@ def _kind_of_file(path: Path) -> type[Any]:
     for sniff, source in SNIFFED:
         if sniff(head):
             return source
+    for name in SOURCE_REGISTRY.plugins():
+        plugin = _named(name)
+        recognizes = getattr(plugin, "recognizes", None)
+        if recognizes is not None and recognizes(head, path.name):
+            return plugin
     if is_structure_name(path):  # broken beyond recognition, which its entry will say
         return FilesSource
     msg = (
         f"{path} begins with {head[:40]!r}, which is no known kind of input; required: "
         "CIF, POSCAR, XDATCAR, extended XYZ, an ASE database or trajectory, a table or Parquet with structures, or "
         "JSON of jarvis, matbench, pymatgen, pandas or OPTIMADE, "
-        f"or its format by name, one of {', '.join(FORMATS)}"
+        f"or its format by name, one of {', '.join(SOURCE_REGISTRY)}"
     )
     raise UnreadableInput(msg)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazygraph.errors import InputError
+from lazygraph.registry import unknown_name
 from lazygraph.storage.files import write_atomic
 from lazygraph.training.option_types import real_number, to_builtin, whole_number
 from lazygraph.writing.splits import SplitRule
@@ -211,8 +212,7 @@ class TrainOptions:
         """
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
-            msg = f"found the option {unknown[0]!r}; the options are {', '.join(known)}"
-            raise InputError(msg)
+            raise InputError(unknown_name("option", unknown[0], known))
         if "target" not in values:
             raise InputError("found no target; required: the label, or the labels, to learn")
         return cls(**values)

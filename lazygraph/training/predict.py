@@ -24,7 +24,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import loader
-from lazygraph.reading.views import View, view
+from lazygraph.reading.views import View, known_view, view
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.text import printable
 from lazygraph.training.folder import Folder
@@ -114,13 +114,17 @@ class Trained:
         targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
         targets.components(options.target)
         _check_trust(stored["model"], model)
-        network = find_model(stored["model"]).build(targets.outputs, **stored["model_options"])
+        entry = find_model(stored["model"])
+        network = entry.build(targets.outputs, **stored["model_options"])
         module = GraphModule(network, targets, options)
         if type(weights) not in (dict, OrderedDict) or any(type(each) is not torch.Tensor for each in weights.values()):
             raise TypeError("the weights are not tensors by name")
         module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
-        return cls(module, spec, view(stored["view"]["name"], **stored["view"]["parameters"]))
+        name, parameters = stored["view"]["name"], stored["view"]["parameters"]
+        # The view of a model that the user named may be a plug-in's; any other name is only the checkpoint's word.
+        seen = view(entry.view, **parameters) if name == entry.view else known_view(name, parameters)
+        return cls(module, spec, seen)
 
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
         """Open a dataset with the recipe and view of the model, without labels.
@@ -294,8 +298,8 @@ def _check_trust(named: str, model: str | None) -> None:
         raise InputError(msg)
     if model is None and named not in MODELS:
         msg = (
-            f"the checkpoint names the class {named!r}, which would be imported and called; name it too, if you know "
-            f"it, with --model {named}, or model={named!r} in Python"
+            f"the checkpoint is of the model {named!r}, which would be imported and called; if you trust it, name it "
+            f"too: --model {named}, or model={named!r} in Python"
         )
         raise InputError(msg)
 

@@ -11,10 +11,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.graphs.presets import PRESET_REGISTRY
 from lazygraph.machine import usable_cpus
+from lazygraph.sources.detect import SOURCE_REGISTRY
 from lazygraph.sources.time_limit import may_die
 from lazygraph.writing.crash_isolation import die_with, poison_inputs
 from lazygraph.writing.layout import Layout
@@ -67,8 +69,9 @@ def make_shards(
 def _run(final: Path, tasks: list[int], workers: int, executor: Executor | None) -> Iterator[Made]:
     if executor is not None:
         futures: list[Future[Made]] = []
+        plugins = Plugins.in_use()
         try:
-            futures += (executor.submit(make_shard, final, task) for task in tasks)
+            futures += (executor.submit(_make_shard, plugins, final, task) for task in tasks)
             yield from _finished(futures)
         except BrokenExecutor as error:
             msg = f"the executor broke: a worker process died. {KEPT}"
@@ -138,7 +141,9 @@ def _processes(workers: int) -> Iterator[Executor]:
     from loky import ProcessPoolExecutor
 
     try:
-        pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),), env=SINGLE_THREADED)
+        pool = ProcessPoolExecutor(
+            workers, initializer=_start, initargs=(os.getpid(), Plugins.in_use()), env=SINGLE_THREADED
+        )
     except OSError as error:
         msg = (
             f"cannot start worker processes: {error.strerror or error}; their semaphores need room in /dev/shm and a "
@@ -153,11 +158,35 @@ def _processes(workers: int) -> Iterator[Executor]:
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _start(parent: int) -> None:
+class Plugins(NamedTuple):
+    """The plug-ins that a user named in this process, which its workers need too: a plan makes nothing be imported."""
+
+    presets: tuple[str, ...]
+    formats: tuple[str, ...]
+
+    @classmethod
+    def in_use(cls) -> Plugins:
+        """Those of this process."""
+        return cls(PRESET_REGISTRY.used(), SOURCE_REGISTRY.used())
+
+    def use(self) -> None:
+        """Import them in this process."""
+        PRESET_REGISTRY.use(self.presets)
+        SOURCE_REGISTRY.use(self.formats)
+
+
+def _make_shard(plugins: Plugins, final: Path, task: int) -> Made:
+    """One shard, in a process of an executor."""
+    plugins.use()
+    return make_shard(final, task)
+
+
+def _start(parent: int, plugins: Plugins) -> None:
     """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
     may_die()
+    plugins.use()
 
 
 def _bar(total: int, *, show: bool) -> Any:

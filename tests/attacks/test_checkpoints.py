@@ -83,7 +83,7 @@ def test_a_checkpoint_names_no_class(tmp_path, named, options):
     from lazygraph.training.predict import Trained
 
     model(tmp_path / "best.ckpt", named, options)
-    with pytest.raises(InputError, match="which would be imported and called; name it too, if you know it"):
+    with pytest.raises(InputError, match="which would be imported and called; if you trust it, name it"):
         Trained.load(tmp_path / "best.ckpt")
 
 

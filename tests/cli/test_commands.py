@@ -136,7 +136,7 @@ def test_labels_split_and_gc(mp, capsys):
     ("arguments", "message"),
     [
         (["write", "nowhere.json", "-o", "x.lg"], "nowhere.json"),
-        (["write", "prototypes:5", "-o", "x.lg", "--graph", "nonsense"], "one of comformer"),
+        (["write", "prototypes:5", "-o", "x.lg", "--graph", "nonsense"], "known: comformer"),
         (["write", "prototypes:5", "-o", "x.lg", "--graph", "radius"], "needs cutoff"),
         (["write", "prototypes:5", "-o", "x.lg", "--label", "gap"], "no label 'gap'; the columns are 'density'"),
         (["write", "prototypes:5", "-o", "x.lg", "--unit", "gap"], "NAME=UNIT"),

@@ -92,14 +92,14 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
     [
         (
             lambda: lg.graph("gotham"),
-            r"found the preset 'gotham'; required: one of comformer, .*radius, or module:variable",
+            r"unknown preset 'gotham'; known: comformer, .*radius; or module:variable",
         ),
-        (lambda: lg.graph(None), r"found the preset None"),
+        (lambda: lg.graph(None), r"unknown preset None"),
         (lambda: lg.graph("shell"), r"the preset 'shell' needs max_neighbors, as in"),
         (lambda: lg.graph("radius"), r"needs cutoff"),
         (
             lambda: lg.graph("shell", max_neighbors=3, cutof=2),
-            r"no parameter 'cutof'; it takes max_neighbors, ties, tol",
+            r"preset 'shell': 'cutof'; known: max_neighbors, ties, tol",
         ),
         (
             lambda: lg.graph("shell", max_neighbors=0),
@@ -125,8 +125,8 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
         (lambda: lg.graph("matformer", lattice_edges="comformer"), r"found lattice_edges='comformer'; required: True"),
         (lambda: lg.graph("m3gnet", threebody_cutoff=5.5), r"threebody_cutoff=5.5; required: at most the cutoff, 5 A"),
         (lambda: lg.graph("chgnet", cutoff=2.5), r"bond_cutoff=3.0; required: at most the cutoff, 2.5 A"),
-        (lambda: lg.graph("cgcnn", boundary="<"), r"no parameter 'boundary'; it takes cutoff, max_neighbors"),
-        (lambda: lg.GraphSpec("mine", "grid"), r"found the rule 'grid'; required: one of shell, nearest, radius"),
+        (lambda: lg.graph("cgcnn", boundary="<"), r"preset 'cgcnn': 'boundary'; known: cutoff, max_neighbors"),
+        (lambda: lg.GraphSpec("mine", "grid"), r"unknown rule 'grid'; known: shell, nearest, radius"),
         (lambda: lg.GraphSpec("mine", "radius", cutoff=5.0), r"found boundary=None; required: '<' or '<='"),
         (
             lambda: lg.GraphSpec("mine", "radius", 5.0, 3, boundary="<"),
@@ -142,7 +142,7 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
         ),
         (lambda: lg.graph("comformer", lattice_edges="matformer"), r"lattice_edges='matformer'; required: True or Fal"),
         (lambda: lg.graph("comformer", lattice_edges=1), r"found lattice_edges=1"),
-        (lambda: lg.graph("alignn", angles="alignn"), r"the preset 'alignn' has no parameter 'angles'"),
+        (lambda: lg.graph("alignn", angles="alignn"), r"unknown parameter of the preset 'alignn': 'angles'"),
         (lambda: shell_spec(angles="dimenet"), r"found angles='dimenet'; required: 'm3gnet' or 'alignn' or 'alignn-2"),
         (lambda: shell_spec(angles="m3gnet"), r"found threebody_cutoff=None; required: a length in A with angles='m3"),
         (lambda: shell_spec(angles="alignn-2026", bond_cutoff=3.0), r"found threebody_cutoff=None; required: a length"),
@@ -175,7 +175,7 @@ def test_what_is_refused(make, message):
             {"lattice_edges": None, "duplicates": False},
             "has duplicates=False; required for the preset 'comformer': True",
         ),
-        ({"rule": ["shell"]}, "found the rule"),
+        ({"rule": ["shell"]}, "unknown rule"),
         ({"max_neighbors": -1}, "found max_neighbors=-1"),
     ],
 )

@@ -289,11 +289,9 @@ def test_the_format_counts_before_the_content(mixed):
 
 
 def test_an_unknown_format_names_the_known_ones(mixed):
-    with pytest.raises(
-        InputError, match="found the format 'cif'; required: one of ase-db, ase-json, ase-traj, aselmdb, csv"
-    ):
+    with pytest.raises(InputError, match="unknown format 'cif'; .*known: ase-db, ase-json, ase-traj, aselmdb, csv"):
         open_sources(mixed / "a.cif", format="cif")
-    with pytest.raises(InputError, match="found the format 'python'"):
+    with pytest.raises(InputError, match="unknown format 'python'"):
         open_sources([NACL], format="python")
     with pytest.raises(InputError, match="for Python objects; required: none"):
         open_sources([NACL], format="extxyz")
@@ -356,9 +354,9 @@ def test_json_leaves_out_the_items_of_python():
 
 
 def test_json_of_another_version_is_refused():
-    with pytest.raises(InputError, match="found a source of the kind 'hdf5'; required: one of"):
+    with pytest.raises(InputError, match="unknown kind of source 'hdf5'; .*known: "):
         source_from_json({"kind": "hdf5", "path": "x"})
-    with pytest.raises(InputError, match="found a source of the kind None"):
+    with pytest.raises(InputError, match="unknown kind of source None"):
         source_from_json({"path": "x"})
     with pytest.raises(InputError, match=r"found \['columns'\] in a source of the kind 'csv'; required: path, id_key"):
         source_from_json({"kind": "csv", "path": "x", "columns": 3})

@@ -126,7 +126,7 @@ def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
         train((pd.Series(strucs), pd.Series(labels, range(1, 41))), tmp_path, "run")
     with pytest.raises(InputError, match="found no number among the 40 labels"):
         train((strucs, [math.nan, None] * 20), tmp_path, "run")
-    with pytest.raises(InputError, match="found the option 'lr'"):
+    with pytest.raises(InputError, match="unknown option 'lr'"):
         train(inputs, tmp_path, "run", lr=0.1)
     with pytest.raises(InputError, match="fractions"):
         train(inputs, tmp_path, "run", train_ratio=0.9)

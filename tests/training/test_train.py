@@ -101,7 +101,7 @@ def test_the_options_of_a_run_make_another_one(finished, dataset, tmp_path, caps
     again = tmp_path / "again"
     command = ["train", str(dataset), "--config", str(finished.folder.options)]
     assert main([*command, "-o", str(again), "--no-progress"]) == 2
-    assert "names the class 'nets:Composition', which would be imported and called" in capsys.readouterr().err
+    assert "names the model 'nets:Composition', which would be imported and called" in capsys.readouterr().err
     assert main([*command, "-o", str(again), "--no-progress", "--model", QUICK["model"]]) == 0
     assert losses(again) == losses(finished.folder.path)
     out = capsys.readouterr().out
@@ -185,11 +185,11 @@ def test_a_folder_belongs_to_one_run(finished, dataset, tmp_path):
 @pytest.mark.slow
 def test_errors_come_before_anything_is_made(dataset, tmp_path):
     run = tmp_path / "run"
-    with pytest.raises(LabelError, match="no label 'gap' .* 'density'"):
+    with pytest.raises(LabelError, match="unknown label 'gap'; known: .*density"):
         train(dataset, run, target="gap")
-    with pytest.raises(InputError, match="found the model 'transformer'; required: one of icomformer"):
+    with pytest.raises(InputError, match="unknown model 'transformer'; known: icomformer"):
         train(dataset, run, model="transformer")
-    with pytest.raises(InputError, match="found the option 'epochs'; the options are target, model"):
+    with pytest.raises(InputError, match="unknown option 'epochs'; did you mean 'n_epochs'. known: target, model"):
         train(dataset, run, epochs=3)
     radius = tmp_path / "r.lg"
     lg.write("prototypes:20?seed=1", radius, graph=lg.graph("radius", cutoff=3.0), workers=1, progress=False)

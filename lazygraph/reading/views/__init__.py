@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, PluginError
 from lazygraph.reading.views.atlas import Atlas
 from lazygraph.reading.views.base import View
 from lazygraph.reading.views.cgcnn import Cgcnn
@@ -16,8 +16,9 @@ from lazygraph.reading.views.jarvis import Alignn, Comformer, Matformer
 from lazygraph.reading.views.mace import Mace
 from lazygraph.reading.views.matgl import M3gnet, MatglChgnet, Megnet
 from lazygraph.reading.views.pyg import Pyg
+from lazygraph.registry import Registry, unknown_name
 
-__all__ = ["VIEWS", "View", "view", "view_named"]
+__all__ = ["VIEWS", "VIEW_REGISTRY", "View", "as_view", "known_view", "view"]
 
 VIEWS: Mapping[str, type[View]] = MappingProxyType(
     {
@@ -25,7 +26,10 @@ VIEWS: Mapping[str, type[View]] = MappingProxyType(
         for kind in (Pyg, Comformer, Matformer, Alignn, Cgcnn, Atlas, Megnet, M3gnet, MatglChgnet, Chgnet, Mace)
     }
 )
-"""Name -> view."""
+"""Name -> view of the package."""
+
+VIEW_REGISTRY: Registry[type[View]] = Registry("view", VIEWS, group="lazygraph.views", type_=View)
+"""The views by name: those of ``VIEWS`` and those of installed plug-ins."""
 
 
 def view(name: str, /, **parameters: Any) -> View:
@@ -33,30 +37,49 @@ def view(name: str, /, **parameters: Any) -> View:
 
     Args:
         name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``,
-            ``matgl-chgnet``, ``chgnet`` or ``mace``. The classes in ``VIEWS`` describe the arrays of each view.
-        **parameters: parameters of the view, such as ``dtype`` (``"float32"`` or ``"float64"``).
-
-    Returns:
-        The view.
+            ``matgl-chgnet``, ``chgnet``, ``mace``; the class of each, in ``VIEWS``, says which arrays it has. Or the
+            name of a view that an installed plug-in declares.
+        **parameters: what the view takes, such as ``dtype`` (``"float32"`` or ``"float64"``).
 
     Raises:
-        InputError: an unknown view, or an unknown or invalid parameter.
+        InputError: the view or a parameter is unknown, or impossible.
+        PluginError: the plug-in of this view cannot be used.
 
     Example:
         >>> view("pyg", features=["Na", "Cl"])
         lazygraph.view('pyg', features=('Na', 'Cl'))
     """
-    if name not in VIEWS:
-        msg = f"found the view {name!r}; the views are {', '.join(map(repr, VIEWS))}"
-        raise InputError(msg)
-    kind = VIEWS[name]
+    return _made(name, VIEW_REGISTRY.get(name), parameters)
+
+
+def known_view(name: str, parameters: Mapping[str, Any]) -> View:
+    """The view whose name and parameters were read from a checkpoint. Imports nothing.
+
+    Raises:
+        InputError: the view is unknown, or belongs to a plug-in that the user has not named; or a parameter is wrong.
+    """
+    kind = VIEW_REGISTRY.known(name)
+    if kind is None:
+        if name in VIEW_REGISTRY.plugins():
+            msg = (
+                f"the view {name!r} belongs to the plug-in {VIEW_REGISTRY.origin(name)}, which is not imported because "
+                f"a file names it; if you trust it, run lazygraph.view({name!r}) first"
+            )
+            raise InputError(msg)
+        raise VIEW_REGISTRY.unknown(name)
+    return _made(name, kind, parameters)
+
+
+def as_view(named: str | View) -> View:
+    """A view as it is, or the view of this name with its defaults."""
+    return named if isinstance(named, View) else view(named)
+
+
+def _made(name: str, kind: type[View], parameters: Mapping[str, Any]) -> View:
+    if kind.name != name:
+        msg = f"the plug-in's view {name!r} calls itself {kind.name!r}; required: {kind.__qualname__}.name = {name!r}"
+        raise PluginError(msg)
     takes = [field.name for field in dataclasses.fields(kind)]
     if unknown := sorted(parameters.keys() - set(takes)):
-        msg = f"the view {name!r} has no parameter {unknown[0]!r}; it takes {', '.join(takes)}"
-        raise InputError(msg)
+        raise InputError(unknown_name(f"parameter of the view {name!r}:", unknown[0], takes))
     return kind(**parameters)
-
-
-def view_named(named: str | View) -> View:
-    """Return the given view, or the view of the given name with its defaults."""
-    return named if isinstance(named, View) else view(named)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import InputError
 from lazygraph.reading.views import View, view
+from lazygraph.registry import Registry
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Fitted = tuple[View, dict[str, Any]]
 
-__all__ = ["MODELS", "ModelEntry", "find_model"]
+__all__ = ["MODELS", "MODEL_REGISTRY", "ModelEntry", "find_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +46,38 @@ class ModelEntry:
 
 
 def find_model(name: str) -> ModelEntry:
-    """Find a model by name, or import the class that ``package.module:Class`` names.
+    """The model of this name: lazygraph's, a plug-in's, or the class that ``package.module:Class`` names.
 
-    The class is any ``torch.nn.Module`` whose forward takes a PyG batch. Its constructor gets ``outputs`` if it has a
-    parameter of this name. Its attributes ``view`` and ``preset``, if it has them, name the view and the preset that it
-    needs. By default it gets the view ``pyg`` of graphs of any recipe.
+    A plug-in and a module of your own hold a ``ModelEntry`` or a class. The class is any ``torch.nn.Module`` whose
+    forward takes a PyG batch. It gets ``outputs`` if its constructor has a parameter of that name. Its attributes
+    ``view`` and ``preset``, where it has them, name the view and the preset that it needs; otherwise it gets the view
+    ``pyg`` of graphs of any recipe.
+
+    Args:
+        name: a name that the user gave: the module of a plug-in or of a class is imported.
 
     Raises:
-        InputError: the model does not exist.
+        InputError: there is no such model.
+        PluginError: the plug-in of this model cannot be imported.
 
     Example:
         >>> entry = find_model("icomformer")
         >>> entry.view, entry.preset
         ('comformer', 'comformer')
     """
-    if name in MODELS:
-        return MODELS[name]
-    if name.count(":") != 1:
-        msg = f"found the model {name!r}; {_required()}"
-        raise InputError(msg)
-    module, kind = name.split(":")
-    try:
-        found = getattr(importlib.import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"the model {name!r} cannot be imported ({error}); {_required()}"
-        raise InputError(msg) from error
+    found = MODEL_REGISTRY.get(name)
+    if isinstance(found, ModelEntry):
+        return found if found.name == name else replace(found, name=name)
     from torch.nn import Module
 
     if not (isinstance(found, type) and issubclass(found, Module)):
-        msg = f"the model {name!r} is no subclass of torch.nn.Module; {_required()}"
+        msg = (
+            f"the model {name!r} is {found!r:.200}; required: a subclass of torch.nn.Module, or a "
+            "lazygraph.training.models.ModelEntry"
+        )
         raise InputError(msg)
     view, preset = _text(found, "view", "pyg"), _text(found, "preset", "")
-    return ModelEntry(name, view, preset, partial(_construct, module, kind))
+    return ModelEntry(name, view, preset, partial(_build, found))
 
 
 def _fit(module: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
@@ -85,7 +86,10 @@ def _fit(module: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str
 
 
 def _construct(module: str, kind: str, /, outputs: int, **hyperparameters: Any) -> Module:
-    constructor: Callable[..., Module] = getattr(importlib.import_module(module), kind)
+    return _build(getattr(importlib.import_module(module), kind), outputs, **hyperparameters)
+
+
+def _build(constructor: Callable[..., Module], /, outputs: int, **hyperparameters: Any) -> Module:
     signature = inspect.signature(constructor)
     if "outputs" in signature.parameters:
         hyperparameters["outputs"] = outputs
@@ -93,7 +97,7 @@ def _construct(module: str, kind: str, /, outputs: int, **hyperparameters: Any) 
         signature.bind(**hyperparameters)
     except TypeError as error:
         takes = ", ".join(parameter for parameter in signature.parameters if parameter != "outputs")
-        msg = f"the model {kind}: {error}; its hyperparameters are: {takes or 'none'}"
+        msg = f"the model {constructor.__name__}: {error}; its hyperparameters are: {takes or 'none'}"
         raise InputError(msg) from error
     return constructor(**hyperparameters)
 
@@ -102,10 +106,6 @@ def _text(kind: type, attribute: str, default: str) -> str:
     # A method or a submodule of that name says nothing about the data.
     value = getattr(kind, attribute, default)
     return value if isinstance(value, str) else default
-
-
-def _required() -> str:
-    return f"required: one of {', '.join(MODELS)}, or package.module:Class for your own"
 
 
 _ALL = (
@@ -120,4 +120,7 @@ _ALL = (
 )
 
 MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ALL}
-"""Name -> model."""
+"""Name -> model of the package."""
+
+MODEL_REGISTRY: Registry[Any] = Registry("model", MODELS, group="lazygraph.models", importable=True)
+"""The models by name: those of ``MODELS``, those of installed plug-ins, and ``module:Class``."""

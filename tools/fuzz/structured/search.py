@@ -41,7 +41,12 @@ def case(draw, rng):
         return "no_crystal"
     spec, most = draw.choice(SPECS), draw.choice(IMAGES)
     mine, plain = (_built(spec, crystal, backend, most) for backend in ("native", "pymatgen"))
-    assert mine == plain, (mine[:1], plain[:1])
+    if isinstance(plain, str) and " finds about " in plain and not isinstance(mine, str):
+        # Without the compiled loops neighbours are estimated before memory is taken for them; docs/sources.md.
+        edges = mine[0][1][1]
+        assert edges > most / 30, (edges, plain)
+        return "refused_by_the_estimate"
+    assert mine == plain, (str(mine)[:500], str(plain)[:500])
     return "refused" if isinstance(mine, str) else "built_alike"
 
 

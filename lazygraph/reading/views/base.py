@@ -95,4 +95,4 @@ def cast(array: Any, dtype: str) -> Any:
 
 def published(crystals: Crystals, spec: GraphSpec) -> Crystals:
     """The crystals as their model saw them: jarvis-tools rounds lattices, and ``ties="reference"`` replays it."""
-    return crystals.as_published() if spec.ties == "reference" else crystals
+    return crystals.as_published() if spec.rule.replays_rounding else crystals

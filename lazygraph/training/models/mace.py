@@ -16,7 +16,7 @@ from torch.nn import Linear, SiLU
 
 from lazygraph.crystal import symbols_to_numbers
 from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
-from lazygraph.graphs.radius import Radius
+from lazygraph.graphs.rule import WithinCutoff
 from lazygraph.reading.views import View, view
 from lazygraph.reading.views.features import elements_of
 from lazygraph.training.models.radial import mean_over_atoms
@@ -122,7 +122,7 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     """
     spec = dataset.spec
     rule = None if spec is None else spec.rule
-    if not isinstance(rule, Radius):
+    if not isinstance(rule, WithinCutoff) or not rule.is_complete:
         msg = (
             f"the model 'mace' found graphs of the recipe {spec!r}; required: every neighbour within a cutoff, as the "
             "preset 'mace' has. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph mace"

@@ -85,6 +85,16 @@ def test_the_version_is_told_once():
     assert project["version"] == lg.__version__
 
 
+def test_imports_go_in_no_circle_and_are_drawn():
+    """``python tools/import_graph.py --write`` draws them again."""
+    spec = importlib.util.spec_from_file_location("import_graph", ROOT / "tools" / "import_graph.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = tool.PAGE.read_text()
+    assert tool.drawn(page) == page
+    assert tool.circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
+
+
 # ---- versions ----
 
 

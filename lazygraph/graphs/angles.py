@@ -4,27 +4,34 @@ Every function takes the edges of one crystal or of a whole batch, as numpy arra
 edges in the same kind of array, on the same device. A batch needs no offsets: edges of different crystals share no
 atom, and the order, by first edge and then by second, is that of the crystals one after another.
 
-The number of pairs is known from degrees alone, which is what the ``count_`` functions do. Whoever does not trust the
-edges passes ``check``: it is called with that number before memory is taken for the pairs, and may raise an error.
+The classes are the kinds of angles that a recipe may have, each with its parameters and its number of pairs, which is
+known from degrees alone. Whoever does not trust the edges passes ``check``: it is called with that number before memory
+is taken for the pairs, and may raise an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from lazygraph.errors import LazyGraphError
+from lazygraph.graphs.parameters import Length, Parameters
 from lazygraph.native import address, kernels
 
 __all__ = [
+    "ANGLES",
+    "Angles",
+    "BondGraph",
+    "LineGraph",
+    "Triplets",
+    "WholeLineGraph",
     "bond_graph",
-    "count_bond_graph",
-    "count_line_graph",
-    "count_triplets",
     "line_graph",
     "triplets",
     "whole_line_graph",
@@ -117,25 +124,156 @@ def bond_graph(
     return xp.stack((centre, first >> 1, first, second >> 1, second), axis=1)
 
 
-def count_triplets(edge_index: Any, n_atoms: int, kept: Any = None) -> int:
-    """How many pairs :func:`triplets` makes, without making them; numpy only."""
-    centre = edge_index[0] if kept is None else edge_index[0][kept]
-    degree = np.bincount(centre, minlength=n_atoms)
-    return int(degree @ degree - degree.sum())
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Angles(Parameters):
+    """Which pairs of edges of a recipe's graphs make an angle: a frozen dataclass of its parameters.
+
+    Angles are found at load and never stored; their number is the column ``n_triplets`` of a dataset. Angles of your
+    own are one subclass, which a :class:`lazygraph.graphs.Preset` holds. Edges are given as an object with
+    ``edge_index`` (2, E), ``n_atoms`` and ``distances`` (E,) A.
+    """
+
+    shares_centre: ClassVar[bool]
+    """Whether the second edge starts where the first starts; else it starts where the first ends."""
+    with_itself: ClassVar[bool] = False
+    """Whether an edge may make a pair with itself."""
+    needs_pairs: ClassVar[bool] = False
+    """Whether edges have to come in adjacent pairs, each edge followed by its reverse."""
+
+    @property
+    def cutoff(self) -> float | None:
+        """A; only edges within it take part. None for all edges."""
+        return None
+
+    def first(self, edges: Any, slack: float = 0.0) -> Any:
+        """(E,) the edges that may come first in a pair, with a cutoff that is ``slack`` A greater; None for all."""
+        return None if self.cutoff is None else edges.distances <= self.cutoff + slack
+
+    def second(self, edges: Any, slack: float = 0.0) -> Any:
+        """(E,) the edges that may come second in a pair; all of them may come first."""
+        return self.first(edges, slack)
+
+    def pairs(self, edges: Any, check: Callable[[int], None] | None = None) -> Any:
+        """(2, T) int32 ids of edges, sorted by the first, then by the second.
+
+        Args:
+            edges: of one crystal or of a batch.
+            check: called with T before the pairs are made, and may raise an error.
+        """
+        first = self.first(edges)
+        second = first if type(self).second is Angles.second else self.second(edges)
+        end = 0 if self.shares_centre else 1
+        return _pairs(edges.edge_index, edges.n_atoms, first, second, check, end=end, itself=self.with_itself)
+
+    def count_by_edge(self, edges: Any, slack: float = 0.0) -> NDArray[np.int64]:
+        """(E,) in how many pairs each edge comes first, without making the pairs; numpy only."""
+        start, end = edges.edge_index
+        joint = start if self.shares_centre else end
+        first, second = self.first(edges, slack), self.second(edges, slack)
+        degree = np.bincount(start if second is None else start[second], minlength=edges.n_atoms)
+        counts: NDArray[np.int64] = degree[joint] if first is None else degree[joint] * first
+        if not self.with_itself:
+            own = joint == start
+            counts = counts - (own if second is None else own & second)
+        return counts
+
+    def count(self, edges: Any) -> int:
+        """T, the number of pairs, from the degrees of atoms alone; numpy only."""
+        start, end = edges.edge_index
+        first = self.first(edges)
+        second = first if type(self).second is Angles.second else self.second(edges)
+        starts = start if second is None else start[second]
+        degree = np.bincount(starts, minlength=edges.n_atoms)
+        if self.shares_centre and first is second:
+            joint = degree
+        else:
+            ends = start if self.shares_centre else end
+            joint = np.bincount(ends if first is None else ends[first], minlength=edges.n_atoms)
+        own: Any = 0
+        if not self.with_itself:
+            own = (
+                len(starts)
+                if self.shares_centre
+                else np.count_nonzero(starts == (end if second is None else end[second]))
+            )
+        return int(joint @ degree) - int(own)
 
 
-def count_line_graph(edge_index: Any, n_atoms: int, kept: Any = None, *, itself: bool = False) -> int:
-    """How many pairs :func:`line_graph` makes, or with ``itself`` :func:`whole_line_graph`; numpy only."""
-    start, end = edge_index if kept is None else edge_index[:, kept]
-    ends = np.bincount(end, minlength=n_atoms) @ np.bincount(start, minlength=n_atoms)
-    return int(ends) - (0 if itself else int(np.count_nonzero(start == end)))
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Triplets(Angles):
+    """M3GNet's: two different edges of one centre, both within a cutoff. See :func:`triplets`.
+
+    Args:
+        threebody_cutoff: A.
+    """
+
+    name: ClassVar[str] = "m3gnet"
+    shares_centre: ClassVar[bool] = True
+
+    threebody_cutoff: Length
+
+    @property
+    def cutoff(self) -> float:
+        """``threebody_cutoff``, A."""
+        return self.threebody_cutoff
 
 
-def count_bond_graph(edge_index: Any, n_atoms: int, distances: Any, cutoff: float) -> int:
-    """How many rows :func:`bond_graph` makes; numpy only."""
-    strictly = distances < cutoff
-    degree = np.bincount(edge_index[0][strictly], minlength=n_atoms)
-    return int(degree[edge_index[0][distances <= cutoff]].sum()) - int(np.count_nonzero(strictly))
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LineGraph(Angles):
+    """ALIGNN's to 2025: an edge, and another that starts where it ends. See :func:`line_graph`."""
+
+    name: ClassVar[str] = "alignn"
+    shares_centre: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WholeLineGraph(Angles):
+    """ALIGNN's from 2026: the same within a cutoff, and an edge with itself. See :func:`whole_line_graph`.
+
+    Args:
+        threebody_cutoff: A.
+    """
+
+    name: ClassVar[str] = "alignn-2026"
+    shares_centre: ClassVar[bool] = False
+    with_itself: ClassVar[bool] = True
+
+    threebody_cutoff: Length
+
+    @property
+    def cutoff(self) -> float:
+        """``threebody_cutoff``, A."""
+        return self.threebody_cutoff
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BondGraph(Angles):
+    """CHGNet's: two different edges of one centre, the second strictly within the cutoff. See :func:`bond_graph`.
+
+    Args:
+        bond_cutoff: A.
+    """
+
+    name: ClassVar[str] = "chgnet"
+    shares_centre: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = True
+
+    bond_cutoff: Length
+
+    @property
+    def cutoff(self) -> float:
+        """``bond_cutoff``, A."""
+        return self.bond_cutoff
+
+    def second(self, edges: Any, slack: float = 0.0) -> Any:
+        """(E,) the edges strictly within the cutoff."""
+        return edges.distances < self.bond_cutoff + slack
+
+
+ANGLES: Mapping[str, type[Angles]] = MappingProxyType(
+    {angles.name: angles for angles in (Triplets, LineGraph, WholeLineGraph, BondGraph)}
+)
+"""Name -> angles of the package."""
 
 
 def _pairs(

@@ -111,8 +111,8 @@ def check_edges(spec: GraphSpec, edge_index: NDArray[Any], images: NDArray[Any])
     """Look at the order and number of a crystal's edges, on which some views rely.
 
     Args:
-        spec: the recipe. The rule ``nearest`` gives edges by their first atom, at most ``max_neighbors`` of each; the
-            others give each edge followed by its reverse.
+        spec: the recipe. Its rule gives edges by their first atom, at most ``most_neighbors`` of each, or each edge
+            followed by its reverse.
         edge_index: (2, E)
         images: (E, 3)
 
@@ -120,10 +120,10 @@ def check_edges(spec: GraphSpec, edge_index: NDArray[Any], images: NDArray[Any])
         Untrue: they are not so.
     """
     first, second = edge_index
-    if spec.rule == "nearest":
+    if (most := spec.rule.most_neighbors) is not None:
         if (first[1:] < first[:-1]).any():
             raise Untrue(0, UNORDERED)
-        if (found := int(np.bincount(first, minlength=1).max())) > (most := int(spec.max_neighbors or 0)):
+        if (found := int(np.bincount(first, minlength=1).max())) > most:
             raise Untrue(0, too_many_neighbors(found, most))
     elif len(first) % 2:
         raise Untrue(0, odd_edges(len(first)))

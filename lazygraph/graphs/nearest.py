@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.graphs.neighbors import Search, farther, first_radius
+from lazygraph.graphs import compiled
+from lazygraph.graphs.neighbors import BackendSearch, Search, farther, first_radius
 from lazygraph.graphs.pairs import Edges, image_codes
+from lazygraph.graphs.parameters import MaxNeighbors
+from lazygraph.graphs.rule import ChosenEdges, WithinCutoff
 
-__all__ = ["nearest_edges"]
+__all__ = ["Nearest", "nearest_edges"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Nearest(WithinCutoff):
+    """The k nearest neighbours within a cutoff, directed.
+
+    Args:
+        cutoff: A.
+        max_neighbors: k.
+        boundary: ``<`` or ``<=``: how a distance is compared with the cutoff.
+        isolated_atoms: ``error``: an atom without edges is a StructureError.
+        lattice_vectors: ``comformer``: the graph carries ComFormer's three lattice vectors.
+
+    Example:
+        >>> Nearest(cutoff=8.0, max_neighbors=12)
+        lazygraph.graphs.Nearest(cutoff=8.0, max_neighbors=12)
+    """
+
+    name: ClassVar[str] = "nearest"
+
+    max_neighbors: MaxNeighbors
+
+    @property
+    def most_neighbors(self) -> int:
+        """k; edges come by their first atom, then by distance."""
+        return self.max_neighbors
+
+    def edges(self, search: Search) -> ChosenEdges:
+        """See :func:`nearest_edges`."""
+        return ChosenEdges(*nearest_edges(search, self.max_neighbors, self.reach))
+
+    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
+        """The same by ``lg_nearest``."""
+        found = compiled.nearest_edges(search, self.max_neighbors, self.reach)
+        return None if found is None else ChosenEdges(*found)
 
 
 def nearest_edges(search: Search, max_neighbors: int, reach: float) -> tuple[Edges, NDArray[np.float64]]:

@@ -1,57 +1,140 @@
-"""What each field of a recipe may be, and the one type in which it is kept."""
+"""Parameters of rules and angles: what each may be, and the one type in which it is kept."""
 
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, TypeAlias, get_type_hints
 
 from lazygraph.errors import RecipeError
-from lazygraph.graphs.neighbors import MAX_RADIUS, MIN_DISTANCE
 
-__all__ = ["MAX_TOLERANCE", "check", "impossible", "switch"]
+__all__ = [
+    "MAX_TOLERANCE",
+    "Boundary",
+    "Length",
+    "MaxNeighbors",
+    "Parameters",
+    "choice",
+    "flag",
+    "impossible",
+    "length",
+    "optional",
+    "switch",
+    "whole",
+]
 
+MIN_LENGTH, MAX_LENGTH = 0.15, 100.0  # A, the least distance of two atoms and the farthest search
 MAX_TOLERANCE = 0.1  # A; a wider shell would join neighbours that no one calls equally far
 MAX_NEIGHBORS = 1_000_000  # of one atom
-LENGTHS = {
-    "cutoff": (MIN_DISTANCE, MAX_RADIUS),
-    "threebody_cutoff": (MIN_DISTANCE, MAX_RADIUS),
-    "bond_cutoff": (MIN_DISTANCE, MAX_RADIUS),
-    "tolerance": (0.0, MAX_TOLERANCE),
-}
-CHOICES = {
-    "ties": ("shell", "reference"),
-    "boundary": ("<", "<="),
-    "lattice_edges": ("comformer", "matformer"),
-    "lattice_vectors": ("comformer",),
-    "isolated_atoms": ("error",),
-    "angles": ("m3gnet", "alignn", "alignn-2026", "chgnet"),
-}
+
+Check: TypeAlias = Callable[[str, Any], Any]
+"""Of the name and the value of a parameter: the value as a recipe keeps it, or RecipeError."""
 
 
-def check(name: str, value: Any) -> Any:
-    """The value of the field ``name`` as a recipe keeps it: float, int, str or bool.
+def length(least: float = MIN_LENGTH, most: float = MAX_LENGTH) -> Check:
+    """A length in A within bounds, kept as float."""
 
-    Raises:
-        RecipeError: the value is impossible; the message says what was found and what is required.
-    """
-    if name in CHOICES:
-        if isinstance(value, str) and value in CHOICES[name]:
-            return value
-        raise impossible(name, value, " or ".join(map(repr, CHOICES[name])))
-    if name == "max_neighbors":
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or not 1 <= int(value) <= MAX_NEIGHBORS:
-            raise impossible(name, value, f"a whole number from 1 to {MAX_NEIGHBORS:,}")
+    def check(name: str, value: Any) -> float:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not least <= value <= most:  # an int may be too great for a float
+            raise impossible(name, value, f"a length from {least:g} to {most:g} A")
+        return float(value)
+
+    return check
+
+
+def whole(least: int, most: int) -> Check:
+    """A whole number within bounds, kept as int."""
+
+    def check(name: str, value: Any) -> int:
+        integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not integral or not least <= int(value) <= most:
+            raise impossible(name, value, f"a whole number from {least} to {most:,}")
         return int(value)
-    if name == "duplicates":
-        if not isinstance(value, bool):
-            raise impossible(name, value, "True or False")
+
+    return check
+
+
+def choice(*allowed: str) -> Check:
+    """One of a few texts."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise impossible(name, value, " or ".join(map(repr, allowed)))
         return value
-    least, most = LENGTHS[name]
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or not least <= value <= most:  # an int may be too great for a float
-        raise impossible(name, value, f"a length from {least:g} to {most:g} A")
-    return float(value)
+
+    return check
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise impossible(name, value, "True or False")
+    return value
+
+
+def optional(check: Check) -> Check:
+    """What another check allows, or None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+Length: TypeAlias = Annotated[float, length()]
+MaxNeighbors: TypeAlias = Annotated[int, whole(1, MAX_NEIGHBORS)]
+Boundary: TypeAlias = Annotated[str, choice("<", "<=")]
+
+
+@dataclass(frozen=True, repr=False)
+class Parameters:
+    """A named set of parameters: the base of rules and angles.
+
+    A subclass is a frozen dataclass with a ``name``, one field a parameter. A field is annotated with its check, as in
+    ``cutoff: Annotated[float, length()]``; without one it may be any text, number, truth value or None. Immutable,
+    hashable, picklable; compared by class and parameters.
+    """
+
+    name: ClassVar[str]
+    """How recipes in JSON call it."""
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for name, check in _checks(kind).items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        self.check()
+
+    def check(self) -> None:
+        """Raise RecipeError where parameters contradict one another."""
+
+    @classmethod
+    def defaults(cls) -> Mapping[str, Any]:
+        """Name of each parameter -> its default, or ``dataclasses.MISSING``."""
+        return MappingProxyType({field.name: field.default for field in fields(cls)})
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters by name, as they stand in JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __repr__(self) -> str:
+        defaults = self.defaults()
+        shown = [f"{name}={value!r}" for name, value in self.values.items() if value != defaults[name]]
+        home = "lazygraph.graphs" if type(self).__module__.startswith("lazygraph.graphs.") else type(self).__module__
+        return f"{home}.{type(self).__name__}({', '.join(shown)})"
+
+
+@cache
+def _checks(kind: Any) -> Mapping[str, Check]:
+    """The check of every parameter of a class."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: getattr(hints[field.name], "__metadata__", (_plain,))[0] for field in fields(kind)}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is not None and type(value) not in (bool, int, float, str):
+        raise impossible(name, value, "a text, a number, True, False or None, which JSON can hold")
+    return value
 
 
 def switch(name: str, value: Any, kind: Any) -> Any:
@@ -68,5 +151,6 @@ def switch(name: str, value: Any, kind: Any) -> Any:
 
 
 def impossible(name: str, value: Any, required: str) -> RecipeError:
-    """The error for a value that field ``name`` cannot have."""
-    return RecipeError(f"found {name}={value!r}; required: {required}")
+    """The error for a value that a parameter cannot have."""
+    found = None if value is MISSING else value
+    return RecipeError(f"found {name}={found!r}; required: {required}")

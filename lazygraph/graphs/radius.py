@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.graphs.neighbors import Search
-from lazygraph.graphs.pairs import Pairs, image_codes
+from lazygraph.graphs import compiled
+from lazygraph.graphs.neighbors import BackendSearch, Search
+from lazygraph.graphs.pairs import Pairs, both_directions, image_codes
+from lazygraph.graphs.rule import ChosenEdges, WithinCutoff
 
-__all__ = ["radius_pairs"]
+__all__ = ["Radius", "radius_pairs"]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Radius(WithinCutoff):
+    """Every neighbour within a cutoff.
+
+    Args:
+        cutoff: A.
+        boundary: ``<`` or ``<=``: how a distance is compared with the cutoff.
+        isolated_atoms: ``error``: an atom without edges is a StructureError.
+        lattice_vectors: ``comformer``: the graph carries ComFormer's three lattice vectors.
+
+    Example:
+        >>> Radius(cutoff=5.0)
+        lazygraph.graphs.Radius(cutoff=5.0)
+    """
+
+    name: ClassVar[str] = "radius"
+
+    @property
+    def is_complete(self) -> bool:
+        """Every neighbour within the cutoff is there."""
+        return True
+
+    def edges(self, search: Search) -> ChosenEdges:
+        """See :func:`radius_pairs`; each pair with both its edges."""
+        pairs, distances = radius_pairs(search, self.reach)
+        return ChosenEdges(both_directions(pairs), distances.repeat(2))
+
+    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
+        """The same by ``lg_radius``."""
+        found = compiled.radius_edges(search, self.reach)
+        return None if found is None else ChosenEdges(*found)
 
 
 def radius_pairs(search: Search, reach: float) -> tuple[Pairs, NDArray[np.float64]]:

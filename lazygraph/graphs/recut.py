@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from lazygraph.errors import RecipeMismatch
 from lazygraph.graphs.backends import Found
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.nearest import Nearest
 from lazygraph.graphs.neighbors import Neighbors
 from lazygraph.graphs.parameters import MAX_TOLERANCE
-from lazygraph.graphs.rules import build_graph
+from lazygraph.graphs.rule import Rule, WithinCutoff
+from lazygraph.graphs.shell import Shell
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.vectors import edge_distances
 
@@ -48,7 +50,7 @@ def recut(wanted: GraphSpec, stored: GraphSpec, graph: CrystalGraph) -> CrystalG
         >>> recut(graph("cgcnn", max_neighbors=6), wide, wide.build(cubic))
         CrystalGraph(Po, n_atoms=1, n_edges=6)
     """
-    return build_graph(wanted, _StoredSearch(graph, _reach(stored, wanted)))
+    return wanted.rule.build(_StoredSearch(graph, _reach(stored, wanted)))
 
 
 def check_recut(
@@ -71,26 +73,26 @@ def check_recut(
         RecipeMismatch: it is not proven for every graph.
     """
     reach = _reach(stored, wanted)
-    if wanted.ties == "reference":
+    if wanted.rule.replays_rounding:
         raise _other_distances()
-    if wanted.reach <= reach:
+    if wanted.rule.reach <= reach:
         return
-    if wanted.rule == "radius":
+    if not isinstance(wanted.rule, (Shell, Nearest)):
         msg = (
-            f"the dataset holds the neighbours with d {stored.boundary} {stored.cutoff} A; required for {wanted}: "
-            f"those with d {wanted.boundary} {wanted.cutoff} A. {_ANEW}"
+            f"the dataset holds the neighbours with {_limit(stored.rule)}; required for {wanted}: those with "
+            f"{_limit(wanted.rule)}. {_ANEW}"
         )
         raise RecipeMismatch(msg)
     if min_neighbors is None:
         msg = f"the dataset has no column 'min_neighbors'; required for {wanted}, to see that none is missing. {_ANEW}"
         raise RecipeMismatch(msg)
-    few = (min_neighbors < wanted.max_neighbors).nonzero()[0]
+    few = (min_neighbors < wanted.rule.max_neighbors).nonzero()[0]
     if few.size:
         row = int(few[0])
         msg = (
             f"an atom of {graph_id(row)!r} (row {row}) has {min_neighbors[row]} neighbours within "
             f"{reach - MAX_TOLERANCE:g} A, and {few.size} of {len(min_neighbors)} graphs have such an atom; "
-            f"required for {wanted}: at least {wanted.max_neighbors}, so that none can be missing. {_ANEW}"
+            f"required for {wanted}: at least {wanted.rule.max_neighbors}, so that none can be missing. {_ANEW}"
         )
         raise RecipeMismatch(msg)
 
@@ -126,13 +128,17 @@ class _StoredSearch:
 
 def _reach(stored: GraphSpec, wanted: GraphSpec) -> float:
     """How far the edges of a recipe are all neighbours that there are, A."""
-    if stored.rule != "radius":
+    if not stored.rule.is_complete:
         msg = (
             f"the dataset holds graphs of {stored}; required for {wanted}: these very graphs, or graphs of the rule "
             f"'radius', which hold every neighbour within a cutoff. {_ANEW}"
         )
         raise RecipeMismatch(msg)
-    return stored.reach
+    return stored.rule.reach
+
+
+def _limit(rule: Rule) -> str:
+    return f"d {rule.boundary} {rule.cutoff} A" if isinstance(rule, WithinCutoff) else f"d <= {rule.reach:.9g} A"
 
 
 def _other_distances() -> RecipeMismatch:

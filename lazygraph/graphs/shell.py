@@ -2,15 +2,149 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import StructureError
-from lazygraph.graphs.neighbors import Neighbors, Search, farther, first_radius, kth_distances
-from lazygraph.graphs.pairs import Pairs, image_codes, sort_pairs
+from lazygraph.crystal import Crystal
+from lazygraph.errors import RecipeError, StructureError
+from lazygraph.graphs import compiled
+from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.lattice import comformer_images
+from lazygraph.graphs.neighbors import BackendSearch, Neighbors, Search, farther, first_radius, kth_distances
+from lazygraph.graphs.pairs import Pairs, both_directions, image_codes, sort_pairs
+from lazygraph.graphs.parameters import (
+    MAX_TOLERANCE,
+    MaxNeighbors,
+    choice,
+    flag,
+    impossible,
+    length,
+    optional,
+    switch,
+)
+from lazygraph.graphs.reference import reference_pairs
+from lazygraph.graphs.rule import ChosenEdges, Rule
 from lazygraph.graphs.vectors import components, lengths
 
-__all__ = ["shell_pairs"]
+__all__ = ["Shell", "shell_pairs"]
+
+TOLERANCE = 1e-4  # A, unless said
+MATFORMER_IMAGES = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Shell(Rule):
+    """Every neighbour up to the shell of the k-th, made symmetric.
+
+    Args:
+        max_neighbors: k.
+        cutoff: A. A record of the published setting, which changes edges only where ``unused`` does not name it.
+        ties: ``shell``: distances within the tolerance make one shell, which is kept whole. ``reference``: the
+            published arithmetic, bit for bit (see :mod:`lazygraph.graphs.reference`).
+        tolerance: A, at most 0.1; 1e-4 unless set. None with ``ties="reference"``, which compares exactly.
+        duplicates: whether an atom's own images S and -S make two pairs, and so each edge twice, or one.
+        lattice_edges: ``comformer``: every atom is joined to its images along the three lattice vectors.
+            ``matformer``: to six images, unless an atom has fewer than k neighbours within the cutoff.
+        lattice_vectors: ``comformer``: the graph carries ComFormer's three lattice vectors.
+
+    Example:
+        >>> Shell(max_neighbors=12)
+        lazygraph.graphs.Shell(max_neighbors=12, tolerance=0.0001)
+    """
+
+    name: ClassVar[str] = "shell"
+
+    max_neighbors: MaxNeighbors
+    cutoff: Annotated[float | None, optional(length())] = None
+    ties: Annotated[str, choice("shell", "reference")] = "shell"
+    tolerance: Annotated[float | None, optional(length(0.0, MAX_TOLERANCE))] = None
+    duplicates: Annotated[bool, flag] = False
+    lattice_edges: Annotated[str | None, optional(choice("comformer", "matformer"))] = None
+
+    def check(self) -> None:
+        """Raise RecipeError where two parameters contradict one another."""
+        if self.ties == "reference":
+            if self.tolerance is not None:
+                raise impossible("tolerance", self.tolerance, "None with ties='reference', which compares exactly")
+            if self.cutoff is None:
+                msg = (
+                    "found ties='reference' without cutoff; required: where the published search begins. A recipe that "
+                    "was never published needs ties='shell'"
+                )
+                raise RecipeError(msg)
+        elif self.tolerance is None:
+            object.__setattr__(self, "tolerance", TOLERANCE)
+        if self.lattice_edges is not None and not self.duplicates:
+            raise impossible("duplicates", value=False, required=f"True with lattice_edges={self.lattice_edges!r}")
+        if self.lattice_edges == "matformer" and self.cutoff is None:
+            raise impossible("cutoff", None, "a length in A with lattice_edges='matformer'")
+
+    @property
+    def replays_rounding(self) -> bool:
+        """With ``ties="reference"``."""
+        return self.ties == "reference"
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The cutoff, with two exceptions.
+
+        Matformer's lattice edges depend on it and, with ``ties="reference"``, which neighbours are lost where
+        coordinates span more than one cell.
+        """
+        used = self.ties == "reference" or self.lattice_edges == "matformer"
+        return frozenset() if used else frozenset({"cutoff"})
+
+    @classmethod
+    def setting(cls, name: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> Any:
+        """As of every rule; ``lattice_edges`` is on or off, and ``ties="reference"`` has no tolerance."""
+        if name == "lattice_edges":
+            return switch(name, given.get(name, declared[name]), declared[name])
+        if name == "tolerance" and given.get("ties", declared.get("ties")) == "reference":
+            return given.get(name)
+        return Rule.setting(name, given, declared)
+
+    def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
+        """See :meth:`lazygraph.graphs.rule.Rule.build`; lattice vectors are found once for edges and graph."""
+        images = self._lattice_images(search.crystal)
+        found = self._compiled(native, images) if native is not None else None
+        stored = images if self.lattice_vectors else None
+        return self._graph(search.crystal, found or self._edges(search, images), stored)
+
+    def edges(self, search: Search) -> ChosenEdges:
+        """See :func:`shell_pairs` and :func:`lazygraph.graphs.reference.reference_pairs`; pairs with both edges."""
+        return self._edges(search, self._lattice_images(search.crystal))
+
+    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
+        """The same by ``lg_shell``; ``ties="reference"`` has no compiled loop."""
+        return self._compiled(search, self._lattice_images(search.crystal))
+
+    def _edges(self, search: Search, lattice_images: NDArray[np.float64] | None) -> ChosenEdges:
+        k, settings = self.max_neighbors, self._settings(lattice_images)
+        if self.tolerance is None:
+            return ChosenEdges(both_directions(reference_pairs(search, k, self.cutoff or 0.0, **settings)))
+        return ChosenEdges(both_directions(shell_pairs(search, k, self.tolerance, **settings)))
+
+    def _compiled(self, search: BackendSearch, lattice_images: NDArray[np.float64] | None) -> ChosenEdges | None:
+        if self.tolerance is None:
+            return None
+        found = compiled.shell_edges(search, self.max_neighbors, self.tolerance, **self._settings(lattice_images))
+        return None if found is None else ChosenEdges(*found)
+
+    def _settings(self, lattice_images: NDArray[np.float64] | None) -> dict[str, Any]:
+        settings: dict[str, Any] = {"duplicates": self.duplicates}
+        if self.lattice_edges == "matformer":
+            settings |= {"self_images": MATFORMER_IMAGES, "self_cutoff": self.cutoff}
+        elif self.lattice_edges == "comformer":
+            settings["self_images"] = lattice_images
+        return settings
+
+    def _lattice_images(self, crystal: Crystal) -> NDArray[np.float64] | None:
+        wanted = "comformer" in (self.lattice_vectors, self.lattice_edges)
+        return comformer_images(crystal) if wanted else None
 
 
 def shell_pairs(

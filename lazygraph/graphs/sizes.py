@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from lazygraph.graphs.angles import count_bond_graph, count_line_graph, count_triplets
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.parameters import MAX_TOLERANCE
 from lazygraph.graphs.spec import GraphSpec
@@ -22,7 +19,7 @@ def derived_names(spec: GraphSpec) -> tuple[str, ...]:
         >>> derived_names(graph("m3gnet"))
         ('n_triplets', 'min_neighbors')
     """
-    asked = {"n_triplets": spec.angles is not None, "min_neighbors": spec.rule == "radius"}
+    asked = {"n_triplets": spec.angles is not None, "min_neighbors": spec.rule.is_complete}
     return tuple(name for name, yes in asked.items() if yes)
 
 
@@ -37,24 +34,15 @@ def derived_sizes(spec: GraphSpec, graph: CrystalGraph) -> dict[str, int]:
         spec: the recipe.
         graph: a graph that it built.
     """
-    return {name: _SIZES[name](spec, graph) for name in derived_names(spec)}
-
-
-def _n_triplets(spec: GraphSpec, graph: CrystalGraph) -> int:
-    edges, n = graph.edge_index, graph.n_atoms
-    if spec.angles == "alignn":
-        return count_line_graph(edges, n)
-    cutoff: Any = spec.bond_cutoff if spec.angles == "chgnet" else spec.threebody_cutoff
-    if spec.angles == "chgnet":
-        return count_bond_graph(edges, n, graph.distances, cutoff)
-    kept = graph.distances <= cutoff
-    return count_triplets(edges, n, kept) if spec.angles == "m3gnet" else count_line_graph(edges, n, kept, itself=True)
+    sizes: dict[str, int] = {}
+    if spec.angles is not None:
+        sizes["n_triplets"] = spec.angles.count(graph)
+    if spec.rule.is_complete:
+        sizes["min_neighbors"] = min_neighbors(spec, graph)
+    return sizes
 
 
 def min_neighbors(spec: GraphSpec, graph: CrystalGraph) -> int:
-    """The derived size of this name of a graph of the rule ``radius``; see :func:`derived_sizes`."""
-    centres = graph.edge_index[0][graph.distances + MAX_TOLERANCE <= spec.reach]
+    """The derived size of this name of a graph that holds every neighbour; see :func:`derived_sizes`."""
+    centres = graph.edge_index[0][graph.distances + MAX_TOLERANCE <= spec.rule.reach]
     return int(np.bincount(centres, minlength=graph.n_atoms).min())
-
-
-_SIZES = {"n_triplets": _n_triplets, "min_neighbors": min_neighbors}

@@ -2,110 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError
+from lazygraph.graphs.angles import Angles
 from lazygraph.graphs.backends import Backend, backend_named
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.effort import MAX_IMAGES, MOST_IMAGES
 from lazygraph.graphs.neighbors import BackendSearch
-from lazygraph.graphs.parameters import check, impossible, switch
-from lazygraph.graphs.presets import PRESET_REGISTRY, PRESETS, REQUIRED
-from lazygraph.graphs.rules import RULES, build_graph
+from lazygraph.graphs.parameters import impossible
+from lazygraph.graphs.presets import PRESET_REGISTRY, PRESETS, REQUIRED, Preset
+from lazygraph.graphs.rule import Rule
+from lazygraph.graphs.rules import find_angles, find_rule
 from lazygraph.registry import unknown_name
 
 __all__ = ["GraphSpec", "check_images", "graph"]
 
-# Fields younger than the first release: written where they are set, so that its recipes keep their bytes and are read.
-YOUNGER = frozenset({"threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles"})
+# The keys of a recipe in JSON, in their order, with what they are where rule and angles lack them. The first stand in
+# each recipe; the others, which are younger, only where they are set.
+FIRST: Mapping[str, Any] = MappingProxyType(
+    {
+        "cutoff": None,
+        "max_neighbors": None,
+        "ties": None,
+        "tolerance": None,
+        "boundary": None,
+        "duplicates": False,
+        "lattice_edges": None,
+        "lattice_vectors": None,
+    }
+)
+YOUNGER = ("threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphSpec:
-    """Which edges a crystal gets. Made by :func:`graph`; checked, picklable, hashable, compared field by field.
+    """Which edges a crystal gets. Made by :func:`graph`; checked, picklable, hashable, compared part by part.
 
-    Complete in itself: rule and fields say everything, and the preset's name is a label, never looked up to build. A
-    field that the recipe has no use for is None.
+    Complete in itself: rule and angles say everything, and the preset's name is a label, never looked up to build.
 
     Raises:
-        RecipeError: a field is impossible, missing or of no use to the rule, or not what a preset of lazygraph fixes.
+        RecipeError: rule and angles do not fit each other, or are not what a preset of lazygraph fixes.
+
+    Example:
+        >>> spec = graph("m3gnet")
+        >>> spec.rule.cutoff, spec.angles.threebody_cutoff
+        (5.0, 4.0)
     """
 
     preset: str
-    """What the recipe was made from: a name of ``PRESETS``, or ``module:variable`` for a preset of a user's own."""
-    rule: str
-    """``shell`` (up to the shell of the k-th neighbour), ``nearest`` (the k nearest, directed) or ``radius``."""
-    cutoff: float | None = None
-    """A. With the shell rule a record of the published setting, which changes edges only where :attr:`uses_cutoff`."""
-    max_neighbors: int | None = None
-    """k of the rules ``shell`` and ``nearest``."""
-    ties: str | None = None
-    """``shell``: distances within the tolerance make one shell, which is kept whole. ``reference``: the published
-    arithmetic, bit for bit (see :mod:`lazygraph.graphs.reference`)."""
-    tolerance: float | None = None
-    """A; None with ``ties="reference"``, which compares exactly."""
-    boundary: str | None = None
-    """``<`` or ``<=``: how the rules ``nearest`` and ``radius`` compare a distance with the cutoff."""
-    duplicates: bool = False
-    """Whether an atom's own images S and -S make two pairs, and so each edge twice, or one."""
-    lattice_edges: str | None = None
-    """``comformer``: every atom is joined to its images along the three lattice vectors. ``matformer``: to six images,
-    unless an atom has fewer than k neighbours within the cutoff."""
-    lattice_vectors: str | None = None
-    """``comformer``: the graph carries three lattice vectors."""
-    threebody_cutoff: float | None = None
-    """A, a record for views: triplets and line graphs are made of edges within it, at load."""
-    bond_cutoff: float | None = None
-    """A, a record for views: CHGNet's bond graph is made of edges within it, at load."""
-    isolated_atoms: str | None = None
-    """``error``: an atom without edges is a StructureError."""
-    angles: str | None = None
-    """A record for views and budgets: which pairs of edges make an angle. They are found at load and never stored.
-
-    ``m3gnet``: edges of one centre within ``threebody_cutoff``. ``alignn``: an edge and one that starts where it ends,
-    never itself. ``alignn-2026``: the same within ``threebody_cutoff``, itself included. ``chgnet``: the bond graph
-    within ``bond_cutoff``. See :mod:`lazygraph.graphs.angles`."""
+    """What the recipe was made from: a name of ``PRESETS``, a plug-in's preset, or ``module:variable``."""
+    rule: Rule
+    """How edges are chosen, with all parameters: ``Shell``, ``Nearest``, ``Radius``, or a rule of a plug-in."""
+    angles: Angles | None = None
+    """A record for views and budgets: which pairs of edges make an angle. They are found at load and never stored."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str):
             raise impossible("preset", self.preset, "a name")
-        if not isinstance(self.rule, str) or self.rule not in RULES:
-            raise RecipeError(unknown_name("rule", self.rule, RULES))
-        rule = RULES[self.rule]
-        for field in dataclasses.fields(self)[2:]:
-            value = getattr(self, field.name)
-            if field.name in rule.needs or (field.name in rule.takes and value is not None):
-                object.__setattr__(self, field.name, check(field.name, value))
-            elif value != field.default:
-                raise impossible(field.name, value, f"{field.default!r}, for the rule {self.rule!r} has no use for it")
-        self._check_together()
+        if not isinstance(self.rule, Rule):
+            raise impossible("rule", self.rule, "a rule such as lazygraph.graphs.Radius(cutoff=5.0)")
+        if self.angles is not None:
+            self._check_angles(self.angles)
         if self.preset in PRESETS:
-            self._check_preset()
-
-    @property
-    def uses_cutoff(self) -> bool:
-        """Whether another cutoff can make other edges: always, but for the shell rule.
-
-        There only Matformer's lattice edges hang on it and, with ``ties="reference"``, which neighbours are lost where
-        coordinates span more than one cell.
-        """
-        return self.rule != "shell" or self.ties == "reference" or self.lattice_edges == "matformer"
-
-    @property
-    def reach(self) -> float:
-        """The greatest distance within the cutoff, A; infinite for the shell rule.
-
-        So ``d <= reach`` compares with either boundary: ``d < cutoff`` is ``d <= the number before the cutoff``.
-        """
-        if self.rule == "shell" or self.cutoff is None:
-            return math.inf
-        return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
+            self._check_preset(PRESETS[self.preset])
 
     def build(self, structure: Any, *, backend: str | Backend = "native", max_images: int = MAX_IMAGES) -> CrystalGraph:
         """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
@@ -135,7 +101,7 @@ class GraphSpec:
         """
         crystal, most = Crystal.from_any(structure), check_images(max_images)
         search = BackendSearch(crystal, backend_named(backend), max_images=most)
-        return build_graph(self, search, native=search if backend == "native" else None)
+        return self.rule.build(search, search if backend == "native" else None)
 
     def diff(self, other: GraphSpec) -> list[str]:
         """One sentence for every field in which ``other`` differs; empty where the recipes are equal.
@@ -144,89 +110,81 @@ class GraphSpec:
             >>> graph("comformer").diff(graph("comformer", cutoff=8.0))
             ['cutoff: 4.0 here, 8.0 there (the shell rule does not look at it: the edges are the same)']
         """
-        unused = self.rule == other.rule and not self.uses_cutoff and not other.uses_cutoff
-        note = f" (the {self.rule} rule does not look at it: the edges are the same)"
+        unused = self.rule.unused & other.rule.unused if self.rule.name == other.rule.name else frozenset()
+        note = f" (the {self.rule.name} rule does not look at it: the edges are the same)"
+        mine, theirs = self._flat(), other._flat()  # of its own class
         return [
-            f"{name}: {mine!r} here, {theirs!r} there{note if name == 'cutoff' and unused else ''}"
-            for name, mine in dataclasses.asdict(self).items()
-            if mine != (theirs := getattr(other, name))
+            f"{name}: {mine.get(name)!r} here, {theirs.get(name)!r} there{note if name in unused else ''}"
+            for name in {**mine, **theirs}
+            if mine.get(name) != theirs.get(name)
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, only str, int, float, bool and None; those younger than version 0.1 only if set."""
-        fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in YOUNGER}
+        """Preset, rule, angles and all parameters by name, in one level: only str, int, float, bool and None."""
+        return {name: value for name, value in self._flat().items() if value is not None or name not in YOUNGER}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GraphSpec:
-        """The recipe that :meth:`to_json` wrote. Imports nothing, whatever the preset is called.
+        """The recipe that :meth:`to_json` wrote. Imports nothing, whatever preset and rule are called.
 
         Raises:
-            RecipeError: a key is unknown or missing, or the values are no recipe.
+            RecipeError: a key is unknown or missing, the values are no recipe, or the rule or the angles belong to a
+                plug-in that is not in use.
         """
-        fields = {field.name for field in dataclasses.fields(cls)}
-        unknown, missing = sorted(set(data) - fields), sorted(fields - YOUNGER - set(data))
-        if unknown or missing:
-            msg = f"the recipe has the unknown keys {unknown} and lacks {missing}; required: exactly {sorted(fields)}"
+        required = ("preset", "rule", *FIRST)
+        if missing := [name for name in required if name not in data]:
+            msg = f"the recipe lacks {', '.join(missing)}; required: {', '.join(required)}"
             raise RecipeError(msg)
-        return cls(**data)
+        rule, angles = find_rule(data["rule"]), find_angles(data.get("angles"))
+        values = {name: value for name, value in data.items() if name not in ("preset", "rule", "angles")}
+        spec = _assembled(data["preset"], rule, angles, values)
+        written = spec._flat()  # noqa: SLF001  # of its own class
+        for name, value in data.items():
+            if written[name] != value:  # such as a tolerance that is left to its default
+                raise impossible(name, value, f"{written[name]!r}, as every recipe states it")
+        return spec
 
     def __repr__(self) -> str:
         if self.preset not in PRESETS:
-            fields = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
-            shown = [f"{name}={value!r}" for name, value, default in fields if value != default]
-            return f"lazygraph.GraphSpec({', '.join(shown)})"
-        shown = [repr(self.preset)]
-        for name, default in PRESETS[self.preset].parameters.items():
-            value = getattr(self, name)
-            if name in ("cutoff", "max_neighbors") or value != _default(name, default, self.ties):
-                shown.append(f"{name}={value!r}")
+            parts = [repr(self.preset), repr(self.rule), *([repr(self.angles)] if self.angles is not None else [])]
+            return f"lazygraph.GraphSpec({', '.join(parts)})"
+        shown, declared, values = [repr(self.preset)], PRESETS[self.preset].parameters, self._flat()
+        for name in declared:
+            given = {other: value for other, value in values.items() if other != name}
+            if name in ("cutoff", "max_neighbors") or values[name] != self.rule.setting(name, given, declared):
+                shown.append(f"{name}={values[name]!r}")
         return f"lazygraph.graph({', '.join(shown)})"
 
-    def _check_together(self) -> None:
-        """Raise where two fields contradict one another."""
-        if self.ties == "reference":
-            if self.tolerance is not None:
-                raise impossible("tolerance", self.tolerance, "None with ties='reference', which compares exactly")
-            if self.cutoff is None:
-                msg = (
-                    f"found ties='reference' without cutoff; required: where the published search begins. The preset "
-                    f"{self.preset!r} was never published: use ties='shell'"
-                )
-                raise RecipeError(msg)
-        elif self.ties == "shell" and self.tolerance is None:
-            raise impossible("tolerance", None, "a length in A with ties='shell'")
-        if self.lattice_edges is not None and not self.duplicates:
-            raise impossible("duplicates", value=False, required=f"True with lattice_edges={self.lattice_edges!r}")
-        if self.lattice_edges == "matformer" and self.cutoff is None:
-            raise impossible("cutoff", None, "a length in A with lattice_edges='matformer'")
-        for name in ("threebody_cutoff", "bond_cutoff"):
-            inner = getattr(self, name)
-            if inner is not None and self.rule != "shell" and inner > self.cutoff:
-                raise impossible(name, inner, f"at most the cutoff, {self.cutoff:g} A")
-        self._check_angles()
+    def _flat(self) -> dict[str, Any]:
+        """Everything in one level, with None for what rule and angles do not have."""
+        values = {**FIRST, **dict.fromkeys(YOUNGER), **self.rule.values}
+        if self.angles is not None:
+            values |= {**self.angles.values, "angles": self.angles.name}
+        return {"preset": self.preset, "rule": self.rule.name, **values}
 
-    def _check_angles(self) -> None:
-        """Raise where the angles lack a cutoff, or edges in pairs."""
-        cutoff = {"m3gnet": "threebody_cutoff", "alignn-2026": "threebody_cutoff", "chgnet": "bond_cutoff"}
-        name = cutoff.get(str(self.angles))
-        if name is not None and getattr(self, name) is None:
-            raise impossible(name, None, f"a length in A with angles={self.angles!r}")
-        if self.angles == "chgnet" and self.rule == "nearest":
-            raise impossible("angles", self.angles, "another with the rule 'nearest', whose edges do not come in pairs")
+    def _check_angles(self, angles: Angles) -> None:
+        """Raise where the angles reach beyond the edges, or need edges in pairs."""
+        if not isinstance(angles, Angles):
+            raise impossible(
+                "angles", angles, "angles such as lazygraph.graphs.Triplets(threebody_cutoff=4.0), or None"
+            )
+        if angles.needs_pairs and self.rule.most_neighbors is not None:
+            required = f"others with the rule {self.rule.name!r}, whose edges do not come in pairs"
+            raise impossible("angles", angles.name, required)
+        for name, value in angles.values.items():
+            if value == angles.cutoff and value is not None and value > math.nextafter(self.rule.reach, math.inf):
+                raise impossible(name, value, f"at most the cutoff, {self.rule.values['cutoff']:g} A")
 
-    def _check_preset(self) -> None:
+    def _check_preset(self, preset: Preset) -> None:
         """Raise where a recipe carries the name of a preset that fixes something else."""
-        preset = PRESETS[self.preset]
-        fixed = {field.name: field.default for field in dataclasses.fields(self)[2:]}
-        fixed |= {"rule": preset.rule, **preset.fixed}
-        for name, value in fixed.items():
-            found = getattr(self, name)
-            if name not in preset.parameters and found != value:
-                msg = f"the recipe has {name}={found!r}; required for the preset {self.preset!r}: {value!r}"
+        values, angles = self._flat(), None if self.angles is None else self.angles.name
+        fixed = {**FIRST, **self.rule.defaults(), "rule": preset.rule, "angles": preset.angles, **preset.fixed}
+        for name, found in {**values, "angles": angles}.items():
+            if name not in preset.parameters and name != "preset" and found != fixed.get(name):
+                msg = f"the recipe has {name}={found!r}; required for the preset {self.preset!r}: {fixed.get(name)!r}"
                 raise RecipeError(msg)
-        if "lattice_edges" in preset.parameters:
-            switch("lattice_edges", self.lattice_edges, preset.parameters["lattice_edges"])
+        for name in preset.parameters:
+            self.rule.setting(name, values, preset.parameters)
 
 
 def check_images(max_images: int) -> int:
@@ -264,26 +222,40 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     declared = PRESET_REGISTRY.get(preset)
     if unknown := sorted(parameters.keys() - declared.parameters.keys()):
         raise RecipeError(unknown_name(f"parameter of the preset {preset!r}:", unknown[0], declared.parameters))
-    ties = parameters.get("ties", declared.parameters.get("ties"))
-    fields: dict[str, Any] = {}
-    for name, declared_default in declared.parameters.items():
-        default = _default(name, declared_default, ties)
-        value = parameters.get(name, default)
-        if value is REQUIRED:
+    rule = find_rule(declared.rule) if isinstance(declared.rule, str) else declared.rule
+    angles = declared.angles if isinstance(declared.angles, type) else find_angles(declared.angles)
+    values: dict[str, Any] = {}
+    for name in declared.parameters:
+        values[name] = rule.setting(name, parameters, declared.parameters)
+        if values[name] is REQUIRED:
             msg = f"the preset {preset!r} needs {name}, as in lazygraph.graph({preset!r}, {name}=...)"
             raise RecipeError(msg)
-        if name == "lattice_edges":
-            value = switch(name, value, default)
-        elif value is None and default is not None:
-            check(name, None)
-        fields[name] = value
-    try:
-        return GraphSpec(preset, declared.rule, **fields, **declared.fixed)
-    except TypeError as error:
-        msg = f"the preset {preset!r} declares what no recipe has ({error}); required: fields of GraphSpec"
-        raise RecipeError(msg) from error
+    known = {*rule.defaults(), *(angles.defaults() if angles else ())}
+    if wrong := sorted({*values, *declared.fixed} - known):
+        msg = (
+            f"the preset {preset!r} declares {wrong[0]!r}, which neither its rule nor its angles have; required: of "
+            f"{', '.join(sorted(known))}"
+        )
+        raise RecipeError(msg)
+    return _assembled(preset, rule, angles, {**values, **declared.fixed})
 
 
-def _default(name: str, declared: Any, ties: Any) -> Any:
-    """What a parameter is where nobody sets it."""
-    return None if name == "tolerance" and ties == "reference" else declared
+def _assembled(preset: Any, rule: type[Rule], angles: type[Angles] | None, values: Mapping[str, Any]) -> GraphSpec:
+    """The recipe of these parts and of their parameters by name, all in one level.
+
+    Raises:
+        RecipeError: a parameter is impossible, missing, or of no use to the parts.
+    """
+    left = dict(values)
+    settings = []
+    for part in (rule, angles):
+        mine = {} if part is None else {name: left.pop(name, default) for name, default in part.defaults().items()}
+        # A missing value is refused as None, unless its check lets None pass.
+        settings.append({name: None if value is MISSING else value for name, value in mine.items()})
+    for name, value in left.items():
+        if name not in FIRST and name not in YOUNGER:
+            raise RecipeError(unknown_name("parameter of a recipe:", name, values.keys() - left.keys()))
+        if value is not FIRST.get(name):
+            said = f"the rule {rule.name!r}" + (f" with the angles {angles.name!r}" if angles else " without angles")
+            raise impossible(name, value, f"{FIRST.get(name)!r}, for {said} has no use for it")
+    return GraphSpec(preset, rule(**settings[0]), None if angles is None else angles(**settings[1]))

@@ -50,15 +50,9 @@ def angles_of_each(crystals: Crystals, spec: GraphSpec, slack: float = 0.0) -> N
         spec: their recipe, which has angles.
         slack: distance that is added to the cutoffs, A.
     """
-    start, end = crystals.edge_index
-    first = start if spec.angles in ("m3gnet", "chgnet") else end  # where the second edge of a pair begins
-    cutoff = spec.bond_cutoff if spec.angles == "chgnet" else spec.threebody_cutoff
-    kept = np.ones(len(start), bool) if cutoff is None else crystals.distances <= cutoff + slack
-    partners = kept if spec.angles != "chgnet" else crystals.distances < (cutoff or 0.0) + slack
-    degree = np.bincount(start[partners], minlength=crystals.n_atoms)
-    pairs = degree[first] * kept
-    if spec.angles != "alignn-2026":
-        pairs -= partners & (first == start)  # of an edge with itself
+    if spec.angles is None:
+        return np.zeros(len(crystals.n_edge), np.int64)
+    pairs = spec.angles.count_by_edge(crystals, slack)
     ends = np.concatenate([[0], pairs.cumsum()])[np.concatenate([[0], crystals.n_edge.cumsum()])]
     counts: NDArray[np.int64] = np.diff(ends)
     return counts

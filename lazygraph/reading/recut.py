@@ -42,7 +42,7 @@ class RecutRecords:
         check_recut(stored, wanted, known, store.graph_id)
         self._store, self._stored, self._wanted = store, stored, wanted
         # What proves that no edge is missing: the cutoff alone, or that every atom has so many near neighbours.
-        self._proof = known if wanted.reach > stored.reach else None
+        self._proof = known if wanted.rule.reach > stored.rule.reach else None
         self.schema = _schema(store.manifest.schema, wanted)
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -94,6 +94,6 @@ class RecutRecords:
 def _schema(stored: Schema, wanted: GraphSpec) -> Schema:
     """Return the schema of the records with the wanted edges."""
     fields = [field for field in stored.fields if field.name != "lattice_images"]
-    if wanted.lattice_vectors is not None:
+    if wanted.rule.lattice_vectors is not None:
         fields.append(Field("lattice_images", "int64", (3, 3)))
     return replace(stored, fields=tuple(fields))

@@ -78,7 +78,7 @@ KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
 FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
 """The names that ``format`` takes, but for those of plug-ins."""
 SOURCE_REGISTRY: Registry[type[Any]] = Registry(
-    "format", {name: KINDS[name] for name in FORMATS}, group="lazygraph.sources", type_=type
+    "format", {name: KINDS[name] for name in FORMATS}, group="lazygraph.sources"
 )
 """The sources by format: those of ``FORMATS`` and those of installed plug-ins."""
 # The kinds whose records may hold structures under several keys.

@@ -26,7 +26,7 @@ def crystal_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
         Field("edge_index", "int64", (2,), axis="edge", axis_dim=1, counts="node", pair="swap"),
         Field("images", "int64", (3,), axis="edge", pair="negate"),
     ]
-    if spec.lattice_vectors is not None:
+    if spec.rule.lattice_vectors is not None:
         fields.append(Field("lattice_images", "int64", (3, 3)))
     fields += [Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels]
     return Schema(("node", "edge"), tuple(fields))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -61,10 +63,16 @@ def test_pairs_are_those_of_the_definition_in_numpy_and_in_torch(rule, drawn):
 @given(drawn=edges())
 def test_counts_are_known_without_making_the_pairs(drawn):
     edge_index, kept = drawn
-    assert angles.count_triplets(edge_index, ATOMS, kept) == angles.triplets(edge_index, ATOMS, kept).shape[1]
-    assert angles.count_line_graph(edge_index, ATOMS) == angles.line_graph(edge_index, ATOMS).shape[1]
-    whole = angles.whole_line_graph(edge_index, ATOMS, kept)
-    assert angles.count_line_graph(edge_index, ATOMS, kept, itself=True) == whole.shape[1]
+    edges = SimpleNamespace(edge_index=edge_index, n_atoms=ATOMS, distances=np.where(kept, 2.0, 4.0))
+    for kind, function, some in (
+        (angles.Triplets(threebody_cutoff=3.0), angles.triplets, kept),
+        (angles.LineGraph(), angles.line_graph, None),
+        (angles.WholeLineGraph(threebody_cutoff=3.0), angles.whole_line_graph, kept),
+    ):
+        pairs = function(edge_index, ATOMS, some)
+        assert np.array_equal(kind.pairs(edges), pairs)
+        assert kind.count(edges) == pairs.shape[1]
+        assert kind.count_by_edge(edges).tolist() == np.bincount(pairs[0], minlength=len(kept)).tolist()
 
 
 @pytest.mark.slow
@@ -79,7 +87,10 @@ def test_a_bond_graph_takes_bonds_up_to_the_cutoff_first_and_shorter_ones_second
     expected = [[edge_index[0, a], a // 2, a, b // 2, b] for a, b in loop(edge_index, everything, joined)]
     found = angles.bond_graph(edge_index, ATOMS, distances, 3.0)
     assert np.array_equal(found, np.array(expected, dtype=np.int64).reshape(-1, 5))
-    assert angles.count_bond_graph(edge_index, ATOMS, distances, 3.0) == len(expected)
+    kind = angles.BondGraph(bond_cutoff=3.0)
+    edges = SimpleNamespace(edge_index=edge_index, n_atoms=ATOMS, distances=distances)
+    assert kind.count(edges) == len(expected)
+    assert np.array_equal(kind.pairs(edges), found[:, [2, 4]].T)
     in_torch = angles.bond_graph(torch.from_numpy(edge_index), ATOMS, torch.from_numpy(distances), 3.0)
     assert np.array_equal(in_torch.numpy(), found)
 

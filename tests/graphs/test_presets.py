@@ -60,15 +60,14 @@ USERS = """
 from lazygraph.graphs import REQUIRED, Preset
 
 close = Preset(
-    "close",
     summary="the closest few",
     rule="nearest",
     parameters={"cutoff": 5.0, "max_neighbors": REQUIRED},
     fixed={"boundary": "<"},
 )
-wrong_field = Preset("wrong", "", rule="radius", parameters={"radius": 5.0})
-wrong_rule = Preset("wrong", "", rule="grid", parameters={})
-incomplete = Preset("incomplete", "", rule="radius", parameters={"cutoff": 5.0})
+wrong_field = Preset(rule="radius", parameters={"radius": 5.0})
+wrong_rule = Preset(rule="grid", parameters={})
+incomplete = Preset(rule="radius")
 number = 5
 """
 
@@ -101,7 +100,7 @@ def test_a_recipe_of_the_first_release_is_read_and_keeps_its_bytes():
     spec = lg.GraphSpec.from_json(FIRST_RELEASE)
     assert spec == lg.graph("comformer")
     assert spec.to_json() == FIRST_RELEASE
-    assert spec.threebody_cutoff is None
+    assert spec.angles is None
 
 
 @pytest.fixture
@@ -121,10 +120,10 @@ def test_a_preset_of_a_users_own(users, silicon):
     with pytest.raises(RecipeError, match="parameter of the preset .*: 'boundary'; known: cutoff, max_neighbors"):
         lg.graph(name, boundary="<=")
     spec = lg.graph(name, max_neighbors=3)
-    assert (spec.preset, spec.rule, spec.cutoff, spec.boundary) == (name, "nearest", 5.0, "<")
+    assert spec == lg.GraphSpec(name, lg.Nearest(max_neighbors=3, cutoff=5.0, boundary="<"))
     assert spec.build(silicon).n_edges == 6
     assert repr(spec) == (
-        f"lazygraph.GraphSpec(preset='{name}', rule='nearest', cutoff=5.0, max_neighbors=3, boundary='<')"
+        f"lazygraph.GraphSpec('{name}', lazygraph.graphs.Nearest(cutoff=5.0, boundary='<', max_neighbors=3))"
     )
 
 
@@ -133,7 +132,7 @@ def test_a_recipe_of_a_users_preset_is_read_without_importing_anything(tmp_path,
     (tmp_path / "trap.py").write_text("raise SystemExit('a dataset ran code')")
     monkeypatch.syspath_prepend(tmp_path)
     for preset in ("trap:preset", "not.installed:preset", "a preset of a later release"):
-        data = lg.GraphSpec(preset, "nearest", cutoff=5.0, max_neighbors=3, boundary="<").to_json()
+        data = lg.GraphSpec(preset, lg.Nearest(cutoff=5.0, max_neighbors=3, boundary="<")).to_json()
         spec = lg.GraphSpec.from_json(data)
         assert spec.build(silicon).n_edges == 6
         assert preset in repr(spec)
@@ -146,9 +145,12 @@ def test_a_recipe_of_a_users_preset_is_read_without_importing_anything(tmp_path,
     [
         ("missing", r"cannot be imported \(module .* has no attribute 'missing'\)"),
         ("number", r"is a int; required: a lazygraph.graphs.presets.Preset"),
-        ("wrong_field", r"declares what no recipe has \(.*'radius'"),
+        (
+            "wrong_field",
+            r"declares 'radius', which neither its rule nor its angles have; required: of boundary, cutoff",
+        ),
         ("wrong_rule", r"unknown rule 'grid'; known: shell, nearest, radius"),
-        ("incomplete", r"found boundary=None; required: '<' or '<='"),
+        ("incomplete", r"found cutoff=None; required: a length"),
     ],
 )
 def test_a_wrong_preset_is_refused(users, variable, message):

@@ -30,7 +30,7 @@ WANTED = [
     lg.graph("comformer", lattice_edges=False),
     lg.graph("matformer"),
     lg.graph("matformer", cutoff=3.0),
-    lg.GraphSpec("mine", "radius", cutoff=4.0, boundary="<", lattice_vectors="comformer"),
+    lg.GraphSpec("mine", lg.Radius(cutoff=4.0, boundary="<", lattice_vectors="comformer")),
 ]
 
 
@@ -62,7 +62,7 @@ def min_neighbors(wide_graphs):
 
 @pytest.mark.parametrize("spec", WANTED, ids=str)
 def test_real_crystals(wide_graphs, min_neighbors, spec):
-    proven = spec.reach <= WIDE.reach or min_neighbors >= spec.max_neighbors
+    proven = spec.rule.reach <= WIDE.rule.reach or min_neighbors >= spec.rule.max_neighbors
     rows = np.flatnonzero(np.broadcast_to(proven, min_neighbors.shape))
     assert len(rows) > 0.97 * len(wide_graphs)
     check_recut(WIDE, spec, min_neighbors[rows], str)
@@ -147,9 +147,9 @@ def test_a_cut_graph_is_the_built_one_and_only_what_is_not_proven_is_refused(cry
 def test_min_neighbors_is_the_least_number_of_neighbours_clear_of_the_cutoff(crystal, stored):
     graph = outcome(lambda: stored.build(crystal))
     assume(not isinstance(graph, StructureError))
-    clear = graph.distances + 0.1 < stored.cutoff
-    if stored.boundary == "<=":
-        clear |= graph.distances + 0.1 == stored.cutoff
+    clear = graph.distances + 0.1 < stored.rule.cutoff
+    if stored.rule.boundary == "<=":
+        clear |= graph.distances + 0.1 == stored.rule.cutoff
     counts = [int(clear[graph.edge_index[0] == atom].sum()) for atom in range(len(crystal))]
     assert derived_sizes(stored, graph)["min_neighbors"] == min(counts)
 
@@ -244,6 +244,6 @@ def test_the_edges_of_another_rule_are_never_taken_for_a_search():
 def test_an_isolated_atom_is_the_error_that_building_gives():
     lonely = Crystal(np.eye(3) * 7.0, [[0, 0, 0]], [2])
     check_recut(WIDE, lg.graph("chgnet"), None, str)
-    with pytest.raises(StructureError, match="atom 0 has no neighbour within 6 A; required for the preset 'chgnet'"):
+    with pytest.raises(StructureError, match="atom 0 has no neighbour within 6 A; required with isolated_atoms="):
         recut(lg.graph("chgnet"), WIDE, WIDE.build(lonely))
     assert recut(lg.graph("mace"), WIDE, WIDE.build(lonely)).n_edges == 0

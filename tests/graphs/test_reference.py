@@ -162,7 +162,7 @@ def test_atoms_closer_than_the_published_bound_are_dropped_without_an_error():
 
 
 def test_without_duplicates_the_two_images_of_an_atom_are_one_pair():
-    spec = lg.GraphSpec("mine:bare", "shell", cutoff=8.0, max_neighbors=6, ties="reference")
+    spec = lg.GraphSpec("mine:bare", lg.Shell(cutoff=8.0, max_neighbors=6, ties="reference"))
     edges = edges_of(spec.build(Crystal(np.eye(3) * 4.0, [[0, 0, 0]], [84])))
     assert sorted(edges) == sorted((0, 0, *s) for s in itertools.product((-1, 0, 1), repeat=3) if sum(map(abs, s)) == 1)
     assert set(edges.values()) == {1}

@@ -18,8 +18,8 @@ import lazygraph.graphs as lg
 from lazygraph.errors import RecipeError
 
 
-def shell_spec(**fields):
-    return lg.GraphSpec("mine", "shell", max_neighbors=3, ties="shell", tolerance=0.0, **fields)
+def shell_spec(angles=None, **parameters):
+    return lg.GraphSpec("mine", lg.Shell(**{"max_neighbors": 3, "tolerance": 0.0} | parameters), angles)
 
 
 lengths = st.floats(0.15, 100.0)
@@ -43,14 +43,14 @@ specs = st.one_of(
         counts,
     ),
     st.sampled_from(["alignn-2026", "cgcnn", "megnet", "m3gnet", "chgnet", "mace", "nequip", "sevennet"]).map(lg.graph),
-    st.builds(lambda c: lg.GraphSpec("their.module:preset", "radius", cutoff=c, boundary="<"), lengths),
+    st.builds(lambda c: lg.GraphSpec("their.module:preset", lg.Radius(cutoff=c, boundary="<")), lengths),
 )
 
 
 @given(specs)
 def test_json_repr_pickle_and_hash_round_trips(spec):
     assert lg.GraphSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    assert eval(repr(spec), {"lazygraph": SimpleNamespace(graph=lg.graph, GraphSpec=lg.GraphSpec)}) == spec
+    assert eval(repr(spec), {"lazygraph": SimpleNamespace(graph=lg.graph, GraphSpec=lg.GraphSpec, graphs=lg)}) == spec
     again = pickle.loads(pickle.dumps(spec))
     assert again == spec
     assert hash(again) == hash(spec)
@@ -63,9 +63,13 @@ def test_diff_is_empty_exactly_for_equal_recipes(one, other):
 
 def test_defaults_are_the_published_training_settings():
     spec = lg.graph("comformer")
-    assert (spec.cutoff, spec.max_neighbors, spec.ties, spec.tolerance) == (4.0, 25, "shell", 1e-4)
-    assert (spec.duplicates, spec.lattice_edges, spec.lattice_vectors) == (True, "comformer", "comformer")
-    assert lg.graph("radius", cutoff=5).boundary == "<="
+    assert (spec.rule.cutoff, spec.rule.max_neighbors, spec.rule.ties, spec.rule.tolerance) == (4.0, 25, "shell", 1e-4)
+    assert (spec.rule.duplicates, spec.rule.lattice_edges, spec.rule.lattice_vectors) == (
+        True,
+        "comformer",
+        "comformer",
+    )
+    assert lg.graph("radius", cutoff=5).rule.boundary == "<="
     assert repr(spec) == "lazygraph.graph('comformer', cutoff=4.0, max_neighbors=25)"
     assert repr(lg.graph("comformer", lattice_edges=False)).endswith("max_neighbors=25, lattice_edges=None)")
 
@@ -73,8 +77,8 @@ def test_defaults_are_the_published_training_settings():
 def test_parameters_are_kept_in_one_type():
     spec = lg.graph("comformer", cutoff=np.float32(4), max_neighbors=np.int64(25), lattice_edges=True)
     assert spec == lg.graph("comformer", lattice_edges="comformer")
-    assert type(spec.cutoff) is float
-    assert type(spec.max_neighbors) is int
+    assert type(spec.rule.cutoff) is float
+    assert type(spec.rule.max_neighbors) is int
 
 
 def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there(silicon):
@@ -121,35 +125,30 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
             r"tolerance=0.0001; required: None with ties=",
         ),
         (lambda: lg.graph("comformer", tolerance=None), r"found tolerance=None"),
-        (lambda: lg.graph("shell", max_neighbors=3, ties="reference"), r"without cutoff.*'shell' was never published"),
+        (
+            lambda: lg.graph("shell", max_neighbors=3, ties="reference"),
+            r"without cutoff.*never published needs ties='shell'",
+        ),
         (lambda: lg.graph("matformer", lattice_edges="comformer"), r"found lattice_edges='comformer'; required: True"),
         (lambda: lg.graph("m3gnet", threebody_cutoff=5.5), r"threebody_cutoff=5.5; required: at most the cutoff, 5 A"),
         (lambda: lg.graph("chgnet", cutoff=2.5), r"bond_cutoff=3.0; required: at most the cutoff, 2.5 A"),
         (lambda: lg.graph("cgcnn", boundary="<"), r"preset 'cgcnn': 'boundary'; known: cutoff, max_neighbors"),
-        (lambda: lg.GraphSpec("mine", "grid"), r"unknown rule 'grid'; known: shell, nearest, radius"),
-        (lambda: lg.GraphSpec("mine", "radius", cutoff=5.0), r"found boundary=None; required: '<' or '<='"),
+        (lambda: lg.GraphSpec("mine", "radius"), r"found rule='radius'; required: a rule such as lazygraph.graphs.Rad"),
         (
-            lambda: lg.GraphSpec("mine", "radius", 5.0, 3, boundary="<"),
-            r"max_neighbors=3; required: None, for the rule",
+            lambda: lg.GraphSpec("mine", lg.Radius(cutoff=5.0), "m3gnet"),
+            r"found angles='m3gnet'; required: angles such",
         ),
-        (lambda: lg.GraphSpec("mine", "shell", max_neighbors=3, ties="shell"), r"found tolerance=None"),
+        (lambda: lg.Radius(cutoff=5.0, boundary=None), r"found boundary=None; required: '<' or '<='"),
         (lambda: shell_spec(lattice_edges="comformer"), r"duplicates=False; required: True with lattice_edges="),
         (lambda: shell_spec(lattice_edges="matformer", duplicates=True), r"found cutoff=None; required: a length"),
         (lambda: shell_spec(duplicates="yes"), r"found duplicates='yes'; required: True or False"),
-        (
-            lambda: shell_spec(isolated_atoms="error"),
-            r"isolated_atoms='error'; required: None, for the rule 'shell' has",
-        ),
         (lambda: lg.graph("comformer", lattice_edges="matformer"), r"lattice_edges='matformer'; required: True or Fal"),
         (lambda: lg.graph("comformer", lattice_edges=1), r"found lattice_edges=1"),
         (lambda: lg.graph("alignn", angles="alignn"), r"unknown parameter of the preset 'alignn': 'angles'"),
-        (lambda: shell_spec(angles="dimenet"), r"found angles='dimenet'; required: 'm3gnet' or 'alignn' or 'alignn-2"),
-        (lambda: shell_spec(angles="m3gnet"), r"found threebody_cutoff=None; required: a length in A with angles='m3"),
-        (lambda: shell_spec(angles="alignn-2026", bond_cutoff=3.0), r"found threebody_cutoff=None; required: a length"),
-        (lambda: shell_spec(angles="chgnet", threebody_cutoff=3.0), r"found bond_cutoff=None; required: a length in A"),
+        (lambda: lg.Triplets(threebody_cutoff=None), r"found threebody_cutoff=None; required: a length from 0.15 to"),
         (
-            lambda: lg.GraphSpec("mine", "nearest", 5.0, 3, boundary="<", bond_cutoff=3.0, angles="chgnet"),
-            r"angles='chgnet'; required: another with the rule 'nearest', whose edges do not come in pairs",
+            lambda: lg.GraphSpec("mine", lg.Nearest(cutoff=5.0, max_neighbors=3), lg.BondGraph(bond_cutoff=3.0)),
+            r"angles='chgnet'; required: others with the rule 'nearest', whose edges do not come in pairs",
         ),
     ],
 )
@@ -161,16 +160,34 @@ def test_what_is_refused(make, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": 3}, r"unknown keys \['features'\] and lacks \[\]"),
+        ({"features": 3}, "unknown parameter of a recipe: 'features'; known: "),
         ({"angles": "alignn"}, "angles='alignn'; required for the preset 'comformer': None"),
-        ({"tolerance": ...}, r"unknown keys \[\] and lacks \['tolerance'\]"),
+        ({"tolerance": ...}, "the recipe lacks tolerance; required: preset, rule, cutoff"),
         ({"preset": None}, "found preset=None; required: a name"),
         ({"cutoff": None, "ties": "reference", "tolerance": None}, "without cutoff"),
         ({"lattice_edges": "matformer"}, "found lattice_edges='matformer'; required: True or False"),
-        ({"threebody_cutoff": 3.0}, "threebody_cutoff=3.0; required for the preset 'comformer': None"),
+        ({"threebody_cutoff": 3.0}, "threebody_cutoff=3.0; required: None, for the rule 'shell' without angles has no"),
+        (
+            {"isolated_atoms": "error"},
+            "isolated_atoms='error'; required: None, for the rule 'shell' without angles has",
+        ),
+        ({"angles": "m3gnet"}, "found threebody_cutoff=None; required: a length from 0.15 to 100 A"),
+        (
+            {"angles": "alignn-2026", "bond_cutoff": 3.0},
+            "found bond_cutoff=3.0; required: None, for the rule 'shell' with",
+        ),
+        ({"angles": "chgnet"}, "found bond_cutoff=None; required: a length"),
+        ({"angles": "dimenet"}, "unknown angles 'dimenet'; .*known: m3gnet, alignn, alignn-2026, chgnet"),
+        ({"tolerance": None}, "found tolerance=None; required: 0.0001, as every recipe states it"),
         ({"duplicates": False}, "found duplicates=False; required: True with lattice_edges='comformer'"),
-        ({"rule": "radius"}, "found max_neighbors=25; required: None, for the rule 'radius' has no use for it"),
-        ({"boundary": "<"}, "found boundary='<'; required: None, for the rule 'shell' has no use for it"),
+        (
+            {"rule": "radius"},
+            "found max_neighbors=25; required: None, for the rule 'radius' without angles has no use for it",
+        ),
+        (
+            {"boundary": "<"},
+            "found boundary='<'; required: None, for the rule 'shell' without angles has no use for it",
+        ),
         (
             {"lattice_edges": None, "duplicates": False},
             "has duplicates=False; required for the preset 'comformer': True",
@@ -192,19 +209,21 @@ def test_angles_are_written_last_and_only_where_they_are_set():
         "preset: 'alignn' here, 'potnet' there",
         "angles: 'alignn' here, None there",
     ]
-    assert shell_spec(angles="chgnet", bond_cutoff=3.0).angles == "chgnet"
+    assert shell_spec(lg.BondGraph(bond_cutoff=3.0)).to_json()["angles"] == "chgnet"
 
 
 def test_reach_is_the_greatest_distance_that_the_boundary_lets_in():
-    assert lg.graph("radius", cutoff=5.0).reach == 5.0
-    assert lg.graph("mace").reach == np.nextafter(5.0, 0)
-    assert lg.graph("comformer").reach == np.inf
+    assert lg.graph("radius", cutoff=5.0).rule.reach == 5.0
+    assert lg.graph("mace").rule.reach == np.nextafter(5.0, 0)
+    assert lg.graph("comformer").rule.reach == np.inf
 
 
 def test_a_recipe_cannot_be_changed():
     spec = lg.graph("comformer")
     with pytest.raises(AttributeError):
-        spec.cutoff = 5.0
+        spec.rule.cutoff = 5.0
+    with pytest.raises(AttributeError):
+        spec.rule = lg.Radius(cutoff=5.0)
     assert copy.copy(spec) == spec
 
 
@@ -212,7 +231,7 @@ def test_every_preset_declares_what_can_be_made():
     for name, preset in lg.PRESETS.items():
         required = {"max_neighbors": 12, "cutoff": 4.0}
         spec = lg.graph(name, **{p: required[p] for p in preset.parameters if p in required})
-        assert spec.preset == preset.name == name
+        assert spec.preset == name
         assert preset.summary
 
 

@@ -39,20 +39,20 @@ def graph_of(store, row):
 def angles_of(spec, graph):
     """The pairs of edges that make an angle, every one of them made."""
     edges, n, d = graph.edge_index, graph.n_atoms, graph.distances
-    match spec.angles:
+    match spec.angles and spec.angles.name:
         case "m3gnet":
-            return angles.triplets(edges, n, d <= spec.threebody_cutoff).T
+            return angles.triplets(edges, n, d <= spec.angles.threebody_cutoff).T
         case "alignn":
             return angles.line_graph(edges, n).T
         case "alignn-2026":
-            return angles.whole_line_graph(edges, n, d <= spec.threebody_cutoff).T
+            return angles.whole_line_graph(edges, n, d <= spec.angles.threebody_cutoff).T
         case "chgnet":
-            return angles.bond_graph(edges, n, d, spec.bond_cutoff)
+            return angles.bond_graph(edges, n, d, spec.angles.bond_cutoff)
 
 
 def least_clear(spec, graph):
     """The least number of neighbours that an atom has with a distance that is 0.1 A within the cutoff."""
-    clear = graph.distances + 0.1 < spec.cutoff
+    clear = graph.distances + 0.1 < spec.rule.cutoff
     return min(int(clear[graph.edge_index[0] == atom].sum()) for atom in range(graph.n_atoms))
 
 

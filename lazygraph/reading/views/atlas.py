@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import SYMBOLS
 from lazygraph.graphs.angles import triplets
+from lazygraph.graphs.nearest import Nearest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -57,18 +58,23 @@ class Atlas(View):
 
     def check(self, spec: GraphSpec) -> None:
         """Require a limited number of neighbours."""
-        if spec.rule != "nearest":
-            raise self.mismatch(spec, f"the rule {spec.rule!r}", "atlas")
+        self._rule(spec)
+
+    def _rule(self, spec: GraphSpec) -> Nearest:
+        if not isinstance(spec.rule, Nearest):
+            raise self.mismatch(spec, f"the rule {spec.rule.name!r}", "atlas")
+        return spec.rule
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         where = device(crystals.images)
+        rule = self._rule(spec)
         table = xp.asarray(atlas_features(), device=where)
-        centres = np.linspace(0.0, float(spec.cutoff or 0), GAUSSIANS)
+        centres = np.linspace(0.0, rule.cutoff, GAUSSIANS)
         apart = crystals.distances[:, None] - xp.asarray(centres, device=where)
         degree = xp.bincount(crystals.edge_index[0], minlength=crystals.n_atoms)
-        crystals.check_neighbors(degree, int(spec.max_neighbors or 0))
+        crystals.check_neighbors(degree, rule.max_neighbors)
         pairs = triplets(crystals.edge_index, crystals.n_atoms, check=crystals.check_angles)
         values = {
             "x": self.real(xp.take(table, cast(crystals.numbers, "int64"), axis=0)),

@@ -94,5 +94,5 @@ def cast(array: Any, dtype: str) -> Any:
 
 
 def published(crystals: Crystals, spec: GraphSpec) -> Crystals:
-    """Return the crystals as the published model saw them. For ``ties="reference"``, lattices are rounded."""
-    return crystals.as_published() if spec.ties == "reference" else crystals
+    """The crystals as their model saw them: jarvis-tools rounds lattices, and ``ties="reference"`` replays it."""
+    return crystals.as_published() if spec.rule.replays_rounding else crystals

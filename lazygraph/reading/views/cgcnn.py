@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from lazygraph.graphs.nearest import Nearest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -48,14 +49,19 @@ class Cgcnn(View):
 
     def check(self, spec: GraphSpec) -> None:
         """Require a limited number of neighbours."""
-        if spec.rule != "nearest":
-            raise self.mismatch(spec, f"the rule {spec.rule!r}", "cgcnn")
+        self._rule(spec)
+
+    def _rule(self, spec: GraphSpec) -> Nearest:
+        if not isinstance(spec.rule, Nearest):
+            raise self.mismatch(spec, f"the rule {spec.rule.name!r}", "cgcnn")
+        return spec.rule
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
         xp = array_namespace(crystals.images)
         where = device(crystals.images)
-        k, cutoff = int(spec.max_neighbors or 0), float(spec.cutoff or 0)
+        rule = self._rule(spec)
+        k, cutoff = rule.max_neighbors, rule.cutoff
         centre = crystals.edge_index[0]
         degree = xp.bincount(centre, minlength=crystals.n_atoms)
         crystals.check_neighbors(degree, k)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace, device
 
-from lazygraph.graphs.angles import bond_graph
+from lazygraph.graphs.angles import BondGraph, bond_graph
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -25,7 +25,7 @@ class Chgnet(View):
     the first of the two edges; ``bond_graph`` (T, 5) int32: centre, undirected and directed id of one edge, undirected
     and directed id of another; ``lattice`` (1, 3, 3) A. A batch numbers all of them consecutively.
 
-    It accepts recipes with ``angles="chgnet"``.
+    For recipes with the angles ``BondGraph``.
 
     Source: ``chgnet.graph`` 0.4. Edges and rows have the order of the record.
     """
@@ -44,8 +44,12 @@ class Chgnet(View):
 
     def check(self, spec: GraphSpec) -> None:
         """Require a bond graph."""
-        if spec.angles != "chgnet":
+        self._angles(spec)
+
+    def _angles(self, spec: GraphSpec) -> BondGraph:
+        if not isinstance(spec.angles, BondGraph):
             raise self.mismatch(spec, "no bond graph", "chgnet")
+        return spec.angles
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
@@ -53,7 +57,7 @@ class Chgnet(View):
         # Edges come in pairs, so that undirected edge m is made of the edges 2m and 2m + 1.
         directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))
         crystals.check_pairs()
-        edges, distances, cutoff = crystals.edge_index, crystals.distances, spec.bond_cutoff or 0
+        edges, distances, cutoff = crystals.edge_index, crystals.distances, self._angles(spec).bond_cutoff
         bonds = bond_graph(edges, crystals.n_atoms, distances, cutoff, crystals.check_angles)
         values = {
             "atomic_number": cast(crystals.numbers, "int32"),

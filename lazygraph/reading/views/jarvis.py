@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from lazygraph.graphs.angles import line_graph, whole_line_graph
+from lazygraph.graphs.angles import LineGraph, WholeLineGraph
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -57,7 +57,7 @@ class Comformer(Matformer):
 
     def check(self, spec: GraphSpec) -> None:
         """Require lattice vectors."""
-        if spec.lattice_vectors is None:
+        if spec.rule.lattice_vectors is None:
             raise self.mismatch(spec, "no lattice vectors", "comformer")
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
@@ -76,8 +76,8 @@ class Alignn(View):
     int64; ``line_graph`` (2, T) int64 pairs of edges, where the second starts at the end of the first; ``h`` (T,)
     cosine of the angle between the two at their common atom; ``lattice`` (1, 3, 3) A.
 
-    It accepts recipes with ``angles`` ``alignn`` (the line graph that DGL makes) or ``alignn-2026`` (edges within the
-    three-body cutoff).
+    For recipes with the angles ``LineGraph`` (which DGL makes) or ``WholeLineGraph`` (edges within the three-body
+    cutoff).
 
     Source: alignn's ``Graph.atom_dgl_multigraph`` with ``compute_bond_cosines``, and ``torch_graph_builder`` of 2026.
     """
@@ -94,22 +94,21 @@ class Alignn(View):
     }
 
     def check(self, spec: GraphSpec) -> None:
-        """Require a recipe that defines a line graph."""
-        if spec.angles not in ("alignn", "alignn-2026"):
+        """Require a recipe that says which line graph."""
+        self._angles(spec)
+
+    def _angles(self, spec: GraphSpec) -> LineGraph | WholeLineGraph:
+        if not isinstance(spec.angles, (LineGraph, WholeLineGraph)):
             raise self.mismatch(spec, "no line graph", "alignn")
+        return spec.angles
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
-        edges, n_atoms = crystals.edge_index, crystals.n_atoms
-        if spec.angles == "alignn":
-            pairs = line_graph(edges, n_atoms, check=crystals.check_angles)
-        else:
-            kept = crystals.distances <= (spec.threebody_cutoff or 0)
-            pairs = whole_line_graph(edges, n_atoms, kept, crystals.check_angles)
+        pairs = self._angles(spec).pairs(crystals, crystals.check_angles)
         seen = published(crystals, spec)
         values = {
             "atom_features": node_features(crystals.numbers, "cgcnn", self.dtype),
-            "edge_index": cast(edges, "int64"),
+            "edge_index": cast(crystals.edge_index, "int64"),
             "r": self.vectors(seen),
             "images": cast(crystals.images, "int64"),
             "line_graph": cast(pairs, "int64"),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import array_namespace, device
 
 from lazygraph.crystal import SYMBOLS
-from lazygraph.graphs.angles import triplets
+from lazygraph.graphs.angles import Triplets, triplets
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -102,7 +102,7 @@ class M3gnet(Megnet):
     matgl does, in its floating-point type. A ``Potential`` computes positions again, so it may still refuse an edge
     within rounding of the cutoff. Without ``l_g`` it computes its own line graph.
 
-    It accepts recipes with ``angles="m3gnet"``.
+    For recipes with the angles ``Triplets``.
 
     Source: ``matgl.graph._compute`` 4.1.
     """
@@ -117,8 +117,12 @@ class M3gnet(Megnet):
 
     def check(self, spec: GraphSpec) -> None:
         """Require triplets."""
-        if spec.angles != "m3gnet":
+        self._angles(spec)
+
+    def _angles(self, spec: GraphSpec) -> Triplets:
+        if not isinstance(spec.angles, Triplets):
             raise self.mismatch(spec, "no triplets", "m3gnet")
+        return spec.angles
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
@@ -128,7 +132,7 @@ class M3gnet(Megnet):
         centre, neighbour = ordered.edge_index
         pos = values["pos"]
         bond = xp.take(pos, neighbour, axis=0) + values["pbc_offshift"] - xp.take(pos, centre, axis=0)
-        kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= (spec.threebody_cutoff or 0)
+        kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= self._angles(spec).threebody_cutoff
         pairs = triplets(ordered.edge_index, ordered.n_atoms, kept, crystals.check_angles)
         ids = xp.nonzero(kept)[0]
         others = xp.bincount(xp.take(centre, ids), minlength=ordered.n_atoms) - 1

@@ -16,6 +16,7 @@ from torch.nn import Linear, SiLU
 
 from lazygraph.crystal import symbols_to_numbers
 from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
+from lazygraph.graphs.rule import WithinCutoff
 from lazygraph.reading.views import View, view
 from lazygraph.reading.views.features import elements_of
 from lazygraph.training.models.radial import mean_over_atoms
@@ -120,7 +121,8 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
         InputError: the dataset has elements that ``elements`` does not list, or a smaller cutoff than the model.
     """
     spec = dataset.spec
-    if spec is None or spec.rule != "radius":
+    rule = None if spec is None else spec.rule
+    if not isinstance(rule, WithinCutoff) or not rule.is_complete:
         msg = (
             f"the model 'mace' found graphs of the recipe {spec!r}; required: every neighbour within a cutoff, as the "
             "preset 'mace' has. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph mace"
@@ -133,12 +135,12 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
         raise InputError(msg)
     columns = dataset.columns
     neighbors = float(columns["n_edges"].sum()) / max(float(columns["n_atoms"].sum()), 1.0)
-    filled: dict[str, Any] = {"cutoff": spec.cutoff, "avg_num_neighbors": neighbors or 1.0, **options}
+    filled: dict[str, Any] = {"cutoff": rule.cutoff, "avg_num_neighbors": neighbors or 1.0, **options}
     for name in ("cutoff", "avg_num_neighbors"):
         filled[name] = real_number(name, filled[name], above=0)
-    if spec.cutoff is not None and filled["cutoff"] > spec.cutoff:
+    if filled["cutoff"] > rule.cutoff:
         msg = (
-            f"found cutoff={filled['cutoff']:g} of the model 'mace' and graphs of neighbours up to {spec.cutoff:g} A, "
+            f"found cutoff={filled['cutoff']:g} of the model 'mace' and graphs of neighbours up to {rule.cutoff:g} A, "
             "those of their recipe; required: no more than that. Leave it out, or write graphs with a larger one: "
             f"lazygraph-write OLD.lg -o NEW.lg --graph mace --cutoff {filled['cutoff']:g}"
         )

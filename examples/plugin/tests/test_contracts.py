@@ -1,0 +1,38 @@
+"""The toy plug-in keeps what lazygraph relies on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+pytest.register_assert_rewrite("lazygraph.testing")
+
+from lazygraph.testing import PresetContract, SourceContract, ViewContract  # noqa: E402
+
+LINES = "# toy crystals\na 3.0 26 -1.5\nb 3.1 11 -0.5\nflat 0.0 8 0.0\nc 3.2 17 -0.25\n"
+
+
+class TestToySource(SourceContract):
+    format = "toy"
+    ids = ("a", "b", "flat", "c")
+    bad_ids = ("flat",)
+
+    def make(self, folder):
+        path = folder / "crystals.toy"
+        path.write_text(LINES)
+        return path
+
+
+class TestToyPreset(PresetContract):
+    preset = "toy"
+
+
+class TestToyAlikePreset(PresetContract):
+    preset = "toy-alike"
+    parameters: ClassVar = {"cutoff": 6.0}
+
+
+class TestToyView(ViewContract):
+    view = "toy"
+    preset = "toy"

@@ -1,0 +1,153 @@
+"""``Rule``: what every way to choose the edges of a crystal is."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.crystal import Crystal
+from lazygraph.errors import StructureError
+from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.lattice import comformer_images
+from lazygraph.graphs.neighbors import BackendSearch, Search
+from lazygraph.graphs.pairs import Edges
+from lazygraph.graphs.parameters import Boundary, Length, Parameters, choice, impossible, optional
+
+__all__ = ["ChosenEdges", "Rule", "WithinCutoff"]
+
+
+class ChosenEdges(NamedTuple):
+    """The edges that a rule chooses in one crystal."""
+
+    edges: Edges
+    """``edge_index`` (2, E) int32 and ``images`` (E, 3) int16, in the order that the rule states."""
+    distances: NDArray[np.float64] | None = None
+    """(E,) A, where the rule knows the distances of all edges."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Rule(Parameters, ABC):
+    """One way to choose the edges of a crystal: a frozen dataclass of its parameters.
+
+    A rule of your own is one subclass with a ``name`` and ``edges``; a :class:`lazygraph.graphs.Preset` holds the
+    class. Edges have one of two orders, which :attr:`most_neighbors` tells apart:
+
+    - None: edges 2m (i -> j, S) and 2m + 1 (j -> i, -S) are each other's reverse, and only one of the two is stored;
+    - a number: edges come by their first atom, at most so many of each.
+
+    Args:
+        lattice_vectors: ``comformer``: the graph carries ComFormer's three lattice vectors.
+    """
+
+    lattice_vectors: Annotated[str | None, optional(choice("comformer"))] = None
+
+    @abstractmethod
+    def edges(self, search: Search) -> ChosenEdges:
+        """The edges in the crystal in which a search looks. The same crystal gives the same edges in the same order.
+
+        Raises:
+            StructureError: the crystal cannot become a graph of this rule.
+        """
+
+    def compiled(self, search: BackendSearch) -> ChosenEdges | None:  # noqa: ARG002
+        """What :meth:`edges` gives, to the bit, by a compiled loop; None where there is none, or it refuses."""
+        return None
+
+    def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
+        """The graph of the crystal in which a search looks.
+
+        Args:
+            search: what finds neighbours.
+            native: the same search, to let the compiled loop do it where there is one.
+        """
+        found = self.compiled(native) if native is not None else None
+        images = comformer_images(search.crystal) if self.lattice_vectors else None
+        return self._graph(search.crystal, found or self.edges(search), images)
+
+    @property
+    def reach(self) -> float:
+        """A; no edge is longer. Infinite where the rule has no such bound."""
+        return math.inf
+
+    @property
+    def most_neighbors(self) -> int | None:
+        """The most edges that one atom begins, where edges come by their first atom; None where they come in pairs."""
+        return None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a graph holds every neighbour within :attr:`reach`."""
+        return False
+
+    @property
+    def replays_rounding(self) -> bool:
+        """Whether distances are those of the published code, which rounds the lattice."""
+        return False
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The parameters of which other values give the same edges."""
+        return frozenset()
+
+    @classmethod
+    def setting(cls, name: str, given: Mapping[str, Any], declared: Mapping[str, Any]) -> Any:
+        """The value of a preset's parameter.
+
+        Args:
+            name: the parameter, one of ``declared``.
+            given: the values that the user set.
+            declared: the preset's parameters with their defaults.
+
+        Raises:
+            RecipeError: None was given in place of a value.
+        """
+        value, default = given.get(name, declared[name]), declared[name]
+        if value is None and isinstance(default, (str, int, float)):
+            raise impossible(name, None, f"a value such as {default!r}")
+        return value
+
+    def _graph(self, crystal: Crystal, found: ChosenEdges, lattice_images: NDArray[np.float64] | None) -> CrystalGraph:
+        """The graph with these edges; ``lattice_images``: (3, 3) that it carries, or None."""
+        (edge_index, images), distances = found
+        stored = None if lattice_images is None else lattice_images.astype(np.int16)
+        graph = CrystalGraph(crystal, edge_index, images, stored)
+        if distances is not None:
+            graph.distances = distances  # the same numbers, which would be computed again when asked for
+        return graph
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WithinCutoff(Rule):
+    """The base of rules that look no farther than a cutoff.
+
+    Args:
+        cutoff: A.
+        boundary: ``<`` or ``<=``: how a distance is compared with the cutoff.
+        isolated_atoms: ``error``: an atom without edges is a StructureError.
+    """
+
+    cutoff: Length
+    boundary: Boundary = "<="
+    isolated_atoms: Annotated[str | None, optional(choice("error"))] = None
+
+    @property
+    def reach(self) -> float:
+        """A; ``d <= reach`` compares with either boundary: ``d < cutoff`` is ``d <= the number before the cutoff``."""
+        return self.cutoff if self.boundary == "<=" else math.nextafter(self.cutoff, 0.0)
+
+    def _graph(self, crystal: Crystal, found: ChosenEdges, lattice_images: NDArray[np.float64] | None) -> CrystalGraph:
+        if self.isolated_atoms == "error":
+            counts = np.bincount(found.edges[0][0], minlength=len(crystal))
+            if not counts.all():
+                msg = (
+                    f"atom {int(counts.argmin())} has no neighbour within {self.cutoff:g} A; required with "
+                    "isolated_atoms='error': at least one for every atom"
+                )
+                raise StructureError(msg)
+        return Rule._graph(self, crystal, found, lattice_images)  # noqa: SLF001  # of its own base

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import pytest
 
+import lazygraph as lg
 from lazygraph.errors import InputError, LabelError, PluginError
+from lazygraph.graphs import Preset
 from lazygraph.registry import Registry, unknown_name
 
 GROUP = "lazygraph.colours"
@@ -129,3 +132,12 @@ def test_a_thing_of_any_module_is_named_module_and_attribute_where_the_kind_allo
     for name in ("a:b:c", ":BLUE", "my_colours:"):
         with pytest.raises(InputError, match="unknown colour .*known: red, green; or module:variable for a colour of"):
             registry.get(name)
+
+
+def test_a_preset_that_workers_cannot_import_is_missed_only_where_it_is_needed(tmp_path, monkeypatch):
+    module = types.ModuleType("made_in_this_process")
+    module.CLOSE = Preset(rule="radius", parameters={"cutoff": 3.3})
+    monkeypatch.setitem(sys.modules, "made_in_this_process", module)
+    assert lg.graph("made_in_this_process:CLOSE").rule.cutoff == 3.3
+    report = lg.write("prototypes:20?seed=0", tmp_path / "d.lg", workers=2, shard_size=10, progress=False)
+    assert report.written == 20

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.errors import LazyGraphError, StorageError, WorkerDied
 from lazygraph.graphs.presets import PRESET_REGISTRY
 from lazygraph.machine import usable_cpus
 from lazygraph.sources.detect import SOURCE_REGISTRY
@@ -170,9 +170,11 @@ class Plugins(NamedTuple):
         return cls(PRESET_REGISTRY.used(), SOURCE_REGISTRY.used())
 
     def use(self) -> None:
-        """Import them in this process."""
-        PRESET_REGISTRY.use(self.presets)
-        SOURCE_REGISTRY.use(self.formats)
+        """Import them in this process; one that cannot be imported here is missed only by a plan that needs it."""
+        for registry, names in ((PRESET_REGISTRY, self.presets), (SOURCE_REGISTRY, self.formats)):
+            for name in names:
+                with suppress(LazyGraphError):
+                    registry.use((name,))
 
 
 def _make_shard(plugins: Plugins, final: Path, task: int) -> Made:

@@ -24,7 +24,7 @@ from tools.soak.apart import apart
 from table import ATTACKS  # isort: skip
 
 MEMORY = 512 << 20  # bytes that reading may take
-SECONDS = 120  # against a hang
+SECONDS = 600  # against a hang, with sanitizers on a busy machine too
 KNOWN = {"CorruptDataset", "UnsupportedFormat", "RecipeError", "OSError"}
 COMMANDS = {
     name: name.split()

@@ -12,7 +12,7 @@ from tools.fuzz.targets import TARGETS, sealed
 from tools.soak.apart import apart
 
 MEMORY = 512 << 20  # bytes that a target may take, for all inputs in turn
-SECONDS = 120  # against a hang, for all of them
+SECONDS = 600  # against a hang, for all of them, with sanitizers on a busy machine too
 MADE = {"manifest": seeds.manifests, "record": seeds.records, "frame": seeds.frames, "columns": seeds.columns,
         "shard": seeds.shards, "pages": seeds.pages}  # fmt: skip
 

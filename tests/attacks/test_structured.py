@@ -16,7 +16,7 @@ from tools.soak.apart import apart
 ROOT = Path(__file__).parents[2]
 SEED = 2026
 CASES = {"records": 1_500, "views": 60, "search": 3_000}
-SECONDS = 300  # against a hang, for all of them
+SECONDS = 600  # against a hang, for all of them, with sanitizers on a busy machine too
 
 
 def replay(kind, numbers, log):

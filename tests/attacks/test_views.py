@@ -17,7 +17,7 @@ from tools.soak.apart import apart
 
 from table import dense  # isort: skip
 
-SECONDS = 60  # against a hang
+SECONDS = 600  # against a hang, with sanitizers on a busy machine too
 MEMORY = 512 << 20  # bytes that reading may take
 PRESETS = {
     "pyg": "comformer", "comformer": "comformer", "matformer": "matformer", "alignn": "alignn", "cgcnn": "cgcnn",

@@ -131,6 +131,8 @@ class ShardFiles:
             if shard not in held:
                 held[shard] = Descriptor(*find(shard))
         opened = self.now = Opened(self._shards, {**self.now.held, **held})
+        while self._make_room(needed):  # other threads may have opened files since there was room
+            pass
         return opened  # another thread may have put its own in the place already
 
     def close(self, but: Collection[int] = (), most: int | None = None) -> int:
@@ -153,20 +155,25 @@ class ShardFiles:
         """Close the file of one shard."""
         self.close([other for other in self.now.held if other != shard])
 
-    def _make_room(self, needed: Collection[int]) -> None:
-        """Close files before others are opened: of this dataset, then of those that have opened none for longest."""
+    def _make_room(self, needed: Collection[int]) -> int:
+        """Close files beyond the budget: of this dataset, then of those that have opened none for longest.
+
+        Returns:
+            How many were closed.
+        """
         pools, allowed = _pools(), budget()
         missing = sum(shard not in self.now.held for shard in needed)
         excess = sum(len(pool.now.held) for pool in pools) + missing - allowed
         if excess <= 0:
-            return
+            return 0
         excess += SPARE if allowed > 4 * SPARE else 0
         others = sorted((pool for pool in pools if pool is not self), key=lambda pool: pool.turn)
-        excess -= self.close(needed, excess)
+        closed = self.close(needed, excess)
         for pool in others:
-            if excess <= 0:
-                return
-            excess -= pool.close(most=excess)
+            if closed >= excess:
+                break
+            closed += pool.close(most=excess - closed)
+        return closed
 
 
 def _pools() -> list[ShardFiles]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -174,3 +176,27 @@ def test_datasets_may_be_collected_while_files_are_opened():
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def test_threads_that_open_files_at_once_stay_within_the_budget(tmp_path, monkeypatch):
+    for number in range(8):
+        (tmp_path / str(number)).write_bytes(b"x")
+    monkeypatch.setattr(descriptors, "budget", lambda: 2)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            files, barrier = descriptors.ShardFiles(8), threading.Barrier(8)
+
+            def open_one(number, files=files, barrier=barrier):
+                barrier.wait()
+                files.open({number}, lambda shard: (tmp_path / str(shard), 1))
+
+            threads = [threading.Thread(target=open_one, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(files.now.held) <= 2
+    finally:
+        sys.setswitchinterval(interval)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
-from lazygraph.errors import InputError, StorageError
+from lazygraph.errors import CorruptDataset, InputError, StorageError
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.settings import Settings
@@ -191,7 +191,7 @@ class _WorkerDataset:
             fetched = fetch(self._dataset, request)
             if isinstance(fetched, Untransformed):
                 fetched = fetched.batch()
-        except OSError as error:
+        except (CorruptDataset, OSError) as error:
             if (failed := _Failed.of(error)) is None:
                 raise
             return failed
@@ -199,12 +199,12 @@ class _WorkerDataset:
 
 
 class _Failed(NamedTuple):
-    """What a worker met, sent as a value: torch would make another error of its text, without ``errno``."""
+    """What a worker met, sent as a value: torch would make an error of its text, without ``errno``."""
 
-    error: OSError
+    error: CorruptDataset | OSError
 
     @classmethod
-    def of(cls, error: OSError) -> _Failed | None:
+    def of(cls, error: CorruptDataset | OSError) -> _Failed | None:
         """None for one, as of a transform, that is not the same after it was sent."""
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         try:

@@ -20,6 +20,7 @@ from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
 from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.settings import Settings
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
@@ -113,7 +114,7 @@ class WorkerPool:
                 return
         except BaseException:
             if os.getpid() == owner:
-                iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+                end_workers(iterator)  # else they would live as long as the traceback
             else:
                 _INHERITED.append((iterator, workers))
             raise

@@ -505,9 +505,9 @@ def a_recipe_that_names_a_module(d):
 
 
 ATTACKS["a_recipe_of_no_rule"] = Attack(
-    recipe(rule="os.system"), (RECIPE, "found the rule 'os.system'"), None, "crystals"
+    recipe(rule="os.system"), (RECIPE, "unknown rule 'os.system'"), None, "crystals"
 )
-ATTACKS["a_recipe_with_unknown_keys"] = Attack(recipe(run="x"), (RECIPE, "the unknown keys ['run']"), None, "crystals")
+ATTACKS["a_recipe_with_unknown_keys"] = Attack(recipe(run="x"), (RECIPE, "of a recipe: 'run'"), None, "crystals")
 ATTACKS["a_recipe_of_a_great_number"] = Attack(recipe(cutoff=10**400), (RECIPE, "cutoff"), None, "crystals")
 ATTACKS["a_recipe_of_lists"] = Attack(recipe(preset=[[]]), (RECIPE, "preset"), None, "crystals")
 

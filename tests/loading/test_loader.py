@@ -340,8 +340,8 @@ def test_what_is_given_is_taken():
     [
         ({"bucket": "size"}, "found bucket='size'; required: one of 'atoms', 'edges', 'triplets'"),
         ({"rank": 1}, "found rank=1 and world_size=None"),
-        ({"max_triplets": 100}, "there is no column 'n_triplets'"),
-        ({"weights": "mass"}, "there is no column 'mass'"),
+        ({"max_triplets": 100}, "unknown column 'n_triplets'"),
+        ({"weights": "mass"}, "unknown column 'mass'"),
         ({"batch_size": 0}, "the limit of graphs"),
         (
             {"batch_size": 200, "drop_last": True, "rank": 0, "world_size": 3},

@@ -15,7 +15,7 @@ LazyGraphError
 ├── StorageError (OSError)              the place of the output is full, read-only, forbidden, without locks, or gone
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
-├── CorruptDataset (OSError)            bytes on disk are not the bytes that were written
+├── CorruptDataset (ValueError)         bytes on disk are not the bytes that were written
 ├── UnsupportedFormat (ValueError)      a format version that this release cannot read
 ├── NotEnoughMemory (MemoryError)       what is to be read at once takes more memory than the process may use
 ├── UnknownId (KeyError)                no graph has this id
@@ -114,8 +114,8 @@ class DatasetReplaced(LazyGraphError, FileNotFoundError):
     """The dataset was replaced on disk while it was open; open it again."""
 
 
-class CorruptDataset(LazyGraphError, OSError):
-    """Bytes on disk are not the bytes that were written."""
+class CorruptDataset(LazyGraphError, ValueError):
+    """Bytes on disk are not the bytes that were written. No OSError: the disk did what it was asked to."""
 
 
 class UnsupportedFormat(LazyGraphError, ValueError):

@@ -95,6 +95,26 @@ def test_imports_go_in_no_circle_and_are_drawn():
     assert tool.circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
 
 
+PRIVATE = re.compile(
+    r"(?:from|import) +torch(?:_geometric)?\S*\._|from +torch(?:_geometric)?\S* +import[^#\n]*\b_[a-z]"
+    r"|\btorch(?:\.\w+)*\._[a-z]|\._(?:store|mapping|slice_dict|inc_dict|num_graphs|num_nodes|indices|shutdown_workers)\b"
+    r"|_base_cls|GlobalStorage"
+)
+
+
+def test_one_module_alone_uses_private_names_of_pyg_and_torch():
+    package = ROOT / "lazygraph"
+    found = {
+        f"{path.relative_to(package)}:{number}"
+        for path in package.rglob("*.py")
+        if path.name != "pyg_internals.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if PRIVATE.search(line) and "self._store" not in line
+    }
+    assert found == set()
+    assert PRIVATE.search((package / "loading" / "pyg_internals.py").read_text())
+
+
 # ---- versions ----
 
 

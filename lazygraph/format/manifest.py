@@ -220,7 +220,7 @@ def _parse(data: bytes) -> Manifest:
     try:
         raw = loads(prefix + b"}")
         return _build(raw, _version(raw))
-    except UnsupportedFormat:
+    except (CorruptDataset, UnsupportedFormat):
         raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         msg = f"a key is missing or has another form than docs/format.md states: {type(error).__name__}: {error}"

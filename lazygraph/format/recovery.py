@@ -126,8 +126,8 @@ class Remains:
             descriptor = _open_regular(path)
         except StorageError:
             raise
-        except OSError as error:
-            reason = f"{shard.file.name}: {error.strerror or error}"
+        except (CorruptDataset, OSError) as error:
+            reason = f"{shard.file.name}: {getattr(error, 'strerror', None) or error}"
             yield from (Lost(row, reason) for row in rows)
             return
         try:
@@ -218,7 +218,7 @@ class Remains:
 
 
 def _open_regular(path: Path) -> int:
-    """Open a file; CorruptDataset (an OSError) where it is none: opening a pipe would wait for ever."""
+    """Open a file; CorruptDataset where it is no regular file: opening a pipe would wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         msg = "it is no regular file"
         raise CorruptDataset(msg)
@@ -232,7 +232,7 @@ def _readable(path: Path, size: int) -> bytes:
         descriptor = _open_regular(path)
     except StorageError:
         raise
-    except OSError:
+    except (CorruptDataset, OSError):
         return bytes(content)
     try:
         for start in range(0, size, BLOCK):

@@ -224,7 +224,7 @@ class Store:
                 opened = self._files.open(needed, self._find)
             except DatasetReplaced:
                 raise
-            except OSError:  # CorruptDataset is one
+            except (CorruptDataset, OSError):
                 return None
             return loops.joined(rows, opened.numbers)
 

@@ -254,7 +254,8 @@ def _assembled(preset: Any, rule: type[Rule], angles: type[Angles] | None, value
         settings.append({name: None if value is MISSING else value for name, value in mine.items()})
     for name, value in left.items():
         if name not in FIRST and name not in YOUNGER:
-            raise RecipeError(unknown_name("parameter of a recipe:", name, values.keys() - left.keys()))
+            known = (*rule.defaults(), *(angles.defaults() if angles else ()))
+            raise RecipeError(unknown_name("parameter of a recipe:", name, known))
         if value is not FIRST.get(name):
             said = f"the rule {rule.name!r}" + (f" with the angles {angles.name!r}" if angles else " without angles")
             raise impossible(name, value, f"{FIRST.get(name)!r}, for {said} has no use for it")

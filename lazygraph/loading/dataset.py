@@ -93,6 +93,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         target_dtype: str | torch.dtype = "float32",
     ) -> None:
         super().__init__(transform=transform)
+        self._chosen: Any = None  # rows of a subset; PyG's own name for it is private
         self._store = Store(path)
         manifest = self._store.manifest
         self.view = as_view(view)
@@ -138,7 +139,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def columns(self) -> Columns:
         """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
         recut = self._spec is not None and self._spec.to_json() != self.manifest.recipe
-        return Columns(self._store, self._indices, of_crystals=recut)
+        return Columns(self._store, self._chosen, of_crystals=recut)
 
     # ---- one graph ----
 
@@ -238,7 +239,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def indices(self) -> Any:
         """Return the rows on disk of this (sub)set: a range or an int64 array."""
-        return range(self.len()) if self._indices is None else self._indices
+        return range(self.len()) if self._chosen is None else self._chosen
 
     def index_select(self, idx: Any) -> LazyGraphDataset:
         """Return a lazy subset over the same files, by slice, positions, ids, or boolean mask."""
@@ -321,7 +322,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _row_of(self, graph_id: str) -> int:
         row = self._store.row_of(graph_id)
-        if self._indices is None or (row in self._indices):
+        if self._chosen is None or (row in self._chosen):
             return row
         msg = f"the id {graph_id!r} is in {self.path}, but not in this subset of {len(self)} graphs"
         raise UnknownId(msg)
@@ -329,13 +330,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Find the rows of several ids."""
         rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
-        if self._indices is not None and not (own := np.isin(rows, np.asarray(self._indices))).all():
+        if self._chosen is not None and not (own := np.isin(rows, np.asarray(self._chosen))).all():
             self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
         return rows
 
     def _subset(self, rows: Any) -> LazyGraphDataset:
         out = copy.copy(self)
-        out._indices = rows  # noqa: SLF001 - of its own class
+        out._chosen = rows  # noqa: SLF001 - of its own class
         return out
 
     def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
-from torch_geometric.data.storage import N_KEYS, GlobalStorage
 
 from lazygraph.format.schema import Field, Schema
+from lazygraph.loading.pyg_internals import NODE_KEYS, empty_batch, set_batch, set_values
 from lazygraph.reading.batch_layout import BatchField, BatchLayout
 
 __all__ = ["GraphData", "layout_of", "make_batch", "make_data", "split_batch"]
@@ -71,7 +71,7 @@ def layout_of(schema: Schema) -> BatchLayout:
     fields = [field for field in schema.fields if field.name != "num_nodes"]
     places = {field.name: BatchField(field.axis, _dim(field), field.counts) for field in fields}
     # PyG counts the rows of the first field that has one of these names, or else of the first whose name holds "node".
-    of_nodes = [field for field in fields if field.dtype != "str" and field.name in N_KEYS]
+    of_nodes = [field for field in fields if field.dtype != "str" and field.name in NODE_KEYS]
     of_nodes += [field for field in fields if field.dtype != "str" and "node" in field.name]
     told = len(fields) == len(schema.fields) and bool(of_nodes) and of_nodes[0].axis == "node"
     return BatchLayout(places, nodes_told=told)
@@ -96,8 +96,7 @@ def make_data(values: dict[str, Any], layout: BatchLayout, n_nodes: int) -> Data
     data = Data() if layout.usual else GraphData(layout)
     if not layout.nodes_told:
         values["num_nodes"] = n_nodes
-    # Data(**values) sets one attribute after another, 19 us for eight of them; their storage takes all in 1 us.
-    data._store._mapping.update(values)  # noqa: SLF001
+    set_values(data, values)
     return data
 
 
@@ -133,17 +132,17 @@ def make_batch(
             raised[name] = zeros if place.counts is None else _raised(place.counts, starts, value.dtype)
         else:
             slices[name], raised[name] = graphs, None
-    batch, store = _empty_batch(layout)
-    mapping = store._mapping  # noqa: SLF001
-    mapping.update(values)
-    n_nodes = int(starts[nodes][-1])
+    batch = empty_batch(Data if layout.usual else GraphData)
+    if not layout.usual:
+        batch.__dict__["_lazygraph_layout"] = layout
+    joined = dict(values)
     if not layout.nodes_told:
-        mapping["num_nodes"] = n_nodes
-        store._num_nodes = rows[nodes].tolist()  # noqa: SLF001
+        joined["num_nodes"] = int(starts[nodes][-1])
     # By numpy: torch would use threads for it, which hangs in a process forked from one that has used them.
     batch_of, ptr = torch.from_numpy(np.arange(n).repeat(rows[nodes])), tensors[nodes]
-    mapping["batch"], mapping["ptr"] = (batch_of, ptr) if device is None else (batch_of.to(device), ptr.to(device))
-    store.__dict__.update(_num_graphs=n, _slice_dict=slices, _inc_dict=raised)
+    joined["batch"], joined["ptr"] = (batch_of, ptr) if device is None else (batch_of.to(device), ptr.to(device))
+    n_nodes = None if layout.nodes_told else rows[nodes].tolist()
+    set_batch(batch, joined, slices=slices, increments=raised, n_graphs=n, n_nodes=n_nodes)
     return batch
 
 
@@ -184,28 +183,6 @@ def _lowered(value: NDArray[Any], place: BatchField, rows: Mapping[str, NDArray[
     shape = (len(by_row), *(1,) * (value.ndim - 2), by_row.shape[1])
     lowered = moved - by_row.reshape(shape) if value.ndim > 1 else value - by_row[:, 0]
     return np.ascontiguousarray(np.moveaxis(lowered, 0, dim))
-
-
-def _empty_batch(layout: BatchLayout) -> tuple[Batch, GlobalStorage]:
-    """Return an empty batch and its store of values."""
-    # Batch(_base_cls=...) makes a class each time, 90 us; this takes 2.
-    cls = _batch_class(layout.usual)
-    batch = cls.__new__(cls)
-    batch.__dict__.update(_prototype(layout.usual), _store=(store := GlobalStorage(_parent=batch)))
-    if not layout.usual:
-        batch.__dict__["_lazygraph_layout"] = layout
-    return batch, store
-
-
-@lru_cache(maxsize=2)
-def _batch_class(usual: bool) -> Any:
-    return type(Batch(_base_cls=Data if usual else GraphData))
-
-
-@lru_cache(maxsize=2)
-def _prototype(usual: bool) -> dict[str, Any]:
-    """Return the attributes of a batch other than its store."""
-    return dict(Batch(_base_cls=Data if usual else GraphData).__dict__)
 
 
 @lru_cache(maxsize=8)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
-from lazygraph.errors import InputError, StorageError
+from lazygraph.errors import CorruptDataset, InputError, StorageError
 from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.settings import Settings
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
@@ -113,7 +114,7 @@ class WorkerPool:
                 return
         except BaseException:
             if os.getpid() == owner:
-                iterator._shutdown_workers()  # noqa: SLF001 - else they would live as long as the traceback
+                end_workers(iterator)  # else they would live as long as the traceback
             else:
                 _INHERITED.append((iterator, workers))
             raise
@@ -191,7 +192,7 @@ class _WorkerDataset:
             fetched = fetch(self._dataset, request)
             if isinstance(fetched, Untransformed):
                 fetched = fetched.batch()
-        except OSError as error:
+        except (CorruptDataset, OSError) as error:
             if (failed := _Failed.of(error)) is None:
                 raise
             return failed
@@ -201,10 +202,10 @@ class _WorkerDataset:
 class _Failed(NamedTuple):
     """An error in a worker, sent as a value, because torch would replace it by another error without ``errno``."""
 
-    error: OSError
+    error: CorruptDataset | OSError
 
     @classmethod
-    def of(cls, error: OSError) -> _Failed | None:
+    def of(cls, error: CorruptDataset | OSError) -> _Failed | None:
         """Return None for an error that cannot be sent unchanged, such as an error of a transform."""
         error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         try:

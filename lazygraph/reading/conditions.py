@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError
+from lazygraph.errors import CorruptDataset, InputError
 
 __all__ = ["evaluate"]
 
@@ -69,6 +69,8 @@ def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[n
         raise
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise _refusal(condition, f"it is not an expression ({error})") from None
+    except CorruptDataset:  # of a column
+        raise
     except (TypeError, ValueError) as error:  # of numpy: text compared with numbers, arrays of different shapes
         raise _refusal(condition, str(error)) from error
 

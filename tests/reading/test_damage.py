@@ -122,7 +122,8 @@ def test_a_bad_record_is_named_with_dataset_shard_row_and_id(copy):
         lg.LazyGraphDataset(copy)[50]
     for part in (str(copy), "shards/00001-", "row 50", repr(str(ds.ids[50])), "lazygraph verify"):
         assert part in str(caught.value)
-    assert isinstance(caught.value, OSError)
+    assert isinstance(caught.value, ValueError)
+    assert not isinstance(caught.value, OSError)
     problems = verify(copy).problems
     assert any(shard.name in problem for problem in problems)
     assert any("row 50" in problem for problem in problems)
@@ -175,3 +176,12 @@ def test_a_rewritten_dataset_is_noticed(copy):
     assert len(late) == 50
     with pytest.raises(lg.DatasetReplaced):
         pickle.loads(pickle.dumps(ds))[0]
+
+
+def test_a_condition_on_a_damaged_column_is_damage_and_no_wrong_condition(copy):
+    column = copy / lg.LazyGraphDataset(copy).manifest.columns["density"].file.name
+    data = bytearray(column.read_bytes())
+    data[-1] ^= 0xFF
+    column.write_bytes(data)
+    with pytest.raises(lg.CorruptDataset, match="sha256"):
+        lg.LazyGraphDataset(copy).where("density > 1")

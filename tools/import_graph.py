@@ -36,7 +36,7 @@ def circle(graph):
 
 
 def rooms(graph):
-    """Each room -> the rooms that it imports; the public face, lazygraph itself, is none."""
+    """Return room -> the rooms that it imports. ``lazygraph/__init__.py`` is not a room."""
     found = {}
     for module, imported in graph.items():
         for other in (module, *imported):

@@ -200,7 +200,19 @@ class Angles(Parameters):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Triplets(Angles):
+class _WithinThreebodyCutoff(Angles):
+    """Angles between edges within a cutoff of their own."""
+
+    threebody_cutoff: Length
+
+    @property
+    def cutoff(self) -> float:
+        """``threebody_cutoff``, A."""
+        return self.threebody_cutoff
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Triplets(_WithinThreebodyCutoff):
     """M3GNet's: two different edges of one centre, both within a cutoff. See :func:`triplets`.
 
     Args:
@@ -209,13 +221,6 @@ class Triplets(Angles):
 
     name: ClassVar[str] = "m3gnet"
     shares_centre: ClassVar[bool] = True
-
-    threebody_cutoff: Length
-
-    @property
-    def cutoff(self) -> float:
-        """``threebody_cutoff``, A."""
-        return self.threebody_cutoff
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -227,7 +232,7 @@ class LineGraph(Angles):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class WholeLineGraph(Angles):
+class WholeLineGraph(_WithinThreebodyCutoff):
     """ALIGNN's from 2026: the same within a cutoff, and an edge with itself. See :func:`whole_line_graph`.
 
     Args:
@@ -237,13 +242,6 @@ class WholeLineGraph(Angles):
     name: ClassVar[str] = "alignn-2026"
     shares_centre: ClassVar[bool] = False
     with_itself: ClassVar[bool] = True
-
-    threebody_cutoff: Length
-
-    @property
-    def cutoff(self) -> float:
-        """``threebody_cutoff``, A."""
-        return self.threebody_cutoff
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

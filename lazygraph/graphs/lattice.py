@@ -61,7 +61,7 @@ def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
 
 
 def _compiled(crystal: Crystal) -> NDArray[np.float64] | None:
-    """The images by the compiled loop; None where there is none, or where it leaves them to the plain code."""
+    """The images from the compiled loop. None: the caller uses the plain code instead."""
     library = kernels()
     if library is None:
         return None

@@ -56,7 +56,7 @@ class Rule(Parameters, ABC):
         """
 
     def compiled(self, search: BackendSearch) -> ChosenEdges | None:  # noqa: ARG002
-        """What :meth:`edges` gives, to the bit, by a compiled loop; None where there is none, or it refuses."""
+        """The result of :meth:`edges`, to the bit, from a compiled loop. If None, :meth:`edges` is used instead."""
         return None
 
     def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:

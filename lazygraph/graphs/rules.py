@@ -15,7 +15,7 @@ from lazygraph.graphs.rule import Rule
 from lazygraph.graphs.shell import Shell
 from lazygraph.registry import unknown_name
 
-__all__ = ["RULES", "find_angles", "find_rule"]
+__all__ = ["RULES", "find_angles", "find_rule", "presets_needed"]
 
 RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in (Shell, Nearest, Radius)})
 """Name -> rule of the package."""
@@ -43,10 +43,26 @@ def find_angles(name: Any) -> type[Angles] | None:
     return found[name]
 
 
+def presets_needed(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """The presets of plug-ins in use that bring the rule or the angles of a recipe. Worker processes need them too."""
+    parts = ((Rule, "rule", RULES), (Angles, "angles", ANGLES))
+    return tuple(
+        preset
+        for kind, part, own in parts
+        if (name := recipe.get(part)) is not None and name not in own
+        for preset, held in _held(kind, part)
+        if held.name == name
+    )
+
+
 def _of_presets(kind: type[Any], part: str) -> dict[str, Any]:
-    held = [getattr(PRESET_REGISTRY.known(name), part) for name in PRESET_REGISTRY.used()]
-    mine: list[Any] = [value for value in held if isinstance(value, type) and issubclass(value, kind)]
-    return {value.name: value for value in mine}
+    return {held.name: held for _, held in _held(kind, part)}
+
+
+def _held(kind: type[Any], part: str) -> list[tuple[str, Any]]:
+    """The presets of plug-ins in use that bring a class of this kind, each with the class."""
+    values = [(name, getattr(PRESET_REGISTRY.known(name), part)) for name in PRESET_REGISTRY.used()]
+    return [(name, value) for name, value in values if isinstance(value, type) and issubclass(value, kind)]
 
 
 def _hint() -> str:

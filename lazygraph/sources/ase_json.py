@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from lazygraph.sources.ase_rows import entry_of_row
 from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.file_source import FileSource
 from lazygraph.sources.json_entries import Layout, Looked, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
 from lazygraph.sources.units import ASE
-from lazygraph.sources.unpack import bare_name
 
 __all__ = ["AseJsonSource", "sniff"]
 
@@ -31,7 +31,7 @@ def sniff(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class AseJsonSource:
+class AseJsonSource(FileSource):
     """One entry per row, in the order of the file; the id is the number of the row.
 
     Args:
@@ -40,14 +40,6 @@ class AseJsonSource:
     """
 
     kind: ClassVar[str] = "ase-json"
-
-    path: str
-    id_key: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""

@@ -18,12 +18,12 @@ from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import ID_KEYS, Cut, Entry, Scan, default_id, read_entry, require_length
 from lazygraph.sources.dialect import DELIMITERS, cells_of, decimal_comma, delimiter_of, with_points
 from lazygraph.sources.facts import recall, remember
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.record_entries import look_at_records, place_of
 from lazygraph.sources.records import broken_entry, entry_of, holds_structure
 from lazygraph.sources.rowscan import rows
 from lazygraph.sources.structure_keys import FirstTexts, StructurePlace
-from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming, pieces
+from lazygraph.sources.unpack import Intake, body, marked, naming, pieces
 
 __all__ = ["CsvSource", "sniff"]
 
@@ -60,7 +60,7 @@ class _Written:
 
 
 @dataclass(frozen=True, slots=True)
-class CsvSource:
+class CsvSource(RecordSource):
     """A text table with a header. All columns are labels, except for the structure, the id and an unnamed index.
 
     Quoted cells may contain line breaks, and lines may end in CRLF. Labels are the raw texts of the cells, with decimal
@@ -73,15 +73,6 @@ class CsvSource:
     """
 
     kind: ClassVar[str] = "csv"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""

@@ -13,7 +13,7 @@ __all__ = ["DELIMITERS", "cells_of", "decimal_comma", "delimiter_of", "with_poin
 DELIMITERS = (",", ";", "\t")
 _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
-# 1,234 and 12,345,678 may be whole numbers; 0,123 is none.
+# 1,234 and 12,345,678 may be whole numbers; 0,123 cannot.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
 

@@ -143,7 +143,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def _numbers(tokens: list[str]) -> list[Any] | None:
-    """Return the tokens as whole numbers, else as real ones; None if one is none."""
+    """Return the tokens as integers, else as floats. Return None if a token is not a number."""
     if not tokens or (tokens[0][0].isalpha() and tokens[0][0] not in _OF_NUMBERS):
         return None
     try:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.json_entries import Layout, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, make_entries
 from lazygraph.sources.units import JARVIS
-from lazygraph.sources.unpack import bare_name
 
 __all__ = ["JarvisSource", "sniff"]
 
@@ -32,7 +31,7 @@ def sniff(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class JarvisSource:
+class JarvisSource(RecordSource):
     """A JARVIS file. The id is under ``jid``. Every key other than ``atoms`` is a label, and ``"na"`` means missing.
 
     Memory: one piece of 1 MiB and one record. ``scan`` unpacks a zip or gzip into the spool.
@@ -44,15 +43,6 @@ class JarvisSource:
     """
 
     kind: ClassVar[str] = "jarvis"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""

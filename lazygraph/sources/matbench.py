@@ -13,13 +13,13 @@ from typing import IO, Any, ClassVar
 
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.json_entries import loads
 from lazygraph.sources.json_table import look_at_rows, read_rows
 from lazygraph.sources.jsonscan import elements, first_value
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.records import holds_structure
 from lazygraph.sources.units import of_matbench
-from lazygraph.sources.unpack import Intake, bare_name, marked, naming
+from lazygraph.sources.unpack import Intake, marked, naming
 
 __all__ = ["MatbenchSource", "sniff"]
 
@@ -41,7 +41,7 @@ def sniff(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class MatbenchSource:
+class MatbenchSource(RecordSource):
     """A matbench file. Every column other than the structure is a label. The index is not used.
 
     Args:
@@ -51,15 +51,6 @@ class MatbenchSource:
     """
 
     kind: ClassVar[str] = "matbench"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash, mark and fill the spool; see :class:`~lazygraph.sources.base.Source`."""

@@ -56,7 +56,7 @@ def labels_of_object(structure: Any) -> Beside:
 def storable(value: Any) -> Any:
     """Return the value as numbers, texts, truth values, numpy arrays, and lists and objects of these.
 
-    What is none of them becomes an object that names its class: no label, but something that the report can tell.
+    Any other object is replaced by one that names its class. It cannot be a label, but the report can name it.
     """
     if value is None or isinstance(value, (bool, str, float)):
         return value

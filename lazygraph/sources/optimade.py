@@ -12,11 +12,12 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, attempt
 from lazygraph.sources.extxyz import take_id
+from lazygraph.sources.file_source import FileSource
 from lazygraph.sources.json_entries import Layout, Looked, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
 from lazygraph.sources.optimade_crystal import COLUMNS, crystal_of_attributes, labels_of_attributes
 from lazygraph.sources.records import broken_entry, id_text
-from lazygraph.sources.unpack import bare_name, naming, read_head
+from lazygraph.sources.unpack import naming, read_head
 
 __all__ = ["OptimadeSource", "sniff"]
 
@@ -59,7 +60,7 @@ def _layout(head: bytes) -> Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class OptimadeSource:
+class OptimadeSource(FileSource):
     """One entry per structure, with the id of the OPTIMADE entry. A note counts other entries (info, references).
 
     Properties that the specification does not define (``_mp_...``) are labels. A structure is a bad entry if it has
@@ -71,14 +72,6 @@ class OptimadeSource:
     """
 
     kind: ClassVar[str] = "optimade"
-
-    path: str
-    id_key: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""

@@ -17,14 +17,15 @@ from typing import IO, Any, ClassVar
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan
 from lazygraph.sources.facts import recall
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.json_entries import SPLITS
 from lazygraph.sources.json_table import INDEX, look_at_rows, read_rows
 from lazygraph.sources.jsonscan import elements, first_value
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
+from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.record_entries import place_of
 from lazygraph.sources.records import holds_structure
 from lazygraph.sources.structure_keys import StructurePlace, is_structure_name
-from lazygraph.sources.unpack import Intake, bare_name, marked, naming
+from lazygraph.sources.unpack import Intake, marked, naming
 
 __all__ = ["PandasSource", "sniff"]
 
@@ -66,7 +67,7 @@ def _is_record(cell: dict[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PandasSource:
+class PandasSource(RecordSource):
     """A file of ``DataFrame.to_json()``. Every column other than the structure is a label.
 
     If no column has ids, the index gives them, unless it is ``0, 1, 2, ...``.
@@ -78,15 +79,6 @@ class PandasSource:
     """
 
     kind: ClassVar[str] = "pandas"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash, mark and fill the spool; see :class:`~lazygraph.sources.base.Source`."""

@@ -34,15 +34,14 @@ from lazygraph.sources.base import (
     too_long,
 )
 from lazygraph.sources.facts import recall, remember
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.json_entries import Looked
 from lazygraph.sources.objects import storable
 from lazygraph.sources.optimade_crystal import COLUMNS, crystal_of_attributes, labels_of_attributes
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, place_of
 from lazygraph.sources.records import entry_of, id_text
 from lazygraph.sources.structure_keys import FIRST
 from lazygraph.sources.units import COLABFIT, LEMATERIAL
-from lazygraph.sources.unpack import bare_name
 
 __all__ = ["ParquetSource", "sniff"]
 
@@ -60,7 +59,7 @@ def sniff(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetSource:
+class ParquetSource(RecordSource):
     """One entry per row. Every column other than the structure is a label. An empty list is a missing value.
 
     The source holds only a path: it is picklable and safe in any process. ``scan`` reads the footer and the first rows.
@@ -73,15 +72,6 @@ class ParquetSource:
     """
 
     kind: ClassVar[str] = "parquet"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count the rows, look at the first ones, and hash the file."""

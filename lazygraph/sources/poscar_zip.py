@@ -16,11 +16,12 @@ from typing import IO, Any, ClassVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, default_id, read_entry, readable, require_length, shown
+from lazygraph.sources.file_source import FileSource
 from lazygraph.sources.json_entries import loads, split_member
 from lazygraph.sources.jsonscan import elements, first_value
 from lazygraph.sources.poscar import parse_poscar
 from lazygraph.sources.records import broken_entry, holds_structure, id_text, with_line_feeds
-from lazygraph.sources.unpack import Intake, bare_name, marked, naming
+from lazygraph.sources.unpack import Intake, marked, naming
 
 __all__ = ["PoscarZipSource", "sniff"]
 
@@ -37,7 +38,7 @@ def sniff(head: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PoscarZipSource:
+class PoscarZipSource(FileSource):
     r"""A file of POSCAR texts. Keys are ids, and entries have a split but no labels.
 
     Line breaks inside a text are real or, as in the published files, a backslash and an ``n``. An id in two splits
@@ -49,14 +50,6 @@ class PoscarZipSource:
     """
 
     kind: ClassVar[str] = "poscar-zip"
-
-    path: str
-    id_key: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash, mark and fill the spool; see :class:`~lazygraph.sources.base.Source`."""

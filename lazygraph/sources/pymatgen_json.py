@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import jarvis, poscar_zip
 from lazygraph.sources.base import Cut, Entry, Scan
+from lazygraph.sources.file_source import RecordSource
 from lazygraph.sources.json_entries import Layout, Looked, read_entries, scan_entries
 from lazygraph.sources.jsonscan import first_value
-from lazygraph.sources.options import DEFAULT_OPTIONS, SourceOptions
 from lazygraph.sources.record_entries import look_at_records, make_entries
 from lazygraph.sources.records import holds_structure
 from lazygraph.sources.structure_keys import is_structure_name
 from lazygraph.sources.units import implied_by
-from lazygraph.sources.unpack import bare_name, naming, read_head
+from lazygraph.sources.unpack import naming, read_head
 
 __all__ = ["PymatgenSource", "layout_of", "sniff"]
 
@@ -109,7 +109,7 @@ class _OtherLayout(Exception):  # a signal inside this module, never seen by a c
 
 
 @dataclass(frozen=True, slots=True)
-class PymatgenSource:
+class PymatgenSource(RecordSource):
     """A JSON or JSONL file of structure dicts: ``Structure.as_dict()``, jarvis ``to_dict()``, ASE ``todict()``.
 
     Memory: one piece of 1 MiB and one record; a document that is a single record is read whole.
@@ -121,15 +121,6 @@ class PymatgenSource:
     """
 
     kind: ClassVar[str] = "pymatgen"
-
-    path: str
-    id_key: str | None = None
-    options: SourceOptions = DEFAULT_OPTIONS
-
-    @property
-    def name(self) -> str:
-        """The file's name without folders and suffixes."""
-        return bare_name(self.path)
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Count, hash and mark; see :class:`~lazygraph.sources.base.Source`."""

@@ -20,6 +20,7 @@ from lazygraph.text import printable
 
 __all__ = ["Scale", "Targets", "with_unit"]
 
+GREATEST = float(np.finfo(np.float64).max) / 2  # of a label: the difference of two such numbers is a number too
 MOST_CLASSES = 1000
 
 
@@ -51,7 +52,7 @@ class Targets:
             classify: whether each value is a class.
 
         Raises:
-            LabelError: no training graph has a label, or there is only one class.
+            LabelError: no training graph has a label, a label is greater than 9e307, or there is only one class.
 
         Warns:
             UserWarning: a few outliers are so far away that float32, in which networks compute, cannot tell the other
@@ -70,6 +71,9 @@ class Targets:
         for name, values in zip(names, finite, strict=True):
             if not len(values):
                 msg = f"found no value of {name!r} among the {len(dataset)} training graphs; required: at least one"
+                raise LabelError(msg)
+            if (greatest := float(np.abs(values).max())) > GREATEST:
+                msg = f"the label {name!r} reaches {greatest:g}; numbers beyond {GREATEST:.2g} overflow when normalised"
                 raise LabelError(msg)
         if classify:
             return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite))

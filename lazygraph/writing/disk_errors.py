@@ -14,7 +14,7 @@ from lazygraph.writing.layout import Layout
 
 __all__ = ["explained"]
 
-AGAIN = "What is finished is kept, and a dataset that was there is as it was: run the same command again to go on"
+AGAIN = "What is finished is kept, and a dataset that was there is as it was: run the same command again to continue"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -230,7 +230,7 @@ def _numeric_columns(
 
 
 def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: bool) -> tuple[Label | None, str]:
-    """The label that a column becomes, or the reason why it is none."""
+    """Return the label for a column, or the reason why the column cannot be a label."""
     label, votes, present = _elect(name, column, known, of_atoms=of_atoms)
     if not present:
         return None, "no value among the inputs looked at; name it with --label to keep it"

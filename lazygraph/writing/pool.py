@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lazygraph.errors import LazyGraphError, StorageError, WorkerDied
+from lazygraph.errors import StorageError, WorkerDied
 from lazygraph.graphs.presets import PRESET_REGISTRY
+from lazygraph.graphs.rules import presets_needed
 from lazygraph.machine import usable_cpus
 from lazygraph.sources.detect import SOURCE_REGISTRY
 from lazygraph.sources.time_limit import may_die
@@ -29,7 +30,7 @@ __all__ = ["make_shards"]
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
 MOST_DEATHS = 64  # of a run, whatever is done in between
-KEPT = "What is finished is kept: run the same command again to go on"
+KEPT = "What is finished is kept: run the same command again to continue"
 
 
 def make_shards(
@@ -69,7 +70,7 @@ def make_shards(
 def _run(final: Path, tasks: list[int], workers: int, executor: Executor | None) -> Iterator[Made]:
     if executor is not None:
         futures: list[Future[Made]] = []
-        plugins = Plugins.in_use()
+        plugins = Plugins.of(Plan.load(Layout.of(final)))
         try:
             futures += (executor.submit(_make_shard, plugins, final, task) for task in tasks)
             yield from _finished(futures)
@@ -93,20 +94,21 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
         WorkerDied: they die again and again, and neither a shard is finished in between nor a killing input found.
     """
     layout = Layout.of(final)
-    plan = Plan.load(layout).digest
+    plan = Plan.load(layout)
+    plugins = Plugins.of(plan)
     waiting = dict.fromkeys(tasks)
     deaths = fruitless = found = 0
     while waiting:
         try:
             with _processes(min(workers, len(waiting))) as pool:
                 with _interrupts_wait():
-                    futures = [pool.submit(make_shard, final, task) for task in waiting]
+                    futures = [pool.submit(_make_shard, plugins, final, task) for task in waiting]
                 for made in _finished(futures):
                     del waiting[made.task]
                     fruitless = 0
                     yield made
         except BrokenProcessPool as error:
-            now = sum(len(poison_inputs(layout.at(task, plan))) for task in tasks)
+            now = sum(len(poison_inputs(layout.at(task, plan.digest))) for task in tasks)
             fruitless = 1 if now > found else fruitless + 1
             found, deaths = now, deaths + 1
             if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:
@@ -141,9 +143,7 @@ def _processes(workers: int) -> Iterator[Executor]:
     from loky import ProcessPoolExecutor
 
     try:
-        pool = ProcessPoolExecutor(
-            workers, initializer=_start, initargs=(os.getpid(), Plugins.in_use()), env=SINGLE_THREADED
-        )
+        pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),), env=SINGLE_THREADED)
     except OSError as error:
         msg = (
             f"cannot start worker processes: {error.strerror or error}; their semaphores need room in /dev/shm and a "
@@ -159,36 +159,34 @@ def _processes(workers: int) -> Iterator[Executor]:
 
 
 class Plugins(NamedTuple):
-    """The plug-ins that a user named in this process, which its workers need too: a plan makes nothing be imported."""
+    """The plug-ins in use that a plan needs. Worker processes import them; a plan alone imports nothing."""
 
     presets: tuple[str, ...]
     formats: tuple[str, ...]
 
     @classmethod
-    def in_use(cls) -> Plugins:
-        """Those of this process."""
-        return cls(PRESET_REGISTRY.used(), SOURCE_REGISTRY.used())
+    def of(cls, plan: Plan) -> Plugins:
+        """The plug-ins of its recipe and of its sources."""
+        kinds = {source["source"]["kind"] for source in plan.sources}
+        return cls(presets_needed(plan.recipe), tuple(name for name in SOURCE_REGISTRY.used() if name in kinds))
 
     def use(self) -> None:
-        """Import them in this process; one that cannot be imported here is missed only by a plan that needs it."""
-        for registry, names in ((PRESET_REGISTRY, self.presets), (SOURCE_REGISTRY, self.formats)):
-            for name in names:
-                with suppress(LazyGraphError):
-                    registry.use((name,))
+        """Import them in this process."""
+        PRESET_REGISTRY.use(self.presets)
+        SOURCE_REGISTRY.use(self.formats)
 
 
 def _make_shard(plugins: Plugins, final: Path, task: int) -> Made:
-    """One shard, in a process of an executor."""
+    """Make one shard, in another process."""
     plugins.use()
     return make_shard(final, task)
 
 
-def _start(parent: int, plugins: Plugins) -> None:
+def _start(parent: int) -> None:
     """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
     may_die()
-    plugins.use()
 
 
 def _bar(total: int, *, show: bool) -> Any:

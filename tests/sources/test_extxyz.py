@@ -355,7 +355,7 @@ WRONG = {
     ),
     "a property twice": (FRAME.replace("forces:R:3", "pos:R:3"), "with a name twice"),
     "an unknown type": (FRAME.replace("forces:R:3", "forces:X:3"), "type R, I, L or S"),
-    "a flag that is none": (FRAME.replace("forces:R:3", "fixed:L:3"), "required: T or F"),
+    "a flag that is neither T nor F": (FRAME.replace("forces:R:3", "fixed:L:3"), "required: T or F"),
     "pbc of two": (FRAME.replace('"T T T"', '"T T"'), "required: three flags"),
     "two cells": (FRAME.replace("energy=", 'lattice="4 0 0 0 5 0 0 0 6" energy='), "'Lattice' and 'lattice'"),
     "an energy twice": (FRAME.replace("energy=-1.5", "energy=-1.5 energy=2"), "'energy' twice"),

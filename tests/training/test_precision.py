@@ -16,7 +16,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError, LabelError
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.training.report import Prediction, check_titles, write_predictions
-from lazygraph.training.targets import Targets
+from lazygraph.training.targets import GREATEST, Targets, _mean_and_std
 
 QUICK = {"model": "nets:Composition", "n_epochs": 1, "batch_size": 16, "learning_rate": 0.05}
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -142,14 +142,18 @@ def test_classes_that_float32_cannot_tell_apart_are_two(tmp_path):
     ]  # fmt: skip
 
 
-@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=9))
+@given(st.lists(st.floats(-GREATEST, GREATEST), min_size=1, max_size=9))
 def test_any_labels_are_normalised(values):
-    from lazygraph.training.targets import _mean_and_std
-
     mean, std = _mean_and_std(np.array(values))
     assert math.isfinite(mean)
     assert 0 < std < math.inf
     assert (np.abs((np.array(values) - mean) / std) < 10).all() or len(set(values)) == 1
+
+
+def test_labels_that_overflow_when_they_are_normalised_are_refused(tmp_path):
+    path = written(tmp_path / "x.lg", [1.7e308, -1.7e308, 0.0])
+    with pytest.raises(LabelError, match=r"reaches 1\.7e\+308; numbers beyond 9e\+307 overflow when normalised"):
+        Targets.of(lg.LazyGraphDataset(path), ["energy"], classify=False)
 
 
 def test_outliers_that_hide_the_other_labels(tmp_path):

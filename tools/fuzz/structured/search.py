@@ -51,7 +51,7 @@ def case(draw, rng):
 
 
 def _built(spec, crystal, backend, most):
-    """Everything that a graph holds, as bytes; or why there is none."""
+    """Return everything in the graph as bytes, or the reason why no graph was built."""
     try:
         graph = spec.build(crystal, backend=backend, max_images=most)
     except lg.StructureError as error:

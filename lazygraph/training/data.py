@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning
 import numpy as np
+import torch
+from torch_geometric.data import Batch
 
 from lazygraph.errors import InputError
 from lazygraph.loading.dataset import LazyGraphDataset
@@ -105,6 +107,12 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         self.train.close()
         self._options["batch_size"] = batch_size
         self.train = loader(self.splits["train"], **self._options)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Copy a pinned batch while the device computes."""
+        if isinstance(batch, Batch):
+            return batch.to(device, non_blocking=True)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def train_dataloader(self) -> Loader:
         """Return the loader of the training graphs, shuffled in every epoch."""

@@ -134,12 +134,6 @@ class GraphModule(lightning.LightningModule):
         for name, metric in zip(self._error_names(), self._val_errors, strict=True):
             self.log(name, metric, on_epoch=True, prog_bar=len(self.val_errors) == 1, batch_size=batch.num_graphs)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Copy a pinned batch while the device computes."""
-        if isinstance(batch, Batch):
-            return batch.to(device, non_blocking=True)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:  # noqa: ARG002
         """Return ids, predictions, labels and probabilities on the CPU, in the precision of the weights."""
         with torch.autocast(self.device.type, enabled=False):

@@ -57,7 +57,7 @@ class MachineFacts:
         system: its operating system.
         versions: package -> version, None where it is not installed.
         native: why there are no compiled loops; None where there are.
-        borrowed: whether zstd and XXH3 were found for them.
+        has_zstd: whether zstd and XXH3 were found for them.
         start_method: how this Python starts processes.
         cpus: CPUs of the machine.
         usable_cpus: how many can work for this process at once: affinity, container and LOKY_MAX_CPU_COUNT counted.
@@ -77,7 +77,7 @@ class MachineFacts:
     system: str
     versions: dict[str, str | None]
     native: str | None
-    borrowed: bool
+    has_zstd: bool
     start_method: str | None
     cpus: int | None
     usable_cpus: int | None
@@ -120,7 +120,7 @@ def _loops(facts: MachineFacts) -> Iterator[Advice]:
         if "LAZYGRAPH_NATIVE" in facts.native:
             what = "unset LAZYGRAPH_NATIVE"
         yield Advice("set", what, f"{facts.native}; batches are read by plain Python, several times slower")
-    elif not facts.borrowed:
+    elif not facts.has_zstd:
         why = "zstd or XXH3 was not found in them; batches are read by plain Python, several times slower"
         yield Advice("set", "install zstandard and xxhash from PyPI's wheels", why)
 

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _lines(facts: MachineFacts) -> Iterator[str]:
     versions = ", ".join(f"{name} {version or 'not installed'}" for name, version in facts.versions.items())
     yield f"versions        {versions}"
-    yield f"compiled loops  {facts.native or ('there' if facts.borrowed else 'there, without zstd and XXH3')}"
+    yield f"compiled loops  {facts.native or ('there' if facts.has_zstd else 'there, without zstd and XXH3')}"
     limit = "none" if facts.cpu_limit is None else f"{facts.cpu_limit:g}"
     yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.usable_cpus)}, limit of the container {limit}"
     yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"

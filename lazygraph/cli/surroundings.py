@@ -44,7 +44,7 @@ def look(path: str | os.PathLike[str] | None = None, root: str | os.PathLike[str
         system=platform.system(),
         versions=versions | {name: _version(name) for name in PACKAGES},
         native=_why_no_loops(),
-        borrowed=functions() is not None,
+        has_zstd=functions() is not None,
         start_method=multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0],
         cpus=os.cpu_count(),
         usable_cpus=usable_cpus(base),
@@ -70,9 +70,9 @@ def dataset_facts(path: Path) -> DatasetFacts:
         rows = np.unique(np.linspace(0, max(len(store) - 1, 0), min(SAMPLE, len(store))).astype(np.int64))
         microseconds = None
         if len(rows):
-            store.joined(rows)
+            store.read_batch(rows)
             begin = time.perf_counter()
-            store.joined(rows)
+            store.read_batch(rows)
             microseconds = 1e6 * (time.perf_counter() - begin) / len(rows)
     except (LazyGraphError, OSError) as error:
         return DatasetFacts(str(error))

@@ -18,7 +18,7 @@ from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, named_after_content, sha256_of
 from lazygraph.storage.mapping import mapped
 
-__all__ = ["MAX_ID", "NO_SPLIT", "Column", "open_column", "strays", "text_array", "unsigned", "write_column"]
+__all__ = ["MAX_ID", "NO_SPLIT", "Column", "invalid_values", "open_column", "text_array", "unsigned", "write_column"]
 
 MAX_ID = 255  # bytes of an id, as UTF-8
 NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
@@ -112,7 +112,7 @@ def dtype_of(column: Column) -> np.dtype[Any]:
     raise CorruptDataset(msg)
 
 
-def strays(column: Column, array: NDArray[Any]) -> str | None:
+def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
     """What a column holds that it may not, though its file is as it was written; None where all is well.
 
     Args:

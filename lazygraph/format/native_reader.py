@@ -1,4 +1,4 @@
-"""From rows to joined records in compiled loops: read, checked, decompressed and decoded without Python in between."""
+"""From rows to a record batch in compiled loops: read, checked, decompressed and decoded without Python in between."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
-from lazygraph.format.record_batch import Joined, Place, view
+from lazygraph.format.record_batch import BufferSlice, RecordBatch, view
 from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
 from lazygraph.machine import memory_limit
 from lazygraph.native import address, kernels
 from lazygraph.native.zstd_symbols import Functions, functions
 
-__all__ = ["Located", "Loops", "ShardNotOpen"]
+__all__ = ["NativeReader", "RecordIndex", "ShardNotOpen"]
 
 # As the enumerations of native/batch.c count them.
 _PAIRS = {None: 0, "swap": 1, "negate": 2, "same": 3}
@@ -39,7 +39,7 @@ class ShardNotOpen(Exception):
     """A record lies in a shard of which there is no descriptor."""
 
 
-class Located(NamedTuple):
+class RecordIndex(NamedTuple):
     """Where the records of a dataset lie."""
 
     record: NDArray[Any]
@@ -69,7 +69,7 @@ class Located(NamedTuple):
         return np.array([len(self.record), address(self.record), offset, length, *counts, *shards], dtype=np.int64)
 
 
-class Loops:
+class NativeReader:
     """Reads the records of several rows at once. For any number of threads, each of which has memory of its own.
 
     Args:
@@ -78,20 +78,20 @@ class Loops:
         dictionary: what they were compressed with.
     """
 
-    def __init__(self, schema: Schema, located: Located, dictionary: bytes | None) -> None:
+    def __init__(self, schema: Schema, located: RecordIndex, dictionary: bytes | None) -> None:
         self._schema, self._located, self._dictionary = schema, located, dictionary
         self._source = located.pointers()
         self._source_at = address(self._source)
         self._local = threading.local()
 
     @classmethod
-    def where_possible(cls, schema: Schema, located: Located, dictionary: bytes | None) -> Loops | None:
+    def create_if_supported(cls, schema: Schema, located: RecordIndex, dictionary: bytes | None) -> NativeReader | None:
         """None where there are no compiled loops, or where the dataset is not what they read."""
         there = kernels() is not None and functions() is not None
         return cls(schema, located, dictionary) if there and schema.fields and located.known else None
 
-    def joined(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
-        """The records of these rows, put together in this order, as ``joint.join`` does.
+    def read_batch(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> RecordBatch | None:
+        """The records of these rows, put together in this order, as ``record_batch.concatenate`` does.
 
         Args:
             rows: (B,)
@@ -107,11 +107,11 @@ class Loops:
         # Taken out while it is used, for a signal handler may read too.
         batch: _Batch | None = self._local.__dict__.pop("batch", None)
         if batch is None:
-            batch = _Batch.where_possible(self._schema, self._dictionary)
+            batch = _Batch.create_if_supported(self._schema, self._dictionary)
         if batch is None:
             return None
         try:
-            return batch.joined(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+            return batch.read_batch(self._source_at, np.ascontiguousarray(rows, np.int64), files)
         finally:
             self._local.batch = batch
 
@@ -120,7 +120,7 @@ class _Batch:
     """What one thread reads with: memory that is used again, and the state of zstd."""
 
     @classmethod
-    def where_possible(cls, schema: Schema, dictionary: bytes | None) -> _Batch | None:
+    def create_if_supported(cls, schema: Schema, dictionary: bytes | None) -> _Batch | None:
         """None where something is missing, as where the dictionary is none."""
         library, found = kernels(), functions()
         zstd = None if found is None else _Zstd(found, dictionary)
@@ -128,8 +128,8 @@ class _Batch:
 
     def __init__(self, library: ctypes.CDLL, found: Functions, zstd: _Zstd, schema: Schema) -> None:
         self._schema, self._library, self._zstd = schema, library, zstd
-        described = np.array([_described(schema, field) for field in schema.fields], dtype=np.int64)
-        allowed = np.array([[_taken(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
+        described = np.array([_c_field(schema, field) for field in schema.fields], dtype=np.int64)
+        allowed = np.array([[_supports(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
         called = np.array([*found.addresses, self._zstd.context, self._zstd.dictionary or 0], dtype=np.uint64)
         sizes = len(schema.axes), len(schema.fields)
         self._pointer = library.lg_batch_new(*sizes, address(described), address(allowed), address(called))
@@ -140,7 +140,7 @@ class _Batch:
         self._told = address(self._types), address(self._offsets), address(self._totals)
         self._parts = [_Part.of(schema, field) for field in schema.fields]
 
-    def joined(self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32]) -> Joined | None:
+    def read_batch(self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32]) -> RecordBatch | None:
         n, library = len(rows), self._library
         counts = np.empty((len(self._totals), n), dtype=np.int64)
         found = library.lg_batch_read(
@@ -165,8 +165,8 @@ class _Batch:
                     return None
             else:
                 shape = (*part.before, n if part.axis is None else totals[part.axis], *part.after)
-                fields[part.name] = view(buffer, Place(part.name, part.dtype or _TYPES[code], shape, offset))
-        return Joined(dict(zip(self._schema.axes, counts, strict=False)), fields, buffer)
+                fields[part.name] = view(buffer, BufferSlice(part.name, part.dtype or _TYPES[code], shape, offset))
+        return RecordBatch(dict(zip(self._schema.axes, counts, strict=False)), fields, buffer)
 
     def _texts(self, field: int, n: int, texts: NDArray[np.uint8]) -> Iterator[str]:
         """One of each record, of which the bytes stand one after another."""
@@ -219,7 +219,7 @@ class _Part(NamedTuple):
 _TYPES = [stored.str for stored in STORED]
 
 
-def _described(schema: Schema, field: Field) -> tuple[int, ...]:
+def _c_field(schema: Schema, field: Field) -> tuple[int, ...]:
     """The ``field`` of native/batch.c."""
     axis = len(schema.axes) if field.axis is None else schema.axes.index(field.axis)
     before, after = math.prod(field.shape[: field.axis_dim]), math.prod(field.shape[field.axis_dim :])
@@ -229,7 +229,7 @@ def _described(schema: Schema, field: Field) -> tuple[int, ...]:
     return axis, before, after, _PAIRS[field.pair], ids, basis, _KINDS.get(field.dtype, 0), width
 
 
-def _taken(field: Field, code: int) -> bool:
+def _supports(field: Field, code: int) -> bool:
     """Whether the loops read this field stored so; what they do not read need not be wrong."""
     if field.dtype == "str":
         return code == 4

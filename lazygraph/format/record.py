@@ -46,7 +46,7 @@ class Record(NamedTuple):
             out[field.name] = decode(field, code, buffer, 1 if field.axis is None else rows[field.axis], basis)
         return out
 
-    def strays(self) -> list[str]:
+    def invalid_indices(self) -> list[str]:
         """A sentence for every field of indices that point beyond what they count."""
         rows = dict(zip(self.schema.axes, self.counts, strict=True))
         arrays = self.arrays()

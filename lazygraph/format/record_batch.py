@@ -1,6 +1,6 @@
 """Several records as one: every field of all of them in one array, as a batch of graphs needs it.
 
-``join`` puts decoded records together, with numpy alone; ``native_reader.py`` makes the same of rows in compiled loops.
+``concatenate`` works with numpy alone on decoded records; ``native_reader.py`` makes the same of rows in compiled loops.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from lazygraph.format.schema import Field, Schema
 from lazygraph.native import address
 
-__all__ = ["Joined", "Place", "join", "view"]
+__all__ = ["BufferSlice", "RecordBatch", "concatenate", "view"]
 
 ALIGNMENT = 64
 
 
-class Place(NamedTuple):
+class BufferSlice(NamedTuple):
     """Where an array lies in a buffer."""
 
     name: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class RecordBatch:
     """B records put together. Pickled as one buffer, without copying where they were decoded into one.
 
     Attributes:
@@ -46,7 +46,7 @@ class Joined:
     fields: dict[str, Any]
     buffer: NDArray[np.uint8] | None = None
 
-    def packed(self) -> tuple[NDArray[np.uint8], tuple[Place, ...]]:
+    def to_buffer(self) -> tuple[NDArray[np.uint8], tuple[BufferSlice, ...]]:
         """All arrays as one buffer, and where each lies in it."""
         arrays = {name: value for name, value in self.fields.items() if isinstance(value, np.ndarray)}
         if self.buffer is None:
@@ -56,11 +56,11 @@ class Joined:
                 view(buffer, place)[...] = arrays[place.name]
             return buffer, places
         start = address(self.buffer)
-        places = tuple(Place(name, a.dtype.str, a.shape, address(a) - start) for name, a in arrays.items())
+        places = tuple(BufferSlice(name, a.dtype.str, a.shape, address(a) - start) for name, a in arrays.items())
         return self.buffer, places
 
     def __reduce__(self) -> tuple[Any, ...]:
-        buffer, places = self.packed()
+        buffer, places = self.to_buffer()
         texts = {name: value for name, value in self.fields.items() if isinstance(value, list)}
         return _unpacked, (self.counts, list(self.fields), texts, buffer, places)
 
@@ -70,28 +70,28 @@ def _unpacked(
     names: list[str],
     texts: dict[str, list[str]],
     buffer: NDArray[np.uint8],
-    places: tuple[Place, ...],
-) -> Joined:
+    places: tuple[BufferSlice, ...],
+) -> RecordBatch:
     """What was pickled."""
     arrays = {place.name: view(buffer, place) for place in places}
-    return Joined(counts, {name: texts[name] if name in texts else arrays[name] for name in names}, buffer)
+    return RecordBatch(counts, {name: texts[name] if name in texts else arrays[name] for name in names}, buffer)
 
 
-def view(buffer: NDArray[np.uint8], place: Place) -> NDArray[Any]:
+def view(buffer: NDArray[np.uint8], place: BufferSlice) -> NDArray[Any]:
     """The array in its place."""
     return np.ndarray(place.shape, place.dtype, buffer, place.offset)
 
 
-def _places(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[tuple[Place, ...], int]:
+def _places(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> tuple[tuple[BufferSlice, ...], int]:
     """Room for arrays in one buffer, each aligned, and the size of the buffer."""
     places, size = [], 0
     for name, (dtype, shape) in arrays.items():
-        places.append(Place(name, dtype.str, shape, size))
+        places.append(BufferSlice(name, dtype.str, shape, size))
         size += -(-dtype.itemsize * math.prod(shape) // ALIGNMENT) * ALIGNMENT
     return tuple(places), size
 
 
-def join(schema: Schema, records: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> Joined:
+def concatenate(schema: Schema, records: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> RecordBatch:
     """Decoded records put together, in their order.
 
     Args:
@@ -101,7 +101,7 @@ def join(schema: Schema, records: Sequence[tuple[Sequence[int], Mapping[str, Any
     columns = np.array([counts for counts, _ in records], dtype=np.int64).reshape(len(records), len(schema.axes)).T
     counts = dict(zip(schema.axes, columns, strict=True))
     fields = {name: [fields[name] for _, fields in records] for name in schema.names}
-    return Joined(counts, {field.name: _join(field, fields[field.name], counts) for field in schema.fields})
+    return RecordBatch(counts, {field.name: _join(field, fields[field.name], counts) for field in schema.fields})
 
 
 def _join(field: Field, values: list[Any], counts: Mapping[str, NDArray[np.int64]]) -> Any:

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset, StorageError
-from lazygraph.format.columns import dtype_of, open_column, strays
+from lazygraph.format.columns import dtype_of, invalid_values, open_column
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import MAX_RECORD, Decompressor, Record, check_counts, unpack
 from lazygraph.format.shard import read_value
 from lazygraph.storage.descriptors import opening
 
-__all__ = ["Lost", "Remains", "Whole"]
+__all__ = ["DamagedDataset", "LostRecord", "RecoveredRecord"]
 
 BLOCK = 4096  # bytes that are given up where a disk cannot read one of them
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class RecoveredRecord:
     """A record that was found: compressed, decompressed and split into its parts."""
 
     row: int
@@ -38,14 +38,14 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostRecord:
     """A row whose record was not found, and why."""
 
     row: int
     reason: str
 
 
-class Remains:
+class DamagedDataset:
     """A dataset directory of which any file but the manifest and the dictionary may be damaged or gone.
 
     A column whose hash is right is believed. Where the column ``record`` is damaged, a shard whose hash is right says
@@ -72,7 +72,7 @@ class Remains:
         for name, column in manifest.columns.items():
             try:
                 array = open_column(path, column)
-                problem = strays(column, array)
+                problem = invalid_values(column, array)
             except StorageError:
                 raise
             except (CorruptDataset, OSError) as error:
@@ -113,13 +113,13 @@ class Remains:
         """The id of a row, with marks for what is no text."""
         return bytes(self.ids[row]).decode(errors="replace")
 
-    def shards(self) -> Iterator[Iterator[Whole | Lost]]:
+    def shards(self) -> Iterator[Iterator[RecoveredRecord | LostRecord]]:
         """For every shard, its rows in order."""
         starts = row_starts(self.manifest.shards).tolist()
         for shard, start in zip(self.manifest.shards, starts, strict=False):
             yield self._of_shard(shard, start)
 
-    def _of_shard(self, shard: Shard, start: int) -> Iterator[Whole | Lost]:
+    def _of_shard(self, shard: Shard, start: int) -> Iterator[RecoveredRecord | LostRecord]:
         rows = range(start, start + shard.rows)
         path = self.path / shard.file.name
         try:
@@ -128,7 +128,7 @@ class Remains:
             raise
         except (CorruptDataset, OSError) as error:
             reason = f"{shard.file.name}: {getattr(error, 'strerror', None) or error}"
-            yield from (Lost(row, reason) for row in rows)
+            yield from (LostRecord(row, reason) for row in rows)
             return
         try:
             size = os.fstat(descriptor).st_size
@@ -141,11 +141,11 @@ class Remains:
                         frame = read_value(descriptor, size, *self._record[row].item())
                     yield self._whole(row, frame, proven=places is not None or "record" not in self.damaged)
                 except CorruptDataset as error:
-                    yield Lost(row, str(error))
+                    yield LostRecord(row, str(error))
                 except StorageError:
                     raise
                 except OSError as error:
-                    yield Lost(row, f"{shard.file.name}: {error.strerror}")
+                    yield LostRecord(row, f"{shard.file.name}: {error.strerror}")
         finally:
             os.close(descriptor)
 
@@ -168,7 +168,7 @@ class Remains:
             return None
         return kept if len(kept) == shard.rows else None
 
-    def _whole(self, row: int, frame: bytes, *, proven: bool) -> Whole:
+    def _whole(self, row: int, frame: bytes, *, proven: bool) -> RecoveredRecord:
         """A row's record, if it keeps all that the format promises of it.
 
         Raises:
@@ -184,12 +184,12 @@ class Remains:
             msg = f"it is of input {record.position}; the manifest says that there were {self.manifest.inputs}"
             raise CorruptDataset(msg)
         check_counts(record, [n if said is None else said for n, said in zip(record.counts, known, strict=True)])
-        if strays := record.strays():  # decodes every field
-            raise CorruptDataset(strays[0])
+        if invalid := record.invalid_indices():  # decodes every field
+            raise CorruptDataset(invalid[0])
         if not proven and (self._positions is None or record.position != self._positions[row]):
             msg = "the column record and the shard are both damaged, and it cannot be proven that this is its record"
             raise CorruptDataset(msg)
-        return Whole(row, frame, raw, record)
+        return RecoveredRecord(row, frame, raw, record)
 
     def _check_promise(self) -> None:
         """No memory and no time for more graphs than the files that are there can hold."""

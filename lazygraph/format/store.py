@@ -21,9 +21,9 @@ from lazygraph.errors import (
 )
 from lazygraph.format.columns import open_column
 from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
-from lazygraph.format.native_reader import Located, Loops, ShardNotOpen
+from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
 from lazygraph.format.record import Decompressor, Record, check_counts, unpack
-from lazygraph.format.record_batch import Joined, join
+from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import read_value
 from lazygraph.machine import memory_limit
 from lazygraph.storage.descriptors import ShardFiles, budget, opening
@@ -35,9 +35,9 @@ __all__ = ["Store"]
 class _Index(NamedTuple):
     """What is opened with the first record."""
 
-    located: Located
+    located: RecordIndex
     decompress: Decompressor
-    loops: Loops | None
+    loops: NativeReader | None
 
 
 class Store:
@@ -196,25 +196,25 @@ class Store:
         except CorruptDataset as error:
             self.raise_corrupt(row, error)
 
-    def joined(self, rows: NDArray[np.int64]) -> Joined:
+    def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
         """The records of several rows, put together in their order; read in the order of the files.
 
         Raises as ``raw`` does, and NotEnoughMemory.
         """
         loops = (self._index or self._open_index()).loops
-        if loops is not None and len(rows) > 1 and (at_once := self._joined_at_once(loops, rows)) is not None:
+        if loops is not None and len(rows) > 1 and (at_once := self._read_batch_at_once(loops, rows)) is not None:
             return at_once
         self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
-        return join(self.manifest.schema, records)
+        return concatenate(self.manifest.schema, records)
 
-    def _joined_at_once(self, loops: Loops, rows: NDArray[np.int64]) -> Joined | None:
-        """``joined`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
+    def _read_batch_at_once(self, loops: NativeReader, rows: NDArray[np.int64]) -> RecordBatch | None:
+        """``read_batch`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
         opened = self._files.now  # held here, so that no other thread closes the files
         try:
-            return loops.joined(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
             if len(needed) > budget():
@@ -226,7 +226,7 @@ class Store:
                 raise
             except (CorruptDataset, OSError):
                 return None
-            return loops.joined(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers)
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
@@ -265,8 +265,8 @@ class Store:
                 self._missing(file)
         ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
         counts = [self.column(f"n_{axis}") for axis in manifest.schema.axes]
-        located = Located(self.column("record"), counts, ends, sizes)
-        loops = Loops.where_possible(manifest.schema, located, dictionary)
+        located = RecordIndex(self.column("record"), counts, ends, sizes)
+        loops = NativeReader.create_if_supported(manifest.schema, located, dictionary)
         self._index = _Index(located, Decompressor(dictionary), loops)
         return self._index
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import SYMBOLS, Crystal
 from lazygraph.errors import CorruptDataset, StructureError
-from lazygraph.format.record_batch import Joined
+from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.sizes import derived_names, derived_sizes
@@ -26,7 +26,7 @@ __all__ = [
     "check_crystals",
     "check_edges",
     "check_fields",
-    "check_joined",
+    "check_record_batch",
     "odd_edges",
     "too_many_neighbors",
 ]
@@ -84,14 +84,14 @@ def check_crystals(schema: Schema) -> None:
             raise CorruptDataset(msg)
 
 
-def check_joined(joined: Joined) -> None:
+def check_record_batch(records: RecordBatch) -> None:
     """Look at what everything that is made of crystals relies on: ends of edges, and atomic numbers.
 
     Raises:
         Untrue: an edge does not end at atoms of its own crystal, or an atom is of no element.
     """
-    n_node, numbers = joined.counts["node"], joined.fields["numbers"]
-    if (crystal := first_invalid(joined.fields["edge_index"], joined.counts["edge"], n_node)) is not None:
+    n_node, numbers = records.counts["node"], records.fields["numbers"]
+    if (crystal := first_invalid(records.fields["edge_index"], records.counts["edge"], n_node)) is not None:
         raise Untrue(crystal, STRAY)
     if (unknown := _of_no_element(numbers)).any():
         atom = int(unknown.argmax())
@@ -99,7 +99,7 @@ def check_joined(joined: Joined) -> None:
 
 
 def check_fields(counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-    """As :func:`check_joined`, for one crystal."""
+    """As :func:`check_record_batch`, for one crystal."""
     ends, numbers = fields["edge_index"], fields["numbers"]
     if ends.size and not 0 <= ends.min() <= ends.max() < counts[0]:
         raise Untrue(0, STRAY)

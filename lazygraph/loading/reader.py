@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
 from lazygraph.errors import CorruptDataset, InputError, LabelError
-from lazygraph.format.record_batch import Joined, join
+from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
-from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_joined
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_record_batch
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.device_copy import to_device
 from lazygraph.loading.graph_data import layout_of, make_batch, make_data, split_batch
@@ -42,7 +42,7 @@ class Records(Protocol):
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return axis counts and fields of one record."""
 
-    def joined(self, rows: NDArray[np.int64]) -> Joined:
+    def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
         """Return several records in one batch."""
 
 
@@ -54,7 +54,7 @@ class Presenter(Protocol):
     derived: str | None
     """The column with numbers that follow from the records, and that ``single`` and ``batch`` compare with them."""
 
-    def check(self, joined: Joined) -> None:
+    def check(self, records: RecordBatch) -> None:
         """Check what the arrays rely on; raise Untrue if a record violates it."""
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Presenter(Protocol):
     def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
         """Return the arrays of one graph from axis counts and fields of its record; ``said`` is (1,) of the column."""
 
-    def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
+    def batch(self, records: RecordBatch, said: NDArray[Any] | None) -> tuple[Values, Rows]:
         """Return the arrays of several graphs from their record batch; ``said`` is (B,) of the column."""
 
 
@@ -88,9 +88,9 @@ class ViewPresenter:
         self.layout = BatchLayout({**view.layout, **dict.fromkeys(atom_labels, NODE)})
         self.derived = None if spec.angles is None else "n_triplets"
 
-    def check(self, joined: Joined) -> None:
+    def check(self, records: RecordBatch) -> None:
         """Check that every edge ends at atoms of its own crystal, and that every atom has an element."""
-        check_joined(joined)
+        check_record_batch(records)
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
         """Check one graph in the same way."""
@@ -98,11 +98,11 @@ class ViewPresenter:
 
     def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
         """Return the arrays of a batch of one."""
-        return self.batch(join(self._schema, [(counts, fields)]), said)[0]
+        return self.batch(concatenate(self._schema, [(counts, fields)]), said)[0]
 
-    def batch(self, joined: Joined, said: NDArray[Any] | None) -> tuple[Values, Rows]:
+    def batch(self, records: RecordBatch, said: NDArray[Any] | None) -> tuple[Values, Rows]:
         """Return the arrays of all graphs at once."""
-        crystals = Crystals.of(joined, said)
+        crystals = Crystals.of(records, said)
         try:
             made = self._view.arrays(crystals, self._spec)
             if said is not None and (made.rows.get("angle", said) != said).any():
@@ -110,7 +110,7 @@ class ViewPresenter:
         except AnglesDiffer:
             made = self._without_said(crystals, said)
         labels = {name: self._view.real(value) for name, value in crystals.atom_labels.items()}
-        return {**made.values, **labels}, {**joined.counts, **made.rows}
+        return {**made.values, **labels}, {**records.counts, **made.rows}
 
     def _without_said(self, crystals: Crystals, said: Any) -> Arrays:
         """Return the arrays if an edge is so close to a cutoff that the arithmetic of the model decides differently.
@@ -139,7 +139,7 @@ class StoredPresenter:
         self.layout = layout_of(schema)
         self._fields = [field for field in schema.fields if field.name in self.layout]
 
-    def check(self, joined: Joined) -> None:
+    def check(self, records: RecordBatch) -> None:
         """Check nothing: ready-made graphs may hold any numbers."""
 
     def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
@@ -149,18 +149,18 @@ class StoredPresenter:
         """Return the fields."""
         return {field.name: fields[field.name] for field in self._fields}
 
-    def batch(self, joined: Joined, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
+    def batch(self, records: RecordBatch, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
         """Return the fields; fields with one row per graph are concatenated."""
         values = {}
         for field in self._fields:
-            value = joined.fields[field.name]
+            value = records.fields[field.name]
             if field.dtype != "str":
                 xp = array_namespace(value)
                 value = xp.astype(value, getattr(xp, field.dtype), copy=False)
                 if field.axis is None and field.shape:
                     value = value.reshape(-1, *field.shape[1:])
             values[field.name] = value
-        return values, joined.counts
+        return values, records.counts
 
 
 class Fetched(NamedTuple):
@@ -168,7 +168,7 @@ class Fetched(NamedTuple):
 
     rows: NDArray[np.int64]
     """(B,) where they stand in their dataset."""
-    joined: Joined
+    records: RecordBatch
     y: NDArray[np.floating[Any]] | None
     """(B, T) targets, float32 or float64."""
     ids: list[str]
@@ -216,12 +216,12 @@ class Reader:
     def fetch(self, rows: NDArray[np.int64]) -> Fetched:
         """Read, check and decode the graphs in these rows, in file order, without expanding them."""
         y = self._y(rows) if self._targets else None
-        joined = self._records.joined(rows)
+        records = self._records.read_batch(rows)
         try:
-            self._presenter.check(joined)
+            self._presenter.check(records)
         except Untrue as error:
             self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-        return Fetched(rows, joined, y, self._store.graph_ids(rows))
+        return Fetched(rows, records, y, self._store.graph_ids(rows))
 
     def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
         """Expand fetched graphs into one batch.
@@ -231,8 +231,8 @@ class Reader:
             device: the device to expand on, after one copy of the records; None expands with numpy in this process.
             pin: whether the copy uses page-locked memory.
         """
-        joined = fetched.joined if device is None else to_device(fetched.joined, device, pin=pin)
-        arrays, counts = self._batch_arrays(joined, fetched.rows)
+        records = fetched.records if device is None else to_device(fetched.records, device, pin=pin)
+        arrays, counts = self._batch_arrays(records, fetched.rows)
         if fetched.y is not None:
             arrays["y"] = fetched.y
         values = _tensors(arrays)
@@ -243,17 +243,17 @@ class Reader:
 
     def single(self, fetched: Fetched) -> list[Data]:
         """Expand fetched graphs into single graphs, equal to those of ``data``."""
-        arrays, counts = self._batch_arrays(fetched.joined, fetched.rows)
+        arrays, counts = self._batch_arrays(fetched.records, fetched.rows)
         if fetched.y is not None:
             arrays["y"] = fetched.y
         values = _tensors(arrays)
         values["id"] = fetched.ids
         return split_batch(values, self._presenter.layout, counts)
 
-    def _batch_arrays(self, joined: Joined, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
+    def _batch_arrays(self, records: RecordBatch, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
         """Return the arrays of the graphs in these rows."""
         try:
-            return self._presenter.batch(joined, self._said(rows))
+            return self._presenter.batch(records, self._said(rows))
         except Untrue as error:
             self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
 

@@ -40,7 +40,7 @@ typedef struct {
     int64_t width; /* bytes of its own type where that is a signed one, else 0 */
 } field;
 
-typedef struct { /* in the order of lazygraph/format/fused.py */
+typedef struct { /* in the order of lazygraph/format/native_reader.py */
     uint64_t (*hash)(const void *, size_t);
     unsigned long long (*content_size)(const void *, size_t);
     size_t (*frame_size)(const void *, size_t);

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lazygraph.cached import cached_property
 from lazygraph.coordinates import to_cartesian
 from lazygraph.errors import NotEnoughMemory
-from lazygraph.format.record_batch import Joined
+from lazygraph.format.record_batch import RecordBatch
 from lazygraph.graphs.crystal_records import (
     CRYSTAL_FIELDS,
     UNORDERED,
@@ -69,18 +69,18 @@ class Crystals:
     angles: tuple[float, float] = ANY_NUMBER
 
     @classmethod
-    def of(cls, joined: Joined, n_angles: NDArray[Any] | None = None) -> Crystals:
+    def of(cls, records: RecordBatch, n_angles: NDArray[Any] | None = None) -> Crystals:
         """Create crystals from a batch of records.
 
         Args:
-            joined: the records.
+            records: the records.
             n_angles: (B,) the number of angles of each crystal in the dataset's column; None without such a column.
         """
-        fields = dict(joined.fields)
-        named = {name: fields.pop(name) for name in joined.fields if name in CRYSTAL_FIELDS}
+        fields = dict(records.fields)
+        named = {name: fields.pop(name) for name in records.fields if name in CRYSTAL_FIELDS}
         # As a float, which does not wrap where a column holds 2^63.
         angles = ANY_NUMBER if n_angles is None else (total := float(n_angles.sum(dtype=np.float64)), total)
-        return cls(joined.counts["node"], joined.counts["edge"], **named, atom_labels=fields, angles=angles)
+        return cls(records.counts["node"], records.counts["edge"], **named, atom_labels=fields, angles=angles)
 
     def check_angles(self, found: int) -> None:
         """Compare the number of angles with the dataset's column, before allocating memory for them.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, StructureError
-from lazygraph.format.record_batch import Joined, join
+from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_graph import CrystalGraph
@@ -83,12 +83,12 @@ class RecutRecords:
             said = f"an atom has {found} neighbours near enough; the column min_neighbors says {self._proof[row]}"
             raise Untrue(0, said)
 
-    def joined(self, rows: NDArray[np.int64]) -> Joined:
-        """Decode several records like ``Store.joined``, with the wanted edges."""
+    def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
+        """Decode several records like ``Store.read_batch``, with the wanted edges."""
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))
-        return join(self.schema, records)
+        return concatenate(self.schema, records)
 
 
 def _schema(stored: Schema, wanted: GraphSpec) -> Schema:

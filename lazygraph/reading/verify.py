@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazygraph.errors import CorruptDataset, RecipeError, StorageError
-from lazygraph.format.columns import strays
+from lazygraph.format.columns import invalid_values
 from lazygraph.format.manifest import Manifest, content_id, graph_digest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
@@ -144,7 +144,7 @@ def _columns(store: Store) -> list[str]:
     problems = []
     for name, column in store.manifest.columns.items():
         try:
-            if problem := strays(column, store.column(name)):
+            if problem := invalid_values(column, store.column(name)):
                 problems.append(f"{store.path}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
             problems.append(_said(error))
@@ -185,7 +185,7 @@ def _record(store: Store, row: int, raw: bytes, spec: GraphSpec | None) -> list[
             for axis, count in zip(record.schema.axes, record.counts, strict=True)
             if count != said[axis]
         ]
-        problems += record.strays()
+        problems += record.invalid_indices()
         if not problems and spec is not None:
             names = (name for name in derived_names(spec) if name in store.manifest.columns)
             derived = {name: int(store.column(name)[row]) for name in names}

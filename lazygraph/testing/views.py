@@ -115,7 +115,7 @@ class ViewContract:
         from lazygraph.format.store import Store
 
         path = self.dataset(folder).path
-        return Crystals.of(Store(path).joined(np.array(rows)))
+        return Crystals.of(Store(path).read_batch(np.array(rows)))
 
 
 def _as_tensors(crystals: Crystals) -> Crystals:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
-from lazygraph.format.columns import Column, strays, text_array, unsigned, write_column
+from lazygraph.format.columns import Column, invalid_values, text_array, unsigned, write_column
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Record
-from lazygraph.format.recovery import Lost, Remains, Whole
+from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
@@ -91,7 +91,7 @@ def salvage(
             raise OutputExists(msg)
         rejected, unlisted = _rejected(source, manifest)
         quarantined = None if unlisted else np.array([one.position for one in rejected], np.int64)
-        remains = Remains(source, manifest, quarantined)
+        remains = DamagedDataset(source, manifest, quarantined)
         kept, lost = _keep(remains, layout, progress or (lambda _: None))
         ids, digests, named = _ids(remains, kept, complete=not lost)
         columns = dict(_columns(remains, kept, ids, layout.dataset))
@@ -131,16 +131,16 @@ class _Kept:
     """The damaged columns that were made again."""
 
 
-def _keep(remains: Remains, layout: Layout, progress: Callable[[int], None]) -> tuple[_Kept, list[Lost]]:
+def _keep(remains: DamagedDataset, layout: Layout, progress: Callable[[int], None]) -> tuple[_Kept, list[LostRecord]]:
     """Copy what is whole to new shards, one for each old one, and list what is not."""
-    lost: list[Lost] = []
+    lost: list[LostRecord] = []
     parts: list[_Kept] = []
     spec = _recipe(remains.manifest)
     for shard in remains.shards():
-        whole: list[Whole] = []
+        whole: list[RecoveredRecord] = []
         for each in shard:
-            found = _sound(remains, each, spec) if isinstance(each, Whole) and spec is not None else each
-            if isinstance(found, Whole):
+            found = _sound(remains, each, spec) if isinstance(each, RecoveredRecord) and spec is not None else each
+            if isinstance(found, RecoveredRecord):
                 whole.append(found)
             else:
                 lost.append(found)
@@ -150,23 +150,23 @@ def _keep(remains: Remains, layout: Layout, progress: Callable[[int], None]) -> 
     if not parts:
         msg = f"{remains.path}: not one record is whole, so there is nothing to write"
         raise CorruptDataset(msg + (f"; the first: {lost[0].reason}" if lost else ""))
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    records = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     again = {name: np.concatenate([part.again[name] for part in parts]) for name in parts[0].again}
-    return _Kept(tuple(shard for part in parts for shard in part.shards), **joined, again=again), lost
+    return _Kept(tuple(shard for part in parts for shard in part.shards), **records, again=again), lost
 
 
-def _sound(remains: Remains, found: Whole, spec: GraphSpec) -> Whole | Lost:
+def _sound(remains: DamagedDataset, found: RecoveredRecord, spec: GraphSpec) -> RecoveredRecord | LostRecord:
     """A record of a crystal, if it keeps what ``lazygraph verify`` asks of it."""
     columns = {name: remains.column(name) for name in derived_names(spec)}
     said = {name: int(column[found.row]) for name, column in columns.items() if column is not None}
     problem = next(broken_promises(spec, found.record.counts, found.record.arrays(), said), None)
-    return found if problem is None else Lost(found.row, problem)
+    return found if problem is None else LostRecord(found.row, problem)
 
 
 _ARRAYS = ("record", "row", "position", "counts", "digest", "digest_named")
 
 
-def _part(remains: Remains, folder: Path, number: int, whole: list[Whole]) -> _Kept:
+def _part(remains: DamagedDataset, folder: Path, number: int, whole: list[RecoveredRecord]) -> _Kept:
     """One shard, written, and its part of the columns."""
     manifest = remains.manifest
     file, record = write_shard(folder, number, [one.frame for one in whole])
@@ -190,7 +190,7 @@ def _part(remains: Remains, folder: Path, number: int, whole: list[Whole]) -> _K
     )
 
 
-def _digests(ids: list[bytes], whole: list[Whole]) -> NDArray[np.void]:
+def _digests(ids: list[bytes], whole: list[RecoveredRecord]) -> NDArray[np.void]:
     return np.frombuffer(b"".join(map(graph_digest, ids, (one.raw for one in whole))), "V32")
 
 
@@ -227,11 +227,11 @@ def _column(values: list[Any]) -> NDArray[Any]:
     return text_array(values, "formula") if isinstance(values[0], str) else np.array(values, np.int64)
 
 
-def _ids(remains: Remains, kept: _Kept, *, complete: bool) -> tuple[NDArray[np.bytes_], NDArray[np.void], bool]:
+def _ids(remains: DamagedDataset, kept: _Kept, *, complete: bool) -> tuple[NDArray[np.bytes_], NDArray[np.void], bool]:
     """The ids of the kept rows, the digests that belong to them, and whether they are called after their inputs."""
     manifest = remains.manifest
     named = "id" in remains.damaged
-    if named and complete and strays(manifest.columns["id"], remains.ids) is None:
+    if named and complete and invalid_values(manifest.columns["id"], remains.ids) is None:
         # The damage may lie beside the ids: the content id tells whether they are those that were written.
         digests = (digest.tobytes() for digest in kept.digest)
         named = content_id(manifest.recipe, manifest.schema, digests) != manifest.content_id
@@ -242,7 +242,9 @@ def _ids(remains: Remains, kept: _Kept, *, complete: bool) -> tuple[NDArray[np.b
     return ids, kept.digest_named if named else kept.digest, named
 
 
-def _columns(remains: Remains, kept: _Kept, ids: NDArray[np.bytes_], folder: Path) -> Iterator[tuple[str, Column]]:
+def _columns(
+    remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], folder: Path
+) -> Iterator[tuple[str, Column]]:
     """The columns of the new dataset: made of the records, or the kept rows of those whose hash is right."""
     order = np.argsort(ids, kind="stable")
     axes = {f"n_{axis}": kept.counts[:, number] for number, axis in enumerate(remains.manifest.schema.axes)}
@@ -266,7 +268,7 @@ def _columns(remains: Remains, kept: _Kept, ids: NDArray[np.bytes_], folder: Pat
         yield name, write_column(folder, name, values, **kind)
 
 
-def _notes(remains: Remains, columns: dict[str, Column], *, named: bool) -> Iterator[str]:
+def _notes(remains: DamagedDataset, columns: dict[str, Column], *, named: bool) -> Iterator[str]:
     """A sentence for everything but graphs that is gone."""
     for name in remains.damaged:
         if name not in columns:

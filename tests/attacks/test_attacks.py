@@ -102,7 +102,7 @@ def stored(path):
         store.column(name)
     for row in range(len(store)):
         store.arrays(row)
-    store.joined(np.arange(len(store)))
+    store.read_batch(np.arange(len(store)))
 
 
 def problems(path):

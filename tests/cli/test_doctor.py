@@ -26,12 +26,12 @@ DISK = FolderFacts("/data", "ext4", 2**40)
 SHM = FolderFacts("/dev/shm", "tmpfs", 2**34)
 # A machine on which nothing is to be said.
 QUIET = MachineFacts(
-    system="Linux", versions=VERSIONS, native=None, borrowed=True, start_method="forkserver", cpus=1, usable_cpus=1,
+    system="Linux", versions=VERSIONS, native=None, has_zstd=True, start_method="forkserver", cpus=1, usable_cpus=1,
     cpu_limit=None, memory=2**35, memory_limit=None, descriptors=4096, descriptors_hard=4096, threads=None, shm=SHM,
     memfd=True, temporary=DISK, place=DISK,
 )  # fmt: skip
 UNKNOWN = MachineFacts(
-    system="", versions={}, native=None, borrowed=True, start_method=None, cpus=None, usable_cpus=None, cpu_limit=None,
+    system="", versions={}, native=None, has_zstd=True, start_method=None, cpus=None, usable_cpus=None, cpu_limit=None,
     memory=None, memory_limit=None, descriptors=None, descriptors_hard=None, threads=None, shm=None, memfd=False,
     temporary=FolderFacts("/tmp", None, None),
 )  # fmt: skip
@@ -50,7 +50,7 @@ def test_nothing_is_said_of_a_machine_that_needs_nothing():
         ({"place": FolderFacts("/tmp/x", "tmpfs", 1)}, "know", "keep a copy on a disk", "counts as memory"),
         ({"native": "there is no kernels.so"}, "set", "C compiler", "no kernels.so; batches are read by plain"),
         ({"native": "LAZYGRAPH_NATIVE=0 leaves"}, "set", "unset LAZYGRAPH_NATIVE", "plain Python"),
-        ({"borrowed": False}, "set", "install zstandard and xxhash", "zstd or XXH3 was not found"),
+        ({"has_zstd": False}, "set", "install zstandard and xxhash", "zstd or XXH3 was not found"),
         ({"descriptors": 100}, "set", "ulimit -n 4096", "100 files open; 256 are wanted"),
         ({"descriptors": 100, "descriptors_hard": 200}, "set", "the hard limit is 200", "256 are wanted"),
         ({"descriptors": 1024, "dataset": MANY}, "know", "window=4096", "900 shards, of which 256 are open at once"),

@@ -138,7 +138,7 @@ def same(found, expected):
     return (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
 
 
-def same_joined(schema, mine, plain):
+def same_record_batch(schema, mine, plain):
     assert list(mine.counts) == list(plain.counts)
     for axis, counts in plain.counts.items():
         assert mine.counts[axis].tolist() == counts.tolist()

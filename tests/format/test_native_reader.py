@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xxhash
 import zstandard
-from drawing import records, same_joined, schemas
+from drawing import records, same_record_batch, schemas
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +21,9 @@ from lazygraph.coordinates import to_fractional
 from lazygraph.errors import CorruptDataset
 from lazygraph.format import native_reader
 from lazygraph.format.encoding import LAYOUTS
-from lazygraph.format.native_reader import Located, Loops, ShardNotOpen
+from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
 from lazygraph.format.record import Compressor, Decompressor, check_counts, pack, train_dictionary, unpack
-from lazygraph.format.record_batch import join
+from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, record_dtype
 from lazygraph.format.store import Store
@@ -51,12 +51,12 @@ class Shards:
             record["xxh3"] = hashes
         ends = np.cumsum([len(frames) for frames in shards])
         columns = list(np.array(counts, np.uint64).reshape(len(record), len(schema.axes)).T.copy())
-        self.located = Located(record, columns, ends, np.array(sizes))
-        self.loops = Loops.where_possible(schema, self.located, dictionary)
+        self.located = RecordIndex(record, columns, ends, np.array(sizes))
+        self.loops = NativeReader.create_if_supported(schema, self.located, dictionary)
         self.numbers = np.array([file.fileno() for file in self.files], np.int32)
 
-    def joined(self, rows):
-        return self.loops.joined(np.array(rows), self.numbers)
+    def read_batch(self, rows):
+        return self.loops.read_batch(np.array(rows), self.numbers)
 
     def __enter__(self):
         return self
@@ -90,7 +90,7 @@ def together(schema, raws, counts=None):
     order = np.random.default_rng(len(raws)).permutation(len(raws))
     said = counts or counts_of(schema, raws)
     with Shards(schema, [[compress(raws[k]) for k in order]], [said[k] for k in order]) as shards:
-        return shards.joined(np.argsort(order)) if shards.loops else None
+        return shards.read_batch(np.argsort(order)) if shards.loops else None
 
 
 def left_to_the_plain_way(field, values):
@@ -112,14 +112,14 @@ def test_any_records_come_together_as_those_decoded_one_by_one(data):
     values = [data.draw(records(schema))[0] for _ in range(data.draw(st.integers(1, 4)))]
     raws = [pack(schema, k, value)[0] for k, value in enumerate(values)]
     with np.errstate(all="ignore"):
-        plain = join(schema, decoded(schema, raws))
+        plain = concatenate(schema, decoded(schema, raws))
         mine = together(schema, raws)
     if mine is None:
         assert not schema.fields or any(left_to_the_plain_way(field, values) for field in schema.fields)
     else:
-        same_joined(schema, mine, plain)
-        same_joined(schema, pickle.loads(pickle.dumps(mine)), plain)
-    same_joined(schema, pickle.loads(pickle.dumps(plain)), plain)
+        same_record_batch(schema, mine, plain)
+        same_record_batch(schema, pickle.loads(pickle.dumps(mine)), plain)
+    same_record_batch(schema, pickle.loads(pickle.dumps(plain)), plain)
 
 
 GRAPH = Schema(
@@ -159,14 +159,14 @@ def raw_graphs(**far):
 
 @compiled
 def test_ids_are_raised_and_integers_stay_narrow():
-    joined = together(GRAPH, raw_graphs())
-    assert joined.fields["edge_index"].dtype == np.int32
-    assert joined.fields["images"].dtype == np.int8
+    records = together(GRAPH, raw_graphs())
+    assert records.fields["edge_index"].dtype == np.int32
+    assert records.fields["images"].dtype == np.int8
     assert together(GRAPH, raw_graphs(far=300)).fields["images"].dtype == np.int16
     first = np.cumsum([0, 1, 2, 3, 4])
     single = [unpack(GRAPH, raw).arrays()["edge_index"] for raw in raw_graphs()]
-    assert np.array_equal(joined.fields["edge_index"], np.concatenate([e + first[k] for k, e in enumerate(single)], 1))
-    same_joined(GRAPH, joined, join(GRAPH, decoded(GRAPH, raw_graphs())))
+    assert np.array_equal(records.fields["edge_index"], np.concatenate([e + first[k] for k, e in enumerate(single)], 1))
+    same_record_batch(GRAPH, records, concatenate(GRAPH, decoded(GRAPH, raw_graphs())))
 
 
 @compiled
@@ -182,7 +182,7 @@ def test_the_least_value_of_a_type_has_a_reverse(least):
         mine = together(GRAPH, raws)
         assert (mine is None) == (first == least > -(2**63))
         if mine is not None:
-            same_joined(GRAPH, mine, join(GRAPH, decoded(GRAPH, raws)))
+            same_record_batch(GRAPH, mine, concatenate(GRAPH, decoded(GRAPH, raws)))
 
 
 @pytest.mark.slow
@@ -208,13 +208,13 @@ def test_any_codes_of_the_right_lengths_are_read_as_the_plain_way_reads_them(dat
         raws.append(msgpack.packb([k, *counts, bytes(codes), *buffers]))
     with np.errstate(all="ignore"):
         try:
-            plain = join(schema, decoded(schema, raws))
+            plain = concatenate(schema, decoded(schema, raws))
         except CorruptDataset:
             assert together(schema, raws) is None
             return
         mine = together(schema, raws)
     if mine is not None:
-        same_joined(schema, mine, plain)
+        same_record_batch(schema, mine, plain)
         for field in schema.fields:
             if "int" in field.dtype and field.counts is None:  # the numbers themselves, before any cast
                 assert mine.fields[field.name].tolist() == plain.fields[field.name].tolist()
@@ -239,13 +239,13 @@ def test_damaged_records_are_left_to_the_plain_way_or_read_alike(data):
     raws, counts = [bytes(raw) for raw in raws], counts_of(GRAPH, raw_graphs())
     with np.errstate(all="ignore"):
         try:
-            plain = join(GRAPH, decoded(GRAPH, raws, counts))
+            plain = concatenate(GRAPH, decoded(GRAPH, raws, counts))
         except CorruptDataset:
             assert together(GRAPH, raws, counts) is None
             return
         mine = together(GRAPH, raws, counts)
     if mine is not None:
-        same_joined(GRAPH, mine, plain)
+        same_record_batch(GRAPH, mine, plain)
 
 
 @compiled
@@ -267,24 +267,24 @@ def test_rows_of_several_shards_in_any_order_and_more_than_once(width, monkeypat
     rows = [89, 0, 31, 30, 29, 0, 60, 59, 89]
     counts = counts_of(GRAPH, raws)
     with Shards(GRAPH, [frames[:30], frames[30:60], frames[60:]], counts, dictionary=dictionary) as shards:
-        expected = join(GRAPH, decoded(GRAPH, [raws[row] for row in rows]))
-        same_joined(GRAPH, shards.joined(rows), expected)
-        same_joined(GRAPH, shards.joined(rows[:1]), join(GRAPH, decoded(GRAPH, [raws[89]])))
+        expected = concatenate(GRAPH, decoded(GRAPH, [raws[row] for row in rows]))
+        same_record_batch(GRAPH, shards.read_batch(rows), expected)
+        same_record_batch(GRAPH, shards.read_batch(rows[:1]), concatenate(GRAPH, decoded(GRAPH, [raws[89]])))
         found = []
-        threads = [threading.Thread(target=lambda: found.append(shards.joined(rows))) for _ in range(4)]
+        threads = [threading.Thread(target=lambda: found.append(shards.read_batch(rows))) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert len(found) == 4
-        for joined in found:
-            same_joined(GRAPH, joined, expected)
+        for records in found:
+            same_record_batch(GRAPH, records, expected)
         shards.numbers[1] = -1
-        same_joined(GRAPH, shards.joined([0, 89]), join(GRAPH, decoded(GRAPH, [raws[0], raws[89]])))
+        same_record_batch(GRAPH, shards.read_batch([0, 89]), concatenate(GRAPH, decoded(GRAPH, [raws[0], raws[89]])))
         with pytest.raises(ShardNotOpen):
-            shards.joined(rows)
+            shards.read_batch(rows)
         for outside in (-1, 90):
-            assert shards.joined([0, outside]) is None
+            assert shards.read_batch([0, outside]) is None
 
 
 @pytest.mark.slow
@@ -313,13 +313,13 @@ def test_damaged_frames_are_left_to_the_plain_way_or_read_alike(data):
     with np.errstate(all="ignore"), Shards(GRAPH, [frames], counts) as shards:
         try:
             raws = [decompress(frame, GRAPH.bound(said)) for frame, said in zip(frames, counts, strict=True)]
-            plain = join(GRAPH, decoded(GRAPH, raws, counts))
+            plain = concatenate(GRAPH, decoded(GRAPH, raws, counts))
         except CorruptDataset:
-            assert shards.joined(range(5)) is None
+            assert shards.read_batch(range(5)) is None
             return
-        mine = shards.joined(range(5))
+        mine = shards.read_batch(range(5))
     if mine is not None:
-        same_joined(GRAPH, mine, plain)
+        same_record_batch(GRAPH, mine, plain)
 
 
 @compiled
@@ -327,8 +327,8 @@ def test_no_rows_of_many_components_take_no_time():
     """A loop over them would take an hour, and could not be interrupted."""
     schema = Schema(("node",), tuple(Field(f"f{k}", "float32", (2**27,), axis="node") for k in range(50)))
     raws = [pack(schema, k, {f"f{k}": np.zeros((0, 2**27), np.float32) for k in range(50)})[0] for k in range(60)]
-    joined = together(schema, raws)
-    assert joined.fields["f49"].shape == (0, 2**27)
+    records = together(schema, raws)
+    assert records.fields["f49"].shape == (0, 2**27)
 
 
 @compiled
@@ -336,19 +336,19 @@ def test_places_that_are_wrong_are_refused():
     compress = Compressor(3, None)
     frames = [compress(raw) for raw in raw_graphs()]
     with Shards(GRAPH, [frames], counts_of(GRAPH, raw_graphs())) as shards:
-        assert shards.joined([0, 1]) is not None
+        assert shards.read_batch([0, 1]) is not None
         record = shards.located.record
         good = record.copy()
         for name, value in (("offset", 10**6), ("offset", good["offset"][1] + 1), ("length", 1), ("xxh3", 0)):
             record[name][1] = value
             with pytest.raises(CorruptDataset):
                 read_value(int(shards.numbers[0]), int(shards.located.sizes[0]), *record[1].item())
-            assert shards.joined([0, 1]) is None
-            assert shards.joined([0, 2]) is not None
+            assert shards.read_batch([0, 1]) is None
+            assert shards.read_batch([0, 2]) is not None
             record[:] = good
         shards.files[0].truncate(int(good["offset"][3]) + 1)
-        assert shards.joined([0, 3]) is None
-        assert shards.joined([0, 1]) is not None
+        assert shards.read_batch([0, 3]) is None
+        assert shards.read_batch([0, 1]) is not None
 
 
 @compiled
@@ -360,8 +360,8 @@ def test_frames_without_a_size_or_of_more_than_they_promise_are_refused():
     good = Compressor(3, None)(raws[1])
     for bad in (unsized, bomb, b"", good[:4]):
         with Shards(GRAPH, [[good, bad]], counts_of(GRAPH, [raws[1], raws[0]])) as shards:
-            assert shards.joined([0, 1]) is None
-            assert shards.joined([0, 0]) is not None
+            assert shards.read_batch([0, 1]) is None
+            assert shards.read_batch([0, 0]) is not None
 
 
 @compiled
@@ -373,8 +373,8 @@ def test_counts_that_are_not_those_of_the_columns_are_refused():
         wrong = [list(said) for said in counts]
         wrong[1][axis] += 2
         with Shards(GRAPH, [frames], wrong) as shards:
-            assert shards.joined([0, 1]) is None
-            assert shards.joined([0, 2]) is not None
+            assert shards.read_batch([0, 1]) is None
+            assert shards.read_batch([0, 2]) is not None
 
 
 @compiled
@@ -394,7 +394,7 @@ def test_long_arrays_are_decoded_in_pieces():
             values["frac_coords"] = to_fractional(cart, lattice)
         raws = [pack(GRAPH, k, values)[0] for k in range(2)]
         mine = together(GRAPH, [raws[0], raw_graphs()[2], raws[1]])
-        same_joined(GRAPH, mine, join(GRAPH, decoded(GRAPH, [raws[0], raw_graphs()[2], raws[1]])))
+        same_record_batch(GRAPH, mine, concatenate(GRAPH, decoded(GRAPH, [raws[0], raw_graphs()[2], raws[1]])))
 
 
 @compiled
@@ -402,7 +402,7 @@ def test_a_dictionary_that_is_none_is_left_to_the_plain_way():
     magic = (0xEC30A437).to_bytes(4, "little")
     frames = [Compressor(3, None)(raw) for raw in raw_graphs()]
     with Shards(GRAPH, [frames], counts_of(GRAPH, raw_graphs()), dictionary=magic + bytes(40)) as shards:
-        assert shards.joined([0, 1]) is None
+        assert shards.read_batch([0, 1]) is None
         with pytest.raises(CorruptDataset, match="the dictionary is none"):
             Decompressor(magic + bytes(40))(frames[0], 10**6)
 
@@ -421,11 +421,11 @@ def test_columns_of_other_types_are_left_to_the_plain_way():
 @pytest.mark.parametrize("missing", ["loops", "zstd"])
 def test_without_compiled_loops_or_zstd_there_is_the_plain_way(missing, monkeypatch, prototypes):
     rows = np.array([5, 2, 250, 2])
-    with_loops = Store(prototypes).joined(rows)
+    with_loops = Store(prototypes).read_batch(rows)
     monkeypatch.setattr(native_reader, {"loops": "kernels", "zstd": "functions"}[missing], lambda: None)
-    plain = Store(prototypes).joined(rows)
+    plain = Store(prototypes).read_batch(rows)
     assert plain.fields["images"].dtype == np.int64
-    same_joined(Store(prototypes).manifest.schema, with_loops, plain)
+    same_record_batch(Store(prototypes).manifest.schema, with_loops, plain)
 
 
 def test_the_loops_are_switched_off(monkeypatch):

@@ -115,7 +115,7 @@ def test_a_dataset_that_is_moved_while_it_is_open_is_read_on_where_files_are_ope
     with pytest.raises(DatasetReplaced, match="was replaced, moved or deleted while it was open"):
         store.raw(9)
     with pytest.raises(DatasetReplaced, match="was replaced, moved or deleted while it was open"):
-        store.joined(np.array([1, 9]))
+        store.read_batch(np.array([1, 9]))
     with pytest.raises(DatasetNotFound):
         Store(dataset)
     assert [Store(dataset.with_name("moved.lg")).raw(row) for row in range(12)] == expected

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import same, same_joined
+from drawing import same, same_record_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ from lazygraph.format import store as store_module
 from lazygraph.format.columns import text_array, unsigned, write_column
 from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id
 from lazygraph.format.record import Compressor, pack, train_dictionary
-from lazygraph.format.record_batch import join
+from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
@@ -315,7 +315,9 @@ def hammer(store, threads=8, times=400):
             for row in rows[start : start + 20].tolist():
                 assert_row(store, row)
             some = rows[start : start + 20]
-            same_joined(SCHEMA, store.joined(some), join(SCHEMA, [store.decoded(row) for row in some.tolist()]))
+            same_record_batch(
+                SCHEMA, store.read_batch(some), concatenate(SCHEMA, [store.decoded(row) for row in some.tolist()])
+            )
         return True
 
     with ThreadPoolExecutor(threads) as pool:
@@ -369,7 +371,9 @@ def test_batches_open_no_more_files_than_allowed(original, monkeypatch):
     for _ in range(60):
         two = rng.choice(6, 2, replace=False)
         rows = np.concatenate([starts[shard] + rng.integers(0, 20 if shard != 1 else 1, 3) for shard in two])
-        same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
+        same_record_batch(
+            SCHEMA, store.read_batch(rows), concatenate(SCHEMA, [store.decoded(row) for row in rows.tolist()])
+        )
     assert 2 <= most <= 3
 
 
@@ -539,7 +543,7 @@ def test_counts_of_a_record_that_its_columns_do_not_say_are_refused(copied):
     counts[row] -= 1
     store = with_column(copied, "n_edge", counts)
     said = rf"row {row}, id '{store.graph_id(row)}': {counts[row] + 1} rows along 'edge'; the column n_edge says"
-    for read in (lambda: store.arrays(row), lambda: store.joined(np.array([row, 0])), lambda: store.record(row)):
+    for read in (lambda: store.arrays(row), lambda: store.read_batch(np.array([row, 0])), lambda: store.record(row)):
         with pytest.raises(CorruptDataset, match=said):
             read()
     assert_row(store, row - 1)
@@ -551,12 +555,14 @@ def test_graphs_for_which_there_is_no_memory_are_refused_before_they_are_read(or
     size = 8 * int(schema.values(counts).sum())
     for module in (store_module, native_reader):
         monkeypatch.setattr(module, "memory_limit", lambda: size)
-    same_joined(SCHEMA, store.joined(rows), join(SCHEMA, [store.decoded(row) for row in rows.tolist()]))
+    same_record_batch(
+        SCHEMA, store.read_batch(rows), concatenate(SCHEMA, [store.decoded(row) for row in rows.tolist()])
+    )
     for module in (store_module, native_reader):
         monkeypatch.setattr(module, "memory_limit", lambda: size - 1)
     with pytest.raises(NotEnoughMemory, match=r"120 graphs take up to .* GiB when they are read at once"):
-        store.joined(rows)
-    assert len(store.joined(rows[:119]).counts["node"]) == 119
+        store.read_batch(rows)
+    assert len(store.read_batch(rows[:119]).counts["node"]) == 119
 
 
 def test_a_record_that_is_larger_than_its_counts_allow_is_refused(tmp_path):

@@ -147,8 +147,8 @@ def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, r
             expected = ds.fetch(positions)
             assert fetched.ids == expected.ids
             assert fetched.y.tobytes() == expected.y.tobytes()
-            for name, value in expected.joined.fields.items():
-                assert value.tobytes() == fetched.joined.fields[name].tobytes()
+            for name, value in expected.records.fields.items():
+                assert value.tobytes() == fetched.records.fields[name].tobytes()
 
 
 def test_targets_do_not_lie_in_the_memory_of_the_workers(prototypes):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.errors import CorruptDataset
-from lazygraph.format.record_batch import Joined
+from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs import vectors
 from lazygraph.graphs.crystal_records import check_crystals
@@ -32,13 +32,13 @@ class Forged:
             fields = {**fields, "edge_index": edges}
         return counts, fields
 
-    def joined(self, rows):
-        joined = self.records.joined(rows)
+    def read_batch(self, rows):
+        records = self.records.read_batch(rows)
         place = rows.tolist().index(7)
-        edges = joined.fields["edge_index"].copy()
-        first = joined.counts["edge"][:place].sum() + 3
-        edges[1, first] = joined.counts["node"][:place].sum() + self.end
-        return Joined(joined.counts, {**joined.fields, "edge_index": edges})
+        edges = records.fields["edge_index"].copy()
+        first = records.counts["edge"][:place].sum() + 3
+        edges[1, first] = records.counts["node"][:place].sum() + self.end
+        return RecordBatch(records.counts, {**records.fields, "edge_index": edges})
 
 
 @pytest.mark.parametrize("view", ["pyg", "comformer", "alignn"])

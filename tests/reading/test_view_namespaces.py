@@ -56,7 +56,7 @@ def crystals(tmp_path_factory, inputs):
         if not path.exists():
             entries = [(str(n), c, {"forces": np.full((len(c), 3), n / 7).tolist()}) for n, c in enumerate(inputs)]
             lg.write(entries, path, graph=spec, workers=1, progress=False)
-        return Crystals.of(lg.LazyGraphDataset(path)._store.joined(np.array([3, 0, 4, 1, 2, 0])))
+        return Crystals.of(lg.LazyGraphDataset(path)._store.read_batch(np.array([3, 0, 4, 1, 2, 0])))
 
     return read
 

@@ -60,7 +60,7 @@ def test_the_budget_leaves_most_of_what_may_be_opened(limit):
 
 
 def read(store):
-    return store.joined(ROWS).fields["numbers"].tobytes(), [store.raw(row) for row in ROWS.tolist()]
+    return store.read_batch(ROWS).fields["numbers"].tobytes(), [store.raw(row) for row in ROWS.tolist()]
 
 
 @pytest.mark.parametrize("limit", [1024, 256, 64, 24])
@@ -131,7 +131,7 @@ def test_where_nothing_can_be_opened_no_dataset_is_blamed(path):
         allow(number() + 3)
         held = use_up()
         said = []
-        for call in (lambda: store.raw(0), lambda: store.joined(ROWS), lambda: Store(path), lambda: verify(path)):
+        for call in (lambda: store.raw(0), lambda: store.read_batch(ROWS), lambda: Store(path), lambda: verify(path)):
             try:
                 call()
                 said.append("nothing")

@@ -74,11 +74,11 @@ def round_of(ds, seed):
     clock = Clock()
     for rows in batches:
         clock.restart()
-        joined = store.joined(rows)
+        records = store.read_batch(rows)
         clock("records to arrays")
         y, ids = reader._y(rows), store.graph_ids(rows)
         clock("targets and ids")
-        crystals = Crystals.of(joined)
+        crystals = Crystals.of(records)
         values = {"x": cast(crystals.numbers, "int64")[:, None], "cell": cast(crystals.lattice, "float32")}
         clock("numbers and lattices")
         values["edge_attr"] = crystals.vectors
@@ -91,9 +91,9 @@ def round_of(ds, seed):
         tensors = _tensors(values)
         tensors |= {"y": torch.from_numpy(y), "id": ids}
         clock("tensors")
-        batch = make_batch(tensors, reader._shown.layout, joined.counts)
+        batch = make_batch(tensors, reader._shown.layout, records.counts)
         clock("PyG Batch")
-        del batch, tensors, values, crystals, joined
+        del batch, tensors, values, crystals, records
         clock("freeing")
     native._library = timed.loops
     read, decode = timed.seconds["lg_batch_read"], timed.seconds["lg_batch_decode"]

@@ -25,9 +25,9 @@ from lazygraph.format import manifest as manifest_module
 from lazygraph.format import strict_json
 from lazygraph.format.columns import Column, open_column
 from lazygraph.format.manifest import canonical_json
-from lazygraph.format.native_reader import Located, _Batch
+from lazygraph.format.native_reader import RecordIndex, _Batch
 from lazygraph.format.record import Compressor, Decompressor, pack, train_dictionary, unpack
-from lazygraph.format.record_batch import join
+from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, write_shard
 from lazygraph.graphs.spec import GraphSpec
@@ -276,16 +276,16 @@ def _batch(schema, frames, decoded, *, dictionary=None):
 
 def _same(schema, record, size, number, rows, decoded, *, dictionary=None):
     counts = [np.full(len(record), 1 << 16, np.uint32) for _ in schema.axes]
-    located = Located(record, counts, np.array([len(record)]), np.array([size]))
+    located = RecordIndex(record, counts, np.array([len(record)]), np.array([size]))
     batch = _batch_of(schema, dictionary) if located.known and schema.fields else None
     source = located.pointers()
     wanted, files = np.array(rows, np.int64), np.array([number], np.int32)
-    mine = None if batch is None else batch.joined(address(source), wanted, files)
+    mine = None if batch is None else batch.read_batch(address(source), wanted, files)
     if mine is None:  # they may leave to the plain functions whatever they like
         return
     require(decoded is not None, "the loops accept what the plain functions refuse")
     with np.errstate(all="ignore"):
-        plain = join(schema, decoded)
+        plain = concatenate(schema, decoded)
     for axis, found in mine.counts.items():
         require(found.tolist() == plain.counts[axis].tolist(), f"the counts of {axis} differ")
     for field in schema.fields:
@@ -329,7 +329,7 @@ def descriptor(content):
 
 @lru_cache(maxsize=32)
 def _batch_of(schema, dictionary):
-    return _Batch.where_possible(schema, dictionary)
+    return _Batch.create_if_supported(schema, dictionary)
 
 
 @lru_cache(maxsize=1)

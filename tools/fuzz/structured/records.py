@@ -12,9 +12,9 @@ import zstandard
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, is_widened
-from lazygraph.format.native_reader import Located, Loops
+from lazygraph.format.native_reader import NativeReader, RecordIndex
 from lazygraph.format.record import Decompressor, check_counts, unpack
-from lazygraph.format.record_batch import join
+from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import DTYPES, Field, Schema
 from lazygraph.format.shard import read_value
 
@@ -34,11 +34,11 @@ def case(draw, rng):
         size = int(located.sizes[0])
         rows = np.array([draw.randrange(len(records)) for _ in range(draw.randint(1, 2 * len(records)))])
         plain = _plain(schema, located, size, rows, file.fileno())
-        loops = Loops.where_possible(schema, located, None)
-        mine = loops and loops.joined(rows, np.array([file.fileno()], np.int32))
+        loops = NativeReader.create_if_supported(schema, located, None)
+        mine = loops and loops.read_batch(rows, np.array([file.fileno()], np.int32))
         if loops and draw.random() < 0.05:  # no row of the dataset
             rows[0] = draw.choice((-1, len(records), 2**62, -(2**63)))
-            assert loops.joined(rows, np.array([file.fileno()], np.int32)) is None
+            assert loops.read_batch(rows, np.array([file.fileno()], np.int32)) is None
     if mine is None:
         return "refused" if plain is None else "left_to_the_plain_way"
     assert plain is not None, "the loops read what the plain functions refuse"
@@ -59,7 +59,7 @@ def _plain(schema, located, size, rows, number):
                 found.append((record.counts, record.arrays()))
         except CorruptDataset:
             return None
-        return join(schema, found)
+        return concatenate(schema, found)
 
 
 def _same(schema, mine, plain):
@@ -197,4 +197,4 @@ def _written(draw, rng, file, schema, records):
         columns.append(np.array(said, dtype))
         if draw.random() < 0.03:
             columns[-1][:] = draw.choice((0, np.iinfo(dtype).max))
-    return Located(record, columns, np.array([len(record)]), np.array([size]))
+    return RecordIndex(record, columns, np.array([len(record)]), np.array([size]))

@@ -1,6 +1,6 @@
 """Several records as one: every field of all of them in one array, as a batch of graphs needs it.
 
-``concatenate`` works with numpy alone on decoded records; ``native_reader.py`` makes the same of rows in compiled loops.
+``concatenate`` joins decoded records with numpy; ``native_reader.py`` makes the same of rows in compiled loops.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
     counted = ", ".join(f"{facts[key]:,} {key}" for key in ("graphs", "atoms", "edges") if facts[key] is not None)
     size = f"{facts['bytes']:,} bytes, {facts['bytes'] / max(manifest.graphs, 1):,.0f} a graph"
     labels = facts["labels"].items()
-    inputs = manifest.provenance.inputs
+    inputs = [file for source in manifest.provenance.sources for file in source.files]
     lines = [
         f"{facts['path']}",
         f"  {counted}",

@@ -5,20 +5,32 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.digests import Blocks, blocks_of_column, write_digests
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, named_after_content, sha256_of
 from lazygraph.storage.mapping import mapped
 
-__all__ = ["MAX_ID", "NO_SPLIT", "Column", "invalid_values", "open_column", "text_array", "unsigned", "write_column"]
+__all__ = [
+    "MAX_ID",
+    "NO_SPLIT",
+    "Column",
+    "ColumnWriter",
+    "invalid_values",
+    "open_column",
+    "text_array",
+    "unsigned",
+    "write_column",
+]
 
 MAX_ID = 255  # bytes of an id, as UTF-8
 NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
@@ -43,6 +55,30 @@ class Column:
     categories: tuple[str, ...] | None = None
 
 
+class ColumnWriter:
+    """Writes the columns of a dataset, and the file of digests that their blocks are checked with.
+
+    Args:
+        directory: the dataset directory.
+        kept: columns that stay as they are, each with the digests of its blocks.
+    """
+
+    def __init__(self, directory: Path, kept: Mapping[str, tuple[Column, Blocks]] = MappingProxyType({})) -> None:
+        self._directory = directory
+        self.columns = {name: column for name, (column, _) in kept.items()}
+        """Every column so far, as the manifest describes it."""
+        self._blocks = {name: blocks for name, (_, blocks) in kept.items()}
+
+    def write(self, name: str, array: NDArray[Any], **description: Any) -> None:
+        """Write one column; see ``write_column``."""
+        self.columns[name] = write_column(self._directory, name, array, **description)
+        self._blocks[name] = blocks_of_column(_little(array))
+
+    def digests(self, graphs: Blocks) -> FileRef:
+        """Write the file of digests: those of the graphs' blocks, and of all columns."""
+        return write_digests(self._directory, graphs, self._blocks)
+
+
 def write_column(
     directory: Path,
     name: str,
@@ -53,7 +89,7 @@ def write_column(
     categories: Sequence[str] | None = None,
 ) -> Column:
     """Write one array below ``directory/columns`` and describe it."""
-    array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    array = _little(array)
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=False)
     # The name of the file is for people; the manifest holds that of the column.
@@ -70,10 +106,21 @@ def write_column(
     )
 
 
-def open_column(directory: Path, column: Column) -> NDArray[Any]:
-    """Map a column into memory, read-only, after its size, checksum and header were compared with the manifest.
+def _little(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as its file holds it."""
+    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
 
-    Costs one pass over the file (about 1 ms per MB); the pages are shared by all processes.
+
+def open_column(directory: Path, column: Column, *, check: bool = True) -> NDArray[Any]:
+    """Map a column into memory, read-only, after its size and header were compared with the manifest.
+
+    The pages are shared by all processes.
+
+    Args:
+        directory: the dataset directory.
+        column: as the manifest describes it.
+        check: compare its sha256 too, which takes one pass over the file (about 1 ms per MB). Who does not must check
+            the blocks that are used (``CheckedColumn``).
 
     Raises:
         FileNotFoundError: the file is gone.
@@ -86,7 +133,7 @@ def open_column(directory: Path, column: Column) -> NDArray[Any]:
         if start is None or column.file.size != start + dtype.itemsize * math.prod(column.shape):
             msg = f"{path} is not a .npy file of {dtype} and shape {column.shape}, as the manifest says"
             raise CorruptDataset(msg)
-        if (found := sha256_of(path)) != column.file.sha256:
+        if check and (found := sha256_of(path)) != column.file.sha256:
             msg = f"{path} has the sha256 {found}; required: {column.file.sha256}, as the manifest says"
             raise CorruptDataset(msg)
         content = mapped(file.fileno(), column.file.size)

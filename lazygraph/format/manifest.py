@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
+from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, Column
+from lazygraph.format.digests import digests_size
 from lazygraph.format.schema import MAX_NAME, Schema
-from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
+from lazygraph.format.strict_json import (
+    canonical_json,
+    count,
+    loads,
+    mapping,
+    optional,
+    sequence,
+    sha256_hex,
+    text,
+    texts,
+)
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FILE_NAME, FileRef, reading, write_atomic
 
@@ -27,9 +40,7 @@ __all__ = [
     "Provenance",
     "Quarantine",
     "Shard",
-    "canonical_json",
-    "content_id",
-    "graph_digest",
+    "SourceFiles",
     "row_starts",
 ]
 
@@ -38,15 +49,39 @@ VERSION = (1, 0)
 MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
+MAX_DICTIONARIES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard file: ``records`` it holds, ``rows`` of the dataset that point into it."""
+    """One shard file.
+
+    Attributes:
+        file: the LMDB file.
+        records: how many records it holds, with the keys 0, 1, ...
+        spare: the keys of records that no row points to, in order: of duplicates, and of graphs that were removed.
+        codec: how its records are compressed (``format/codec.py``).
+        dictionary: the number of the dictionary that they were compressed with, among the manifest's, if there is one.
+    """
 
     file: FileRef
     records: int
-    rows: int
+    spare: tuple[int, ...] = ()
+    codec: str = "zstd"
+    dictionary: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the dataset point into it."""
+        return self.records - len(self.spare)
+
+    def keys(self) -> NDArray[np.int64]:
+        """(rows,) the key of the record of each row."""
+        return np.delete(np.arange(self.records), np.array(self.spare, np.int64))
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in the manifest."""
+        return asdict(self) | {"file": self.file.to_json(), "spare": list(self.spare)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +93,33 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
-    """What the dataset was made of: nothing that differs between two runs over the same input."""
+class SourceFiles:
+    """One source that the dataset was made from: its name, its number of inputs, and its files (name, size, sha256)."""
 
-    inputs: tuple[dict[str, Any], ...] = ()
+    name: str
+    inputs: int
+    files: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in the manifest."""
+        return {"name": self.name, "inputs": self.inputs, "files": list(self.files)}
+
+    @classmethod
+    def from_json(cls, raw: Any) -> SourceFiles:
+        """Read the entry; CorruptDataset where it has another form."""
+        raw = mapping(raw)
+        files = tuple(_source_file(mapping(file)) for file in sequence(raw.pop("files")))
+        return cls(text(raw.pop("name")), count(raw.pop("inputs")), files, **raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the dataset was made of: nothing that differs between two runs over the same input.
+
+    Inputs are numbered over all ``sources`` in order. Where graphs came ready-made, there are no sources.
+    """
+
+    sources: tuple[SourceFiles, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -74,10 +132,10 @@ class Manifest:
     inputs: int
     recipe: dict[str, Any] | None
     schema: Schema
-    level: int
-    dictionary: FileRef | None
+    dictionaries: tuple[FileRef, ...]
     shards: tuple[Shard, ...]
     columns: dict[str, Column]
+    digests: FileRef
     quarantine: Quarantine | None
     provenance: Provenance
     content_id: str
@@ -87,8 +145,7 @@ class Manifest:
     def files(self) -> list[FileRef]:
         """Every file that the dataset consists of, the manifest itself left out."""
         out = [shard.file for shard in self.shards] + [column.file for column in self.columns.values()]
-        if self.dictionary is not None:
-            out.append(self.dictionary)
+        out += [self.digests, *self.dictionaries]
         if self.quarantine is not None:
             out.append(self.quarantine.file)
         return out
@@ -96,10 +153,6 @@ class Manifest:
     def labels(self) -> dict[str, Column]:
         """The label columns by name."""
         return {name: column for name, column in self.columns.items() if column.role == "label"}
-
-    def with_columns(self, columns: Mapping[str, Column]) -> Manifest:
-        """The same dataset with columns added or replaced."""
-        return replace(self, columns={**self.columns, **columns})
 
     def to_bytes(self) -> bytes:
         """The manifest file."""
@@ -110,17 +163,14 @@ class Manifest:
             "inputs": self.inputs,
             "recipe": self.recipe,
             "schema": self.schema.to_json(),
-            "codec": {
-                "name": "zstd",
-                "level": self.level,
-                "dictionary": None if self.dictionary is None else self.dictionary.to_json(),
-            },
-            "shards": [asdict(s) | {"file": s.file.to_json()} for s in self.shards],
+            "dictionaries": [file.to_json() for file in self.dictionaries],
+            "shards": [shard.to_json() for shard in self.shards],
             "columns": {n: asdict(c) | {"file": c.file.to_json()} for n, c in self.columns.items()},
+            "digests": self.digests.to_json(),
             "quarantine": None
             if self.quarantine is None
             else {"file": self.quarantine.file.to_json(), "count": self.quarantine.count},
-            "provenance": asdict(self.provenance),
+            "provenance": asdict(self.provenance) | {"sources": [s.to_json() for s in self.provenance.sources]},
             "content_id": self.content_id,
             "user": self.user,
         }
@@ -168,25 +218,6 @@ class Manifest:
             said = str(error)  # may quote what is found, which may be megabytes
             msg = f"{path}: {said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + ' ...'}"
             raise type(error)(msg) from error
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys, no spaces, UTF-8, and no NaN: equal values give equal bytes."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
-
-
-def content_id(recipe: dict[str, Any] | None, schema: Schema, digests: Iterable[bytes]) -> str:
-    """The identity of a dataset's graphs: over recipe, schema, and one digest a graph in order (see graph_digest)."""
-    total = hashlib.sha256(canonical_json({"recipe": recipe, "schema": schema.to_json()}))
-    for digest in digests:
-        total.update(digest)
-    return total.hexdigest()
-
-
-def graph_digest(graph_id: bytes, record: bytes) -> bytes:
-    """What one graph adds to the content id: 32 bytes over its id and its decompressed record."""
-    return hashlib.sha256(len(graph_id).to_bytes(4, "little") + graph_id + record).digest()
 
 
 def _not_found(directory: Path) -> str:
@@ -239,22 +270,15 @@ def _version(raw: dict[str, Any]) -> tuple[int, int]:
 
 
 def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
-    codec = raw.pop("codec")
-    if set(codec) != {"name", "level", "dictionary"} or codec["name"] != "zstd" or type(codec["level"]) is not int:
-        msg = f"the codec {codec!r}; required: zstd with level and dictionary"
-        raise CorruptDataset(msg)
     manifest = Manifest(
         graphs=count(raw.pop("graphs")),
         inputs=count(raw.pop("inputs")),
         recipe=optional(mapping, raw.pop("recipe")),
         schema=Schema.from_json(raw.pop("schema")),
-        level=codec["level"],
-        dictionary=optional(_file, codec["dictionary"]),
-        shards=tuple(
-            Shard(file=_file(s.pop("file")), records=count(s.pop("records")), rows=count(s.pop("rows")), **s)
-            for s in sequence(raw.pop("shards"))
-        ),
+        dictionaries=tuple(map(_file, sequence(raw.pop("dictionaries")))),
+        shards=tuple(map(_shard, sequence(raw.pop("shards")))),
         columns={name: _column(c) for name, c in raw.pop("columns").items()},
+        digests=_file(raw.pop("digests")),
         quarantine=optional(_quarantine, raw.pop("quarantine")),
         provenance=_provenance(raw.pop("provenance")),
         content_id=sha256_hex(raw.pop("content_id")),
@@ -271,10 +295,18 @@ def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     """What must agree between the parts of a manifest."""
+    if len(manifest.dictionaries) > MAX_DICTIONARIES:
+        msg = f"{len(manifest.dictionaries)} dictionaries; required: at most {MAX_DICTIONARIES}"
+        raise CorruptDataset(msg)
     for shard in manifest.shards:
-        if not shard.rows <= shard.records < 2**32:
-            msg = f"the shard {shard.file.name} has {shard.rows} rows and {shard.records} records"
-            raise CorruptDataset(msg)
+        _check_shard(shard, len(manifest.dictionaries))
+    sources = manifest.provenance.sources
+    if sources and sum(source.inputs for source in sources) != manifest.inputs:
+        msg = f"the sources have {sum(source.inputs for source in sources)} inputs; required: {manifest.inputs}"
+        raise CorruptDataset(msg)
+    if manifest.digests.size != (size := digests_size(manifest.graphs, len(manifest.columns))):
+        msg = f"the file of digests has {manifest.digests.size} bytes; required: {size}"
+        raise CorruptDataset(msg)
     if sum(shard.rows for shard in manifest.shards) != manifest.graphs:
         msg = f"the shards have {sum(s.rows for s in manifest.shards)} rows; required: {manifest.graphs}"
         raise CorruptDataset(msg)
@@ -307,6 +339,7 @@ _INDEX: dict[str, tuple[Any, ...]] = {
     "split": ("|u1",),
     "n_triplets": _UNSIGNED,
     "min_neighbors": _UNSIGNED,
+    "input": _UNSIGNED,
 }
 
 
@@ -337,6 +370,35 @@ def _file(raw: dict[str, Any]) -> FileRef:
     return file
 
 
+def _shard(raw: dict[str, Any]) -> Shard:
+    return Shard(
+        file=_file(raw.pop("file")),
+        records=count(raw.pop("records")),
+        spare=tuple(map(count, sequence(raw.pop("spare")))),
+        codec=text(raw.pop("codec")),
+        dictionary=optional(count, raw.pop("dictionary")),
+        **raw,
+    )
+
+
+def _check_shard(shard: Shard, dictionaries: int) -> None:
+    name, spare = shard.file.name, shard.spare
+    if shard.records >= 2**32:
+        msg = f"the shard {name} has {shard.records} records; required: fewer than 2^32"
+        raise CorruptDataset(msg)
+    if any(low >= high for low, high in pairwise(spare)) or (spare and spare[-1] >= shard.records):
+        msg = (
+            f"the shard {name} has {shard.records} records, and the spare ones {shard.spare[:20]} are not some of them"
+        )
+        raise CorruptDataset(msg)
+    if shard.codec not in CODECS:
+        msg = f"the shard {name} has the codec {shard.codec!r}; known: {', '.join(CODECS)}: install a newer one"
+        raise UnsupportedFormat(msg)
+    if shard.dictionary is not None and (shard.dictionary >= dictionaries or not CODECS[shard.codec].takes_dictionary):
+        msg = f"the shard {name} of codec {shard.codec} has dictionary {shard.dictionary} of {dictionaries}"
+        raise CorruptDataset(msg)
+
+
 def _column(raw: dict[str, Any]) -> Column:
     return Column(
         file=_file(raw.pop("file")),
@@ -365,15 +427,15 @@ def _quarantine(raw: dict[str, Any]) -> Quarantine:
 
 def _provenance(raw: dict[str, Any]) -> Provenance:
     raw = mapping(raw)
-    inputs = tuple(_input(mapping(file)) for file in sequence(raw.pop("inputs")))
+    sources = tuple(map(SourceFiles.from_json, sequence(raw.pop("sources"))))
     versions = {name: text(version) for name, version in mapping(raw.pop("versions")).items()}
-    return Provenance(inputs, versions, texts(raw.pop("notes")), **raw)
+    return Provenance(sources, versions, texts(raw.pop("notes")), **raw)
 
 
-def _input(raw: dict[str, Any]) -> dict[str, Any]:
+def _source_file(raw: dict[str, Any]) -> dict[str, Any]:
     read = {"name": text, "size": count, "sha256": text}
     if set(raw) != set(read):
-        msg = f"an input with the keys {sorted(raw)}; required: {sorted(read)}"
+        msg = f"a file with the keys {sorted(raw)}; required: {sorted(read)}"
         raise CorruptDataset(msg)
     return {name: read[name](value) for name, value in raw.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -32,7 +32,9 @@ _ENTRIES = [
 ]
 
 
-NOT_OPEN = 1  # what lg_batch_read returns
+NOT_OPEN, NOT_DIGESTED = 1, 3  # what lg_batch_read returns
+ZSTD, UNCOMPRESSED = -1, -2  # its codecs besides the numbers of dictionaries
+MOST_DECODERS = 64  # dictionaries that are kept ready: each takes up to some 100 KB
 
 
 class ShardNotOpen(Exception):
@@ -50,6 +52,8 @@ class RecordIndex(NamedTuple):
     """(S,) the row behind each shard."""
     sizes: NDArray[np.int64]
     """(S,) the bytes of its file."""
+    codecs: NDArray[np.int32]
+    """(S,) how its records are compressed: the number of a dictionary, ``ZSTD`` or ``UNCOMPRESSED``."""
 
     @property
     def known(self) -> bool:
@@ -65,7 +69,7 @@ class RecordIndex(NamedTuple):
         offset, length = (self.record.dtype[name].itemsize for name in ("offset", "length"))
         nothing = [0] * (MAX_AXES - len(self.counts))
         counts = [*map(address, self.counts), *nothing, *(column.itemsize for column in self.counts), *nothing]
-        shards = len(self.ends), address(self.ends), address(self.sizes)
+        shards = len(self.ends), address(self.ends), address(self.sizes), address(self.codecs)
         return np.array([len(self.record), address(self.record), offset, length, *counts, *shards], dtype=np.int64)
 
 
@@ -75,20 +79,26 @@ class NativeReader:
     Args:
         schema: what the records hold.
         located: where they lie.
-        dictionary: what they were compressed with.
+        dictionaries: how many dictionaries there are.
+        dictionary: number -> the bytes of a dictionary.
     """
 
-    def __init__(self, schema: Schema, located: RecordIndex, dictionary: bytes | None) -> None:
+    def __init__(
+        self, schema: Schema, located: RecordIndex, dictionaries: int, dictionary: Callable[[int], bytes]
+    ) -> None:
         self._schema, self._located, self._dictionary = schema, located, dictionary
+        self._decoders = _Decoders(dictionaries)
         self._source = located.pointers()
         self._source_at = address(self._source)
         self._local = threading.local()
 
     @classmethod
-    def create_if_supported(cls, schema: Schema, located: RecordIndex, dictionary: bytes | None) -> NativeReader | None:
+    def create_if_supported(
+        cls, schema: Schema, located: RecordIndex, dictionaries: int, dictionary: Callable[[int], bytes]
+    ) -> NativeReader | None:
         """None where there are no compiled loops, or where the dataset is not what they read."""
         there = kernels() is not None and functions() is not None
-        return cls(schema, located, dictionary) if there and schema.fields and located.known else None
+        return cls(schema, located, dictionaries, dictionary) if there and schema.fields and located.known else None
 
     def read_batch(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> RecordBatch | None:
         """The records of these rows, put together in this order, as ``record_batch.concatenate`` does.
@@ -103,34 +113,54 @@ class NativeReader:
 
         Raises:
             ShardNotOpen: a shard that is needed is not open.
+            CorruptDataset, OSError: a dictionary cannot be read.
         """
         # Taken out while it is used, for a signal handler may read too.
         batch: _Batch | None = self._local.__dict__.pop("batch", None)
         if batch is None:
-            batch = _Batch.create_if_supported(self._schema, self._dictionary)
+            batch = _Batch.create_if_supported(self._schema)
         if batch is None:
             return None
+        rows = np.ascontiguousarray(rows, np.int64)
         try:
-            return batch.read_batch(self._source_at, np.ascontiguousarray(rows, np.int64), files)
+            decoders = self._decoders  # one that is replaced meanwhile must stay until it was used
+            try:
+                return batch.read_batch(self._source_at, rows, files, decoders)
+            except _NotDigested:
+                digested = self._with_dictionaries_of(rows)
+                return None if digested is None else batch.read_batch(self._source_at, rows, files, digested)
         finally:
             self._local.batch = batch
+
+    def _with_dictionaries_of(self, rows: NDArray[np.int64]) -> _Decoders | None:
+        """Decoders among which those for these rows are ready; None where a dictionary is none."""
+        shards = np.unique(np.searchsorted(self._located.ends, rows, side="right"))
+        needed = [number for number in np.unique(self._located.codecs[shards]).tolist() if number >= 0]
+        decoders = self._decoders
+        if len({*decoders.ready, *needed}) > MOST_DECODERS:
+            decoders = self._decoders = _Decoders(len(decoders.pointers))
+        for number in needed:
+            if number not in decoders.ready and not decoders.add(number, self._dictionary(number)):
+                return None
+        return decoders
 
 
 class _Batch:
     """What one thread reads with: memory that is used again, and the state of zstd."""
 
     @classmethod
-    def create_if_supported(cls, schema: Schema, dictionary: bytes | None) -> _Batch | None:
-        """None where something is missing, as where the dictionary is none."""
+    def create_if_supported(cls, schema: Schema) -> _Batch | None:
+        """None where something is missing."""
         library, found = kernels(), functions()
-        zstd = None if found is None else _Zstd(found, dictionary)
-        return cls(library, found, zstd, schema) if library is not None and found and zstd and zstd.ready else None
+        context = None if found is None else _Context(found)
+        ready = library is not None and found is not None and context is not None and context.pointer
+        return cls(library, found, context, schema) if ready else None  # type: ignore[arg-type]
 
-    def __init__(self, library: ctypes.CDLL, found: Functions, zstd: _Zstd, schema: Schema) -> None:
-        self._schema, self._library, self._zstd = schema, library, zstd
+    def __init__(self, library: ctypes.CDLL, found: Functions, context: _Context, schema: Schema) -> None:
+        self._schema, self._library, self._context = schema, library, context
         described = np.array([_c_field(schema, field) for field in schema.fields], dtype=np.int64)
         allowed = np.array([[_supports(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
-        called = np.array([*found.addresses, self._zstd.context, self._zstd.dictionary or 0], dtype=np.uint64)
+        called = np.array([*found.addresses, context.pointer], dtype=np.uint64)
         sizes = len(schema.axes), len(schema.fields)
         self._pointer = library.lg_batch_new(*sizes, address(described), address(allowed), address(called))
         if not self._pointer:
@@ -140,14 +170,17 @@ class _Batch:
         self._told = address(self._types), address(self._offsets), address(self._totals)
         self._parts = [_Part.of(schema, field) for field in schema.fields]
 
-    def read_batch(self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32]) -> RecordBatch | None:
+    def read_batch(
+        self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32], decoders: _Decoders
+    ) -> RecordBatch | None:
         n, library = len(rows), self._library
         counts = np.empty((len(self._totals), n), dtype=np.int64)
-        found = library.lg_batch_read(
-            self._pointer, source, address(files), address(rows), n, memory_limit(), address(counts)
-        )
+        given = address(files), decoders.address, address(rows)
+        found = library.lg_batch_read(self._pointer, source, *given, n, memory_limit(), address(counts))
         if found == NOT_OPEN:
             raise ShardNotOpen
+        if found == NOT_DIGESTED:
+            raise _NotDigested
         if found or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
             return None
         buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
@@ -180,18 +213,48 @@ class _Batch:
             self._library.lg_batch_free(self._pointer)
 
 
-class _Zstd:
-    """A decompression context, and a dictionary that was made ready for it."""
+class _NotDigested(Exception):
+    """A record was compressed with a dictionary that is not among the decoders yet."""
 
-    def __init__(self, found: Functions, dictionary: bytes | None) -> None:
+
+class _Context:
+    """A decompression context of zstd."""
+
+    def __init__(self, found: Functions) -> None:
         self._library = found.zstd
-        self.context = found.zstd.ZSTD_createDCtx()
-        self.dictionary = None if dictionary is None else found.zstd.ZSTD_createDDict(dictionary, len(dictionary))
-        self.ready = bool(self.context) and (dictionary is None or bool(self.dictionary))
+        self.pointer = found.zstd.ZSTD_createDCtx()
 
     def __del__(self) -> None:
-        self._library.ZSTD_freeDDict(self.dictionary)
-        self._library.ZSTD_freeDCtx(self.context)
+        self._library.ZSTD_freeDCtx(self.pointer)
+
+
+class _Decoders:
+    """Dictionaries as zstd digested them, each when it is first needed. Threads may read while one is added."""
+
+    def __init__(self, dictionaries: int) -> None:
+        self.pointers = np.zeros(dictionaries, np.int64)
+        self.address = address(self.pointers) if dictionaries else 0
+        self.ready: dict[int, _Digested] = {}
+
+    def add(self, number: int, dictionary: bytes) -> bool:
+        """Make one ready; whether zstd takes it."""
+        digested = _Digested(dictionary)
+        if digested.pointer and self.ready.setdefault(number, digested) is digested:
+            self.pointers[number] = digested.pointer
+        return number in self.ready
+
+
+class _Digested:
+    """A dictionary as zstd digested it."""
+
+    def __init__(self, dictionary: bytes) -> None:
+        found = functions()
+        self._library = None if found is None else found.zstd
+        self.pointer = None if found is None else found.zstd.ZSTD_createDDict(dictionary, len(dictionary))
+
+    def __del__(self) -> None:
+        if self._library is not None:
+            self._library.ZSTD_freeDDict(self.pointer)
 
 
 class _Part(NamedTuple):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset
 
-__all__ = ["locate"]
+__all__ = ["claims", "locate"]
 
 _PAGE = np.dtype([("number", "<u8"), ("pad", "<u2"), ("flags", "<u2"), ("lower", "<u2"), ("upper", "<u2")])
 _NODE = np.dtype([("low", "<u2"), ("high", "<u2"), ("flags", "<u2"), ("key_size", "<u2"), ("key", ">u4")])
@@ -87,6 +87,41 @@ def locate(descriptor: int, size: int, records: int) -> NDArray[np.int64]:
     if len(found) != records:
         msg = f"the leaves of the page tree hold {len(found)} records; required: {records}"
         raise CorruptDataset(msg)
+    return found
+
+
+def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[int, int]]]:
+    """Where the values of a damaged shard lie by what stands in its leaf pages, whichever of them are whole.
+
+    Args:
+        descriptor: the open shard file.
+        size: its size.
+        page_size: the bytes of a page.
+
+    Returns:
+        Key -> (offset, length) of each value that a page says to have it: none of it is proven.
+
+    Raises:
+        OSError: the read itself failed.
+    """
+    found: dict[int, set[tuple[int, int]]] = {}
+    for number in range(size // page_size):
+        page = os.pread(descriptor, page_size, number * page_size)
+        if len(page) < page_size:
+            break
+        head = np.frombuffer(page, _PAGE, 1)[0]
+        lower = int(head["lower"])
+        if head["number"] != number or head["flags"] != _LEAF or not _HEAD <= lower <= page_size:
+            continue
+        for at in np.frombuffer(page, "<u2", (lower - _HEAD) // 2, _HEAD).tolist():
+            if at + _BIG > page_size:
+                continue
+            node = np.frombuffer(page, _NODE, 1, at)[0]
+            length = int(node["low"]) | int(node["high"]) << 16
+            offset = number * page_size + at + _INLINE
+            if node["flags"] == _BIG_DATA:
+                offset = int.from_bytes(page[at + _INLINE : at + _BIG], "little") * page_size + _HEAD
+            found.setdefault(int(node["key"]), set()).add((offset, length))
     return found
 
 

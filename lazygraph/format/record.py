@@ -1,34 +1,28 @@
-"""One graph <-> bytes: a zstd frame around one msgpack array of position, counts, codes and field buffers."""
+"""One graph <-> bytes: one msgpack array of counts, codes and field buffers. It says nothing of where it lies."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
-import zstandard
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.codec import MAX_RECORD
 from lazygraph.format.encoding import decode, encode
 from lazygraph.format.schema import MAX_HOLLOW, MAX_VALUES, Field, Schema
 
-__all__ = ["MAX_RECORD", "Compressor", "Decompressor", "Record", "check_counts", "pack", "train_dictionary", "unpack"]
+__all__ = ["Record", "check_counts", "pack", "unpack"]
 
-MAX_RECORD = 2**30  # bytes of a decompressed record
 MAX_COUNT = 2**31 - 1
-
-# What one record is trained on tells little; fewer records than this make no dictionary worth its bytes.
-MIN_TRAINING = 64
 
 
 class Record(NamedTuple):
     """One decompressed record, its buffers still encoded."""
 
     schema: Schema
-    position: int
     counts: tuple[int, ...]
     codes: bytes
     buffers: Sequence[bytes]
@@ -61,13 +55,12 @@ class Record(NamedTuple):
 
 
 def pack(
-    schema: Schema, position: int, values: Mapping[str, Any], rows_of: Mapping[str, int] = MappingProxyType({})
+    schema: Schema, values: Mapping[str, Any], rows_of: Mapping[str, int] = MappingProxyType({})
 ) -> tuple[bytes, tuple[int, ...]]:
     """The decompressed form of one record, and its axis counts.
 
     Args:
         schema: what the record holds.
-        position: the number of the input that it comes from.
         values: field name -> array in the field's dtype and full shape, or text.
         rows_of: axis -> its rows, where no field grows with it; 0 unless said.
 
@@ -91,7 +84,7 @@ def pack(
         codes.append(code)
         buffers.append(buffer)
     sizes = tuple(n if n >= 0 else rows_of.get(axis, 0) for axis, n in counts.items())
-    raw: bytes = msgpack.packb([position, *sizes, bytes(codes), *buffers])
+    raw: bytes = msgpack.packb([*sizes, bytes(codes), *buffers])
     if len(raw) > MAX_RECORD or max(sizes, default=0) > MAX_COUNT:
         msg = f"the graph takes {len(raw)} bytes with the counts {sizes}; required: at most {MAX_RECORD} bytes"
         raise InputError(msg)
@@ -109,26 +102,26 @@ def unpack(schema: Schema, raw: bytes) -> Record:
     n_axes, n_fields = len(schema.axes), len(schema.fields)
     try:
         # The defaults of msgpack's limits are the length of the input; extension types would come as ExtType objects.
-        parts = msgpack.unpackb(raw, max_ext_len=0, max_map_len=0, max_array_len=n_axes + n_fields + 2)
+        parts = msgpack.unpackb(raw, max_ext_len=0, max_map_len=0, max_array_len=n_axes + n_fields + 1)
     except Exception as error:  # msgpack raises ValueError, its own classes and UnicodeDecodeError
         msg = f"the record is not msgpack: {type(error).__name__}: {error}"
         raise CorruptDataset(msg) from error
-    if type(parts) is not list or len(parts) != n_axes + n_fields + 2:
-        msg = f"the record is not an array of {n_axes + n_fields + 2} elements"
+    if type(parts) is not list or len(parts) != n_axes + n_fields + 1:
+        msg = f"the record is not an array of {n_axes + n_fields + 1} elements"
         raise CorruptDataset(msg)
-    numbers, codes, buffers = parts[: n_axes + 1], parts[n_axes + 1], parts[n_axes + 2 :]
+    numbers, codes, buffers = parts[:n_axes], parts[n_axes], parts[n_axes + 1 :]
     if (
         any(type(n) is not int or n < 0 for n in numbers)
-        or max(numbers[1:], default=0) > MAX_COUNT
+        or max(numbers, default=0) > MAX_COUNT
         or type(codes) is not bytes
         or len(codes) != n_fields
         or any(type(b) is not bytes for b in buffers)
     ):
-        msg = "the record does not hold position, counts, codes and one byte string a field"
+        msg = "the record does not hold counts, codes and one byte string a field"
         raise CorruptDataset(msg)
-    if problem := _too_many(schema, numbers[1:]):
+    if problem := _too_many(schema, numbers):
         raise CorruptDataset(problem)
-    return Record(schema, numbers[0], tuple(numbers[1:]), codes, buffers)
+    return Record(schema, tuple(numbers), codes, buffers)
 
 
 def check_counts(record: Record, said: Sequence[int]) -> None:
@@ -153,82 +146,3 @@ def _too_many(schema: Schema, counts: Sequence[int]) -> str | None:
                 f"{counts[place]} rows of nothing along the axis {schema.axes[place]!r}; required: at most {MAX_HOLLOW}"
             )
     return None
-
-
-def train_dictionary(records: Sequence[bytes], graphs: int) -> bytes | None:
-    """A zstd dictionary for records like these, or None where there are too few to learn from.
-
-    16 KiB, and 64 KiB from 65,536 graphs on: on 1,000 crystals of four data sets the larger one saved another 1 to 4
-    percent, which a small data set would not earn back.
-    """
-    if len(records) < MIN_TRAINING:
-        return None
-    size = 65536 if graphs >= 65536 else 16384
-    try:
-        # Segments of 512 bytes that share runs of 8: within 3 percent of what a search over both finds on five data
-        # sets (perovskites to MPtrj), in a fifth of its time.
-        return bytes(zstandard.train_dictionary(size, list(records), level=9, k=512, d=8).as_bytes())
-    except zstandard.ZstdError:  # records too uniform to train on compress well without
-        return None
-
-
-class Compressor:
-    """Records to zstd frames with content size, without dictionary id and checksum. Not for several threads at once."""
-
-    def __init__(self, level: int, dictionary: bytes | None) -> None:
-        data = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary)
-        if data is not None:
-            data.precompute_compress(level=level)
-        self._context = zstandard.ZstdCompressor(
-            level=level, dict_data=data, write_dict_id=False, write_content_size=True, write_checksum=False
-        )
-
-    def __call__(self, raw: bytes) -> bytes:
-        """The frame of one record."""
-        return bytes(self._context.compress(raw))
-
-
-class Decompressor:
-    """Zstd frames to records. Safe in threads (one context each) and after pickling, which carries the dictionary."""
-
-    def __init__(self, dictionary: bytes | None) -> None:
-        self._dictionary = dictionary
-        self._local = threading.local()
-
-    def __call__(self, frame: bytes, bound: int) -> bytes:
-        """The record in a frame.
-
-        Raises:
-            CorruptDataset: not one frame and nothing else, no content size or one over ``bound``, or broken data.
-        """
-        try:
-            context = self._local.context
-        except AttributeError:
-            context = self._local.context = self._new_context()
-        try:
-            size = zstandard.frame_content_size(frame)
-            # An empty frame is no record, and zstandard does not look at what follows it.
-            content: bytes | None = (
-                context.decompress(frame, allow_extra_data=False) if 0 < size <= bound and size <= MAX_RECORD else None
-            )
-        except zstandard.ZstdError as error:
-            msg = f"the record is not a zstd frame: {error}"
-            raise CorruptDataset(msg) from error
-        if content is None:
-            msg = f"the frame promises {size} bytes; required: 1 to {min(bound, MAX_RECORD)}"
-            raise CorruptDataset(msg)
-        return content
-
-    def _new_context(self) -> zstandard.ZstdDecompressor:
-        try:
-            data = None if self._dictionary is None else zstandard.ZstdCompressionDict(self._dictionary)
-            return zstandard.ZstdDecompressor(dict_data=data)
-        except zstandard.ZstdError as error:
-            msg = f"the dictionary is none: {error}"
-            raise CorruptDataset(msg) from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"dictionary": self._dictionary}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["dictionary"])  # type: ignore[misc]

@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset, StorageError
+from lazygraph.format.codec import CODECS, MAX_RECORD, Decoder
 from lazygraph.format.columns import dtype_of, invalid_values, open_column
+from lazygraph.format.digests import BLOCK as ROWS
+from lazygraph.format.digests import blocks_of_column, read_digests
 from lazygraph.format.manifest import Manifest, Shard, row_starts
-from lazygraph.format.pages import locate
-from lazygraph.format.record import MAX_RECORD, Decompressor, Record, check_counts, unpack
-from lazygraph.format.shard import read_value
+from lazygraph.format.pages import claims, locate
+from lazygraph.format.record import Record, check_counts, unpack
+from lazygraph.format.shard import PAGE, read_value
 from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import FileRef
 
 __all__ = ["DamagedDataset", "LostRecord", "RecoveredRecord"]
 
 BLOCK = 4096  # bytes that are given up where a disk cannot read one of them
+_UNPROVEN = "the column record and the shard are both damaged, and it cannot be proven that this is its record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +51,23 @@ class LostRecord:
 
 
 class DamagedDataset:
-    """A dataset directory of which any file but the manifest and the dictionary may be damaged or gone.
+    """A dataset directory of which any file but the manifest may be damaged or gone.
 
-    A column whose hash is right is believed. Where the column ``record`` is damaged, a shard whose hash is right says
-    by its page tree where its records lie. Where both are, an entry of the column must lead to bytes with the checksum
-    that it states, and to the input whose turn it is: bytes that moved within the column would otherwise give a record
-    to another row.
+    A column whose hash is right is believed, and so is every block of the column ``record`` whose digest is right.
+    Where a block is damaged, a shard whose hash is right says by its page tree where its records lie. Where both are,
+    an entry of the column must lead to bytes with the checksum that it states, and a leaf page of the shard must give
+    these bytes the key of the row: bytes that moved within the column would otherwise give a record to another row.
 
     Args:
         path: the dataset directory.
         manifest: its manifest.
-        quarantined: the positions of the inputs that are no graphs; None where that is not known.
 
     Raises:
-        DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest cannot be read, or the dictionary is damaged,
-            without which there is no record.
+        CorruptDataset: the files cannot hold as many graphs as the manifest promises.
         StorageError: the process can open no more files, which says nothing of the dataset.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, quarantined: NDArray[np.int64] | None) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self.damaged: dict[str, str] = {}
         """Column -> what is wrong with its file."""
@@ -82,12 +85,9 @@ class DamagedDataset:
             else:
                 self.damaged[name] = problem
         self._check_promise()
-        self._decompress = Decompressor(self._dictionary())
+        self._decoders: dict[tuple[str, int | None], Decoder] = {}
         self._record = self._columns["record"] if "record" in self._columns else self._as_read("record")
-        self._positions: NDArray[np.int64] | None = None
-        if quarantined is not None and manifest.inputs == manifest.graphs + len(quarantined):
-            self._positions = np.setdiff1d(np.arange(manifest.inputs), quarantined)
-        self._quarantined = quarantined
+        self._proven = self._proven_entries()
 
     def column(self, name: str) -> NDArray[Any] | None:
         """A column; None where it is damaged."""
@@ -132,20 +132,29 @@ class DamagedDataset:
             return
         try:
             size = os.fstat(descriptor).st_size
-            places = self._by_tree(shard, descriptor) if "record" in self.damaged else None
+            decode = self._decoder(shard)
+            believed = self._proven[start : start + shard.rows].all()
+            places = None if believed else self._by_tree(shard, descriptor)
+            claimed = {} if believed or places is not None else claims(descriptor, size, PAGE)
+            keys = shard.keys()
             for row in rows:
                 try:
                     if places is not None:
                         frame = os.pread(descriptor, int(places[row - start, 1]), int(places[row - start, 0]))
                     else:
-                        frame = read_value(descriptor, size, *self._record[row].item())
-                    yield self._whole(row, frame, proven=places is not None or "record" not in self.damaged)
+                        offset, length, digest = self._record[row].item()
+                        frame = read_value(descriptor, size, offset, length, digest)
+                        if not self._proven[row] and (offset, length) not in claimed.get(int(keys[row - start]), ()):
+                            raise CorruptDataset(_UNPROVEN)  # noqa: TRY301  # as one of several that are listed
+                    yield self._whole(row, decode(frame, self._bound(row)), frame)
                 except CorruptDataset as error:
                     yield LostRecord(row, str(error))
                 except StorageError:
                     raise
                 except OSError as error:
                     yield LostRecord(row, f"{shard.file.name}: {error.strerror}")
+        except CorruptDataset as error:  # of its dictionary
+            yield from (LostRecord(row, str(error)) for row in rows)
         finally:
             os.close(descriptor)
 
@@ -153,43 +162,52 @@ class DamagedDataset:
         """(rows, 2) offset and length as the page tree of a shard with the right hash says; None for any other."""
         try:
             shard.file.check(self.path)
-            places = locate(descriptor, shard.file.size, shard.records)
-            if shard.rows == shard.records:
-                return places
-            if self._quarantined is None:
-                return None
-            # The others are duplicates, which the merge found and put on the list of quarantined inputs.
-            frames = (os.pread(descriptor, length, offset) for offset, length in places.tolist())
-            positions = [unpack(self.manifest.schema, self._decompress(one, MAX_RECORD)).position for one in frames]
-            kept = places[~np.isin(positions, self._quarantined)]
+            return locate(descriptor, shard.file.size, shard.records)[shard.keys()]
         except StorageError:
             raise
         except (CorruptDataset, OSError):
             return None
-        return kept if len(kept) == shard.rows else None
 
-    def _whole(self, row: int, frame: bytes, *, proven: bool) -> RecoveredRecord:
+    def _counts(self, row: int) -> list[int | None]:
+        """The axis counts of a row as the columns say; None for those of a damaged one."""
+        columns = [self._columns.get(f"n_{axis}") for axis in self.manifest.schema.axes]
+        return [None if column is None else int(column[row]) for column in columns]
+
+    def _bound(self, row: int) -> int:
+        """The bytes that the record of a row may have."""
+        known = self._counts(row)
+        return MAX_RECORD if None in known else int(self.manifest.schema.bound([n for n in known if n is not None]))
+
+    def _whole(self, row: int, raw: bytes, frame: bytes) -> RecoveredRecord:
         """A row's record, if it keeps all that the format promises of it.
 
         Raises:
             CorruptDataset: it does not.
         """
-        schema = self.manifest.schema
-        said = [self._columns.get(f"n_{axis}") for axis in schema.axes]
-        known = [None if column is None else int(column[row]) for column in said]
-        bound = MAX_RECORD if None in known else schema.bound([n for n in known if n is not None])
-        raw = self._decompress(frame, bound)
-        record = unpack(schema, raw)
-        if record.position >= min(self.manifest.inputs, 2**63):
-            msg = f"it is of input {record.position}; the manifest says that there were {self.manifest.inputs}"
-            raise CorruptDataset(msg)
-        check_counts(record, [n if said is None else said for n, said in zip(record.counts, known, strict=True)])
+        record = unpack(self.manifest.schema, raw)
+        said = zip(record.counts, self._counts(row), strict=True)
+        check_counts(record, [n if known is None else known for n, known in said])
         if invalid := record.invalid_indices():  # decodes every field
             raise CorruptDataset(invalid[0])
-        if not proven and (self._positions is None or record.position != self._positions[row]):
-            msg = "the column record and the shard are both damaged, and it cannot be proven that this is its record"
-            raise CorruptDataset(msg)
         return RecoveredRecord(row, frame, raw, record)
+
+    def _proven_entries(self) -> NDArray[np.bool_]:
+        """(N,) which entries of the column ``record`` are those that were written."""
+        proven = np.ones(len(self._record), bool)
+        if "record" not in self.damaged:
+            return proven
+        proven[:] = False
+        manifest = self.manifest
+        try:
+            content = _readable(manifest.digests.check(self.path), manifest.digests.size)
+        except StorageError:
+            raise
+        except (CorruptDataset, OSError):
+            return proven
+        wanted = read_digests(content, manifest.graphs, manifest.columns)[1]["record"]
+        for block in np.flatnonzero(blocks_of_column(self._record) == wanted).tolist():
+            proven[block * ROWS : (block + 1) * ROWS] = True
+        return proven
 
     def _check_promise(self) -> None:
         """No memory and no time for more graphs than the files that are there can hold."""
@@ -200,10 +218,16 @@ class DamagedDataset:
             msg = f"{self.path}: the manifest promises {self.manifest.graphs} graphs; its files have {there} bytes"
             raise CorruptDataset(msg)
 
-    def _dictionary(self) -> bytes | None:
-        file = self.manifest.dictionary
-        if file is None:
-            return None
+    def _decoder(self, shard: Shard) -> Decoder:
+        """What undoes the compression of the records of a shard; CorruptDataset where its dictionary is damaged."""
+        key = shard.codec, shard.dictionary
+        if key not in self._decoders:
+            number = shard.dictionary
+            dictionary = None if number is None else self._dictionary(self.manifest.dictionaries[number])
+            self._decoders[key] = CODECS[shard.codec].decoder(dictionary)
+        return self._decoders[key]
+
+    def _dictionary(self, file: FileRef) -> bytes:
         try:
             path = file.check(self.path)
             return opening(path, path.read_bytes)
@@ -211,8 +235,8 @@ class DamagedDataset:
             raise
         except (CorruptDataset, OSError) as error:
             msg = (
-                f"{error}; without its dictionary no record of the dataset can be read: put a copy of {file.name} "
-                "there, from a backup or from anyone who has the same dataset"
+                f"{error}; without it none of the records that were compressed with it can be read: put a copy of "
+                f"{file.name} there, from a backup or from anyone who has the same dataset"
             )
             raise CorruptDataset(msg) from error
 

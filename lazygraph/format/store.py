@@ -19,10 +19,12 @@ from lazygraph.errors import (
     StorageError,
     UnknownId,
 )
+from lazygraph.format.codec import CODECS, Decoder
 from lazygraph.format.columns import open_column
-from lazygraph.format.manifest import MANIFEST, Manifest, row_starts
-from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
-from lazygraph.format.record import Decompressor, Record, check_counts, unpack
+from lazygraph.format.digests import BLOCK, Blocks, CheckedColumn, read_digests
+from lazygraph.format.manifest import MANIFEST, Manifest, Shard, row_starts
+from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex, ShardNotOpen
+from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import read_value
 from lazygraph.machine import memory_limit
@@ -32,12 +34,32 @@ from lazygraph.storage.files import FileRef, reading
 __all__ = ["Store"]
 
 
+DECODERS = 64  # of dictionaries that are kept
+
+
 class _Index(NamedTuple):
     """What is opened with the first record."""
 
     located: RecordIndex
-    decompress: Decompressor
+    columns: tuple[CheckedColumn, ...]
+    """The columns that tell where records lie and what they take."""
+    checked: NDArray[np.bool_]
+    """(B,) the blocks of rows that were compared with their digests in all of these columns."""
     loops: NativeReader | None
+
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Check the blocks of these rows, where that was not done yet."""
+        if not self.checked[blocks := rows // BLOCK].all():
+            for column in self.columns:
+                column.check(rows)
+            self.checked[blocks] = True
+
+    def check_row(self, row: int) -> None:
+        """Check the block of this row, where that was not done yet."""
+        if not self.checked[block := row // BLOCK]:
+            for column in self.columns:
+                column.row(row)
+            self.checked[block] = True
 
 
 class Store:
@@ -62,7 +84,9 @@ class Store:
         self._reset()
 
     def _reset(self) -> None:
-        self._columns: dict[str, NDArray[Any]] = {}
+        self._columns: dict[str, CheckedColumn] = {}
+        self._digests: tuple[Blocks, dict[str, Blocks]] | None = None
+        self._decoders: dict[tuple[str, int | None], Decoder] = {}
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
         self._files = ShardFiles(len(self._ends))
         self._index: _Index | None = None
@@ -71,26 +95,46 @@ class Store:
         return self.manifest.graphs
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column as a read-only memory-mapped array; checked against the manifest when first asked for.
+        """A whole column as a read-only memory-mapped array; checked by its digests when first asked for.
 
         Raises:
             KeyError: the dataset has no such column.
             CorruptDataset, DatasetReplaced: the file is damaged, or gone.
         """
+        return self.checked_column(name).whole()
+
+    def checked_column(self, name: str) -> CheckedColumn:
+        """A column of which only the blocks that are used are checked. Raises as ``column`` does."""
         try:
             return self._columns[name]
         except KeyError:
             column = self.manifest.columns[name]
+        path = self.path / column.file.name
         try:
-            array = reading(self.path / column.file.name, lambda: open_column(self.path, column))
+            array = reading(path, lambda: open_column(self.path, column, check=False))
         except FileNotFoundError:
             self._missing(column.file)
-        self._columns[name] = array
-        return array
+        self._columns[name] = found = CheckedColumn(str(path), array, self.digests()[1][name])
+        return found
+
+    def digests(self) -> tuple[Blocks, dict[str, Blocks]]:
+        """The digests of the blocks of graphs, and of those of each column. Raises as ``column`` does."""
+        if self._digests is None:
+            manifest = self.manifest
+            self._digests = read_digests(self._file(manifest.digests), manifest.graphs, manifest.columns)
+        return self._digests
+
+    def _file(self, file: FileRef) -> bytes:
+        """A whole file of the dataset, checked."""
+        try:
+            path = self.path / file.name
+            return reading(path, lambda: opening(path, file.check(self.path).read_bytes))
+        except FileNotFoundError:
+            self._missing(file)
 
     def graph_id(self, row: int) -> str:
         """The id of the graph in a row."""
-        raw: bytes = self.column("id")[row]
+        raw: bytes = self.checked_column("id").row(row)
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
@@ -99,7 +143,7 @@ class Store:
 
     def graph_ids(self, rows: NDArray[np.int64]) -> list[str]:
         """The ids of the graphs in several rows."""
-        ids = self.column("id")[rows].tolist()
+        ids = self.checked_column("id").rows(rows).tolist()
         try:
             found: list[str] = b"\0".join(ids).decode().split("\0")  # in half of the time of one by one
         except UnicodeDecodeError:
@@ -114,22 +158,22 @@ class Store:
             UnknownId: no graph has it.
             CorruptDataset: the column ``id_order`` is no order.
         """
-        ids, order = self.column("id"), self.column("id_order")
+        ids, order = self.checked_column("id"), self.checked_column("id_order")
         wanted = graph_id.encode(errors="surrogatepass")
-        low, high = 0, len(ids)
+        low, high = 0, len(self)
         try:
             while low < high:
                 middle = (low + high) // 2
-                if ids[order[middle]] < wanted:
+                if ids.row(int(order.row(middle))) < wanted:
                     low = middle + 1
                 else:
                     high = middle
-            if low < len(ids) and ids[order[low]] == wanted:
-                return int(order[low])
+            if low < len(self) and ids.row(row := int(order.row(low))) == wanted:
+                return row
         except IndexError as error:
             msg = f"{self.path}: id_order names a row that is not there: {error}"
             raise CorruptDataset(msg) from error
-        msg = f"no graph in {self.path} has the id {graph_id!r}; it holds {len(ids)} ids such as {self._some_ids()}"
+        msg = f"no graph in {self.path} has the id {graph_id!r}; it holds {len(self)} ids such as {self._some_ids()}"
         raise UnknownId(msg)
 
     def raw(self, row: int) -> bytes:
@@ -147,10 +191,11 @@ class Store:
         index = self._index or self._open_index()
         shard = bisect_right(self._ends, row)
         try:
+            index.check_row(row)
             offset, length, digest = index.located.record[row].item()
             frame = self._value(shard, offset, length, digest)
             counts = tuple([int(column[row]) for column in index.located.counts])
-            raw = index.decompress(frame, self.manifest.schema.bound(counts))
+            raw = self._decoder(shard)(frame, self.manifest.schema.bound(counts))
         except CorruptDataset as error:
             self.raise_corrupt(row, error)
         except OSError as error:
@@ -201,7 +246,9 @@ class Store:
 
         Raises as ``raw`` does, and NotEnoughMemory.
         """
-        loops = (self._index or self._open_index()).loops
+        index = self._index or self._open_index()
+        index.check(rows)
+        loops = index.loops
         if loops is not None and len(rows) > 1 and (at_once := self._read_batch_at_once(loops, rows)) is not None:
             return at_once
         self._check_memory(rows)
@@ -231,7 +278,7 @@ class Store:
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
         schema = self.manifest.schema
-        counts = [self.column(f"n_{axis}")[rows].astype(np.float64) for axis in schema.axes]
+        counts = [self.checked_column(f"n_{axis}").rows(rows).astype(np.float64) for axis in schema.axes]
         size = 8 * float(np.sum(np.broadcast_to(schema.values(counts), len(rows))))
         if size > memory_limit():
             msg = (
@@ -256,19 +303,30 @@ class Store:
 
     def _open_index(self) -> _Index:
         manifest = self.manifest
-        dictionary = None
-        if (file := manifest.dictionary) is not None:
-            try:
-                path = self.path / file.name
-                dictionary = reading(path, lambda: opening(path, file.check(self.path).read_bytes))
-            except FileNotFoundError:
-                self._missing(file)
         ends, sizes = np.array([self._ends, [shard.file.size for shard in manifest.shards]], dtype=np.int64)
-        counts = [self.column(f"n_{axis}") for axis in manifest.schema.axes]
-        located = RecordIndex(self.column("record"), counts, ends, sizes)
-        loops = NativeReader.create_if_supported(manifest.schema, located, dictionary)
-        self._index = _Index(located, Decompressor(dictionary), loops)
+        columns = tuple(map(self.checked_column, ("record", *(f"n_{axis}" for axis in manifest.schema.axes))))
+        record, *counts = (column.values for column in columns)
+        codecs = np.array([_codec(shard) for shard in manifest.shards], np.int32)
+        located = RecordIndex(record, counts, ends, sizes, codecs)
+        loops = NativeReader.create_if_supported(manifest.schema, located, len(manifest.dictionaries), self._dictionary)
+        self._index = _Index(located, columns, np.zeros(-(-len(self) // BLOCK), bool), loops)
         return self._index
+
+    def _dictionary(self, number: int) -> bytes:
+        """A dictionary, checked."""
+        return self._file(self.manifest.dictionaries[number])
+
+    def _decoder(self, shard: int) -> Decoder:
+        """What undoes the compression of a shard's records; of those with dictionaries some are kept."""
+        entry = self.manifest.shards[shard]
+        key = entry.codec, entry.dictionary
+        found = self._decoders.get(key)
+        if found is None:
+            if len(self._decoders) >= DECODERS:
+                self._decoders = {}
+            dictionary = None if entry.dictionary is None else self._dictionary(entry.dictionary)
+            found = self._decoders[key] = CODECS[entry.codec].decoder(dictionary)
+        return found
 
     def _find(self, shard: int) -> tuple[Path, int]:
         """The path and the size of a shard's file."""
@@ -315,3 +373,10 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({os.fspath(self.path)!r})"
+
+
+def _codec(shard: Shard) -> int:
+    """How the records of a shard are compressed, as the compiled loops are told."""
+    if shard.codec == "none":
+        return UNCOMPRESSED
+    return ZSTD if shard.dictionary is None else shard.dictionary

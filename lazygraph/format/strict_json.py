@@ -11,7 +11,7 @@ from typing import Any
 
 from lazygraph.errors import CorruptDataset
 
-__all__ = ["count", "loads", "mapping", "optional", "sequence", "sha256_hex", "text", "texts"]
+__all__ = ["canonical_json", "count", "loads", "mapping", "optional", "sequence", "sha256_hex", "text", "texts"]
 
 
 def loads(data: bytes) -> Any:
@@ -25,6 +25,12 @@ def loads(data: bytes) -> Any:
     if re.search(rb"\\u[dD][89a-fA-F]", data):
         json.dumps(value, ensure_ascii=False).encode()  # fails where a text is not Unicode
     return value
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, no spaces, UTF-8, and no NaN: equal values give equal bytes."""
+    written = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return written.encode()
 
 
 def count(value: Any) -> int:

@@ -1,5 +1,6 @@
 /* Records of a batch, from their places in the shards to one buffer of arrays: the twin of what lazygraph/format reads
- * with `read_value` (shard.py), `Decompressor` and `unpack` (record.py), `decode` (encoding.py) and `join` (record_batch.py).
+ * with `read_value` (shard.py), `Decompressor` (codec.py), `unpack` (record.py), `decode` (encoding.py) and `concatenate`
+ * (record_batch.py).
  *
  * A `batch` belongs to one thread and holds memory that is used again. Input is not trusted: nothing outside a record
  * is looked at, every length is compared before it is used, and whatever is not as it must be ends the call, so that
@@ -46,7 +47,6 @@ typedef struct { /* in the order of lazygraph/format/native_reader.py */
     size_t (*frame_size)(const void *, size_t);
     size_t (*decompress)(void *, void *, size_t, const void *, size_t, const void *);
     void *context;
-    const void *dictionary;
 } library;
 
 typedef struct { /* likewise: where every record lies, as the columns say */
@@ -58,7 +58,9 @@ typedef struct { /* likewise: where every record lies, as the columns say */
     int64_t shards;
     const int64_t *end;  /* the row behind each shard */
     const int64_t *size; /* bytes of its file */
+    const int32_t *codec; /* how its records are compressed: number of a dictionary, or one of these */
 } source;
+enum { ZSTD = -1, UNCOMPRESSED = -2 };
 
 typedef struct {
     void *at;
@@ -179,15 +181,28 @@ static double values_of(const batch *b, const int64_t *counts, int64_t n, int64_
 
 static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t n, int64_t *counts);
 
+/* Room for more bytes behind those that are used, which stay; NULL where there is no memory. */
+static uint8_t *more_room(memory *m, uint64_t used, uint64_t more) {
+    if (used + more > m->size) {
+        size_t size = 2 * (used + more) + 65536;
+        void *grown = realloc(m->at, size);
+        if (grown == NULL) return NULL;
+        m->at = grown;
+        m->size = size;
+    }
+    return (uint8_t *)m->at + used;
+}
+
 /* Read the records of n rows, in the order of the files, and find their parts.
  *
- * file: of each shard, its descriptor, or -1. most: the bytes that their values may take. counts: (axes + 1, n), becomes
+ * file: of each shard, its descriptor, or -1. dictionary: each as zstd digested it, or NULL where that was not done yet.
+ * most: the bytes that their values may take. counts: (axes + 1, n), becomes
  * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
  * until the records are decoded.
- * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; or -1 where anything is not as it
- * must be. */
-static int64_t read_records(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t most,
-                            int64_t *counts) {
+ * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; 3 where a dictionary is needed
+ * that is NULL; or -1 where anything is not as it must be. */
+static int64_t read_records(batch *b, const source *s, const int32_t *file, const void *const *dictionary,
+                            const int64_t *rows, int64_t n, int64_t most, int64_t *counts) {
     wanted *order = room(&b->order, (size_t)n * sizeof *order);
     int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
     if (order == NULL || start == NULL) return -1;
@@ -212,6 +227,7 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         if (k == 0 || order[k].row >= s->end[shard]) shard = shard_of(s, order[k].row);
         if (shard >= s->shards) return -1;
         if (file[shard] < 0) return 1;
+        if (s->codec[shard] >= 0 && dictionary[s->codec[shard]] == NULL) return 3;
     }
     uint64_t used = 0;
     for (int64_t k = 0; k < n; k++) {
@@ -221,22 +237,28 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         uint64_t offset = little(at, s->offset_bytes), length = little(at + s->offset_bytes, s->length_bytes);
         uint64_t whole = (uint64_t)s->size[shard];
         if (offset > whole || length > whole - offset) return -1;
-        uint8_t *frame = room(&b->frame, length + 1);
-        if (frame == NULL || !read_whole(file[shard], frame, (int64_t)length, offset)) return -1;
-        if (b->zstd.hash(frame, length) != little(at + s->offset_bytes + s->length_bytes, 8)) return -1;
-        unsigned long long content = b->zstd.content_size(frame, length);
+        uint64_t hash = little(at + s->offset_bytes + s->length_bytes, 8);
         double bound = b->extra + 8.0 * values_of(b, counts, n, place); /* docs/format.md */
-        if (content < 1 || content > MAX_RECORD || (double)content > bound) return -1;
-        if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
-        if (used + content > b->raw.size) { /* grows, and keeps what it holds */
-            size_t more = 2 * (used + content) + 65536;
-            void *grown = realloc(b->raw.at, more);
-            if (grown == NULL) return -1;
-            b->raw.at = grown;
-            b->raw.size = more;
+        int32_t codec = s->codec[shard];
+        unsigned long long content = length; /* of an uncompressed record, which is read to where it is needed */
+        const uint8_t *frame = NULL;
+        if (codec != UNCOMPRESSED) {
+            uint8_t *into = room(&b->frame, length + 1);
+            if (into == NULL || !read_whole(file[shard], into, (int64_t)length, offset)) return -1;
+            if (b->zstd.hash(into, length) != hash) return -1;
+            content = b->zstd.content_size(into, length);
+            frame = into;
         }
-        uint8_t *to = (uint8_t *)b->raw.at + used;
-        if (b->zstd.decompress(b->zstd.context, to, content, frame, length, b->zstd.dictionary) != content) return -1;
+        if (content < 1 || content > MAX_RECORD || (double)content > bound) return -1;
+        uint8_t *to = more_room(&b->raw, used, content);
+        if (to == NULL) return -1;
+        if (codec == UNCOMPRESSED) {
+            if (!read_whole(file[shard], to, (int64_t)length, offset) || b->zstd.hash(to, length) != hash) return -1;
+        } else {
+            if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
+            const void *digested = codec == ZSTD ? NULL : dictionary[codec];
+            if (b->zstd.decompress(b->zstd.context, to, content, frame, length, digested) != content) return -1;
+        }
         start[place] = (int64_t)used;
         size[place] = (int64_t)content;
         used += content;
@@ -251,10 +273,10 @@ static void trim(batch *b) {
         if (all[k]->size > KEPT) empty(all[k]);
 }
 
-int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const int64_t *rows, int64_t n, int64_t most,
-                      int64_t *counts) {
+int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const void *const *dictionary, const int64_t *rows,
+                      int64_t n, int64_t most, int64_t *counts) {
     if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
-    int64_t found = read_records(b, s, file, rows, n, most, counts);
+    int64_t found = read_records(b, s, file, dictionary, rows, n, most, counts);
     if (found != 0) trim(b);
     return found;
 }
@@ -308,7 +330,7 @@ static int has_least(const uint8_t *from, int type, int64_t n) {
 /* The record between two places, which is number k of the batch. */
 static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k, int64_t *counts) {
     const uint8_t *start;
-    int64_t size, elements, position, first = k * b->fields;
+    int64_t size, elements, first = k * b->fields;
     if (at >= end) return 0;
     uint8_t tag = *at++;
     if ((tag & 0xf0) == 0x90) {
@@ -319,7 +341,7 @@ static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k
     } else {
         return 0;
     }
-    if (elements != b->axes + b->fields + 2 || !whole_number(&at, end, &position)) return 0;
+    if (elements != b->axes + b->fields + 1) return 0;
     for (int64_t a = 0; a < b->axes; a++) {
         int64_t count;
         if (!whole_number(&at, end, &count) || count != counts[a * b->n + k]) return 0;

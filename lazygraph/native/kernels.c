@@ -10,7 +10,7 @@
  */
 #include <stdint.h>
 
-#define VERSION 4
+#define VERSION 5
 
 int lg_version(void) { return VERSION; }
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from lazygraph.errors import CorruptDataset, RecipeError, StorageError
 from lazygraph.format.columns import invalid_values
-from lazygraph.format.manifest import Manifest, content_id, graph_digest, row_starts
+from lazygraph.format.digests import BLOCK, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, row_starts
 from lazygraph.format.pages import locate
 from lazygraph.format.record import unpack
 from lazygraph.format.store import Store
@@ -58,25 +59,49 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None 
         problems += _tree(store, number)
     if not damaged:
         problems += _columns(store) or _index(store)
-    digests = []
+    digests: list[bytes] = []  # of the graphs of one block
     step = 1000
     for row in _rows(store, problems):
         try:
             raw = store.raw(row)
-            digests.append(graph_digest(store.column("id")[row], raw))
+            digests.append(graph_digest(store.checked_column("id").row(row), raw))
             problems += [store.where(row) + problem for problem in _record(store, row, raw, spec)]
         except (CorruptDataset, OSError) as error:
             # What cannot be read for any row, such as the dictionary, is said once.
             if not problems or problems[-1] != _said(error):
                 problems.append(_said(error))
+        if (row + 1) % BLOCK == 0 or row + 1 == len(store):
+            problems += _block(store, row, digests)
+            digests = []
         if progress is not None and (row + 1) % step == 0:
             progress(step)
-    if not problems and (found := content_id(manifest.recipe, manifest.schema, digests)) != manifest.content_id:
-        problems.append(
-            f"{store.path}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
-        )
+    if not problems:
+        problems += _identity(store)
     files = manifest.files()
     return Verification(len(store), len(files) + 1, sum(file.size for file in files), tuple(problems))
+
+
+def _block(store: Store, last: int, digests: list[bytes]) -> Iterator[str]:
+    """Compare the graphs of the block that ends with row ``last`` with their digest, if all of them could be read."""
+    first = last // BLOCK * BLOCK
+    if len(digests) != last + 1 - first:
+        return
+    try:
+        wanted = store.digests()[0][last // BLOCK].tobytes()
+    except (CorruptDataset, OSError):
+        return  # said of the file
+    found = blocks_of_graphs(np.frombuffer(b"".join(digests), "V32"))[0].tobytes()
+    if found != wanted:
+        yield (
+            f"{store.path}: the digest of the graphs of rows {first} to {last} is {found.hex()}; "
+            f"required: {wanted.hex()}, as the file of digests says"
+        )
+
+
+def _identity(store: Store) -> Iterator[str]:
+    manifest = store.manifest
+    if (found := content_id(manifest.recipe, manifest.schema, store.digests()[0])) != manifest.content_id:
+        yield f"{store.path}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
 
 
 def _files(store: Store) -> Iterator[str]:
@@ -114,16 +139,14 @@ def _tree(store: Store, number: int) -> Iterator[str]:
     start = int(row_starts(store.manifest.shards)[number])
     rows = column[start : start + shard.rows]
     claimed = np.column_stack([rows["offset"].astype(np.int64), rows["length"].astype(np.int64)])
-    by_place = np.argsort(found[:, 0])
-    keys = by_place[np.searchsorted(found[by_place, 0], claimed[:, 0]).clip(max=max(len(found) - 1, 0))]
+    keys = shard.keys()
     wrong = (found[keys] != claimed).any(axis=1)
-    wrong[1:] |= keys[1:] <= keys[:-1]
     if wrong.any():
         row = int(np.argmax(wrong))
-        offset, length = claimed[row].tolist()
+        (offset, length), (there, size) = claimed[row].tolist(), found[keys[row]].tolist()
         yield (
             f"{path}, row {start + row}: the column record says {length} bytes at {offset}; "
-            "the page tree of the shard has no record there that may follow the one before it"
+            f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"
         )
 
 
@@ -144,7 +167,9 @@ def _columns(store: Store) -> list[str]:
     problems = []
     for name, column in store.manifest.columns.items():
         try:
-            if problem := invalid_values(column, store.column(name)):
+            wrong = list(store.checked_column(name).problems())
+            problems += wrong
+            if not wrong and (problem := invalid_values(column, store.column(name))):
                 problems.append(f"{store.path}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
             problems.append(_said(error))

@@ -209,7 +209,7 @@ def _open(folder: Path) -> Store:
         for name in store.manifest.columns:
             if name not in NOT_NEEDED:
                 store.column(name)
-        if (dictionary := store.manifest.dictionary) is not None:
+        for dictionary in store.manifest.dictionaries:
             dictionary.check(store.path)
     except (LazyGraphError, OSError) as error:
         raise UnreadableInput(str(error)) from error

@@ -31,7 +31,7 @@ T = TypeVar("T")
 # The forms of docs/format.md: a manifest names no other file, and no other file is ever deleted.
 FILE_NAME = re.compile(
     r"shards/[0-9]{5,}-[0-9a-f]{16}\.lmdb|columns/[A-Za-z0-9_.-]{0,100}-[0-9a-f]{16}\.npy"
-    r"|dictionary-[0-9a-f]{16}\.zstd|quarantine-[0-9a-f]{16}\.jsonl"
+    r"|digests-[0-9a-f]{16}\.bin|dictionary-[0-9a-f]{16}\.zstd|quarantine-[0-9a-f]{16}\.jsonl"
 )
 
 

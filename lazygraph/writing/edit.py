@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, write_column
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.hold import Hold
@@ -82,16 +82,16 @@ def set_labels(
                 f"no column of numbers to take as a label: {'; '.join(notes) or 'there are no columns beside the ids'}"
             )
             raise LabelError(msg)
-        columns = {}
+        columns = _kept(store, layout)
         for label in chosen:
             found = store.manifest.columns.get(label.name)
             if found.role != "label" if found else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
             column = _column(label.name, label.shape, values, rows, len(store))
-            columns[label.name] = write_column(layout.edit, label.name, column, role="label", unit=label.unit)
-        publish(hold, layout.edit, store.manifest.with_columns(columns))
-    return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown), tuple(notes))
+            columns.write(label.name, column, role="label", unit=label.unit)
+        publish(hold, layout.edit, _with_columns(store, columns))
+    return LabelReport(tuple(label.name for label in chosen), len(store) - len(rows), tuple(unknown), tuple(notes))
 
 
 def set_splits(
@@ -128,8 +128,9 @@ def set_splits(
         else:
             formulas = store.column("formula") if "formula" in store.manifest.columns else None
             codes, categories = rule.codes(len(store), formulas), SPLITS
-        column = write_column(hold.layout.edit, "split", codes, categories=categories)
-        manifest = store.manifest.with_columns({"split": column})
+        columns = _kept(store, hold.layout)
+        columns.write("split", codes, categories=categories)
+        manifest = _with_columns(store, columns)
         publish(hold, hold.layout.edit, replace(manifest, user=with_rule(manifest.user, rule)))
     return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
 
@@ -185,6 +186,18 @@ def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
     Manifest.load(layout.final)  # before the lock makes a folder
     with exclusive(layout) as hold:
         yield hold, Store(layout.final)
+
+
+def _kept(store: Store, layout: Layout) -> ColumnWriter:
+    """A writer of columns that begins with those of the dataset."""
+    blocks = store.digests()[1]
+    kept = {name: (column, blocks[name]) for name, column in store.manifest.columns.items()}
+    return ColumnWriter(layout.edit, kept)
+
+
+def _with_columns(store: Store, columns: ColumnWriter) -> Manifest:
+    """The manifest of the same graphs with other columns."""
+    return replace(store.manifest, columns=columns.columns, digests=columns.digests(store.digests()[0]))
 
 
 def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.format.manifest import Manifest
@@ -16,8 +18,8 @@ from lazygraph.storage.files import write_atomic
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Base, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
-from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine
+from lazygraph.writing.plan import Base, Piece, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
+from lazygraph.writing.quarantine import Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
 
@@ -100,58 +102,52 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
         return None
     spec = spec_of(manifest)
     plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, spec, layout)
-    origins = _origins(plan, [_known(one, plan, manifest) for one in rejected], layout)
-    tasks = [again for task in plan.tasks for again in _again(task, origins.get(task.source, ()))]
+    wanted = _wanted(plan, rejected, manifest, layout)
+    tasks = [Task(pieces) for task in plan.tasks if (pieces := tuple(_again(task, wanted)))]
     return replace(plan, tasks=tuple(tasks), entries=0)
 
 
-def _known(one: Rejected, plan: Plan, manifest: Manifest) -> Rejected:
-    """The input with its source, which of a graph that was lost later follows from its position."""
-    if one.source != UNKNOWN_SOURCE:
-        return one
-    if plan.entries != manifest.inputs:
-        msg = (
-            f"the sources given have {plan.entries} inputs; required: all {manifest.inputs} that the dataset was made "
-            "from, in the same order, for of graphs that were lost only the number among all inputs is known"
-        )
-        raise InputError(msg)
-    position = plan.first_position + one.position
-    task = next(task for task in plan.tasks if task.position <= position < task.position + task.count)
-    return replace(one, source=plan.sources[task.source]["name"], entry=position - task.position + task.start)
+def _wanted(
+    plan: Plan, rejected: Iterable[Rejected], manifest: Manifest, layout: Layout
+) -> dict[int, list[tuple[int, int]]]:
+    """Number of a source of the plan -> (entry, position) of the inputs of it to try again, in order.
 
-
-def _origins(plan: Plan, rejected: Iterable[Rejected], layout: Layout) -> dict[int, list[Rejected]]:
-    """Number of a source of the plan -> the rejected inputs that came from it.
-
-    The source of an input is told by its name and by the position of its first input. Where all sources of a dataset
-    are given, both must agree; where some are, the name must be enough.
+    A source of the plan is the one of the dataset with its name and its number of inputs; among several, the one with
+    the same files.
     """
-    groups: dict[tuple[str, int], list[Rejected]] = defaultdict(list)
+    known = manifest.provenance.sources
+    starts = [0, *accumulate(source.inputs for source in known)]
+    groups: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for one in rejected:
-        groups[one.source, one.position - one.entry].append(one)
-    names = [source["name"] for source in plan.sources]
-    starts = {task.source: task.position - plan.first_position for task in reversed(plan.tasks)}
-    places = {(name, starts[number]): number for number, name in enumerate(names) if number in starts}
-    if groups.keys() <= places.keys():
-        return {places[key]: group for key, group in groups.items()}
-    by_name = [name for name, _ in groups]
-    for name in by_name:
-        if names.count(name) != 1 or by_name.count(name) != 1:
+        number = bisect_right(starts, one.position) - 1
+        groups[number].append((one.position - starts[number], one.position))
+    free = list(enumerate(plan.source_files()))
+    out = {}
+    for number, inputs in groups.items():
+        source = known[number]
+        alike = [each for each in free if (each[1].name, each[1].inputs) == (source.name, source.inputs)]
+        if not alike:
+            same = [given for _, given in enumerate(plan.source_files()) if given.name == source.name]
+            given = ", ".join(f"{one.name!r} ({one.inputs} inputs)" for one in plan.source_files())
+            what = "was given with another number of inputs" if same else "is not among the sources given"
             msg = (
-                f"quarantined inputs of {layout.final} come from {by_name.count(name)} source named {name!r}, and "
-                f"{names.count(name)} of the sources given ({', '.join(map(repr, names))}) have that name; give all "
-                "sources that the dataset was made from, in the same order"
+                f"quarantined inputs of {layout.final} come from the source {source.name!r} of {source.inputs} inputs, "
+                f"which {what} ({given}); give every source that quarantined inputs came from, as it was"
             )
             raise InputError(msg)
-    return {names.index(name): group for (name, _), group in groups.items()}
+        chosen = next((each for each in alike if each[1].files == source.files), alike[0])
+        free.remove(chosen)
+        out[chosen[0]] = inputs
+    return out
 
 
-def _again(task: Task, rejected: Iterable[Rejected]) -> Iterable[Task]:
-    """The same range, narrowed to its rejected inputs; nothing if it has none."""
-    mine = [r for r in rejected if task.start <= r.entry < task.start + task.count]
-    if mine:
-        position = mine[0].position - mine[0].entry + task.start
-        yield replace(task, position=position, only=tuple(r.entry - task.start for r in mine))
+def _again(task: Task, wanted: Mapping[int, Sequence[tuple[int, int]]]) -> Iterable[Piece]:
+    """The pieces of a task with inputs to try again, narrowed to these."""
+    for piece in task.pieces:
+        mine = [(e, p) for e, p in wanted.get(piece.source, ()) if piece.start <= e < piece.start + piece.count]
+        if mine:
+            entry, position = mine[0]
+            yield replace(piece, position=position - entry + piece.start, only=tuple(e - piece.start for e, _ in mine))
 
 
 def _base(manifest: Manifest) -> Base:
@@ -163,10 +159,10 @@ def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Pl
     plain = {field.name for field in crystal_schema(spec, ()).fields}
     labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
     labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
-    if manifest.dictionary is not None:
+    # New shards are compressed as the last one is, with its dictionary.
+    last = manifest.shards[-1]
+    dictionary = None if last.dictionary is None else manifest.dictionaries[last.dictionary]
+    if dictionary is not None:
         layout.dataset.mkdir(parents=True, exist_ok=True)
-        dictionary = manifest.dictionary.check(layout.final).read_bytes()
-        write_atomic(layout.dataset / manifest.dictionary.name, dictionary)
-    return replace(
-        plan, labels=tuple(labels), schema=manifest.schema, level=manifest.level, dictionary=manifest.dictionary
-    )
+        write_atomic(layout.dataset / dictionary.name, dictionary.check(layout.final).read_bytes())
+    return replace(plan, labels=tuple(labels), schema=manifest.schema, codec=last.codec, dictionary=dictionary)

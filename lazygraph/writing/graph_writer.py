@@ -12,11 +12,14 @@ from typing import Any, Self
 import numpy as np
 
 from lazygraph.errors import InputError, OutputExists
-from lazygraph.format.columns import text_array, unsigned, write_column
-from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
-from lazygraph.format.record import Compressor, pack, train_dictionary
+from lazygraph.format.codec import CODECS, train_dictionary
+from lazygraph.format.columns import ColumnWriter, text_array, unsigned
+from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Provenance, Shard
+from lazygraph.format.record import pack
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
+from lazygraph.registry import unknown_name
 from lazygraph.storage.files import FileRef, named_after_content
 from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.labels import LabelSet, choose_labels
@@ -80,6 +83,7 @@ class GraphWriter:
         counts: key -> ``"node"`` or ``"edge"``, where a field is an index (k, M) that its name does not tell, or counts
             something else.
         units: name -> unit of fields and labels.
+        codec: how records are compressed: ``"zstd"``, or ``"none"`` for the fastest reading at about twice the bytes.
         level: zstd level.
 
     Raises:
@@ -106,10 +110,13 @@ class GraphWriter:
         overwrite: bool = False,
         counts: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
+        codec: str = "zstd",
         level: int = 9,
     ) -> None:
+        if codec not in CODECS:
+            raise InputError(unknown_name("codec", codec, CODECS))
         self._layout = Layout.of(path)
-        self._units, self._level = dict(units or {}), level
+        self._units, self._codec, self._level = dict(units or {}), CODECS[codec], level
         self._held = ExitStack()
         self._hold = self._held.enter_context(exclusive(self._layout))
         try:
@@ -124,7 +131,7 @@ class GraphWriter:
         self._waiting: list[_Graph] = []
         self._waiting_bytes = 0
         self._schema: Schema | None = None
-        self._compress = Compressor(level, None)
+        self._compress = self._codec.encoder(level, None)
         self._dictionary: FileRef | None = None
         self._rows = RowBuffer((), (), 0)
         self._frames: list[bytes] = []
@@ -235,11 +242,11 @@ class GraphWriter:
         """Fix the schema, train the dictionary, and write the graphs that waited for both."""
         labels = self._labels.graph if self._labels else []
         schema = self._schema = self._guess.settle(frozenset(label.name for label in labels))
-        records = [pack(schema, 0, graph.arrays, {"node": graph.n_nodes})[0] for graph in self._waiting]
-        trained = train_dictionary(records, len(records))
+        records = [pack(schema, graph.arrays, {"node": graph.n_nodes})[0] for graph in self._waiting]
+        trained = train_dictionary(records, len(records)) if self._codec.takes_dictionary else None
         if trained is not None:
             self._dictionary = named_after_content(self._layout.dataset, "dictionary", ".zstd", trained)
-        self._compress = Compressor(self._level, trained)
+        self._compress = self._codec.encoder(self._level, trained)
         self._rows = self._new_rows(schema)
         for graph in self._waiting:
             self._write(graph, schema)
@@ -247,7 +254,7 @@ class GraphWriter:
         return schema
 
     def _write(self, graph: _Graph, schema: Schema) -> None:
-        raw, counts = pack(schema, graph.number, graph.arrays, {"node": graph.n_nodes})
+        raw, counts = pack(schema, graph.arrays, {"node": graph.n_nodes})
         digest = graph_digest(graph.id.encode(), raw)
         self._rows.add(graph.number, graph.id, "", counts, labels=graph.labels, digest=digest)
         self._frames.append(self._compress(raw))
@@ -269,27 +276,27 @@ class GraphWriter:
         ids = np.concatenate([rows.id for rows in shards])
         order = np.argsort(ids, kind="stable")
         counts = np.concatenate([rows.counts for rows in shards])
-        columns = {
-            "record": write_column(folder, "record", np.concatenate([rows.record for rows in shards])),
-            "id": write_column(folder, "id", ids),
-            "id_order": write_column(folder, "id_order", order.astype("<u4" if len(order) < 2**32 else "<u8")),
-        }
+        columns = ColumnWriter(folder)
+        columns.write("record", np.concatenate([rows.record for rows in shards]))
+        columns.write("id", ids)
+        columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
         for number, axis in enumerate(schema.axes):
-            columns[f"n_{axis}"] = write_column(folder, f"n_{axis}", unsigned(counts[:, number]))
+            columns.write(f"n_{axis}", unsigned(counts[:, number]))
         for label in self._labels.graph if self._labels else []:
             values = np.concatenate([rows.labels[label.name] for rows in shards])
-            columns[label.name] = write_column(folder, label.name, values, role="label", unit=label.unit)
-        digests = (digest.tobytes() for rows in shards for digest in rows.digest)
+            columns.write(label.name, values, role="label", unit=label.unit)
+        blocks = blocks_of_graphs(np.concatenate([rows.digest for rows in shards]))
+        dictionary = None if self._dictionary is None else 0
         return Manifest(
             graphs=len(ids),
             inputs=len(ids),
             recipe=None,
             schema=schema,
-            level=self._level,
-            dictionary=self._dictionary,
-            shards=tuple(Shard(rows.file, len(rows.id), len(rows.id)) for rows in shards),
-            columns=columns,
+            dictionaries=() if self._dictionary is None else (self._dictionary,),
+            shards=tuple(Shard(rows.file, len(rows.id), (), self._codec.name, dictionary) for rows in shards),
+            columns=columns.columns,
+            digests=columns.digests(blocks),
             quarantine=None,
             provenance=Provenance(versions=versions()),
-            content_id=content_id(None, schema, digests),
+            content_id=content_id(None, schema, blocks),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
-from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter, unsigned
+from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
@@ -20,7 +21,7 @@ from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import Maker, ShardRows, finished
 from lazygraph.writing.splits import SplitRule, Splits, recorded_rule, with_rule
@@ -41,10 +42,15 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of one or more shards, put together; ``split`` counts in ``splits``."""
+    """Rows of one or more shards, put together; ``split`` counts in ``splits``.
+
+    ``position`` is -1 and ``digest`` empty for rows of a dataset that the plan adds to. ``key`` is the number of the
+    record of a row within its shard, where that was made now.
+    """
 
     record: NDArray[Any]
     position: NDArray[np.int64]
+    key: NDArray[np.int64]
     id: NDArray[np.bytes_]
     formula: NDArray[np.bytes_]
     counts: NDArray[np.int64]
@@ -59,7 +65,7 @@ class _Table:
         return _Table(**arrays, labels={n: a[rows] for n, a in self.labels.items()}, splits=self.splits)
 
 
-_ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
+_ARRAYS = ("record", "position", "key", "id", "formula", "counts", "split", "digest", "shard")
 
 
 def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
@@ -84,7 +90,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
     table = _concatenate(parts if base is None else [_of_store(base, plan), *parts])
     old = 0 if base is None else len(base)
-    table, doubles = _drop_duplicates(table, plan, old)
+    table, doubles, spare = _drop_duplicates(table, plan, old)
     rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
     written = len(table.id) - old
     if written == 0:
@@ -96,7 +102,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         raise InputError(msg)
     table, rule = _with_splits(table, old, split, base)
     quarantine = _quarantine(plan, rejected, base, layout)
-    manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
+    manifest = _manifest(plan, made, table, spare, base=base, quarantine=quarantine, layout=layout)
     manifest = replace(manifest, user=with_rule(manifest.user, rule))
     publish(hold, layout.dataset, manifest)
     splits = Splits(table.split, table.splits)
@@ -128,8 +134,8 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
     if (
         plan.retries
         or (first if plan.base is None else first < 0)
-        or not all(file in manifest.provenance.inputs for file in plan.inputs)
-        or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
+        or manifest.provenance.sources[-len(plan.sources) :] != plan.source_files()
+        or (plan.recipe, plan.schema) != (manifest.recipe, manifest.schema)
         or wanted != {name: column.unit for name, column in manifest.labels().items()}
     ):
         return None
@@ -221,8 +227,9 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
 
 
 def _of_shard(rows: ShardRows, shard: int) -> _Table:
-    arrays = {name: getattr(rows, name) for name in _ARRAYS if name != "shard"}
-    return _Table(**arrays, shard=np.full(len(rows.id), shard), labels=rows.labels, splits=rows.splits)
+    arrays = {name: getattr(rows, name) for name in _ARRAYS if name not in ("shard", "key")}
+    n = len(rows.id)
+    return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=rows.labels, splits=rows.splits)
 
 
 def _count_columns(plan: Plan) -> tuple[str, ...]:
@@ -230,19 +237,19 @@ def _count_columns(plan: Plan) -> tuple[str, ...]:
 
 
 def _of_store(store: Store, plan: Plan) -> _Table:
-    """The rows of a finished dataset. Reads every record once, for its part in the content id."""
+    """The rows of a finished dataset."""
     manifest = store.manifest
     n = len(store)
     split = manifest.columns.get("split")
-    digests = (graph_digest(store.column("id")[row], store.raw(row)) for row in range(n))
     return _Table(
         record=store.column("record"),
         position=np.full(n, -1),
+        key=np.full(n, -1),
         id=store.column("id"),
         formula=store.column("formula"),
         counts=np.column_stack([store.column(name).astype(np.int64) for name in _count_columns(plan)]),
         split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
-        digest=np.frombuffer(b"".join(digests), "V32"),
+        digest=np.zeros(n, "V32"),
         shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
         labels={name: store.column(name) for name in manifest.labels()},
         splits=() if split is None else split.categories or (),
@@ -262,35 +269,41 @@ def _concatenate(parts: Sequence[_Table]) -> _Table:
     return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
 
 
-def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected]]:
-    """The table without rows whose id an earlier row has, and those rows as rejected inputs."""
+def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected], dict[int, list[int]]]:
+    """Drop rows whose id an earlier row has.
+
+    Returns:
+        The other rows, the inputs that were dropped, and shard -> keys of their records, in order.
+    """
     order = np.argsort(table.id, kind="stable")
     same = np.zeros(len(order), bool)
     same[1:] = table.id[order[1:]] == table.id[order[:-1]]
     if not same.any():
-        return table, []
+        return table, [], {}
     keep = np.ones(len(order), bool)
     keep[order[same]] = False
     first = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
     first_of = dict(zip(order[same].tolist(), first[same].tolist(), strict=True))
-    rejected = []
+    rejected: list[Rejected] = []
+    spare: dict[int, list[int]] = {}
     for row in np.flatnonzero(~keep).tolist():
-        task = plan.tasks[int(table.shard[row]) - plan.first_shard]
+        shard = int(table.shard[row])
+        spare.setdefault(shard, []).append(int(table.key[row]))
         position, earlier = int(table.position[row]), first_of[row]
         where = (
             "a graph that the dataset holds" if earlier < old else f"the input at position {table.position[earlier]}"
         )
-        source = plan.sources[task.source]["name"]
+        source, entry = plan.origin(shard - plan.first_shard, position)
         message = f"the id is taken by {where}; required: unique ids"
-        entry = position - task.position + task.start
         rejected.append(Rejected(source, position, entry, table.id[row].decode(), "DuplicateId", message))
-    return table.take(keep), rejected
+    return table.take(keep), rejected, spare
 
 
 def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout: Layout) -> Quarantine | None:
     """The list of all rejected inputs: those of before, less the ones that this plan tried again, and the new ones."""
     old = [] if base is None else read_quarantine(layout.final, base.manifest)
-    retried = {task.position + number for task in plan.tasks for number in task.only or ()}
+    pieces = [piece for task in plan.tasks for piece in task.pieces]
+    retried = {piece.position + number for piece in pieces for number in piece.only or ()}
     return write_quarantine(layout.dataset, [*(r for r in old if r.position not in retried), *new])
 
 
@@ -298,28 +311,37 @@ def _manifest(
     plan: Plan,
     made: Sequence[ShardRows],
     table: _Table,
+    spare: Mapping[int, Sequence[int]],
     *,
     base: Store | None,
     quarantine: Quarantine | None,
     layout: Layout,
 ) -> Manifest:
     old = None if base is None else base.manifest
-    rows = np.bincount(table.shard, minlength=plan.first_shard + len(made)).tolist()
+    dictionaries = () if old is None else old.dictionaries
+    if plan.dictionary is not None and plan.dictionary not in dictionaries:
+        dictionaries = (*dictionaries, plan.dictionary)
+    number = None if plan.dictionary is None else dictionaries.index(plan.dictionary)
     shards = [] if old is None else list(old.shards)
-    shards += [Shard(r.file, len(r.record), n) for r, n in zip(made, rows[plan.first_shard :], strict=True)]
+    for shard, rows in enumerate(made, plan.first_shard):
+        shards.append(Shard(rows.file, len(rows.record), tuple(spare.get(shard, ())), plan.codec, number))
     before = Provenance() if old is None else old.provenance
+    blocks = _blocks(table, base)
+    columns = _columns(plan, table, base, layout)
     return Manifest(
         graphs=len(table.id),
         inputs=plan.entries + (0 if plan.base is None else plan.base.inputs),
         recipe=plan.recipe,
         schema=plan.schema,
-        level=plan.level,
-        dictionary=plan.dictionary,
+        dictionaries=dictionaries,
         shards=tuple(shards),
-        columns=dict(_columns(plan, table, old, layout)),
+        columns=columns.columns,
+        digests=columns.digests(blocks),
         quarantine=quarantine,
-        provenance=Provenance(_joined(before.inputs, plan.inputs), plan.versions, _joined(before.notes, plan.notes)),
-        content_id=content_id(plan.recipe, plan.schema, (d.tobytes() for d in table.digest)),
+        provenance=Provenance(
+            (*before.sources, *plan.source_files()), plan.versions, _joined(before.notes, plan.notes)
+        ),
+        content_id=content_id(plan.recipe, plan.schema, blocks),
         user={} if old is None else old.user,
     )
 
@@ -329,19 +351,42 @@ def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*old, *(one for one in new if one not in old))
 
 
-def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) -> Iterator[tuple[str, Column]]:
+def _blocks(table: _Table, base: Store | None) -> Blocks:
+    """The digests of all blocks of graphs. Old graphs are read only where their block is not whole yet."""
+    if base is None:
+        return blocks_of_graphs(table.digest)
+    whole, old = len(base) // BLOCK, len(base)
+    last = [graph_digest(base.checked_column("id").row(row), base.raw(row)) for row in range(whole * BLOCK, old)]
+    new = np.concatenate([np.frombuffer(b"".join(last), "V32"), table.digest[old:]])
+    return np.concatenate([base.digests()[0][:whole], blocks_of_graphs(new)])
+
+
+def _columns(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> ColumnWriter:
     """Every column of the dataset, written below ``layout.dataset``."""
-    folder = layout.dataset
+    old = {} if base is None else base.manifest.columns
     units = {label.name: label.unit for label in plan.labels}
     order = np.argsort(table.id, kind="stable")
-    yield "record", write_column(folder, "record", table.record)
-    yield "id", write_column(folder, "id", table.id)
-    yield "id_order", write_column(folder, "id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
+    columns = ColumnWriter(layout.dataset)
+    columns.write("record", table.record)
+    columns.write("id", table.id)
+    columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
     for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
-        yield name, write_column(folder, name, unsigned(counts))
-    yield "formula", write_column(folder, "formula", table.formula)
+        columns.write(name, unsigned(counts))
+    columns.write("formula", table.formula)
+    if (inputs := _input(plan, table, base, layout)) is not None:
+        columns.write("input", unsigned(inputs))
     if table.splits:
-        yield "split", write_column(folder, "split", table.split, categories=table.splits)
+        columns.write("split", table.split, categories=table.splits)
     for name, values in table.labels.items():
-        unit = units.get(name) if old is None or name not in old.columns else old.columns[name].unit
-        yield name, write_column(folder, name, values, role="label", unit=unit)
+        unit = old[name].unit if name in old else units.get(name)
+        columns.write(name, values, role="label", unit=unit)
+    return columns
+
+
+def _input(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> NDArray[np.int64] | None:
+    """The column ``input``, where the list of quarantined inputs does not tell which input a row came from."""
+    if base is None or (plan.entries and "input" not in base.manifest.columns):
+        return None
+    column = base.column("input") if "input" in base.manifest.columns else None
+    before = input_of_rows(base.manifest, read_quarantine(layout.final, base.manifest), column)
+    return None if before is None else np.concatenate([before, table.position[len(base) :]])

@@ -6,17 +6,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
 from lazygraph.storage.files import named_after_content
 
-__all__ = ["UNKNOWN_SOURCE", "Rejected", "read_quarantine", "write_quarantine"]
+__all__ = ["Rejected", "input_of_rows", "read_quarantine", "write_quarantine"]
 
 LONGEST = 2000  # letters of a message
-UNKNOWN_SOURCE = ""
-"""The source of a graph that was lost later: nothing but its position among all inputs is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Rejected:
     message: str
 
     @classmethod
-    def of(cls, source: str, position: int, entry: int, graph_id: str, error: Exception) -> Rejected:
+    def of(cls, source: str, entry: int, position: int, graph_id: str, error: Exception) -> Rejected:
         """The input, with the class and the text of the error that it met, of which no more than 2,000 letters."""
         text = readable(str(error) or repr(error))
         message = text if len(text) <= LONGEST else text[:LONGEST] + "..."
@@ -54,6 +56,24 @@ def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"{path} is no list of quarantined inputs: {error}"
         raise CorruptDataset(msg) from error
+
+
+def input_of_rows(
+    manifest: Manifest, quarantined: Iterable[Rejected], column: NDArray[Any] | None
+) -> NDArray[np.int64] | None:
+    """(N,) the number of the input that each row came from; None where it is not known.
+
+    Args:
+        manifest: of the dataset.
+        quarantined: its quarantined inputs.
+        column: its column ``input``, if it has one: else its rows are all inputs that are not quarantined, in order.
+    """
+    if column is not None:
+        return column.astype(np.int64)
+    rejected = np.array([one.position for one in quarantined], np.int64)
+    if manifest.inputs != manifest.graphs + len(rejected):
+        return None
+    return np.setdiff1d(np.arange(manifest.inputs), rejected)
 
 
 def write_quarantine(directory: Path, rejected: Iterable[Rejected]) -> Quarantine | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
-from lazygraph.format.columns import Column, invalid_values, text_array, unsigned, write_column
-from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
+from lazygraph.format.columns import ColumnWriter, invalid_values, text_array, unsigned
+from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import Record
 from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
 from lazygraph.format.shard import write_shard
@@ -22,12 +26,12 @@ from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.storage.files import write_atomic
+from lazygraph.storage.files import FileRef, write_atomic
 from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
 from lazygraph.writing.splits import with_rule
 
 __all__ = ["LostGraph", "Salvage", "salvage"]
@@ -65,9 +69,9 @@ def salvage(
 
     Nothing is kept that is not proven to be what was written: by the hash of its file, or by its own checksum. Sizes
     and formulas of a damaged column are counted again from the records; labels and splits of one are gone; where the
-    ids are damaged, graphs are called after their inputs (``input-0000012``). Lost graphs are listed among the
-    quarantined inputs of the new dataset: ``lazygraph-write SOURCES -o OUTPUT --retry-quarantined``, with all sources
-    that the dataset was made from in the same order, makes them again.
+    ids are damaged, graphs are called after their inputs (``input-0000012``), or after their rows where it is not known
+    which inputs they came from. Lost graphs are listed among the quarantined inputs of the new dataset:
+    ``lazygraph-write SOURCES -o OUTPUT --retry-quarantined`` makes them again from the sources that they came from.
 
     Args:
         path: the damaged dataset.
@@ -75,7 +79,7 @@ def salvage(
         progress: called with the number of graphs looked at since it was called last.
 
     Raises:
-        CorruptDataset: the manifest or the dictionary is damaged, or not one record is whole.
+        CorruptDataset: the manifest is damaged, or not one record is whole.
         UnsupportedFormat: the dataset is of a newer version of the format.
         OutputExists: there is something at the output.
         WriterBusy: another process is writing there.
@@ -90,25 +94,31 @@ def salvage(
             msg = f"{there} exists; choose another name for what is salvaged"
             raise OutputExists(msg)
         rejected, unlisted = _rejected(source, manifest)
-        quarantined = None if unlisted else np.array([one.position for one in rejected], np.int64)
-        remains = DamagedDataset(source, manifest, quarantined)
-        kept, lost = _keep(remains, layout, progress or (lambda _: None))
-        ids, digests, named = _ids(remains, kept, complete=not lost)
-        columns = dict(_columns(remains, kept, ids, layout.dataset))
-        notes = (*_notes(remains, columns, named=named), *unlisted)
+        remains = DamagedDataset(source, manifest)
+        inputs = _inputs(remains, rejected, known=not unlisted)
+        names = _names(manifest, inputs)
+        kept, lost = _keep(remains, names, layout, progress or (lambda _: None))
+        ids, digests, named = _ids(remains, kept, names, complete=not lost)
+        columns = _columns(remains, kept, ids, layout.dataset)
+        notes = (*_notes(remains, columns, named=named), *_unknown_inputs(lost, inputs), *unlisted)
         graphs = [LostGraph(one.row, "" if named else remains.graph_id(one.row), one.reason) for one in lost]
-        added = _inputs_of(graphs, rejected, kept.position, manifest)
-        if (file := manifest.dictionary) is not None:
-            write_atomic(layout.dataset / file.name, file.check(source).read_bytes())
+        added = [] if inputs is None else _quarantined(graphs, inputs, names, manifest)
+        for file in manifest.dictionaries:
+            with suppress(CorruptDataset, FileNotFoundError):  # then no shard that is kept names it
+                write_atomic(layout.dataset / file.name, file.check(source).read_bytes())
+        shards, dictionaries = _with_dictionaries(kept.shards, manifest)
+        blocks = blocks_of_graphs(digests)
         new = replace(
             manifest,
             graphs=len(ids),
-            shards=kept.shards,
-            columns=columns,
-            user=manifest.user if "split" in columns else with_rule(manifest.user, None),
+            shards=shards,
+            dictionaries=dictionaries,
+            columns=columns.columns,
+            digests=columns.digests(blocks),
+            user=manifest.user if "split" in columns.columns else with_rule(manifest.user, None),
             quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
             provenance=_provenance(manifest, len(lost), notes),
-            content_id=content_id(manifest.recipe, manifest.schema, (digest.tobytes() for digest in digests)),
+            content_id=content_id(manifest.recipe, manifest.schema, blocks),
         )
         publish(hold, layout.dataset, new)
     return Salvage(layout.final, manifest.graphs, len(ids), tuple(graphs), notes)
@@ -121,22 +131,23 @@ class _Kept:
     shards: tuple[Shard, ...]
     record: NDArray[Any]
     row: NDArray[np.int64]
-    position: NDArray[np.int64]
     counts: NDArray[np.int64]
     digest: NDArray[np.void]
     """What each adds to the content id under the id that the column gives it."""
     digest_named: NDArray[np.void]
-    """The same under the name of its input, where the column is damaged."""
+    """The same under the name of its input or row, where the column is damaged."""
     again: dict[str, NDArray[Any]]
     """The damaged columns that were made again."""
 
 
-def _keep(remains: DamagedDataset, layout: Layout, progress: Callable[[int], None]) -> tuple[_Kept, list[LostRecord]]:
+def _keep(
+    remains: DamagedDataset, names: list[str], layout: Layout, progress: Callable[[int], None]
+) -> tuple[_Kept, list[LostRecord]]:
     """Copy what is whole to new shards, one for each old one, and list what is not."""
     lost: list[LostRecord] = []
     parts: list[_Kept] = []
     spec = _recipe(remains.manifest)
-    for shard in remains.shards():
+    for entry, shard in zip(remains.manifest.shards, remains.shards(), strict=True):
         whole: list[RecoveredRecord] = []
         for each in shard:
             found = _sound(remains, each, spec) if isinstance(each, RecoveredRecord) and spec is not None else each
@@ -146,7 +157,7 @@ def _keep(remains: DamagedDataset, layout: Layout, progress: Callable[[int], Non
                 lost.append(found)
             progress(1)
         if whole:
-            parts.append(_part(remains, layout.dataset, len(parts), whole))
+            parts.append(_part(remains, names, layout.dataset, len(parts), entry, whole))
     if not parts:
         msg = f"{remains.path}: not one record is whole, so there is nothing to write"
         raise CorruptDataset(msg + (f"; the first: {lost[0].reason}" if lost else ""))
@@ -163,26 +174,27 @@ def _sound(remains: DamagedDataset, found: RecoveredRecord, spec: GraphSpec) -> 
     return found if problem is None else LostRecord(found.row, problem)
 
 
-_ARRAYS = ("record", "row", "position", "counts", "digest", "digest_named")
+_ARRAYS = ("record", "row", "counts", "digest", "digest_named")
 
 
-def _part(remains: DamagedDataset, folder: Path, number: int, whole: list[RecoveredRecord]) -> _Kept:
+def _part(  # noqa: PLR0917
+    remains: DamagedDataset, names: list[str], folder: Path, number: int, entry: Shard, whole: list[RecoveredRecord]
+) -> _Kept:
     """One shard, written, and its part of the columns."""
     manifest = remains.manifest
     file, record = write_shard(folder, number, [one.frame for one in whole])
     digest = _digests([remains.ids[one.row] for one in whole], whole)
     digest_named = digest
     if "id" in remains.damaged:
-        digest_named = _digests([_named_after(one.record.position).encode() for one in whole], whole)
+        digest_named = _digests([names[one.row].encode() for one in whole], whole)
     again, made = [name for name in _derived(manifest) if name in remains.damaged], []
     if again and manifest.recipe is not None:
         spec = GraphSpec.from_json(manifest.recipe)
         made = [_made(spec, one.record) for one in whole]
     return _Kept(
-        (Shard(file, len(whole), len(whole)),),
+        (replace(entry, file=file, records=len(whole), spare=()),),
         record,
         row=np.array([one.row for one in whole], np.int64),
-        position=np.array([one.record.position for one in whole], np.int64),
         counts=np.array([one.record.counts for one in whole], np.int64).reshape(len(whole), -1),
         digest=digest,
         digest_named=digest_named,
@@ -194,8 +206,39 @@ def _digests(ids: list[bytes], whole: list[RecoveredRecord]) -> NDArray[np.void]
     return np.frombuffer(b"".join(map(graph_digest, ids, (one.raw for one in whole))), "V32")
 
 
-def _named_after(position: int) -> str:
-    return f"input-{position:07d}"
+def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -> NDArray[np.int64] | None:
+    """The input that each row of the damaged dataset came from; None where that is not known."""
+    manifest = remains.manifest
+    column = remains.column("input")
+    if column is None and ("input" in manifest.columns or not known or not manifest.provenance.sources):
+        return None
+    found = input_of_rows(manifest, rejected, column)
+    return None if found is not None and (found >= manifest.inputs).any() else found
+
+
+def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:
+    """What the graph of each row is called where the ids are damaged."""
+    if inputs is None:
+        return [f"row-{row:07d}" for row in range(manifest.graphs)]
+    return [f"input-{position:07d}" for position in inputs.tolist()]
+
+
+def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None) -> Iterator[str]:
+    if lost and inputs is None:
+        yield (
+            f"it is not known which inputs the {len(lost)} lost graphs came from, so they are not on the list of "
+            "quarantined inputs"
+        )
+
+
+def _with_dictionaries(shards: tuple[Shard, ...], manifest: Manifest) -> tuple[tuple[Shard, ...], tuple[FileRef, ...]]:
+    """The shards, and the dictionaries that they name: those of shards of which nothing is kept go."""
+    used = sorted({shard.dictionary for shard in shards if shard.dictionary is not None})
+    number = {old: new for new, old in enumerate(used)}
+    renumbered = (
+        shard if shard.dictionary is None else replace(shard, dictionary=number[shard.dictionary]) for shard in shards
+    )
+    return tuple(renumbered), tuple(manifest.dictionaries[old] for old in used)
 
 
 def _recipe(manifest: Manifest) -> GraphSpec | None:
@@ -227,24 +270,24 @@ def _column(values: list[Any]) -> NDArray[Any]:
     return text_array(values, "formula") if isinstance(values[0], str) else np.array(values, np.int64)
 
 
-def _ids(remains: DamagedDataset, kept: _Kept, *, complete: bool) -> tuple[NDArray[np.bytes_], NDArray[np.void], bool]:
-    """The ids of the kept rows, the digests that belong to them, and whether they are called after their inputs."""
+def _ids(
+    remains: DamagedDataset, kept: _Kept, names: list[str], *, complete: bool
+) -> tuple[NDArray[np.bytes_], NDArray[np.void], bool]:
+    """The ids of the kept rows, the digests that belong to them, and whether they are new names."""
     manifest = remains.manifest
     named = "id" in remains.damaged
     if named and complete and invalid_values(manifest.columns["id"], remains.ids) is None:
         # The damage may lie beside the ids: the content id tells whether they are those that were written.
-        digests = (digest.tobytes() for digest in kept.digest)
-        named = content_id(manifest.recipe, manifest.schema, digests) != manifest.content_id
-    ids = text_array([_named_after(n) for n in kept.position.tolist()]) if named else remains.ids[kept.row]
+        blocks = blocks_of_graphs(kept.digest)
+        named = content_id(manifest.recipe, manifest.schema, blocks) != manifest.content_id
+    ids = text_array([names[row] for row in kept.row.tolist()]) if named else remains.ids[kept.row]
     if len(np.unique(ids)) < len(ids):
         msg = f"{remains.path}: two graphs have one id; required: a dataset that lazygraph-write made"
         raise CorruptDataset(msg)
     return ids, kept.digest_named if named else kept.digest, named
 
 
-def _columns(
-    remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], folder: Path
-) -> Iterator[tuple[str, Column]]:
+def _columns(remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], folder: Path) -> ColumnWriter:
     """The columns of the new dataset: made of the records, or the kept rows of those whose hash is right."""
     order = np.argsort(ids, kind="stable")
     axes = {f"n_{axis}": kept.counts[:, number] for number, axis in enumerate(remains.manifest.schema.axes)}
@@ -255,6 +298,7 @@ def _columns(
         **{name: unsigned(counts) for name, counts in axes.items()},
         **{name: values if name == "formula" else unsigned(values) for name, values in kept.again.items()},
     }
+    columns = ColumnWriter(folder)
     for name, before in remains.manifest.columns.items():
         values = made.get(name)
         if values is None:
@@ -262,19 +306,20 @@ def _columns(
             if column is None:
                 continue
             values = column[kept.row]
-            if name in _derived(remains.manifest) and name != "formula":
+            if name == "input" or (name in _derived(remains.manifest) and name != "formula"):
                 values = unsigned(values)
         kind: Any = {"role": before.role, "unit": before.unit, "categories": before.categories}
-        yield name, write_column(folder, name, values, **kind)
+        columns.write(name, values, **kind)
+    return columns
 
 
-def _notes(remains: DamagedDataset, columns: dict[str, Column], *, named: bool) -> Iterator[str]:
+def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> Iterator[str]:
     """A sentence for everything but graphs that is gone."""
     for name in remains.damaged:
-        if name not in columns:
+        if name not in columns.columns:
             yield f"the column {name!r} was damaged and is left out"
     if named:
-        yield "the column 'id' was damaged: graphs are called after the numbers of their inputs"
+        yield "the column 'id' was damaged: graphs are called after the numbers of their inputs, or of their rows"
 
 
 def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[str, ...]]:
@@ -287,22 +332,18 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
         return [], ("the list of quarantined inputs was damaged: those that are not in the dataset are listed anew",)
 
 
-def _inputs_of(
-    graphs: list[LostGraph], rejected: list[Rejected], kept: NDArray[np.int64], manifest: Manifest
+def _quarantined(
+    graphs: list[LostGraph], inputs: NDArray[np.int64], names: list[str], manifest: Manifest
 ) -> Iterator[Rejected]:
-    """Every input that is neither kept nor quarantined: those of the lost graphs, in the order of the rows."""
-    if manifest.inputs > 2**32:  # nobody has as many; a stranger may say so
-        return
-    missing = np.ones(manifest.inputs, bool)
-    taken = np.concatenate([kept, np.array([one.position for one in rejected], np.int64)])
-    missing[taken[taken < manifest.inputs]] = False
-    positions = np.flatnonzero(missing).tolist()
-    # Where the list of quarantined inputs is damaged, some of these were on it: which, nobody knows.
-    pairs = len(positions) == len(graphs)
-    for number, position in enumerate(positions):
-        graph_id = (graphs[number].id if pairs else "") or _named_after(position)
-        reason = graphs[number].reason if pairs else "it was lost, or quarantined before, when the dataset was damaged"
-        yield Rejected(UNKNOWN_SOURCE, position, position, graph_id, "CorruptDataset", reason)
+    """The inputs of lost graphs."""
+    sources = manifest.provenance.sources
+    starts = [0, *accumulate(source.inputs for source in sources)]
+    for one in graphs:
+        position = int(inputs[one.row])
+        number = bisect_right(starts, position) - 1
+        entry = position - starts[number]
+        graph_id = one.id or names[one.row]
+        yield Rejected(sources[number].name, position, entry, graph_id, "CorruptDataset", one.reason)
 
 
 def _provenance(manifest: Manifest, lost: int, notes: tuple[str, ...]) -> Provenance:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError
+from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import text_array
-from lazygraph.format.manifest import graph_digest
-from lazygraph.format.record import Compressor, pack
+from lazygraph.format.digests import graph_digest
+from lazygraph.format.record import pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
@@ -78,20 +79,19 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
     labels = LabelSet(plan.labels)
     schema = crystal_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
-    compress = Compressor(plan.level, dictionary)
+    compress = CODECS[plan.codec].encoder(plan.level, dictionary)
     names, shapes = [label.name for label in labels.graph], [label.shape for label in labels.graph]
     rows = RowBuffer(names, shapes, len(count_columns(spec, schema)))
     job = plan.tasks[task]
-    source = plan.sources[job.source]["name"]
     known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
 
-    def row(position: int, entry: Entry) -> tuple[Any, ...]:
+    def row(entry: Entry) -> tuple[Any, ...]:
         with one_input():
             crystal = _crystal(entry)
             graph = spec.build(crystal, max_images=plan.max_images)
             values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
-            raw, counts = pack(schema, position, crystal_values(graph, atoms))
+            raw, counts = pack(schema, crystal_values(graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula
@@ -101,12 +101,11 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
 
     with time_limit(plan.max_seconds):
         for position, entry in watch.reading(partial(read_task, plan, job, layout)):
-            work: Callable[[], tuple[Any, ...]] = partial(row, position, entry)
+            work: Callable[[], tuple[Any, ...]] = partial(row, entry)
             killer = watch.verdict(work)
             made = _outcome(work) if killer is None else killer
             if isinstance(made, Exception):
-                number = position - job.position + job.start
-                rows.rejected.append(Rejected.of(source, position, number, entry.id, made))
+                rows.rejected.append(Rejected.of(*plan.origin(task, position), position, entry.id, made))
                 continue
             frame, counts, values, digest, formula, remarks = made
             frames.append(frame)

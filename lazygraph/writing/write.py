@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
+from lazygraph.format.codec import CODECS
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec, check_images
 from lazygraph.graphs.spec import graph as make_spec
+from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
@@ -81,6 +83,7 @@ def write(
     split: Sequence[float] | str | None = None,
     seed: int = 123,
     group: str | None = None,
+    codec: str = "zstd",
     level: int = 9,
     shard_size: int | None = None,
     max_images: int = MAX_IMAGES,
@@ -118,6 +121,7 @@ def write(
             that lack them, and the old ones stay where they are.
         seed: seed of the split.
         group: ``formula`` keeps crystals of one formula in one split.
+        codec: how records are compressed: ``"zstd"``, or ``"none"``: faster to read, at about twice the bytes.
         level: zstd level, 1 to 22.
         shard_size: inputs a shard; from the number of inputs unless said.
         max_images: how many images of atoms the neighbour search of one input may look at, and how many neighbours it
@@ -148,7 +152,7 @@ def write(
     spec = make_spec(graph) if isinstance(graph, str) else graph
     rule = _split(split, seed, group, adds=append or retry_quarantined)
     options = _options(
-        labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+        labels, units, codec=codec, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
     )
     reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     adds = append or retry_quarantined
@@ -203,6 +207,7 @@ def plan(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    codec: str = "zstd",
     level: int = 9,
     shard_size: int | None = None,
     max_images: int = MAX_IMAGES,
@@ -222,7 +227,13 @@ def plan(
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
         options = _options(
-            labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+            labels,
+            units,
+            codec=codec,
+            level=level,
+            shard_size=shard_size,
+            max_images=max_images,
+            max_seconds=max_seconds,
         )
         new = make_plan(sources, spec, options, layout.staged())
         return _begin(new, layout)
@@ -309,11 +320,14 @@ def _options(
     labels: Sequence[str] | None,
     units: Mapping[str, str] | None,
     *,
+    codec: str,
     level: int,
     shard_size: int | None,
     max_images: int,
     max_seconds: float,
 ) -> WriteOptions:
+    if codec not in CODECS:
+        raise InputError(unknown_name("codec", codec, CODECS))
     if not 1 <= level <= 22:
         msg = f"found the zstd level {level}; required: 1 to 22"
         raise InputError(msg)
@@ -324,7 +338,7 @@ def _options(
         labels = (labels,)
     chosen = None if labels is None else tuple(labels)
     most, seconds = check_images(max_images), check_seconds(max_seconds)
-    return WriteOptions(chosen, dict(units or {}), level, shard_size, most, seconds)
+    return WriteOptions(chosen, dict(units or {}), codec, level, shard_size, most, seconds)
 
 
 def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:

@@ -261,7 +261,7 @@ class Store:
         """``read_batch`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
         opened = self._files.now  # held here, so that no other thread closes the files
         try:
-            return loops.read_batch(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers, self._dictionary)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
             if len(needed) > budget():
@@ -273,7 +273,7 @@ class Store:
                 raise
             except (CorruptDataset, OSError):
                 return None
-            return loops.read_batch(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers, self._dictionary)
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
@@ -308,7 +308,7 @@ class Store:
         record, *counts = (column.values for column in columns)
         codecs = np.array([_codec(shard) for shard in manifest.shards], np.int32)
         located = RecordIndex(record, counts, ends, sizes, codecs)
-        loops = NativeReader.create_if_supported(manifest.schema, located, len(manifest.dictionaries), self._dictionary)
+        loops = NativeReader.create_if_supported(manifest.schema, located, len(manifest.dictionaries))
         self._index = _Index(located, columns, np.zeros(-(-len(self) // BLOCK), bool), loops)
         return self._index
 

@@ -219,6 +219,15 @@ class Store:
         descriptor = self._files.open({shard}, self._find).held[shard]
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
+    def frame(self, row: int) -> bytes:
+        """The record of a row as it is stored, checked by its checksum. Raises as ``raw`` does."""
+        index = self._index or self._open_index()
+        try:
+            index.check_row(row)
+            return self._value(bisect_right(self._ends, row), *index.located.record[row].item())
+        except CorruptDataset as error:
+            self.raise_corrupt(row, error)
+
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
         raw, counts = self._read(row)

@@ -112,8 +112,8 @@ def _wanted(
 ) -> dict[int, list[tuple[int, int]]]:
     """Number of a source of the plan -> (entry, position) of the inputs of it to try again, in order.
 
-    A source of the plan is the one of the dataset with its name and its number of inputs; among several, the one with
-    the same files.
+    A source is told by its name. Where several have it, those that did not change are told by their files, and others
+    by their order among all of that name.
     """
     known = manifest.provenance.sources
     starts = [0, *accumulate(source.inputs for source in known)]
@@ -121,23 +121,24 @@ def _wanted(
     for one in rejected:
         number = bisect_right(starts, one.position) - 1
         groups[number].append((one.position - starts[number], one.position))
-    free = list(enumerate(plan.source_files()))
-    out = {}
+    out: dict[int, list[tuple[int, int]]] = {}
+    given = plan.source_files()
     for number, inputs in groups.items():
-        source = known[number]
-        alike = [each for each in free if (each[1].name, each[1].inputs) == (source.name, source.inputs)]
-        if not alike:
-            same = [given for _, given in enumerate(plan.source_files()) if given.name == source.name]
-            given = ", ".join(f"{one.name!r} ({one.inputs} inputs)" for one in plan.source_files())
-            what = "was given with another number of inputs" if same else "is not among the sources given"
+        name = known[number].name
+        here = [one for one, source in enumerate(given) if source.name == name]
+        there = [one for one, source in enumerate(known) if source.name == name]
+        same = [one for one in here if given[one] == known[number] and one not in out]
+        if same:
+            out[same[0]] = inputs
+        elif len(here) == len(there):
+            out[here[there.index(number)]] = inputs
+        else:
             msg = (
-                f"quarantined inputs of {layout.final} come from the source {source.name!r} of {source.inputs} inputs, "
-                f"which {what} ({given}); give every source that quarantined inputs came from, as it was"
+                f"quarantined inputs of {layout.final} come from {len(there)} source{'s' * (len(there) > 1)} named "
+                f"{name!r}, and {len(here)} of the sources given ({', '.join(repr(one.name) for one in given)}) have "
+                "that name; give all sources of a name that the dataset was made from, in the same order"
             )
             raise InputError(msg)
-        chosen = next((each for each in alike if each[1].files == source.files), alike[0])
-        free.remove(chosen)
-        out[chosen[0]] = inputs
     return out
 
 

@@ -227,7 +227,7 @@ def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None) ->
     if lost and inputs is None:
         yield (
             f"it is not known which inputs the {len(lost)} lost graphs came from, so they are not on the list of "
-            "quarantined inputs"
+            "quarantined inputs; append the sources again: inputs whose ids are there are left out as duplicates"
         )
 
 
@@ -329,7 +329,7 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
     except StorageError:
         raise
     except (CorruptDataset, OSError):
-        return [], ("the list of quarantined inputs was damaged: those that are not in the dataset are listed anew",)
+        return [], ("the list of quarantined inputs was damaged: nothing is known of them",)
 
 
 def _quarantined(

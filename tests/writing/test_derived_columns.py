@@ -10,7 +10,7 @@ import pytest
 import lazygraph as lg
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, LabelError
-from lazygraph.format.columns import write_column
+from lazygraph.format.columns import ColumnWriter, write_column
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs import angles
@@ -126,9 +126,11 @@ def test_an_append_may_need_a_wider_type(tmp_path, write):
 def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, bytes_of, how):
     path = tmp_path / "x.lg"
     write([("a", salt(1)), ("b", object())], path, graph=lg.graph("mace"))
-    manifest = Manifest.load(path)
-    columns = {name: column for name, column in manifest.columns.items() if name != "min_neighbors"}
-    replace(manifest, columns=columns).publish(path)
+    store = Store(path)
+    graphs, blocks = store.digests()
+    kept = {n: (c, blocks[n]) for n, c in store.manifest.columns.items() if n != "min_neighbors"}
+    columns = ColumnWriter(path, kept)
+    replace(store.manifest, columns=columns.columns, digests=columns.digests(graphs)).publish(path)
     before = bytes_of(path)
     with pytest.raises(InputError, match="no column 'min_neighbors', which new graphs of its recipe have; write its"):
         write([("a", salt(1)), ("b", salt(2))], path, **{how: True})
@@ -161,6 +163,7 @@ def test_a_column_of_another_type_is_refused(tmp_path, write, salt, name, values
     write([("a", salt(1)), ("b", salt(2))], path, graph=lg.graph("chgnet"))
     manifest = Manifest.load(path)
     for role in ("index", "label") if values.dtype.kind == "f" else ("index",):
-        manifest.with_columns({name: write_column(path, name, values, role=role)}).publish(path)
+        column = write_column(path, name, values, role=role)
+        replace(manifest, columns={**manifest.columns, name: column}).publish(path)
         with pytest.raises(CorruptDataset, match=f"the column '{name}' has the type"):
             Manifest.load(path)

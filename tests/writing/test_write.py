@@ -291,11 +291,12 @@ def test_ready_made_graphs_cannot_be_appended_to(tmp_path, write):
 def test_provenance_names_inputs_and_versions(tmp_path, write):
     write("prototypes:5?seed=3", tmp_path / "x.lg")
     provenance = Manifest.load(tmp_path / "x.lg").provenance
-    assert [entry["name"] for entry in provenance.inputs] == ["prototypes:5?seed=3"]
+    assert [(source.name, source.inputs) for source in provenance.sources] == [("prototype", 5)]
+    assert [file["name"] for file in provenance.sources[0].files] == ["prototypes:5?seed=3"]
     assert {"lazygraph", "numpy", "lmdb", "zstandard"} <= provenance.versions.keys()
     write([("a", _crystals(1)[0])], tmp_path / "x.lg", append=True)
     again = Manifest.load(tmp_path / "x.lg").provenance
-    assert [entry["name"] for entry in again.inputs] == ["prototypes:5?seed=3", "python"]
+    assert [(source.name, source.inputs) for source in again.sources] == [("prototype", 5), ("python", 1)]
 
 
 def test_notes_outlive_an_append(data, tmp_path, write):

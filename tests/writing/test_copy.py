@@ -1,0 +1,334 @@
+"""Datasets made of datasets hold the same graphs, labels and splits, whatever is linked, copied or compressed again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lazygraph as lg
+from lazygraph.format.digests import BLOCK
+from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.store import Store
+from lazygraph.reading.diff import diff
+from lazygraph.reading.verify import verify
+from lazygraph.writing.copy import concat, subset
+from lazygraph.writing.edit import set_labels, set_splits
+from lazygraph.writing.quarantine import read_quarantine
+from tools.fuzz.hostile import seal
+
+SIZES = {"a": 700, "b": 40, "c": 130}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Three datasets of one recipe: several shards with a dictionary, one shard, and one uncompressed."""
+    folder = tmp_path_factory.mktemp("shelf")
+    for seed, (name, n) in enumerate(SIZES.items()):
+        structures = [(f"{name}{k}", crystal(k, seed), {"gap": k / 8, "own " + name: -k}) for k in range(n)]
+        if name == "b":
+            structures.insert(3, ("bad", 17, {}))
+            structures.insert(9, ("b0", crystal(1, 9), {"gap": 1.0}))
+        options = {"codec": "none"} if name == "c" else {"shard_size": 64}
+        lg.write(structures, folder / f"{name}.lg", graph="cgcnn", workers=1, progress=False, **options)
+    set_splits(folder / "a.lg", (0.5, 0.25, 0.25))
+    set_splits(folder / "b.lg", names={"val": ["b1", "b2"], "own": ["b3"]})
+    return folder
+
+
+def crystal(k, seed):
+    rng = np.random.default_rng([k, seed])
+    n = int(rng.integers(1, 4))
+    return lg.Crystal(np.diag(rng.uniform(3, 6, 3).round(4)), rng.random((n, 3)).round(4), rng.integers(1, 90, n))
+
+
+def contents(path):
+    """Id -> the record, and the values of all columns."""
+    store, ds = Store(path), lg.LazyGraphDataset(path)
+    columns = {name: np.asarray(ds.columns[name]).tolist() for name in ds.columns}
+    return {
+        store.graph_id(row): (store.raw(row), {name: repr(values[row]) for name, values in columns.items()})
+        for row in range(len(store))
+    }
+
+
+def sound(path):
+    """Nothing is wrong with it, and its content id is that of the same graphs written one by one."""
+    assert verify(path).problems == ()
+    return contents(path)
+
+
+def test_several_become_one(shelf, tmp_path):
+    paths = [shelf / f"{name}.lg" for name in "abc"]
+    report = concat(paths, tmp_path / "all.lg")
+    assert report.graphs == sum(SIZES.values())
+    found, parts = sound(tmp_path / "all.lg"), [contents(path) for path in paths]
+    assert list(found) == [graph_id for part in parts for graph_id in part]
+    for part in parts:
+        for graph_id, (record, values) in part.items():
+            assert found[graph_id][0] == record
+            assert values.items() <= found[graph_id][1].items()
+    assert any("the label 'own a' is missing in b.lg, c.lg" in note for note in report.notes)
+    assert any("the rule of the splits is left out" in note for note in report.notes)
+    manifest = Manifest.load(tmp_path / "all.lg")
+    assert manifest.columns["split"].categories == ("train", "val", "test", "own")
+    assert manifest.user == {}
+    # Every shard is the file that it was, under its new number.
+    before = [shard for path in paths for shard in Manifest.load(path).shards]
+    assert [shard.file.sha256 for shard in manifest.shards] == [shard.file.sha256 for shard in before]
+    assert (tmp_path / "all.lg" / manifest.shards[0].file.name).samefile(paths[0] / before[0].file.name)
+
+
+def test_quarantined_inputs_and_where_graphs_came_from(shelf, tmp_path):
+    concat([shelf / "a.lg", shelf / "b.lg"], tmp_path / "ab.lg")
+    manifest = Manifest.load(tmp_path / "ab.lg")
+    assert [source.inputs for source in manifest.provenance.sources] == [700, 42]
+    assert (manifest.inputs, manifest.quarantine.count) == (742, 2)
+    rejected = read_quarantine(tmp_path / "ab.lg", manifest)
+    assert [(one.id, one.position, one.entry) for one in rejected] == [("bad", 703, 3), ("b0", 709, 9)]
+    assert "input" not in manifest.columns
+    subset(tmp_path / "ab.lg", tmp_path / "some.lg", ids=["b39", "a3", "b4"])
+    assert Store(tmp_path / "some.lg").column("input").tolist() == [741, 3, 705]
+    concat([tmp_path / "some.lg", shelf / "c.lg"], tmp_path / "again.lg")
+    assert Store(tmp_path / "again.lg").column("input")[:5].tolist() == [741, 3, 705, 742, 743]
+
+
+def test_what_is_made_can_be_changed_and_added_to(shelf, tmp_path):
+    concat([shelf / "a.lg", shelf / "b.lg"], tmp_path / "ab.lg")
+    set_labels(tmp_path / "ab.lg", {"b3": {"gap": 7.0}})
+    lg.write([("new", crystal(0, 0), {"gap": 1.0})], tmp_path / "ab.lg", append=True, workers=1, progress=False)
+    found = sound(tmp_path / "ab.lg")
+    assert list(found)[-1] == "new"
+    assert found["b3"][1]["gap"] == "7.0"
+    assert sound(shelf / "b.lg")["b3"][1]["gap"] == "0.375"
+
+
+def test_the_same_graphs_have_the_same_content_id(shelf, tmp_path):
+    path = shelf / "a.lg"
+    known = Manifest.load(path).content_id
+    subset(path, tmp_path / "whole.lg")
+    assert Manifest.load(tmp_path / "whole.lg").content_id == known
+    halves = [tmp_path / "first.lg", tmp_path / "second.lg"]
+    ds = lg.LazyGraphDataset(path)
+    subset(ds[:333], halves[0])
+    subset(ds[333:], halves[1])
+    concat(halves, tmp_path / "both.lg")
+    assert Manifest.load(tmp_path / "both.lg").content_id == known
+    assert str(diff(path, tmp_path / "both.lg")).startswith("0 only in a\n0 only in b\n0 different\n700 the same")
+    assert [shard.records for shard in Manifest.load(halves[0]).shards] == [64] * 5 + [13]
+
+
+@pytest.mark.slow
+def test_whole_blocks_are_not_read_again(tmp_path, monkeypatch):
+    for seed, n in enumerate((2 * BLOCK, 100)):
+        lg.write(f"prototypes:{n}?seed={seed}", tmp_path / f"{n}.lg", graph="cgcnn", progress=False)
+    read = []
+    raw = Store.raw
+    monkeypatch.setattr(Store, "raw", lambda self, row: read.append(row) or raw(self, row))
+    concat([tmp_path / f"{2 * BLOCK}.lg", tmp_path / "100.lg"], tmp_path / "x.lg", on_duplicate="skip")
+    assert len(read) <= 100
+    read.clear()
+    concat([tmp_path / "100.lg", tmp_path / f"{2 * BLOCK}.lg"], tmp_path / "y.lg", on_duplicate="prefix")
+    assert len(read) == 2 * BLOCK + 100
+    monkeypatch.undo()
+    for name in "xy":
+        assert verify(tmp_path / f"{name}.lg").problems == ()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_rows_in_any_order(shelf, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("rows")
+    rows = data.draw(st.lists(st.integers(0, SIZES["a"] - 1), min_size=1, max_size=30, unique=True))
+    start = data.draw(st.integers(0, 600))
+    rows = [*rows, *(row for row in range(start, start + data.draw(st.integers(0, 100))) if row not in rows)]
+    subset(lg.LazyGraphDataset(shelf / "a.lg")[rows], folder / "x.lg")
+    known, found = contents(shelf / "a.lg"), sound(folder / "x.lg")
+    assert list(found) == [f"a{row}" for row in rows]
+    assert all(found[graph_id] == known[graph_id] for graph_id in found)
+
+
+def test_conditions_ids_and_splits(shelf, tmp_path):
+    path = shelf / "a.lg"
+    ds = lg.LazyGraphDataset(path)
+    subset(path, tmp_path / "where.lg", where="n_atoms < 3 and gap > 20")
+    assert list(sound(tmp_path / "where.lg")) == ds.where("n_atoms < 3 and gap > 20").ids.tolist()
+    subset(path, tmp_path / "split.lg", split="val", where="gap < 50")
+    assert list(sound(tmp_path / "split.lg")) == ds.split("val").where("gap < 50").ids.tolist()
+    subset(ds[10:20], tmp_path / "ids.lg", ids=["a12", "a500", "a11"])
+    assert list(sound(tmp_path / "ids.lg")) == ["a12", "a11"]
+    assert not any(tmp_path.glob("*.partial"))
+
+
+def test_shards_that_mix_codecs_are_compressed_as_most_are(shelf, tmp_path):
+    concat([shelf / f"{name}.lg" for name in "abc"], tmp_path / "all.lg")
+    ds = lg.LazyGraphDataset(tmp_path / "all.lg")
+    rows = np.random.default_rng(0).permutation(len(ds))
+    subset(ds[rows], tmp_path / "mixed.lg")
+    found, known = sound(tmp_path / "mixed.lg"), contents(tmp_path / "all.lg")
+    assert list(found) == ds[rows].ids.tolist()
+    assert {i: record for i, (record, _) in found.items()} == {i: record for i, (record, _) in known.items()}
+    assert {shard.codec for shard in Manifest.load(tmp_path / "mixed.lg").shards} == {"zstd"}
+
+
+def test_ids_that_come_twice(shelf, tmp_path):
+    copied = tmp_path / "elsewhere" / "b.lg"
+    subset(shelf / "b.lg", copied, where="gap < 2")
+    pair = [shelf / "b.lg", copied]
+    with pytest.raises(lg.InputError, match=r"16 ids come twice, such as 'b0' in b\.lg and in b\.lg.*skip.*prefix"):
+        concat(pair, tmp_path / "x.lg")
+    report = concat(pair, tmp_path / "skip.lg", on_duplicate="skip")
+    assert report.graphs == SIZES["b"]
+    assert (
+        "16 graphs of b.lg were skipped, because a dataset before it has their ids: 'b0', 'b1', 'b2', ..."
+        in report.notes
+    )
+    assert sound(tmp_path / "skip.lg") == contents(shelf / "b.lg")
+    concat(pair, tmp_path / "prefix.lg", on_duplicate="prefix")
+    found = list(sound(tmp_path / "prefix.lg"))
+    assert (found[0], found[SIZES["b"]]) == ("b1-b0", "b2-b0")
+    concat([shelf / "b.lg", shelf / "c.lg"], tmp_path / "names.lg", on_duplicate="prefix")
+    assert {graph_id.split("-")[0] for graph_id in sound(tmp_path / "names.lg")} == {"b", "c"}
+    assert not (tmp_path / "x.lg").exists()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A dataset that differs in one thing."""
+
+    def make(name, graph="cgcnn", labels=None, **options):
+        rows = [(f"x{k}", crystal(k, 5), (labels or {"gap": lambda _: 1.0})) for k in range(9)]
+        rows = [(i, one, {key: value(len(one)) for key, value in of.items()}) for i, one, of in rows]
+        lg.write(rows, tmp_path / name, graph=graph, workers=1, progress=False, **options)
+        return tmp_path / name
+
+    return make
+
+
+def test_what_does_not_fit_together_is_refused(shelf, other, tmp_path):
+    cases = {
+        "recipe": (other("recipe.lg", graph="mace"), lg.RecipeMismatch, "have other recipes: .*cgcnn"),
+        "unit": (other("unit.lg", units={"gap": "eV"}), lg.InputError, "the label 'gap' has the unit None in .* eV in"),
+        "shape": (
+            other("shape.lg", labels={"gap": lambda _: [1.0, 2.0]}),
+            lg.InputError,
+            r"has the shape \(\) in .*\(2,\) in",
+        ),
+        "field": (
+            other("field.lg", labels={"gap": lambda _: 1.0, "f": lambda n: np.ones((n, 7))}),
+            lg.InputError,
+            "'f'",
+        ),
+    }
+    for path, error, message in cases.values():
+        with pytest.raises(error, match=message):
+            concat([shelf / "a.lg", path], tmp_path / "x.lg")
+    with pytest.raises(lg.InputError, match="required: a list of two datasets or more"):
+        concat([shelf / "a.lg"], tmp_path / "x.lg")
+    with pytest.raises(lg.InputError, match="unknown on_duplicate 'skipp'; did you mean 'skip'"):
+        concat([shelf / "a.lg"] * 2, tmp_path / "x.lg", on_duplicate="skipp")
+    with pytest.raises(lg.InputError, match="no graph of .* is left"):
+        subset(shelf / "a.lg", tmp_path / "x.lg", where="gap > 1e9")
+    with pytest.raises(lg.InputError, match="the id 'a1' is listed twice"):
+        subset(shelf / "a.lg", tmp_path / "x.lg", ids=["a1", "a2", "a1"])
+    with pytest.raises(lg.InputError, match="unknown split 'tran'; did you mean 'train'"):
+        subset(shelf / "a.lg", tmp_path / "x.lg", split="tran")
+    with pytest.raises(lg.InputError, match="has a transform"):
+        subset(lg.LazyGraphDataset(shelf / "a.lg", transform=lambda graph: graph), tmp_path / "x.lg")
+    assert not (tmp_path / "x.lg").exists()
+    assert not (tmp_path / "x.lg.partial").exists()
+
+
+def test_nothing_is_overwritten_unless_asked(shelf, tmp_path):
+    out = tmp_path / "x.lg"
+    subset(shelf / "b.lg", out)
+    with pytest.raises(lg.OutputExists, match="exists; choose another name"):
+        subset(shelf / "a.lg", out)
+    subset(shelf / "a.lg", out, overwrite=True)
+    assert len(sound(out)) == SIZES["a"]
+    with pytest.raises(lg.OutputExists, match="is one of the datasets that are read"):
+        subset(out, out, overwrite=True)
+
+
+def test_damage_is_found_and_not_copied(shelf, tmp_path):
+    bad = shutil.copytree(shelf / "a.lg", tmp_path / "bad.lg")
+    store = Store(bad)
+    shard = bad / store.manifest.shards[3].file.name
+    content = bytearray(shard.read_bytes())
+    offset, length, _ = store.column("record")[200].item()
+    content[offset + length // 2] ^= 1
+    shard.write_bytes(content)
+    for copied in (lambda: concat([bad, shelf / "c.lg"], tmp_path / "x.lg"), lambda: subset(bad, tmp_path / "x.lg")):
+        with pytest.raises(lg.CorruptDataset, match=shard.name):
+            copied()
+    with pytest.raises(lg.CorruptDataset, match="row 200"):
+        subset(bad, tmp_path / "x.lg", ids=["a200"])
+    assert not (tmp_path / "x.lg").exists()
+    subset(bad, tmp_path / "x.lg", ids=["a199"])
+
+
+def test_graphs_that_came_ready_made(tmp_path):
+    for name in "ab":
+        with lg.GraphWriter(tmp_path / f"{name}.lg") as writer:
+            for n in range(1, 5):
+                writer.add({"x": np.arange(n), "name": f"{name}{n}"}, id=f"{name}{n}", labels={"size": n})
+    concat([tmp_path / "a.lg", tmp_path / "b.lg"], tmp_path / "ab.lg")
+    subset(tmp_path / "ab.lg", tmp_path / "x.lg", where="size > 2")
+    assert list(sound(tmp_path / "x.lg")) == ["a3", "a4", "b3", "b4"]
+    assert "input" not in Manifest.load(tmp_path / "x.lg").columns
+
+
+def test_users_metadata_that_all_share_are_kept(shelf, tmp_path):
+    paths = []
+    for name, value in (("a", 1), ("b", 2)):
+        paths.append(shutil.copytree(shelf / f"{name}.lg", tmp_path / f"{name}.lg"))
+        body = json.loads((paths[-1] / MANIFEST).read_text())
+        del body["sha256"]
+        body["user"] |= {"shared": [1], "own": value}
+        (paths[-1] / MANIFEST).write_bytes(seal(body))
+    report = concat(paths, tmp_path / "x.lg")
+    assert Manifest.load(tmp_path / "x.lg").user == {"shared": [1]}
+    assert any("user's metadata of the datasets differ and are left out: own" in note for note in report.notes)
+
+
+# ---- differences ----
+
+
+def test_differences(shelf, tmp_path):
+    path = shelf / "a.lg"
+    assert diff(path, path).equal
+    rows = [
+        ("a0", crystal(0, 0), {"gap": 0.0}),
+        ("a1", crystal(7, 7), {"gap": 5.0}),
+        ("new", crystal(1, 1), {"gap": 0.0}),
+    ]
+    lg.write(rows, tmp_path / "x.lg", graph="cgcnn", workers=1, units={"gap": "eV"}, progress=False)
+    found = diff(path, tmp_path / "x.lg")
+    assert (len(found.only_a), found.only_b, found.different, found.same) == (698, ("new",), ("a1",), 1)
+    assert not found.equal
+    assert str(found).splitlines()[:4] == [
+        "698 only in a: a2, a3, a4, a5, a6, ...", "1 only in b: new", "1 different: a1", "1 the same",
+    ]  # fmt: skip
+    assert "'own a' is only in a" in found.labels
+    assert "'gap' has the unit None in a, and eV in b" in found.labels
+    assert "'gap' differs in 1 of the 2 graphs that both have" in found.labels
+
+
+def test_datasets_of_two_recipes_are_compared_by_their_crystals(shelf, tmp_path):
+    rows = [("a0", crystal(0, 0), {}), ("a1", crystal(7, 7), {})]
+    lg.write(rows, tmp_path / "x.lg", graph="mace", workers=1, progress=False)
+    found = diff(shelf / "a.lg", tmp_path / "x.lg")
+    assert (found.different, found.same) == (("a1",), 1)
+    assert any("preset" in sentence for sentence in found.recipe)
+
+
+def test_another_order_is_a_difference(shelf, tmp_path):
+    subset(lg.LazyGraphDataset(shelf / "b.lg")[::-1], tmp_path / "x.lg")
+    found = diff(shelf / "b.lg", tmp_path / "x.lg")
+    assert (found.only_a, found.only_b, found.different, found.order) == ((), (), (), False)
+    assert str(found).endswith("the graphs are in another order")
+    assert not found.equal

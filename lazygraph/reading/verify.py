@@ -143,7 +143,8 @@ def _tree(store: Store, number: int) -> Iterator[str]:
     wrong = (found[keys] != claimed).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        (offset, length), (there, size) = claimed[row].tolist(), found[keys[row]].tolist()
+        # Not from ``claimed``, where an offset may have become negative.
+        (offset, length, _), (there, size) = rows[row].item(), found[keys[row]].tolist()
         yield (
             f"{path}, row {start + row}: the column record says {length} bytes at {offset}; "
             f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"

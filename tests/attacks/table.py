@@ -72,9 +72,9 @@ def a_pickle_as_a_record(d):
     d.raws[1] = PICKLE
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def code_objects_as_codes(d):
-    d.part(1, 3, marshal.dumps(compile("1", "x", "exec")))
+    d.part(1, 2, marshal.dumps(compile("1", "x", "exec")))
 
 
 @attack("is not UTF-8", base="ready")
@@ -84,12 +84,12 @@ def a_pickle_as_text(d):
 
 @attack("the record is not msgpack")
 def an_extension_type(d):
-    d.part(1, 4, msgpack.ExtType(42, PICKLE))
+    d.part(1, 3, msgpack.ExtType(42, PICKLE))
 
 
 @attack("the record is not msgpack")
 def a_time_stamp(d):
-    d.part(1, 4, msgpack.Timestamp(1, 2))
+    d.part(1, 3, msgpack.Timestamp(1, 2))
 
 
 @attack("the record is not msgpack")
@@ -107,12 +107,12 @@ def a_map_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", {b"a": 1})
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def an_integer_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", 6)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_text_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", "text")
 
@@ -129,20 +129,20 @@ def an_array_of_four_billion(d):
 
 @attack("the record is not msgpack")
 def a_buffer_of_four_gigabytes(d):
-    d.raws[1] = b"\x9a\x01\x02\x02\xc6\xff\xff\xff\xff"
+    d.raws[1] = b"\x99\x02\x02\xc6\xff\xff\xff\xff"
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_negative_count(d):
     d.count(1, "node", -1)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_count_as_a_float(d):
     d.count(1, "node", 2.0)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_count_of_2_31(d):
     d.count(1, "edge", 2**31)
 
@@ -168,12 +168,12 @@ def rows_of_no_field(d):
     d.columns["n_atom"] = np.full(len(d.raws), 2**31 - 1, "<u4")
     for row, raw in enumerate(d.raws):
         parts = msgpack.unpackb(raw)
-        d.raws[row] = msgpack.packb([parts[0], 2**31 - 1, *parts[1:]])
+        d.raws[row] = msgpack.packb([2**31 - 1, *parts])
 
 
 @attack("unknown code 239")
 def an_unknown_code(d):
-    d.part(1, 3, lambda codes: b"\xef" + codes[1:])
+    d.part(1, 2, lambda codes: b"\xef" + codes[1:])
 
 
 @attack("holds other bytes than 0 and 1")
@@ -200,7 +200,7 @@ def atoms_of_no_element(d):
 def a_lattice_that_is_not_a_number(d):
     d.buffer(1, "lattice", struct.pack("<9d", *[float("nan")] * 4, *[float("inf")] * 5))
     names = [field["name"] for field in d.body["schema"]["fields"]]
-    d.part(1, 3, lambda codes: codes[: (k := names.index("lattice"))] + b"\x0a" + codes[k + 1 :])
+    d.part(1, 2, lambda codes: codes[: (k := names.index("lattice"))] + b"\x0a" + codes[k + 1 :])
 
 
 # ---- records: their frames ----
@@ -259,13 +259,24 @@ def a_dictionary_that_is_not_there(d):
 
 @attack("the dictionary is none")
 def a_dictionary_that_is_none(d):
-    d.dictionary = b"\x37\xa4\x30\xec" + bytes(200)
+    with_dictionary(d, b"\x37\xa4\x30\xec" + bytes(200))
 
 
 @attack(None, reads=True)
 def a_pickle_as_a_dictionary(d):
     """Bytes that no frame refers to."""
-    d.dictionary = PICKLE * 10
+    with_dictionary(d, PICKLE * 10)
+
+
+def with_dictionary(d, content):
+    """A dictionary that the manifest says was used, and was not."""
+    d.dictionaries = [content]
+    d.edits.append(shard(dictionary=0))
+
+
+def shard(**changes):
+    """Other words of the manifest about the first shard."""
+    return lambda body: body["shards"][0].update(changes)
 
 
 # ---- where records lie ----
@@ -283,17 +294,17 @@ def record(**changes):
     return change
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="174 bytes at 1099511627776; the page tree")
 def a_record_behind_the_end(d):
     d.record = record(offset=2**40)
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="174 bytes at 18446744073709551611; the page tree")
 def an_offset_that_overflows(d):
     d.record = record(offset=2**64 - 5)
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="says 4294967295 bytes at")
 def a_record_of_four_gigabytes(d):
     d.record = record(length=2**32 - 1)
 
@@ -313,7 +324,7 @@ def counts_of_other_graphs(d):
     d.columns["n_edge"] = np.full(len(d.raws), 2, "<u2")
     d.columns["n_edge"][1] = 1
     for row in range(len(d.raws)):
-        d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[2] if row != 1 else 1
+        d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[1] if row != 1 else 1
 
 
 @attack("the record has 15996000 angles; the column n_triplets says 0", verify="n_triplets is 15996000", base="angles")
@@ -348,7 +359,7 @@ def dense(d, row, edges):
     d.count(row, "edge", edges)
     d.buffer(row, "edge_index", bytes(2 * edges))
     d.buffer(row, "images", bytes(3 * edges))
-    d.part(row, 3, lambda codes: bytes(4 if n in ("edge_index", "images") else c for n, c in zip(names, codes)))
+    d.part(row, 2, lambda codes: bytes(4 if n in ("edge_index", "images") else c for n, c in zip(names, codes)))
     d.columns["n_edge"] = d.columns["n_edge"].astype("<u4")
     d.columns["n_edge"][row] = edges
 
@@ -412,7 +423,8 @@ def splits_and_units_of_escape_codes(d):
     d.body["columns"]["split"]["categories"] = [ESCAPE, "val", "test"]
     d.label("energy", unit=ESCAPE)
     d.body["provenance"]["notes"] = [ESCAPE]
-    d.body["provenance"]["inputs"] = [{"name": ESCAPE, "size": 1, "sha256": ESCAPE}]
+    file = {"name": ESCAPE, "size": 1, "sha256": ESCAPE}
+    d.body["provenance"]["sources"] = [{"name": ESCAPE, "inputs": d.body["inputs"], "files": [file]}]
     d.body["provenance"]["versions"] = {ESCAPE: ESCAPE}
 
 
@@ -453,8 +465,8 @@ def atoms(d, name):
     d.body["schema"]["fields"].append({"name": name, "basis": None} | blank)
     for row, raw in enumerate(d.raws):
         parts = msgpack.unpackb(raw)
-        parts[3] += b"\x14"  # integers / 1e8
-        d.raws[row] = msgpack.packb([*parts, bytes(parts[1])])
+        parts[2] += b"\x14"  # integers / 1e8
+        d.raws[row] = msgpack.packb([*parts, bytes(parts[0])])
 
 
 def statistics(**values):
@@ -477,14 +489,39 @@ def a_schema_of_no_crystals(d):
     d.body["schema"]["fields"][2]["name"] = "pbd"
 
 
-@attack("an input with the keys")
-def an_input_without_a_name(d):
-    d.body["provenance"]["inputs"] = [{}]
+def from_files(*files):
+    """What the manifest says of the files of the only source."""
+    return lambda d: d.body["provenance"].update(
+        sources=[{"name": "a", "inputs": d.body["inputs"], "files": list(files)}]
+    )
 
 
-@attack("where a count is required")
-def an_input_of_no_size(d):
-    d.body["provenance"]["inputs"] = [{"name": "a", "size": "x", "sha256": "b"}]
+ATTACKS["a_source_file_without_a_name"] = Attack(
+    from_files({}), (CORRUPT, "a file with the keys"), "a file with the keys", "crystals"
+)
+ATTACKS["a_source_file_of_no_size"] = Attack(
+    from_files({"name": "a", "size": "x", "sha256": "b"}),
+    (CORRUPT, "where a count is required"),
+    "where a count is required",
+    "crystals",
+)
+
+
+@attack("the sources have 13 inputs; required: 12")
+def sources_whose_inputs_do_not_add_up(d):
+    d.body["provenance"]["sources"][0]["inputs"] += 1
+
+
+@attack("the sources have 18446744073709551616 inputs; required: 12")
+def sources_whose_sum_overflows(d):
+    blank = {"name": "a", "files": []}
+    d.body["provenance"]["sources"] = [blank | {"inputs": n} for n in (2**64 - 12, 12)]
+
+
+@attack("-1 where a count is required")
+def a_source_of_fewer_inputs_than_none(d):
+    blank = {"name": "a", "files": []}
+    d.body["provenance"]["sources"] = [blank | {"inputs": n} for n in (13, -1)]
 
 
 @attack("where a text is required")
@@ -541,6 +578,12 @@ def named(name):
     return edited("the file name", edit)
 
 
+def promised(body, graphs):
+    """As many graphs, and digests of them."""
+    body["graphs"] = graphs
+    body["digests"]["size"] = 32 * -(-graphs // 4096) * (1 + len(body["columns"]))
+
+
 def field_1(body):
     return body["schema"]["fields"][1]
 
@@ -561,9 +604,10 @@ ATTACKS |= {
     "a_newer_version": edited("format version 2.0", lambda b: b.update(version=[2, 0]), UNSUPPORTED),
     "an_unknown_version": edited("format version 10000", lambda b: b.update(version=[10**300, 0]), UNSUPPORTED),
     "a_version_of_other_type": edited("where a count is required", lambda b: b.update(version=["1", 0])),
-    "an_endless_message": edited("the codec", lambda b: b.update(codec={"name": ESCAPE * 10**4})),
+    "an_endless_message": edited("the codec", lambda b: b["shards"][0].update(codec=ESCAPE * 10**4), UNSUPPORTED),
     "a_message_of_escape_codes": edited("the unknown keys", lambda b: b.update({ESCAPE: 1})),
-    "more_graphs_than_rows": edited("the shards have", lambda b: b.update(graphs=10**12)),
+    "more_graphs_than_digests": edited("the file of digests has", lambda b: b.update(graphs=10**12)),
+    "more_graphs_than_rows": edited("the shards have", lambda b: promised(b, 10**12)),
     "a_negative_shape": edited("-1 where a count", lambda b: b["columns"]["density"].update(shape=[b["graphs"], -1])),
     "a_shape_that_overflows": edited(
         "is not a .npy file", lambda b: b["columns"]["density"].update(shape=[b["graphs"], 2**62, 2**62])
@@ -591,8 +635,9 @@ ATTACKS |= {
 @attack("is not a .npy file", verify="is not a .npy file")
 def four_billion_graphs(d):
     def edit(body):
-        n = body["graphs"] = 2**32 - 1
-        body["shards"][0].update(records=n, rows=n)
+        n = 2**32 - 1
+        promised(body, n)
+        body["shards"][0].update(records=n)
         for column in body["columns"].values():
             column["shape"][0] = n
 

@@ -212,8 +212,7 @@ def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -
     column = remains.column("input")
     if column is None and ("input" in manifest.columns or not known or not manifest.provenance.sources):
         return None
-    found = input_of_rows(manifest, rejected, column)
-    return None if found is not None and (found >= manifest.inputs).any() else found
+    return input_of_rows(manifest, rejected, column)
 
 
 def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:

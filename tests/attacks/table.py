@@ -7,6 +7,7 @@ all is as it was written. Where only one is given, it holds for both.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import marshal
 import os
@@ -19,7 +20,8 @@ import numpy as np
 import zstandard
 
 from lazygraph.format.manifest import MANIFEST
-from tools.fuzz.hostile import sealed, with_user
+from lazygraph.format.strict_json import canonical_json
+from tools.fuzz.hostile import Part, sealed, with_user
 
 CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
 ANY = ""
@@ -279,6 +281,307 @@ def shard(**changes):
     return lambda body: body["shards"][0].update(changes)
 
 
+# ---- shards: codecs and dictionaries ----
+
+
+def mixed(d):
+    """Four shards: with a dictionary, uncompressed, with another dictionary, and with none."""
+    d.dictionaries = [b"".join(d.raws[:4]), b"".join(d.raws[4:])]
+    d.parts = [Part(3, "zstd", 1), Part(3, "none"), Part(3, "zstd", 0), Part(3)]
+
+
+@attack(None, reads=True)
+def shards_of_every_kind(d):
+    """No attack: what the others are made of can be read."""
+    mixed(d)
+
+
+@attack("the record has 0 bytes; required: 1 to")
+def an_uncompressed_record_of_nothing(d):
+    mixed(d)
+    d.frames[4] = b""
+
+
+@attack("bytes; required: 1 to")
+def an_uncompressed_record_over_its_bound(d):
+    mixed(d)
+    d.frames[4] = d.raws[4] + bytes(10**6)
+
+
+@attack("the record is not msgpack")
+def bytes_after_an_uncompressed_record(d):
+    mixed(d)
+    d.frames[4] = d.raws[4] + b"\0"
+
+
+@attack("the record is not msgpack")
+def half_of_an_uncompressed_record(d):
+    mixed(d)
+    d.frames[4] = d.raws[4][: len(d.raws[4]) // 2]
+
+
+@attack("the record is not")
+def a_compressed_record_that_is_said_to_be_none(d):
+    mixed(d)
+    d.frames[4] = zstandard.compress(d.raws[4])
+
+
+@attack("the record is not a zstd frame")
+def an_uncompressed_record_that_is_said_to_be_one(d):
+    mixed(d)
+    d.frames[10] = d.raws[10]
+
+
+@attack("the record is not")
+def shards_of_exchanged_dictionaries(d):
+    mixed(d)
+
+    def edit(body):
+        body["shards"][0]["dictionary"], body["shards"][2]["dictionary"] = 0, 1
+
+    d.edits.append(edit)
+
+
+@attack("has dictionary 2 of 2")
+def a_dictionary_out_of_range(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=2))
+
+
+@attack("has dictionary 0 of 0")
+def a_dictionary_of_none(d):
+    d.edits.append(shard(dictionary=0))
+
+
+@attack("-1 where a count is required")
+def a_dictionary_before_the_first(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=-1))
+
+
+@attack("True where a count is required")
+def a_dictionary_that_is_true(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=True))
+
+
+@attack("of codec none has dictionary 0 of 2")
+def a_dictionary_of_uncompressed_records(d):
+    mixed(d)
+    d.edits.append(lambda body: body["shards"][1].update(dictionary=0))
+
+
+@attack("4097 dictionaries; required: at most 4096")
+def too_many_dictionaries(d):
+    mixed(d)
+    d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"][:1] * 4097))
+
+
+@attack(None, reads=True)
+def as_many_dictionaries_as_may_be(d):
+    mixed(d)
+    d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"] + body["dictionaries"][:1] * 4094))
+
+
+@attack("has the codec 'lzma'; known: zstd, none", error=UNSUPPORTED)
+def an_unknown_codec(d):
+    d.edits.append(shard(codec="lzma"))
+
+
+@attack("where a text is required")
+def a_codec_of_lists(d):
+    d.edits.append(shard(codec=[["zstd"]]))
+
+
+@attack("unexpected keyword argument 'rows'")
+def a_shard_of_unknown_keys(d):
+    d.edits.append(shard(rows=12))
+
+
+# ---- shards: records of no row ----
+
+
+def with_spare(d):
+    """A shard of whose records the first and the sixth belong to no row."""
+    d.parts[0].spare = {0: zstandard.compress(d.raws[5]), 5: zstandard.compress(d.raws[2])}
+
+
+@attack(None, reads=True)
+def spare_records(d):
+    """No attack."""
+    with_spare(d)
+
+
+@attack("has the spare records [5, 0] of 14")
+def spare_keys_out_of_order(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[5, 0]))
+
+
+@attack("has the spare records [5, 5] of 14")
+def a_spare_key_twice(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[5, 5]))
+
+
+@attack("has the spare records [0, 14] of 14")
+def a_spare_key_beyond_the_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 14]))
+
+
+@attack("-1 where a count is required")
+def a_spare_key_before_the_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[-1, 5]))
+
+
+@attack("the shards have 11 rows; required: 12")
+def too_many_spare_keys(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 5, 6]))
+
+
+@attack("the shards have 0 rows; required: 12")
+def nothing_but_spare_keys(d):
+    with_spare(d)
+    d.edits.append(shard(spare=list(range(14))))
+
+
+@attack("has the spare records [0, 1, 2, 3")
+def more_spare_keys_than_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=list(range(10**5))))
+
+
+@attack("where a count is required")
+def spare_keys_of_texts(d):
+    with_spare(d)
+    d.edits.append(shard(spare=["0", "5"]))
+
+
+@attack("the shards have 14 rows; required: 12")
+def spare_records_that_are_not_named(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[]))
+
+
+@attack("has 4294967296 records; required: fewer than 2^32")
+def more_records_than_keys(d):
+    d.edits.append(shard(records=2**32))
+
+
+@attack(None, reads=True, verify="the page tree of the shard has its record, of key 2,")
+def other_spare_keys(d):
+    """Where records lie is right in the column."""
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 1]))
+
+
+@attack(None, reads=True, verify="the page tree has 14 records; required: 12")
+def spare_records_that_are_hidden(d):
+    """Where records lie is right in the column."""
+    with_spare(d)
+    d.edits.append(shard(records=12, spare=[]))
+
+
+@attack(ANY, verify="the page tree of the shard has its record, of key")
+def rows_that_shift(d):
+    """The first shard takes a row of the second, in which a record is called spare: as many rows together."""
+    d.parts = [Part(6, spare={2: zstandard.compress(d.raws[0])}), Part(6)]
+
+    def edit(body):
+        first, second = body["shards"]
+        first["spare"], second["spare"] = [], [3]
+
+    d.edits.append(edit)
+
+
+# ---- digests ----
+
+
+@attack("the file of digests has")
+def digests_of_fewer_blocks(d):
+    d.digests = lambda graphs, columns: (graphs[:0], columns)
+
+
+@attack("the file of digests has")
+def digests_of_more_blocks(d):
+    d.digests = lambda graphs, columns: (graphs.repeat(2), columns)
+
+
+@attack("the file of digests has")
+def digests_without_those_of_a_column(d):
+    d.digests = lambda graphs, columns: (graphs, {name: columns[name] for name in columns if name != "id"})
+
+
+def other_digests(change):
+    return lambda d: d.after.append(lambda path: [change(file) for file in path.glob("digests-*")])
+
+
+for what, change, said in (
+    ("cut", lambda file: os.truncate(file, 32), "has 32 bytes; required"),
+    ("lengthened", lambda file: os.truncate(file, 2**40), "has 1099511627776 bytes; required"),
+    ("of_other_content", lambda file: file.write_bytes(bytes(file.stat().st_size)), "has the sha256"),
+    ("deleted", os.unlink, "is missing"),
+):
+    ATTACKS[f"digests_{what}"] = Attack(
+        other_digests(change), (CORRUPT, said), "No such file" if what == "deleted" else said, "crystals"
+    )  # fmt: skip
+
+
+def forged(d, *names, graphs=False):
+    """Other digests of the graphs, or of these columns."""
+
+    def change(of_graphs, of_columns):
+        wrong = np.zeros(1, "V32")
+        return wrong if graphs else of_graphs, of_columns | dict.fromkeys(names, wrong)
+
+    d.digests = change
+
+
+@attack(None, reads=True, verify="the digest of the graphs of rows 0 to 11 is")
+def a_forged_digest_of_graphs(d):
+    """Records have checksums of their own."""
+    forged(d, graphs=True)
+
+
+@attack(None, reads=True, verify="the digest of the graphs of rows 0 to 11 is")
+def a_forged_digest_of_graphs_with_its_content_id(d):
+    forged(d, graphs=True)
+
+    def edit(body):
+        described = canonical_json({"recipe": body["recipe"], "schema": body["schema"]})
+        body["content_id"] = hashlib.sha256(described + bytes(32)).hexdigest()
+
+    d.edits.append(edit)
+
+
+@attack(None, reads=True, verify="the content id of the graphs is")
+def another_content_id(d):
+    d.edits.append(lambda body: body.update(content_id="0" * 64))
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def a_forged_digest_of_places(d):
+    forged(d, "record")
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def a_forged_digest_of_ids(d):
+    forged(d, "id")
+
+
+@attack("the values of rows 0 to 11 are not as they were written", base="angles")
+def a_forged_digest_of_numbers_of_angles(d):
+    forged(d, "n_triplets")
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def forged_digests_of_all(d):
+    forged(d, *d.columns, graphs=True)
+
+
 # ---- where records lie ----
 
 
@@ -529,6 +832,26 @@ def versions_of_other_types(d):
     d.body["provenance"]["versions"] = {"numpy": [1]}
 
 
+def come_from(numbers):
+    """A column ``input``."""
+
+    def change(d):
+        d.columns["input"] = numbers
+        described = {"role": "index", "unit": None, "statistics": None, "categories": None}
+        d.body["columns"]["input"] = described
+
+    return change
+
+
+# ``salvage`` gives lost graphs back to their sources by this column.
+for what, values, said in (
+    ("beyond_the_last", np.arange(1, 13, dtype="u1"), "names the input 12"),
+    ("far_beyond", np.full(12, 2**64 - 1, "<u8"), "names the input 18446744073709551615"),
+    ("twice", np.array([*range(11), 3], "u1"), "names the input 3 twice"),
+):
+    ATTACKS[f"an_input_{what}"] = Attack(come_from(values), None, said, "crystals")
+
+
 # ---- recipes ----
 
 
@@ -688,7 +1011,7 @@ for what, make in {
     "folders": os.mkdir,
     "devices": lambda name: os.symlink("/dev/zero", name),
 }.items():
-    for pattern, stem in (("shards/*", "shards"), ("columns/*", "columns")):
+    for pattern, stem in (("shards/*", "shards"), ("columns/*", "columns"), ("digests-*", "digests")):
         ATTACKS[f"{what}_as_{stem}"] = Attack(
             each(pattern, make), (CORRUPT, "is no regular file"), "is no regular file", "crystals"
         )

@@ -24,9 +24,12 @@ def column(path, manifest, name):
     described = manifest["columns"][name]
     data = load(path, described["file"])
     assert data[:8] == b"\x93NUMPY\1\0"
-    dtype = described["dtype"]
-    dtype = np.dtype([tuple(part) for part in dtype] if isinstance(dtype, list) else dtype)
-    return np.frombuffer(data, dtype, offset=10 + int.from_bytes(data[8:10], "little")).reshape(described["shape"])
+    dtype = np.dtype([tuple(part) for part in d] if isinstance(d := described["dtype"], list) else d)
+    array = np.frombuffer(data, dtype, offset=10 + int.from_bytes(data[8:10], "little")).reshape(described["shape"])
+    blocks = b"".join(hashlib.sha256(array[k : k + 4096].tobytes()).digest() for k in range(0, len(array), 4096))
+    place = (sorted(manifest["columns"]).index(name) + 1) * len(blocks)
+    assert blocks == load(path, manifest["digests"])[place : place + len(blocks)]
+    return array
 
 
 def fractional(cart, basis):
@@ -60,17 +63,18 @@ def read(path, row):
     assert seal == hashlib.sha256(text).hexdigest().encode() + b'"}\n'
     manifest = json.loads(text + b"}")
     assert (manifest["format"], manifest["version"][0]) == ("lazygraph", 1)
-    ends = np.cumsum([shard["rows"] for shard in manifest["shards"]])
+    ends = np.cumsum([shard["records"] - len(shard["spare"]) for shard in manifest["shards"]])
     shard = manifest["shards"][int(np.searchsorted(ends, row, side="right"))]
     offset, length, digest = column(path, manifest, "record")[row].tolist()
     frame = load(path, shard["file"])[offset : offset + length]
     assert (len(frame), xxhash.xxh3_64_intdigest(frame)) == (length, digest)
-    known = manifest["codec"]["dictionary"]
-    known = None if known is None else zstandard.ZstdCompressionDict(load(path, known))
-    record = msgpack.unpackb(zstandard.ZstdDecompressor(dict_data=known).decompress(frame))
-    axes, out = manifest["schema"]["axes"], {}
-    rows = {None: 1} | dict(zip(axes, record[1:]))
-    for field, code, buffer in zip(manifest["schema"]["fields"], record[len(axes) + 1], record[len(axes) + 2 :]):
+    if shard["codec"] == "zstd":
+        known = shard["dictionary"]
+        known = known if known is None else zstandard.ZstdCompressionDict(load(path, manifest["dictionaries"][known]))
+        frame = zstandard.ZstdDecompressor(dict_data=known).decompress(frame)
+    axes, record, out = manifest["schema"]["axes"], msgpack.unpackb(frame), {}
+    rows = {None: 1} | dict(zip(axes, record))
+    for field, code, buffer in zip(manifest["schema"]["fields"], record[len(axes)], record[len(axes) + 1 :]):
         out[field["name"]] = decode(field, code, buffer, rows[field["axis"]], out.get(field["basis"]))
     labels = [name for name, described in manifest["columns"].items() if described["role"] == "label"]
     return column(path, manifest, "id")[row].decode(), {n: column(path, manifest, n)[row] for n in labels}, out

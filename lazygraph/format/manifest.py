@@ -304,15 +304,15 @@ def _check(manifest: Manifest) -> None:
     if sources and sum(source.inputs for source in sources) != manifest.inputs:
         msg = f"the sources have {sum(source.inputs for source in sources)} inputs; required: {manifest.inputs}"
         raise CorruptDataset(msg)
-    if manifest.digests.size != (size := digests_size(manifest.graphs, len(manifest.columns))):
-        msg = f"the file of digests has {manifest.digests.size} bytes; required: {size}"
-        raise CorruptDataset(msg)
     if sum(shard.rows for shard in manifest.shards) != manifest.graphs:
         msg = f"the shards have {sum(s.rows for s in manifest.shards)} rows; required: {manifest.graphs}"
         raise CorruptDataset(msg)
     needed = {"record", "id", "id_order", *(f"n_{axis}" for axis in manifest.schema.axes)}
     if not needed <= set(manifest.columns):
         msg = f"the columns {sorted(needed - set(manifest.columns))} are missing"
+        raise CorruptDataset(msg)
+    if manifest.digests.size != (size := digests_size(manifest.graphs, len(manifest.columns))):
+        msg = f"the file of digests has {manifest.digests.size} bytes; required: {size}"
         raise CorruptDataset(msg)
     for name, column in manifest.columns.items():
         if not column.shape or column.shape[0] != manifest.graphs:

@@ -80,32 +80,30 @@ class NativeReader:
         schema: what the records hold.
         located: where they lie.
         dictionaries: how many dictionaries there are.
-        dictionary: number -> the bytes of a dictionary.
     """
 
-    def __init__(
-        self, schema: Schema, located: RecordIndex, dictionaries: int, dictionary: Callable[[int], bytes]
-    ) -> None:
-        self._schema, self._located, self._dictionary = schema, located, dictionary
+    def __init__(self, schema: Schema, located: RecordIndex, dictionaries: int) -> None:
+        self._schema, self._located = schema, located
         self._decoders = _Decoders(dictionaries)
         self._source = located.pointers()
         self._source_at = address(self._source)
         self._local = threading.local()
 
     @classmethod
-    def create_if_supported(
-        cls, schema: Schema, located: RecordIndex, dictionaries: int, dictionary: Callable[[int], bytes]
-    ) -> NativeReader | None:
+    def create_if_supported(cls, schema: Schema, located: RecordIndex, dictionaries: int) -> NativeReader | None:
         """None where there are no compiled loops, or where the dataset is not what they read."""
         there = kernels() is not None and functions() is not None
-        return cls(schema, located, dictionaries, dictionary) if there and schema.fields and located.known else None
+        return cls(schema, located, dictionaries) if there and schema.fields and located.known else None
 
-    def read_batch(self, rows: NDArray[np.int64], files: NDArray[np.int32]) -> RecordBatch | None:
+    def read_batch(
+        self, rows: NDArray[np.int64], files: NDArray[np.int32], dictionary: Callable[[int], bytes]
+    ) -> RecordBatch | None:
         """The records of these rows, put together in this order, as ``record_batch.concatenate`` does.
 
         Args:
             rows: (B,)
             files: (S,) the descriptor of each shard, -1 for one that is not open.
+            dictionary: number -> the bytes of a dictionary; called where one is needed for the first time.
 
         Returns:
             None where anything is not as it must be, or stored in a way that the loops do not read: read each record by
@@ -127,12 +125,12 @@ class NativeReader:
             try:
                 return batch.read_batch(self._source_at, rows, files, decoders)
             except _NotDigested:
-                digested = self._with_dictionaries_of(rows)
+                digested = self._with_dictionaries_of(rows, dictionary)
                 return None if digested is None else batch.read_batch(self._source_at, rows, files, digested)
         finally:
             self._local.batch = batch
 
-    def _with_dictionaries_of(self, rows: NDArray[np.int64]) -> _Decoders | None:
+    def _with_dictionaries_of(self, rows: NDArray[np.int64], dictionary: Callable[[int], bytes]) -> _Decoders | None:
         """Decoders among which those for these rows are ready; None where a dictionary is none."""
         shards = np.unique(np.searchsorted(self._located.ends, rows, side="right"))
         needed = [number for number in np.unique(self._located.codecs[shards]).tolist() if number >= 0]
@@ -140,7 +138,7 @@ class NativeReader:
         if len({*decoders.ready, *needed}) > MOST_DECODERS:
             decoders = self._decoders = _Decoders(len(decoders.pointers))
         for number in needed:
-            if number not in decoders.ready and not decoders.add(number, self._dictionary(number)):
+            if number not in decoders.ready and not decoders.add(number, dictionary(number)):
                 return None
         return decoders
 

@@ -219,6 +219,15 @@ class Store:
         descriptor = self._files.open({shard}, self._find).held[shard]
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
+    def frame(self, row: int) -> bytes:
+        """The record of a row as it is stored, checked by its checksum. Raises as ``raw`` does."""
+        index = self._index or self._open_index()
+        try:
+            index.check_row(row)
+            return self._value(bisect_right(self._ends, row), *index.located.record[row].item())
+        except CorruptDataset as error:
+            self.raise_corrupt(row, error)
+
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
         raw, counts = self._read(row)
@@ -261,7 +270,7 @@ class Store:
         """``read_batch`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
         opened = self._files.now  # held here, so that no other thread closes the files
         try:
-            return loops.read_batch(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers, self._dictionary)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
             if len(needed) > budget():
@@ -273,7 +282,7 @@ class Store:
                 raise
             except (CorruptDataset, OSError):
                 return None
-            return loops.read_batch(rows, opened.numbers)
+            return loops.read_batch(rows, opened.numbers, self._dictionary)
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
@@ -308,7 +317,7 @@ class Store:
         record, *counts = (column.values for column in columns)
         codecs = np.array([_codec(shard) for shard in manifest.shards], np.int32)
         located = RecordIndex(record, counts, ends, sizes, codecs)
-        loops = NativeReader.create_if_supported(manifest.schema, located, len(manifest.dictionaries), self._dictionary)
+        loops = NativeReader.create_if_supported(manifest.schema, located, len(manifest.dictionaries))
         self._index = _Index(located, columns, np.zeros(-(-len(self) // BLOCK), bool), loops)
         return self._index
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xxhash
 import zstandard
-from drawing import records, same_record_batch, schemas
+from drawing import records, same, same_record_batch, schemas
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +20,10 @@ from lazygraph import native
 from lazygraph.coordinates import to_fractional
 from lazygraph.errors import CorruptDataset
 from lazygraph.format import native_reader
+from lazygraph.format.codec import Compressor, Decompressor, train_dictionary
 from lazygraph.format.encoding import LAYOUTS
-from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
-from lazygraph.format.record import Compressor, Decompressor, check_counts, pack, train_dictionary, unpack
+from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex, ShardNotOpen
+from lazygraph.format.record import check_counts, pack, unpack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, record_dtype
@@ -37,7 +38,7 @@ compiled = pytest.mark.skipif(not THERE, reason="there are no compiled loops her
 class Shards:
     """Frames in files, as a dataset has them, with the axis counts of each as its columns say."""
 
-    def __init__(self, schema, shards, counts, *, dictionary=None, hashes=None):
+    def __init__(self, schema, shards, counts, *, codec=ZSTD, dictionary=None, hashes=None):
         entries, sizes, self.files = [], [], []
         for frames in shards:
             starts = list(accumulate(map(len, frames), initial=0))
@@ -51,12 +52,16 @@ class Shards:
             record["xxh3"] = hashes
         ends = np.cumsum([len(frames) for frames in shards])
         columns = list(np.array(counts, np.uint64).reshape(len(record), len(schema.axes)).T.copy())
-        self.located = RecordIndex(record, columns, ends, np.array(sizes))
-        self.loops = NativeReader.create_if_supported(schema, self.located, dictionary)
+        codec = codec if dictionary is None else 0
+        codecs = np.full(len(shards), codec, np.int32)
+        self.located = RecordIndex(record, columns, ends, np.array(sizes), codecs)
+        known = int(dictionary is not None)
+        self.dictionary = dictionary
+        self.loops = NativeReader.create_if_supported(schema, self.located, known)
         self.numbers = np.array([file.fileno() for file in self.files], np.int32)
 
     def read_batch(self, rows):
-        return self.loops.read_batch(np.array(rows), self.numbers)
+        return self.loops.read_batch(np.array(rows), self.numbers, lambda _: self.dictionary)
 
     def __enter__(self):
         return self
@@ -89,8 +94,15 @@ def together(schema, raws, counts=None):
     compress = Compressor(3, None)
     order = np.random.default_rng(len(raws)).permutation(len(raws))
     said = counts or counts_of(schema, raws)
-    with Shards(schema, [[compress(raws[k]) for k in order]], [said[k] for k in order]) as shards:
-        return shards.read_batch(np.argsort(order)) if shards.loops else None
+    said = [said[k] for k in order]
+    with Shards(schema, [[compress(raws[k]) for k in order]], said) as shards:
+        found = shards.read_batch(np.argsort(order)) if shards.loops else None
+    with Shards(schema, [[raws[k] for k in order]], said, codec=UNCOMPRESSED) as shards:
+        again = shards.read_batch(np.argsort(order)) if shards.loops else None
+    assert (found is None) == (again is None)
+    for name, value in {} if found is None else found.fields.items():
+        assert same(again.fields[name], value) if isinstance(value, np.ndarray) else again.fields[name] == value
+    return found
 
 
 def left_to_the_plain_way(field, values):
@@ -110,7 +122,7 @@ def left_to_the_plain_way(field, values):
 def test_any_records_come_together_as_those_decoded_one_by_one(data):
     schema = data.draw(schemas())
     values = [data.draw(records(schema))[0] for _ in range(data.draw(st.integers(1, 4)))]
-    raws = [pack(schema, k, value)[0] for k, value in enumerate(values)]
+    raws = [pack(schema, value)[0] for k, value in enumerate(values)]
     with np.errstate(all="ignore"):
         plain = concatenate(schema, decoded(schema, raws))
         mine = together(schema, raws)
@@ -154,7 +166,7 @@ def graph(n, seed, *, far=1):
 
 
 def raw_graphs(**far):
-    return [pack(GRAPH, k, graph(k + 1, k, **far))[0] for k in range(5)]
+    return [pack(GRAPH, graph(k + 1, k, **far))[0] for k in range(5)]
 
 
 @compiled
@@ -178,7 +190,7 @@ def test_the_least_value_of_a_type_has_a_reverse(least):
         values["images"][::2] = first
         with np.errstate(all="ignore"):
             values["images"][1::2] = -values["images"][::2]
-        raws = [pack(GRAPH, k, values)[0] for k in range(2)]
+        raws = [pack(GRAPH, values)[0] for k in range(2)]
         mine = together(GRAPH, raws)
         assert (mine is None) == (first == least > -(2**63))
         if mine is not None:
@@ -194,7 +206,7 @@ def test_any_codes_of_the_right_lengths_are_read_as_the_plain_way_reads_them(dat
     schema = data.draw(schemas())
     raws = []
     for k in range(data.draw(st.integers(2, 3))):
-        raw, counts = pack(schema, k, data.draw(records(schema))[0])
+        raw, counts = pack(schema, data.draw(records(schema))[0])
         record = unpack(schema, raw)
         codes, buffers = bytearray(record.codes), list(record.buffers)
         for f, field in enumerate(schema.fields):
@@ -205,7 +217,7 @@ def test_any_codes_of_the_right_lengths_are_read_as_the_plain_way_reads_them(dat
             size = (rows // 2 if code & 128 else rows) * field.components * LAYOUTS[code].itemsize
             if size < 4000:
                 codes[f], buffers[f] = code, data.draw(st.binary(min_size=size, max_size=size))
-        raws.append(msgpack.packb([k, *counts, bytes(codes), *buffers]))
+        raws.append(msgpack.packb([*counts, bytes(codes), *buffers]))
     with np.errstate(all="ignore"):
         try:
             plain = concatenate(schema, decoded(schema, raws))
@@ -260,7 +272,7 @@ def test_rows_of_several_shards_in_any_order_and_more_than_once(width, monkeypat
     monkeypatch.setattr(
         "test_native_reader.record_dtype", lambda *_: np.dtype([("offset", "<u8"), ("length", width), ("xxh3", "<u8")])
     )
-    raws = [pack(GRAPH, k, graph(k % 7 + 1, k))[0] for k in range(90)]
+    raws = [pack(GRAPH, graph(k % 7 + 1, k))[0] for k in range(90)]
     dictionary = train_dictionary(raws, len(raws))
     compress = Compressor(3, dictionary)
     frames = [compress(raw) for raw in raws]
@@ -326,7 +338,7 @@ def test_damaged_frames_are_left_to_the_plain_way_or_read_alike(data):
 def test_no_rows_of_many_components_take_no_time():
     """A loop over them would take an hour, and could not be interrupted."""
     schema = Schema(("node",), tuple(Field(f"f{k}", "float32", (2**27,), axis="node") for k in range(50)))
-    raws = [pack(schema, k, {f"f{k}": np.zeros((0, 2**27), np.float32) for k in range(50)})[0] for k in range(60)]
+    raws = [pack(schema, {f"f{k}": np.zeros((0, 2**27), np.float32) for k in range(50)})[0] for k in range(60)]
     records = together(schema, raws)
     assert records.fields["f49"].shape == (0, 2**27)
 
@@ -392,7 +404,7 @@ def test_long_arrays_are_decoded_in_pieces():
         if decimals is not None:
             cart = np.round(rng.uniform(-3, 30, (n, 3)), decimals)
             values["frac_coords"] = to_fractional(cart, lattice)
-        raws = [pack(GRAPH, k, values)[0] for k in range(2)]
+        raws = [pack(GRAPH, values)[0] for k in range(2)]
         mine = together(GRAPH, [raws[0], raw_graphs()[2], raws[1]])
         same_record_batch(GRAPH, mine, concatenate(GRAPH, decoded(GRAPH, [raws[0], raw_graphs()[2], raws[1]])))
 

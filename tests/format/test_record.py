@@ -18,8 +18,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format import codec as codec_module
 from lazygraph.format import record as record_module
-from lazygraph.format.record import Compressor, Decompressor, pack, train_dictionary, unpack
+from lazygraph.format.codec import Compressor, Decompressor, train_dictionary
+from lazygraph.format.record import pack, unpack
 from lazygraph.format.schema import Field, Schema
 
 GRAPH = Schema(
@@ -31,7 +33,7 @@ GRAPH = Schema(
     ),
 )
 VALUES = {"numbers": np.array([6, 8], "u1"), "edge_index": np.array([[0, 1], [1, 0]]), "name": "CO"}
-PARTS = [17, 2, 2, b"\x04\x84\x04", b"\x06\x08", b"\x00\x01", b"CO"]
+PARTS = [2, 2, b"\x04\x84\x04", b"\x06\x08", b"\x00\x01", b"CO"]
 PLAIN = Decompressor(None)
 
 
@@ -48,14 +50,13 @@ def frame_of(raw, **options):
 def test_any_record_of_any_schema_comes_back(data):
     schema = data.draw(schemas())
     values, counts = data.draw(records(schema))
-    position = data.draw(st.integers(0, 2**63))
-    raw, found_counts = pack(schema, position, values)
+    raw, found_counts = pack(schema, values)
     assert found_counts == counts
     assert len(raw) <= schema.bound(counts)
     frame = Compressor(9, None)(raw)
     assert PLAIN(frame, schema.bound(counts)) == raw
     record = unpack(schema, raw)
-    assert (record.position, record.counts) == (position, counts)
+    assert record.counts == counts
     found = record.arrays()
     assert list(found) == list(schema.names)
     for name, value in values.items():
@@ -63,7 +64,7 @@ def test_any_record_of_any_schema_comes_back(data):
 
 
 def test_literal_record():
-    raw, counts = pack(GRAPH, 17, VALUES)
+    raw, counts = pack(GRAPH, VALUES)
     assert (msgpack.unpackb(raw), counts) == (PARTS, (2, 2))
     record = unpack(GRAPH, raw)
     assert [record.rows(field) for field in GRAPH.fields] == [2, 2, 1]
@@ -71,7 +72,7 @@ def test_literal_record():
 
 def test_a_text_of_the_greatest_length_is_within_the_bound():
     schema = Schema((), (Field("a", "str"), Field("b", "str")))
-    raw, _ = pack(schema, 0, {"a": "x" * 65536, "b": "y" * 65536})
+    raw, _ = pack(schema, {"a": "x" * 65536, "b": "y" * 65536})
     assert len(raw) <= schema.bound([])
     assert unpack(schema, raw).arrays() == {"a": "x" * 65536, "b": "y" * 65536}
 
@@ -79,24 +80,24 @@ def test_a_text_of_the_greatest_length_is_within_the_bound():
 def test_fields_that_disagree_about_an_axis_are_refused():
     schema = Schema(("node",), (Field("a", "uint8", axis="node"), Field("b", "uint8", axis="node")))
     with pytest.raises(InputError, match="'b' has 3 rows along the axis 'node', a field before it 2"):
-        pack(schema, 0, {"a": np.zeros(2, "u1"), "b": np.zeros(3, "u1")})
+        pack(schema, {"a": np.zeros(2, "u1"), "b": np.zeros(3, "u1")})
 
 
 def test_a_record_that_no_reader_would_take_is_not_written(monkeypatch):
     monkeypatch.setattr(record_module, "MAX_RECORD", 1000)
     schema = Schema(("node",), (Field("a", "uint8", axis="node"),))
     with pytest.raises(InputError, match=r"takes \d+ bytes with the counts \(2000,\); required: at most 1000 bytes"):
-        pack(schema, 0, {"a": np.zeros(2000, "u1")})
+        pack(schema, {"a": np.zeros(2000, "u1")})
 
 
 def test_rows_without_components_count_too():
     """A million million rows of nothing take no byte, and no reader would take them."""
     schema = Schema(("node",), (Field("a", "uint8", (0,), "node"),))
-    raw, counts = pack(schema, 0, {"a": np.zeros((65536, 0), "u1")})
+    raw, counts = pack(schema, {"a": np.zeros((65536, 0), "u1")})
     assert unpack(schema, raw).counts == counts == (65536,)
     for rows in (65537, 2**31):
         with pytest.raises(InputError, match=str(rows)):
-            pack(schema, 0, {"a": np.zeros((rows, 0), "u1")})
+            pack(schema, {"a": np.zeros((rows, 0), "u1")})
 
 
 # ---- msgpack of strangers ----
@@ -110,12 +111,12 @@ def replaced(place, value):
     "parts",
     [
         None, 5, b"", "text", {}, {0: PARTS}, [], [PARTS], PARTS[:-1], [*PARTS, b""], [*PARTS, 0],
-        *(replaced(0, value) for value in (-1, 1.0, True, None, b"1", "1", [1], {}, msgpack.ExtType(1, b"1"))),
-        *(replaced(1, value) for value in (-1, 2.0, False, None, 2**31, 2**40, 2**64 - 1, -(2**63), [], [2])),
-        *(replaced(2, value) for value in (-2, "2", 2**31)),
-        *(replaced(3, value) for value in ("\x04\x04\x04", b"\x04\x84", b"\x04\x84\x04\x04", 3, [4, 132, 4], b"")),
-        *(replaced(4, value) for value in ("\x06\x08", 6, None, [6, 8], {6: 8}, [], {}, msgpack.Timestamp(1, 2))),
-        *(replaced(6, value) for value in ("CO", msgpack.ExtType(5, b""), msgpack.ExtType(5, b"CO"), 1.5, [b"CO"])),
+        *(replaced(0, value) for value in (-1, 2.0, False, None, b"1", "1", 2**31, 2**64 - 1, -(2**63), [], [2])),
+        *(replaced(1, value) for value in (-1, 2.0, {}, msgpack.ExtType(1, b"1"))),
+        *(replaced(1, value) for value in (-2, "2", 2**31)),
+        *(replaced(2, value) for value in ("\x04\x04\x04", b"\x04\x84", b"\x04\x84\x04\x04", 3, [4, 132, 4], b"")),
+        *(replaced(3, value) for value in ("\x06\x08", 6, None, [6, 8], {6: 8}, [], {}, msgpack.Timestamp(1, 2))),
+        *(replaced(5, value) for value in ("CO", msgpack.ExtType(5, b""), msgpack.ExtType(5, b"CO"), 1.5, [b"CO"])),
     ],
     ids=repr,
 )  # fmt: skip
@@ -134,12 +135,12 @@ def test_other_msgpack_is_no_record(parts):
         b"\x91" * 100_000,
         b"\xdd\xff\xff\xff\xff",
         b"\xdc\xff\xff" + b"\0" * 10,
-        b"\x97\x11\x02\x02\xc6\xff\xff\xff\xff",
+        b"\x96\x02\x02\xc6\xff\xff\xff\xff",
         b"\xdf\xff\xff\xff\xff",
         b"\xc9\xff\xff\xff\xff\x05",
         b"\xc7\x00\x05",
         b"\xd4\xff\x00",
-        b"\x97\x11\x02\x02\xa1\xff",
+        b"\x96\x02\x02\xa1\xff",
         *(msgpack.packb(PARTS)[:n] for n in range(len(msgpack.packb(PARTS)))),
     ],
     ids=lambda raw: raw[:16].hex(),
@@ -177,7 +178,7 @@ def test_any_bytes_are_a_record_or_refused(raw):
 
 @pytest.mark.parametrize("count", [3, 2**20])
 def test_counts_that_do_not_fit_the_buffers_are_found_when_they_are_decoded(count):
-    record = unpack(GRAPH, msgpack.packb(replaced(1, count)))
+    record = unpack(GRAPH, msgpack.packb(replaced(0, count)))
     with pytest.raises(CorruptDataset, match=f"'numbers' has 2 bytes; required: {count} x 1 of uint8"):
         record.arrays()
 
@@ -186,7 +187,7 @@ def test_counts_that_do_not_fit_the_buffers_are_found_when_they_are_decoded(coun
 def test_a_record_has_at_most_2_27_values(rows, fits):
     """Paired, and in one byte each, they would take sixteen times the memory of the record."""
     schema = Schema(("node",), (Field("x", "float64", (3,), "node", pair="same"), Field("name", "str")))
-    raw = msgpack.packb([0, rows, b"\x94\x04", b"", b""])
+    raw = msgpack.packb([rows, b"\x94\x04", b"", b""])
     if fits:
         assert unpack(schema, raw).counts == (rows,)
     else:
@@ -198,7 +199,7 @@ def test_a_graph_of_more_values_is_refused_when_it_is_written():
     schema = Schema(("node",), (Field("x", "uint8", (2**20,), "node"),))
     values = {"x": np.broadcast_to(np.uint8(1), (129, 2**20))}
     with pytest.raises(InputError, match="135266304 values; required: at most 134217728"):
-        pack(schema, 0, values)
+        pack(schema, values)
 
 
 # ---- frames ----
@@ -222,7 +223,7 @@ def test_the_bound_is_the_greatest_size():
 
 
 def test_more_than_1_gib_is_refused_whatever_the_schema_allows(monkeypatch):
-    monkeypatch.setattr(record_module, "MAX_RECORD", 100)
+    monkeypatch.setattr(codec_module, "MAX_RECORD", 100)
     with pytest.raises(CorruptDataset, match="required: 1 to 100$"):
         PLAIN(frame_of(b"x" * 101), 2**60)
 
@@ -288,7 +289,8 @@ def test_bombs_take_no_memory():
     code = """
         import resource, zstandard
         from lazygraph.errors import CorruptDataset
-        from lazygraph.format.record import Decompressor, unpack
+        from lazygraph.format.codec import Decompressor
+        from lazygraph.format.record import unpack
         from lazygraph.format.schema import Field, Schema
 
         def zeros(size, **options):
@@ -342,7 +344,7 @@ def test_bombs_take_no_memory():
 
 
 def similar(n):
-    return [pack(GRAPH, i, VALUES | {"name": f"a text that all records share, number {i}"})[0] for i in range(n)]
+    return [pack(GRAPH, VALUES | {"name": f"a text that all records share, number {i}"})[0] for i in range(n)]
 
 
 def test_a_dictionary_makes_small_records_smaller():

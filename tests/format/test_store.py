@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from lazygraph.errors import CorruptDataset, DatasetNotFound, DatasetReplaced, NotEnoughMemory, UnknownId
 from lazygraph.format import native_reader
 from lazygraph.format import store as store_module
-from lazygraph.format.columns import text_array, unsigned, write_column
-from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard, content_id
-from lazygraph.format.record import Compressor, pack, train_dictionary
+from lazygraph.format.codec import CODECS, train_dictionary
+from lazygraph.format.columns import ColumnWriter, text_array, unsigned
+from lazygraph.format.digests import BLOCK, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import MANIFEST, Manifest, Provenance, Shard
+from lazygraph.format.record import pack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import write_shard
@@ -54,42 +56,50 @@ def graph(number):
     }
 
 
-def write_store(path, ids, shards, *, dictionary=True, spare=0):
-    """A dataset of one graph an id, in shards of these sizes, each with ``spare`` records that no row points to."""
-    packed = [pack(SCHEMA, n, graph(n)) for n in range(len(ids))]
-    trained = train_dictionary([raw for raw, _ in packed], len(packed)) if dictionary else None
-    known = None if trained is None else named_after_content(path, "dictionary", ".zstd", trained)
-    compress = Compressor(3, trained)
+def write_store(path, ids, shards, *, dictionaries=1, spare=0, codecs=("zstd",)):
+    """A dataset of one graph an id, in shards of these sizes, each with ``spare`` records that no row points to.
+
+    The shards take turns among the codecs, and those of zstd among so many dictionaries.
+    """
+    packed = [pack(SCHEMA, graph(n)) for n in range(len(ids))]
+    raws = [raw for raw, _ in packed]
+    trained = [train_dictionary(raws[n:] + raws[:n], len(raws)) for n in range(dictionaries)]
+    trained = [each for each in trained if each is not None]
+    known = tuple(named_after_content(path, "dictionary", ".zstd", each) for each in trained)
     written, index, begin = [], [], 0
     for number, size in enumerate(shards):
-        frames = [b"spare"] * spare + [compress(raw) for raw, _ in packed[begin : begin + size]]
+        codec = CODECS[codecs[number % len(codecs)]]
+        own = number % len(known) if known and codec.takes_dictionary else None
+        compress = codec.encoder(3, None if own is None else trained[own])
+        frames = [b"spare"] * spare + [compress(raw) for raw in raws[begin : begin + size]]
         file, rows = write_shard(path, number, frames)
-        written.append(Shard(file, len(frames), size))
+        written.append(Shard(file, len(frames), tuple(range(spare)), codec.name, own))
         index.append(rows[spare:])
         begin += size
     counts = np.array([counts for _, counts in packed]).reshape(len(packed), 2)
     energy = np.array([float(graph(n)["energy"]) for n in range(len(ids))])
     names = text_array(ids)
-    columns = {
-        "record": write_column(path, "record", np.concatenate(index)),
-        "id": write_column(path, "id", names),
-        "id_order": write_column(path, "id_order", np.argsort(names, kind="stable").astype("<u4")),
-        "n_node": write_column(path, "n_node", unsigned(counts[:, 0])),
-        "n_edge": write_column(path, "n_edge", unsigned(counts[:, 1])),
-        "energy": write_column(path, "energy", energy, role="label"),
-    }
+    columns = ColumnWriter(path)
+    columns.write("record", np.concatenate(index))
+    columns.write("id", names)
+    columns.write("id_order", np.argsort(names, kind="stable").astype("<u4"))
+    columns.write("n_node", unsigned(counts[:, 0]))
+    columns.write("n_edge", unsigned(counts[:, 1]))
+    columns.write("energy", energy, role="label")
+    digests = b"".join(map(graph_digest, names.tolist(), raws))
+    blocks = blocks_of_graphs(np.frombuffer(digests, "V32"))
     manifest = Manifest(
         graphs=len(ids),
         inputs=len(ids),
         recipe=None,
         schema=SCHEMA,
-        level=3,
-        dictionary=known,
+        dictionaries=known,
         shards=tuple(written),
-        columns=columns,
+        columns=columns.columns,
+        digests=columns.digests(blocks),
         quarantine=None,
         provenance=Provenance(),
-        content_id=content_id(None, SCHEMA, []),
+        content_id=content_id(None, SCHEMA, blocks),
     )
     manifest.publish(path)
     return path
@@ -122,24 +132,78 @@ def copied(original, tmp_path):
 def test_every_row(original):
     store = Store(original)
     assert len(store) == 120
-    assert store.manifest.dictionary is not None
+    assert len(store.manifest.dictionaries) == 1
     for row in (*range(120), *range(119, -1, -1)):
         assert_row(store, row)
         assert_row(store, np.int64(row))
         assert store.graph_id(row) == f"id-{row * 7 % 120:03d}"
-        assert store.record(row).position == row
         assert store.column("energy")[row] == graph(row)["energy"]
 
 
 def test_a_store_without_dictionary_and_one_without_graphs(tmp_path):
-    store = Store(write_store(tmp_path / "a.lg", ["a", "b"], [2], dictionary=False))
-    assert store.manifest.dictionary is None
+    store = Store(write_store(tmp_path / "a.lg", ["a", "b"], [2], dictionaries=0))
+    assert store.manifest.dictionaries == ()
     assert_row(store, 1)
     empty = Store(write_store(tmp_path / "b.lg", [], [0]))
     assert len(empty) == 0
     assert empty.column("energy").shape == (0,)
     with pytest.raises(UnknownId, match="no graph in .* has the id 'a'; it holds 0 ids"):
         empty.row_of("a")
+
+
+def test_shards_of_several_codecs_and_dictionaries(tmp_path, monkeypatch):
+    """No more decoders are kept than allowed, whatever the order in which shards are read."""
+    monkeypatch.setattr(native_reader, "MOST_DECODERS", 2)
+    monkeypatch.setattr(store_module, "DECODERS", 2)
+    ids = [f"{n:03d}" for n in range(120)]
+    path = write_store(tmp_path / "d.lg", ids, [12] * 10, dictionaries=4, codecs=("zstd", "none", "zstd"), spare=1)
+    store = Store(path)
+    assert {(shard.codec, shard.dictionary) for shard in store.manifest.shards} >= {("none", None), ("zstd", 3)}
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        rows = rng.integers(0, 120, int(rng.integers(2, 60)))
+        plain = concatenate(SCHEMA, [store.decoded(row) for row in rows.tolist()])
+        same_record_batch(SCHEMA, store.read_batch(rows), plain)
+        if store._index.loops is not None:
+            assert len(store._index.loops._decoders.ready) <= 4
+    assert hammer(store, threads=4, times=100) == [True] * 4
+
+
+def test_a_block_of_a_column_is_checked_when_a_value_in_it_is_used(tmp_path):
+    """Damage in one block is named, and the rows of the others are read."""
+    ids = [f"{n:05d}" for n in range(2 * BLOCK + 5)]
+    path = write_store(tmp_path / "d.lg", ids, [len(ids)], dictionaries=0)
+    for name in ("record", "n_edge", "id", "energy"):
+        copied = shutil.copytree(path, tmp_path / f"{name}.lg")
+        file = Store(copied).manifest.columns[name].file
+        flip(copied / file.name, file.size - 5 * Store(copied).column(name).itemsize - 1)  # the last of block 1
+        store = Store(copied)
+        if name in ("record", "n_edge"):
+            assert_row(store, 5)
+            assert_row(store, 2 * BLOCK)
+            read = [lambda: store.raw(2 * BLOCK - 1), lambda: store.read_batch(np.array([0, BLOCK]))]
+        elif name == "id":
+            assert store.graph_id(0) == "00000"
+            read = [lambda: store.graph_id(BLOCK), lambda: store.graph_ids(np.array([0, BLOCK]))]
+        else:
+            assert store.checked_column(name).rows(np.array([0, 2 * BLOCK])).tolist() == [
+                float(graph(n)["energy"]) for n in (0, 2 * BLOCK)
+            ]
+            read = [lambda: store.checked_column("energy").row(BLOCK)]
+        for each in (*read, lambda: store.column(name)):
+            said = f"{file.name}: the values of rows {BLOCK} to {2 * BLOCK - 1} are not as they were written"
+            with pytest.raises(CorruptDataset, match=said):
+                each()
+
+
+def test_digests_that_are_missing_or_damaged(copied):
+    path = copied / Store(copied).manifest.digests.name
+    flip(path, 40)
+    with pytest.raises(CorruptDataset, match="has the sha256"):
+        Store(copied).raw(0)
+    path.unlink()
+    with pytest.raises(CorruptDataset, match="digests-.* is missing, and the manifest names it"):
+        Store(copied).column("id")
 
 
 def test_opening_reads_the_manifest_and_nothing_else(original, tmp_path):
@@ -217,7 +281,7 @@ def test_other_ids_are_unknown(graph_id, original):
     others=st.lists(st.text(max_size=3), max_size=5),
 )
 def test_ids_of_any_script_are_found(tmp_path_factory, ids, others):
-    store = Store(write_store(tmp_path_factory.mktemp("ids") / "d.lg", ids, [len(ids)], dictionary=False))
+    store = Store(write_store(tmp_path_factory.mktemp("ids") / "d.lg", ids, [len(ids)], dictionaries=0))
     for row, graph_id in enumerate(ids):
         assert store.row_of(graph_id) == row
         assert store.graph_id(row) == graph_id
@@ -446,7 +510,7 @@ def test_a_missing_column_is_part_of_the_dataset_that_was_deleted(name, copied):
 
 
 def test_a_dictionary_that_is_missing_or_damaged(copied):
-    path = copied / Store(copied).manifest.dictionary.name
+    path = copied / Store(copied).manifest.dictionaries[0].name
     flip(path, 100)
     with pytest.raises(CorruptDataset, match="has the sha256"):
         Store(copied).raw(0)
@@ -488,8 +552,7 @@ def test_a_dataset_that_went_away_says_so(state, copied):
 
 def test_a_new_state_beside_the_old_one_does_not_disturb_a_reader(copied):
     store = Store(copied)
-    label = write_column(copied, "energy", np.zeros(120), role="label")
-    store.manifest.with_columns({"energy": label}).publish(copied)
+    with_columns(copied, energy=np.zeros(120))
     read_some(store, range(120))
     assert store.column("energy")[5] == graph(5)["energy"]
     assert Store(copied).column("energy")[5] == 0
@@ -515,12 +578,14 @@ def test_an_error_of_the_system_stays_one(copied):
 # ---- datasets of strangers: everything is sealed, nothing is true ----
 
 
-def with_column(path, name, array):
-    """Replace a column, and seal the manifest again."""
-    manifest = Manifest.load(path)
-    old = manifest.columns[name]
-    column = write_column(path, name, array, role=old.role)
-    manifest.with_columns({name: column}).publish(path)
+def with_columns(path, **arrays):
+    """Replace columns, and seal the manifest again."""
+    store = Store(path)
+    manifest, (graphs, blocks) = store.manifest, store.digests()
+    columns = ColumnWriter(path, {name: (column, blocks[name]) for name, column in manifest.columns.items()})
+    for name, array in arrays.items():
+        columns.write(name, array, role=manifest.columns[name].role)
+    replace(manifest, columns=columns.columns, digests=columns.digests(graphs)).publish(path)
     return Store(path)
 
 
@@ -530,7 +595,7 @@ def with_column(path, name, array):
 def test_places_that_are_not_true(offset, length, copied):
     record = np.array(Store(copied).column("record")).astype([("offset", "<u8"), ("length", "<u4"), ("xxh3", "<u8")])
     record["offset"][7], record["length"][7] = offset, length
-    store = with_column(copied, "record", record)
+    store = with_columns(copied, record=record)
     with pytest.raises(CorruptDataset, match="row 7"):
         store.raw(7)
     assert_row(store, 8)
@@ -541,7 +606,7 @@ def test_counts_of_a_record_that_its_columns_do_not_say_are_refused(copied):
     counts = np.array(Store(copied).column("n_edge"))
     row = int(counts.argmax())
     counts[row] -= 1
-    store = with_column(copied, "n_edge", counts)
+    store = with_columns(copied, n_edge=counts)
     said = rf"row {row}, id '{store.graph_id(row)}': {counts[row] + 1} rows along 'edge'; the column n_edge says"
     for read in (lambda: store.arrays(row), lambda: store.read_batch(np.array([row, 0])), lambda: store.record(row)):
         with pytest.raises(CorruptDataset, match=said):
@@ -566,31 +631,35 @@ def test_graphs_for_which_there_is_no_memory_are_refused_before_they_are_read(or
 
 
 def test_a_record_that_is_larger_than_its_counts_allow_is_refused(tmp_path):
-    path = write_store(tmp_path / "d.lg", ["a", "b"], [2], dictionary=False)
+    path = write_store(tmp_path / "d.lg", ["a", "b"], [2], dictionaries=0)
     schema = Schema(("node",), (Field("x", "float64", (3,), "node"),))
-    raw, _ = pack(schema, 0, {"x": np.arange(3000.0).reshape(1000, 3)})
-    file, record = write_shard(path, 0, [Compressor(3, None)(raw)] * 2)
-    n_node = write_column(path, "n_node", np.array([1000, 10], "<u2"))
-    old = Manifest.load(path)
-    columns = {name: old.columns[name] for name in ("id", "id_order")}
-    columns |= {"n_node": n_node, "record": write_column(path, "record", record)}
-    replace(old, schema=schema, shards=(Shard(file, 2, 2),), columns=columns).publish(path)
-    store = Store(path)
-    assert store.arrays(0)["x"].shape == (1000, 3)
-    with pytest.raises(CorruptDataset, match=rf"row 1, .* promises {len(raw)} bytes; required: 1 to {64 + 32 + 240}"):
-        store.raw(1)
+    raw, _ = pack(schema, {"x": np.arange(3000.0).reshape(1000, 3)})
+    old, (graphs, blocks) = Manifest.load(path), Store(path).digests()
+    for codec in CODECS.values():
+        file, record = write_shard(path, 0, [codec.encoder(3, None)(raw)] * 2)
+        columns = ColumnWriter(path, {name: (old.columns[name], blocks[name]) for name in ("id", "id_order")})
+        columns.write("n_node", np.array([1000, 10], "<u2"))
+        columns.write("record", record)
+        shards, digests = (Shard(file, 2, (), codec.name),), columns.digests(graphs)
+        replace(old, schema=schema, shards=shards, columns=columns.columns, digests=digests).publish(path)
+        store = Store(path)
+        assert store.arrays(0)["x"].shape == (1000, 3)
+        said = rf"row 1, .* {len(raw)} bytes; required: 1 to {64 + 32 + 240}"
+        for read in (lambda: store.raw(1), lambda: store.read_batch(np.array([0, 1]))):
+            with pytest.raises(CorruptDataset, match=said):
+                read()
 
 
 @pytest.mark.parametrize("order", [np.full(120, 120), np.full(120, 2**32 - 1), np.zeros(120), np.arange(120)[::-1]])
 def test_an_order_that_is_none(order, copied):
-    store = with_column(copied, "id_order", order.astype("<u4"))
+    store = with_columns(copied, id_order=order.astype("<u4"))
     with pytest.raises((CorruptDataset, UnknownId)):
         store.row_of("id-003")
     assert_row(store, 3)
 
 
 def test_an_order_that_leaves_the_dataset_is_damage(copied):
-    store = with_column(copied, "id_order", np.full(120, 120, "<u4"))
+    store = with_columns(copied, id_order=np.full(120, 120, "<u4"))
     with pytest.raises(CorruptDataset, match="id_order names a row that is not there"):
         store.row_of("id-003")
 
@@ -598,7 +667,7 @@ def test_an_order_that_leaves_the_dataset_is_damage(copied):
 def test_an_id_that_is_not_utf8(copied):
     ids = np.array(Store(copied).column("id"))
     ids[4] = b"\xff\xfe"
-    store = with_column(copied, "id", ids)
+    store = with_columns(copied, id=ids)
     with pytest.raises(CorruptDataset, match=r"row 4: the id b'\\xff\\xfe' is not UTF-8"):
         store.graph_id(4)
     assert_row(store, 4)
@@ -634,3 +703,13 @@ def test_a_link_to_a_secret_tells_nothing(copied, tmp_path):
         with pytest.raises(CorruptDataset) as caught:
             Store(copied).raw(row)
         assert "swordfish" not in str(caught.value)
+
+
+def test_a_store_that_nobody_holds_closes_its_files_at_once(original):
+    """And does not wait for the garbage collection, which a circle of references would need."""
+    before = set(os.listdir("/proc/self/fd"))
+    store = Store(original)
+    store.read_batch(np.arange(100))
+    assert len(set(os.listdir("/proc/self/fd"))) > len(before)
+    del store
+    assert len(set(os.listdir("/proc/self/fd"))) <= len(before)

@@ -88,7 +88,7 @@ def test_ready_made_graphs_with_text_and_own_axes(tmp_path):
                 "wave": np.array([[np.nan, -0.0, 5e-324]] * n),
             }
             writer.add(graph, labels={"size": n, "pair": [n, np.nan]})
-    assert Store(path).manifest.dictionary is None
+    assert Store(path).manifest.dictionaries == ()
     assert_agree(path)
 
 

@@ -110,7 +110,16 @@ def ready_made(path):
             writer.add(graph, id=f"g{n}", labels={"size": n, "pair": [n, np.nan]})
 
 
-DATASETS = {"crystals": crystals, "angles": angles, "ready_made": ready_made}
+def uncompressed(path):
+    """Two sources in one shard, an id that comes twice, and no compression."""
+    structure = lg.Crystal(np.diag([4.0, 4.25, 5.0]), [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]], [55, 17])
+    dense = lg.Crystal(np.diag([3.0, 3.5, 2.75]), [[0.0, 0.0, 0.0]], [29])
+    first = [("a", structure, {"gap": 1.5}), ("b", dense, {"gap": None}), ("a", dense, {"gap": 2.0})]
+    second = [("c", structure, {"gap": -0.25})]
+    lg.write([*first, *second], path, graph="matformer", workers=1, codec="none", progress=False)
+
+
+DATASETS = {"crystals": crystals, "angles": angles, "ready_made": ready_made, "uncompressed": uncompressed}
 
 
 # ---- their values ----
@@ -156,7 +165,7 @@ def values_of(path):
     return {"files": files, **kept, "columns": columns, "rows": rows}
 
 
-INDEX = ("formula", "split", "n_node", "n_edge", "n_triplets", "min_neighbors")
+INDEX = ("formula", "input", "split", "n_node", "n_edge", "n_triplets", "min_neighbors")
 
 
 def sha256(file):

@@ -15,7 +15,7 @@ from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import write_column
 from lazygraph.format.digests import blocks_of_column, blocks_of_graphs, graph_digest, write_digests
 from lazygraph.format.manifest import MANIFEST
-from lazygraph.format.shard import write_shard
+from lazygraph.format.shard import record_dtype, write_shard
 from lazygraph.format.store import Store
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.storage.files import named_after_content
@@ -48,6 +48,7 @@ class Hostile:
         record: the column ``record`` is given to it before it is written.
         parts: what becomes the shards, in order; their rows are those of the dataset.
         dictionaries: the bytes of each.
+        quarantined: what the list of quarantined inputs holds, as its lines; no list where it is None.
         digests: the blocks of the graphs and name -> those of each column are given to it before they are written.
         edits: each is given the manifest when all else is in it; after: the folder when all is written.
         seal: the manifest as bytes.
@@ -62,7 +63,7 @@ class Hostile:
         self.frames, self.files, self.edits, self.after = {}, {}, [], []
         self.record = lambda column: column
         self.digests = lambda graphs, columns: (graphs, columns)
-        self.parts, self.dictionaries = [Part(len(self.raws))], []
+        self.parts, self.dictionaries, self.quarantined = [Part(len(self.raws))], [], None
         self.seal = seal
 
     def copy(self):
@@ -111,6 +112,10 @@ class Hostile:
         body["content_id"] = hashlib.sha256(described + graphs.tobytes()).hexdigest()
         blocks = {name: blocks_of_column(array) for name, array in columns.items()}
         body["digests"] = write_digests(path, *self.digests(graphs, blocks)).to_json()
+        if self.quarantined is not None:
+            content = "".join(f"{line}\n" for line in self.quarantined).encode()
+            written = named_after_content(path, "quarantine", ".jsonl", content).to_json()
+            body["quarantine"] = {"file": written, "count": len(self.quarantined)}
         for edit in self.edits:
             edit(body)
         (path / MANIFEST).write_bytes(self.seal(body))
@@ -134,7 +139,8 @@ class Hostile:
             index.append(np.delete(places, sorted(part.spare)))
             described = {"spare": sorted(part.spare), "codec": part.codec, "dictionary": part.dictionary}
             self.body["shards"].append({"file": file.to_json(), "records": len(values)} | described)
-        return np.concatenate(index, dtype=max((each.dtype for each in index), key=lambda dtype: dtype.itemsize))
+        widest = max((each.dtype for each in index), key=lambda dtype: dtype.itemsize, default=record_dtype(0, 0))
+        return np.concatenate([np.empty(0, widest), *index], dtype=widest)
 
 
 def sealed(prefix):

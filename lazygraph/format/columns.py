@@ -25,6 +25,7 @@ __all__ = [
     "NO_SPLIT",
     "Column",
     "ColumnWriter",
+    "invalid_inputs",
     "invalid_values",
     "open_column",
     "text_array",
@@ -173,6 +174,21 @@ def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
             return f"is not UTF-8: {error}"
     if column.categories is not None and ((array >= len(column.categories)) & (array != NO_SPLIT)).any():
         return f"has a code without a name: it names {len(column.categories)}"
+    return None
+
+
+def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
+    """What the column ``input`` holds that it may not; None where all is well.
+
+    Args:
+        array: (N,) its values, unsigned.
+        inputs: the number of inputs of the dataset.
+    """
+    ordered = np.sort(array)
+    if len(ordered) and int(ordered[-1]) >= inputs:
+        return f"names the input {ordered[-1]}; required: 0 to {inputs - 1}"
+    if (same := ordered[1:] == ordered[:-1]).any():
+        return f"names the input {ordered[int(np.argmax(same))]} twice; required: one row an input"
     return None
 
 

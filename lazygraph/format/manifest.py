@@ -388,7 +388,8 @@ def _check_shard(shard: Shard, dictionaries: int) -> None:
         raise CorruptDataset(msg)
     if any(low >= high for low, high in pairwise(spare)) or (spare and spare[-1] >= shard.records):
         msg = (
-            f"the shard {name} has {shard.records} records, and the spare ones {shard.spare[:20]} are not some of them"
+            f"the shard {name} has the spare records {list(spare[:20])} of {shard.records}; required: numbers of its "
+            "records, each greater than the one before"
         )
         raise CorruptDataset(msg)
     if shard.codec not in CODECS:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lazygraph.cached import cached_property
 from lazygraph.errors import CorruptDataset, StorageError
 from lazygraph.format.codec import CODECS, MAX_RECORD, Decoder
-from lazygraph.format.columns import dtype_of, invalid_values, open_column
+from lazygraph.format.columns import dtype_of, invalid_inputs, invalid_values, open_column
 from lazygraph.format.digests import BLOCK as ROWS
 from lazygraph.format.digests import blocks_of_column, read_digests
 from lazygraph.format.manifest import Manifest, Shard, row_starts
@@ -76,6 +76,8 @@ class DamagedDataset:
             try:
                 array = open_column(path, column)
                 problem = invalid_values(column, array)
+                if name == "input" and problem is None:
+                    problem = invalid_inputs(array, manifest.inputs)
             except StorageError:
                 raise
             except (CorruptDataset, OSError) as error:

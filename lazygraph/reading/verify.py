@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazygraph.errors import CorruptDataset, RecipeError, StorageError
-from lazygraph.format.columns import invalid_values
+from lazygraph.format.columns import invalid_inputs, invalid_values
 from lazygraph.format.digests import BLOCK, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, row_starts
 from lazygraph.format.pages import locate
@@ -143,7 +143,8 @@ def _tree(store: Store, number: int) -> Iterator[str]:
     wrong = (found[keys] != claimed).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        (offset, length), (there, size) = claimed[row].tolist(), found[keys[row]].tolist()
+        # Not from ``claimed``, where an offset may have become negative.
+        (offset, length, _), (there, size) = rows[row].item(), found[keys[row]].tolist()
         yield (
             f"{path}, row {start + row}: the column record says {length} bytes at {offset}; "
             f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"
@@ -180,6 +181,8 @@ def _index(store: Store) -> Iterator[str]:
     """Yield contradictions between columns."""
     ids, order = store.column("id"), store.column("id_order")
     n = len(store)
+    if "input" in store.manifest.columns and (said := invalid_inputs(store.column("input"), store.manifest.inputs)):
+        yield f"{store.path}: the column 'input' {said}"
     # The greatest first, for there is a count for every number up to it.
     if order.max(initial=0) >= max(n, 1) or (np.bincount(order.astype(np.int64), minlength=n) != 1).any():
         yield f"{store.path}: id_order is not a permutation"

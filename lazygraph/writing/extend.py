@@ -160,10 +160,13 @@ def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Pl
     plain = {field.name for field in crystal_schema(spec, ()).fields}
     labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
     labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
+    plan = replace(plan, labels=tuple(labels), schema=manifest.schema)
+    if not manifest.shards:
+        return plan
     # New shards are compressed as the last one is, with its dictionary.
     last = manifest.shards[-1]
     dictionary = None if last.dictionary is None else manifest.dictionaries[last.dictionary]
     if dictionary is not None:
         layout.dataset.mkdir(parents=True, exist_ok=True)
         write_atomic(layout.dataset / dictionary.name, dictionary.check(layout.final).read_bytes())
-    return replace(plan, labels=tuple(labels), schema=manifest.schema, codec=last.codec, dictionary=dictionary)
+    return replace(plan, codec=last.codec, dictionary=dictionary)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset
+from lazygraph.format.columns import invalid_inputs
 from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
 from lazygraph.storage.files import named_after_content
@@ -52,10 +53,32 @@ def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
     # splitlines() also breaks at U+2028 and its like, which an id may hold.
     lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     try:
-        return [Rejected(**json.loads(line)) for line in lines]
+        found = [Rejected(**json.loads(line)) for line in lines]
+        problem = _problem(found, manifest)
     except (TypeError, ValueError, RecursionError) as error:
-        msg = f"{path} is no list of quarantined inputs: {error}"
-        raise CorruptDataset(msg) from error
+        problem = str(error)
+    if problem is not None:
+        msg = f"{path} is no list of quarantined inputs: {problem}"
+        raise CorruptDataset(msg)
+    return found
+
+
+def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
+    """What a list says that it may not."""
+    if manifest.quarantine is not None and len(found) != manifest.quarantine.count:
+        return f"it has {len(found)} lines; required: {manifest.quarantine.count}, as the manifest says"
+    before = -1
+    for line, one in enumerate(found, 1):
+        texts = one.source, one.id, one.error, one.message
+        if {*map(type, texts)} != {str} or type(one.position) is not int or type(one.entry) is not int:
+            return f"line {line} has values of other types than docs/format.md states"
+        if not before < one.position < manifest.inputs or not 0 <= one.entry <= one.position:
+            return (
+                f"line {line} has the position {one.position!r:.40} and the entry {one.entry!r:.40}; required: "
+                f"positions in increasing order, all below {manifest.inputs}, and entries that are no greater"
+            )
+        before = one.position
+    return None
 
 
 def input_of_rows(
@@ -67,8 +90,14 @@ def input_of_rows(
         manifest: of the dataset.
         quarantined: its quarantined inputs.
         column: its column ``input``, if it has one: else its rows are all inputs that are not quarantined, in order.
+
+    Raises:
+        CorruptDataset: the column names inputs that are not there, or one for two rows.
     """
     if column is not None:
+        if problem := invalid_inputs(column, manifest.inputs):
+            msg = f"the column 'input' {problem}; 'lazygraph salvage' leaves it out"
+            raise CorruptDataset(msg)
         return column.astype(np.int64)
     rejected = np.array([one.position for one in quarantined], np.int64)
     if manifest.inputs != manifest.graphs + len(rejected):

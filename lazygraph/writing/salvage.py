@@ -210,10 +210,9 @@ def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -
     """The input that each row of the damaged dataset came from; None where that is not known."""
     manifest = remains.manifest
     column = remains.column("input")
-    if column is None and ("input" in manifest.columns or not known or not manifest.provenance.sources):
+    if not manifest.provenance.sources or (column is None and ("input" in manifest.columns or not known)):
         return None
-    found = input_of_rows(manifest, rejected, column)
-    return None if found is not None and (found >= manifest.inputs).any() else found
+    return input_of_rows(manifest, rejected, column)
 
 
 def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:

@@ -7,6 +7,7 @@ all is as it was written. Where only one is given, it holds for both.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import marshal
 import os
@@ -19,7 +20,8 @@ import numpy as np
 import zstandard
 
 from lazygraph.format.manifest import MANIFEST
-from tools.fuzz.hostile import sealed, with_user
+from lazygraph.format.strict_json import canonical_json
+from tools.fuzz.hostile import Part, sealed, with_user
 
 CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
 ANY = ""
@@ -72,9 +74,9 @@ def a_pickle_as_a_record(d):
     d.raws[1] = PICKLE
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def code_objects_as_codes(d):
-    d.part(1, 3, marshal.dumps(compile("1", "x", "exec")))
+    d.part(1, 2, marshal.dumps(compile("1", "x", "exec")))
 
 
 @attack("is not UTF-8", base="ready")
@@ -84,12 +86,12 @@ def a_pickle_as_text(d):
 
 @attack("the record is not msgpack")
 def an_extension_type(d):
-    d.part(1, 4, msgpack.ExtType(42, PICKLE))
+    d.part(1, 3, msgpack.ExtType(42, PICKLE))
 
 
 @attack("the record is not msgpack")
 def a_time_stamp(d):
-    d.part(1, 4, msgpack.Timestamp(1, 2))
+    d.part(1, 3, msgpack.Timestamp(1, 2))
 
 
 @attack("the record is not msgpack")
@@ -107,12 +109,12 @@ def a_map_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", {b"a": 1})
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def an_integer_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", 6)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_text_in_the_place_of_a_buffer(d):
     d.buffer(1, "numbers", "text")
 
@@ -129,20 +131,20 @@ def an_array_of_four_billion(d):
 
 @attack("the record is not msgpack")
 def a_buffer_of_four_gigabytes(d):
-    d.raws[1] = b"\x9a\x01\x02\x02\xc6\xff\xff\xff\xff"
+    d.raws[1] = b"\x99\x02\x02\xc6\xff\xff\xff\xff"
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_negative_count(d):
     d.count(1, "node", -1)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_count_as_a_float(d):
     d.count(1, "node", 2.0)
 
 
-@attack("the record does not hold position, counts, codes")
+@attack("the record does not hold counts, codes")
 def a_count_of_2_31(d):
     d.count(1, "edge", 2**31)
 
@@ -168,12 +170,12 @@ def rows_of_no_field(d):
     d.columns["n_atom"] = np.full(len(d.raws), 2**31 - 1, "<u4")
     for row, raw in enumerate(d.raws):
         parts = msgpack.unpackb(raw)
-        d.raws[row] = msgpack.packb([parts[0], 2**31 - 1, *parts[1:]])
+        d.raws[row] = msgpack.packb([2**31 - 1, *parts])
 
 
 @attack("unknown code 239")
 def an_unknown_code(d):
-    d.part(1, 3, lambda codes: b"\xef" + codes[1:])
+    d.part(1, 2, lambda codes: b"\xef" + codes[1:])
 
 
 @attack("holds other bytes than 0 and 1")
@@ -200,7 +202,7 @@ def atoms_of_no_element(d):
 def a_lattice_that_is_not_a_number(d):
     d.buffer(1, "lattice", struct.pack("<9d", *[float("nan")] * 4, *[float("inf")] * 5))
     names = [field["name"] for field in d.body["schema"]["fields"]]
-    d.part(1, 3, lambda codes: codes[: (k := names.index("lattice"))] + b"\x0a" + codes[k + 1 :])
+    d.part(1, 2, lambda codes: codes[: (k := names.index("lattice"))] + b"\x0a" + codes[k + 1 :])
 
 
 # ---- records: their frames ----
@@ -259,13 +261,325 @@ def a_dictionary_that_is_not_there(d):
 
 @attack("the dictionary is none")
 def a_dictionary_that_is_none(d):
-    d.dictionary = b"\x37\xa4\x30\xec" + bytes(200)
+    with_dictionary(d, b"\x37\xa4\x30\xec" + bytes(200))
 
 
 @attack(None, reads=True)
 def a_pickle_as_a_dictionary(d):
     """Bytes that no frame refers to."""
-    d.dictionary = PICKLE * 10
+    with_dictionary(d, PICKLE * 10)
+
+
+def with_dictionary(d, content):
+    """A dictionary that the manifest says was used, and was not."""
+    d.dictionaries = [content]
+    d.edits.append(shard(dictionary=0))
+
+
+def shard(**changes):
+    """Other words of the manifest about the first shard."""
+    return lambda body: body["shards"][0].update(changes)
+
+
+# ---- shards: codecs and dictionaries ----
+
+
+def mixed(d):
+    """Four shards: with a dictionary, uncompressed, with another dictionary, and with none."""
+    d.dictionaries = [b"".join(d.raws[:4]), b"".join(d.raws[4:])]
+    d.parts = [Part(3, "zstd", 1), Part(3, "none"), Part(3, "zstd", 0), Part(3)]
+
+
+@attack(None, reads=True)
+def shards_of_every_kind(d):
+    """No attack: what the others are made of can be read."""
+    mixed(d)
+
+
+@attack("the record has 0 bytes; required: 1 to")
+def an_uncompressed_record_of_nothing(d):
+    mixed(d)
+    d.frames[4] = b""
+
+
+@attack("bytes; required: 1 to")
+def an_uncompressed_record_over_its_bound(d):
+    mixed(d)
+    d.frames[4] = d.raws[4] + bytes(10**6)
+
+
+@attack("the record is not msgpack")
+def bytes_after_an_uncompressed_record(d):
+    mixed(d)
+    d.frames[4] = d.raws[4] + b"\0"
+
+
+@attack("the record is not msgpack")
+def half_of_an_uncompressed_record(d):
+    mixed(d)
+    d.frames[4] = d.raws[4][: len(d.raws[4]) // 2]
+
+
+@attack("the record is not")
+def a_compressed_record_that_is_said_to_be_none(d):
+    mixed(d)
+    d.frames[4] = zstandard.compress(d.raws[4])
+
+
+@attack("the record is not a zstd frame")
+def an_uncompressed_record_that_is_said_to_be_one(d):
+    mixed(d)
+    d.frames[10] = d.raws[10]
+
+
+@attack("the record is not")
+def shards_of_exchanged_dictionaries(d):
+    mixed(d)
+
+    def edit(body):
+        body["shards"][0]["dictionary"], body["shards"][2]["dictionary"] = 0, 1
+
+    d.edits.append(edit)
+
+
+@attack("has dictionary 2 of 2")
+def a_dictionary_out_of_range(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=2))
+
+
+@attack("has dictionary 0 of 0")
+def a_dictionary_of_none(d):
+    d.edits.append(shard(dictionary=0))
+
+
+@attack("-1 where a count is required")
+def a_dictionary_before_the_first(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=-1))
+
+
+@attack("True where a count is required")
+def a_dictionary_that_is_true(d):
+    mixed(d)
+    d.edits.append(shard(dictionary=True))
+
+
+@attack("of codec none has dictionary 0 of 2")
+def a_dictionary_of_uncompressed_records(d):
+    mixed(d)
+    d.edits.append(lambda body: body["shards"][1].update(dictionary=0))
+
+
+@attack("4097 dictionaries; required: at most 4096")
+def too_many_dictionaries(d):
+    mixed(d)
+    d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"][:1] * 4097))
+
+
+@attack(None, reads=True)
+def as_many_dictionaries_as_may_be(d):
+    mixed(d)
+    d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"] + body["dictionaries"][:1] * 4094))
+
+
+@attack("has the codec 'lzma'; known: zstd, none", error=UNSUPPORTED)
+def an_unknown_codec(d):
+    d.edits.append(shard(codec="lzma"))
+
+
+@attack("where a text is required")
+def a_codec_of_lists(d):
+    d.edits.append(shard(codec=[["zstd"]]))
+
+
+@attack("unexpected keyword argument 'rows'")
+def a_shard_of_unknown_keys(d):
+    d.edits.append(shard(rows=12))
+
+
+# ---- shards: records of no row ----
+
+
+def with_spare(d):
+    """A shard of whose records the first and the sixth belong to no row."""
+    d.parts[0].spare = {0: zstandard.compress(d.raws[5]), 5: zstandard.compress(d.raws[2])}
+
+
+@attack(None, reads=True)
+def spare_records(d):
+    """No attack."""
+    with_spare(d)
+
+
+@attack("has the spare records [5, 0] of 14")
+def spare_keys_out_of_order(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[5, 0]))
+
+
+@attack("has the spare records [5, 5] of 14")
+def a_spare_key_twice(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[5, 5]))
+
+
+@attack("has the spare records [0, 14] of 14")
+def a_spare_key_beyond_the_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 14]))
+
+
+@attack("-1 where a count is required")
+def a_spare_key_before_the_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[-1, 5]))
+
+
+@attack("the shards have 11 rows; required: 12")
+def too_many_spare_keys(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 5, 6]))
+
+
+@attack("the shards have 0 rows; required: 12")
+def nothing_but_spare_keys(d):
+    with_spare(d)
+    d.edits.append(shard(spare=list(range(14))))
+
+
+@attack("has the spare records [0, 1, 2, 3")
+def more_spare_keys_than_records(d):
+    with_spare(d)
+    d.edits.append(shard(spare=list(range(10**5))))
+
+
+@attack("where a count is required")
+def spare_keys_of_texts(d):
+    with_spare(d)
+    d.edits.append(shard(spare=["0", "5"]))
+
+
+@attack("the shards have 14 rows; required: 12")
+def spare_records_that_are_not_named(d):
+    with_spare(d)
+    d.edits.append(shard(spare=[]))
+
+
+@attack("has 4294967296 records; required: fewer than 2^32")
+def more_records_than_keys(d):
+    d.edits.append(shard(records=2**32))
+
+
+@attack(None, reads=True, verify="the page tree of the shard has its record, of key 2,")
+def other_spare_keys(d):
+    """Where records lie is right in the column."""
+    with_spare(d)
+    d.edits.append(shard(spare=[0, 1]))
+
+
+@attack(None, reads=True, verify="the page tree has 14 records; required: 12")
+def spare_records_that_are_hidden(d):
+    """Where records lie is right in the column."""
+    with_spare(d)
+    d.edits.append(shard(records=12, spare=[]))
+
+
+@attack(ANY, verify="the page tree of the shard has its record, of key")
+def rows_that_shift(d):
+    """The first shard takes a row of the second, in which a record is called spare: as many rows together."""
+    d.parts = [Part(6, spare={2: zstandard.compress(d.raws[0])}), Part(6)]
+
+    def edit(body):
+        first, second = body["shards"]
+        first["spare"], second["spare"] = [], [3]
+
+    d.edits.append(edit)
+
+
+# ---- digests ----
+
+
+@attack("the file of digests has")
+def digests_of_fewer_blocks(d):
+    d.digests = lambda graphs, columns: (graphs[:0], columns)
+
+
+@attack("the file of digests has")
+def digests_of_more_blocks(d):
+    d.digests = lambda graphs, columns: (graphs.repeat(2), columns)
+
+
+@attack("the file of digests has")
+def digests_without_those_of_a_column(d):
+    d.digests = lambda graphs, columns: (graphs, {name: columns[name] for name in columns if name != "id"})
+
+
+def other_digests(change):
+    return lambda d: d.after.append(lambda path: [change(file) for file in path.glob("digests-*")])
+
+
+for what, change, said in (
+    ("cut", lambda file: os.truncate(file, 32), "has 32 bytes; required"),
+    ("lengthened", lambda file: os.truncate(file, 2**40), "has 1099511627776 bytes; required"),
+    ("of_other_content", lambda file: file.write_bytes(bytes(file.stat().st_size)), "has the sha256"),
+    ("deleted", os.unlink, "is missing"),
+):
+    ATTACKS[f"digests_{what}"] = Attack(
+        other_digests(change), (CORRUPT, said), "No such file" if what == "deleted" else said, "crystals"
+    )  # fmt: skip
+
+
+def forged(d, *names, graphs=False):
+    """Other digests of the graphs, or of these columns."""
+
+    def change(of_graphs, of_columns):
+        wrong = np.zeros(1, "V32")
+        return wrong if graphs else of_graphs, of_columns | dict.fromkeys(names, wrong)
+
+    d.digests = change
+
+
+@attack(None, reads=True, verify="the digest of the graphs of rows 0 to 11 is")
+def a_forged_digest_of_graphs(d):
+    """Records have checksums of their own."""
+    forged(d, graphs=True)
+
+
+@attack(None, reads=True, verify="the digest of the graphs of rows 0 to 11 is")
+def a_forged_digest_of_graphs_with_its_content_id(d):
+    forged(d, graphs=True)
+
+    def edit(body):
+        described = canonical_json({"recipe": body["recipe"], "schema": body["schema"]})
+        body["content_id"] = hashlib.sha256(described + bytes(32)).hexdigest()
+
+    d.edits.append(edit)
+
+
+@attack(None, reads=True, verify="the content id of the graphs is")
+def another_content_id(d):
+    d.edits.append(lambda body: body.update(content_id="0" * 64))
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def a_forged_digest_of_places(d):
+    forged(d, "record")
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def a_forged_digest_of_ids(d):
+    forged(d, "id")
+
+
+@attack("the values of rows 0 to 11 are not as they were written", base="angles")
+def a_forged_digest_of_numbers_of_angles(d):
+    forged(d, "n_triplets")
+
+
+@attack("the values of rows 0 to 11 are not as they were written")
+def forged_digests_of_all(d):
+    forged(d, *d.columns, graphs=True)
 
 
 # ---- where records lie ----
@@ -283,17 +597,17 @@ def record(**changes):
     return change
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="174 bytes at 1099511627776; the page tree")
 def a_record_behind_the_end(d):
     d.record = record(offset=2**40)
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="174 bytes at 18446744073709551611; the page tree")
 def an_offset_that_overflows(d):
     d.record = record(offset=2**64 - 5)
 
 
-@attack("the shard ends at byte", verify="the page tree of the shard has no record there")
+@attack("the shard ends at byte", verify="says 4294967295 bytes at")
 def a_record_of_four_gigabytes(d):
     d.record = record(length=2**32 - 1)
 
@@ -313,7 +627,7 @@ def counts_of_other_graphs(d):
     d.columns["n_edge"] = np.full(len(d.raws), 2, "<u2")
     d.columns["n_edge"][1] = 1
     for row in range(len(d.raws)):
-        d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[2] if row != 1 else 1
+        d.columns["n_edge"][row] = msgpack.unpackb(d.raws[row])[1] if row != 1 else 1
 
 
 @attack("the record has 15996000 angles; the column n_triplets says 0", verify="n_triplets is 15996000", base="angles")
@@ -348,7 +662,7 @@ def dense(d, row, edges):
     d.count(row, "edge", edges)
     d.buffer(row, "edge_index", bytes(2 * edges))
     d.buffer(row, "images", bytes(3 * edges))
-    d.part(row, 3, lambda codes: bytes(4 if n in ("edge_index", "images") else c for n, c in zip(names, codes)))
+    d.part(row, 2, lambda codes: bytes(4 if n in ("edge_index", "images") else c for n, c in zip(names, codes)))
     d.columns["n_edge"] = d.columns["n_edge"].astype("<u4")
     d.columns["n_edge"][row] = edges
 
@@ -412,7 +726,8 @@ def splits_and_units_of_escape_codes(d):
     d.body["columns"]["split"]["categories"] = [ESCAPE, "val", "test"]
     d.label("energy", unit=ESCAPE)
     d.body["provenance"]["notes"] = [ESCAPE]
-    d.body["provenance"]["inputs"] = [{"name": ESCAPE, "size": 1, "sha256": ESCAPE}]
+    file = {"name": ESCAPE, "size": 1, "sha256": ESCAPE}
+    d.body["provenance"]["sources"] = [{"name": ESCAPE, "inputs": d.body["inputs"], "files": [file]}]
     d.body["provenance"]["versions"] = {ESCAPE: ESCAPE}
 
 
@@ -453,8 +768,8 @@ def atoms(d, name):
     d.body["schema"]["fields"].append({"name": name, "basis": None} | blank)
     for row, raw in enumerate(d.raws):
         parts = msgpack.unpackb(raw)
-        parts[3] += b"\x14"  # integers / 1e8
-        d.raws[row] = msgpack.packb([*parts, bytes(parts[1])])
+        parts[2] += b"\x14"  # integers / 1e8
+        d.raws[row] = msgpack.packb([*parts, bytes(parts[0])])
 
 
 def statistics(**values):
@@ -477,19 +792,64 @@ def a_schema_of_no_crystals(d):
     d.body["schema"]["fields"][2]["name"] = "pbd"
 
 
-@attack("an input with the keys")
-def an_input_without_a_name(d):
-    d.body["provenance"]["inputs"] = [{}]
+def from_files(*files):
+    """What the manifest says of the files of the only source."""
+    return lambda d: d.body["provenance"].update(
+        sources=[{"name": "a", "inputs": d.body["inputs"], "files": list(files)}]
+    )
 
 
-@attack("where a count is required")
-def an_input_of_no_size(d):
-    d.body["provenance"]["inputs"] = [{"name": "a", "size": "x", "sha256": "b"}]
+ATTACKS["a_source_file_without_a_name"] = Attack(
+    from_files({}), (CORRUPT, "a file with the keys"), "a file with the keys", "crystals"
+)
+ATTACKS["a_source_file_of_no_size"] = Attack(
+    from_files({"name": "a", "size": "x", "sha256": "b"}),
+    (CORRUPT, "where a count is required"),
+    "where a count is required",
+    "crystals",
+)
+
+
+@attack("the sources have 13 inputs; required: 12")
+def sources_whose_inputs_do_not_add_up(d):
+    d.body["provenance"]["sources"][0]["inputs"] += 1
+
+
+@attack("the sources have 18446744073709551616 inputs; required: 12")
+def sources_whose_sum_overflows(d):
+    blank = {"name": "a", "files": []}
+    d.body["provenance"]["sources"] = [blank | {"inputs": n} for n in (2**64 - 12, 12)]
+
+
+@attack("-1 where a count is required")
+def a_source_of_fewer_inputs_than_none(d):
+    blank = {"name": "a", "files": []}
+    d.body["provenance"]["sources"] = [blank | {"inputs": n} for n in (13, -1)]
 
 
 @attack("where a text is required")
 def versions_of_other_types(d):
     d.body["provenance"]["versions"] = {"numpy": [1]}
+
+
+def come_from(numbers):
+    """A column ``input``."""
+
+    def change(d):
+        d.columns["input"] = numbers
+        described = {"role": "index", "unit": None, "statistics": None, "categories": None}
+        d.body["columns"]["input"] = described
+
+    return change
+
+
+# ``salvage`` gives lost graphs back to their sources by this column.
+for what, values, said in (
+    ("beyond_the_last", np.arange(1, 13, dtype="u1"), "names the input 12"),
+    ("far_beyond", np.full(12, 2**64 - 1, "<u8"), "names the input 18446744073709551615"),
+    ("twice", np.array([*range(11), 3], "u1"), "names the input 3 twice"),
+):
+    ATTACKS[f"an_input_{what}"] = Attack(come_from(values), None, said, "crystals")
 
 
 # ---- recipes ----
@@ -541,6 +901,12 @@ def named(name):
     return edited("the file name", edit)
 
 
+def promised(body, graphs):
+    """As many graphs, and digests of them."""
+    body["graphs"] = graphs
+    body["digests"]["size"] = 32 * -(-graphs // 4096) * (1 + len(body["columns"]))
+
+
 def field_1(body):
     return body["schema"]["fields"][1]
 
@@ -561,9 +927,10 @@ ATTACKS |= {
     "a_newer_version": edited("format version 2.0", lambda b: b.update(version=[2, 0]), UNSUPPORTED),
     "an_unknown_version": edited("format version 10000", lambda b: b.update(version=[10**300, 0]), UNSUPPORTED),
     "a_version_of_other_type": edited("where a count is required", lambda b: b.update(version=["1", 0])),
-    "an_endless_message": edited("the codec", lambda b: b.update(codec={"name": ESCAPE * 10**4})),
+    "an_endless_message": edited("the codec", lambda b: b["shards"][0].update(codec=ESCAPE * 10**4), UNSUPPORTED),
     "a_message_of_escape_codes": edited("the unknown keys", lambda b: b.update({ESCAPE: 1})),
-    "more_graphs_than_rows": edited("the shards have", lambda b: b.update(graphs=10**12)),
+    "more_graphs_than_digests": edited("the file of digests has", lambda b: b.update(graphs=10**12)),
+    "more_graphs_than_rows": edited("the shards have", lambda b: promised(b, 10**12)),
     "a_negative_shape": edited("-1 where a count", lambda b: b["columns"]["density"].update(shape=[b["graphs"], -1])),
     "a_shape_that_overflows": edited(
         "is not a .npy file", lambda b: b["columns"]["density"].update(shape=[b["graphs"], 2**62, 2**62])
@@ -591,8 +958,9 @@ ATTACKS |= {
 @attack("is not a .npy file", verify="is not a .npy file")
 def four_billion_graphs(d):
     def edit(body):
-        n = body["graphs"] = 2**32 - 1
-        body["shards"][0].update(records=n, rows=n)
+        n = 2**32 - 1
+        promised(body, n)
+        body["shards"][0].update(records=n)
         for column in body["columns"].values():
             column["shape"][0] = n
 
@@ -643,7 +1011,7 @@ for what, make in {
     "folders": os.mkdir,
     "devices": lambda name: os.symlink("/dev/zero", name),
 }.items():
-    for pattern, stem in (("shards/*", "shards"), ("columns/*", "columns")):
+    for pattern, stem in (("shards/*", "shards"), ("columns/*", "columns"), ("digests-*", "digests")):
         ATTACKS[f"{what}_as_{stem}"] = Attack(
             each(pattern, make), (CORRUPT, "is no regular file"), "is no regular file", "crystals"
         )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lazygraph as lg
-from lazygraph.format.columns import write_column
-from lazygraph.format.manifest import Manifest
+from lazygraph.format.columns import ColumnWriter
+from lazygraph.format.store import Store
 from lazygraph.reading.verify import verify
 from tools.soak.apart import apart
 from tools.soak.trees import ATTACKS, GRAPHS, LAST, PAGE, forge, make
@@ -123,8 +123,12 @@ def test_an_order_in_eight_bytes_is_looked_at(copy):
 
 
 def replace_column(path, name, values):
-    manifest = Manifest.load(path)
-    replace(manifest, columns={**manifest.columns, name: write_column(path, name, values)}).publish(path)
+    store = Store(path)
+    graphs, blocks = store.digests()
+    others = {other: (column, blocks[other]) for other, column in store.manifest.columns.items() if other != name}
+    columns = ColumnWriter(path, others)
+    columns.write(name, values)
+    replace(store.manifest, columns=columns.columns, digests=columns.digests(graphs)).publish(path)
 
 
 @pytest.mark.slow

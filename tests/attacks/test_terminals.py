@@ -59,7 +59,7 @@ def dataset(tmp_path_factory):
         column["unit"] = f"eV{EVIL}" if column["role"] == "label" else None
     stored.field("force", unit=EVIL)
     stored.body["provenance"] |= {
-        "inputs": [{"name": EVIL, "size": 3, "sha256": EVIL}],
+        "sources": [{"name": EVIL, "inputs": 40, "files": [{"name": EVIL, "size": 3, "sha256": EVIL}]}],
         "versions": {EVIL: EVIL},
         "notes": [EVIL],
     }

@@ -137,7 +137,7 @@ def test_verify_names_what_views_refuse(bases, preset, change, expected, tmp_pat
 
 def unpaired(d, *, odd):
     parts = msgpack.unpackb(d.raws[1])
-    edges = parts[2] - odd
+    edges = parts[1] - odd
     dense(d, 1, edges)
     d.buffer(1, "images", bytes([1, 2] * 3 * edges)[: 3 * edges])
 

@@ -57,7 +57,7 @@ def fuzz(run, options, work):
     options.findings.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "tools.fuzz.one", run, f"-max_total_time={round(60 * options.minutes)}",
-        f"-rss_limit_mb={options.memory}", "-timeout=30", "-max_len=4096", "-print_final_stats=1",
+        f"-rss_limit_mb={options.memory}", "-timeout=30", "-max_len=8192", "-print_final_stats=1",
         f"-artifact_prefix={options.findings}/{target}-", str(kept), str(CORPUS / target),
     ]  # fmt: skip
     print("==", run, flush=True)

@@ -12,9 +12,11 @@ import msgpack
 import numpy as np
 import zstandard
 
+from lazygraph.format.codec import Compressor
 from lazygraph.format.columns import Column
-from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
-from lazygraph.format.record import Compressor, pack
+from lazygraph.format.digests import digests_size
+from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, SourceFiles
+from lazygraph.format.record import pack
 from lazygraph.format.schema import Schema
 from lazygraph.graphs.spec import graph
 from lazygraph.storage.files import FileRef
@@ -47,6 +49,11 @@ def manifests():
         {"version": [1, 1], "more": 1}, {"version": [2, 0]}, {"graphs": -1}, {"graphs": 1e3}, {"user": {"a": [[[]]]}},
         {"user": {"a": "\ud7ff\U0010ffff\u0000\x1b[31m"}}, {"recipe": {"preset": "os:system"}}, {"inputs": 10**40},
         {"recipe": body["recipe"] | {"cutoff": 1e308}}, {"provenance": []}, {"columns": {}}, {"shards": []},
+        {"shards": [body["shards"][0] | {"records": 3, "spare": [1]}]}, {"dictionaries": []},
+        {"shards": [body["shards"][0] | {"records": 4, "spare": [3, 0]}]},
+        {"shards": [body["shards"][0] | {"codec": "none"}]}, {"shards": [body["shards"][0] | {"codec": "lzma"}]},
+        {"shards": [body["shards"][0] | {"codec": "none", "dictionary": None}]}, {"digests": body["dictionaries"][0]},
+        {"provenance": body["provenance"] | {"sources": []}},
     ):  # fmt: skip
         text = json.dumps(body | change, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         out.append(text.encode()[:-1])
@@ -64,16 +71,23 @@ def described(schema, recipe):
     columns = {name: Column(ref(f"columns/{name}", ".npy"), dtype, (2,), "index") for name, dtype in index.items()}
     columns["split"] = Column(ref("columns/split", ".npy"), "|u1", (2,), "index", categories=("train", "val"))
     columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", STATISTICS)
+    shards = (
+        Shard(ref("shards/00000", ".lmdb"), 2, (1,), "zstd", 0),
+        Shard(ref("shards/00001", ".lmdb"), 1, (), "none"),
+        Shard(ref("shards/00002", ".lmdb"), 0),
+    )
+    file = {"name": "a.cif", "size": 9, "sha256": DIGEST}
+    sources = SourceFiles("a.cif", 1, (file,)), SourceFiles("python", 2, ())
     return Manifest(
-        2, 3, recipe, schema, 9, ref("dictionary", ".zstd"), (Shard(ref("shards/00000", ".lmdb"), 2, 2),), columns,
-        Quarantine(ref("quarantine", ".jsonl"), 1),
-        Provenance(({"name": "a.cif", "size": 9, "sha256": DIGEST},), {"numpy": "2"}, ("note",)), DIGEST,
+        2, 3, recipe, schema, (ref("dictionary", ".zstd"),), shards, columns,
+        ref("digests", ".bin", digests_size(2, len(columns))), Quarantine(ref("quarantine", ".jsonl"), 1),
+        Provenance(sources, {"numpy": "2"}, ("note",)), DIGEST,
     )  # fmt: skip
 
 
-def ref(stem, suffix):
+def ref(stem, suffix, size=100):
     """A file of this name."""
-    return FileRef(f"{stem}-{DIGEST[:16]}{suffix}", 100, DIGEST)
+    return FileRef(f"{stem}-{DIGEST[:16]}{suffix}", size, DIGEST)
 
 
 def values_of(schema, rows, seed):
@@ -101,12 +115,12 @@ def records():
     out = []
     for number, schema in enumerate(SCHEMAS):
         for seed, rows in enumerate((0, 2, 4)):
-            raw, _ = pack(schema, 1 << 8 * seed, values_of(schema, rows, seed))
+            raw, _ = pack(schema, values_of(schema, rows, seed))
             out.append(bytes([number]) + raw)
     parts = msgpack.unpackb(out[1][1:])
     for place, value in (
-        (0, -1), (0, 2**64 - 1), (1, 2**31 - 1), (2, 2**31), (3, b"\xff" * 6), (4, msgpack.ExtType(5, b"x")), (5, {}),
-        (5, {b"a": b"b"}), (6, 1.5), (7, "text"), (8, [[]]),
+        (0, -1), (0, 2**64 - 1), (0, 2**31 - 1), (1, 2**31), (2, b"\xff" * 6), (3, msgpack.ExtType(5, b"x")), (4, {}),
+        (4, {b"a": b"b"}), (5, 1.5), (6, "text"), (7, [[]]),
     ):  # fmt: skip
         out.append(b"\0" + msgpack.packb([*parts[:place], value, *parts[place + 1 :]]))
     return [
@@ -114,13 +128,13 @@ def records():
         b"\0" + b"\x91" * 300,
         out[1] + b"\0",
         b"\0\xdd\xff\xff\xff\xff",
-        b"\6\x93\0\xce\x7f\xff\xff\xff\xc4\0",
+        b"\6\x92\xce\x7f\xff\xff\xff\xc4\0",
     ]
 
 
 def frames():
     """Zstd frames, with and without what a reader asks for."""
-    raw, _ = pack(SCHEMAS[1], 3, {"text": "a text that all share, 3", "flag": np.array(True)})
+    raw, _ = pack(SCHEMAS[1], {"text": "a text that all share, 3", "flag": np.array(True)})
     good = Compressor(9, None)(raw)
     known = Compressor(9, targets.dictionary())(raw)
     plain = zstandard.ZstdCompressor(write_content_size=False).compress(raw)
@@ -131,7 +145,8 @@ def frames():
     checked = zstandard.ZstdCompressor(write_checksum=True).compress(raw)
     bomb = zstandard.ZstdCompressor(level=1).compress(bytes(1 << 22))
     each = (good, known, plain, skippable + good, good + skippable, good + good, bytes(lie), named, checked, bomb, b"")
-    return [bytes([with_it]) + data for data in each for with_it in (0, 1)]
+    each += raw, raw + b"\0", raw[:-1]
+    return [bytes([how]) + data for data in each for how in range(3)]
 
 
 def columns():
@@ -155,7 +170,7 @@ def columns():
 
 def shards():
     """Entries, and a file with two records."""
-    raws = [pack(SCHEMAS[1], n, {"text": "a" * n, "flag": np.array(n > 0)})[0] for n in range(2)]
+    raws = [pack(SCHEMAS[1], {"text": "a" * n, "flag": np.array(n > 0)})[0] for n in range(2)]
     one, two = map(Compressor(9, None), raws)
     file = bytes(64) + one + bytes(16) + two
     entries = [(64, len(one)), (80 + len(one), len(two)), (0, 0)]

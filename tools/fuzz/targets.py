@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import xxhash
 
@@ -23,13 +24,14 @@ from lazygraph.errors import CorruptDataset, RecipeError, UnsupportedFormat
 from lazygraph.format import columns as columns_module
 from lazygraph.format import manifest as manifest_module
 from lazygraph.format import strict_json
+from lazygraph.format.codec import CODECS, Compressor, Decompressor, train_dictionary
 from lazygraph.format.columns import Column, open_column
-from lazygraph.format.manifest import canonical_json
-from lazygraph.format.native_reader import RecordIndex, _Batch
-from lazygraph.format.record import Compressor, Decompressor, pack, train_dictionary, unpack
+from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, RecordIndex, _Batch, _Decoders
+from lazygraph.format.record import pack, unpack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.shard import read_value, write_shard
+from lazygraph.format.strict_json import canonical_json
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.native import address
 from lazygraph.storage.files import FileRef
@@ -93,6 +95,13 @@ def manifest(data):
     with suppress(RecipeError):
         require(found.recipe is None or bool(GraphSpec.from_json(found.recipe)), "a recipe that is none")
     require(manifest_module.row_starts(found.shards)[-1] == found.graphs, "rows that are not those of the shards")
+    for shard in found.shards:
+        dictionaries = len(found.dictionaries) if CODECS[shard.codec].takes_dictionary else 0
+        require(shard.dictionary is None or shard.dictionary < dictionaries, "a dictionary that is not there")
+        if shard.records < 1 << 16:
+            require(len(shard.keys()) == shard.rows, "other keys than records with rows")
+    sources = found.provenance.sources
+    require(not sources or sum(source.inputs for source in sources) == found.inputs, "inputs that are not the sources'")
 
 
 def record(data):
@@ -106,25 +115,28 @@ def record(data):
         found = values = None
     else:
         _comes_back(schema, found, values)
-    frame = Compressor(1, None)(raw)
-    _batch(schema, [frame] * 2, None if found is None else [(found.counts, values)] * 2)
+    decoded = None if found is None else [(found.counts, values)] * 2
+    said = _said(schema, raw) if found is None else found.counts
+    _batch(schema, [Compressor(1, None)(raw)] * 2, decoded, said=said)
+    _batch(schema, [raw] * 2, decoded, said=said, codec=UNCOMPRESSED)
 
 
 def frame(data):
-    """What a shard holds in the place of a record: with or without a dictionary, bounded, and one frame alone."""
-    with_dictionary, data = bool(data[:1] and data[0] % 2), data[1:]
-    known = dictionary() if with_dictionary else None
+    """What a shard holds in the place of a record: a frame with or without a dictionary, or the record; bounded."""
+    how, data = data[0] % 3 if data else 0, data[1:]
+    known = dictionary() if how == 1 else None
+    decode = CODECS["none" if how == 2 else "zstd"].decoder(known)
     schema = SCHEMAS[1]
     bound = schema.bound([])
     decoded = None
     try:
-        raw = Decompressor(known)(data, bound)
+        raw = decode(data, bound)
         require(0 < len(raw) <= bound, "more than the bound")
         found = unpack(schema, raw)
         decoded = [(found.counts, found.arrays())]
     except CorruptDataset:
         pass
-    _batch(schema, [data], decoded, dictionary=known)
+    _batch(schema, [data], decoded, codec=(ZSTD, 0, UNCOMPRESSED)[how])
 
 
 COLUMNS = (
@@ -189,7 +201,7 @@ def shard(data):
             read.append(None)
     for rows in ([0, 1], [2, 0], [0]):
         decoded = [read[row] for row in rows]
-        _same(schema, located, len(file), number, rows, None if None in decoded else decoded)
+        _same(schema, _index(located, len(file), ZSTD, []), number, rows, None if None in decoded else decoded)
 
 
 def pages(data):
@@ -250,7 +262,7 @@ def _comes_back(schema, found, values):
     if any(rows and field_of(schema, axis) is None for axis, rows in zip(schema.axes, found.counts, strict=True)):
         return  # rows of no field, which an encoder does not count
     with np.errstate(all="ignore"):
-        raw, counts = pack(schema, found.position, values)
+        raw, counts = pack(schema, values)
         again = unpack(schema, raw).arrays()
     require(counts == found.counts, "other counts")
     for field in schema.fields:
@@ -264,23 +276,41 @@ def field_of(schema, axis):
     return next((field for field in schema.fields if field.axis == axis), None)
 
 
-def _batch(schema, frames, decoded, *, dictionary=None):
-    """The compiled loops on these frames, as the plain functions decoded them, or refused them."""
+def _said(schema, raw):
+    """The counts in a record that is refused, so that the loops go on behind them; or some."""
+    try:
+        said = msgpack.unpackb(raw)[: len(schema.axes)]
+        np.array(said, np.uint32)
+        return tuple(map(int, said))
+    except Exception:  # noqa: BLE001 - it is none
+        return (1 << 16,) * len(schema.axes)
+
+
+def _batch(schema, frames, decoded, *, said=(), codec=ZSTD):
+    """The compiled loops on these frames, as the plain functions decoded them, or refused them.
+
+    ``said`` is what the columns say of the counts of each.
+    """
     starts = np.cumsum([0, *map(len, frames)])
     located = np.zeros(len(frames), [("offset", "<u4"), ("length", "<u4"), ("xxh3", "<u8")])
     located["offset"], located["length"] = starts[:-1], [len(each) for each in frames]
     located["xxh3"] = [xxhash.xxh3_64_intdigest(each) for each in frames]
     file = b"".join(frames)
-    _same(schema, located, len(file), descriptor(file), list(range(len(frames))), decoded, dictionary=dictionary)
+    counts = [np.full(len(frames), count, np.uint32) for count in said]
+    index = _index(located, len(file), codec, counts)
+    _same(schema, index, descriptor(file), list(range(len(frames))), decoded)
 
 
-def _same(schema, record, size, number, rows, decoded, *, dictionary=None):
-    counts = [np.full(len(record), 1 << 16, np.uint32) for _ in schema.axes]
-    located = RecordIndex(record, counts, np.array([len(record)]), np.array([size]))
-    batch = _batch_of(schema, dictionary) if located.known and schema.fields else None
-    source = located.pointers()
+def _index(record, size, codec, counts):
+    """Records of one shard."""
+    return RecordIndex(record, counts, np.array([len(record)]), np.array([size]), np.array([codec], np.int32))
+
+
+def _same(schema, index, number, rows, decoded):
+    batch = _batch_of(schema) if index.known and schema.fields else None
+    source = index.pointers()
     wanted, files = np.array(rows, np.int64), np.array([number], np.int32)
-    mine = None if batch is None else batch.read_batch(address(source), wanted, files)
+    mine = None if batch is None else batch.read_batch(address(source), wanted, files, decoders())
     if mine is None:  # they may leave to the plain functions whatever they like
         return
     require(decoded is not None, "the loops accept what the plain functions refuse")
@@ -328,16 +358,22 @@ def descriptor(content):
 
 
 @lru_cache(maxsize=32)
-def _batch_of(schema, dictionary):
-    return _Batch.create_if_supported(schema, dictionary)
+def _batch_of(schema):
+    return _Batch.create_if_supported(schema)
+
+
+@lru_cache(maxsize=1)
+def decoders():
+    """The dictionary, as the loops take it."""
+    made = _Decoders(1)
+    require(made.add(0, dictionary()), "zstd does not take its own dictionary")
+    return made
 
 
 @lru_cache(maxsize=1)
 def dictionary():
     """A dictionary of short records."""
-    texts = [
-        pack(SCHEMAS[1], n, {"text": f"a text that all share, {n}", "flag": np.array(True)})[0] for n in range(100)
-    ]
+    texts = [pack(SCHEMAS[1], {"text": f"a text that all share, {n}", "flag": np.array(True)})[0] for n in range(100)]
     return train_dictionary(texts, 100)
 
 

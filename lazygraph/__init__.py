@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
+    from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from lazygraph.training.options import TrainOptions
     from lazygraph.training.predict import predict
     from lazygraph.training.run import train
+    from lazygraph.writing.copy import concat, subset
     from lazygraph.writing.graph_writer import GraphWriter
+    from lazygraph.writing.remove import remove
     from lazygraph.writing.write import Report, write
 
 __all__ = [
@@ -58,9 +61,13 @@ __all__ = [
     "TrainOptions",
     "View",
     "collate",
+    "concat",
+    "diff",
     "graph",
     "loader",
     "predict",
+    "remove",
+    "subset",
     "train",
     "train_ensemble",
     "train_from_list",
@@ -82,9 +89,13 @@ _HOMES = {
     "TrainOptions": "training.options",
     "View": "reading.views",
     "collate": "loading.graph_list",
+    "concat": "writing.copy",
+    "diff": "reading.diff",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",
+    "remove": "writing.remove",
+    "subset": "writing.copy",
     "train": "training.run",
     "train_ensemble": "training.ensemble",
     "train_from_list": "training.from_list",

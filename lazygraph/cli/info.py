@@ -114,6 +114,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
     if len(inputs) > SHOWN:
         lines.append(f"              and {len(inputs) - SHOWN:,} more files")
     lines.append("  made with   " + ", ".join(f"{n} {v}" for n, v in manifest.provenance.versions.items()))
+    lines += [f"  removed     {len(one.removed):,} graphs: {one.reason}" for one in manifest.history]
     lines.append(f"  content id  {manifest.content_id}")
     return lines
 

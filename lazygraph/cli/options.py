@@ -15,6 +15,7 @@ from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.sources.options import CIF_FORMULA
+from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "add_json",
     "add_source",
     "fractions",
+    "ids_of",
     "import_from_here",
     "recipe",
     "source_options",
@@ -211,6 +213,16 @@ def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "max_images": arguments.max_images,
         "max_seconds": arguments.max_seconds,
     }
+
+
+def ids_of(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the ids of ``--ids`` and of the file of ``--ids-from``, one a line; None if neither was given."""
+    if not arguments.ids and arguments.ids_from is None:
+        return None
+    listed = (
+        [] if arguments.ids_from is None else read_text(arguments.ids_from, "a file with one id a line").splitlines()
+    )
+    return [*arguments.ids, *(line.strip() for line in listed if line.strip())]
 
 
 def units(pairs: list[str]) -> dict[str, str]:

@@ -39,6 +39,7 @@ __all__ = [
     "Manifest",
     "Provenance",
     "Quarantine",
+    "Removal",
     "Shard",
     "SourceFiles",
     "row_starts",
@@ -93,6 +94,14 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """Graphs that were removed from the dataset, and why."""
+
+    removed: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFiles:
     """One source that the dataset was made from: its name, its number of inputs, and its files (name, size, sha256)."""
 
@@ -139,6 +148,7 @@ class Manifest:
     quarantine: Quarantine | None
     provenance: Provenance
     content_id: str
+    history: tuple[Removal, ...] = ()
     version: tuple[int, int] = VERSION
     user: dict[str, Any] = field(default_factory=dict)
 
@@ -172,6 +182,7 @@ class Manifest:
             else {"file": self.quarantine.file.to_json(), "count": self.quarantine.count},
             "provenance": asdict(self.provenance) | {"sources": [s.to_json() for s in self.provenance.sources]},
             "content_id": self.content_id,
+            "history": [{"removed": list(one.removed), "reason": one.reason} for one in self.history],
             "user": self.user,
         }
         prefix = canonical_json(body)[:-1]
@@ -282,6 +293,7 @@ def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
         quarantine=optional(_quarantine, raw.pop("quarantine")),
         provenance=_provenance(raw.pop("provenance")),
         content_id=sha256_hex(raw.pop("content_id")),
+        history=tuple(map(_removal, sequence(raw.pop("history")))),
         version=version,
         user=mapping(raw.pop("user")),
     )
@@ -431,6 +443,11 @@ def _provenance(raw: dict[str, Any]) -> Provenance:
     sources = tuple(map(SourceFiles.from_json, sequence(raw.pop("sources"))))
     versions = {name: text(version) for name, version in mapping(raw.pop("versions")).items()}
     return Provenance(sources, versions, texts(raw.pop("notes")), **raw)
+
+
+def _removal(raw: Any) -> Removal:
+    raw = mapping(raw)
+    return Removal(texts(raw.pop("removed")), text(raw.pop("reason")), **raw)
 
 
 def _source_file(raw: dict[str, Any]) -> dict[str, Any]:

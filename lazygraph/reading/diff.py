@@ -27,6 +27,7 @@ class DatasetDiff:
     Attributes:
         recipe: a sentence for each difference of the recipes.
         labels: a sentence for each label that only one has, or whose unit or values differ.
+        removed: a sentence for each time that graphs which the other one has were removed, with the reason.
         only_a: ids that only ``a`` has.
         only_b: ids that only ``b`` has.
         different: ids of both, of graphs that differ. Where recipes or fields differ, only what both store is compared:
@@ -37,6 +38,7 @@ class DatasetDiff:
 
     recipe: tuple[str, ...]
     labels: tuple[str, ...]
+    removed: tuple[str, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     different: tuple[str, ...]
@@ -57,6 +59,7 @@ class DatasetDiff:
         ]
         lines += [f"recipe: {sentence}" for sentence in self.recipe]
         lines += [f"label: {sentence}" for sentence in self.labels]
+        lines += [f"removed: {sentence}" for sentence in self.removed]
         if not self.order:
             lines.append("the graphs are in another order")
         return "\n".join(lines)
@@ -100,6 +103,7 @@ def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> DatasetDiff:
     return DatasetDiff(
         recipe=tuple(_recipe(one.manifest, other.manifest)),
         labels=tuple(_labels(one, other, rows_a, rows_b)),
+        removed=(*_removed("a", one.manifest, other), *_removed("b", other.manifest, one)),
         only_a=_named(one, np.setdiff1d(np.arange(len(one)), rows_a)),
         only_b=_named(other, np.setdiff1d(np.arange(len(other)), rows_b)),
         different=_named(one, np.array(changed, np.int64)),
@@ -123,6 +127,13 @@ def _recipe(a: Manifest, b: Manifest) -> Iterator[str]:
         yield f"the graphs of {'a' if a.recipe is None else 'b'} came ready-made"
         return
     yield from GraphSpec.from_json(a.recipe).diff(GraphSpec.from_json(b.recipe))
+
+
+def _removed(name: str, manifest: Manifest, other: Store) -> Iterator[str]:
+    known = set(other.column("id").tolist()) if manifest.history else set()
+    for one in manifest.history:
+        if there := [graph_id for graph_id in one.removed if graph_id.encode() in known]:
+            yield f"{len(there):,} from {name}, because: {one.reason}{_some(tuple(there))}"
 
 
 def _changed(a: Store, b: Store, rows_a: NDArray[np.int64], rows_b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -218,6 +218,7 @@ def _copy(
             quarantine=write_quarantine(layout.dataset, _rejected(parts)) if whole else None,
             provenance=_provenance(parts, told),
             content_id=content_id(first.recipe, first.schema, blocks),
+            history=tuple(one for part in parts for one in part.store.manifest.history),
             user=_user(parts, told),
         )
         publish(hold, layout.dataset, manifest)

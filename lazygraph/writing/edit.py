@@ -24,7 +24,7 @@ from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
 from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
 
-__all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
+__all__ = ["LabelReport", "editing", "gc", "set_labels", "set_splits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def set_labels(
         LabelError: a label does not exist, is not numeric, or none of the ids is known.
         OutputExists: graphs are being added to the dataset.
     """
-    with _editing(path) as (hold, store):
+    with editing(path) as (hold, store):
         layout = hold.layout
         if layout.plan.exists():
             msg = (
@@ -122,7 +122,7 @@ def set_splits(
         msg = "found both or neither of fractions and named ids; required: one of them"
         raise InputError(msg)
     rule = None if fractions is None else SplitRule(fractions, seed, group)
-    with _editing(path) as (hold, store):
+    with editing(path) as (hold, store):
         if rule is None:
             codes, categories = _named_codes(store, names or {})
         else:
@@ -158,7 +158,7 @@ def gc(
         # What a killed process had decided, and whoever comes next finishes.
         manifests += [Manifest.load(folder) for folder in (layout.edit, layout.dataset) if (folder / MANIFEST).exists()]
         return _each(garbage(layout.final, manifests), lambda file: file.lstat().st_size, tell)
-    with _editing(path) as (hold, store):
+    with editing(path) as (hold, store):
         return _each(garbage(hold.layout.final, [store.manifest]), remove_file, tell)
 
 
@@ -175,7 +175,7 @@ def _each(
 
 
 @contextmanager
-def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
+def editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
     """The dataset as it is once no one else can change it.
 
     Raises:

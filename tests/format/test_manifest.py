@@ -20,6 +20,7 @@ from lazygraph.format.manifest import (
     Manifest,
     Provenance,
     Quarantine,
+    Removal,
     Shard,
     SourceFiles,
     row_starts,
@@ -78,6 +79,7 @@ EXAMPLE = Manifest(
         ("a note, \u00e9",),
     ),
     content_id=DIGEST,
+    history=(Removal(("a", "\u00e9"), "of no use"),),
     user={"anything": [1, {"goes": None}]},
 )
 
@@ -352,11 +354,11 @@ def test_a_column_is_what_its_name_says(column, key, value, folder):
     [
         (lambda b: b.update(graphs=4), "the shards have 3 rows; required: 4"),
         (lambda b: b["shards"].pop(), "the shards have 2 rows; required: 3"),
-        (lambda b: b["shards"][0].update(records=1), r"1 records, and the spare ones \(1,\) are not some of them"),
+        (lambda b: b["shards"][0].update(records=1), r"has the spare records \[1\] of 1; required: numbers of its records"),
         (lambda b: b["shards"][0].update(records=2**32), "has 4294967296 records; required: fewer than 2.32"),
-        (lambda b: b["shards"][0].update(spare=[1, 1], records=4), r"the spare ones \(1, 1\) are not some of them"),
-        (lambda b: b["shards"][0].update(spare=[2, 0], records=4), r"the spare ones \(2, 0\) are not some of them"),
-        (lambda b: b["shards"][0].update(spare=[3]), r"the spare ones \(3,\) are not some of them"),
+        (lambda b: b["shards"][0].update(spare=[1, 1], records=4), r"has the spare records \[1, 1\] of"),
+        (lambda b: b["shards"][0].update(spare=[2, 0], records=4), r"has the spare records \[2, 0\] of"),
+        (lambda b: b["shards"][0].update(spare=[3]), r"has the spare records \[3\] of"),
         (lambda b: b["shards"][0].update(spare=[-1]), "where a count is required"),
         (lambda b: b["shards"][0].update(dictionary=1), "of codec zstd has dictionary 1 of 1"),
         (lambda b: b["shards"][1].update(dictionary=0), "of codec none has dictionary 0 of 1"),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazygraph as lg
+from lazygraph.cli.main import main
 from lazygraph.format.digests import BLOCK
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
@@ -293,6 +294,64 @@ def test_users_metadata_that_all_share_are_kept(shelf, tmp_path):
     report = concat(paths, tmp_path / "x.lg")
     assert Manifest.load(tmp_path / "x.lg").user == {"shared": [1]}
     assert any("user's metadata of the datasets differ and are left out: own" in note for note in report.notes)
+
+
+# ---- removed graphs ----
+
+
+def test_removed_graphs_are_gone_and_the_reason_stays(shelf, tmp_path, capsys):
+    path = shutil.copytree(shelf / "b.lg", tmp_path / "b.lg")
+    before = contents(path)
+    report = lg.remove(path, ["b7", "b30", "b7"], reason="wrong cell")
+    assert (report.removed, report.graphs) == (2, SIZES["b"] - 2)
+    found = sound(path)
+    assert found == {i: graph for i, graph in before.items() if i not in ("b7", "b30")}
+    manifest = Manifest.load(path)
+    assert [shard.spare for shard in manifest.shards] == [(7, 8, 31)]
+    assert (manifest.history[0].removed, manifest.history[0].reason) == (("b7", "b30"), "wrong cell")
+    assert str(lg.diff(shelf / "b.lg", path)).endswith("removed: 2 from b, because: wrong cell: b7, b30")
+    lg.remove(path, ["b0"], reason="again")
+    assert len(sound(path)) == SIZES["b"] - 3
+    assert Store(path).column("input").tolist()[:4] == [1, 2, 4, 5]
+    # The same graphs, written without the removed ones, have the same identity.
+    subset(
+        lg.LazyGraphDataset(shelf / "b.lg"), tmp_path / "c.lg", ids=[i for i in before if i not in ("b0", "b7", "b30")]
+    )
+    assert Manifest.load(tmp_path / "c.lg").content_id == Manifest.load(path).content_id
+    lg.write([("b7", crystal(1, 1), {"gap": 1.0})], path, append=True, workers=1, progress=False)
+    assert list(sound(path))[-1] == "b7"
+
+
+def test_what_cannot_be_removed(shelf, tmp_path):
+    path = shutil.copytree(shelf / "b.lg", tmp_path / "b.lg")
+    before = contents(path)
+    for ids, reason, error, message in (
+        (["b1", "zzz"], "x", lg.LazyGraphError, "has the id 'zzz'"),
+        ([], "x", lg.InputError, "found no id"),
+        (["b1"], " ", lg.InputError, "required: a sentence"),
+        (list(before), "x", lg.InputError, "delete the directory instead"),
+    ):
+        with pytest.raises(error, match=message):
+            lg.remove(path, ids, reason=reason)
+    assert contents(path) == before
+
+
+def test_the_commands(shelf, tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("b3\nb1\n")
+    small, both = str(tmp_path / "small.lg"), str(tmp_path / "both.lg")
+    assert (
+        main(["subset", str(shelf / "b.lg"), "-o", small, "--ids-from", str(tmp_path / "ids.txt"), "--ids", "b9"]) == 0
+    )
+    assert list(sound(small)) == ["b9", "b3", "b1"]
+    assert main(["concat", small, str(shelf / "c.lg"), "-o", both]) == 0
+    assert len(sound(both)) == 3 + SIZES["c"]
+    assert main(["diff", small, small]) == 0
+    assert main(["diff", small, both, "--json"]) == 1
+    assert main(["remove", small, "--ids", "b3", "--reason", "no use"]) == 0
+    capsys.readouterr()
+    assert main(["info", small]) == 0
+    assert "removed     1 graphs: no use" in capsys.readouterr().out
+    assert main(["concat", small, small, "-o", str(tmp_path / "x.lg")]) == 2
 
 
 # ---- differences ----

@@ -1,0 +1,42 @@
+"""The command ``lazygraph concat``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.output import say, warn
+from lazygraph.writing.copy import concat
+
+SUMMARY = "Make one dataset of several, without building a graph."
+EXAMPLES = """\
+examples:
+  lazygraph concat mine.lg yours.lg -o ours.lg
+      two people's datasets as one; ids that both have are refused
+  lazygraph concat mp-2024.lg mp-2025.lg -o mp.lg --on-duplicate skip
+      keep the first graph of every id
+  lazygraph concat a/mp.lg b/mp.lg -o both.lg --on-duplicate prefix
+      put the name of its dataset before every id: mp1-mp-149, mp2-mp-149
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.add_argument("datasets", nargs="+", metavar="NAME.lg", help="the dataset directories, in order")
+    parser.add_argument("-o", "--output", required=True, metavar="ALL.lg", help="the dataset directory to write")
+    parser.add_argument(
+        "--on-duplicate",
+        choices=("refuse", "skip", "prefix"),
+        default="refuse",
+        help="what to do with an id that two datasets have (default %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Copy the graphs and print what was left out."""
+    kind = arguments.on_duplicate
+    report = concat(arguments.datasets, arguments.output, on_duplicate=kind, overwrite=arguments.overwrite)
+    for note in report.notes:
+        warn(f"note: {note}")
+    say(f"{report.graphs:,} graphs in {arguments.output}")
+    return 0

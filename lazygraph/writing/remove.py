@@ -1,0 +1,129 @@
+"""Graphs revoked: a state of a dataset without them, with the reason in its history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.errors import InputError, OutputExists
+from lazygraph.format.columns import ColumnWriter, unsigned
+from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.manifest import Manifest, Removal, Shard
+from lazygraph.format.store import Store
+from lazygraph.writing.edit import editing
+from lazygraph.writing.publish import publish
+from lazygraph.writing.quarantine import input_of_rows, read_quarantine
+
+__all__ = ["RemoveReport", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReport:
+    """What was removed: how many graphs, how many are left, and the new content id."""
+
+    removed: int
+    graphs: int
+    content_id: str
+
+
+def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> RemoveReport:
+    """Publish a state of a dataset without some graphs. No shard is written again.
+
+    The ids and the reason stand in the history of the manifest, where ``lazygraph info`` and ``lg.diff`` find them. The
+    records stay in the shards, and no row points to them: to give a dataset away without them, make a subset of it.
+
+    Args:
+        path: the dataset.
+        ids: the ids of the graphs to remove.
+        reason: why, in a sentence.
+
+    Raises:
+        UnknownId: the dataset has no graph of an id.
+        InputError: no id is given, the reason is empty, or no graph would be left.
+        OutputExists: graphs are being added to the dataset.
+        WriterBusy: another process is writing it.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:5", folder.name + "/p.lg", workers=1)
+        >>> remove(folder.name + "/p.lg", ["prototype-0000003"], reason="does not relax").graphs
+        4
+        >>> folder.cleanup()
+    """
+    wanted = list(dict.fromkeys(ids))
+    if not reason.strip() or not reason.isprintable():
+        msg = f"found the reason {reason!r}; required: a sentence that says why the graphs are removed"
+        raise InputError(msg)
+    if not wanted:
+        msg = "found no id; required: the ids of the graphs to remove"
+        raise InputError(msg)
+    with editing(path) as (hold, store):
+        if hold.layout.plan.exists():
+            msg = (
+                f"{hold.layout.partial} holds graphs that are being added; finish that, or delete the folder, and then "
+                "remove graphs"
+            )
+            raise OutputExists(msg)
+        rows = np.array(sorted(store.row_of(graph_id) for graph_id in wanted), np.int64)
+        keep = np.delete(np.arange(len(store)), rows)
+        if not len(keep):
+            msg = f"all {len(store)} graphs of {store.path} would be removed; delete the directory instead"
+            raise InputError(msg)
+        manifest = store.manifest
+        blocks = _blocks(store, keep)
+        columns = _columns(store, keep, ColumnWriter(hold.layout.edit))
+        new = replace(
+            manifest,
+            graphs=len(keep),
+            shards=_shards(manifest, rows),
+            columns=columns.columns,
+            digests=columns.digests(blocks),
+            history=(*manifest.history, Removal(tuple(wanted), reason)),
+            content_id=content_id(manifest.recipe, manifest.schema, blocks),
+        )
+        publish(hold, hold.layout.edit, new)
+    return RemoveReport(len(rows), len(keep), new.content_id)
+
+
+def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
+    """The shards, with the records of these rows among the spare ones."""
+    out, start = [], 0
+    for shard, end in zip(manifest.shards, accumulate(shard.rows for shard in manifest.shards), strict=True):
+        mine = rows[(rows >= start) & (rows < end)] - start
+        spare = np.union1d(np.array(shard.spare, np.int64), shard.keys()[mine]) if len(mine) else shard.spare
+        out.append(replace(shard, spare=tuple(map(int, spare))))
+        start = end
+    return tuple(out)
+
+
+def _blocks(store: Store, keep: NDArray[np.int64]) -> Blocks:
+    """The digests of blocks of the graphs that stay: those before the first removed one are not read."""
+    whole = int(np.argmin(np.append(keep == np.arange(len(keep)), False))) // BLOCK
+    ids = store.checked_column("id")
+    digests = [graph_digest(ids.row(row), store.raw(row)) for row in keep[whole * BLOCK :].tolist()]
+    return np.concatenate([store.digests()[0][:whole], blocks_of_graphs(np.frombuffer(b"".join(digests), "V32"))])
+
+
+def _columns(store: Store, keep: NDArray[np.int64], columns: ColumnWriter) -> ColumnWriter:
+    """The rows of all columns that stay."""
+    manifest = store.manifest
+    ids = store.column("id")[keep]
+    order = np.argsort(ids, kind="stable").astype("<u4" if len(ids) < 2**32 else "<u8")
+    own = store.column("input") if "input" in manifest.columns else None
+    inputs = None
+    if manifest.provenance.sources:
+        inputs = input_of_rows(manifest, read_quarantine(store.path, manifest), own)
+    for name, column in manifest.columns.items():
+        if name != "input":
+            values = order if name == "id_order" else store.column(name)[keep]
+            kind = {"role": column.role, "unit": column.unit, "categories": column.categories}
+            columns.write(name, values, **kind)
+    if inputs is not None:
+        columns.write("input", unsigned(inputs[keep]))
+    return columns

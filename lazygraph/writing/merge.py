@@ -136,6 +136,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         or (first if plan.base is None else first < 0)
         or manifest.provenance.sources[-len(plan.sources) :] != plan.source_files()
         or (plan.recipe, plan.schema) != (manifest.recipe, manifest.schema)
+        or plan.codec not in {shard.codec for shard in manifest.shards}
         or wanted != {name: column.unit for name, column in manifest.labels().items()}
     ):
         return None

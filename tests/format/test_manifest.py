@@ -354,7 +354,7 @@ def test_a_column_is_what_its_name_says(column, key, value, folder):
     [
         (lambda b: b.update(graphs=4), "the shards have 3 rows; required: 4"),
         (lambda b: b["shards"].pop(), "the shards have 2 rows; required: 3"),
-        (lambda b: b["shards"][0].update(records=1), r"has the spare records \[1\] of 1; required: numbers of its records"),
+        (lambda b: b["shards"][0].update(records=1), r"has the spare records \[1\] of 1"),
         (lambda b: b["shards"][0].update(records=2**32), "has 4294967296 records; required: fewer than 2.32"),
         (lambda b: b["shards"][0].update(spare=[1, 1], records=4), r"has the spare records \[1, 1\] of"),
         (lambda b: b["shards"][0].update(spare=[2, 0], records=4), r"has the spare records \[2, 0\] of"),

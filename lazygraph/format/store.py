@@ -189,9 +189,9 @@ class Store:
     def _read(self, row: int) -> tuple[bytes, tuple[int, ...]]:
         """The decompressed record of a row, and its axis counts as the columns say."""
         index = self._index or self._open_index()
+        index.check_row(row)  # what is wrong there is wrong of a column, and not of the row
         shard = bisect_right(self._ends, row)
         try:
-            index.check_row(row)
             offset, length, digest = index.located.record[row].item()
             frame = self._value(shard, offset, length, digest)
             counts = tuple([int(column[row]) for column in index.located.counts])
@@ -222,8 +222,8 @@ class Store:
     def frame(self, row: int) -> bytes:
         """The record of a row as it is stored, checked by its checksum. Raises as ``raw`` does."""
         index = self._index or self._open_index()
+        index.check_row(row)
         try:
-            index.check_row(row)
             return self._value(bisect_right(self._ends, row), *index.located.record[row].item())
         except CorruptDataset as error:
             self.raise_corrupt(row, error)

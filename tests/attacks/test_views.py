@@ -142,6 +142,23 @@ def unpaired(d, *, odd):
     d.buffer(1, "images", bytes([1, 2] * 3 * edges)[: 3 * edges])
 
 
+@pytest.mark.parametrize("name", ["record", "n_edge"])
+def test_a_column_that_is_not_as_its_digest_says_is_named_alike_in_every_way(bases, name, tmp_path):
+    """It is not the fault of the row that is read."""
+    d = bases["cgcnn"].copy()
+    d.digests = lambda graphs, columns: (graphs, columns | {name: np.zeros(1, "V32")})
+    ds = lg.LazyGraphDataset(d.write(tmp_path / "d.lg"))
+    found = set()
+    for read in (lambda: ds[1], lambda: ds.batch([1]), lambda: ds.batch([0, 1]), lambda: ds._store.frame(1)):
+        with pytest.raises(
+            lg.CorruptDataset, match=rf"columns/{name}-\w+.npy: the values of rows 0 to 3 are not"
+        ) as one:
+            read()
+        found.add(str(one.value))
+    assert len(found) == 1
+    assert "row 1" not in found.pop()
+
+
 @pytest.mark.parametrize("odd", [False, True])
 def test_edges_of_chgnet_that_do_not_come_in_pairs(bases, odd, tmp_path):
     d = bases["chgnet"].copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import lru_cache
 
 import msgpack
 import numpy as np
@@ -11,9 +12,10 @@ import xxhash
 import zstandard
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.codec import CODECS
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, is_widened
-from lazygraph.format.native_reader import NativeReader, RecordIndex
-from lazygraph.format.record import Decompressor, check_counts, unpack
+from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex
+from lazygraph.format.record import check_counts, unpack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import DTYPES, Field, Schema
 from lazygraph.format.shard import read_value
@@ -22,23 +24,27 @@ COUNTS = (0, 0, 1, 2, 2, 3, 4, 6, 7, 8, 100)
 HUGE = (255, 256, 1000, 2**16, 2**16 + 1, 2**20, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
 SHAPES = ((), (), (2,), (3,), (0,), (2, 0), (1,), (2, 2), (3, 3), (2, 1, 2), (0, 3, 2), (5,))
 MOST = 1 << 20  # bytes of one buffer
-COMPRESSOR = zstandard.ZstdCompressor(level=1, write_content_size=True, write_dict_id=False)
+DICTIONARIES = (bytes(range(256)) * 2, b"\0\1\2\xff" * 100, b"good" * 50)
+"""What records of any kind may have in common."""
+NO_DICTIONARY = b"\x37\xa4\x30\xec" + bytes(200)
+"""It begins as those do that zstd has trained, and is none."""
 
 
 def case(draw, rng):
-    """Draw a schema and some records of it, and read them both ways."""
+    """Draw a schema and some records of it in some shards, and read them both ways."""
     schema = _schema(draw)
     records = [_record(draw, rng, schema) for _ in range(draw.choice((1, 1, 2, 3, 5)))]
+    dictionaries = [NO_DICTIONARY if draw.random() < 0.02 else each for each in DICTIONARIES]
     with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
-        located = _written(draw, rng, file, schema, records)
-        size = int(located.sizes[0])
+        located = _written(draw, rng, file, schema, records, dictionaries)
         rows = np.array([draw.randrange(len(records)) for _ in range(draw.randint(1, 2 * len(records)))])
-        plain = _plain(schema, located, size, rows, file.fileno())
-        loops = NativeReader.create_if_supported(schema, located, None)
-        mine = loops and loops.read_batch(rows, np.array([file.fileno()], np.int32))
+        plain = _plain(schema, located, rows, file.fileno(), dictionaries)
+        loops = NativeReader.create_if_supported(schema, located, len(dictionaries))
+        files = np.full(len(located.ends), file.fileno(), np.int32)
+        mine = loops and loops.read_batch(rows, files, dictionaries.__getitem__)
         if loops and draw.random() < 0.05:  # no row of the dataset
             rows[0] = draw.choice((-1, len(records), 2**62, -(2**63)))
-            assert loops.read_batch(rows, np.array([file.fileno()], np.int32)) is None
+            assert loops.read_batch(rows, files, dictionaries.__getitem__) is None
     if mine is None:
         return "refused" if plain is None else "left_to_the_plain_way"
     assert plain is not None, "the loops read what the plain functions refuse"
@@ -46,20 +52,39 @@ def case(draw, rng):
     return "read_alike"
 
 
-def _plain(schema, located, size, rows, number):
+def _plain(schema, located, rows, number, dictionaries):
     """The records by the plain functions; None where they refuse one."""
-    decompress, found = Decompressor(None), []
+    found = []
     with np.errstate(all="ignore"):
         try:
             for row in rows.tolist():
                 said = [int(column[row]) for column in located.counts]
-                frame = read_value(number, size, *located.record[row].item())
-                record = unpack(schema, decompress(frame, schema.bound(said)))
+                shard = _shard(located.ends, row)
+                frame = read_value(number, int(located.sizes[shard]), *located.record[row].item())
+                decode = _decoder(int(located.codecs[shard]), tuple(dictionaries))
+                record = unpack(schema, decode(frame, schema.bound(said)))
                 check_counts(record, said)
                 found.append((record.counts, record.arrays()))
         except CorruptDataset:
             return None
         return concatenate(schema, found)
+
+
+@lru_cache(maxsize=64)
+def _decoder(codec, dictionaries):
+    if codec == UNCOMPRESSED:
+        return CODECS["none"].decoder(None)
+    return CODECS["zstd"].decoder(None if codec == ZSTD else dictionaries[codec])
+
+
+@lru_cache(maxsize=64)
+def _encoder(codec, dictionaries):
+    """What makes the value of a shard; without a dictionary that is none."""
+    if codec == UNCOMPRESSED:
+        return bytes
+    known = codec != ZSTD and dictionaries[codec] != NO_DICTIONARY
+    data = zstandard.ZstdCompressionDict(dictionaries[codec]) if known else None
+    return zstandard.ZstdCompressor(level=1, dict_data=data, write_content_size=True, write_dict_id=False).compress
 
 
 def _same(schema, mine, plain):
@@ -117,8 +142,7 @@ def _record(draw, rng, schema):
             code = draw.choice(fitting) if fitting and draw.random() < 0.98 else draw.randrange(256)
             codes.append(code)
             buffers.append(_buffer(draw, rng, field, code, rows))
-    position = draw.choice((0, 5, 2**31, 2**63 - 1, 2**64 - 1)) if draw.random() < 0.05 else 3
-    return _damaged(draw, rng, msgpack.packb([position, *counts, bytes(codes), *buffers])), counts
+    return _damaged(draw, rng, msgpack.packb([*counts, bytes(codes), *buffers])), counts
 
 
 def _fits(field, layout, rows):
@@ -172,9 +196,17 @@ def _damaged(draw, rng, raw):
     return raw
 
 
-def _written(draw, rng, file, schema, records):
-    """A shard with gaps between its records, and columns that point to them, most of them rightly."""
-    offsets, frames, size = [], [COMPRESSOR.compress(raw) for raw, _ in records], 0
+def _written(draw, rng, file, schema, records, dictionaries):
+    """Shards with gaps between records, and columns that point to them, most of them rightly.
+
+    The shards are one file, of which each is told the same size: where its records lie the columns say.
+    """
+    ends = sorted({len(records), *(draw.randint(0, len(records)) for _ in range(draw.choice((0, 0, 1, 2))))})
+    codecs = [draw.choice((ZSTD, ZSTD, UNCOMPRESSED, 0, 1, 2)) for _ in ends]
+    encoders = [_encoder(codec, tuple(dictionaries)) for codec in codecs]
+    offsets, frames, size = [], [encoders[_shard(ends, row)](raw) for row, (raw, _) in enumerate(records)], 0
+    if draw.random() < 0.03:  # another codec than it was written with
+        codecs[draw.randrange(len(codecs))] = draw.choice((ZSTD, UNCOMPRESSED, 0, 1, 2))
     for frame in frames:
         gap = rng.bytes(draw.randint(0, 3))
         offsets.append(size + len(gap))
@@ -197,4 +229,9 @@ def _written(draw, rng, file, schema, records):
         columns.append(np.array(said, dtype))
         if draw.random() < 0.03:
             columns[-1][:] = draw.choice((0, np.iinfo(dtype).max))
-    return RecordIndex(record, columns, np.array([len(record)]), np.array([size]))
+    return RecordIndex(record, columns, np.array(ends), np.full(len(ends), size), np.array(codecs, np.int32))
+
+
+def _shard(ends, row):
+    """The number of the shard of a row."""
+    return int(np.searchsorted(ends, row, side="right"))

@@ -372,6 +372,9 @@ def loader(
     dataset = as_dataset(dataset)
     used = {*limits, *([] if bucket is None else [bucket])} & set(SIZES)
     columns = dataset.columns
+    for name in sorted(used):
+        if SIZES[name] not in columns:
+            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -395,4 +398,18 @@ def loader(
             "multiprocessing_context": multiprocessing_context,
         },
         device=None if device is None else torch.device(device),
+    )
+
+
+def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputError:
+    """The error for a limit or a bucket of a size that is not known before the graphs are read."""
+    spec = dataset.spec
+    if spec is not None and size == "edges" and not spec.rule.has_edges:
+        why = "the dataset stores no edges"
+    else:
+        why = f"the dataset has no column {SIZES[size]!r}"
+    allowed = ", ".join(repr(name) for name, column in SIZES.items() if column in dataset.columns)
+    return InputError(
+        f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
+        "batch_size"
     )

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.format.manifest import Manifest
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
 from lazygraph.sources.time_limit import time_limit
 from lazygraph.storage.files import write_atomic
-from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Base, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
@@ -54,7 +54,7 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
         msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
         raise RecipeMismatch(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))
-    plan = _like(manifest, scanned.plan, own, layout)
+    plan = _like(manifest, scanned.plan, layout)
     names = [label.name for label in plan.labels]
     if stray := [name for name in (*(options.labels or ()), *options.units) if name not in names]:
         msg = (
@@ -99,7 +99,7 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
     if not rejected:
         return None
     spec = spec_of(manifest)
-    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, spec, layout)
+    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, layout)
     origins = _origins(plan, [_known(one, plan, manifest) for one in rejected], layout)
     tasks = [again for task in plan.tasks for again in _again(task, origins.get(task.source, ()))]
     return replace(plan, tasks=tuple(tasks), entries=0)
@@ -158,11 +158,10 @@ def _base(manifest: Manifest) -> Base:
     return Base(manifest.graphs, manifest.inputs, len(manifest.shards), manifest.content_id)
 
 
-def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Plan:
+def _like(manifest: Manifest, plan: Plan, layout: Layout) -> Plan:
     """The plan with labels, schema, level and dictionary of an existing dataset."""
-    plain = {field.name for field in crystal_schema(spec, ()).fields}
     labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
-    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
+    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in CRYSTAL_FIELDS]
     if manifest.dictionary is not None:
         layout.dataset.mkdir(parents=True, exist_ok=True)
         dictionary = manifest.dictionary.check(layout.final).read_bytes()

@@ -28,7 +28,7 @@ from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
 from lazygraph.storage.files import FileRef, named_after_content, write_atomic
 from lazygraph.writing.crash_isolation import crash_guard
-from lazygraph.writing.fields import crystal_schema, crystal_values
+from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 
@@ -283,7 +283,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         scanned.implied,
     )
     chosen = LabelSet(labels)
-    schema = crystal_schema(spec, chosen.node)
+    schema = labelled_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
     record = partial(_record, spec=spec, labels=chosen, schema=schema, max_images=plan.max_images)
     with time_limit(plan.max_seconds), crash_guard(layout.planning) as watch:
@@ -336,7 +336,7 @@ def scan_sources(
         notes=tuple(readable(note) for scan in scans for note in scan.notes),
         recipe=spec.to_json(),
         labels=tuple(label for scan in scans for label in scan.labels),
-        schema=crystal_schema(spec, ()),
+        schema=labelled_schema(spec, ()),
         level=options.level,
         dictionary=None,
         tasks=tuple(_cut(scans, fine, size, 0 if base is None else base.inputs)),
@@ -427,7 +427,7 @@ def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
             _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
-            return pack(schema, 0, crystal_values(graph, atoms))[0]
+            return pack(schema, 0, crystal_values(schema, graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""
 

@@ -45,6 +45,8 @@ class View(ABC):
 
     name: ClassVar[str]
     layout: ClassVar[dict[str, BatchField]]
+    needs_edges: ClassVar[bool] = True
+    """Whether the arrays are of no use without edges. If so, the view refuses crystals alone."""
 
     dtype: str = "float32"
 

@@ -38,7 +38,7 @@ Rows = dict[str, NDArray[np.int64]]
 
 
 class Records(Protocol):
-    """A source of records: a store, or a store with other edges selected."""
+    """A source of records: a store, or a store whose crystals get other edges."""
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return axis counts and fields of one record."""

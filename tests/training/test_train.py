@@ -419,9 +419,21 @@ def test_predictions_are_those_of_the_run_from_any_source(finished, dataset, tmp
             assert row.predicted == pytest.approx(expected[row.id], abs=1e-4)
 
 
-def test_predictions_need_the_graphs_of_the_run(finished, dataset, tmp_path):
-    lg.write("prototypes:10?seed=4", tmp_path / "o.lg", graph="alignn", workers=1, progress=False)
-    with pytest.raises(RecipeMismatch, match="the model was trained with lazygraph.graph"):
+def test_predictions_for_a_dataset_of_another_recipe_are_of_the_graphs_of_the_run(finished, dataset, tmp_path):
+    found = {}
+    for recipe in (lg.LazyGraphDataset(dataset).spec, "alignn", "none"):
+        path = tmp_path / f"{len(found)}.lg"
+        lg.write("prototypes:10?seed=4", path, graph=recipe, workers=1, progress=False)
+        found[recipe] = [row.predicted for row in predict(finished.folder.path, path).rows]
+    first, *others = found.values()
+    for other in others:
+        assert other == first
+
+
+def test_predictions_need_a_finished_run_and_crystals(finished, dataset, tmp_path):
+    with lg.GraphWriter(tmp_path / "o.lg") as writer:
+        writer.add({"x": np.ones((2, 1)), "edge_index": np.array([[0, 1], [1, 0]])}, id="a")
+    with pytest.raises(RecipeMismatch, match="came ready-made; required: None"):
         predict(finished.folder.path, tmp_path / "o.lg")
     with pytest.raises(InputError, match="found no finished run"):
         lg.predict(tmp_path, dataset)

@@ -68,8 +68,8 @@ def _parity(predictions: Sequence[Prediction], targets: Targets) -> Figure:
             ends = [min(labels[there].min(), predicted.min()), max(labels[there].max(), predicted.max())]
             axes.plot(ends, ends, color="0.6", linewidth=0.8)
         title = shortened(with_unit(name, unit), LONGEST)
-        axes.set_xlabel(title, parse_math=False)
-        axes.set_ylabel(f"predicted {title}", parse_math=False)
+        axes.set_xlabel(title, parse_math=False, fontsize=_font_size(title))
+        axes.set_ylabel(f"predicted {title}", parse_math=False, fontsize=_font_size(f"predicted {title}"))
         axes.set_aspect("equal", adjustable="datalim")
     return figure
 
@@ -93,7 +93,8 @@ def _calibration(predictions: Sequence[Prediction], targets: Targets) -> Figure:
     else:
         _draw_coverage(axes, predictions, targets)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-    for text in axes.legend(frameon=False).get_texts():
+    longest = max((str(label) for label in axes.get_legend_handles_labels()[1]), key=len, default="")
+    for text in axes.legend(frameon=False, fontsize=_font_size(f"{longest} and its line")).get_texts():
         text.set_parse_math(False)
     return figure
 
@@ -125,6 +126,11 @@ def _draw_coverage(axes: Any, predictions: Sequence[Prediction], targets: Target
             axes.plot(expected, found, label=shortened(f" {printable(name)}", LONGEST))
     axes.set_xlabel("expected share of labels")
     axes.set_ylabel("share found within that many deviations")
+
+
+def _font_size(text: str) -> float:
+    """The size in points at which a text fits along an axis of 4 inches: one that is longer leaves it no room."""
+    return min(10.0, 360 / len(text))
 
 
 def _plain_style() -> AbstractContextManager[None]:

@@ -29,6 +29,8 @@ HARD = [r"$\AA$", r"eV $\cdot$ \AA", "$x_{$", "a$b$c^^", r"\$x$", "%s{}%", "x" *
 @given(st.lists(st.tuples(texts.filter(bool), st.none() | texts), min_size=1, max_size=3))
 @example([("gap", unit) for unit in HARD])
 @example([(f"_{name}", None) for name in HARD])
+@example([("0000\x1f\x1f\x1f\x1e\x1e\U0001342f\U0001e150\U0003134b", None)])
+@example([("W" * 60, None)])
 def test_any_names_and_units_are_drawn(tmp_path_factory, named):
     path = tmp_path_factory.mktemp("plots")
     names, units = zip(*named, strict=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lazygraph.training.predict import predict
     from lazygraph.training.run import train
     from lazygraph.writing.graph_writer import GraphWriter
-    from lazygraph.writing.write import Report, write
+    from lazygraph.writing.write import Report, append, retry_quarantined, write
 
 __all__ = [
     "CorruptDataset",
@@ -57,10 +57,12 @@ __all__ = [
     "StructureError",
     "TrainOptions",
     "View",
+    "append",
     "collate",
     "graph",
     "loader",
     "predict",
+    "retry_quarantined",
     "train",
     "train_ensemble",
     "train_from_list",
@@ -81,10 +83,12 @@ _HOMES = {
     "Report": "writing.write",
     "TrainOptions": "training.options",
     "View": "reading.views",
+    "append": "writing.write",
     "collate": "loading.graph_list",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",
+    "retry_quarantined": "writing.write",
     "train": "training.run",
     "train_ensemble": "training.ensemble",
     "train_from_list": "training.from_list",

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from lazygraph.errors import InputError, LabelError, RecipeMismatch
+from lazygraph.errors import InputError, LabelError
 from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.sizes import derived_names
@@ -16,7 +16,8 @@ from lazygraph.sources.time_limit import time_limit
 from lazygraph.storage.files import write_atomic
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Base, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
+from lazygraph.writing.options import WriteOptions
+from lazygraph.writing.plan import Base, Plan, Scanned, Task, sampled, scan_sources
 from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
@@ -41,18 +42,14 @@ def spec_of(manifest: Manifest) -> GraphSpec:
     return spec
 
 
-def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: WriteOptions, layout: Layout) -> Plan:
+def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan:
     """A plan that makes the sources' graphs with the dataset's own recipe, labels and dictionary, as shards at its end.
 
     Raises:
-        RecipeMismatch: another recipe was asked for.
         LabelError: a label was asked for that the dataset does not have.
     """
     manifest = Manifest.load(layout.final)
     own = spec_of(manifest)
-    if spec is not None and (differences := own.diff(spec)):
-        msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
-        raise RecipeMismatch(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))
     plan = _like(manifest, scanned.plan, layout)
     names = [label.name for label in plan.labels]

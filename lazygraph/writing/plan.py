@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,23 +21,22 @@ from lazygraph.errors import InputError, LazyGraphError, OutputExists, Unreadabl
 from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.format.record import pack, train_dictionary
 from lazygraph.format.schema import Schema
-from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
-from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
+from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.storage.files import FileRef, named_after_content, write_atomic
 from lazygraph.writing.crash_isolation import crash_guard
 from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.options import WriteOptions
 
 __all__ = [
     "Base",
     "Plan",
     "Scanned",
     "Task",
-    "WriteOptions",
     "check_same_work",
     "make_plan",
     "read_task",
@@ -54,18 +53,6 @@ SAMPLES = 1024
 TRAINED = 512
 SAMPLED_SHARDS = 8
 MIN_SHARD, MAX_SHARD = 512, 16384
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """What the user may set beside source and recipe; see ``lazygraph.write``."""
-
-    labels: tuple[str, ...] | None = None
-    units: Mapping[str, str] = field(default_factory=dict)
-    level: int = 9
-    shard_size: int | None = None
-    max_images: int = MAX_IMAGES
-    max_seconds: float = MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

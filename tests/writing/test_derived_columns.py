@@ -82,7 +82,7 @@ def test_a_graph_that_was_just_built_and_one_that_was_read_have_the_same_sizes(n
 
 
 @pytest.mark.slow
-def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write):
+def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write, append, retry):
     """At once, in small shards, appended, by several processes, and where an input had to be tried again."""
     items = [(f"id-{n}", Crystal(np.eye(3) * (2.4 + 0.2 * n), [[0, 0, 0]], [84])) for n in range(12)]
     at_once, small, added, retried = (tmp_path / f"{name}.lg" for name in ("at-once", "small", "added", "retried"))
@@ -90,10 +90,10 @@ def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write)
     write(items, at_once, graph=spec)
     write(items, small, graph=spec, shard_size=5, workers=2)
     write(items[:7], added, graph=spec, shard_size=3)
-    write(items[7:], added, append=True)
+    append(added, items[7:])
     broken = [*items[:4], ("id-4", object()), *items[5:]]
     assert write(broken, retried, graph=spec, shard_size=4).quarantined == 1
-    assert write(items, retried, retry_quarantined=True).written == 1
+    assert retry(retried, items).written == 1
     expected = {name: Store(at_once).column(name) for name in ("n_triplets",)}
     assert len(set(expected["n_triplets"].tolist())) == 3
     for path in (small, added, retried):
@@ -104,18 +104,18 @@ def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write)
     assert verify(retried).problems == ()
 
 
-def test_an_append_may_need_a_wider_type(tmp_path, write):
+def test_an_append_may_need_a_wider_type(tmp_path, write, append):
     """The column is unsigned and as narrow as it can be, so more graphs may widen it."""
     far, near = np.eye(3) * 4.2, np.eye(3) * 2.2
     write([("far", Crystal(far, [[0, 0, 0]], [84]))], tmp_path / "x.lg", graph=lg.graph("m3gnet"))
     assert Store(tmp_path / "x.lg").column("n_triplets").dtype == np.uint8
-    write([("near", Crystal(near, [[0, 0, 0]], [84]))], tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", [("near", Crystal(near, [[0, 0, 0]], [84]))])
     column = Store(tmp_path / "x.lg").column("n_triplets")
     assert (column.dtype, column.tolist()) == (np.uint16, [0, 26 * 25])
 
 
-@pytest.mark.parametrize("how", ["append", "retry_quarantined"])
-def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, bytes_of, how):
+@pytest.mark.parametrize("add", [lg.append, lg.retry_quarantined])
+def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, bytes_of, add):
     path = tmp_path / "x.lg"
     write([("a", salt(1)), ("b", object())], path, graph=lg.graph("m3gnet"))
     manifest = Manifest.load(path)
@@ -123,7 +123,7 @@ def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, byt
     replace(manifest, columns=columns).publish(path)
     before = bytes_of(path)
     with pytest.raises(InputError, match="no column 'n_triplets', which new graphs of its recipe have; write its"):
-        write([("a", salt(1)), ("b", salt(2))], path, **{how: True})
+        add(path, [("a", salt(1)), ("b", salt(2))], workers=1, progress=False)
     assert bytes_of(path) == before
     assert len(lg.LazyGraphDataset(path)) == 1
 

@@ -225,13 +225,13 @@ def test_where_shard_and_places_are_damaged_a_little_little_is_lost(bad, known, 
     agree(tmp_path / "good.lg", known["crystals"], saved)
 
 
-def test_lost_graphs_are_made_again_from_their_sources(bad, known, tmp_path, write, quarantine):
+def test_lost_graphs_are_made_again_from_their_sources(bad, known, tmp_path, write, retry, quarantine):
     file_of(bad, "shards/00001").unlink()
     lost = len(salvage(bad, tmp_path / "good.lg").lost)
     assert sum(one.error == "CorruptDataset" for one in quarantine(tmp_path / "good.lg")) == lost > 0
     with pytest.raises(lg.InputError, match=r"the sources given have 103 inputs; required: all 154"):
-        write(items(50), tmp_path / "good.lg", retry_quarantined=True)
-    report = write(items(), tmp_path / "good.lg", retry_quarantined=True)
+        retry(tmp_path / "good.lg", items(50))
+    report = retry(tmp_path / "good.lg", items())
     assert (report.written, report.quarantined) == (lost, 4)
     assert verify(tmp_path / "good.lg").problems == ()
     found = contents(tmp_path / "good.lg")
@@ -246,7 +246,7 @@ def plain(graphs):
     }
 
 
-def test_a_damaged_list_of_the_quarantined_is_made_again(bad, known, tmp_path, write, quarantine):
+def test_a_damaged_list_of_the_quarantined_is_made_again(bad, known, tmp_path, write, retry, quarantine):
     before = quarantine(bad)
     flip(file_of(bad, "quarantine"))
     file_of(bad, "shards/00001").unlink()
@@ -255,7 +255,7 @@ def test_a_damaged_list_of_the_quarantined_is_made_again(bad, known, tmp_path, w
     listed = {one.position for one in quarantine(tmp_path / "good.lg")}
     assert listed > {one.position for one in before}
     assert len(listed) == len(before) + len(saved.lost)
-    write(items(), tmp_path / "good.lg", retry_quarantined=True)
+    retry(tmp_path / "good.lg", items())
     assert contents(tmp_path / "good.lg").keys() == known["crystals"].keys()
 
 

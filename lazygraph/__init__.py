@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lazygraph.writing.copy import concat, subset
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.remove import remove
-    from lazygraph.writing.write import Report, write
+    from lazygraph.writing.write import Report, append, retry_quarantined, write
 
 __all__ = [
     "CorruptDataset",
@@ -60,6 +60,7 @@ __all__ = [
     "StructureError",
     "TrainOptions",
     "View",
+    "append",
     "collate",
     "concat",
     "diff",
@@ -67,6 +68,7 @@ __all__ = [
     "loader",
     "predict",
     "remove",
+    "retry_quarantined",
     "subset",
     "train",
     "train_ensemble",
@@ -88,6 +90,7 @@ _HOMES = {
     "Report": "writing.write",
     "TrainOptions": "training.options",
     "View": "reading.views",
+    "append": "writing.write",
     "collate": "loading.graph_list",
     "concat": "writing.copy",
     "diff": "reading.diff",
@@ -95,6 +98,7 @@ _HOMES = {
     "loader": "loading.loader",
     "predict": "training.predict",
     "remove": "writing.remove",
+    "retry_quarantined": "writing.write",
     "subset": "writing.copy",
     "train": "training.run",
     "train_ensemble": "training.ensemble",

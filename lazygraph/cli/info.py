@@ -86,9 +86,10 @@ def _rule(rule: dict[str, Any] | None) -> str:
 
 
 def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
-    recipe = (
-        "none: the graphs came ready-made" if manifest.recipe is None else repr(GraphSpec.from_json(manifest.recipe))
-    )
+    spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+    recipe = "the graphs came ready-made" if spec is None else repr(spec)
+    if spec is not None and not spec.rule.has_edges:
+        recipe += ": crystals alone"
     counted = ", ".join(f"{facts[key]:,} {key}" for key in ("graphs", "atoms", "edges") if facts[key] is not None)
     size = f"{facts['bytes']:,} bytes, {facts['bytes'] / max(manifest.graphs, 1):,.0f} a graph"
     labels = facts["labels"].items()

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from lazygraph.errors import InputError
 from lazygraph.format.codec import CODECS
@@ -14,11 +13,13 @@ from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
 from lazygraph.sources.dataset import is_dataset
-from lazygraph.sources.options import CIF_FORMULA
+from lazygraph.sources.options import CIF_FORMULA, SourceOptions
 from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
+from lazygraph.writing.options import InputOptions, WriteOptions
 
 __all__ = [
+    "GRAPH_OPTIONS",
     "add_dataset",
     "add_graph",
     "add_json",
@@ -26,10 +27,14 @@ __all__ = [
     "fractions",
     "ids_of",
     "import_from_here",
+    "input_options",
     "recipe",
-    "source_options",
     "units",
+    "write_options",
 ]
+
+CODEC = "zstd"
+LEVEL = 9  # of zstd
 
 GRAPH_OPTIONS = (
     "cutoff",
@@ -155,11 +160,10 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     output.add_argument(
         "--codec",
-        default="zstd",
         choices=tuple(CODECS),
-        help="how records are compressed: none is faster to read, at about twice the bytes (default %(default)s)",
+        help=f"how records are compressed: none is faster to read, at about twice the bytes (default {CODEC})",
     )
-    output.add_argument("--level", type=int, default=9, help="zstd level, 1 to 22 (default %(default)s)")
+    output.add_argument("--level", type=int, help=f"zstd level, 1 to 22 (default {LEVEL})")
     output.add_argument(
         "--shard-size", type=int, metavar="N", help="inputs per shard (default: chosen from their number)"
     )
@@ -195,24 +199,23 @@ def import_from_here() -> None:
         sys.path.append(here)
 
 
-def source_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the keyword arguments of ``write`` and ``plan`` from the options of ``add_source`` and ``add_graph``."""
-    return {
-        "graph": recipe(arguments),
-        "overwrite": arguments.overwrite,
-        "format": arguments.format,
-        "id_key": arguments.id_key,
-        "cif_formula": arguments.cif_formula,
-        "structure_key": arguments.structure_key,
-        "trust_pickle": arguments.trust_pickle,
-        "labels": arguments.labels,
-        "units": units(arguments.units),
-        "codec": arguments.codec,
-        "level": arguments.level,
-        "shard_size": arguments.shard_size,
-        "max_images": arguments.max_images,
-        "max_seconds": arguments.max_seconds,
-    }
+def input_options(arguments: argparse.Namespace) -> InputOptions:
+    """Return how inputs are read, from the options of ``add_source``."""
+    of_sources = SourceOptions(arguments.cif_formula, arguments.structure_key, arguments.trust_pickle)
+    return InputOptions(arguments.format, arguments.id_key, of_sources)
+
+
+def write_options(arguments: argparse.Namespace) -> WriteOptions:
+    """Return what is written, from the options of ``add_source`` and ``add_graph``."""
+    return WriteOptions(
+        arguments.labels,
+        units(arguments.units),
+        CODEC if arguments.codec is None else arguments.codec,
+        LEVEL if arguments.level is None else arguments.level,
+        arguments.shard_size,
+        arguments.max_images,
+        arguments.max_seconds,
+    )
 
 
 def ids_of(arguments: argparse.Namespace) -> list[str] | None:

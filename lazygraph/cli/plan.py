@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from lazygraph.cli.options import add_graph, add_source, source_options
+from lazygraph.cli.options import add_graph, add_source, input_options, recipe, write_options
 from lazygraph.cli.output import say
 from lazygraph.errors import InputError
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.writing.write import plan
+from lazygraph.writing.write import plan_dataset
 
 SUMMARY = "Read the source once and plan shards that any machine can write."
 EXAMPLES = """\
@@ -33,7 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     if "-" in arguments.source:
         msg = "found - among the sources; required: files, which the machines that make the shards can read"
         raise InputError(msg)
-    new = plan(arguments.source, arguments.output, **source_options(arguments))
+    new = plan_dataset(
+        arguments.source,
+        arguments.output,
+        recipe(arguments),
+        reading=input_options(arguments),
+        options=write_options(arguments),
+        overwrite=arguments.overwrite,
+    )
     say(
         f"{len(new.tasks)} shards for {new.entries:,} inputs; make each with",
         f"  lazygraph-write shard {arguments.output} --task N      N = 0 to {len(new.tasks) - 1}",

@@ -13,6 +13,7 @@ from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import check_crystals
+from lazygraph.graphs.spec import GraphSpec
 
 SUMMARY = "Show one graph: fields with shapes and units, labels, and the crystal."
 EXAMPLES = """\
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         notes += [f"indices of {field.counts}s"] if field.counts else []
         say(f"  {field.name:16} {text} {' '.join(notes)}".rstrip())
     if store.manifest.recipe is not None:
-        check_crystals(store.manifest.schema)
+        check_crystals(store.manifest.schema, GraphSpec.from_json(store.manifest.recipe))
         _print_crystal(arrays, None if arguments.all else MAX_ATOMS)
     return 0
 
@@ -80,15 +81,19 @@ def _print_crystal(arrays: dict[str, Any], most: int | None) -> None:
         say("  " + " ".join(f"{x:12.6f}" for x in vector))
     if not arrays["pbc"].all():
         say(f"  periodic along {arrays['pbc'].tolist()}")
-    say("atoms: symbol, fractional coordinates, edges that begin there")
     numbers, coordinates = arrays["numbers"].tolist(), arrays["frac_coords"].tolist()
-    centres = arrays["edge_index"][0]
-    if centres.size and not 0 <= centres.min() <= centres.max() < len(numbers):
-        msg = f"the edges of this graph begin at atoms {centres.min()} to {centres.max()}; it has {len(numbers)}"
-        raise CorruptDataset(msg)
-    degrees = np.bincount(centres, minlength=len(numbers)).tolist()
+    degrees = [""] * len(numbers)
+    if "edge_index" in arrays:
+        centres = arrays["edge_index"][0]
+        if centres.size and not 0 <= centres.min() <= centres.max() < len(numbers):
+            msg = f"the edges of this graph begin at atoms {centres.min()} to {centres.max()}; it has {len(numbers)}"
+            raise CorruptDataset(msg)
+        degrees = [f"  {degree:4}" for degree in np.bincount(centres, minlength=len(numbers))]
+        say("atoms: symbol, fractional coordinates, edges that begin there")
+    else:
+        say("atoms: symbol, fractional coordinates")
     for z, frac, degree in list(zip(numbers, coordinates, degrees, strict=True))[:most]:
-        say(f"  {_symbol(z):2} " + " ".join(f"{x:12.8f}" for x in frac) + f"  {degree:4}")
+        say(f"  {_symbol(z):2} " + " ".join(f"{x:12.8f}" for x in frac) + degree)
     if most is not None and len(numbers) > most:
         say(f"  and {len(numbers) - most} more atoms (--all shows them)")
 

@@ -10,6 +10,7 @@ from typing import Any
 from lazygraph.cli.options import add_dataset, add_json, import_from_here
 from lazygraph.cli.output import say, say_json
 from lazygraph.errors import InputError
+from lazygraph.graphs.presets import PRESETS
 
 SUMMARY = "Train a model on a dataset; write checkpoints, metrics, predictions and plots to one folder."
 EXAMPLES = """\
@@ -29,6 +30,7 @@ examples:
 # compares the two lists.
 OPTIONS: dict[str, type] = {
     "model": str,
+    "graph": str,
     "task": str,
     "n_epochs": int,
     "batch_size": int,
@@ -56,6 +58,7 @@ OPTIONS: dict[str, type] = {
 }
 HELP = {
     "model": "icomformer (default), ecomformer, cgcnn, m3gnet, mace, or package.module:Class",
+    "graph": "build graphs of this preset from the stored crystals at every read (default: the stored graphs)",
     "task": "regression (default) or classification",
     "n_epochs": "passes over the training graphs",
     "batch_size": "greatest number of graphs in a batch",
@@ -95,6 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-option", action="append", metavar="NAME=VALUE", default=[], dest="model_options",
         help="a keyword argument of the model; repeat for more",
     )  # fmt: skip
+    parser.add_argument(
+        "--graph-option", action="append", metavar="NAME=VALUE", default=[], dest="graph_options",
+        help="a parameter of --graph, such as cutoff=5; repeat for more",
+    )  # fmt: skip
     group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) has the defaults and more details")
     for name, kind in OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=HELP[name])
@@ -117,7 +124,8 @@ def run(arguments: argparse.Namespace) -> int:
     values = {} if arguments.config is None else read_toml(arguments.config)
     values.pop("dataset", None)  # the dataset of the run that wrote the options
     given = {name: getattr(arguments, name) for name in OPTIONS}
-    given |= {"target": arguments.target, "model_options": _pairs(arguments.model_options) or None}
+    given |= {"target": arguments.target, "model_options": _pairs("--model-option", arguments.model_options)}
+    given |= {"graph_options": _pairs("--graph-option", arguments.graph_options)}
     values |= {name: value for name, value in given.items() if value is not None}
     if arguments.model is None and "model" in values and values["model"] not in MODELS:
         # The file may be a stranger's, as a checkpoint may.
@@ -126,7 +134,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"it, name it too: --model {values['model']}"
         )
         raise InputError(msg)
-    if ":" in (arguments.model or ""):
+    if arguments.graph is None and values.get("graph") not in (None, *PRESETS):
+        msg = (
+            f"{arguments.config} names the preset {values['graph']!r}, whose module would be imported; if you trust "
+            f"it, name it too: --graph {values['graph']}"
+        )
+        raise InputError(msg)
+    if ":" in f"{arguments.model} {arguments.graph}":
         import_from_here()
     options, where = TrainOptions.of(values), (arguments.dataset, arguments.output_dir)
     if arguments.ensemble is None:
@@ -158,16 +172,16 @@ def _score(score: dict[str, Any]) -> str:
     return f"MAE {score['mae']:.4g}{unit}, RMSE {score['rmse']:.4g}{unit}"
 
 
-def _pairs(texts: list[str]) -> dict[str, Any]:
-    """Parse ``NAME=VALUE`` texts. A value that is valid JSON is decoded; any other value is text."""
+def _pairs(option: str, texts: list[str]) -> dict[str, Any] | None:
+    """Parse ``NAME=VALUE`` texts; None if there are none. Values that are valid JSON are decoded, others are text."""
     out: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not (name and separator):
-            msg = f"found --model-option {text!r}; required: NAME=VALUE, such as hidden=128"
+            msg = f"found {option} {text!r}; required: NAME=VALUE, such as hidden=128"
             raise InputError(msg)
         try:
             out[name] = json.loads(value)
         except ValueError:
             out[name] = value
-    return out
+    return out or None

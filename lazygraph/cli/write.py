@@ -11,10 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lazygraph.cli.options import add_graph, add_json, add_source, fractions, source_options
+from lazygraph.cli.options import (
+    GRAPH_OPTIONS,
+    add_graph,
+    add_json,
+    add_source,
+    fractions,
+    input_options,
+    recipe,
+    write_options,
+)
 from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
-from lazygraph.writing.write import Report, write
+from lazygraph.writing.options import RunOptions
+from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.write import Report, append_inputs, retry_inputs, write_dataset
 
 STDIN = "-"
 SUMMARY = "Read structures, build their graphs in parallel, and write a dataset."
@@ -66,18 +77,51 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(source: list[str], arguments: argparse.Namespace) -> Report:
-    return write(
-        source,
-        arguments.output,
-        workers=arguments.workers,
-        append=arguments.append,
-        retry_quarantined=arguments.retry_quarantined,
-        progress=not arguments.no_progress,
-        split=None if arguments.split is None else _split(arguments),
-        seed=arguments.seed,
-        group=arguments.group,
-        **source_options(arguments),
-    )
+    """Write a dataset, or add to one."""
+    run = RunOptions(arguments.workers, progress=not arguments.no_progress)
+    reading, split = input_options(arguments), arguments.split
+    if not (arguments.append or arguments.retry_quarantined):
+        rule = None if split is None else SplitRule(fractions(split), arguments.seed, arguments.group)
+        return write_dataset(
+            source,
+            arguments.output,
+            recipe(arguments),
+            reading=reading,
+            options=write_options(arguments),
+            run=run,
+            split=rule,
+            overwrite=arguments.overwrite,
+        )
+    _refuse_options_of_new_datasets(arguments)
+    adds = append_inputs if arguments.append else retry_inputs
+    named = split is not None and "," not in split
+    rule = split if split is None or named else SplitRule(fractions(split), arguments.seed, arguments.group)
+    options = write_options(arguments)
+    return adds(arguments.output, source, reading=reading, options=options, run=run, split=rule)
+
+
+def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:
+    """Refuse what ``lazygraph.append`` and ``lazygraph.retry_quarantined`` do not take.
+
+    Raises:
+        InputError: such an option was given.
+    """
+    if arguments.append and arguments.retry_quarantined:
+        raise InputError("found --append and --retry-quarantined; required: one of them")
+    given = {
+        **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "level")},
+        "overwrite": arguments.overwrite,
+    }
+    if arguments.retry_quarantined:
+        given |= {"label": arguments.labels is not None, "unit": bool(arguments.units)}
+    if names := [name for name, is_given in given.items() if is_given]:
+        option = "no-lattice-edges" if names[0] == "lattice_edges" else names[0].replace("_", "-")
+        adding = "--append" if arguments.append else "--retry-quarantined"
+        msg = (
+            f"found --{option} with {adding}; required: without it, because the dataset keeps its graphs, recipe, "
+            "labels and compression"
+        )
+        raise InputError(msg)
 
 
 @contextmanager
@@ -103,13 +147,6 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         yield [os.fspath(path) if one == STDIN else one for one in source]
-
-
-def _split(arguments: argparse.Namespace) -> tuple[float, ...] | str:
-    """Parse ``--split``: fractions or, when graphs are added, the name of a split."""
-    text: str = arguments.split
-    adds = arguments.append or arguments.retry_quarantined
-    return text if adds and "," not in text else fractions(text)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:

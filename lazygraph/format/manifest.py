@@ -350,7 +350,6 @@ _INDEX: dict[str, tuple[Any, ...]] = {
     "formula": _TEXT,
     "split": ("|u1",),
     "n_triplets": _UNSIGNED,
-    "min_neighbors": _UNSIGNED,
     "input": _UNSIGNED,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lazygraph.graphs.angles import Angles, BondGraph, LineGraph, Triplets, WholeLineGraph
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.nearest import Nearest
+from lazygraph.graphs.no_edges import NoEdges
 from lazygraph.graphs.presets import PRESETS, REQUIRED, Preset
 from lazygraph.graphs.radius import Radius
 from lazygraph.graphs.rule import ChosenEdges, Rule
@@ -21,6 +22,7 @@ __all__ = [
     "GraphSpec",
     "LineGraph",
     "Nearest",
+    "NoEdges",
     "Preset",
     "Radius",
     "Rule",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lazygraph.crystal import SYMBOLS, Crystal
 from lazygraph.errors import CorruptDataset, StructureError
 from lazygraph.format.record_batch import RecordBatch
-from lazygraph.format.schema import Schema
+from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
@@ -27,6 +27,8 @@ __all__ = [
     "check_edges",
     "check_fields",
     "check_record_batch",
+    "crystal_graph",
+    "crystal_schema",
     "odd_edges",
     "too_many_neighbors",
 ]
@@ -50,38 +52,85 @@ class Untrue(Exception):
         self.crystal, self.problem = crystal, problem
 
 
-# docs/format.md, Crystals: name -> type, shape without axis, axis, its place, and what the values count.
-_FIELDS: dict[str, tuple[Any, ...]] = {
-    "numbers": ("uint8", (), "node", 0, None),
-    "lattice": ("float64", (3, 3), None, 0, None),
-    "pbc": ("bool", (3,), None, 0, None),
-    "frac_coords": ("float64", (3,), "node", 0, None),
-    "edge_index": ("int64", (2,), "edge", 1, "node"),
-    "images": ("int64", (3,), "edge", 0, None),
-    "lattice_images": ("int64", (3, 3), None, 0, None),
-}
-CRYSTAL_FIELDS = frozenset(_FIELDS)
+# docs/format.md, Crystals.
+_ATOMS = (
+    Field("numbers", "uint8", axis="node"),
+    Field("lattice", "float64", (3, 3), unit="A"),
+    Field("pbc", "bool", (3,)),
+    Field("frac_coords", "float64", (3,), axis="node", basis="lattice"),
+)
+_EDGES = (
+    Field("edge_index", "int64", (2,), axis="edge", axis_dim=1, counts="node", pair="swap"),
+    Field("images", "int64", (3,), axis="edge", pair="negate"),
+)
+_LATTICE_IMAGES = Field("lattice_images", "int64", (3, 3))
+CRYSTAL_FIELDS = frozenset(field.name for field in (*_ATOMS, *_EDGES, _LATTICE_IMAGES))
 """The fields of a crystal's record; any other one is a label of its atoms."""
 
 
-def check_crystals(schema: Schema) -> None:
-    """Refuse a schema that is not that of crystals: what is made of their records relies on it.
+def crystal_schema(spec: GraphSpec, atom_labels: Iterable[Field] = ()) -> Schema:
+    """The schema of the records of a recipe (``docs/format.md``, Crystals).
+
+    Args:
+        spec: the recipe.
+        atom_labels: the per-atom labels, float64 fields of the axis ``node``.
+
+    Example:
+        >>> from lazygraph.graphs import graph
+        >>> crystal_schema(graph("none")).axes, crystal_schema(graph("mace")).axes
+        (('node',), ('node', 'edge'))
+    """
+    edges = _EDGES if spec.rule.has_edges else ()
+    lattice = () if spec.rule.lattice_vectors is None else (_LATTICE_IMAGES,)
+    axes = ("node", "edge") if spec.rule.has_edges else ("node",)
+    return Schema(axes, (*_ATOMS, *edges, *lattice, *atom_labels))
+
+
+def check_crystals(schema: Schema, spec: GraphSpec) -> None:
+    """Refuse a schema that is not that of a recipe: what is made of its records relies on it.
 
     Raises:
         CorruptDataset: a field is missing, or of another kind.
     """
-    found = {f.name: (f.dtype, f.shape, f.axis, f.axis_dim, f.counts) for f in schema.fields}
-    for name, kind in _FIELDS.items():
-        if (name in found or name != "lattice_images") and found.get(name) != kind:
-            msg = f"the recipe is one of crystals, and the field {name!r} is {found.get(name)}; required: {kind}"
+    wanted = crystal_schema(spec)
+    found = {field.name: field for field in schema.fields}
+    for field in wanted.fields:
+        there = _kind(found[field.name]) if field.name in found else None
+        if there != _kind(field):
+            msg = f"the recipe is one of crystals, and the field {field.name!r} is {there}; required: {_kind(field)}"
             raise CorruptDataset(msg)
-    if schema.axes != ("node", "edge"):
-        msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: node and edge"
+    if schema.axes != wanted.axes:
+        msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: {' and '.join(wanted.axes)}"
         raise CorruptDataset(msg)
     for label in schema.fields:
-        if label.name not in _FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
+        if label.name in CRYSTAL_FIELDS and label.name not in wanted.names:
+            msg = f"the recipe is {spec!r}, whose records have no field {label.name!r}: {label}"
+            raise CorruptDataset(msg)
+        if label.name not in CRYSTAL_FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
             msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
             raise CorruptDataset(msg)
+
+
+def _kind(field: Field) -> tuple[Any, ...]:
+    """Type, shape without axis, axis, its place, and what the values count."""
+    return field.dtype, field.shape, field.axis, field.axis_dim, field.counts
+
+
+def crystal_graph(fields: Mapping[str, Any]) -> CrystalGraph:
+    """The graph that a record holds, with edges in the types that they are read in; crystals alone have none.
+
+    Args:
+        fields: the fields of the record, of a schema that :func:`check_crystals` lets pass.
+
+    Raises:
+        StructureError: the record holds no possible crystal.
+    """
+    cell = fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist())
+    edges, images = (
+        fields.get("edge_index", np.empty((2, 0), np.int64)),
+        fields.get("images", np.empty((0, 3), np.int64)),
+    )
+    return CrystalGraph(Crystal(*cell), edges, images)
 
 
 def check_record_batch(records: RecordBatch) -> None:
@@ -91,8 +140,10 @@ def check_record_batch(records: RecordBatch) -> None:
         Untrue: an edge does not end at atoms of its own crystal, or an atom is of no element.
     """
     n_node, numbers = records.counts["node"], records.fields["numbers"]
-    if (crystal := first_invalid(records.fields["edge_index"], records.counts["edge"], n_node)) is not None:
-        raise Untrue(crystal, STRAY)
+    if "edge" in records.counts:
+        crystal = first_invalid(records.fields["edge_index"], records.counts["edge"], n_node)
+        if crystal is not None:
+            raise Untrue(crystal, STRAY)
     if (unknown := _of_no_element(numbers)).any():
         atom = int(unknown.argmax())
         raise Untrue(int(np.searchsorted(n_node.cumsum(), atom, side="right")), _not_an_element(numbers[atom]))
@@ -100,8 +151,8 @@ def check_record_batch(records: RecordBatch) -> None:
 
 def check_fields(counts: Sequence[int], fields: Mapping[str, Any]) -> None:
     """As :func:`check_record_batch`, for one crystal."""
-    ends, numbers = fields["edge_index"], fields["numbers"]
-    if ends.size and not 0 <= ends.min() <= ends.max() < counts[0]:
+    ends, numbers = fields.get("edge_index"), fields["numbers"]
+    if ends is not None and ends.size and not 0 <= ends.min() <= ends.max() < counts[0]:
         raise Untrue(0, STRAY)
     if (unknown := _of_no_element(numbers)).any():
         raise Untrue(0, _not_an_element(numbers[unknown][0]))
@@ -168,8 +219,7 @@ def broken_promises(
     """
     try:
         check_fields(counts, fields)
-        cell = fields["lattice"], fields["frac_coords"], fields["numbers"], tuple(fields["pbc"].tolist())
-        graph = CrystalGraph(Crystal(*cell), fields["edge_index"], fields["images"])
+        graph = crystal_graph(fields)
     except Untrue as error:
         yield error.problem
     except StructureError as error:

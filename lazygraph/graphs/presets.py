@@ -26,7 +26,8 @@ class Preset:
     in a variable of any module is called ``module:variable``.
 
     Args:
-        rule: how edges are chosen: ``shell``, ``nearest``, ``radius``, or a :class:`lazygraph.graphs.Rule` of yours.
+        rule: how edges are chosen: ``shell``, ``nearest``, ``radius``, ``none``, or a :class:`lazygraph.graphs.Rule` of
+            yours.
         parameters: what :func:`lazygraph.graph` takes for this preset, with defaults: parameters of the rule and of the
             angles. ``REQUIRED`` stands for a default that does not exist.
         fixed: parameters that this preset sets and nobody changes.
@@ -139,9 +140,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             rule="radius",
             parameters={"cutoff": REQUIRED, "boundary": "<="},
         ),
+        "none": Preset(summary="crystals alone, without edges; graph= builds graphs when they are read", rule="none"),
     }
 )
-"""Name -> preset: the published models and the bare rules."""
+"""Name -> preset: the published models, the bare rules, and crystals alone."""
 
 PRESET_REGISTRY: Registry[Preset] = Registry(
     "preset", PRESETS, group="lazygraph.presets", type_=Preset, importable=True, error=RecipeError

@@ -71,6 +71,11 @@ class Rule(Parameters, ABC):
         return self._graph(search.crystal, found or self.edges(search), images)
 
     @property
+    def has_edges(self) -> bool:
+        """Whether graphs may have edges. Datasets of a rule without edges have no edge axis."""
+        return True
+
+    @property
     def reach(self) -> float:
         """A; no edge is longer. Infinite where the rule has no such bound."""
         return math.inf

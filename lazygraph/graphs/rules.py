@@ -9,6 +9,7 @@ from typing import Any
 from lazygraph.errors import RecipeError
 from lazygraph.graphs.angles import ANGLES, Angles
 from lazygraph.graphs.nearest import Nearest
+from lazygraph.graphs.no_edges import NoEdges
 from lazygraph.graphs.presets import PRESET_REGISTRY
 from lazygraph.graphs.radius import Radius
 from lazygraph.graphs.rule import Rule
@@ -17,7 +18,7 @@ from lazygraph.registry import unknown_name
 
 __all__ = ["RULES", "find_angles", "find_rule", "presets_needed"]
 
-RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in (Shell, Nearest, Radius)})
+RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in (Shell, Nearest, Radius, NoEdges)})
 """Name -> rule of the package."""
 
 

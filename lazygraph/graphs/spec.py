@@ -59,7 +59,7 @@ class GraphSpec:
     preset: str
     """What the recipe was made from: a name of ``PRESETS``, a plug-in's preset, or ``module:variable``."""
     rule: Rule
-    """How edges are chosen, with all parameters: ``Shell``, ``Nearest``, ``Radius``, or a rule of a plug-in."""
+    """How edges are chosen, with all parameters: ``Shell``, ``Nearest``, ``Radius``, ``NoEdges``, or a plug-in's."""
     angles: Angles | None = None
     """A record for views and budgets: which pairs of edges make an angle. They are found at load and never stored."""
 
@@ -168,6 +168,8 @@ class GraphSpec:
             raise impossible(
                 "angles", angles, "angles such as lazygraph.graphs.Triplets(threebody_cutoff=4.0), or None"
             )
+        if not self.rule.has_edges:
+            raise impossible("angles", angles.name, f"None with the rule {self.rule.name!r}, which has no edges")
         if angles.needs_pairs and self.rule.most_neighbors is not None:
             required = f"others with the rule {self.rule.name!r}, whose edges do not come in pairs"
             raise impossible("angles", angles.name, required)
@@ -205,7 +207,8 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     Args:
         preset: ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``alignn-2026``, ``cgcnn``, ``atlas``,
             ``megnet``, ``m3gnet``, ``chgnet``, ``mace``, ``nequip``, ``sevennet``; ``shell``, ``nearest``, ``radius``;
-            or ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of yours, which is imported.
+            ``none`` for crystals alone; or ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of
+            yours, which is imported.
         **parameters: what the preset takes, defaults from its published settings: ``cutoff`` (A), ``max_neighbors``,
             ``ties`` (``"shell"`` or ``"reference"``), ``tolerance`` (A), ``lattice_edges`` (bool), ``boundary``
             (``"<"`` or ``"<="``), ``threebody_cutoff`` (A), ``bond_cutoff`` (A).
@@ -216,6 +219,8 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     Example:
         >>> graph("comformer", max_neighbors=12)
         lazygraph.graph('comformer', cutoff=4.0, max_neighbors=12)
+        >>> graph("none").build(Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [84]))
+        CrystalGraph(Po, n_atoms=1, n_edges=0)
         >>> graph("alignn", ties="reference")
         lazygraph.graph('alignn', cutoff=8.0, max_neighbors=12, ties='reference')
     """

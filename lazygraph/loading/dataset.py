@@ -26,7 +26,7 @@ from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.conditions import evaluate
-from lazygraph.reading.recut import RecutRecords
+from lazygraph.reading.rebuild import RebuiltRecords, gives_the_stored_graphs
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
 from lazygraph.registry import unknown_name
@@ -43,6 +43,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     It is safe under fork, spawn and forkserver, in threads, and after pickling. It takes no lock, writes nothing, and
     runs no code from the dataset.
 
+    Attributes:
+        rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph``.
+
     Args:
         path: the dataset directory.
         target: the label or labels that become ``y``, of shape (1, T). Each component of a vector label is one column.
@@ -52,16 +55,16 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             numbers for each graph. Here, and in the loaders of PyG and torch, they come from the generators of the
             process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
-        graph: a recipe, or the name of a preset, whose graphs are read instead of the stored graphs. The dataset must
-            have the rule ``radius`` and hold all edges: of a smaller radius, the k nearest neighbours, or the shell of
-            the k-th neighbour. Default: the stored graphs.
+        graph: any recipe, or the name of a preset, whose graphs are read instead of the stored graphs. They are built
+            from the stored crystals at every read, about 50 us a crystal of ten atoms. Their sizes are not known
+            beforehand, so there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
             are stored. A torch dtype works too.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the path holds no dataset that can be read.
-        RecipeMismatch: the recipe differs from ``expect``; the message compares each field. Or the dataset does not
-            provably hold the graphs of ``graph``, or the graphs that the view needs.
+        RecipeMismatch: the recipe differs from ``expect``; the message compares each field. Or the view needs graphs
+            of another recipe, or ``graph`` is given for ready-made graphs.
         LabelError: a target does not exist; the message lists the labels.
         InputError: ``target_dtype`` is not one of the two types.
 
@@ -104,6 +107,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         wanted, expected = _recipe("graph", graph), _recipe("expect", expect)
         stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
         self._spec = wanted or stored
+        if wanted is not None and stored is None:
+            msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
+            raise RecipeMismatch(msg)
+        self.rebuilds = wanted is not None and stored is not None and not gives_the_stored_graphs(stored, wanted)
         if expected is not None:
             self._check_recipe(expected)
         self.reader = self._make_reader(stored, targets)
@@ -138,8 +145,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     @property
     def columns(self) -> Columns:
         """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
-        recut = self._spec is not None and self._spec.to_json() != self.manifest.recipe
-        return Columns(self._store, self._chosen, of_crystals=recut)
+        return Columns(self._store, self._chosen, of_crystals=self.rebuilds)
 
     # ---- one graph ----
 
@@ -341,19 +347,12 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
         schema = self.manifest.schema
-        if self._spec is None:
+        if self._spec is None or stored is None:
             return Reader(self._store, self._store, StoredPresenter(schema), targets, self.target_dtype)
-        if stored is None:
-            msg = f"found graph={self._spec} for {self.path}, whose graphs came ready-made; required: None"
-            raise RecipeMismatch(msg)
-        if self._spec == stored:
-            presenter = ViewPresenter(self.view, stored, schema)
+        if not self.rebuilds:
+            presenter = ViewPresenter(self.view, self._spec, schema)
             return Reader(self._store, self._store, presenter, targets, self.target_dtype)
-        try:
-            records = RecutRecords(self._store, stored, self._spec)
-        except RecipeMismatch as error:
-            msg = f"{self.path} cannot be read as other graphs: {error}"
-            raise RecipeMismatch(msg) from error
+        records = RebuiltRecords(self._store, stored, self._spec)
         presenter = ViewPresenter(self.view, self._spec, records.schema)
         return Reader(self._store, records, presenter, targets, self.target_dtype)
 

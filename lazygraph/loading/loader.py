@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -234,7 +235,12 @@ class Loader:
 
     @cached_property
     def _identity(self) -> dict[str, str]:
-        return {"content_id": self.dataset.content_id, "rows": digest(np.asarray(self.dataset.indices(), np.int64))}
+        spec = self.dataset.spec
+        return {
+            "content_id": self.dataset.content_id,
+            "recipe": "ready-made" if spec is None else json.dumps(spec.to_json(), sort_keys=True),
+            "rows": digest(np.asarray(self.dataset.indices(), np.int64)),
+        }
 
     # ---- how they are read ----
 
@@ -252,7 +258,9 @@ class Loader:
         return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
 
     def _batch_bytes(self) -> int:
-        """Estimate the average size of the records of a batch in bytes, without reading a graph."""
+        """Estimate the average size of the records of a batch in bytes; graphs are read only if they are built anew."""
+        if self.dataset.rebuilds:
+            return self._measure()[1]
         return round(self.dataset.record_bytes().mean() * self._graphs_of_a_batch()) if len(self.dataset) else 0
 
     def _measure(self) -> tuple[float, int]:
@@ -372,6 +380,9 @@ def loader(
     dataset = as_dataset(dataset)
     used = {*limits, *([] if bucket is None else [bucket])} & set(SIZES)
     columns = dataset.columns
+    for name in sorted(used):
+        if SIZES[name] not in columns:
+            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -395,4 +406,20 @@ def loader(
             "multiprocessing_context": multiprocessing_context,
         },
         device=None if device is None else torch.device(device),
+    )
+
+
+def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputError:
+    """The error for a limit or a bucket of a size that is not known before the graphs are read."""
+    spec = dataset.spec
+    if dataset.rebuilds:
+        why = f"its graphs are built when they are read (graph={spec!r})"
+    elif spec is not None and size == "edges" and not spec.rule.has_edges:
+        why = "the dataset stores no edges"
+    else:
+        why = f"the dataset has no column {SIZES[size]!r}"
+    allowed = ", ".join(repr(name) for name, column in SIZES.items() if column in dataset.columns)
+    return InputError(
+        f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
+        "batch_size"
     )

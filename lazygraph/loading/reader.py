@@ -20,6 +20,7 @@ from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_record_batch
+from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.device_copy import to_device
 from lazygraph.loading.graph_data import layout_of, make_batch, make_data, split_batch
@@ -37,7 +38,7 @@ Rows = dict[str, NDArray[np.int64]]
 
 
 class Records(Protocol):
-    """A source of records: a store, or a store with other edges selected."""
+    """A source of records: a store, or a store whose crystals get other edges."""
 
     def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return axis counts and fields of one record."""
@@ -78,7 +79,9 @@ class ViewPresenter:
 
     def __init__(self, view: View, spec: GraphSpec, schema: Schema) -> None:
         view.check(spec)
-        check_crystals(schema)
+        if view.needs_edges and not spec.rule.has_edges:
+            raise view.mismatch(spec, "no edges", view.name if view.name in PRESETS else "comformer")
+        check_crystals(schema, spec)
         self._view, self._spec, self._schema = view, spec, schema
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
         if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
@@ -110,7 +113,7 @@ class ViewPresenter:
         except AnglesDiffer:
             made = self._without_said(crystals, said)
         labels = {name: self._view.real(value) for name, value in crystals.atom_labels.items()}
-        return {**made.values, **labels}, {**records.counts, **made.rows}
+        return {**made.values, **labels}, {"node": crystals.n_node, "edge": crystals.n_edge, **made.rows}
 
     def _without_said(self, crystals: Crystals, said: Any) -> Arrays:
         """Return the arrays if an edge is so close to a cutoff that the arithmetic of the model decides differently.

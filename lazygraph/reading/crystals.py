@@ -70,7 +70,7 @@ class Crystals:
 
     @classmethod
     def of(cls, records: RecordBatch, n_angles: NDArray[Any] | None = None) -> Crystals:
-        """Create crystals from a batch of records.
+        """Create crystals from a batch of records; records of crystals alone give no edges.
 
         Args:
             records: the records.
@@ -78,9 +78,15 @@ class Crystals:
         """
         fields = dict(records.fields)
         named = {name: fields.pop(name) for name in records.fields if name in CRYSTAL_FIELDS}
+        n_node = records.counts["node"]
+        if "edge" not in records.counts:  # crystals alone
+            xp, where = array_namespace(named["numbers"]), device(named["numbers"])
+            named["edge_index"] = xp.zeros((2, 0), dtype=xp.int32, device=where)
+            named["images"] = xp.zeros((0, 3), dtype=xp.int16, device=where)
         # As a float, which does not wrap where a column holds 2^63.
         angles = ANY_NUMBER if n_angles is None else (total := float(n_angles.sum(dtype=np.float64)), total)
-        return cls(records.counts["node"], records.counts["edge"], **named, atom_labels=fields, angles=angles)
+        n_edge = records.counts.get("edge", np.zeros_like(n_node))
+        return cls(n_node, n_edge, **named, atom_labels=fields, angles=angles)
 
     def check_angles(self, found: int) -> None:
         """Compare the number of angles with the dataset's column, before allocating memory for them.

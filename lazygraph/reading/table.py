@@ -24,7 +24,7 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     The columns are labels, sizes, ``formula``, ``split`` and ``id``. Sizes are ``n_atoms``, ``n_edges``, and
     ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs are left out,
-    because the graphs are read with other edges, and only the number of atoms is known in advance.
+    because other graphs are built from the crystals, and only the number of atoms is known in advance.
 
     Numbers of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are
     copies.

@@ -197,7 +197,7 @@ def _recipe(manifest: Manifest) -> GraphSpec | None:
     try:
         spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
         if spec is not None:
-            check_crystals(manifest.schema)
+            check_crystals(manifest.schema, spec)
     except (RecipeError, CorruptDataset):  # who opens the dataset is told
         return None
     return spec

@@ -106,6 +106,11 @@ def train_from_list(
             "labels={'gap': [...]}"
         )
         raise InputError(msg)
+    if not {"graph", "graph_options"}.isdisjoint(options):
+        msg = (
+            "found graph=; required: none, because the model chooses the preset, and cutoff and max_neighbors change it"
+        )
+        raise InputError(msg)
     _check_pairs(strucs, labels)
     strucs = list(strucs)
     columns = columns_of(labels, len(strucs))

@@ -26,8 +26,9 @@ def identity_of(
         targets: the labels to learn.
 
     Returns:
-        ``content_id`` of the graphs; ``splits`` with a digest of the rows of each split; ``labels`` with the unit of
-        each target, if it has one, and a digest of its values in the splits.
+        ``content_id`` of the stored graphs; ``recipe`` of the graphs that are read; ``splits`` with a digest of the
+        rows of each split; ``labels`` with the unit of each target, if it has one, and a digest of its values in the
+        splits.
     """
     rows = {name: np.asarray(splits[name].indices(), dtype=np.int64) for name in SPLITS}
     used = np.concatenate(list(rows.values()))
@@ -39,6 +40,7 @@ def identity_of(
         labels[target] = {"values": f"xxh3 {digest(values)}"} | ({} if unit is None else {"unit": unit})
     return {
         "content_id": dataset.content_id,
+        "recipe": "ready-made" if dataset.spec is None else repr(dataset.spec),
         "splits": {name: f"{len(of)} graphs, xxh3 {digest(of)}" for name, of in rows.items()},
         "labels": labels,
     }

@@ -66,6 +66,9 @@ class TrainOptions:
         target: the labels to learn.
         model: a name that :func:`lazygraph.training.models.find_model` knows, or ``package.module:Class``.
         model_options: keyword arguments of the model.
+        graph: the preset whose graphs are built from the stored crystals at every read, as ``LazyGraphDataset(graph=)``
+            takes it; None for the stored graphs.
+        graph_options: parameters of the preset, such as ``{"cutoff": 5.0}``.
         task: ``regression``, or ``classification`` of one label whose values are the classes.
         n_epochs: passes over the training graphs.
         batch_size: graphs in a batch; None if only ``max_atoms`` or ``max_edges`` limit it.
@@ -102,6 +105,8 @@ class TrainOptions:
     target: tuple[str, ...]
     model: str = "icomformer"
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    graph: str | None = None
+    graph_options: Mapping[str, Any] = field(default_factory=dict)
     task: str = "regression"
     n_epochs: int = 100
     batch_size: int | None = 64
@@ -130,6 +135,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         self._set("target", self._targets())
         self._set("model_options", self._plain_model_options())
+        self._set("graph_options", self._plain_mapping("graph_options"))
         self._set_texts()
         for name, (least, most) in WHOLE.items():
             if not self._is_left_out(name):
@@ -144,6 +150,14 @@ class TrainOptions:
     def _set_texts(self) -> None:
         if not (isinstance(self.model, str) and self.model):
             msg = f"found model={self.model!r}; required: the name of one, or package.module:Class for your own"
+            raise InputError(msg)
+        if self.graph is not None:
+            if not (isinstance(self.graph, str) and self.graph):
+                msg = f"found graph={self.graph!r}; required: the name of a preset, or None for the stored graphs"
+                raise InputError(msg)
+            self._set("graph", str.__str__(self.graph))
+        elif self.graph_options:
+            msg = f"found graph_options={self.graph_options!r} without graph; required: the preset that they are of"
             raise InputError(msg)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
@@ -176,12 +190,16 @@ class TrainOptions:
             raise InputError(msg)
         return target
 
-    def _plain_model_options(self) -> dict[str, Any]:
-        given: Any = self.model_options
+    def _plain_mapping(self, name: str) -> dict[str, Any]:
+        given: Any = getattr(self, name)
         if not isinstance(given, Mapping):
-            msg = f"found model_options={given!r}; required: names with their values, such as {{'width': 128}}"
+            msg = f"found {name}={given!r}; required: names with their values, such as {{'width': 128}}"
             raise InputError(msg)
-        options: dict[str, Any] = to_builtin("model_options", given)
+        options: dict[str, Any] = to_builtin(name, given)
+        return options
+
+    def _plain_model_options(self) -> dict[str, Any]:
+        options = self._plain_mapping("model_options")
         if "outputs" in options:
             msg = "found model_options with 'outputs'; required: without it, for the targets say how many there are"
             raise InputError(msg)
@@ -223,7 +241,8 @@ class TrainOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return all options as plain values."""
-        return asdict(self) | {"target": list(self.target), "model_options": dict(self.model_options)}
+        plain = {"model_options": dict(self.model_options), "graph_options": dict(self.graph_options)}
+        return asdict(self) | {"target": list(self.target), **plain}
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -129,23 +129,16 @@ class Trained:
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
         """Open a dataset with the recipe and view of the model, without labels.
 
+        Graphs of another recipe are not used: the model's are built from the stored crystals.
+
         Raises:
-            RecipeMismatch: the dataset does not hold graphs of the recipe that the model was trained with.
+            RecipeMismatch: only one of the dataset and the training has ready-made graphs, without a recipe.
         """
-        dataset = LazyGraphDataset(path)
-        if dataset.spec == self.spec:
-            return LazyGraphDataset(path, view=self.view)
-        if self.spec is None:
+        dataset = LazyGraphDataset(path, view=self.view, graph=self.spec)
+        if dataset.spec != self.spec:
             msg = f"{dataset.path} holds graphs of a recipe; the model was trained with ready-made ones"
             raise RecipeMismatch(msg)
-        try:
-            return LazyGraphDataset(path, view=self.view, graph=self.spec)
-        except RecipeMismatch as error:
-            msg = (
-                f"{error}; the model was trained with {self.spec!r}: predict from the structures, or write the dataset "
-                "again with that recipe"
-            )
-            raise RecipeMismatch(msg) from error
+        return dataset
 
 
 def predict(

@@ -16,14 +16,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lazygraph.errors import InputError, LabelError
+from lazygraph.errors import InputError, LabelError, RecipeMismatch
+from lazygraph.graphs.spec import graph
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.storage.files import write_atomic
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
 from lazygraph.training.data import LazyGraphDataModule, has_splits
 from lazygraph.training.folder import Folder
 from lazygraph.training.identity import identity_of
-from lazygraph.training.models import find_model
+from lazygraph.training.models import ModelEntry, find_model
 from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
@@ -158,9 +159,11 @@ def prepare(
     """Prepare everything that a run needs. Raises all errors of options and dataset, and writes nothing."""
     entry = find_model(options.model)
     targets = list(options.target)
-    as_stored = LazyGraphDataset(path, targets, target_dtype="float64")
-    view, model_options = entry.fitted(as_stored, options.model_options)
-    dataset = LazyGraphDataset(path, targets, view, target_dtype="float64")
+    spec = None if options.graph is None else graph(options.graph, **options.graph_options)
+    in_any_view = LazyGraphDataset(path, targets, target_dtype="float64", graph=spec)
+    _check_edges(in_any_view, entry)
+    view, model_options = entry.fitted(in_any_view, options.model_options)
+    dataset = LazyGraphDataset(path, targets, view, target_dtype="float64", graph=spec)
     data = LazyGraphDataModule(
         dataset,
         None if has_splits(dataset) else options.ratios,
@@ -187,6 +190,22 @@ def prepare(
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
     return dataset, GraphModule(network, learned, options, stored), data
+
+
+def _check_edges(dataset: LazyGraphDataset, entry: ModelEntry) -> None:
+    """Refuse crystals alone for a model that names a preset with edges.
+
+    Raises:
+        RecipeMismatch: the dataset has no edges, and no other recipe was chosen.
+    """
+    spec = dataset.spec
+    if spec is not None and not spec.rule.has_edges and entry.preset not in ("", spec.preset):
+        msg = (
+            f"{dataset.path} holds crystals alone, without edges; required for the model {entry.name!r}: graphs such "
+            f"as those of the preset {entry.preset!r}. Build them at every read with graph={entry.preset!r} (--graph), "
+            f"or write them once: lazygraph-write OLD.lg -o NEW.lg --graph {entry.preset}"
+        )
+        raise RecipeMismatch(msg)
 
 
 def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int:

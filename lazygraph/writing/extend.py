@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from lazygraph.errors import InputError, LabelError, RecipeMismatch
+from lazygraph.errors import InputError, LabelError
 from lazygraph.format.manifest import Manifest
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
 from lazygraph.sources.time_limit import time_limit
 from lazygraph.storage.files import write_atomic
-from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Base, Piece, Plan, Scanned, Task, WriteOptions, sampled, scan_sources
+from lazygraph.writing.options import WriteOptions
+from lazygraph.writing.plan import Base, Piece, Plan, Scanned, Task, sampled, scan_sources
 from lazygraph.writing.quarantine import Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
@@ -43,20 +44,16 @@ def spec_of(manifest: Manifest) -> GraphSpec:
     return spec
 
 
-def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: WriteOptions, layout: Layout) -> Plan:
+def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan:
     """A plan that makes the sources' graphs with the dataset's own recipe, labels and dictionary, as shards at its end.
 
     Raises:
-        RecipeMismatch: another recipe was asked for.
         LabelError: a label was asked for that the dataset does not have.
     """
     manifest = Manifest.load(layout.final)
     own = spec_of(manifest)
-    if spec is not None and (differences := own.diff(spec)):
-        msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
-        raise RecipeMismatch(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))
-    plan = _like(manifest, scanned.plan, own, layout)
+    plan = _like(manifest, scanned.plan, layout)
     names = [label.name for label in plan.labels]
     if stray := [name for name in (*(options.labels or ()), *options.units) if name not in names]:
         msg = (
@@ -101,7 +98,7 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
     if not rejected:
         return None
     spec = spec_of(manifest)
-    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, spec, layout)
+    plan = _like(manifest, scan_sources(sources, spec, options, layout, _base(manifest)).plan, layout)
     wanted = _wanted(plan, rejected, manifest, layout)
     tasks = [Task(pieces) for task in plan.tasks if (pieces := tuple(_again(task, wanted)))]
     return replace(plan, tasks=tuple(tasks), entries=0)
@@ -155,11 +152,10 @@ def _base(manifest: Manifest) -> Base:
     return Base(manifest.graphs, manifest.inputs, len(manifest.shards), manifest.content_id)
 
 
-def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Plan:
+def _like(manifest: Manifest, plan: Plan, layout: Layout) -> Plan:
     """The plan with labels, schema, level and dictionary of an existing dataset."""
-    plain = {field.name for field in crystal_schema(spec, ()).fields}
     labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
-    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
+    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in CRYSTAL_FIELDS]
     plan = replace(plan, labels=tuple(labels), schema=manifest.schema)
     if not manifest.shards:
         return plan

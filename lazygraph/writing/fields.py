@@ -1,4 +1,4 @@
-"""Where crystals meet the format: the schema of a crystal dataset, and the values of one record."""
+"""Where crystals meet the format: the schema of a dataset with labels, and the values of one record."""
 
 from __future__ import annotations
 
@@ -9,27 +9,18 @@ import numpy as np
 
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs.crystal_graph import CrystalGraph
+from lazygraph.graphs.crystal_records import crystal_schema
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.labels import Label
 
-__all__ = ["count_columns", "crystal_schema", "crystal_values"]
+__all__ = ["count_columns", "crystal_values", "labelled_schema"]
 
 
-def crystal_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
-    """What a record of a crystal holds (``docs/format.md``, Crystals), with these per-atom labels."""
-    fields = [
-        Field("numbers", "uint8", axis="node"),
-        Field("lattice", "float64", (3, 3), unit="A"),
-        Field("pbc", "bool", (3,)),
-        Field("frac_coords", "float64", (3,), axis="node", basis="lattice"),
-        Field("edge_index", "int64", (2,), axis="edge", axis_dim=1, counts="node", pair="swap"),
-        Field("images", "int64", (3,), axis="edge", pair="negate"),
-    ]
-    if spec.rule.lattice_vectors is not None:
-        fields.append(Field("lattice_images", "int64", (3, 3)))
-    fields += [Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels]
-    return Schema(("node", "edge"), tuple(fields))
+def labelled_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
+    """The schema of the records of a recipe, with these per-atom labels."""
+    labels = (Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels)
+    return crystal_schema(spec, labels)
 
 
 def count_columns(spec: GraphSpec, schema: Schema) -> tuple[str, ...]:
@@ -37,8 +28,8 @@ def count_columns(spec: GraphSpec, schema: Schema) -> tuple[str, ...]:
     return (*(f"n_{axis}" for axis in schema.axes), *derived_names(spec))
 
 
-def crystal_values(graph: CrystalGraph, atom_labels: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of one record: the crystal, its edges, and its per-atom labels."""
+def crystal_values(schema: Schema, graph: CrystalGraph, atom_labels: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of one record of a schema: the crystal, its edges if the schema has them, and its per-atom labels."""
     crystal = graph.crystal
     values: dict[str, Any] = {
         "numbers": crystal.numbers,
@@ -47,8 +38,7 @@ def crystal_values(graph: CrystalGraph, atom_labels: Mapping[str, Any]) -> dict[
         "frac_coords": crystal.frac_coords,
         "edge_index": graph.edge_index,
         "images": graph.images,
+        "lattice_images": graph.lattice_images,
         **atom_labels,
     }
-    if graph.lattice_images is not None:
-        values["lattice_images"] = graph.lattice_images
-    return values
+    return {name: values[name] for name in schema.names}

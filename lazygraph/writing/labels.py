@@ -29,7 +29,7 @@ __all__ = [
 
 # Index columns, the fields of a crystal record, and the names under which ds.where() and views know them.
 RESERVED = frozenset(
-    "record id id_order formula split n_node n_edge n_atoms n_edges n_triplets min_neighbors numbers lattice pbc "
+    "record id id_order formula split n_node n_edge n_atoms n_edges n_triplets numbers lattice pbc "
     "frac_coords edge_index images lattice_images x pos edge_attr cell y batch ptr num_nodes".split()
 )
 # The kind of a value that is neither a number nor missing.

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
@@ -24,16 +24,16 @@ from lazygraph.format.manifest import Manifest, SourceFiles
 from lazygraph.format.record import pack
 from lazygraph.format.schema import Schema
 from lazygraph.format.strict_json import canonical_json
-from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import MAX_TEXT, Cut, Entry, ImpliedUnits, Scan, Source, readable
 from lazygraph.sources.detect import source_from_json, source_to_json
-from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
+from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.storage.files import FileRef, named_after_content, write_atomic
 from lazygraph.writing.crash_isolation import crash_guard
-from lazygraph.writing.fields import crystal_schema, crystal_values
+from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.options import WriteOptions
 
 __all__ = [
     "Base",
@@ -41,7 +41,6 @@ __all__ = [
     "Plan",
     "Scanned",
     "Task",
-    "WriteOptions",
     "check_same_work",
     "make_plan",
     "read_task",
@@ -58,19 +57,6 @@ SAMPLES = 1024
 TRAINED = 512
 SAMPLED_SHARDS = 8
 MIN_SHARD, MAX_SHARD = 512, 65536
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """What the user may set beside source and recipe; see ``lazygraph.write``."""
-
-    labels: tuple[str, ...] | None = None
-    units: Mapping[str, str] = field(default_factory=dict)
-    codec: str = "zstd"
-    level: int = 9
-    shard_size: int | None = None
-    max_images: int = MAX_IMAGES
-    max_seconds: float = MAX_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +301,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         scanned.implied,
     )
     chosen = LabelSet(labels)
-    schema = crystal_schema(spec, chosen.node)
+    schema = labelled_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
     record = partial(_record, spec=spec, labels=chosen, schema=schema, max_images=plan.max_images)
     with time_limit(plan.max_seconds), crash_guard(layout.planning) as watch:
@@ -367,7 +353,7 @@ def scan_sources(
         notes=tuple(readable(note) for scan in scans for note in scan.notes),
         recipe=spec.to_json(),
         labels=tuple(label for scan in scans for label in scan.labels),
-        schema=crystal_schema(spec, ()),
+        schema=labelled_schema(spec, ()),
         codec=options.codec,
         level=options.level,
         dictionary=None,
@@ -492,7 +478,7 @@ def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
             _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
-            return pack(schema, crystal_values(graph, atoms))[0]
+            return pack(schema, crystal_values(schema, graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""
 

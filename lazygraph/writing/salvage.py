@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import ColumnWriter, invalid_values, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
@@ -22,12 +21,10 @@ from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import Record
 from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
 from lazygraph.format.shard import write_shard
-from lazygraph.graphs.crystal_graph import CrystalGraph
-from lazygraph.graphs.crystal_records import broken_promises, check_crystals
+from lazygraph.graphs.crystal_records import broken_promises, check_crystals, crystal_graph, crystal_schema
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.storage.files import FileRef, write_atomic
-from lazygraph.writing.fields import crystal_schema
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
@@ -245,9 +242,9 @@ def _recipe(manifest: Manifest) -> GraphSpec | None:
     if manifest.recipe is None:
         return None
     spec = GraphSpec.from_json(manifest.recipe)
-    if not set(crystal_schema(spec, ()).names) <= set(manifest.schema.names):
+    if not set(crystal_schema(spec).names) <= set(manifest.schema.names):
         return None
-    check_crystals(manifest.schema)
+    check_crystals(manifest.schema, spec)
     return spec
 
 
@@ -259,10 +256,8 @@ def _derived(manifest: Manifest) -> tuple[str, ...]:
 
 def _made(spec: GraphSpec, record: Record) -> dict[str, Any]:
     """The values of one record for those columns."""
-    arrays: dict[str, Any] = record.arrays()
-    crystal = Crystal(arrays["lattice"], arrays["frac_coords"], arrays["numbers"], tuple(arrays["pbc"].tolist()))
-    edges, images = arrays["edge_index"].astype(np.int32), arrays["images"].astype(np.int16)
-    return {"formula": crystal.formula, **derived_sizes(spec, CrystalGraph(crystal, edges, images))}
+    graph = crystal_graph(record.arrays())
+    return {"formula": graph.crystal.formula, **derived_sizes(spec, graph)}
 
 
 def _column(values: list[Any]) -> NDArray[Any]:

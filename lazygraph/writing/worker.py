@@ -21,7 +21,7 @@ from lazygraph.sources.base import Entry, Remark, shown
 from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.text import shortened
 from lazygraph.writing.crash_isolation import CrashGuard, crash_guard
-from lazygraph.writing.fields import count_columns, crystal_schema, crystal_values
+from lazygraph.writing.fields import count_columns, crystal_values, labelled_schema
 from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task, versions
@@ -77,7 +77,7 @@ def make_shard(final: Path, task: int) -> Made:
 def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
-    schema = crystal_schema(spec, labels.node)
+    schema = labelled_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
     names, shapes = [label.name for label in labels.graph], [label.shape for label in labels.graph]
@@ -91,7 +91,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
             crystal = _crystal(entry)
             graph = spec.build(crystal, max_images=plan.max_images)
             values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
-            raw, counts = pack(schema, crystal_values(graph, atoms))
+            raw, counts = pack(schema, crystal_values(schema, graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula

@@ -1,4 +1,4 @@
-"""``lazygraph.write``: plan, shards and merge in one call."""
+"""``lazygraph.write``, ``append`` and ``retry_quarantined``: plan, shards and merge in one call."""
 
 from __future__ import annotations
 
@@ -11,30 +11,41 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import DatasetNotFound, InputError, OutputExists
-from lazygraph.format.codec import CODECS
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.effort import MAX_IMAGES
-from lazygraph.graphs.spec import GraphSpec, check_images
+from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as make_spec
-from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
 from lazygraph.sources.options import CifFormula, SourceOptions
-from lazygraph.sources.time_limit import MAX_SECONDS, check_seconds
+from lazygraph.sources.time_limit import MAX_SECONDS
 from lazygraph.writing.extend import plan_append, plan_retry, spec_of
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.merge import Merged, already_merged, merge, published
+from lazygraph.writing.options import InputOptions, RunOptions, WriteOptions
 from lazygraph.writing.owned import is_dataset, partial_files, remove_empty
-from lazygraph.writing.plan import Plan, WriteOptions, check_same_work, make_plan
+from lazygraph.writing.plan import Plan, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
 from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
 from lazygraph.writing.splits import SplitRule, Splits
 
-__all__ = ["Report", "finish", "plan", "write"]
+__all__ = [
+    "Report",
+    "append",
+    "append_inputs",
+    "finish",
+    "plan",
+    "plan_dataset",
+    "retry_inputs",
+    "retry_quarantined",
+    "write",
+    "write_dataset",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +81,6 @@ def write(
     workers: int | None = None,
     executor: Executor | None = None,
     overwrite: bool = False,
-    append: bool = False,
-    retry_quarantined: bool = False,
     progress: bool = True,
     format: str | None = None,  # noqa: A002 - the name of the command line's option
     id_key: str | None = None,
@@ -80,7 +89,7 @@ def write(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
-    split: Sequence[float] | str | None = None,
+    split: Sequence[float] | None = None,
     seed: int = 123,
     group: str | None = None,
     codec: str = "zstd",
@@ -95,18 +104,18 @@ def write(
     are quarantined, with the reason, and everything else is written. The same input and recipe give the same bytes,
     whatever the number of workers.
 
+    :func:`append` adds more structures later, and :func:`retry_quarantined` tries quarantined inputs again.
+
     Args:
         source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, a ``LazyGraphDataset`` or a part of one
             (``ds.where(...)``, ``ds[:100]``), several of these; or any iterable of structures or of
             ``(id, structure, labels)``.
         path: the dataset to make, by custom ``NAME.lg``.
         graph: the recipe, or the name of a preset. Unless said, datasets as the only kind of source keep the recipe
-            that they share, an append takes that of the dataset it adds to, and everything else becomes ``comformer``.
+            that they share, and everything else becomes ``comformer``.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
         executor: any ``concurrent.futures.Executor`` to make the shards with instead.
         overwrite: replace a dataset that is there already.
-        append: add to a dataset that is there already.
-        retry_quarantined: try the quarantined inputs of a dataset again; give the source it was made from.
         progress: show a bar on stderr, if that is a terminal.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
@@ -116,9 +125,7 @@ def write(
         trust_pickle: read pickle files, which can run any code when they are loaded.
         labels: the labels to keep; all numeric ones unless said.
         units: name -> unit of labels.
-        split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
-            that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
-            that lack them, and the old ones stay where they are.
+        split: fractions of train, val and test.
         seed: seed of the split.
         group: ``formula`` keeps crystals of one formula in one split.
         codec: how records are compressed: ``"zstd"``, or ``"none"``: faster to read, at about twice the bytes.
@@ -147,51 +154,161 @@ def write(
         (20, 0)
         >>> folder.cleanup()
     """
-    begin = time.perf_counter()
-    layout = Layout.of(path)
-    spec = make_spec(graph) if isinstance(graph, str) else graph
-    rule = _split(split, seed, group, adds=append or retry_quarantined)
-    options = _options(
-        labels, units, codec=codec, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+    return write_dataset(
+        source,
+        path,
+        make_spec(graph) if isinstance(graph, str) else graph,
+        reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
+        options=WriteOptions(labels, units or {}, codec, level, shard_size, max_images, max_seconds),
+        run=RunOptions(workers, executor, progress),
+        split=None if split is None else _rule(split, seed, group),
+        overwrite=overwrite,
     )
-    reading = SourceOptions(cif_formula, structure_key, trust_pickle)
-    adds = append or retry_quarantined
-    if workers is not None and workers < 1:
-        msg = f"found workers={workers}; required: at least 1, or None for one per available CPU"
-        raise InputError(msg)
-    if overwrite + append + retry_quarantined > 1:
-        msg = "found more than one of overwrite, append and retry_quarantined; required: at most one"
-        raise InputError(msg)
-    with exclusive(layout) as hold:
-        if adds:
-            check_output(layout, spec, overwrite=False, adds=True)
-            _check_split(rule, layout)
-        sources = open_sources(source, format=format, id_key=id_key, options=reading)
-        if retry_quarantined:
-            new = plan_retry(sources, options, layout.staged())
-            if new is None:
-                recipe = spec_of(Manifest.load(layout.final))
-                notes = ("nothing is quarantined",)
-                return Report(layout.final, 0, 0, time.perf_counter() - begin, recipe, notes=notes)
-        elif append:
-            new = plan_append(sources, spec, options, layout.staged())
-        else:
-            spec = spec or shared_recipe(sources)
-            check_output(layout, spec, overwrite=overwrite, adds=False)
-            new = make_plan(sources, spec, options, layout.staged())
-        # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
-        if (hold.finished or not (overwrite or adds)) and (layout.final / MANIFEST).exists():
-            if merged := already_merged(new, layout, rule):
-                return _report(merged, layout, begin)
-            if not (overwrite or adds):
-                raise _exists(layout, "of the same recipe, made from other input or with other options")
-        new = _begin(new, layout)
-        maker = Maker.of(new)
-        pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
-        counts = [task.count for task in new.tasks]
-        make_shards(layout.final, pending, counts, workers=workers, executor=executor, progress=progress)
-        merged = merge(hold, rule)
-    return _report(merged, layout, begin)
+
+
+def append(
+    path: str | os.PathLike[str],
+    source: Any,
+    split: Sequence[float] | str | None = None,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+    format: str | None = None,  # noqa: A002 - the name of the command line's option
+    id_key: str | None = None,
+    cif_formula: CifFormula = "error",
+    structure_key: str | None = None,
+    trust_pickle: bool = False,
+    labels: Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    seed: int = 123,
+    group: str | None = None,
+    shard_size: int | None = None,
+    max_images: int = MAX_IMAGES,
+    max_seconds: float = MAX_SECONDS,
+) -> Report:
+    """Add structures to a dataset, with its own recipe, labels, units and compression.
+
+    A killed run is finished by the same call. Inputs that cannot become graphs are quarantined, as by :func:`write`; so
+    is an input with an id that the dataset holds.
+
+    Args:
+        path: the dataset.
+        source: what to add, as for :func:`write`.
+        split: fractions of train, val and test for the new graphs, or the name of the split that all of them go to.
+            None: a dataset that was split by fractions gives the new graphs to the splits that lack them, and the old
+            graphs stay where they are; in others, the new graphs are in the splits that the source names, or in none.
+        workers: worker processes; None takes one per available CPU, 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
+        progress: show a bar on stderr, if that is a terminal.
+        format: the input format, where it should not be recognised from the content.
+        id_key: the key or column that holds the ids.
+        cif_formula: as for :func:`write`.
+        structure_key: the key or column that holds the structure, where records have several.
+        trust_pickle: read pickle files, which can run any code when they are loaded.
+        labels: labels that the source must have, of those of the dataset; None for all that it has.
+        units: name -> unit of labels, where the source implies another one.
+        seed: seed of the split.
+        group: ``formula`` keeps new crystals of one formula in one split.
+        shard_size: inputs a shard; from the number of inputs unless said.
+        max_images: limit of the neighbour search, as for :func:`write`.
+        max_seconds: limit of the time of one input, as for :func:`write`.
+
+    Returns:
+        A report of the graphs that were added.
+
+    Raises:
+        DatasetNotFound: there is no dataset at the path.
+        InputError: the source, a split or an option cannot be used, or the dataset has ready-made graphs.
+        LabelError: a label that the dataset does not have, or another unit than its own.
+        WriterBusy: another process is writing it.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:20?seed=0", folder.name + "/p.lg", workers=1)
+        >>> crystal = lg.Crystal([[3, 0, 0], [0, 3, 0], [0, 0, 3]], [[0, 0, 0]], [26])
+        >>> lg.append(folder.name + "/p.lg", [("iron", crystal)], workers=1).written
+        1
+        >>> folder.cleanup()
+    """
+    return append_inputs(
+        path,
+        source,
+        reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
+        options=WriteOptions(
+            labels, units or {}, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+        ),
+        run=RunOptions(workers, executor, progress),
+        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+    )
+
+
+def retry_quarantined(
+    path: str | os.PathLike[str],
+    source: Any,
+    split: Sequence[float] | str | None = None,
+    *,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+    format: str | None = None,  # noqa: A002 - the name of the command line's option
+    id_key: str | None = None,
+    cif_formula: CifFormula = "error",
+    structure_key: str | None = None,
+    trust_pickle: bool = False,
+    seed: int = 123,
+    group: str | None = None,
+    shard_size: int | None = None,
+    max_images: int = MAX_IMAGES,
+    max_seconds: float = MAX_SECONDS,
+) -> Report:
+    """Try the quarantined inputs of a dataset again, after the source or an option was corrected.
+
+    Args:
+        path: the dataset.
+        source: the source that the dataset was made from, with the same inputs in the same order.
+        split: the splits of the graphs that are added, as for :func:`append`.
+        workers: worker processes; None takes one per available CPU, 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
+        progress: show a bar on stderr, if that is a terminal.
+        format: the input format, where it should not be recognised from the content.
+        id_key: the key or column that holds the ids.
+        cif_formula: as for :func:`write`.
+        structure_key: the key or column that holds the structure, where records have several.
+        trust_pickle: read pickle files, which can run any code when they are loaded.
+        seed: seed of the split.
+        group: ``formula`` keeps new crystals of one formula in one split.
+        shard_size: inputs a shard; from the number of inputs unless said.
+        max_images: limit of the neighbour search, as for :func:`write`.
+        max_seconds: limit of the time of one input, as for :func:`write`.
+
+    Returns:
+        A report of the graphs that were added, and of the inputs that are still quarantined.
+
+    Raises:
+        DatasetNotFound: there is no dataset at the path.
+        InputError: quarantined inputs are of sources that are not given, or an option cannot be used.
+        WriterBusy: another process is writing it.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> good = lg.Crystal([[3, 0, 0], [0, 3, 0], [0, 0, 3]], [[0, 0, 0]], [26])
+        >>> lg.write([("a", good), ("b", "no structure")], folder.name + "/p.lg", workers=1).quarantined
+        1
+        >>> lg.retry_quarantined(folder.name + "/p.lg", [("a", good), ("b", good)], workers=1).written
+        1
+        >>> folder.cleanup()
+    """
+    return retry_inputs(
+        path,
+        source,
+        reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
+        options=WriteOptions(shard_size=shard_size, max_images=max_images, max_seconds=max_seconds),
+        run=RunOptions(workers, executor, progress),
+        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+    )
 
 
 def plan(
@@ -217,24 +334,105 @@ def plan(
 
     Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``.
     """
+    return plan_dataset(
+        source,
+        path,
+        make_spec(graph) if isinstance(graph, str) else graph,
+        reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
+        options=WriteOptions(labels, units or {}, codec, level, shard_size, max_images, max_seconds),
+        overwrite=overwrite,
+    )
+
+
+def write_dataset(
+    source: Any,
+    path: str | os.PathLike[str],
+    spec: GraphSpec | None,
+    *,
+    reading: InputOptions,
+    options: WriteOptions,
+    run: RunOptions,
+    split: SplitRule | None,
+    overwrite: bool,
+) -> Report:
+    """What :func:`write` does, with its options in groups."""
+    begin = time.perf_counter()
     layout = Layout.of(path)
-    spec = make_spec(graph) if isinstance(graph, str) else graph
-    reading = SourceOptions(cif_formula, structure_key, trust_pickle)
-    with exclusive(layout):
-        sources = open_sources(source, format=format, id_key=id_key, options=reading)
+    with exclusive(layout) as hold:
+        sources = _open(source, reading)
         spec = spec or shared_recipe(sources)
-        check_output(layout, spec, overwrite=overwrite, adds=False)
+        check_output(layout, spec, overwrite=overwrite)
+        new = make_plan(sources, spec, options, layout.staged())
+        # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
+        if (hold.finished or not overwrite) and (layout.final / MANIFEST).exists():
+            if merged := already_merged(new, layout, split):
+                return _report(merged, layout, begin)
+            if not overwrite:
+                raise _exists(layout, "of the same recipe, made from other input or with other options")
+        merged = _make(hold, new, run, split)
+    return _report(merged, layout, begin)
+
+
+def append_inputs(
+    path: str | os.PathLike[str],
+    source: Any,
+    *,
+    reading: InputOptions,
+    options: WriteOptions,
+    run: RunOptions,
+    split: SplitRule | str | None,
+) -> Report:
+    """What :func:`append` does, with its options in groups."""
+    begin = time.perf_counter()
+    layout = Layout.of(path)
+    with exclusive(layout) as hold:
+        _check_dataset(layout, split)
+        new = plan_append(_open(source, reading), options, layout.staged())
+        done = already_merged(new, layout, split) if hold.finished else None  # by a process that was killed at the end
+        merged = done or _make(hold, new, run, split)
+    return _report(merged, layout, begin)
+
+
+def retry_inputs(
+    path: str | os.PathLike[str],
+    source: Any,
+    *,
+    reading: InputOptions,
+    options: WriteOptions,
+    run: RunOptions,
+    split: SplitRule | str | None,
+) -> Report:
+    """What :func:`retry_quarantined` does, with its options in groups."""
+    begin = time.perf_counter()
+    layout = Layout.of(path)
+    with exclusive(layout) as hold:
+        _check_dataset(layout, split)
+        new = plan_retry(_open(source, reading), options, layout.staged())
+        if new is None:
+            recipe = spec_of(Manifest.load(layout.final))
+            notes = ("nothing is quarantined",)
+            return Report(layout.final, 0, 0, time.perf_counter() - begin, recipe, notes=notes)
+        merged = _make(hold, new, run, split)
+    return _report(merged, layout, begin)
+
+
+def plan_dataset(
+    source: Any,
+    path: str | os.PathLike[str],
+    spec: GraphSpec | None,
+    *,
+    reading: InputOptions,
+    options: WriteOptions,
+    overwrite: bool,
+) -> Plan:
+    """What :func:`plan` does, with its options in groups."""
+    layout = Layout.of(path)
+    with exclusive(layout):
+        sources = _open(source, reading)
+        spec = spec or shared_recipe(sources)
+        check_output(layout, spec, overwrite=overwrite)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        options = _options(
-            labels,
-            units,
-            codec=codec,
-            level=level,
-            shard_size=shard_size,
-            max_images=max_images,
-            max_seconds=max_seconds,
-        )
         new = make_plan(sources, spec, options, layout.staged())
         return _begin(new, layout)
 
@@ -249,6 +447,21 @@ def finish(path: str | os.PathLike[str]) -> Report:
     with exclusive(layout) as hold:
         merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
     return _report(merged, layout, begin)
+
+
+def _open(source: Any, reading: InputOptions) -> list[Source]:
+    return open_sources(source, format=reading.format, id_key=reading.id_key, options=reading.of_sources)
+
+
+def _make(hold: Hold, new: Plan, run: RunOptions, split: SplitRule | str | None) -> Merged:
+    """Make the shards of a plan that are not there yet, and publish the dataset."""
+    layout = hold.layout
+    new = _begin(new, layout)
+    maker = Maker.of(new)
+    pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
+    counts = [task.count for task in new.tasks]
+    make_shards(layout.final, pending, counts, workers=run.workers, executor=run.executor, progress=run.progress)
+    return merge(hold, split)
 
 
 def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
@@ -272,33 +485,30 @@ def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
     return recipes[0]
 
 
-def check_output(layout: Layout, spec: GraphSpec | None, *, overwrite: bool, adds: bool) -> None:
-    """Refuse an output that is there and holds something else, or that is not there and should be added to.
+def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool) -> None:
+    """Refuse an output that is there and holds something else.
 
     Raises:
-        OutputExists, DatasetNotFound: with what is there, and what to do.
+        OutputExists: with what is there, and what to do.
     """
-    if adds and not (layout.final / MANIFEST).exists():
-        msg = f"there is no dataset at {layout.final} to add to; write one first"
-        raise DatasetNotFound(msg)
     if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
             msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
         return
-    if overwrite or adds:
+    if overwrite:
         return
     recipe = Manifest.load(layout.final).recipe
     if recipe is None:
         raise _exists(layout, "that came ready-made")
-    if spec is not None and (differences := GraphSpec.from_json(recipe).diff(spec)):
+    if differences := GraphSpec.from_json(recipe).diff(spec):
         raise _exists(layout, f"of another recipe ({'; '.join(differences)})")
 
 
 def _exists(layout: Layout, found: str) -> OutputExists:
     return OutputExists(
         f"{layout.final} exists and holds {Manifest.load(layout.final).graphs} graphs {found}; choose another name, "
-        "replace it with --overwrite (overwrite=True), or add to it with --append (append=True)"
+        "replace it with --overwrite (overwrite=True), or add to it with --append (lazygraph.append)"
     )
 
 
@@ -316,40 +526,23 @@ def _begin(new: Plan, layout: Layout) -> Plan:
     return new
 
 
-def _options(
-    labels: Sequence[str] | None,
-    units: Mapping[str, str] | None,
-    *,
-    codec: str,
-    level: int,
-    shard_size: int | None,
-    max_images: int,
-    max_seconds: float,
-) -> WriteOptions:
-    if codec not in CODECS:
-        raise InputError(unknown_name("codec", codec, CODECS))
-    if not 1 <= level <= 22:
-        msg = f"found the zstd level {level}; required: 1 to 22"
-        raise InputError(msg)
-    if shard_size is not None and not 1 <= shard_size <= 2**20:
-        msg = f"found the shard size {shard_size}; required: 1 to {2**20} inputs"
-        raise InputError(msg)
-    if isinstance(labels, str):
-        labels = (labels,)
-    chosen = None if labels is None else tuple(labels)
-    most, seconds = check_images(max_images), check_seconds(max_seconds)
-    return WriteOptions(chosen, dict(units or {}), codec, level, shard_size, most, seconds)
-
-
-def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:
-    if isinstance(split, str) and not adds:
+def _rule(split: Sequence[float], seed: int, group: str | None) -> SplitRule:
+    given: Any = split
+    if isinstance(given, str):
         msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
         raise InputError(msg)
-    return split if split is None or isinstance(split, str) else SplitRule(tuple(split), seed, group)
+    return SplitRule(tuple(split), seed, group)
 
 
-def _check_split(split: SplitRule | str | None, layout: Layout) -> None:
-    """Refuse the name of a split that the dataset does not have, before work begins."""
+def _check_dataset(layout: Layout, split: SplitRule | str | None) -> None:
+    """Refuse to add to what is no dataset, or to a split that it does not have, before work begins.
+
+    Raises:
+        DatasetNotFound, InputError: with what to do.
+    """
+    if not (layout.final / MANIFEST).exists():
+        msg = f"there is no dataset at {layout.final} to add to; write one first"
+        raise DatasetNotFound(msg)
     if isinstance(split, str):
         Splits.of(Store(layout.final)).check_name(split)
 

@@ -63,9 +63,9 @@ LISTS = {
 def test_a_list_of_quarantined_inputs_that_lies_is_refused(lines, base, tmp_path):
     path = forged(base, tmp_path / "d.lg", quarantined=lines)
     with pytest.raises(lg.CorruptDataset, match="is no list of quarantined inputs"):
-        lg.write("prototypes:6?seed=1", path, retry_quarantined=True, workers=1, progress=False)
+        lg.retry_quarantined(path, "prototypes:6?seed=1", workers=1, progress=False)
     with pytest.raises(lg.CorruptDataset, match="is no list of quarantined inputs"):
-        lg.write(NEW, path, append=True, workers=1, progress=False)
+        lg.append(path, NEW, workers=1, progress=False)
     kept = salvage(path, tmp_path / "kept.lg")
     assert kept.kept == 6
     assert any("the list of quarantined inputs was damaged" in note for note in kept.notes)
@@ -77,7 +77,7 @@ def test_a_list_of_another_number_of_inputs_is_refused(base, tmp_path):
     manifest = Manifest.load(path)
     replace(manifest, quarantine=replace(manifest.quarantine, count=2)).publish(path)
     with pytest.raises(lg.CorruptDataset, match="is no list of quarantined inputs: it has 1 lines; required: 2"):
-        lg.write("prototypes:6?seed=1", path, retry_quarantined=True, workers=1, progress=False)
+        lg.retry_quarantined(path, "prototypes:6?seed=1", workers=1, progress=False)
 
 
 INPUTS = {"beyond": [0, 1, 2, 3, 4, 6], "far beyond": [2**64 - 1, 1, 2, 3, 4, 5], "twice": [0, 1, 1, 3, 4, 5]}
@@ -88,7 +88,7 @@ def test_a_column_of_inputs_that_lies_is_named_and_not_added_to(inputs, base, tm
     path = forged(base, tmp_path / "d.lg", inputs=inputs)
     assert any("the column 'input' names the input" in problem for problem in verify(path).problems)
     with pytest.raises(lg.CorruptDataset, match="the column 'input' names the input"):
-        lg.write(NEW, path, append=True, workers=1, progress=False)
+        lg.append(path, NEW, workers=1, progress=False)
     kept = salvage(path, tmp_path / "kept.lg")
     assert kept.kept == 6
     assert "the column 'input' was damaged and is left out" in kept.notes
@@ -110,6 +110,6 @@ def test_a_dataset_of_no_graphs_is_added_to(base, tmp_path):
     d.body["graphs"] = d.body["inputs"] = d.body["provenance"]["sources"][0]["inputs"] = 0
     path = d.write(tmp_path / "d.lg")
     assert verify(path).problems == ()
-    lg.write(NEW, path, append=True, workers=1, progress=False)
+    lg.append(path, NEW, workers=1, progress=False)
     assert verify(path).problems == ()
     assert lg.LazyGraphDataset(path).ids.tolist() == ["new"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgpack
 import numpy as np
 import pytest
@@ -167,30 +165,24 @@ def test_edges_of_chgnet_that_do_not_come_in_pairs(bases, odd, tmp_path):
         assert ("its recipe makes them in pairs" if odd else "is not followed by its reverse") in message
 
 
-@pytest.mark.parametrize("lie", ["numbers", "odd", "unpaired", "edge", "min_neighbors"])
-def test_edges_that_others_are_chosen_from(bases, lie, tmp_path):
-    """``graph=`` relies on the stored edges, and on a column, to hold every edge that it wants."""
+@pytest.mark.parametrize("lie", ["numbers", "lattice", "edge"])
+def test_crystals_that_graphs_are_built_from(bases, lie, tmp_path):
+    """``graph=`` relies on the crystals alone: impossible ones are named, and lies about edges change nothing."""
     d = bases["mace"].copy()
     match lie:
         case "numbers":
             d.buffer(1, "numbers", b"\0\1")
-        case "odd" | "unpaired":
-            unpaired(d, odd=lie == "odd")
+        case "lattice":
+            d.buffer(1, "lattice", lambda cell: bytes(len(cell)))
         case "edge":
-            d.buffer(1, "edge_index", lambda ends: b"\xfe" + ends[1:])
-        case "min_neighbors":
-            d.columns["min_neighbors"][1] += 1
-    path = d.write(tmp_path / "d.lg")
-    expected = {
-        "numbers": "an atom has the atomic number 0", "odd": "its recipe makes them in pairs",
-        "unpaired": "is not followed by its reverse", "edge": "an edge ends at an atom",
-        "min_neighbors": "the column min_neighbors says",
-    }[lie]  # fmt: skip
-    for message in said(path, "pyg", graph=lg.graph("cgcnn", cutoff=8.0, max_neighbors=4)):
+            unpaired(d, odd=True)
+    path, spec = d.write(tmp_path / "d.lg"), lg.graph("cgcnn", cutoff=8.0, max_neighbors=4)
+    if lie == "edge":
+        assert lg.LazyGraphDataset(path, graph=spec)[1].num_edges == 8
+        return
+    expected = {"numbers": "atomic number 0", "lattice": "the cell is singular"}[lie]
+    for message in said(path, "pyg", graph=spec):
         assert expected in message
-    if lie == "min_neighbors":  # not relied on where the cutoff alone is proof enough
-        assert lg.LazyGraphDataset(path, graph=lg.graph("mace", cutoff=4.0))[1].num_edges
-        assert re.search(r"row 1.*min_neighbors is \d+ by the record; the column says", verify(path).problems[0])
 
 
 def test_positions_that_single_precision_moves_by_more_than_a_bond(tmp_path):

@@ -124,7 +124,7 @@ def test_a_broken_pipe_of_something_else_is_not_taken_for_a_reader_that_left(her
     def broken(*_, **__):
         raise BrokenPipeError(32, "of a worker")
 
-    monkeypatch.setattr(write_command, "write", broken)
+    monkeypatch.setattr(write_command, "write_dataset", broken)
     assert main(["write", "prototypes:5", "-o", "x.lg"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -218,7 +218,7 @@ def test_a_process_without_a_console_may_write(here, monkeypatch):
 @pytest.mark.slow
 def test_warnings_of_a_command_are_one_line(start, here):
     crystals = [(f"{n}", lg.Crystal([[4 + n, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11])) for n in range(12)]
-    lg.write(crystals, "d.lg", append=True, split=(0, 0, 0.5), workers=1, progress=False)
+    lg.append("d.lg", crystals, split=(0, 0, 0.5), workers=1, progress=False)
     pytest.importorskip("lightning")
     code, out, error = end(start(*TRAIN))
     assert code == 0, error

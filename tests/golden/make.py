@@ -80,6 +80,17 @@ def angles(path):
     lg.write(rows, path, graph=spec, workers=1, units=units, progress=False)
 
 
+def alone(path):
+    """Crystals alone: no edges, labels of atoms, directions that do not repeat."""
+    rows = []
+    for n in range(3):
+        atoms = 1 + n % 2
+        frac, pbc = [[0, 0, 0], [0.25, 0.5, 0.75]][:atoms], (True, n != 1, True)
+        crystal = lg.Crystal(np.diag([4.0, 4.5 + n, 5.0]), frac, [3, 9][:atoms], pbc)
+        rows.append((f"alone-{n}", crystal, {"energy": 0.25 * n, "magmom": np.arange(1.0 * len(crystal)) - n}))
+    lg.write(rows, path, graph="none", workers=1, units={"energy": "eV"}, progress=False)
+
+
 def ready_made(path):
     """Graphs by GraphWriter: every type, text, axes of their own, pairs, and every way to store them."""
     random = np.random.default_rng(1)
@@ -119,7 +130,13 @@ def uncompressed(path):
     lg.write([*first, *second], path, graph="matformer", workers=1, codec="none", progress=False)
 
 
-DATASETS = {"crystals": crystals, "angles": angles, "ready_made": ready_made, "uncompressed": uncompressed}
+DATASETS = {
+    "crystals": crystals,
+    "angles": angles,
+    "alone": alone,
+    "ready_made": ready_made,
+    "uncompressed": uncompressed,
+}
 
 
 # ---- their values ----
@@ -165,7 +182,7 @@ def values_of(path):
     return {"files": files, **kept, "columns": columns, "rows": rows}
 
 
-INDEX = ("formula", "input", "split", "n_node", "n_edge", "n_triplets", "min_neighbors")
+INDEX = ("formula", "input", "split", "n_node", "n_edge", "n_triplets")
 
 
 def sha256(file):

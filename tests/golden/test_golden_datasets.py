@@ -68,7 +68,7 @@ def test_every_version_has_its_datasets():
     assert VERSIONS[-1] == now
     history = (HERE.parents[1] / "docs" / "format.md").read_text().partition("## History")[2]
     for version in VERSIONS:
-        assert {name for v, name in STORED if v == version} >= {"crystals", "angles", "ready_made"}
+        assert {name for v, name in STORED if v == version} >= {"crystals", "angles", "alone", "ready_made"}
         assert f"- {version}:" in history
 
 
@@ -134,7 +134,8 @@ def test_every_way_of_reading_gives_the_same_graphs(golden):
                     shown = shown.numpy().reshape(value["shape"])
                 assert described(shown) == value, name
         else:
-            assert described(data.edge_index.numpy()) == fields["edge_index"]
+            edges = fields.get("edge_index", {"dtype": "<i8", "shape": [2, 0], "values": []})
+            assert described(data.edge_index.numpy()) == edges
             assert data.x.reshape(-1).tolist() == fields["numbers"]["values"]
             lattice = [np.float32(float.fromhex(one)) for one in fields["lattice"]["hex"]]
             assert data.cell.reshape(-1).tolist() == lattice
@@ -186,13 +187,13 @@ def test_they_hold_every_type_and_every_way_to_store_it():
     assert pairs >= {"swap", "negate"}
     assert {stored for stored, _, _ in found} == {code & 15 for code in LAYOUTS}
     assert {(transform, half) for _, transform, half in found} == {(0, 0), (0, 1), (1, 0), (2, 0)}
-    assert roles >= {"split", "formula", "n_triplets", "min_neighbors"}
+    assert roles >= {"split", "formula", "n_triplets"}
     assert len(Store(HERE / "1.0-crystals.lg").manifest.shards) > 1
     assert Store(HERE / "1.0-crystals.lg").manifest.quarantine is not None
 
 
 def test_they_are_small():
-    assert sum(file.stat().st_size for path in map(path_of, STORED) for file in path.rglob("*.*")) < 100_000
+    assert sum(file.stat().st_size for path in map(path_of, STORED) for file in path.rglob("*.*")) < 120_000
 
 
 def test_what_is_there_is_not_written_again():

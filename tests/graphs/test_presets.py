@@ -79,7 +79,7 @@ def test_defaults_are_the_published_ones(name):
 
 
 def test_every_preset_is_a_bare_rule_or_has_its_published_settings_here():
-    assert set(lg.PRESETS) == set(PUBLISHED) | {"shell", "nearest", "radius"}
+    assert set(lg.PRESETS) == set(PUBLISHED) | {"shell", "nearest", "radius", "none"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -96,7 +96,7 @@ def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there
     [
         (
             lambda: lg.graph("gotham"),
-            r"unknown preset 'gotham'; known: comformer, .*radius; or module:variable",
+            r"unknown preset 'gotham'; known: comformer, .*radius, none; or module:variable",
         ),
         (lambda: lg.graph(None), r"unknown preset None"),
         (lambda: lg.graph("shell"), r"the preset 'shell' needs max_neighbors, as in"),

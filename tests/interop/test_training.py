@@ -66,6 +66,9 @@ def test_mace_is_told_elements_cutoff_and_neighbors_by_the_dataset(crystals, tmp
     edges, atoms = (int(ds.columns[name].sum()) for name in ("n_edges", "n_atoms"))
     assert options["avg_num_neighbors"] == pytest.approx(edges / atoms)
     assert find_model("mace").fitted(ds, {"avg_num_neighbors": 3.0})[1]["avg_num_neighbors"] == 3.0
+    lg.write(crystals, tmp_path / "alone.lg", graph="none", workers=1, progress=False)
+    built = lg.LazyGraphDataset(tmp_path / "alone.lg", graph=lg.graph("mace", cutoff=4.0))
+    assert find_model("mace").fitted(built, {"channels": 4}) == (view, options)
     # structures to predict for may have fewer elements, or none of those
     run = tmp_path / "run"
     lg.train(

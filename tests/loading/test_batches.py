@@ -29,6 +29,7 @@ PRESETS = {
     "nequip": ["mace", "pyg"],
     "sevennet": ["mace"],
     "radius": ["pyg"],  # of 1 A, within which most crystals have no neighbours
+    "none": ["pyg"],
 }
 SHOWN = [(preset, view) for preset, views in PRESETS.items() for view in views]
 

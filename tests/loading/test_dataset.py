@@ -71,10 +71,10 @@ def test_crystals_come_back_with_every_bit(ds, crystals):
         subset.crystal(2)
 
 
-def test_crystals_of_a_recut_dataset_are_the_stored_ones(tmp_path):
+def test_crystals_of_a_rebuilt_dataset_are_the_stored_ones(tmp_path):
     lg.write("prototypes:4?seed=2", tmp_path / "r.lg", graph=lg.graph("radius", cutoff=5.0), workers=1)
-    stored, recut = (lg.LazyGraphDataset(tmp_path / "r.lg", graph=g) for g in (None, lg.graph("radius", cutoff=4.0)))
-    assert [recut.crystal(i) for i in range(4)] == [stored.crystal(i) for i in range(4)]
+    stored, rebuilt = (lg.LazyGraphDataset(tmp_path / "r.lg", graph=g) for g in (None, lg.graph("radius", cutoff=4.0)))
+    assert [rebuilt.crystal(i) for i in range(4)] == [stored.crystal(i) for i in range(4)]
 
 
 def test_a_crystal_becomes_the_classes_of_the_libraries(ds):

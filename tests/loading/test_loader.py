@@ -342,7 +342,7 @@ def test_what_is_given_is_taken():
     [
         ({"bucket": "size"}, "found bucket='size'; required: one of 'atoms', 'edges', 'triplets'"),
         ({"rank": 1}, "found rank=1 and world_size=None"),
-        ({"max_triplets": 100}, "unknown column 'n_triplets'"),
+        ({"max_triplets": 100}, "found max_triplets for .*, but the dataset has no column 'n_triplets'"),
         ({"weights": "mass"}, "unknown column 'mass'"),
         ({"batch_size": 0}, "the limit of graphs"),
         (

@@ -97,8 +97,9 @@ def test_counts_that_are_not_those_of_the_arrays_are_refused():
 
 
 def test_a_schema_that_is_not_that_of_crystals_is_refused(prototypes):
-    schema = lg.LazyGraphDataset(prototypes).manifest.schema
-    check_crystals(schema)
+    ds = lg.LazyGraphDataset(prototypes)
+    schema, spec = ds.manifest.schema, ds.spec
+    check_crystals(schema, spec)
     fields = {field.name: field for field in schema.fields}
     bad = [
         Schema((*schema.axes, "e2"), schema.fields),
@@ -118,4 +119,4 @@ def test_a_schema_that_is_not_that_of_crystals_is_refused(prototypes):
         bad.append(Schema(schema.axes, tuple(replace(f, **change) if n == name else f for n, f in fields.items())))
     for each in bad:
         with pytest.raises(CorruptDataset, match="the recipe is one of crystals"):
-            check_crystals(each)
+            check_crystals(each, spec)

@@ -19,6 +19,12 @@ class Composition(torch.nn.Module):
         return self.out(global_mean_pool(self.dropout(self.embed(batch.x[:, 0])), batch.batch, batch.num_graphs))
 
 
+class NeedsEdges(Composition):
+    """Names the preset whose graphs it needs."""
+
+    preset = "mace"
+
+
 class Interrupted(Composition):
     """Ctrl-C is pressed while it computes."""
 

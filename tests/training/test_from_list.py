@@ -64,6 +64,11 @@ def test_from_structures_to_predictions(inputs, tmp_path):
     assert written["seconds"].keys() == results.seconds.keys()
 
 
+def test_the_recipe_is_not_chosen_twice(inputs, tmp_path):
+    with pytest.raises(InputError, match="found graph=; required: none, because the model chooses the preset"):
+        train(inputs, tmp_path, "run", graph="mace")
+
+
 @pytest.mark.slow
 def test_several_targets_with_units_of_their_own(inputs, tmp_path):
     strucs, gaps = inputs

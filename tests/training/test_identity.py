@@ -188,10 +188,10 @@ numbers = st.floats(allow_infinity=False)
 
 @given(st.lists(numbers, min_size=4, max_size=12), st.data())
 def test_an_identity_is_equal_where_nothing_changed_and_only_there(tmp_path_factory, values, data):
-    def identity(values, unit, cuts):
+    def identity(values, unit, cuts, spec=None):
         columns = {"y": np.array(values)}
         named = SimpleNamespace(columns={"y": SimpleNamespace(unit=unit)})
-        ds = SimpleNamespace(content_id="0" * 64, columns=columns, manifest=named)
+        ds = SimpleNamespace(content_id="0" * 64, columns=columns, manifest=named, spec=spec)
         names = ("train", "val", "test")
         rows = np.split(np.arange(len(values)), cuts)
         return identity_of(
@@ -204,6 +204,8 @@ def test_an_identity_is_equal_where_nothing_changed_and_only_there(tmp_path_fact
     there = read_toml(path)["dataset"]
     assert list(differences(there, identity(list(values), "eV", [1, 3]))) == []
     assert list(differences(there, identity(values, None, [1, 3]))) != []
+    (other_recipe,) = differences(there, identity(values, "eV", [1, 3], lg.graph("none")))
+    assert "recipe is 'ready-made' there and \"lazygraph.graph('none')\" here" in other_recipe
     assert len(list(differences(there, identity(values, "eV", [2, 3])))) == 2
     place, other = data.draw(st.integers(0, len(values) - 1)), data.draw(numbers)
     changed = [*values[:place], other, *values[place + 1 :]]

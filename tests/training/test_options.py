@@ -73,6 +73,8 @@ def test_every_option_is_plain():
         "task": np.str_("regression"),
         "n_epochs": np.int64(3),
         "batch_size": np.uint8(8),
+        "graph": np.str_("cgcnn"),
+        "graph_options": {"cutoff": np.float32(4)},
         "max_atoms": np.int32(100),
         "max_edges": np.int64(10000),
         "learning_rate": np.float64(1e-3),
@@ -139,7 +141,7 @@ INTS = (
 )
 COUNTS = ("seed", "split_seed", "num_workers", "devices")
 FLOATS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
-MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "loss"}
+MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "loss", "graph"}
 NO_INTS = (True, np.bool_(1), 1.0, np.float64(2), "1", math.nan, [1], -1)
 NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1], 10**400, 1j)
 
@@ -159,6 +161,8 @@ NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1
         ("target", ((), "", [], 3, None, {"gap"}, ["gap", 3], ["gap", "gap"])),
         ("model", ("", 3, torch.nn.Linear)),
         ("model_options", ([("a", 1)], "a=1", None)),
+        ("graph", ("", 3, torch.nn.Linear)),
+        ("graph_options", ([("a", 1)], "a=1", None)),
         ("task", ("classify", 1)),
         ("schedule", ("step", None)),
         ("loss", ("mae", 1)),
@@ -188,6 +192,7 @@ def test_every_option_has_its_range(name, values):
         ({"train_ratio": 0.95}, "fractions"),
         ({"ema_decay": 1.0}, "found ema_decay=1.0; required: a finite number greater than 0 and less than 1"),
         ({"model_options": {"outputs": 2}}, "found model_options with 'outputs'; .* the targets"),
+        ({"graph_options": {"cutoff": 4.0}}, r"found graph_options=.* without graph; required: the preset"),
         ({"model": torch.nn.Linear}, "found model=.*package.module:Class"),
         ({"loss": "cross_entropy"}, "found loss='cross_entropy' for regression; required: one of 'l1', 'mse', 'huber'"),
         ({"task": "classification", "loss": "mse"}, "for classification; required: 'cross_entropy', or none"),

@@ -419,9 +419,55 @@ def test_predictions_are_those_of_the_run_from_any_source(finished, dataset, tmp
             assert row.predicted == pytest.approx(expected[row.id], abs=1e-4)
 
 
-def test_predictions_need_the_graphs_of_the_run(finished, dataset, tmp_path):
-    lg.write("prototypes:10?seed=4", tmp_path / "o.lg", graph="alignn", workers=1, progress=False)
-    with pytest.raises(RecipeMismatch, match="the model was trained with lazygraph.graph"):
+def test_predictions_for_a_dataset_of_another_recipe_are_of_the_graphs_of_the_run(finished, dataset, tmp_path):
+    found = {}
+    for recipe in (lg.LazyGraphDataset(dataset).spec, "alignn", "none"):
+        path = tmp_path / f"{len(found)}.lg"
+        lg.write("prototypes:10?seed=4", path, graph=recipe, workers=1, progress=False)
+        found[recipe] = [row.predicted for row in predict(finished.folder.path, path).rows]
+    first, *others = found.values()
+    for other in others:
+        assert other == first
+
+
+@pytest.mark.slow
+def test_a_run_on_graphs_that_are_built_is_the_run_on_stored_ones(dataset, tmp_path):
+    alone, stored = tmp_path / "alone.lg", tmp_path / "stored.lg"
+    spec = lg.graph("cgcnn", cutoff=4.0, max_neighbors=4)
+    lg.write(dataset, alone, graph="none", workers=1, progress=False)
+    lg.write(dataset, stored, graph=spec, workers=1, progress=False)
+    chosen = {"graph": "cgcnn", "graph_options": {"cutoff": 4.0, "max_neighbors": 4}}
+    built = train(alone, tmp_path / "built", model="cgcnn", **chosen)
+    assert losses(tmp_path / "built") == losses(train(stored, tmp_path / "read", model="cgcnn").folder.path)
+    text = (tmp_path / "built" / "options.toml").read_text()
+    assert 'graph = "cgcnn"' in text
+    assert "recipe = \"lazygraph.graph('cgcnn', cutoff=4.0, max_neighbors=4)\"" in text
+    with pytest.raises(OutputExists, match="graph_options"):
+        train(alone, tmp_path / "built", model="cgcnn", graph="cgcnn", graph_options={"cutoff": 4.0})
+    found = [lg.predict(built.folder.path, path, progress=False).rows for path in (alone, stored)]
+    assert [row.predicted for row in found[0]] == [row.predicted for row in found[1]]
+
+
+@pytest.mark.parametrize("model", ["icomformer", "cgcnn", "nets:NeedsEdges"])
+def test_crystals_alone_are_refused_by_models_of_edges(dataset, tmp_path, model):
+    lg.write(dataset, tmp_path / "alone.lg", graph="none", workers=1, progress=False)
+    with pytest.raises(
+        RecipeMismatch, match=r"holds crystals alone, without edges; required for the model .*with graph="
+    ):
+        train(tmp_path / "alone.lg", tmp_path / "run", model=model)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_file_does_not_make_a_preset_be_imported(dataset, tmp_path, capsys):
+    (tmp_path / "c.toml").write_text('target = "density"\ngraph = "stranger:preset"\n')
+    assert main(["train", str(dataset), "-o", str(tmp_path / "run"), "--config", str(tmp_path / "c.toml")]) == 2
+    assert "names the preset 'stranger:preset', whose module would be imported" in capsys.readouterr().err
+
+
+def test_predictions_need_a_finished_run_and_crystals(finished, dataset, tmp_path):
+    with lg.GraphWriter(tmp_path / "o.lg") as writer:
+        writer.add({"x": np.ones((2, 1)), "edge_index": np.array([[0, 1], [1, 0]])}, id="a")
+    with pytest.raises(RecipeMismatch, match="came ready-made; required: None"):
         predict(finished.folder.path, tmp_path / "o.lg")
     with pytest.raises(InputError, match="found no finished run"):
         lg.predict(tmp_path, dataset)
@@ -541,7 +587,7 @@ def test_the_command_line_has_every_option():
 
     declared = {f.name: str(f.type).removesuffix(" | None") for f in fields(lg.TrainOptions)}
     assert {name: kind.__name__ for name, kind in OPTIONS.items()} == {
-        name: kind for name, kind in declared.items() if name not in ("target", "model_options")
+        name: kind for name, kind in declared.items() if name not in ("target", "model_options", "graph_options")
     }
 
 

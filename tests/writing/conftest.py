@@ -49,6 +49,26 @@ def write():
 
 
 @pytest.fixture(scope="session")
+def append():
+    """``lg.append`` in this process, silent."""
+
+    def call(path, source, **options):
+        return lg.append(path, source, **({"workers": 1, "progress": False} | options))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def retry():
+    """``lg.retry_quarantined`` in this process, silent."""
+
+    def call(path, source, **options):
+        return lg.retry_quarantined(path, source, **({"workers": 1, "progress": False} | options))
+
+    return call
+
+
+@pytest.fixture(scope="session")
 def quarantine():
     """Path of a dataset -> its quarantined inputs."""
 

@@ -110,7 +110,7 @@ def hundred(tmp_path, write):
 
 
 @pytest.mark.parametrize("how", ["written", "named later"])
-def test_an_append_goes_on_with_the_rule(how, tmp_path, write):
+def test_an_append_goes_on_with_the_rule(how, tmp_path, write, append):
     path = tmp_path / "x.lg"
     if how == "written":
         write(items(0, 100), path, split=(0.8, 0.1, 0.1), seed=7)
@@ -118,24 +118,24 @@ def test_an_append_goes_on_with_the_rule(how, tmp_path, write):
         write(items(0, 100), path)
         set_splits(path, (0.8, 0.1, 0.1), seed=7)
     before, identity = splits(path), Manifest.load(path).content_id
-    report = write(items(100, 150), path, append=True)
+    report = append(path, items(100, 150))
     assert (report.written, report.notes, report.in_no_split) == (50, (), 0)
     after = splits(path)
     assert before.items() <= after.items()
     assert Splits.of(lg.format.store.Store(path)).names == SPLITS
     assert [list(after.values()).count(name) for name in SPLITS] == [120, 15, 15]
     assert recorded_rule(Manifest.load(path)) == SplitRule((0.8, 0.1, 0.1), 7)
-    assert write(items(150, 151), path, append=True).in_no_split == 1  # as of 151 graphs written at once
-    assert write(items(151, 152), path, append=True).in_no_split == 1
+    assert append(path, items(150, 151)).in_no_split == 1  # as of 151 graphs written at once
+    assert append(path, items(151, 152)).in_no_split == 1
     assert [list(splits(path).values()).count(name) for name in (*SPLITS, "")] == [121, 15, 15, 1]
     assert Manifest.load(path).content_id != identity
 
 
-def test_an_append_goes_on_by_formula(tmp_path, write):
+def test_an_append_goes_on_by_formula(tmp_path, write, append):
     path = tmp_path / "x.lg"
     write(items(0, 60), path, split=(0.5, 0.25, 0.25), group="formula")
     before = splits(path)
-    write(items(60, 120), path, append=True)
+    append(path, items(60, 120))
     after = splits(path)
     assert before.items() <= after.items()
     columns = lg.LazyGraphDataset(path).columns
@@ -151,27 +151,29 @@ def test_an_append_goes_on_by_formula(tmp_path, write):
         ("test", [80, 10, 30], False),
     ],
 )
-def test_an_append_says_where_its_graphs_go(split, sizes, kept, hundred, write):
+def test_an_append_says_where_its_graphs_go(split, sizes, kept, hundred, write, append):
     before = splits(hundred)
     options = {"split": split, "seed": 7}
-    report = write(items(100, 120), hundred, append=True, **options)
+    report = append(hundred, items(100, 120), **options)
     after = splits(hundred)
     assert before.items() <= after.items()
     assert [list(after.values()).count(name) for name in SPLITS] == sizes
     assert report.in_no_split == 0
     assert (recorded_rule(Manifest.load(hundred)) is not None) == kept
     # and the graphs after those are said to be in none, unless the rule is that of all
-    report = write(items(120, 130), hundred, append=True)
+    report = append(hundred, items(120, 130))
     assert report.in_no_split == (0 if kept else 10)
     assert bool(report.notes) != kept
 
 
 @pytest.mark.slow
-def test_graphs_that_no_split_has_are_told_by_the_summary_info_split_and_train(tmp_path, write, monkeypatch, capsys):
+def test_graphs_that_no_split_has_are_told_by_the_summary_info_split_and_train(
+    tmp_path, write, append, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     write(items(0, 20), "x.lg")
     set_splits("x.lg", names={name: [f"id-{n}" for n in range(k, 20, 3)] for k, name in enumerate(SPLITS)})
-    report = write(items(20, 50), "x.lg", append=True)
+    report = append("x.lg", items(20, 50))
     assert report.in_no_split == 30
     told = "30 of 50 graphs are in no split (train 7, val 7, test 6)"
     assert told in report.notes[-1]
@@ -229,23 +231,23 @@ def test_a_command_says_where_added_graphs_go(hundred, monkeypatch, capsys):
     assert sorted(p.name for p in hundred.parent.iterdir()) == ["100.json", "101.json", "102.json", "x.lg"]
 
 
-def test_splits_that_a_source_names_go_before_the_rule_which_is_no_longer_that_of_all(hundred, tmp_path, write):
+def test_splits_that_a_source_names_go_before_the_rule_which_is_no_longer_that_of_all(hundred, tmp_path, write, append):
     poscar = "NaCl\n1\n{a} 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
     (tmp_path / "more.json").write_text(json.dumps({"extra": {"new": poscar.format(a=7)}}))
     before = splits(hundred)
-    write([tmp_path / "more.json"], hundred, append=True)
+    append(hundred, [tmp_path / "more.json"])
     assert splits(hundred) == before | {"new": "extra"}
     assert recorded_rule(Manifest.load(hundred)) is None
 
 
-def test_inputs_that_are_tried_again_go_on_with_the_rule(tmp_path, write):
+def test_inputs_that_are_tried_again_go_on_with_the_rule(tmp_path, write, retry):
     path = tmp_path / "x.lg"
     good = entry(1)[0]
     bad = {**good, "jid": "id-2", "atoms": {**good["atoms"], "elements": ["Xx"]}}
     (tmp_path / "set.json").write_text(json.dumps([good, bad]))
     write(tmp_path / "set.json", path, split=(1, 0, 0))
     (tmp_path / "set.json").write_text(json.dumps([good, {**good, "jid": "id-2"}]))
-    assert write(tmp_path / "set.json", path, retry_quarantined=True).written == 1
+    assert retry(path, tmp_path / "set.json").written == 1
     assert splits(path) == {"id-1": "train", "id-2": "train"}
 
 

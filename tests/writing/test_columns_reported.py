@@ -48,10 +48,10 @@ def test_a_text_that_appears_late_is_named_once_by_the_sample(tmp_path, write):
     assert set(units(tmp_path / "a.lg")) == {"gap", "ok"}
 
 
-def test_an_append_names_what_the_dataset_has_no_label_for(tmp_path, write):
+def test_an_append_names_what_the_dataset_has_no_label_for(tmp_path, write, append):
     write(records(tmp_path / "a.json", [{"gap": 1.0}] * 2), tmp_path / "a.lg")
     rows = [{"jid": f"K-{n}", "gap": 2.0, "hull": 0.5, "spg": "P1"} for n in range(2)]
-    report = write(records(tmp_path / "b.json", rows), tmp_path / "a.lg", append=True)
+    report = append(tmp_path / "a.lg", records(tmp_path / "b.json", rows))
     assert [note for note in report.notes if "left out" in note] == [
         "columns 'hull', 'spg' are left out: the dataset has no such label; 'lazygraph labels' adds one"
     ]
@@ -83,13 +83,13 @@ def test_units_of_extended_xyz_are_those_of_ase_and_mace(tmp_path, write):
     assert manifest.schema["REF_forces"].unit == "eV/A"
 
 
-def test_an_append_in_another_unit_is_refused(tmp_path, write):
+def test_an_append_in_another_unit_is_refused(tmp_path, write, append):
     (tmp_path / "a.xyz").write_text(FRAME.format(1))
     write(tmp_path / "a.xyz", tmp_path / "a.lg", units={"REF_energy": "meV"})
     (tmp_path / "b.xyz").write_text(FRAME.format(2))
     with pytest.raises(lg.InputError, match="'REF_energy' of the dataset is in meV, and by extended XYZ.*is in eV"):
-        write(tmp_path / "b.xyz", tmp_path / "a.lg", append=True)
-    write(tmp_path / "b.xyz", tmp_path / "a.lg", append=True, units={"REF_energy": "meV"})
+        append(tmp_path / "a.lg", tmp_path / "b.xyz")
+    append(tmp_path / "a.lg", tmp_path / "b.xyz", units={"REF_energy": "meV"})
     assert Manifest.load(tmp_path / "a.lg").graphs == 2
 
 

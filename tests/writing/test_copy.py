@@ -101,7 +101,7 @@ def test_quarantined_inputs_and_where_graphs_came_from(shelf, tmp_path):
 def test_what_is_made_can_be_changed_and_added_to(shelf, tmp_path):
     concat([shelf / "a.lg", shelf / "b.lg"], tmp_path / "ab.lg")
     set_labels(tmp_path / "ab.lg", {"b3": {"gap": 7.0}})
-    lg.write([("new", crystal(0, 0), {"gap": 1.0})], tmp_path / "ab.lg", append=True, workers=1, progress=False)
+    lg.append(tmp_path / "ab.lg", [("new", crystal(0, 0), {"gap": 1.0})], workers=1, progress=False)
     found = sound(tmp_path / "ab.lg")
     assert list(found)[-1] == "new"
     assert found["b3"][1]["gap"] == "7.0"
@@ -318,7 +318,7 @@ def test_removed_graphs_are_gone_and_the_reason_stays(shelf, tmp_path, capsys):
         lg.LazyGraphDataset(shelf / "b.lg"), tmp_path / "c.lg", ids=[i for i in before if i not in ("b0", "b7", "b30")]
     )
     assert Manifest.load(tmp_path / "c.lg").content_id == Manifest.load(path).content_id
-    lg.write([("b7", crystal(1, 1), {"gap": 1.0})], path, append=True, workers=1, progress=False)
+    lg.append(path, [("b7", crystal(1, 1), {"gap": 1.0})], workers=1, progress=False)
     assert list(sound(path))[-1] == "b7"
 
 

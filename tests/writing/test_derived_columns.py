@@ -19,11 +19,11 @@ from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.reading.verify import verify
 
 DERIVED = {
-    "m3gnet": ["n_triplets", "min_neighbors"],
-    "chgnet": ["n_triplets", "min_neighbors"],
+    "m3gnet": ["n_triplets"],
+    "chgnet": ["n_triplets"],
     "alignn": ["n_triplets"],
     "alignn-2026": ["n_triplets"],
-    "mace": ["min_neighbors"],
+    "mace": [],
     "comformer": [],
     "cgcnn": [],
 }
@@ -50,18 +50,12 @@ def angles_of(spec, graph):
             return angles.bond_graph(edges, n, d, spec.angles.bond_cutoff)
 
 
-def least_clear(spec, graph):
-    """The least number of neighbours that an atom has with a distance that is 0.1 A within the cutoff."""
-    clear = graph.distances + 0.1 < spec.rule.cutoff
-    return min(int(clear[graph.edge_index[0] == atom].sum()) for atom in range(graph.n_atoms))
-
-
 @pytest.mark.parametrize("name", DERIVED)
 def test_the_columns_are_what_can_be_counted_in_the_records(tmp_path, write, sound, name):
     spec = lg.graph(name)
     write("prototypes:60?seed=4", tmp_path / "x.lg", graph=spec, shard_size=13)
     manifest = sound(tmp_path / "x.lg")
-    assert [c for c in manifest.columns if c in ("n_triplets", "min_neighbors")] == sorted(DERIVED[name])
+    assert [c for c in manifest.columns if c == "n_triplets"] == DERIVED[name]
     assert list(derived_names(spec)) == DERIVED[name]
     store = Store(tmp_path / "x.lg")
     graphs = [graph_of(store, row) for row in range(len(store))]
@@ -69,8 +63,6 @@ def test_the_columns_are_what_can_be_counted_in_the_records(tmp_path, write, sou
         expected = [len(angles_of(spec, graph)) for graph in graphs]
         assert store.column("n_triplets").tolist() == expected
         assert max(expected) > 255
-    if "min_neighbors" in DERIVED[name]:
-        assert store.column("min_neighbors").tolist() == [least_clear(spec, graph) for graph in graphs]
     for column in DERIVED[name]:
         array, found = store.column(column), manifest.columns[column]
         assert array.dtype == np.min_scalar_type(int(array.max()))
@@ -90,7 +82,7 @@ def test_a_graph_that_was_just_built_and_one_that_was_read_have_the_same_sizes(n
 
 
 @pytest.mark.slow
-def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write):
+def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write, append, retry):
     """At once, in small shards, appended, by several processes, and where an input had to be tried again."""
     items = [(f"id-{n}", Crystal(np.eye(3) * (2.4 + 0.2 * n), [[0, 0, 0]], [84])) for n in range(12)]
     at_once, small, added, retried = (tmp_path / f"{name}.lg" for name in ("at-once", "small", "added", "retried"))
@@ -98,11 +90,11 @@ def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write)
     write(items, at_once, graph=spec)
     write(items, small, graph=spec, shard_size=5, workers=2)
     write(items[:7], added, graph=spec, shard_size=3)
-    write(items[7:], added, append=True)
+    append(added, items[7:])
     broken = [*items[:4], ("id-4", object()), *items[5:]]
     assert write(broken, retried, graph=spec, shard_size=4).quarantined == 1
-    assert write(items, retried, retry_quarantined=True).written == 1
-    expected = {name: Store(at_once).column(name) for name in ("n_triplets", "min_neighbors")}
+    assert retry(retried, items).written == 1
+    expected = {name: Store(at_once).column(name) for name in ("n_triplets",)}
     assert len(set(expected["n_triplets"].tolist())) == 3
     for path in (small, added, retried):
         store = Store(path)
@@ -112,33 +104,33 @@ def test_the_columns_are_the_same_whichever_way_the_graphs_came(tmp_path, write)
     assert verify(retried).problems == ()
 
 
-def test_an_append_may_need_a_wider_type(tmp_path, write):
+def test_an_append_may_need_a_wider_type(tmp_path, write, append):
     """The column is unsigned and as narrow as it can be, so more graphs may widen it."""
     far, near = np.eye(3) * 4.2, np.eye(3) * 2.2
     write([("far", Crystal(far, [[0, 0, 0]], [84]))], tmp_path / "x.lg", graph=lg.graph("m3gnet"))
     assert Store(tmp_path / "x.lg").column("n_triplets").dtype == np.uint8
-    write([("near", Crystal(near, [[0, 0, 0]], [84]))], tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", [("near", Crystal(near, [[0, 0, 0]], [84]))])
     column = Store(tmp_path / "x.lg").column("n_triplets")
     assert (column.dtype, column.tolist()) == (np.uint16, [0, 26 * 25])
 
 
-@pytest.mark.parametrize("how", ["append", "retry_quarantined"])
-def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, bytes_of, how):
+@pytest.mark.parametrize("add", [lg.append, lg.retry_quarantined])
+def test_a_dataset_without_the_column_is_not_added_to(tmp_path, write, salt, bytes_of, add):
     path = tmp_path / "x.lg"
-    write([("a", salt(1)), ("b", object())], path, graph=lg.graph("mace"))
+    write([("a", salt(1)), ("b", object())], path, graph=lg.graph("m3gnet"))
     store = Store(path)
     graphs, blocks = store.digests()
-    kept = {n: (c, blocks[n]) for n, c in store.manifest.columns.items() if n != "min_neighbors"}
+    kept = {n: (c, blocks[n]) for n, c in store.manifest.columns.items() if n != "n_triplets"}
     columns = ColumnWriter(path, kept)
     replace(store.manifest, columns=columns.columns, digests=columns.digests(graphs)).publish(path)
     before = bytes_of(path)
-    with pytest.raises(InputError, match="no column 'min_neighbors', which new graphs of its recipe have; write its"):
-        write([("a", salt(1)), ("b", salt(2))], path, **{how: True})
+    with pytest.raises(InputError, match="no column 'n_triplets', which new graphs of its recipe have; write its"):
+        add(path, [("a", salt(1)), ("b", salt(2))], workers=1, progress=False)
     assert bytes_of(path) == before
     assert len(lg.LazyGraphDataset(path)) == 1
 
 
-@pytest.mark.parametrize("name", ["n_triplets", "min_neighbors"])
+@pytest.mark.parametrize("name", ["n_triplets"])
 def test_a_label_cannot_have_their_names(tmp_path, write, salt, name):
     with pytest.raises(LabelError, match=f"'{name}' cannot be a label"):
         write([("a", salt(), {name: 1.0})], tmp_path / "x.lg", labels=[name])
@@ -148,7 +140,7 @@ def test_a_damaged_column_is_found(tmp_path, write, salt):
     path = tmp_path / "x.lg"
     write([("a", salt(1)), ("b", salt(2))], path, graph=lg.graph("chgnet"))
     assert verify(path).problems == ()
-    for name in ("n_triplets", "min_neighbors"):
+    for name in ("n_triplets",):
         file = path / Manifest.load(path).columns[name].file.name
         data = file.read_bytes()
         file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -157,7 +149,7 @@ def test_a_damaged_column_is_found(tmp_path, write, salt):
 
 
 @pytest.mark.parametrize("values", [np.array([1.0, 2.0]), np.array([1, 2], "<i8"), np.array([[1], [2]], "u1")])
-@pytest.mark.parametrize("name", ["n_triplets", "min_neighbors"])
+@pytest.mark.parametrize("name", ["n_triplets"])
 def test_a_column_of_another_type_is_refused(tmp_path, write, salt, name, values):
     path = tmp_path / "x.lg"
     write([("a", salt(1)), ("b", salt(2))], path, graph=lg.graph("chgnet"))

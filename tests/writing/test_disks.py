@@ -138,7 +138,7 @@ def test_a_change_that_a_full_disk_stops_leaves_the_dataset_as_it_was(change, co
 
         def work(path):
             if change == "append":
-                lg.write(items, path, append=True, workers=1, shard_size=16, progress=False)
+                lg.append(path, items, workers=1, shard_size=16, progress=False)
             elif change == "overwrite":
                 lg.write(items, path, overwrite=True, workers=1, shard_size=16, progress=False)
             elif change == "labels":

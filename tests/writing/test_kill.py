@@ -29,10 +29,13 @@ LONG = "prototypes:6000?seed=0"  # seconds of work, so that what is done to it c
 WRITE = f"""
 import signal, sys, lazygraph as lg
 signal.signal(signal.SIGINT, signal.default_int_handler)
-path, workers, source, append = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "append"
+path, workers, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 import lazygraph.writing.write
 print("ready", flush=True)
-lg.write(source, path, workers=workers, shard_size={SHARD}, append=append, progress=False)
+if sys.argv[4] == "append":
+    lg.append(path, source, workers=workers, shard_size={SHARD}, progress=False)
+else:
+    lg.write(source, path, workers=workers, shard_size={SHARD}, progress=False)
 """
 EDIT = """
 import sys
@@ -138,13 +141,15 @@ def test_a_write_that_is_killed_again_and_again_gives_the_same_bytes(workers, st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_append_that_is_killed_leaves_the_old_dataset_or_the_new_one(workers, started, tmp_path, write, sound):
+def test_an_append_that_is_killed_leaves_the_old_dataset_or_the_new_one(
+    workers, started, tmp_path, write, append, sound
+):
     path, more = tmp_path / "x.lg", "prototypes:500?seed=3"
     items = [(f"mine-{n}", lg.Crystal(c.lattice, c.frac_coords, c.numbers)) for n, c in enumerate(crystals(40))]
     write(items, path, shard_size=SHARD)
     old = Manifest.load(path)
     write(items, tmp_path / "undisturbed.lg", shard_size=SHARD)
-    write(more, tmp_path / "undisturbed.lg", shard_size=SHARD, append=True)
+    append(tmp_path / "undisturbed.lg", more, shard_size=SHARD)
     new = Manifest.load(tmp_path / "undisturbed.lg")
     dice = random.Random(7 + workers)
     kills = 0

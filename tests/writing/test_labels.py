@@ -408,9 +408,9 @@ def test_per_atom_values_are_no_labels_of_a_finished_dataset(ten):
     assert Store(ten).column("pair").shape == (10, 2)
 
 
-def test_labels_set_later_are_kept_by_an_append(ten, write, salt):
+def test_labels_set_later_are_kept_by_an_append(ten, write, append, salt):
     set_labels(ten, {"id-0": {"gap": 1.0}}, units={"gap": "eV"})
-    write([("new", salt(30), {"gap": 2.0, "energy": "na", "other": 3})], ten, append=True)
+    append(ten, [("new", salt(30), {"gap": 2.0, "energy": "na", "other": 3})])
     store = Store(ten)
     np.testing.assert_array_equal(store.column("gap"), [1.0] + [NAN] * 9 + [2.0])
     np.testing.assert_array_equal(store.column("energy"), [*range(10), NAN])

@@ -149,14 +149,14 @@ def test_more_prototypes_than_there_can_be_are_one_clear_error(uri, tmp_path, ca
 # ---- images ----
 
 
-def test_a_flat_cell_is_quarantined_and_tried_again_with_another_limit(salt, tmp_path, write, quarantine):
+def test_a_flat_cell_is_quarantined_and_tried_again_with_another_limit(salt, tmp_path, write, retry, quarantine):
     needle = lg.Crystal(np.diag([0.4, 0.4, 40.0]), [[0, 0, 0]], [6])  # sound, and many images
     source, path = [("a", salt(1)), ("flat", FLAT), ("needle", needle)], tmp_path / "x.lg"
     write(source, path, graph="mace", max_images=3000)
     found = quarantine(path)
     assert [one.id for one in found] == ["flat", "needle"]
     assert all("looks at" in one.message and "at most 3,000 (max_images)" in one.message for one in found)
-    report = write(source, path, retry_quarantined=True)
+    report = retry(path, source)
     assert (report.written, report.quarantined) == (1, 1)
     (left,) = quarantine(path)
     assert f"at most {MAX_IMAGES:,}" in left.message

@@ -64,13 +64,13 @@ def finished(tmp_path, write, salt):
     return path
 
 
-def test_a_second_writer_is_refused_and_told_who_the_first_one_is(holder, finished, write, bytes_of):
+def test_a_second_writer_is_refused_and_told_who_the_first_one_is(holder, finished, write, append, bytes_of):
     process = holder(finished)
     before = bytes_of(finished)
     who = re.escape(f"is being written by process {process.pid} on {socket.gethostname()} (-c {finished}")
     for work in (
         lambda: write("prototypes:5", finished, overwrite=True),
-        lambda: write("prototypes:5", finished, append=True),
+        lambda: append(finished, "prototypes:5"),
         lambda: plan("prototypes:5", finished, overwrite=True),
         lambda: lg.GraphWriter(finished, overwrite=True),
         lambda: set_labels(finished, {"id-0": {"gap": 1}}),
@@ -249,7 +249,7 @@ def test_the_folder_that_is_removed_between_two_steps_is_made_again(tmp_path, mo
         assert layout.lock.exists()
 
 
-def test_nothing_is_left_where_no_dataset_is(tmp_path, write):
+def test_nothing_is_left_where_no_dataset_is(tmp_path):
     path = tmp_path / "none" / "x.lg"
     for work in (
         lambda: gc(path),
@@ -259,9 +259,9 @@ def test_nothing_is_left_where_no_dataset_is(tmp_path, write):
         with pytest.raises(DatasetNotFound, match=f"there is no dataset at {path}"):
             work()
         assert list(tmp_path.iterdir()) == []
-    for option in ({"append": True}, {"retry_quarantined": True}):
+    for add in (lg.append, lg.retry_quarantined):
         with pytest.raises(DatasetNotFound, match="write one first"):
-            write("prototypes:5", tmp_path / "x.lg", **option)
+            add(tmp_path / "x.lg", "prototypes:5", workers=1)
     assert list(tmp_path.iterdir()) == []
 
 

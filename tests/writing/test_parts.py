@@ -101,10 +101,10 @@ def test_several_parts_and_workers(old, tmp_path, write, bytes_of):
     assert bytes_of(tmp_path / "one.lg") == bytes_of(tmp_path / "new.lg")
 
 
-def test_a_part_is_added_to_a_dataset(old, tmp_path, write):
+def test_a_part_is_added_to_a_dataset(old, tmp_path, write, append):
     ds = lg.LazyGraphDataset(old)
     write(ds[:5], tmp_path / "new.lg")
-    write(ds[10:15], tmp_path / "new.lg", append=True)
+    append(tmp_path / "new.lg", ds[10:15])
     assert lg.LazyGraphDataset(tmp_path / "new.lg").ids.tolist() == ds[[*range(5), *range(10, 15)]].ids.tolist()
 
 

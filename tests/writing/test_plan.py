@@ -169,11 +169,11 @@ def test_a_refused_plan_of_python_structures_leaves_the_inputs_of_the_first(tmp_
     assert bytes_of(path) == bytes_of(tmp_path / "y.lg")
 
 
-def test_other_kinds_of_work_do_not_begin_beside_an_unfinished_one(begun, write, salt):
+def test_other_kinds_of_work_do_not_begin_beside_an_unfinished_one(begun, write, append, salt):
     with pytest.raises(lg.OutputExists, match="holds an unfinished dataset; finish it, or delete that folder"):
         lg.GraphWriter(begun)
     with pytest.raises(lg.DatasetNotFound, match="write one first"):
-        write(SOURCE, begun, append=True)
+        append(begun, SOURCE)
     with pytest.raises(lg.DatasetNotFound, match="is not finished; run the same lazygraph-write command again"):
         lg.LazyGraphDataset(begun)
     with pytest.raises(lg.DatasetNotFound, match="is not finished"):
@@ -285,12 +285,12 @@ def test_a_task_that_is_none(begun):
             make_shard(begun, task)
 
 
-def test_a_dataset_that_changed_since_an_append_was_planned(tmp_path, write, salt):
+def test_a_dataset_that_changed_since_an_append_was_planned(tmp_path, write, append, salt):
     """Someone replaced it by hand: its shards are not the ones that the plan counts on."""
     path = tmp_path / "x.lg"
     write([("a", salt())], path)
     with pytest.raises(Stopped):
-        write([("b", salt(1)), ("c", salt(2))], path, append=True, shard_size=1, executor=Few(2 - 1))
+        append(path, [("b", salt(1)), ("c", salt(2))], shard_size=1, executor=Few(2 - 1))
     shutil.rmtree(path)
     write([("z", salt(9))], tmp_path / "y.lg")
     (tmp_path / "y.lg").rename(path)

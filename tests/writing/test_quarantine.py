@@ -78,7 +78,7 @@ def test_every_kind_of_bad_input(tmp_path, write, quarantine, sound):
     assert sound(tmp_path / "x.lg").quarantine.count == len(BAD)
 
 
-def test_the_report_says_how_many_and_where_to_look(tmp_path, write):
+def test_the_report_says_how_many_and_where_to_look(tmp_path, write, append):
     items = [("a", atoms()), ("b", 17), ("ü\u2028\n", 18), ("c", atoms())]
     report = write(items, tmp_path / "x.lg")
     assert (report.written, report.quarantined) == (2, 2)
@@ -90,7 +90,7 @@ def test_the_report_says_how_many_and_where_to_look(tmp_path, write):
         "source": "python", "position": 1, "entry": 1, "id": "b", "error": "StructureError",
         "message": json.loads(lines[0])["message"],
     }  # fmt: skip
-    assert write([("d", 3), ("e", atoms())], tmp_path / "x.lg", append=True).quarantined == 1
+    assert append(tmp_path / "x.lg", [("d", 3), ("e", atoms())]).quarantined == 1
     assert write("prototypes:2", tmp_path / "y.lg").quarantine_file is None
 
 
@@ -166,9 +166,9 @@ def test_a_shard_of_nothing_but_duplicates_or_broken_inputs(tmp_path, write, sou
     assert [(shard.records, shard.rows) for shard in manifest.shards] == [(2, 2), (2, 0), (0, 0), (1, 1)]
 
 
-def test_a_duplicate_of_an_appended_input_keeps_the_one_that_is_there(tmp_path, write, quarantine, salt):
+def test_a_duplicate_of_an_appended_input_keeps_the_one_that_is_there(tmp_path, write, append, quarantine, salt):
     write([("a", salt(0)), ("b", salt(1))], tmp_path / "x.lg")
-    write([("c", salt(2)), ("b", salt(3)), ("c", salt(4))], tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", [("c", salt(2)), ("b", salt(3)), ("c", salt(4))])
     assert Store(tmp_path / "x.lg").column("id").tolist() == [b"a", b"b", b"c"]
     assert [(one.id, one.position, one.entry) for one in quarantine(tmp_path / "x.lg")] == [("b", 3, 1), ("c", 4, 2)]
 
@@ -181,11 +181,13 @@ def items(fixed=(), salt=None, n=10, bad=(2, 3, 8)):
 
 
 @pytest.mark.parametrize("shard", [1, 3, 100])
-def test_what_was_repaired_is_added_at_the_end_and_the_rest_stays(shard, tmp_path, write, quarantine, sound, salt):
+def test_what_was_repaired_is_added_at_the_end_and_the_rest_stays(
+    shard, tmp_path, write, retry, quarantine, sound, salt
+):
     path = tmp_path / "x.lg"
     write(items(salt=salt), path, shard_size=shard)
     before = Manifest.load(path)
-    report = write(items((2, 8), salt), path, retry_quarantined=True, shard_size=2)
+    report = retry(path, items((2, 8), salt), shard_size=2)
     assert (report.written, report.quarantined) == (2, 1)
     manifest = sound(path)
     assert (manifest.graphs, manifest.inputs) == (9, 10)
@@ -194,27 +196,27 @@ def test_what_was_repaired_is_added_at_the_end_and_the_rest_stays(shard, tmp_pat
     assert store.column("input").tolist() == [0, 1, 4, 5, 6, 7, 9, 2, 8]
     assert store.column("energy").tolist() == [0, 1, 4, 5, 6, 7, 9, 2, 8]
     assert [(one.id, one.position, one.entry) for one in quarantine(path)] == [("id-3", 3, 3)]
-    report = write(items((2, 3, 8), salt), path, retry_quarantined=True)
+    report = retry(path, items((2, 3, 8), salt))
     assert (report.written, report.quarantined, report.quarantine_file) == (1, 0, None)
-    report = write(items((2, 3, 8), salt), path, retry_quarantined=True)
+    report = retry(path, items((2, 3, 8), salt))
     assert (report.written, report.quarantined, report.notes) == (0, 0, ("nothing is quarantined",))
     assert sound(path).graphs == 10
 
 
-def test_what_is_still_broken_changes_nothing(tmp_path, write, bytes_of, salt):
+def test_what_is_still_broken_changes_nothing(tmp_path, write, retry, bytes_of, salt):
     write(items(salt=salt), tmp_path / "x.lg")
     before = bytes_of(tmp_path / "x.lg")
-    report = write(items(salt=salt), tmp_path / "x.lg", retry_quarantined=True)
+    report = retry(tmp_path / "x.lg", items(salt=salt))
     assert (report.written, report.quarantined) == (0, 3)
     assert report.quarantine_file.exists()
     assert bytes_of(tmp_path / "x.lg") == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.lg"]
 
 
-def test_a_duplicate_that_is_tried_again_is_still_one(tmp_path, write, quarantine, salt):
+def test_a_duplicate_that_is_tried_again_is_still_one(tmp_path, write, retry, quarantine, salt):
     twice = [("a", salt(0)), ("a", salt(1)), ("b", 1)]
     write(twice, tmp_path / "x.lg")
-    assert write([*twice[:2], ("b", salt(2))], tmp_path / "x.lg", retry_quarantined=True).written == 1
+    assert retry(tmp_path / "x.lg", [*twice[:2], ("b", salt(2))]).written == 1
     (one,) = quarantine(tmp_path / "x.lg")
     assert (one.id, one.position, one.message[:40]) == ("a", 1, "the id is taken by a graph that the data")
 
@@ -237,19 +239,19 @@ def tables(tmp_path, salt):
 
 
 @pytest.mark.slow
-def test_several_sources_and_one_that_was_appended(tables, tmp_path, write, quarantine, sound):
+def test_several_sources_and_one_that_was_appended(tables, tmp_path, write, append, retry, quarantine, sound):
     path = tmp_path / "x.lg"
     a, b, c = (tables("old", f"{n}.json", [f"{n}{k}" for k in range(5)], {f"{n}1", f"{n}4"}) for n in "abc")
     write([a, b], path, shard_size=2)
-    write(c, path, append=True)
+    append(path, c)
     assert [(o.source, o.position, o.entry) for o in quarantine(path)] == [
         ("a", 1, 1), ("a", 4, 4), ("b", 6, 1), ("b", 9, 4), ("c", 11, 1), ("c", 14, 4),
     ]  # fmt: skip
     a2, b2, c2 = (tables("new", f"{n}.json", [f"{n}{k}" for k in range(5)], {f"{n}4"}) for n in "abc")
     with pytest.raises(lg.InputError, match="come from 1 source named 'b', and 0 of the sources given"):
-        write([a2, c2], path, retry_quarantined=True)
+        retry(path, [a2, c2])
     # any order will do, where names are enough
-    report = write([c2, a2, b2], path, retry_quarantined=True)
+    report = retry(path, [c2, a2, b2])
     assert (report.written, report.quarantined) == (3, 3)
     store = Store(path)
     ids = [raw.decode() for raw in store.column("id")]
@@ -259,35 +261,35 @@ def test_several_sources_and_one_that_was_appended(tables, tmp_path, write, quar
     assert [(o.source, o.position, o.id) for o in quarantine(path)] == [("a", 4, "a4"), ("b", 9, "b4"), ("c", 14, "c4")]
     a3 = tables("newer", "a.json", [f"a{k}" for k in range(5)])
     with pytest.raises(lg.InputError, match="named 'b'"):
-        write(a3, path, retry_quarantined=True)
+        retry(path, a3)
     rest = [tables("newer", f"{n}.json", [f"{n}{k}" for k in range(5)]) for n in "abc"]
-    assert write(rest, path, retry_quarantined=True).written == 3
+    assert retry(path, rest).written == 3
     assert sound(path).quarantine is None
 
 
-def test_sources_of_one_name_are_told_apart_by_their_order(tables, tmp_path, write, quarantine):
+def test_sources_of_one_name_are_told_apart_by_their_order(tables, tmp_path, write, append, retry, quarantine):
     """``2023/x.json`` and ``2024/x.json``: the same bare name, other crystals."""
     path = tmp_path / "x.lg"
     old = [tables("2023", "x.json", ["a", "b", "c"], {"b"}), tables("2024", "x.json", ["d", "e", "f"], {"e"})]
     write(old[0], path)
-    write(old[1], path, append=True)
+    append(path, old[1])
     new = [tables("2023", "x.json", ["a", "b", "c"]), tables("2024", "x.json", ["d", "e", "f"])]
     for some in (new[:1], new[1:]):
         with pytest.raises(lg.InputError, match="come from 2 source.* named 'x'.*in the same order"):
-            write(some, path, retry_quarantined=True)
-    assert write(new, path, retry_quarantined=True).written == 2
+            retry(path, some)
+    assert retry(path, new).written == 2
     assert Store(path).column("id").tolist() == [b"a", b"c", b"d", b"f", b"b", b"e"]
     assert Store(path).column("input").tolist() == [0, 2, 3, 5, 1, 4]
 
 
-def test_an_input_that_is_gone_stays_quarantined(tables, tmp_path, write, quarantine):
+def test_an_input_that_is_gone_stays_quarantined(tables, tmp_path, write, retry, quarantine):
     write(tables("old", "x.json", ["a", "b", "c"], {"c"}), tmp_path / "x.lg")
-    report = write(tables("new", "x.json", ["a", "b"]), tmp_path / "x.lg", retry_quarantined=True)
+    report = retry(tmp_path / "x.lg", tables("new", "x.json", ["a", "b"]))
     assert (report.written, len(quarantine(tmp_path / "x.lg"))) == (0, 1)
 
 
 @pytest.mark.slow
-def test_a_retry_that_was_interrupted_goes_on(tmp_path, write, salt, sound, bytes_of):
+def test_a_retry_that_was_interrupted_goes_on(tmp_path, write, append, retry, salt, sound, bytes_of):
     class Stop(Exception):
         pass
 
@@ -307,14 +309,13 @@ def test_a_retry_that_was_interrupted_goes_on(tmp_path, write, salt, sound, byte
 
     for name in ("x", "y"):
         write(items(salt=salt), tmp_path / f"{name}.lg", shard_size=2)
-    again = {"retry_quarantined": True, "shard_size": 2}
     with pytest.raises(Stop):
-        write(items((2, 3, 8), salt), tmp_path / "x.lg", executor=OneOnly(), **again)
+        retry(tmp_path / "x.lg", items((2, 3, 8), salt), executor=OneOnly(), shard_size=2)
     assert Layout.of(tmp_path / "x.lg").done(0).exists() or Layout.of(tmp_path / "x.lg").done(1).exists()
     with pytest.raises(lg.OutputExists, match="begun with other arguments"):
-        write([("new", salt(50))], tmp_path / "x.lg", append=True)
-    assert write(items((2, 3, 8), salt), tmp_path / "x.lg", **again).written == 3
-    write(items((2, 3, 8), salt), tmp_path / "y.lg", **again)
+        append(tmp_path / "x.lg", [("new", salt(50))])
+    assert retry(tmp_path / "x.lg", items((2, 3, 8), salt), shard_size=2).written == 3
+    retry(tmp_path / "y.lg", items((2, 3, 8), salt), shard_size=2)
     assert bytes_of(tmp_path / "x.lg") == bytes_of(tmp_path / "y.lg")
     assert sound(tmp_path / "x.lg").graphs == 10
 

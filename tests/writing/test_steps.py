@@ -102,7 +102,7 @@ def every_step(request, tmp_path):
 
 
 @pytest.fixture
-def states(tmp_path, bytes_of, write, salt):
+def states(tmp_path, bytes_of, write, append, salt):
     """The bytes of a dataset of SIZE crystals, and of one to which ADDED were appended."""
 
     def items(begin, end):
@@ -112,7 +112,7 @@ def states(tmp_path, bytes_of, write, salt):
         return write(items(0, SIZE), path, shard_size=2, **options)
 
     def added(path):
-        return write(items(SIZE, SIZE + ADDED), path, shard_size=1, append=True)
+        return append(path, items(SIZE, SIZE + ADDED), shard_size=1)
 
     class States:
         make, append = staticmethod(first), staticmethod(added)

@@ -97,11 +97,14 @@ CHANGES = {
     "gc": lambda path, write: gc(path),
     "split": lambda path, write: set_splits(path, (0.5, 0.25, 0.25)),
     "labels": lambda path, write: set_labels(path, {"prototype-0000001": {"gap": 1.0}}),
-    "append": lambda path, write: write([("new", lg.Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]))],
-                                        path, append=True),
+    "append": lambda path, write: added(path),
     "overwrite": lambda path, write: write("prototypes:7?seed=3", path, overwrite=True),
     "ready-made": lambda path, write: ready_made(path),
 }  # fmt: skip
+
+
+def added(path):
+    lg.append(path, [("new", lg.Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]))], workers=1)
 
 
 def ready_made(path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import lazygraph as lg
+from lazygraph.cli.main import main
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import gc, set_labels, set_splits
@@ -76,7 +77,7 @@ def test_a_finished_directory_holds_exactly_what_its_manifest_names(reference, b
 
 
 @pytest.mark.slow
-def test_nothing_tells_when_where_by_whom_and_by_how_many_it_was_made(tmp_path, write, bytes_of, salt):
+def test_nothing_tells_when_where_by_whom_and_by_how_many_it_was_made(tmp_path, write, append, bytes_of, salt):
     folder = tmp_path / "a-telling-place"
     folder.mkdir()
     (folder / "good.vasp").write_text("NaCl\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n")
@@ -84,7 +85,7 @@ def test_nothing_tells_when_where_by_whom_and_by_how_many_it_was_made(tmp_path, 
     (folder / "cut.cif").write_text("data_x\n_cell_length_a 3\n")
     os.utime(folder / "good.vasp", (1, 1))
     write([folder, "prototypes:20"], tmp_path / "x.lg", workers=2, shard_size=7)
-    write([("a", salt()), ("b", object())], tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", [("a", salt()), ("b", object())])
     assert Manifest.load(tmp_path / "x.lg").quarantine.count == 3
     for name, data in bytes_of(tmp_path / "x.lg").items():
         for secret in (str(tmp_path), tmp_path.name, socket.gethostname(), os.uname().release):
@@ -130,17 +131,17 @@ def test_the_content_id_tells_one_atom_one_id_and_one_recipe_apart(tmp_path, wri
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(3, 3), (2, 5), (64, 2)])
-def test_an_append_is_as_if_all_had_been_written_at_once(sizes, tmp_path, write, sound):
+def test_an_append_is_as_if_all_had_been_written_at_once(sizes, tmp_path, write, append, sound):
     first, second = "prototypes:30?seed=1", [(f"own-{n}", c) for n, c in enumerate(_crystals(9))]
     second[4] = ("own-4", object())
     second[5] = ("own-3", second[5][1])
     parts, whole = tmp_path / "parts.lg", tmp_path / "whole.lg"
     write(first, parts, shard_size=sizes[0])
     before = Manifest.load(parts)
-    report = write(second, parts, append=True, shard_size=sizes[1])
+    report = append(parts, second, shard_size=sizes[1])
     assert (report.written, report.quarantined) == (7, 2)
     write(first, whole, shard_size=sizes[0])
-    write(second, whole, append=True, shard_size=sizes[1])
+    append(whole, second, shard_size=sizes[1])
     manifest = sound(parts)
     assert manifest == sound(whole)
     assert (manifest.graphs, manifest.inputs) == (37, 39)
@@ -152,17 +153,17 @@ def test_an_append_is_as_if_all_had_been_written_at_once(sizes, tmp_path, write,
     assert sound(tmp_path / "twice.lg").quarantine.count == 30
 
 
-def test_files_written_at_once_or_appended_have_one_content_id(data, tmp_path, write):
+def test_files_written_at_once_or_appended_have_one_content_id(data, tmp_path, write, append):
     folder = data / "folders" / "alignn"
     files = sorted(folder.glob("POSCAR*"))
     write(files, tmp_path / "once.lg", shard_size=8)
     write(files[:40], tmp_path / "parts.lg", shard_size=5)
-    write(files[40:], tmp_path / "parts.lg", append=True, shard_size=9)
+    append(tmp_path / "parts.lg", files[40:], shard_size=9)
     assert Manifest.load(tmp_path / "once.lg").content_id == Manifest.load(tmp_path / "parts.lg").content_id
     assert Store(tmp_path / "once.lg").column("id").tolist() == Store(tmp_path / "parts.lg").column("id").tolist()
 
 
-def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, salt, sound):
+def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, append, salt, sound):
     """Columns get wider: a record of more than 64 KiB has a length of four bytes."""
     write([("a", salt())], tmp_path / "x.lg")
     assert Store(tmp_path / "x.lg").column("record").dtype["length"].str == "<u2"
@@ -170,7 +171,7 @@ def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, salt, sound
     rattled = grid + np.random.default_rng(0).normal(0, 0.001, grid.shape)
     big = lg.Crystal(np.eye(3) * 54, rattled, [3] * len(grid))
     write([("a", salt())], tmp_path / "y.lg", graph=lg.graph("radius", cutoff=3.5))
-    assert write([("a" * 255, big), ("c", salt(1))], tmp_path / "y.lg", append=True).written == 2
+    assert append(tmp_path / "y.lg", [("a" * 255, big), ("c", salt(1))]).written == 2
     manifest = sound(tmp_path / "y.lg")
     store = Store(tmp_path / "y.lg")
     assert store.column("record").dtype["length"].str == "<u4"
@@ -192,8 +193,6 @@ def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, salt, sound
         (SOURCE, {"level": 23}, "level 23"),
         (SOURCE, {"shard_size": 0}, "shard size 0"),
         (SOURCE, {"workers": 0}, "workers=0; required: at least 1"),
-        (SOURCE, {"append": True, "overwrite": True}, "at most one"),
-        (SOURCE, {"append": True, "retry_quarantined": True}, "at most one"),
         (SOURCE, {"format": "nonsense"}, "nonsense"),
         ("prototypes:0", {}, "found no structures"),
         ([], {}, "found"),
@@ -206,22 +205,20 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_left(source, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_exists_is_replaced_only_when_said(reference, tmp_path, write, bytes_of):
+def test_an_output_that_exists_is_replaced_only_when_said(reference, tmp_path, write, append, bytes_of):
     path = tmp_path / "x.lg"
     shutil.copytree(reference, path)
     before = bytes_of(path)
-    with pytest.raises(FileExistsError, match="150 graphs of the same recipe.*overwrite=True.*append=True"):
+    with pytest.raises(FileExistsError, match="150 graphs of the same recipe.*overwrite=True.*lazygraph.append"):
         write("prototypes:5", path)
     with pytest.raises(lg.OutputExists, match=r"of another recipe \(cutoff: 4.0 here, 5.0 there"):
         write("prototypes:5", path, graph=lg.graph("comformer", cutoff=5.0))
-    with pytest.raises(lg.RecipeMismatch, match=r"another recipe.*cutoff: 4.0 here, 5.0 there.*append with its own"):
-        write("prototypes:5", path, graph=lg.graph("comformer", cutoff=5.0), append=True)
     with pytest.raises(lg.InputError, match="found no label 'gap' in .*; its labels are"):
-        write("prototypes:5", path, append=True, labels=["gap"])
+        append(path, "prototypes:5", labels=["gap"])
     with pytest.raises(lg.InputError, match="found no structures"):
         write("prototypes:0", path, overwrite=True)
     with pytest.raises(lg.InputError, match="found no structures"):
-        write("prototypes:0", path, append=True)
+        append(path, "prototypes:0")
     assert bytes_of(path) == before
     assert write("prototypes:5?seed=2", path, graph=lg.graph("radius", cutoff=4.0), overwrite=True).written == 5
     assert Manifest.load(path).graphs == 5
@@ -263,7 +260,7 @@ def test_a_broken_dataset_may_be_overwritten(tmp_path, write, sound):
     assert sound(path).graphs == 6
 
 
-def test_no_input_that_can_become_a_graph_is_no_dataset(tmp_path, write, bytes_of):
+def test_no_input_that_can_become_a_graph_is_no_dataset(tmp_path, write, append, bytes_of):
     bad = [(f"bad-{n}", object()) for n in range(5)]
     with pytest.raises(lg.InputError, match="none of the 5 inputs could become a graph.*'bad-0': found"):
         write(bad, tmp_path / "x.lg")
@@ -271,44 +268,44 @@ def test_no_input_that_can_become_a_graph_is_no_dataset(tmp_path, write, bytes_o
     write("prototypes:5", tmp_path / "x.lg")
     before = bytes_of(tmp_path / "x.lg")
     with pytest.raises(lg.InputError, match="none of the 5 inputs could become a graph"):
-        write(bad, tmp_path / "x.lg", append=True)
+        append(tmp_path / "x.lg", bad)
     with pytest.raises(lg.InputError, match="'prototype-0000000': the id is taken by a graph that the dataset holds"):
-        write("prototypes:5", tmp_path / "x.lg", append=True)
+        append(tmp_path / "x.lg", "prototypes:5")
     assert bytes_of(tmp_path / "x.lg") == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.lg"]
 
 
-def test_ready_made_graphs_cannot_be_appended_to(tmp_path, write):
+def test_ready_made_graphs_cannot_be_appended_to(tmp_path, write, append):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         writer.add({"z": np.ones(3)})
     with pytest.raises(lg.InputError, match="GraphWriter and has no recipe"):
-        write("prototypes:5", tmp_path / "x.lg", append=True)
+        append(tmp_path / "x.lg", "prototypes:5")
 
 
 # ---- what a dataset says of itself ----
 
 
-def test_provenance_names_inputs_and_versions(tmp_path, write):
+def test_provenance_names_inputs_and_versions(tmp_path, write, append):
     write("prototypes:5?seed=3", tmp_path / "x.lg")
     provenance = Manifest.load(tmp_path / "x.lg").provenance
     assert [(source.name, source.inputs) for source in provenance.sources] == [("prototype", 5)]
     assert [file["name"] for file in provenance.sources[0].files] == ["prototypes:5?seed=3"]
     assert {"lazygraph", "numpy", "lmdb", "zstandard"} <= provenance.versions.keys()
-    write([("a", _crystals(1)[0])], tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", [("a", _crystals(1)[0])])
     again = Manifest.load(tmp_path / "x.lg").provenance
     assert [(source.name, source.inputs) for source in again.sources] == [("prototype", 5), ("python", 1)]
 
 
-def test_notes_outlive_an_append(data, tmp_path, write):
+def test_notes_outlive_an_append(data, tmp_path, write, append):
     report = write(data / "folders" / "alignn", tmp_path / "x.lg")
     assert any("that no row of id_prop.csv names" in note for note in report.notes)
     manifest = Manifest.load(tmp_path / "x.lg")
     assert set(report.notes) == set(manifest.provenance.notes)
-    write("prototypes:3", tmp_path / "x.lg", append=True)
+    append(tmp_path / "x.lg", "prototypes:3")
     assert set(manifest.provenance.notes) <= set(Manifest.load(tmp_path / "x.lg").provenance.notes)
 
 
-def test_splits_of_the_source_are_kept(tmp_path, write, sound):
+def test_splits_of_the_source_are_kept(tmp_path, write, append, sound):
     poscar = "NaCl\n1\n{a} 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
     sets = {"train": 5, "val": 2, "test": 3}
     content, number = {}, 0
@@ -324,11 +321,11 @@ def test_splits_of_the_source_are_kept(tmp_path, write, sound):
         for split, ids in content.items():
             assert ds.split(split).ids.tolist() == list(ids)
         assert Manifest.load(path).columns["split"].categories == ("train", "val", "test")
-    write("prototypes:2", path, append=True)
+    append(path, "prototypes:2")
     assert lg.LazyGraphDataset(path).columns["split"].tolist() == ["train"] * 5 + ["val"] * 2 + ["test"] * 3 + [""] * 2
     more = {"extra": {"new": poscar.format(a=5.55)}, "val": {"newer": poscar.format(a=5.65)}}
     (tmp_path / "more.json").write_text(json.dumps(more))
-    write(tmp_path / "more.json", path, append=True)
+    append(path, tmp_path / "more.json")
     ds = lg.LazyGraphDataset(path)
     assert ds.split("val").ids.tolist() == ["id-5", "id-6", "newer"]
     assert ds.split("extra").ids.tolist() == ["new"]
@@ -347,3 +344,44 @@ def test_the_layout_beside_a_relative_path(tmp_path, write, monkeypatch):
 
 def _crystals(count):
     return [lg.Crystal(np.eye(3) * (4 + n / 10), [[0, 0, 0], [0.5, 0.5, 0.5]], [3 + n, 17]) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--append", "--graph", "comformer"], "found --graph with --append; required: without it"),
+        (["--append", "--cutoff", "0.5"], "found --cutoff with --append"),
+        (["--append", "--no-lattice-edges"], "found --no-lattice-edges with --append"),
+        (["--append", "--level", "9"], "found --level with --append"),
+        (["--append", "--overwrite"], "found --overwrite with --append"),
+        (["--retry-quarantined", "--label", "density"], "found --label with --retry-quarantined"),
+        (["--retry-quarantined", "--unit", "density=A"], "found --unit with --retry-quarantined"),
+        (["--append", "--retry-quarantined"], "found --append and --retry-quarantined; required: one of them"),
+    ],
+)
+def test_options_of_new_datasets_are_refused_where_graphs_are_added(
+    options, message, reference, tmp_path, bytes_of, capsys
+):
+    path = tmp_path / "x.lg"
+    shutil.copytree(reference, path)
+    before = bytes_of(path)
+    assert main(["write", "prototypes:5", "-o", str(path), "--workers", "1", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert bytes_of(path) == before
+
+
+def test_the_command_line_adds_as_the_functions_do(tmp_path, write, append, retry, salt, bytes_of):
+    for name in ("a", "b"):
+        write("prototypes:5", tmp_path / f"{name}.lg", split=(0.5, 0.25, 0.25))
+    ids = tmp_path / "more.xyz"
+    line = '1\nLattice="{0} 0 0 0 {0} 0 0 0 {0}" material_id={1} Properties=species:S:1:pos:R:3\nFe 0 0 0\n'
+    ids.write_text("".join(line.format(edge, name) for edge, name in ((3.0, "n0"), (0.0, "n1"), (3.5, "n2"))))
+    append(tmp_path / "a.lg", ids, split="val")
+    shared = ["-o", str(tmp_path / "b.lg"), "--workers", "1", "--no-progress"]
+    assert main(["write", str(ids), *shared, "--append", "--split", "val"]) == 0
+    assert bytes_of(tmp_path / "a.lg") == bytes_of(tmp_path / "b.lg")
+    ids.write_text(ids.read_text().replace('"0.0 0 0 0 0.0 0 0 0 0.0"', '"4.0 0 0 0 4.0 0 0 0 4.0"'))
+    sources = ["prototypes:5", ids]
+    assert retry(tmp_path / "a.lg", sources, split=(1, 0, 0)).written == 1
+    assert main(["write", *map(str, sources), *shared, "--retry-quarantined", "--split", "1,0,0"]) == 0
+    assert bytes_of(tmp_path / "a.lg") == bytes_of(tmp_path / "b.lg")

@@ -144,7 +144,9 @@ class Writer:
             self.overwrite()
             return
         self.content += 1
-        self.write(self.content, append=True)
+        import lazygraph as lg
+
+        lg.append(self.path, self.source(self.content), workers=1, shard_size=8, progress=False)
         more = self.version(self.content)
         ids, state = self.now["ids"] + more["ids"], self.now["state"] + more["state"]
         split = self.now["split"] and self.now["split"] + [""] * GRAPHS

@@ -45,6 +45,8 @@ class View(ABC):
 
     name: ClassVar[str]
     layout: ClassVar[dict[str, BatchField]]
+    needs_edges: ClassVar[bool] = True
+    """Whether the arrays are of no use without edges. If so, the view refuses crystals alone."""
 
     dtype: str = "float32"
 
@@ -72,7 +74,8 @@ class View(ABC):
         """Return the error for a recipe that this view does not accept."""
         return RecipeMismatch(
             f"the view {self.name!r} found graphs with {found} (recipe {spec!r}); required: those of the preset "
-            f"{preset!r}. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
+            f"{preset!r}. Open the dataset with graph={preset!r}, which builds them at every read, or write them once: "
+            f"lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
         )
 
     @property

@@ -22,7 +22,7 @@ class Pyg(View):
 
     ``x`` (N, 1) int64 atomic numbers, or other ``features``; ``pos`` (N, 3) A; ``edge_index`` (2, E) int64;
     ``edge_attr`` (E, 3) vectors from row 0 to row 1, A; ``images`` (E, 3) int64, the cell of the atom in row 1;
-    ``cell`` (1, 3, 3) A; ``lattice_vectors`` (1, 3, 3) A, if the recipe has them.
+    ``cell`` (1, 3, 3) A; ``lattice_vectors`` (1, 3, 3) A, if the recipe has them. Crystals alone have no edges: E is 0.
 
     Args:
         dtype: type of floating-point arrays.
@@ -39,6 +39,8 @@ class Pyg(View):
         "cell": GRAPH,
         "lattice_vectors": GRAPH,
     }
+
+    needs_edges: ClassVar[bool] = False
 
     features: Features = "number"
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Linear, SiLU
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mace", "fit_to"]
 
+COUNTED = 10_000  # graphs that tell the mean number of neighbours where no column does
 READS = ("node_attrs", "positions", "edge_index", "shifts", "unit_shifts", "cell", "batch", "ptr")
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
@@ -113,6 +115,20 @@ class Mace(torch.nn.Module):
         return predicted
 
 
+def _mean_neighbors(dataset: LazyGraphDataset) -> float:
+    """The mean number of neighbours of an atom; 1 where there are none.
+
+    By the columns of the dataset, or by up to 10,000 graphs, evenly spread, where graphs are built at every read.
+    """
+    if dataset.rebuilds:
+        places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), COUNTED)).astype(np.int64))
+        counts = [dataset.fetch(some).records.counts for some in np.split(places, range(64, len(places), 64))]
+        edges, atoms = (float(sum(each[axis].sum() for each in counts)) for axis in ("edge", "node"))
+    else:
+        edges, atoms = (float(dataset.columns[name].sum()) for name in ("n_edges", "n_atoms"))
+    return edges / max(atoms, 1.0) or 1.0
+
+
 def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View, dict[str, Any]]:
     """Return MACE's view for a dataset, and its hyperparameters, including those that the graphs determine.
 
@@ -125,7 +141,8 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     if not isinstance(rule, WithinCutoff) or not rule.is_complete:
         msg = (
             f"the model 'mace' found graphs of the recipe {spec!r}; required: every neighbour within a cutoff, as the "
-            "preset 'mace' has. Write them from this dataset: lazygraph-write OLD.lg -o NEW.lg --graph mace"
+            "preset 'mace' has. Train with graph='mace', which builds them at every read, or write them once: "
+            "lazygraph-write OLD.lg -o NEW.lg --graph mace"
         )
         raise RecipeMismatch(msg)
     found = sorted(set(re.findall("[A-Z][a-z]?", "".join(set(dataset.columns["formula"].tolist())))))
@@ -133,9 +150,8 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     if missing := sorted(set(found) - set(elements)):
         msg = f"the dataset holds {', '.join(missing)}; required: only the elements of the model, {', '.join(elements)}"
         raise InputError(msg)
-    columns = dataset.columns
-    neighbors = float(columns["n_edges"].sum()) / max(float(columns["n_atoms"].sum()), 1.0)
-    filled: dict[str, Any] = {"cutoff": rule.cutoff, "avg_num_neighbors": neighbors or 1.0, **options}
+    neighbors = options["avg_num_neighbors"] if "avg_num_neighbors" in options else _mean_neighbors(dataset)
+    filled: dict[str, Any] = {"cutoff": rule.cutoff, **options, "avg_num_neighbors": neighbors}
     for name in ("cutoff", "avg_num_neighbors"):
         filled[name] = real_number(name, filled[name], above=0)
     if filled["cutoff"] > rule.cutoff:

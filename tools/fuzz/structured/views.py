@@ -243,11 +243,10 @@ def _lie_in_columns(draw, dataset):
             column = columns[name].astype("u8")
             column[draw.randrange(CRYSTALS)] = draw.choice((0, 1, 2**20, 2**31 - 1, 2**32 + 3, 2**63, 2**64 - 1))
             columns[name] = column
-    for name in ("n_triplets", "min_neighbors"):
-        if name in columns and draw.random() < 0.3:
-            column = columns[name].astype("u8")
-            column[draw.randrange(CRYSTALS)] = draw.choice((0, 2**40, 2**63, 2**64 - 1, 7))
-            columns[name] = column
+    if "n_triplets" in columns and draw.random() < 0.3:
+        column = columns["n_triplets"].astype("u8")
+        column[draw.randrange(CRYSTALS)] = draw.choice((0, 2**40, 2**63, 2**64 - 1, 7))
+        columns["n_triplets"] = column
     if draw.random() < 0.1:
         order = columns["id_order"].copy()
         order[draw.randrange(CRYSTALS)] = draw.choice((0, CRYSTALS, CRYSTALS - 1, np.iinfo(order.dtype).max))

@@ -50,6 +50,7 @@ MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
 MAX_DICTIONARIES = 4096
+MAX_DICTIONARY = 2**20  # bytes: some of them are kept in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,10 @@ def _check(manifest: Manifest) -> None:
     if len(manifest.dictionaries) > MAX_DICTIONARIES:
         msg = f"{len(manifest.dictionaries)} dictionaries; required: at most {MAX_DICTIONARIES}"
         raise CorruptDataset(msg)
+    for file in manifest.dictionaries:
+        if not 0 < file.size <= MAX_DICTIONARY:
+            msg = f"the dictionary {file.name} has {file.size} bytes; required: 1 to {MAX_DICTIONARY}"
+            raise CorruptDataset(msg)
     for shard in manifest.shards:
         _check_shard(shard, len(manifest.dictionaries))
     sources = manifest.provenance.sources

@@ -377,6 +377,23 @@ def too_many_dictionaries(d):
     d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"][:1] * 4097))
 
 
+@attack("has 1099511627776 bytes; required: 1 to 1048576")
+def a_dictionary_of_a_terabyte(d):
+    mixed(d)
+    d.edits.append(lambda body: body["dictionaries"][0].update(size=2**40))
+
+
+@attack("has 0 bytes; required: 1 to 1048576")
+def a_dictionary_of_nothing(d):
+    with_dictionary(d, b"")
+
+
+@attack(None, reads=True)
+def a_dictionary_as_large_as_may_be(d):
+    mixed(d)
+    d.dictionaries[0] = d.dictionaries[0].rjust(2**20, b"\0")
+
+
 @attack(None, reads=True)
 def as_many_dictionaries_as_may_be(d):
     mixed(d)
@@ -929,7 +946,6 @@ ATTACKS |= {
     "a_version_of_other_type": edited("where a count is required", lambda b: b.update(version=["1", 0])),
     "an_endless_message": edited("the codec", lambda b: b["shards"][0].update(codec=ESCAPE * 10**4), UNSUPPORTED),
     "a_message_of_escape_codes": edited("the unknown keys", lambda b: b.update({ESCAPE: 1})),
-    "more_graphs_than_digests": edited("the file of digests has", lambda b: b.update(graphs=10**12)),
     "more_graphs_than_rows": edited("the shards have", lambda b: promised(b, 10**12)),
     "a_negative_shape": edited("-1 where a count", lambda b: b["columns"]["density"].update(shape=[b["graphs"], -1])),
     "a_shape_that_overflows": edited(

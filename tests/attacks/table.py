@@ -429,19 +429,19 @@ def spare_records(d):
     with_spare(d)
 
 
-@attack("has the spare records [5, 0] of 14")
+@attack("has 14 records, and the spare ones (5, 0) are not some of them")
 def spare_keys_out_of_order(d):
     with_spare(d)
     d.edits.append(shard(spare=[5, 0]))
 
 
-@attack("has the spare records [5, 5] of 14")
+@attack("has 14 records, and the spare ones (5, 5) are not some of them")
 def a_spare_key_twice(d):
     with_spare(d)
     d.edits.append(shard(spare=[5, 5]))
 
 
-@attack("has the spare records [0, 14] of 14")
+@attack("has 14 records, and the spare ones (0, 14) are not some of them")
 def a_spare_key_beyond_the_records(d):
     with_spare(d)
     d.edits.append(shard(spare=[0, 14]))
@@ -465,7 +465,7 @@ def nothing_but_spare_keys(d):
     d.edits.append(shard(spare=list(range(14))))
 
 
-@attack("has the spare records [0, 1, 2, 3")
+@attack("has 14 records, and the spare ones (0, 1, 2, 3")
 def more_spare_keys_than_records(d):
     with_spare(d)
     d.edits.append(shard(spare=list(range(10**5))))

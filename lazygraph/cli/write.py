@@ -109,7 +109,7 @@ def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:
     if arguments.append and arguments.retry_quarantined:
         raise InputError("found --append and --retry-quarantined; required: one of them")
     given = {
-        **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "level")},
+        **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "codec", "level")},
         "overwrite": arguments.overwrite,
     }
     if arguments.retry_quarantined:

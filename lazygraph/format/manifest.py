@@ -51,6 +51,7 @@ MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
 MAX_DICTIONARIES = 4096
+MAX_DICTIONARY = 2**20  # bytes: some of them are kept in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +308,7 @@ def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     """What must agree between the parts of a manifest."""
-    if len(manifest.dictionaries) > MAX_DICTIONARIES:
-        msg = f"{len(manifest.dictionaries)} dictionaries; required: at most {MAX_DICTIONARIES}"
-        raise CorruptDataset(msg)
+    _check_dictionaries(manifest.dictionaries)
     for shard in manifest.shards:
         _check_shard(shard, len(manifest.dictionaries))
     sources = manifest.provenance.sources
@@ -392,16 +391,23 @@ def _shard(raw: dict[str, Any]) -> Shard:
     )
 
 
+def _check_dictionaries(dictionaries: tuple[FileRef, ...]) -> None:
+    if len(dictionaries) > MAX_DICTIONARIES:
+        msg = f"{len(dictionaries)} dictionaries; required: at most {MAX_DICTIONARIES}"
+        raise CorruptDataset(msg)
+    for file in dictionaries:
+        if not 0 < file.size <= MAX_DICTIONARY:
+            msg = f"the dictionary {file.name} has {file.size} bytes; required: 1 to {MAX_DICTIONARY}"
+            raise CorruptDataset(msg)
+
+
 def _check_shard(shard: Shard, dictionaries: int) -> None:
     name, spare = shard.file.name, shard.spare
     if shard.records >= 2**32:
         msg = f"the shard {name} has {shard.records} records; required: fewer than 2^32"
         raise CorruptDataset(msg)
     if any(low >= high for low, high in pairwise(spare)) or (spare and spare[-1] >= shard.records):
-        msg = (
-            f"the shard {name} has the spare records {list(spare[:20])} of {shard.records}; required: numbers of its "
-            "records, each greater than the one before"
-        )
+        msg = f"the shard {name} has {shard.records} records, and the spare ones {spare[:20]} are not some of them"
         raise CorruptDataset(msg)
     if shard.codec not in CODECS:
         msg = f"the shard {name} has the codec {shard.codec!r}; known: {', '.join(CODECS)}: install a newer one"

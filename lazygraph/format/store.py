@@ -28,7 +28,7 @@ from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import read_value
 from lazygraph.machine import memory_limit
-from lazygraph.storage.descriptors import ShardFiles, budget, opening
+from lazygraph.storage.descriptors import Descriptor, ShardFiles, budget, opening
 from lazygraph.storage.files import FileRef, reading
 
 __all__ = ["Store"]
@@ -208,7 +208,7 @@ class Store:
 
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
-        descriptor = self._files.now.held.get(shard) or self._files.open({shard}, self._find).held[shard]
+        descriptor = self._files.now.held.get(shard) or self._open(shard)
         try:
             return read_value(descriptor.number, descriptor.size, offset, length, digest)
         except OSError as error:
@@ -216,7 +216,7 @@ class Store:
                 raise
         # A server of files no longer knows what was opened, but may have the file. What is in it the checksum says.
         self._files.forget(shard)
-        descriptor = self._files.open({shard}, self._find).held[shard]
+        descriptor = self._open(shard)
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
     def frame(self, row: int) -> bytes:
@@ -336,6 +336,15 @@ class Store:
             dictionary = None if entry.dictionary is None else self._dictionary(entry.dictionary)
             found = self._decoders[key] = CODECS[entry.codec].decoder(dictionary)
         return found
+
+    def _open(self, shard: int) -> Descriptor:
+        """The open file of a shard."""
+        try:
+            return self._files.open({shard}, self._find).held[shard]
+        except DatasetReplaced:
+            raise
+        except FileNotFoundError:  # it was deleted after its size was looked at
+            self._missing(self.manifest.shards[shard].file)
 
     def _find(self, shard: int) -> tuple[Path, int]:
         """The path and the size of a shard's file."""

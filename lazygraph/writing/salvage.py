@@ -323,7 +323,8 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
     except StorageError:
         raise
     except (CorruptDataset, OSError):
-        return [], ("the list of quarantined inputs was damaged: nothing is known of them",)
+        count = 0 if manifest.quarantine is None else manifest.quarantine.count
+        return [], (f"the list of quarantined inputs was damaged: which {count} inputs were on it is not known",)
 
 
 def _quarantined(

@@ -377,6 +377,23 @@ def too_many_dictionaries(d):
     d.edits.append(lambda body: body.update(dictionaries=body["dictionaries"][:1] * 4097))
 
 
+@attack("has 1099511627776 bytes; required: 1 to 1048576")
+def a_dictionary_of_a_terabyte(d):
+    mixed(d)
+    d.edits.append(lambda body: body["dictionaries"][0].update(size=2**40))
+
+
+@attack("has 0 bytes; required: 1 to 1048576")
+def a_dictionary_of_nothing(d):
+    with_dictionary(d, b"")
+
+
+@attack(None, reads=True)
+def a_dictionary_as_large_as_may_be(d):
+    mixed(d)
+    d.dictionaries[0] = d.dictionaries[0].rjust(2**20, b"\0")
+
+
 @attack(None, reads=True)
 def as_many_dictionaries_as_may_be(d):
     mixed(d)
@@ -412,19 +429,19 @@ def spare_records(d):
     with_spare(d)
 
 
-@attack("has the spare records [5, 0] of 14")
+@attack("has 14 records, and the spare ones (5, 0) are not some of them")
 def spare_keys_out_of_order(d):
     with_spare(d)
     d.edits.append(shard(spare=[5, 0]))
 
 
-@attack("has the spare records [5, 5] of 14")
+@attack("has 14 records, and the spare ones (5, 5) are not some of them")
 def a_spare_key_twice(d):
     with_spare(d)
     d.edits.append(shard(spare=[5, 5]))
 
 
-@attack("has the spare records [0, 14] of 14")
+@attack("has 14 records, and the spare ones (0, 14) are not some of them")
 def a_spare_key_beyond_the_records(d):
     with_spare(d)
     d.edits.append(shard(spare=[0, 14]))
@@ -448,7 +465,7 @@ def nothing_but_spare_keys(d):
     d.edits.append(shard(spare=list(range(14))))
 
 
-@attack("has the spare records [0, 1, 2, 3")
+@attack("has 14 records, and the spare ones (0, 1, 2, 3")
 def more_spare_keys_than_records(d):
     with_spare(d)
     d.edits.append(shard(spare=list(range(10**5))))
@@ -929,7 +946,6 @@ ATTACKS |= {
     "a_version_of_other_type": edited("where a count is required", lambda b: b.update(version=["1", 0])),
     "an_endless_message": edited("the codec", lambda b: b["shards"][0].update(codec=ESCAPE * 10**4), UNSUPPORTED),
     "a_message_of_escape_codes": edited("the unknown keys", lambda b: b.update({ESCAPE: 1})),
-    "more_graphs_than_digests": edited("the file of digests has", lambda b: b.update(graphs=10**12)),
     "more_graphs_than_rows": edited("the shards have", lambda b: promised(b, 10**12)),
     "a_negative_shape": edited("-1 where a count", lambda b: b["columns"]["density"].update(shape=[b["graphs"], -1])),
     "a_shape_that_overflows": edited(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shutil
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +159,30 @@ def test_files_of_a_dataset_that_is_forgotten_are_closed(path):
     assert number() > before[0]
     del store
     assert (number(), len(descriptors._POOLS)) == before
+
+
+@pytest.mark.parametrize("way", ["raw", "frame", "read_batch"])
+@pytest.mark.parametrize("whole", [True, False], ids=["the dataset", "the shard"])
+def test_a_shard_that_is_deleted_after_its_size_was_looked_at(path, tmp_path, way, whole):
+    """The first moment at which a file is looked at is not the one at which it is opened."""
+    copied = Path(shutil.copytree(path, tmp_path / "d.lg"))
+
+    def read():
+        store = Store(copied)
+        store.column("record")
+
+        def delete(event, arguments):
+            if event == "open" and str(arguments[0]).endswith(".lmdb"):
+                shutil.rmtree(copied, ignore_errors=True) if whole else Path(arguments[0]).unlink(missing_ok=True)
+
+        sys.addaudithook(delete)  # which cannot be taken away again, but ends with this process
+        rows = np.arange(3) if way == "read_batch" else 0
+        try:
+            getattr(store, way)(rows)
+        except lg.LazyGraphError as error:
+            return type(error).__name__
+
+    assert apart(read) == ("returned", "DatasetReplaced" if whole else "CorruptDataset")
 
 
 @pytest.mark.slow

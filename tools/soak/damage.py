@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,11 @@ GRAPHS, SHARD = 150, 40
 # ---- datasets ----
 
 
-def crystals(path, seed=0):
-    """A dataset with dictionary, labels, splits, quarantine and four shards, and its manifest of an earlier state."""
+def crystals(path, seed=0, codec="zstd"):
+    """A dataset with labels, splits, quarantine and four shards, and its manifest of an earlier state.
+
+    With a dictionary, if its codec takes one.
+    """
     lattice = np.eye(3) * 4
     bad = lg.Crystal(lattice, [[0, 0, 0]], [1]), "no structure"
     random = np.random.default_rng(seed)
@@ -54,7 +58,8 @@ def crystals(path, seed=0):
             if number % 50 == 9:
                 yield f"bad-{number}", bad[1], {"energy": 0.0, "gap": 0.0}
 
-    lg.write(items(), path, graph="comformer", workers=1, shard_size=SHARD, split=(0.6, 0.2, 0.2), progress=False)
+    options = {"workers": 1, "shard_size": SHARD, "split": (0.6, 0.2, 0.2), "codec": codec, "progress": False}
+    lg.write(items(), path, graph="comformer", **options)
     return _edited(path)
 
 
@@ -85,7 +90,7 @@ def _edited(path):
     return before
 
 
-DATASETS = {"crystals": crystals, "ready-made": ready_made}
+DATASETS = {"crystals": crystals, "ready-made": ready_made, "uncompressed": partial(crystals, codec="none")}
 
 
 # ---- what is read ----
@@ -211,7 +216,9 @@ def no_files(files):
     """Every file deleted, and in the place of every kind of file a folder, a pipe, and links."""
     yield from ({name: None} for name in files)
     for name in files:
-        if name.startswith(("shards/00001", "columns/record", "columns/energy", "dictionary", "quarantine", MANIFEST)):
+        if name.startswith(
+            ("shards/00001", "columns/record", "columns/energy", "dictionary", "digests", "quarantine", MANIFEST)
+        ):
             yield from ({name: kind} for kind in ("folder", "pipe", "link to nothing", "link to /dev/zero"))
 
 

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -32,7 +32,10 @@ from lazygraph.reading.views import View, as_view
 from lazygraph.registry import unknown_name
 from lazygraph.text import printable
 
-__all__ = ["LazyGraphDataset"]
+__all__ = ["LazyGraphDataset", "Several"]
+
+Several: TypeAlias = slice | range | list[Any] | tuple[Any, ...] | NDArray[Any] | torch.Tensor
+"""What chooses a part of a dataset: a slice, or positions, ids or a mask in one dimension."""
 
 
 class LazyGraphDataset(Dataset):  # type: ignore[misc]
@@ -188,6 +191,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         except StructureError as error:
             self._store.raise_corrupt(row, CorruptDataset(str(error)))
 
+    @overload
+    def __getitem__(self, idx: int | str | np.integer[Any]) -> Data: ...
+    @overload
+    def __getitem__(self, idx: Several) -> LazyGraphDataset: ...
     def __getitem__(self, idx: Any) -> Any:
         """Return one graph by position (int) or id (str), or a lazy subset by slice, list, mask, array or tensor."""
         if isinstance(idx, str):
@@ -215,7 +222,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
         return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
 
-    def batch(self, idx: Any) -> Batch:
+    def batch(self, idx: Several) -> Batch:
         """Return the graphs at these positions, or with these ids, as one PyG ``Batch``."""
         chosen = self.index_select(idx)
         if len(chosen) == 0:
@@ -247,7 +254,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """Return the rows on disk of this (sub)set: a range or an int64 array."""
         return range(self.len()) if self._chosen is None else self._chosen
 
-    def index_select(self, idx: Any) -> LazyGraphDataset:
+    def index_select(self, idx: Several) -> LazyGraphDataset:
         """Return a lazy subset over the same files, by slice, positions, ids, or boolean mask."""
         rows = self.indices()
         if isinstance(idx, slice):

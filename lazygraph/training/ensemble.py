@@ -56,7 +56,7 @@ def train_ensemble(
     folder = Folder(Path(output_dir).resolve())
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
     dataset, _, data = prepare(path, options)
-    identity = identity_of(dataset, data.splits, options.target)
+    identity = identity_of(dataset, data.splits, options.targets)
     folder.claim(options.to_json() | {"dataset": identity | {"members": members}}, first=first)
     runs, models = [], []
     for number, settings in enumerate(of_members):

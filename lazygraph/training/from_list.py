@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from lazygraph.training.folder import Folder
 from lazygraph.training.label_tables import columns_of
 from lazygraph.training.models import find_model
 from lazygraph.training.option_types import to_builtin
-from lazygraph.training.options import TrainOptions
+from lazygraph.training.options import FurtherOptions, TrainOptions
 from lazygraph.training.run import Results, train
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
@@ -61,7 +61,7 @@ def train_from_list(
     graph_cache_dir: str | os.PathLike[str] = "graph_cache",
     unit: str | Mapping[str, str] | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[FurtherOptions],
 ) -> Results:
     """Train a model on structures in memory.
 
@@ -100,13 +100,14 @@ def train_from_list(
         UserWarning: some structures could not become graphs; the warning gives the first reason.
     """
     begin = time.perf_counter()
-    if "target" in options:
+    further: dict[str, Any] = dict(options)
+    if "target" in further:
         msg = (
-            f"found target={options['target']!r}; required: none, for the names of the labels are the targets: "
+            f"found target={further['target']!r}; required: none, for the names of the labels are the targets: "
             "labels={'gap': [...]}"
         )
         raise InputError(msg)
-    if not {"graph", "graph_options"}.isdisjoint(options):
+    if not {"graph", "graph_options"}.isdisjoint(further):
         msg = (
             "found graph=; required: none, because the model chooses the preset, and cutoff and max_neighbors change it"
         )
@@ -118,9 +119,9 @@ def train_from_list(
     if unknown := sorted(set(units) - set(columns)):
         msg = f"found a unit of {unknown[0]!r}; required: of the labels {', '.join(columns)}"
         raise InputError(msg)
-    given = {"target": tuple(columns), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
-    given |= {"n_epochs": n_epochs, "train_ratio": train_ratio, "val_ratio": val_ratio, "test_ratio": test_ratio}
-    settings = TrainOptions.of({**given, "num_workers": num_workers, **options})
+    named = {"target": tuple(columns), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
+    named |= {"n_epochs": n_epochs, "train_ratio": train_ratio, "val_ratio": val_ratio, "test_ratio": test_ratio}
+    settings = TrainOptions.of({**named, "num_workers": num_workers, **further})
     inputs = _inputs(strucs, columns, ids)
     spec = _recipe(model, cutoff, max_neighbors, use_lattice)
     check_ratios(len(inputs), settings.ratios)

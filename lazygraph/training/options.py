@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from lazygraph.storage.files import write_atomic
 from lazygraph.training.option_types import real_number, to_builtin, whole_number
 from lazygraph.writing.splits import SplitRule
 
-__all__ = ["TrainOptions", "read_toml", "write_toml"]
+__all__ = ["FurtherOptions", "TrainOptions", "read_toml", "write_toml"]
 
 CHOICES = {
     "task": ("regression", "classification"),
@@ -56,6 +56,29 @@ REAL: dict[str, dict[str, float]] = {
 MAY_BE_NONE = ("batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay")
 
 
+class FurtherOptions(TypedDict, total=False):
+    """The options of a training run that ``train_from_list`` takes beside those that it names."""
+
+    model_options: Mapping[str, Any]
+    task: str
+    max_atoms: int | None
+    max_edges: int | None
+    weight_decay: float
+    schedule: str
+    loss: str | None
+    gradient_clip: float | None
+    accumulate: int
+    precision: str
+    patience: int | None
+    ema_decay: float | None
+    keep: int
+    checkpoint_every: int
+    seed: int
+    split_seed: int
+    devices: int
+    num_nodes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """The options of a training run. The defaults are ComFormer's published settings, as far as they were published.
@@ -63,7 +86,7 @@ class TrainOptions:
     numpy numbers and texts, tuples and paths become plain numbers, texts and lists, as they are written to a file.
 
     Args:
-        target: the labels to learn.
+        target: the label, or the labels, to learn; kept as a tuple.
         model: a name that :func:`lazygraph.training.models.find_model` knows, or ``package.module:Class``.
         model_options: keyword arguments of the model.
         graph: the preset whose graphs are built from the stored crystals at every read, as ``LazyGraphDataset(graph=)``
@@ -102,7 +125,7 @@ class TrainOptions:
         InputError: an invalid option; the message says what was found and what is required.
     """
 
-    target: tuple[str, ...]
+    target: str | Sequence[str]
     model: str = "icomformer"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     graph: str | None = None
@@ -133,7 +156,7 @@ class TrainOptions:
     num_nodes: int = 1
 
     def __post_init__(self) -> None:
-        self._set("target", self._targets())
+        self._set("target", self._checked_target())
         self._set("model_options", self._plain_model_options())
         self._set("graph_options", self._plain_mapping("graph_options"))
         self._set_texts()
@@ -164,8 +187,8 @@ class TrainOptions:
             if not (isinstance(value, str) and value in choices):
                 msg = f"found {name}={value!r}; required: one of {', '.join(map(repr, choices))}"
                 raise InputError(msg)
-        if self.task == "classification" and len(self.target) > 1:
-            msg = f"found the targets {', '.join(self.target)}; required for classification: one"
+        if self.task == "classification" and len(self.targets) > 1:
+            msg = f"found the targets {', '.join(self.targets)}; required for classification: one"
             raise InputError(msg)
         self._set("loss", self._loss())
         for name in ("model", "loss", *CHOICES):
@@ -177,7 +200,7 @@ class TrainOptions:
     def _is_left_out(self, name: str) -> bool:
         return name in MAY_BE_NONE and getattr(self, name) is None
 
-    def _targets(self) -> tuple[str, ...]:
+    def _checked_target(self) -> tuple[str, ...]:
         given: Any = self.target
         several = isinstance(given, (list, tuple, np.ndarray))
         names = [given] if isinstance(given, str) else list(given) if several else []
@@ -217,6 +240,11 @@ class TrainOptions:
         return self.loss
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The labels to learn."""
+        return tuple(self.target)
+
+    @property
     def ratios(self) -> tuple[float, float, float]:
         """The shares of train, val and test."""
         return self.train_ratio, self.val_ratio, self.test_ratio
@@ -242,7 +270,7 @@ class TrainOptions:
     def to_json(self) -> dict[str, Any]:
         """Return all options as plain values."""
         plain = {"model_options": dict(self.model_options), "graph_options": dict(self.graph_options)}
-        return asdict(self) | {"target": list(self.target), **plain}
+        return asdict(self) | {"target": list(self.targets), **plain}
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

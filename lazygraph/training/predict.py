@@ -112,7 +112,7 @@ class Trained:
     @classmethod
     def _of(cls, stored: dict[str, Any], weights: dict[str, Any], model: str | None) -> Trained:
         targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
-        targets.components(options.target)
+        targets.components(options.targets)
         _check_trust(stored["model"], model)
         entry = find_model(stored["model"])
         network = entry.build(targets.outputs, **stored["model_options"])
@@ -193,7 +193,7 @@ def _told(
         [predictions(model, part, progress, num_workers) for model, (part, _) in zip(models, parts, strict=True)],
         targets,
     )
-    labels = labels_of(dataset, models[0].module.options.target, targets).tolist()
+    labels = labels_of(dataset, models[0].module.options.targets, targets).tolist()
     rows = [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
     return Predictions(targets, rows, [*quarantined, *left_out])
 

@@ -116,7 +116,7 @@ def train(
     folder = Folder(Path(output_dir).resolve())
     dataset, module, data = prepare(path, options)
     unused = _warn_of_unused(dataset, data)
-    own = options.to_json() | {"dataset": identity_of(dataset, data.splits, options.target)}
+    own = options.to_json() | {"dataset": identity_of(dataset, data.splits, options.targets)}
     folder.check(own)
     clock = Progress(folder.metrics, data.train)
     best = Kept(
@@ -158,7 +158,7 @@ def prepare(
 ) -> tuple[LazyGraphDataset, GraphModule, LazyGraphDataModule]:
     """Prepare everything that a run needs. Raises all errors of options and dataset, and writes nothing."""
     entry = find_model(options.model)
-    targets = list(options.target)
+    targets = list(options.targets)
     spec = None if options.graph is None else graph(options.graph, **options.graph_options)
     in_any_view = LazyGraphDataset(path, targets, target_dtype="float64", graph=spec)
     _check_edges(in_any_view, entry)
@@ -175,10 +175,10 @@ def prepare(
         num_workers=options.num_workers or None,
     )
     for name, part in data.splits.items():
-        for label in options.target:
+        for label in options.targets:
             _check_label(name, part, label)
     data.val_dataloader(), data.test_dataloader()  # which say what is wrong with them
-    learned = Targets.of(data.splits["train"], options.target, classify=options.task == "classification")
+    learned = Targets.of(data.splits["train"], options.targets, classify=options.task == "classification")
     check_titles(learned)
     lightning.seed_everything(options.seed, verbose=False)
     network = entry.build(learned.outputs, **model_options)

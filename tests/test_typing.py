@@ -1,0 +1,136 @@
+"""What a type checker sees of the public face: a user's script under ``mypy --strict``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+
+import pytest
+
+import lazygraph as lg
+from lazygraph.training.options import FurtherOptions
+
+# Expression -> the type that mypy has to see. PyG has no types, so tests/stubs tells mypy that its classes exist.
+EXPRESSIONS = {
+    'lg.TrainOptions(target="gap")': "TrainOptions",
+    'lg.TrainOptions(target=["gap", "energy"], graph="mace", graph_options={"cutoff": 4.0})': "TrainOptions",
+    'lg.TrainOptions(target="gap").targets': "tuple[str, ...]",
+    "ds": "LazyGraphDataset",
+    "ds[0]": "Data",
+    "ds[np.int64(0)]": "Data",
+    'ds["mp-149"]': "Data",
+    "ds[10:20]": "LazyGraphDataset",
+    "ds[[3, 1]]": "LazyGraphDataset",
+    'ds[["mp-149"]]': "LazyGraphDataset",
+    'ds[ds.columns["gap"] > 0.5]': "LazyGraphDataset",
+    "ds.ids[:5]": "ndarray",
+    "ds[ds.ids[:5]]": "LazyGraphDataset",
+    "ds.batch([1, 2])": "Batch",
+    "ds.batch(range(3))": "Batch",
+    'ds.where("n_atoms < 20")': "LazyGraphDataset",
+    'ds.split("train")': "LazyGraphDataset",
+    "ds.crystal(0)": "Crystal",
+    "ds.spec": "GraphSpec | None",
+    "ds.content_id": "str",
+    "len(ds)": "int",
+    "lg.loader(ds, 32)": "Loader",
+    "lg.loader(ds[:9], max_atoms=4000, shuffle=True)": "Loader",
+    "next(iter(lg.loader(ds, 32)))": "Batch",
+    "lg.loader(ds, 32).state_dict()": "dict[str, Any]",
+    'lg.write("a.cif", "mp.lg", graph="comformer", split=(0.8, 0.1, 0.1))': "Report",
+    'lg.write(ds[:9], Path("mp.lg"), graph=lg.graph("none")).written': "int",
+    'lg.append("mp.lg", ["b.cif", "c.cif"], split="train")': "Report",
+    'lg.retry_quarantined("mp.lg", "a.cif", max_seconds=60.0)': "Report",
+    'lg.graph("comformer", cutoff=4.0)': "GraphSpec",
+    'lg.graph("none").build(ds.crystal(0))': "CrystalGraph",
+    'lg.view("pyg")': "View",
+    'lg.train("mp.lg", lg.TrainOptions(target="gap"), "run")': "Results",
+    "lg.train_from_list([ds.crystal(0)], [1.0], patience=3, seed=1)": "Results",
+    'lg.predict("run", "a.cif").rows[0].predicted': "Sequence[float]",
+}
+MISTAKES = {
+    "lg.TrainOptions(target=3)": "arg-type",
+    "ds[0.5]": "call-overload",
+    "ds.batch(3)": "arg-type",
+    'lg.write("a.cif", "mp.lg", append=True)': "call-arg",
+    'lg.append("mp.lg", "a.cif", overwrite=True)': "call-arg",
+    'lg.append("mp.lg", "a.cif", graph="mace")': "call-arg",
+    'lg.retry_quarantined("mp.lg", "a.cif", labels=["gap"])': "call-arg",
+    "lg.train_from_list([], [], n_epoch=3)": "call-arg",
+    'lg.write("a.cif", "mp.lg", split="train")': "arg-type",
+}
+SCRIPT = """\
+from pathlib import Path
+
+import numpy as np
+
+import lazygraph as lg
+
+ds = lg.LazyGraphDataset("mp.lg", target="gap", graph=lg.graph("mace", cutoff=4.0))
+for batch in lg.loader(ds, 32):
+    reveal_type(batch)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Number of a line of the script -> what mypy says of it."""
+    folder = tmp_path_factory.mktemp("typing")
+    lines = [*(f"reveal_type({code})" for code in EXPRESSIONS), *MISTAKES]
+    (folder / "script.py").write_text(SCRIPT + "\n".join(lines) + "\n")
+    stubs = Path(__file__).parent / "stubs"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty", "--no-color-output", "script.py"],
+        cwd=folder, env=os.environ | {"MYPYPATH": str(stubs)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    out = {}
+    for line in done.stdout.splitlines():
+        found = re.fullmatch(r"script\.py:(\d+): (.*)", line)
+        if found:
+            out.setdefault(int(found[1]), []).append(found[2])
+    assert out, done.stdout + done.stderr
+    return out
+
+
+FIRST = SCRIPT.count("\n") + 1
+
+
+@pytest.mark.slow
+def test_types_are_told(told):
+    expected = {FIRST - 1: "Batch", **dict(enumerate(EXPRESSIONS.values(), FIRST))}
+    names = dict(enumerate(["batch of a loader", *EXPRESSIONS], FIRST - 1))
+    wrong = {}
+    for number, wanted in expected.items():
+        said = told.get(number, [])
+        seen = [
+            re.sub(r"[a-z_]+\.", "", one.removeprefix('note: Revealed type is "').removesuffix('"')) for one in said
+        ]
+        if seen != [wanted] and not (wanted == "ndarray" and seen[0].startswith("ndarray[")):
+            wrong[names[number]] = said
+    assert wrong == {}
+
+
+@pytest.mark.slow
+def test_mistakes_are_told(told):
+    wrong = {}
+    for number, (code, kind) in enumerate(MISTAKES.items(), FIRST + len(EXPRESSIONS)):
+        if not any(line.startswith("error: ") and line.endswith(f"[{kind}]") for line in told.get(number, [])):
+            wrong[code] = told.get(number)
+    assert wrong == {}
+
+
+@pytest.mark.slow
+def test_nothing_else_is_said(told):
+    lines = range(FIRST - 1, FIRST + len(EXPRESSIONS) + len(MISTAKES))
+    assert {number: said for number, said in told.items() if number not in lines} == {}
+
+
+def test_train_from_list_declares_every_option():
+    named = set(signature(lg.train_from_list).parameters)
+    declared = set(FurtherOptions.__annotations__)
+    assert declared == {field.name for field in fields(lg.TrainOptions)} - named - {"target", "graph", "graph_options"}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import lazygraph as lg
+from lazygraph.errors import InputError
 from lazygraph.graphs.presets import PRESETS, REQUIRED
 from lazygraph.reading.views import VIEWS
-from lazygraph.testing import PresetContract, SourceContract, ViewContract, crystals
+from lazygraph.storage.base import open_storage
+from lazygraph.testing import PresetContract, SourceContract, StorageContract, ViewContract, crystals
 
 NEEDED = {"cutoff": 4.0, "max_neighbors": 6}
 SHOWN = {"pyg": "comformer", "megnet": "megnet", "matgl-chgnet": "chgnet"} | {
@@ -75,3 +79,76 @@ class TestPymatgen(SourceContract):
 @settings(max_examples=20, deadline=None)
 def test_drawn_crystals_become_graphs(crystal):
     assert lg.graph("shell", max_neighbors=3).build(crystal).n_edges >= 3
+
+
+class TestDirectories(StorageContract):
+    def put(self, dataset, folder):
+        return shutil.copytree(dataset, folder / "copied.lg")
+
+    def empty(self, folder):
+        return folder / "nothing.lg"
+
+
+class Elsewhere:
+    """A directory that is no directory of this machine: whole files are copied, and shards are read by ranges."""
+
+    def __init__(self, directory, here):
+        self.directory, self.here, self.name, self.is_local = directory, here, f"elsewhere:{directory}", False
+
+    def manifest(self):
+        return (self.directory / "manifest.json").read_bytes()
+
+    def path(self, file):
+        (self.here / file.name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.directory / file.name, self.here / file.name)
+        return file.check_size(self.here)
+
+    def read(self, file, ranges):
+        content = (self.directory / file.name).read_bytes()
+        return [content[offset : offset + length] for offset, length in ranges]
+
+    def state(self):
+        return self.manifest()
+
+
+class TestElsewhere(StorageContract):
+    """With ``native`` off too: then records are read one by one."""
+
+    def put(self, dataset, folder):
+        return Elsewhere(dataset, folder / "here")
+
+    def empty(self, folder):
+        return Elsewhere(folder / "nothing", folder / "here")
+
+    def test_a_dataset_elsewhere_is_read_by_dataset_and_loader(self, local, tmp_path):
+        ds = lg.LazyGraphDataset(self.put(local, tmp_path), target="n")
+        known = lg.LazyGraphDataset(local, target="n")
+        assert ds.path == f"elsewhere:{local}"
+        assert ds[3].to_dict().keys() == known[3].to_dict().keys()
+        for mine, theirs in zip(lg.loader(ds, 2, num_workers=0), lg.loader(known, 2, num_workers=0), strict=True):
+            assert mine.id == theirs.id
+            assert mine.edge_attr.tolist() == theirs.edge_attr.tolist()
+        with pytest.raises(InputError, match="does not lie in a directory of this machine; copy it first"):
+            lg.subset(ds, tmp_path / "x.lg")
+
+    def test_damage_is_found(self, local, store):
+        file = store.manifest.shards[0].file
+        content = bytearray((local / file.name).read_bytes())
+        offset, length, _ = store.column("record")[1].item()
+        content[offset + length // 2] ^= 1
+        (local / file.name).write_bytes(content)
+        for read in (lambda: store.raw(1), lambda: store.read_batch(np.array([0, 1]))):
+            with pytest.raises(lg.CorruptDataset, match="elsewhere:.*row 1, id 'id-1': .* do not have the checksum"):
+                read()
+        assert store.raw(0)
+        (local / file.name).write_bytes(content[:5000])
+        with pytest.raises(lg.CorruptDataset, match="was cut off"):
+            store.raw(1)
+        (local / file.name).unlink()
+        with pytest.raises(lg.CorruptDataset, match="is missing, and the manifest names it"):
+            store.raw(1)
+
+
+def test_a_url_that_no_storage_is_known_for():
+    with pytest.raises(InputError, match="unknown storage 's4'; known: "):
+        open_storage("s4://bucket/mp.lg")

@@ -1,4 +1,4 @@
-"""A plug-in of lazygraph: one input format, two presets (one with a rule and angles of its own), one view, one model.
+"""A plug-in of lazygraph: a format, two presets (one with a rule and angles of its own), a view, a model, a storage.
 
 pyproject.toml declares them as entry points. Install the package, and lazygraph finds them by name:
 
@@ -8,7 +8,10 @@ pyproject.toml declares them as entry points. Install the package, and lazygraph
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import getpass
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +24,7 @@ from lazygraph.graphs.neighbors import Search
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_entry
+from lazygraph.storage.files import FileRef, write_atomic
 from lazygraph.training.models import ModelEntry
 
 # ---- an input format: one simple cubic crystal a line, "ID EDGE_IN_ANGSTROM ATOMIC_NUMBER ENERGY" ----
@@ -155,3 +159,64 @@ def _network(outputs: int, width: int = 8):
 
 
 TOY_MODEL = ModelEntry("toy", view="toy", preset="toy", build=_network)
+
+
+# ---- a storage: a dataset in a zip file, "toyzip://PATH" ----
+
+
+@dataclass(frozen=True)
+class ToyZip:
+    """The files of a dataset in one zip file, read in place; whole files are unpacked into a folder of the user.
+
+    Args:
+        url: ``toyzip://`` and the path of the zip file, whose names are those of the dataset's files.
+    """
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """What errors call the dataset."""
+        return self.url
+
+    @property
+    def is_local(self) -> bool:
+        """False: there is no file of its own for a shard."""
+        return False
+
+    def manifest(self) -> bytes:
+        """The content of the manifest."""
+        return self._read("manifest.json", 0, -1)
+
+    def path(self, file: FileRef) -> Path:
+        """A file, unpacked where that was not done yet; its name says what is in it."""
+        target = Path(tempfile.gettempdir(), f"toyzip-{getpass.getuser()}", file.name.replace("/", "-"))
+        if not target.exists():
+            content = self._read(file.name, 0, -1)
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            write_atomic(target, content)
+        return file._replace(name=target.name).check_size(target.parent)
+
+    def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Ranges of a file."""
+        return [self._read(file.name, offset, length) for offset, length in ranges]
+
+    def state(self) -> object:
+        """What changes when the zip file is replaced."""
+        found = self._zip.stat()
+        return found.st_ino, found.st_mtime_ns
+
+    @property
+    def _zip(self) -> Path:
+        return Path(self.url.partition("://")[2])
+
+    def _read(self, name: str, offset: int, length: int) -> bytes:
+        with zipfile.ZipFile(self._zip) as archive:
+            try:
+                member = archive.open(name)
+            except KeyError as error:
+                msg = f"{self.url} has no {name}"
+                raise FileNotFoundError(msg) from error
+            with member:
+                member.seek(offset)
+                return member.read(length)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.digests import Blocks, blocks_of_column, write_digests
+from lazygraph.storage.base import Storage
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, named_after_content, sha256_of
 from lazygraph.storage.mapping import mapped
@@ -112,13 +113,13 @@ def _little(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
 
 
-def open_column(directory: Path, column: Column, *, check: bool = True) -> NDArray[Any]:
+def open_column(storage: Storage, column: Column, *, check: bool = True) -> NDArray[Any]:
     """Map a column into memory, read-only, after its size and header were compared with the manifest.
 
     The pages are shared by all processes.
 
     Args:
-        directory: the dataset directory.
+        storage: where the dataset lies.
         column: as the manifest describes it.
         check: compare its sha256 too, which takes one pass over the file (about 1 ms per MB). Who does not must check
             the blocks that are used (``CheckedColumn``).
@@ -127,7 +128,7 @@ def open_column(directory: Path, column: Column, *, check: bool = True) -> NDArr
         FileNotFoundError: the file is gone.
         CorruptDataset: it is not the file that was written, or its header is not the one that the manifest implies.
     """
-    path = column.file.check_size(directory)
+    path = storage.path(column.file)
     dtype = dtype_of(column)
     with opening(path, lambda: path.open("rb")) as file:
         start = _data_start(file, dtype, column.shape)

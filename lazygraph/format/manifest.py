@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -30,8 +28,9 @@ from lazygraph.format.strict_json import (
     text,
     texts,
 )
-from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import FILE_NAME, FileRef, reading, write_atomic
+from lazygraph.storage.base import Storage
+from lazygraph.storage.files import FILE_NAME, FileRef, write_atomic
+from lazygraph.storage.local import MANIFEST, MAX_MANIFEST, LocalStorage
 
 __all__ = [
     "MANIFEST",
@@ -45,9 +44,8 @@ __all__ = [
     "row_starts",
 ]
 
-MANIFEST = "manifest.json"
 VERSION = (1, 0)
-MAX_BYTES = 2**28
+MAX_BYTES = MAX_MANIFEST
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
 MAX_DICTIONARIES = 4096
@@ -212,8 +210,8 @@ class Manifest:
         write_atomic(directory / MANIFEST, self.to_bytes())
 
     @classmethod
-    def load(cls, directory: Path) -> Manifest:
-        """Read and check the manifest of a dataset directory.
+    def load(cls, directory: Path | Storage) -> Manifest:
+        """Read and check the manifest of a dataset directory, or of any storage.
 
         Raises:
             DatasetNotFound: there is none.
@@ -221,14 +219,21 @@ class Manifest:
             CorruptDataset: it is not a manifest, or not the one that was written.
         OSError: the file system failed.
         """
-        path = directory / MANIFEST
+        storage = LocalStorage(directory) if isinstance(directory, Path) else directory
         try:
-            return _parse(reading(path, lambda: _read(path)))
+            data = storage.manifest()
+            if len(data) > MAX_BYTES:
+                msg = f"it has {len(data)} bytes; required: at most {MAX_BYTES}"
+                raise CorruptDataset(msg)  # noqa: TRY301  # with the path, as every damage below
+            return _parse(data)
         except (FileNotFoundError, NotADirectoryError):
-            raise DatasetNotFound(_not_found(directory)) from None
+            if isinstance(storage, LocalStorage):
+                raise DatasetNotFound(_not_found(storage.directory)) from None
+            msg = f"there is no dataset at {storage.name}"
+            raise DatasetNotFound(msg) from None
         except (CorruptDataset, UnsupportedFormat) as error:
             said = str(error)  # may quote what is found, which may be megabytes
-            msg = f"{path}: {said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + ' ...'}"
+            msg = f"{storage.name}/{MANIFEST}: {said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + ' ...'}"
             raise type(error)(msg) from error
 
 
@@ -241,18 +246,6 @@ def _not_found(directory: Path) -> str:
     if directory.is_dir():
         return f"{directory} holds no {MANIFEST}; required: a dataset directory that lazygraph-write made"
     return f"there is no dataset at {directory}"
-
-
-def _read(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-        msg = "it is no regular file"
-        raise CorruptDataset(msg)
-    with opening(path, lambda: path.open("rb")) as file:
-        size = os.fstat(file.fileno()).st_size  # of this one: another may have come into its place
-        if size > MAX_BYTES:
-            msg = f"it has {size} bytes; required: at most {MAX_BYTES}"
-            raise CorruptDataset(msg)
-        return file.read(size + 1)
 
 
 def _parse(data: bytes) -> Manifest:

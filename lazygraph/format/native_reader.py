@@ -96,7 +96,11 @@ class NativeReader:
         return cls(schema, located, dictionaries) if there and schema.fields and located.known else None
 
     def read_batch(
-        self, rows: NDArray[np.int64], files: NDArray[np.int32], dictionary: Callable[[int], bytes]
+        self,
+        rows: NDArray[np.int64],
+        files: NDArray[np.int32],
+        dictionary: Callable[[int], bytes],
+        frames: Sequence[bytes] | None = None,
     ) -> RecordBatch | None:
         """The records of these rows, put together in this order, as ``record_batch.concatenate`` does.
 
@@ -104,6 +108,7 @@ class NativeReader:
             rows: (B,)
             files: (S,) the descriptor of each shard, -1 for one that is not open.
             dictionary: number -> the bytes of a dictionary; called where one is needed for the first time.
+            frames: (B,) what the shards hold of these rows, each as long as the column says; None to read the files.
 
         Returns:
             None where anything is not as it must be, or stored in a way that the loops do not read: read each record by
@@ -120,13 +125,14 @@ class NativeReader:
         if batch is None:
             return None
         rows = np.ascontiguousarray(rows, np.int64)
+        given = None if frames is None else (ctypes.c_char_p * len(frames))(*frames)
         try:
             decoders = self._decoders  # one that is replaced meanwhile must stay until it was used
             try:
-                return batch.read_batch(self._source_at, rows, files, decoders)
+                return batch.read_batch(self._source_at, rows, files, given, decoders)
             except _NotDigested:
                 digested = self._with_dictionaries_of(rows, dictionary)
-                return None if digested is None else batch.read_batch(self._source_at, rows, files, digested)
+                return None if digested is None else batch.read_batch(self._source_at, rows, files, given, digested)
         finally:
             self._local.batch = batch
 
@@ -169,11 +175,11 @@ class _Batch:
         self._parts = [_Part.of(schema, field) for field in schema.fields]
 
     def read_batch(
-        self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32], decoders: _Decoders
+        self, source: int, rows: NDArray[np.int64], files: NDArray[np.int32], frames: Any, decoders: _Decoders
     ) -> RecordBatch | None:
         n, library = len(rows), self._library
         counts = np.empty((len(self._totals), n), dtype=np.int64)
-        given = address(files), decoders.address, address(rows)
+        given = address(files), frames, decoders.address, address(rows)
         found = library.lg_batch_read(self._pointer, source, *given, n, memory_limit(), address(counts))
         if found == NOT_OPEN:
             raise ShardNotOpen

@@ -25,6 +25,7 @@ from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.shard import PAGE, read_value
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import LocalStorage
 
 __all__ = ["DamagedDataset", "LostRecord", "RecoveredRecord"]
 
@@ -74,7 +75,7 @@ class DamagedDataset:
         self._columns: dict[str, NDArray[Any]] = {}
         for name, column in manifest.columns.items():
             try:
-                array = open_column(path, column)
+                array = open_column(LocalStorage(path), column)
                 problem = invalid_values(column, array)
                 if name == "input" and problem is None:
                     problem = invalid_inputs(array, manifest.inputs)

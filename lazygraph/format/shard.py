@@ -22,7 +22,7 @@ from lazygraph.errors import CorruptDataset, LazyGraphError
 from lazygraph.format.pages import locate
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
 
-__all__ = ["read_value", "record_dtype", "write_shard"]
+__all__ = ["check_place", "check_value", "read_value", "record_dtype", "write_shard"]
 
 PAGE = max(4096, os.sysconf("SC_PAGE_SIZE"))  # LMDB takes that of the operating system
 MAP_UNIT = 2**24  # map sizes are multiples of it, so that the bytes of a shard depend on its records alone
@@ -88,13 +88,26 @@ def read_value(descriptor: int, size: int, offset: int, length: int, xxh3: int) 
         CorruptDataset: the file ends before the record does, or the bytes are not those that were written.
         OSError: the read itself failed.
     """
-    # Before the read, which would take memory for whatever length a damaged column says.
-    if offset + length > size:
-        msg = f"the shard ends at byte {size}; required: {length} bytes from {offset} on"
-        raise CorruptDataset(msg)
+    check_place(size, offset, length)
     value = os.pread(descriptor, length, offset)
     while len(value) < length and (more := os.pread(descriptor, length - len(value), offset + len(value))):
         value += more  # some file systems give a part where a signal comes
+    return check_value(value, offset, length, xxh3)
+
+
+def check_place(size: int, offset: int, length: int) -> None:
+    """Refuse to read beyond the end of a shard: it would take memory for whatever length a damaged column says.
+
+    Raises:
+        CorruptDataset: with the place.
+    """
+    if offset + length > size:
+        msg = f"the shard ends at byte {size}; required: {length} bytes from {offset} on"
+        raise CorruptDataset(msg)
+
+
+def check_value(value: bytes, offset: int, length: int, xxh3: int) -> bytes:
+    """The bytes that were read from a place, if they are those that were written; see ``read_value``."""
     if len(value) != length:
         msg = f"the shard was cut off: found {len(value)} of the {length} bytes at {offset}"
         raise CorruptDataset(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from bisect import bisect_right
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import (
     CorruptDataset,
     DatasetReplaced,
+    InputError,
     LazyGraphError,
     NotEnoughMemory,
     StorageError,
@@ -22,14 +24,16 @@ from lazygraph.errors import (
 from lazygraph.format.codec import CODECS, Decoder
 from lazygraph.format.columns import open_column
 from lazygraph.format.digests import BLOCK, Blocks, CheckedColumn, read_digests
-from lazygraph.format.manifest import MANIFEST, Manifest, Shard, row_starts
+from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex, ShardNotOpen
 from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.record_batch import RecordBatch, concatenate
-from lazygraph.format.shard import read_value
+from lazygraph.format.shard import check_place, check_value, read_value
 from lazygraph.machine import memory_limit
+from lazygraph.storage.base import Storage, open_storage
 from lazygraph.storage.descriptors import Descriptor, ShardFiles, budget, opening
 from lazygraph.storage.files import FileRef, reading
+from lazygraph.storage.local import LocalStorage
 
 __all__ = ["Store"]
 
@@ -63,7 +67,7 @@ class _Index(NamedTuple):
 
 
 class Store:
-    """Random access to the records of one dataset directory.
+    """Random access to the records of one dataset, wherever its files lie.
 
     Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and
     shard files within the budget of the process, so its memory does not grow with the number of graphs. Takes no lock
@@ -71,17 +75,31 @@ class Store:
     opens its files again where it is unpickled.
 
     Args:
-        path: the dataset directory.
+        place: the dataset directory, the URL of a storage that is installed, or a storage.
 
     Raises:
         DatasetNotFound: there is no finished dataset.
         CorruptDataset, UnsupportedFormat: the manifest cannot be read.
+        InputError: no storage is known for the URL.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.manifest = Manifest.load(self.path)
+    def __init__(self, place: str | os.PathLike[str] | Storage) -> None:
+        self.storage = open_storage(place)
+        self.manifest = Manifest.load(self.storage)
         self._reset()
+
+    @property
+    def name(self) -> str:
+        """What errors call the dataset: its path or its URL."""
+        return self.storage.name
+
+    @property
+    def path(self) -> Path:
+        """The dataset directory; InputError where the dataset does not lie on this machine."""
+        if isinstance(self.storage, LocalStorage):
+            return self.storage.directory
+        msg = f"{self.name} does not lie in a directory of this machine; copy it first"
+        raise InputError(msg)
 
     def _reset(self) -> None:
         self._columns: dict[str, CheckedColumn] = {}
@@ -109,12 +127,12 @@ class Store:
             return self._columns[name]
         except KeyError:
             column = self.manifest.columns[name]
-        path = self.path / column.file.name
+        path = f"{self.name}/{column.file.name}"
         try:
-            array = reading(path, lambda: open_column(self.path, column, check=False))
+            array = reading(path, lambda: open_column(self.storage, column, check=False))
         except FileNotFoundError:
             self._missing(column.file)
-        self._columns[name] = found = CheckedColumn(str(path), array, self.digests()[1][name])
+        self._columns[name] = found = CheckedColumn(path, array, self.digests()[1][name])
         return found
 
     def digests(self) -> tuple[Blocks, dict[str, Blocks]]:
@@ -127,10 +145,20 @@ class Store:
     def _file(self, file: FileRef) -> bytes:
         """A whole file of the dataset, checked."""
         try:
-            path = self.path / file.name
-            return reading(path, lambda: opening(path, file.check(self.path).read_bytes))
+            return reading(f"{self.name}/{file.name}", lambda: self._checked(file))
         except FileNotFoundError:
             self._missing(file)
+
+    def _checked(self, file: FileRef) -> bytes:
+        path = self.storage.path(file)
+        content: bytes = opening(path, path.read_bytes)
+        if len(content) != file.size or (found := hashlib.sha256(content).hexdigest()) != file.sha256:
+            msg = (
+                f"{path} has the sha256 {found if len(content) == file.size else 'of another size'}; required: "
+                f"{file.sha256}, as the manifest says"
+            )
+            raise CorruptDataset(msg)
+        return content
 
     def graph_id(self, row: int) -> str:
         """The id of the graph in a row."""
@@ -138,7 +166,7 @@ class Store:
         try:
             return raw.decode()
         except UnicodeDecodeError as error:
-            msg = f"{self.path}, row {row}: the id {bytes(raw)!r} is not UTF-8"
+            msg = f"{self.name}, row {row}: the id {bytes(raw)!r} is not UTF-8"
             raise CorruptDataset(msg) from error
 
     def graph_ids(self, rows: NDArray[np.int64]) -> list[str]:
@@ -171,9 +199,9 @@ class Store:
             if low < len(self) and ids.row(row := int(order.row(low))) == wanted:
                 return row
         except IndexError as error:
-            msg = f"{self.path}: id_order names a row that is not there: {error}"
+            msg = f"{self.name}: id_order names a row that is not there: {error}"
             raise CorruptDataset(msg) from error
-        msg = f"no graph in {self.path} has the id {graph_id!r}; it holds {len(self)} ids such as {self._some_ids()}"
+        msg = f"no graph in {self.name} has the id {graph_id!r}; it holds {len(self)} ids such as {self._some_ids()}"
         raise UnknownId(msg)
 
     def raw(self, row: int) -> bytes:
@@ -202,12 +230,14 @@ class Store:
             if isinstance(error, DatasetReplaced) or error.errno is None:
                 raise
             file = self.manifest.shards[shard].file.name
-            msg = f"{self.path / file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
+            msg = f"{self.name}/{file}, row {row}, id {self.graph_id(row)!r}: {error.strerror}"
             raise OSError(error.errno, msg) from error
         return raw, counts
 
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
+        if not self.storage.is_local:
+            return self._values(shard, [(offset, length, digest)])[0]
         descriptor = self._files.now.held.get(shard) or self._open(shard)
         try:
             return read_value(descriptor.number, descriptor.size, offset, length, digest)
@@ -218,6 +248,17 @@ class Store:
         self._files.forget(shard)
         descriptor = self._open(shard)
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
+
+    def _values(self, shard: int, entries: list[tuple[int, int, int]]) -> list[bytes]:
+        """The compressed records at several places of a shard that does not lie on this machine."""
+        file = self.manifest.shards[shard].file
+        for offset, length, _ in entries:
+            check_place(file.size, offset, length)
+        try:
+            values = self.storage.read(file, [(offset, length) for offset, length, _ in entries])
+        except FileNotFoundError:
+            self._missing(file)
+        return [check_value(value, *entry) for value, entry in zip(values, entries, strict=True)]
 
     def frame(self, row: int) -> bytes:
         """The record of a row as it is stored, checked by its checksum. Raises as ``raw`` does."""
@@ -258,8 +299,10 @@ class Store:
         index = self._index or self._open_index()
         index.check(rows)
         loops = index.loops
-        if loops is not None and len(rows) > 1 and (at_once := self._read_batch_at_once(loops, rows)) is not None:
-            return at_once
+        if loops is not None and len(rows) > 1:
+            together = self._read_batch_at_once if self.storage.is_local else self._fetch_batch
+            if (at_once := together(loops, rows)) is not None:
+                return at_once
         self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
@@ -284,6 +327,21 @@ class Store:
                 return None
             return loops.read_batch(rows, opened.numbers, self._dictionary)
 
+    def _fetch_batch(self, loops: NativeReader, rows: NDArray[np.int64]) -> RecordBatch | None:
+        """``read_batch`` of a dataset elsewhere: the records of each shard by one request, then by compiled loops."""
+        index = self._index or self._open_index()
+        shards = np.searchsorted(self._ends, rows, side="right")
+        frames: list[bytes] = [b""] * len(rows)
+        for shard in np.unique(shards).tolist():
+            places = np.flatnonzero(shards == shard).tolist()
+            try:
+                values = self._values(shard, [index.located.record[rows[place]].item() for place in places])
+            except CorruptDataset:
+                return None  # one by one, it is said of which row
+            for place, value in zip(places, values, strict=True):
+                frames[place] = value
+        return loops.read_batch(rows, self._files.now.numbers, self._dictionary, frames)
+
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
         schema = self.manifest.schema
@@ -291,7 +349,7 @@ class Store:
         size = 8 * float(np.sum(np.broadcast_to(schema.values(counts), len(rows))))
         if size > memory_limit():
             msg = (
-                f"{self.path}: {len(rows)} graphs take up to {size / 2**30:.3g} GiB when they are read at once; this "
+                f"{self.name}: {len(rows)} graphs take up to {size / 2**30:.3g} GiB when they are read at once; this "
                 f"process may use {memory_limit() / 2**30:.3g} GiB. Read fewer at a time"
             )
             raise NotEnoughMemory(msg)
@@ -304,7 +362,7 @@ class Store:
     def where(self, row: int) -> str:
         """The beginning of a message about a row: dataset, shard, row and id."""
         shard = self.manifest.shards[bisect_right(self._ends, row)]
-        return f"{self.path}, {shard.file.name}, row {row}, id {self.graph_id(row)!r}: "
+        return f"{self.name}, {shard.file.name}, row {row}, id {self.graph_id(row)!r}: "
 
     def close(self) -> None:
         """Close the file descriptors; the store opens them again when it is read again."""
@@ -350,47 +408,53 @@ class Store:
         """The path and the size of a shard's file."""
         file = self.manifest.shards[shard].file
         try:
-            return file.check_size(self.path), file.size
+            return self.storage.path(file), file.size
         except FileNotFoundError:
             self._missing(file)
 
     def _missing(self, file: FileRef) -> NoReturn:
         """Say why a file that the manifest names is not there."""
         if self._lacks(file):
-            msg = f"{self.path / file.name} is missing, and the manifest names it: part of the dataset was deleted"
+            msg = f"{self.name}/{file.name} is missing, and the manifest names it: part of the dataset was deleted"
             raise CorruptDataset(msg)
-        msg = f"{self.path} was replaced, moved or deleted while it was open ({file.name} is gone); open it again"
+        msg = f"{self.name} was replaced, moved or deleted while it was open ({file.name} is gone); open it again"
         raise DatasetReplaced(errno.ENOENT, msg)
 
     def _lacks(self, file: FileRef) -> bool:
         """Whether the dataset is the one that was opened, without this file, and nobody is replacing it."""
         try:
             before = self._seen()
-            if Manifest.load(self.path) != self.manifest:
+            if Manifest.load(self.storage) != self.manifest:
                 return False
-            gone = not (self.path / file.name).exists()
-            return gone and self._seen() == before
+            return self._is_gone(file) and self._seen() == before
         except StorageError:  # nothing can be opened now, which says nothing of the dataset
             raise
         except (LazyGraphError, OSError):
             return False
 
-    def _seen(self) -> list[tuple[int, int]]:
-        """What changes when the directory is renamed or its manifest replaced."""
-        return [(found.st_ino, found.st_ctime_ns) for found in (self.path.stat(), (self.path / MANIFEST).stat())]
+    def _seen(self) -> Any:
+        """What changes when the dataset is replaced."""
+        return self.storage.state()
+
+    def _is_gone(self, file: FileRef) -> bool:
+        try:
+            self.storage.path(file)
+        except FileNotFoundError:
+            return True
+        return False
 
     def _some_ids(self) -> str:
         return ", ".join(repr(self.graph_id(row)) for row in range(min(3, len(self))))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "manifest": self.manifest}
+        return {"storage": self.storage, "manifest": self.manifest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self.manifest = state["path"], state["manifest"]
+        self.storage, self.manifest = state["storage"], state["manifest"]
         self._reset()
 
     def __repr__(self) -> str:
-        return f"Store({os.fspath(self.path)!r})"
+        return f"Store({self.name!r})"
 
 
 def _codec(shard: Shard) -> int:

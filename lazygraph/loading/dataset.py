@@ -30,6 +30,7 @@ from lazygraph.reading.rebuild import RebuiltRecords, gives_the_stored_graphs
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
 from lazygraph.registry import unknown_name
+from lazygraph.storage.base import Storage
 from lazygraph.text import printable
 
 __all__ = ["LazyGraphDataset", "Several"]
@@ -50,7 +51,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph``.
 
     Args:
-        path: the dataset directory.
+        path: the dataset directory, the URL of a storage that an installed package brings, or a storage.
         target: the label or labels that become ``y``, of shape (1, T). Each component of a vector label is one column.
         view: the arrays of a graph, as a name or as the result of :func:`lazygraph.view`. Ready-made graphs have the
             arrays that they were written with. Default ``"pyg"``.
@@ -89,7 +90,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Storage,
         target: str | Sequence[str] | None = None,
         view: str | View = "pyg",
         transform: Callable[[Data], Any] | None = None,
@@ -122,8 +123,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     @property
     def path(self) -> str:
-        """The dataset directory."""
-        return os.fspath(self._store.path)
+        """The dataset directory, or its URL."""
+        return self._store.name
 
     @property
     def manifest(self) -> Manifest:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 __all__ = ["address", "kernels"]
 
-VERSION = 5
+VERSION = 6
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -31,7 +31,7 @@ _SIGNATURES = {
     "lg_version": (_INT32, ()),
     "lg_batch_new": (_POINTER, (*[_INT64] * 2, *[_POINTER] * 3)),
     "lg_batch_free": (None, (_POINTER,)),
-    "lg_batch_read": (_INT64, (*[_POINTER] * 5, *[_INT64] * 2, _POINTER)),
+    "lg_batch_read": (_INT64, (*[_POINTER] * 6, *[_INT64] * 2, _POINTER)),
     "lg_batch_places": (_INT64, (*[_POINTER] * 4,)),
     "lg_batch_lengths": (None, (_POINTER, _INT64, _POINTER)),
     "lg_batch_decode": (_INT64, (*[_POINTER] * 2,)),

@@ -195,14 +195,16 @@ static uint8_t *more_room(memory *m, uint64_t used, uint64_t more) {
 
 /* Read the records of n rows, in the order of the files, and find their parts.
  *
- * file: of each shard, its descriptor, or -1. dictionary: each as zstd digested it, or NULL where that was not done yet.
+ * file: of each shard, its descriptor, or -1. frame: of each row, what its shard holds of it, as long as the column says;
+ * NULL where it is to be read. dictionary: each as zstd digested it, or NULL where that was not done yet.
  * most: the bytes that their values may take. counts: (axes + 1, n), becomes
  * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
  * until the records are decoded.
  * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; 3 where a dictionary is needed
  * that is NULL; or -1 where anything is not as it must be. */
-static int64_t read_records(batch *b, const source *s, const int32_t *file, const void *const *dictionary,
-                            const int64_t *rows, int64_t n, int64_t most, int64_t *counts) {
+static int64_t read_records(batch *b, const source *s, const int32_t *file, const uint8_t *const *frame,
+                            const void *const *dictionary, const int64_t *rows, int64_t n, int64_t most,
+                            int64_t *counts) {
     wanted *order = room(&b->order, (size_t)n * sizeof *order);
     int64_t *start = room(&b->spans, 2 * (size_t)n * sizeof *start), *size = start + n;
     if (order == NULL || start == NULL) return -1;
@@ -226,7 +228,7 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
     for (int64_t k = 0; k < n; k++) {
         if (k == 0 || order[k].row >= s->end[shard]) shard = shard_of(s, order[k].row);
         if (shard >= s->shards) return -1;
-        if (file[shard] < 0) return 1;
+        if (frame == NULL && file[shard] < 0) return 1;
         if (s->codec[shard] >= 0 && dictionary[s->codec[shard]] == NULL) return 3;
     }
     uint64_t used = 0;
@@ -241,23 +243,27 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         double bound = b->extra + 8.0 * values_of(b, counts, n, place); /* docs/format.md */
         int32_t codec = s->codec[shard];
         unsigned long long content = length; /* of an uncompressed record, which is read to where it is needed */
-        const uint8_t *frame = NULL;
+        const uint8_t *value = frame == NULL ? NULL : frame[place];
         if (codec != UNCOMPRESSED) {
-            uint8_t *into = room(&b->frame, length + 1);
-            if (into == NULL || !read_whole(file[shard], into, (int64_t)length, offset)) return -1;
-            if (b->zstd.hash(into, length) != hash) return -1;
-            content = b->zstd.content_size(into, length);
-            frame = into;
+            if (value == NULL) {
+                uint8_t *into = room(&b->frame, length + 1);
+                if (into == NULL || !read_whole(file[shard], into, (int64_t)length, offset)) return -1;
+                value = into;
+            }
+            if (b->zstd.hash(value, length) != hash) return -1;
+            content = b->zstd.content_size(value, length);
         }
         if (content < 1 || content > MAX_RECORD || (double)content > bound) return -1;
         uint8_t *to = more_room(&b->raw, used, content);
         if (to == NULL) return -1;
         if (codec == UNCOMPRESSED) {
-            if (!read_whole(file[shard], to, (int64_t)length, offset) || b->zstd.hash(to, length) != hash) return -1;
+            if (value != NULL) memcpy(to, value, length);
+            else if (!read_whole(file[shard], to, (int64_t)length, offset)) return -1;
+            if (b->zstd.hash(to, length) != hash) return -1;
         } else {
-            if (b->zstd.frame_size(frame, length) != length) return -1; /* something follows it */
+            if (b->zstd.frame_size(value, length) != length) return -1; /* something follows it */
             const void *digested = codec == ZSTD ? NULL : dictionary[codec];
-            if (b->zstd.decompress(b->zstd.context, to, content, frame, length, digested) != content) return -1;
+            if (b->zstd.decompress(b->zstd.context, to, content, value, length, digested) != content) return -1;
         }
         start[place] = (int64_t)used;
         size[place] = (int64_t)content;
@@ -273,10 +279,10 @@ static void trim(batch *b) {
         if (all[k]->size > KEPT) empty(all[k]);
 }
 
-int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const void *const *dictionary, const int64_t *rows,
-                      int64_t n, int64_t most, int64_t *counts) {
+int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const uint8_t *const *frame,
+                      const void *const *dictionary, const int64_t *rows, int64_t n, int64_t most, int64_t *counts) {
     if (b->scan.size > KEPT) empty(&b->scan); /* which was needed until now */
-    int64_t found = read_records(b, s, file, dictionary, rows, n, most, counts);
+    int64_t found = read_records(b, s, file, frame, dictionary, rows, n, most, counts);
     if (found != 0) trim(b);
     return found;
 }

@@ -10,7 +10,7 @@
  */
 #include <stdint.h>
 
-#define VERSION 5
+#define VERSION 6
 
 int lg_version(void) { return VERSION; }
 

@@ -39,7 +39,7 @@ class Columns(Mapping[str, NDArray[Any]]):
             try:
                 return char.decode(array, "utf-8")
             except UnicodeDecodeError as error:
-                msg = f"{self._store.path}: the column {name!r} is not UTF-8: {error}"
+                msg = f"{self._store.name}: the column {name!r} is not UTF-8: {error}"
                 raise CorruptDataset(msg) from error
         return array
 

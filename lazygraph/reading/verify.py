@@ -18,7 +18,9 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.storage.base import Storage
 from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import sha256_of
 
 __all__ = ["Verification", "verify"]
 
@@ -33,14 +35,14 @@ class Verification:
     problems: tuple[str, ...]
 
 
-def verify(path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Verification:
+def verify(path: str | os.PathLike[str] | Storage, progress: Callable[[int], None] | None = None) -> Verification:
     """Verify a dataset: size and sha256 of every file, page trees, every record, every index, ids, and the content id.
 
     All files are hashed before anything else reads them. ``verify`` walks the page trees that LMDB would follow with
     its own bounded reads, also in a file with a wrong hash, to name the exact fault. It repairs nothing.
 
     Args:
-        path: the dataset directory.
+        path: the dataset directory, the URL of a storage that is installed, or a storage.
         progress: called with the number of graphs checked since the last call.
 
     Returns:
@@ -93,7 +95,7 @@ def _block(store: Store, last: int, digests: list[bytes]) -> Iterator[str]:
     found = blocks_of_graphs(np.frombuffer(b"".join(digests), "V32"))[0].tobytes()
     if found != wanted:
         yield (
-            f"{store.path}: the digest of the graphs of rows {first} to {last} is {found.hex()}; "
+            f"{store.name}: the digest of the graphs of rows {first} to {last} is {found.hex()}; "
             f"required: {wanted.hex()}, as the file of digests says"
         )
 
@@ -101,13 +103,15 @@ def _block(store: Store, last: int, digests: list[bytes]) -> Iterator[str]:
 def _identity(store: Store) -> Iterator[str]:
     manifest = store.manifest
     if (found := content_id(manifest.recipe, manifest.schema, store.digests()[0])) != manifest.content_id:
-        yield f"{store.path}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
+        yield f"{store.name}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
 
 
 def _files(store: Store) -> Iterator[str]:
     for file in store.manifest.files():
         try:
-            file.check(store.path)
+            path = store.storage.path(file)
+            if (found := sha256_of(path)) != file.sha256:
+                yield f"{path} has the sha256 {found}; required: {file.sha256}, as the manifest says"
         except (CorruptDataset, OSError) as error:
             yield _said(error)
 
@@ -122,14 +126,16 @@ def _said(error: CorruptDataset | OSError) -> str:
 def _tree(store: Store, number: int) -> Iterator[str]:
     """Yield the problems of a shard's page tree, and of the positions in the column ``record``."""
     shard = store.manifest.shards[number]
-    path = store.path / shard.file.name
+    name = f"{store.name}/{shard.file.name}"
     try:
+        # Of a directory also a shard of another size: its tree may tell what is wrong.
+        path = store.path / shard.file.name if store.storage.is_local else store.storage.path(shard.file)
         if not path.is_file():  # opening a pipe would wait for ever
             return
         with opening(path, lambda: path.open("rb")) as file:
             found = locate(file.fileno(), os.fstat(file.fileno()).st_size, shard.records)
     except (CorruptDataset, OSError) as error:
-        yield f"{path}: {_said(error)}"
+        yield f"{name}: {_said(error)}"
         return
     try:
         column = store.column("record")
@@ -146,7 +152,7 @@ def _tree(store: Store, number: int) -> Iterator[str]:
         # Not from ``claimed``, where an offset may have become negative.
         (offset, length, _), (there, size) = rows[row].item(), found[keys[row]].tolist()
         yield (
-            f"{path}, row {start + row}: the column record says {length} bytes at {offset}; "
+            f"{name}, row {start + row}: the column record says {length} bytes at {offset}; "
             f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"
         )
 
@@ -171,7 +177,7 @@ def _columns(store: Store) -> list[str]:
             wrong = list(store.checked_column(name).problems())
             problems += wrong
             if not wrong and (problem := invalid_values(column, store.column(name))):
-                problems.append(f"{store.path}: the column {name!r} {problem}")
+                problems.append(f"{store.name}: the column {name!r} {problem}")
         except (CorruptDataset, OSError) as error:
             problems.append(_said(error))
     return problems
@@ -182,14 +188,14 @@ def _index(store: Store) -> Iterator[str]:
     ids, order = store.column("id"), store.column("id_order")
     n = len(store)
     if "input" in store.manifest.columns and (said := invalid_inputs(store.column("input"), store.manifest.inputs)):
-        yield f"{store.path}: the column 'input' {said}"
+        yield f"{store.name}: the column 'input' {said}"
     # The greatest first, for there is a count for every number up to it.
     if order.max(initial=0) >= max(n, 1) or (np.bincount(order.astype(np.int64), minlength=n) != 1).any():
-        yield f"{store.path}: id_order is not a permutation"
+        yield f"{store.name}: id_order is not a permutation"
     else:
         ordered = ids[order]
         if not (ordered[1:] > ordered[:-1]).all():
-            yield f"{store.path}: ids are not unique, or id_order does not sort them"
+            yield f"{store.name}: ids are not unique, or id_order does not sort them"
 
 
 def _recipe(manifest: Manifest) -> GraphSpec | None:

@@ -76,7 +76,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def reading(path: Path, read: Callable[[], T]) -> T:
+def reading(path: str | Path, read: Callable[[], T]) -> T:
     """What ``read``, which opens a file, makes of it; called once more where a file server had lost sight of the file.
 
     Args:

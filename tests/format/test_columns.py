@@ -20,6 +20,7 @@ from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import Column, dtype_of, open_column, statistics, text_array, unsigned, write_column
 from lazygraph.format.shard import record_dtype
 from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import LocalStorage
 
 RECORD = np.array([(1, 2, 2**64 - 1), (3, 4, 5)], record_dtype(10, 10))
 
@@ -52,7 +53,7 @@ RECORD = np.array([(1, 2, 2**64 - 1), (3, 4, 5)], record_dtype(10, 10))
 )
 def test_arrays_come_back(array, tmp_path):
     column = write_column(tmp_path, "some", array)
-    found = open_column(tmp_path, column)
+    found = open_column(LocalStorage(tmp_path), column)
     assert found.shape == array.shape == column.shape
     assert found.dtype == array.dtype.newbyteorder("<")
     assert found.tobytes() == array.astype(found.dtype).tobytes()
@@ -74,7 +75,7 @@ def test_any_label_comes_back(tmp_path_factory, data):
         column = write_column(folder, "label", array, role="label", unit="eV")
     assert (column.role, column.unit) == ("label", "eV")
     assert all(math.isfinite(value) for value in column.statistics.values())
-    assert open_column(folder, column).tobytes() == array.tobytes()
+    assert open_column(LocalStorage(folder), column).tobytes() == array.tobytes()
 
 
 def test_a_column_is_named_after_what_it_holds(tmp_path):
@@ -100,7 +101,7 @@ def test_a_column_is_named_after_what_it_holds(tmp_path):
 def test_any_name_makes_a_file_in_the_folder(name, stem, tmp_path):
     column = write_column(tmp_path, name, np.arange(3.0))
     assert column.file.name == f"columns/{stem}-{column.file.sha256[:16]}.npy"
-    assert open_column(tmp_path, column).tolist() == [0, 1, 2]
+    assert open_column(LocalStorage(tmp_path), column).tolist() == [0, 1, 2]
 
 
 def test_what_the_manifest_says_of_a_column(tmp_path):
@@ -141,7 +142,7 @@ def test_any_padding_of_a_right_header_is_read(column, tmp_path):
     """numpy has changed it before, and may again."""
     for padding in (0, 64, 640):
         content = npy(HEADER + " " * padding)
-        assert open_column(tmp_path, forged(tmp_path, content, column)).tolist() == [0, 1, 2, 3, 4, 5]
+        assert open_column(LocalStorage(tmp_path), forged(tmp_path, content, column)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -174,20 +175,20 @@ def test_any_padding_of_a_right_header_is_read(column, tmp_path):
 def test_a_header_that_lies_is_refused(content, column, tmp_path):
     """Size and hash are those of the manifest: whoever made the file made the manifest too."""
     with pytest.raises(CorruptDataset, match=r"is not a .npy file of float64 and shape \(6,\), as the manifest says"):
-        open_column(tmp_path, forged(tmp_path, content, column))
+        open_column(LocalStorage(tmp_path), forged(tmp_path, content, column))
 
 
 @pytest.mark.parametrize("shape", [(5,), (7,), (2, 3), (6, 1), (), (2**62,), (10**30,), (0,), (6, 0)])
 def test_a_manifest_with_another_shape_is_refused(shape, column, tmp_path):
     with pytest.raises(CorruptDataset, match="is not a .npy file"):
-        open_column(tmp_path, dataclasses.replace(column, shape=shape))
+        open_column(LocalStorage(tmp_path), dataclasses.replace(column, shape=shape))
 
 
 @pytest.mark.parametrize("shape", [(0, 10**30), (0, 2**40, 2**40), (0,) * 70], ids=str)
 def test_shapes_that_numpy_cannot_count_are_refused(shape, column, tmp_path):
     content = npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape!r}, }}", b"")
     with pytest.raises(CorruptDataset, match="has the shape"):
-        open_column(tmp_path, dataclasses.replace(forged(tmp_path, content, column), shape=shape))
+        open_column(LocalStorage(tmp_path), dataclasses.replace(forged(tmp_path, content, column), shape=shape))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_shapes_that_numpy_cannot_count_are_refused(shape, column, tmp_path):
 )  # fmt: skip
 def test_types_that_a_column_may_not_have(descr, column, tmp_path):
     with pytest.raises(CorruptDataset, match="has the type"):
-        open_column(tmp_path, dataclasses.replace(column, dtype=descr))
+        open_column(LocalStorage(tmp_path), dataclasses.replace(column, dtype=descr))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_another_size_is_found_before_anything_is_read(column, tmp_path):
     with path.open("ab") as file:
         file.truncate(2**40)  # sparse: a reader that took it in would not come back
     with pytest.raises(CorruptDataset, match=f"has 1099511627776 bytes; required: {column.file.size}"):
-        open_column(tmp_path, column)
+        open_column(LocalStorage(tmp_path), column)
 
 
 def test_every_flipped_bit_is_found(column, tmp_path):
@@ -229,13 +230,13 @@ def test_every_flipped_bit_is_found(column, tmp_path):
         damaged[at] ^= 1 << at % 8
         path.write_bytes(damaged)
         with pytest.raises(CorruptDataset, match=path.name):
-            open_column(tmp_path, column)
+            open_column(LocalStorage(tmp_path), column)
 
 
 def test_a_file_that_is_gone_is_told_apart(column, tmp_path):
     (tmp_path / column.file.name).unlink()
     with pytest.raises(FileNotFoundError):
-        open_column(tmp_path, column)
+        open_column(LocalStorage(tmp_path), column)
 
 
 def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path):
@@ -244,7 +245,7 @@ def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path):
     for name in ("pipe", "folder"):
         size = (tmp_path / name).stat().st_size
         with pytest.raises(CorruptDataset, match="is no regular file"):
-            open_column(tmp_path, Column(FileRef(name, size, "0" * 64), "<f8", (0,), "index"))
+            open_column(LocalStorage(tmp_path), Column(FileRef(name, size, "0" * 64), "<f8", (0,), "index"))
 
 
 def test_a_symbolic_link_is_followed(column, tmp_path):
@@ -252,11 +253,11 @@ def test_a_symbolic_link_is_followed(column, tmp_path):
     path = tmp_path / column.file.name
     path.replace(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert open_column(tmp_path, column).tolist() == [0, 1, 2, 3, 4, 5]
+    assert open_column(LocalStorage(tmp_path), column).tolist() == [0, 1, 2, 3, 4, 5]
     path.unlink()
     path.symlink_to("/dev/zero")
     with pytest.raises(CorruptDataset, match="is no regular file"):
-        open_column(tmp_path, column)
+        open_column(LocalStorage(tmp_path), column)
 
 
 # ---- texts, counts, statistics ----

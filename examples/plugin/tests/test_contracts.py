@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import ClassVar
 
 import pytest
 
 pytest.register_assert_rewrite("lazygraph.testing")
 
-from lazygraph.testing import PresetContract, SourceContract, ViewContract  # noqa: E402
+from lazygraph.testing import PresetContract, SourceContract, StorageContract, ViewContract  # noqa: E402
 
 LINES = "# toy crystals\na 3.0 26 -1.5\nb 3.1 11 -0.5\nflat 0.0 8 0.0\nc 3.2 17 -0.25\n"
 
@@ -36,3 +37,11 @@ class TestToyAlikePreset(PresetContract):
 class TestToyView(ViewContract):
     view = "toy"
     preset = "toy"
+
+
+class TestToyZip(StorageContract):
+    def put(self, dataset, folder):
+        return "toyzip://" + shutil.make_archive(str(folder / "packed"), "zip", dataset)
+
+    def empty(self, folder):
+        return f"toyzip://{folder / 'nothing.zip'}"

@@ -1,0 +1,75 @@
+"""``LocalStorage``: a dataset directory in a file system of this machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lazygraph.errors import CorruptDataset
+from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import FileRef, reading
+
+__all__ = ["MANIFEST", "LocalStorage"]
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST = 2**28
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class LocalStorage:
+    """The files of a dataset directory.
+
+    Args:
+        directory: the path of the dataset; made absolute, so that a change of the current folder changes nothing.
+    """
+
+    directory: Path
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "directory", Path(directory).absolute())
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return os.fspath(self.directory)
+
+    @property
+    def is_local(self) -> bool:
+        """True."""
+        return True
+
+    def manifest(self) -> bytes:
+        """Return the content of the manifest; CorruptDataset where it is no regular file, or larger than any may be."""
+        path = self.directory / MANIFEST
+        return reading(path, lambda: _whole(path, MAX_MANIFEST))
+
+    def path(self, file: FileRef) -> Path:
+        """Return the path of a file, after its size was compared."""
+        return file.check_size(self.directory)
+
+    def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of a file."""
+        path = self.path(file)
+        with opening(path, lambda: path.open("rb")) as opened:
+            return [os.pread(opened.fileno(), length, offset) for offset, length in ranges]
+
+    def state(self) -> Any:
+        """Return what changes when the directory is renamed or its manifest replaced."""
+        found = (self.directory.stat(), (self.directory / MANIFEST).stat())
+        return [(one.st_ino, one.st_ctime_ns) for one in found]
+
+
+def _whole(path: Path, most: int) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        msg = "it is no regular file"
+        raise CorruptDataset(msg)
+    with opening(path, lambda: path.open("rb")) as file:
+        size = os.fstat(file.fileno()).st_size  # of this one: another may have come into its place
+        if size > most:
+            msg = f"it has {size} bytes; required: at most {most}"
+            raise CorruptDataset(msg)
+        return file.read(size + 1)

@@ -140,6 +140,12 @@ def commands(d, splits, run):
             [d, "--from", "labels.json", "--label", EVIL],
         ],
         "split": [[d, "--from", "splits.json"], [d, "--from", "bad_splits.json"], [d, EVIL]],
+        "concat": [[d, d, "-o", f"all{EVIL}.lg"], [d, d, "-o", f"e{EVIL}.lg", "--on-duplicate", "skip"], [d, f"n{EVIL}"]],
+        "subset": [[d, "-o", f"few{EVIL}.lg", "--where", "gap > 1"], [d, "-o", "x.lg", "--where", EVIL],
+                   [d, "-o", "x.lg", "--ids", EVIL], [d, "-o", "x.lg", "--split", EVIL]],
+        "diff": [[d, splits], [d, splits, "--json"], [d, f"none{EVIL}"]],
+        "remove": [[d, "--ids", f"c1{EVIL}", "--reason", "why"], [d, "--ids", EVIL, "--reason", "why"],
+                   [d, "--ids", f"c2{EVIL}", "--reason", EVIL], [d, "--ids-from", f"none{EVIL}", "--reason", "why"]],
         "gc": [[d]],
         "doctor": [[d], [d, "--json"], ["damaged.lg"], [f"none{EVIL}"]],
         "train": [

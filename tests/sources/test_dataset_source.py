@@ -239,7 +239,9 @@ def test_the_scan_counts_marks_and_names_the_manifest(prototypes, tmp_path):
     path = prototypes / MANIFEST
     assert scan.files == (("prototypes.lg/manifest.json", path.stat().st_size, sha256_of(path)),)
     manifest = write(prototypes, tmp_path / "new.lg")
-    assert manifest.provenance.inputs == tuple(file._asdict() for file in scan.files)
+    (source,) = manifest.provenance.sources
+    assert (source.name, source.inputs) == ("prototypes", 300)
+    assert source.files == tuple(file._asdict() for file in scan.files)
 
 
 @pytest.mark.slow
@@ -426,11 +428,12 @@ def test_what_is_left_of_a_dataset_without_one_of_its_shards_is_saved(tmp_path):
 def test_a_damaged_column_or_dictionary_is_refused_before_any_work(name, tmp_path):
     old = tmp_path / "old.lg"
     manifest = write("prototypes:70?seed=0", old)
-    file = old / (manifest.dictionary.name if name == "dictionary" else manifest.columns[name].file.name)
+    file = old / (manifest.dictionaries[0].name if name == "dictionary" else manifest.columns[name].file.name)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(UnreadableInput, match=f"{file.name} has the sha256"):
+    said = "has the sha256" if name == "dictionary" else ": the values of rows 0 to 69 are not as they were written"
+    with pytest.raises(UnreadableInput, match=f"{file.name}{' ' * (name == 'dictionary')}{said}"):
         DatasetSource(str(old)).scan(100, tmp_path / "spool")
 
 

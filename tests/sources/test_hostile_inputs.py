@@ -123,7 +123,7 @@ def test_standard_input_is_read_where_it_is_asked_for(text, tmp_path, monkeypatc
     assert main_write(arguments) == 0
     manifest = Manifest.load(tmp_path / "x.lg")
     assert manifest.graphs >= 2
-    assert [file["name"] for file in manifest.provenance.inputs] == ["stdin", "other.vasp"]
+    assert [file["name"] for source in manifest.provenance.sources for file in source.files] == ["stdin", "other.vasp"]
     assert main_write(["-", "-", "-o", str(tmp_path / "y.lg")]) == 2
     assert main_write(["plan", "-", "-o", str(tmp_path / "z.lg")]) == 2
     monkeypatch.setattr(sys, "stdin", None)

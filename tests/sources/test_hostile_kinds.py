@@ -206,7 +206,7 @@ def test_a_file_whose_name_is_not_utf8_is_read(kind, tmp_path):
     ds = lg.LazyGraphDataset(path)
     assert len(ds) == 3
     assert all(name.isascii() for name in ds.ids.tolist())
-    assert ds.manifest.provenance.inputs[0]["name"] == "\\udcc5ngstrom"
+    assert ds.manifest.provenance.sources[0].files[0]["name"] == "\\udcc5ngstrom"
 
 
 # ---- files that were cut off or changed ----

@@ -200,7 +200,7 @@ def test_any_number_of_graphs(count, tmp_path):
     assert [shard.records for shard in store.manifest.shards] == [
         min(4096, count - begin) for begin in range(0, count, 4096)
     ]
-    assert (store.manifest.dictionary is not None) == (count >= 64)
+    assert bool(store.manifest.dictionaries) == (count >= 64)
     assert store.column("n").tolist() == list(range(count))
     for row in {0, count // 2, count - 1, min(1024, count - 1), min(4096, count - 1)}:
         assert store.graph_id(row) == f"graph-{row:07d}"

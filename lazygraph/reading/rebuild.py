@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, StructureError
+from lazygraph.errors import CorruptDataset, NotEnoughMemory, StructureError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, check_crystals, crystal_schema
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.machine import memory_limit
 
 __all__ = ["RebuiltRecords", "gives_the_stored_graphs"]
+
+EDGE_BYTES = 40  # of two ids and three image numbers, as a view widens them
 
 
 def gives_the_stored_graphs(stored: GraphSpec, wanted: GraphSpec) -> bool:
@@ -62,6 +65,7 @@ class RebuiltRecords:
         Raises:
             CorruptDataset: the record is damaged.
             StructureError: the crystal cannot become a graph of the wanted recipe; the message names its id.
+            NotEnoughMemory: the edges do not fit into memory.
         """
         batch = self.read_batch(np.array([row], dtype=np.int64))
         values = {}
@@ -96,6 +100,7 @@ class RebuiltRecords:
         self, rows: NDArray[np.int64], n_node: NDArray[np.int64], fields: Mapping[str, Any]
     ) -> Iterator[CrystalGraph]:
         """Build the graph of every crystal of a batch of stored records."""
+        bytes_built = 0
         ends = n_node.cumsum().tolist()
         for row, start, end, lattice, pbc in zip(
             rows.tolist(), [0, *ends], ends, fields["lattice"], fields["pbc"].tolist(), strict=False
@@ -105,7 +110,15 @@ class RebuiltRecords:
             except StructureError as error:
                 self._store.raise_corrupt(row, CorruptDataset(str(error)))
             try:
-                yield self._wanted.build(crystal)
+                graph = self._wanted.build(crystal)
             except StructureError as error:
                 msg = f"{self._store.where(row)}this crystal cannot become a graph of {self._wanted!r}: {error}"
                 raise StructureError(msg) from error
+            bytes_built += EDGE_BYTES * graph.n_edges
+            if bytes_built > memory_limit():
+                msg = (
+                    f"{self._store.where(row)}the edges of {len(rows)} graphs of {self._wanted!r} take more than the "
+                    f"{memory_limit() / 2**30:.3g} GiB that this process may use. Read fewer graphs at a time"
+                )
+                raise NotEnoughMemory(msg)
+            yield graph

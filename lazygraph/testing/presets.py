@@ -113,6 +113,21 @@ class PresetContract:
             for name, size in derived_sizes(self.spec, made).items():
                 assert store.column(name)[row] == size
 
+    def test_a_dataset_of_crystals_alone_is_read_as_these_graphs(self, tmp_path: Path) -> None:
+        """``graph=`` builds the same graphs at every read."""
+        from lazygraph.loading.dataset import LazyGraphDataset
+
+        crystals = self.crystals()
+        write(crystals, tmp_path / "alone.lg", graph="none", workers=1, progress=False)
+        dataset = LazyGraphDataset(tmp_path / "alone.lg", graph=self.spec)
+        batch = dataset.batch(range(len(crystals)))
+        for read, again, crystal in zip(dataset, batch.to_data_list(), crystals, strict=True):
+            made = self.spec.build(crystal)
+            for data in (read, again):
+                assert np.array_equal(data.edge_index.numpy(), made.edge_index)
+                assert np.array_equal(data.images.numpy(), made.images)
+                assert data.edge_attr.numpy().tobytes() == made.vectors.tobytes()
+
 
 def _assert_same(one: CrystalGraph, other: CrystalGraph) -> None:
     for name in ("edge_index", "images", "distances", "lattice_images"):

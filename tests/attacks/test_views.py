@@ -31,7 +31,7 @@ ALL = {
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
-    for preset in {*PRESETS.values(), "alignn-2026"}:
+    for preset in {*PRESETS.values(), "alignn-2026", "none"}:
         crystals = [(f"c{n}", lg.Crystal(np.diag([3.0, 3.2, 3.5 + n]), [[0, 0, 0], [0.5, 0.5, 0.4]], [11, 17]), {})
                     for n in range(4)]  # fmt: skip
         lg.write(crystals, folder / f"{preset}.lg", graph=preset, workers=1, progress=False)
@@ -65,6 +65,20 @@ def test_an_atom_of_no_element(bases, view, number, tmp_path):
     assert lg.LazyGraphDataset(path, view=ALL[view])[2].num_nodes == 2
     (problem,) = verify(path).problems
     assert "row 1, id 'c1': an atom has the atomic number" in problem
+
+
+@pytest.mark.parametrize("change", ["numbers", "lattice"])
+def test_impossible_crystals_alone(bases, change, tmp_path):
+    d = bases["none"].copy()
+    d.buffer(1, change, bytes([17, 0]) if change == "numbers" else lambda cell: bytes(len(cell)))
+    path = d.write(tmp_path / "d.lg")
+    expected = {"numbers": "atomic number 0", "lattice": "the cell is singular"}[change]
+    for options in ({"graph": "mace"}, *([{}] if change == "numbers" else [])):
+        for message in said(path, "pyg", **options):
+            assert expected in message
+    (problem,) = verify(path).problems
+    assert "row 1, id 'c1': " in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,19 @@ def test_a_structure_that_needs_too_many_images_is_named(tmp_path):
     assert lg.LazyGraphDataset(tmp_path / "f.lg", graph=lg.graph("radius", cutoff=4.0))[0].num_edges > 0
 
 
+def test_edges_for_which_there_is_no_memory_are_refused(alone, monkeypatch):
+    from lazygraph.errors import NotEnoughMemory
+    from lazygraph.reading import rebuild
+
+    ds = lg.LazyGraphDataset(alone, graph="mace")
+    edges = ds.batch(range(4)).num_edges
+    monkeypatch.setattr(rebuild, "memory_limit", lambda: 40 * edges)
+    assert ds.batch(range(4)).num_edges == edges
+    monkeypatch.setattr(rebuild, "memory_limit", lambda: 40 * edges - 1)
+    with pytest.raises(NotEnoughMemory, match="row 3, id .*the edges of 4 graphs of .*Read fewer graphs at a time"):
+        ds.batch(range(4))
+
+
 def test_ready_made_graphs_have_no_crystals_to_build_from(tmp_path):
     with lg.GraphWriter(tmp_path / "g.lg") as writer:
         writer.add({"x": np.ones((2, 1)), "edge_index": np.array([[0, 1], [1, 0]])}, id="a")

@@ -6,8 +6,11 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
+from lazygraph.format.columns import Column
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
@@ -56,9 +59,10 @@ def facts_of(store: Store) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "fields": manifest.schema.to_json()["fields"],
         "labels": {
-            name: {"unit": c.unit, "shape": list(c.shape[1:]), **(c.statistics or {})}
+            name: {"unit": c.unit, "dtype": np.dtype(c.dtype).name, "shape": list(c.shape[1:]), **(c.statistics or {})}
             for name, c in manifest.labels().items()
         },
+        "texts": {name: _text_facts(column) for name, column in manifest.texts().items()},
         "splits": _splits(store),
         "in_no_split": Splits.of(store).unsplit,
         "split_rule": None if (rule := recorded_rule(manifest)) is None else rule.to_json(),
@@ -68,6 +72,21 @@ def facts_of(store: Store) -> dict[str, Any]:
         "content_id": manifest.content_id,
         "format": ".".join(map(str, manifest.version)),
     }
+
+
+def _text_facts(column: Column) -> dict[str, Any]:
+    """The number of graphs with a text, and the different texts where they are a category."""
+    names = None if column.categories is None else list(column.categories)
+    return {**(column.statistics or {}), "categories": names}
+
+
+def _told(facts: dict[str, Any]) -> str:
+    names = facts["categories"]
+    if names is None:
+        told = f"{facts['count']:,} texts"
+    else:
+        told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+    return told + (f"; {facts['missing']:,} missing" if facts["missing"] else "")
 
 
 def _splits(store: Store) -> dict[str, int]:
@@ -102,6 +121,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
             f"  label       {n}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}"
             for n, label in labels
         ),
+        *(f"  text        {name}: {_told(facts)}" for name, facts in facts["texts"].items()),
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
     if facts["splits"]:

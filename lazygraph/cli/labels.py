@@ -13,7 +13,7 @@ SUMMARY = "Add or replace labels of a dataset; the graphs stay as they are."
 EXAMPLES = """\
 examples:
   lazygraph labels mp.lg --from gaps.csv --unit gap_pbe=eV
-      a table with a column of ids (jid, material_id, id, ...) and columns of numbers
+      a table with a column of ids (jid, material_id, id, ...) and columns of numbers or texts
   lazygraph labels mp.lg --from results.json --id-key name --label energy
       one label of a JSON list of objects
   lazygraph labels mp.lg --from new.csv && lazygraph gc mp.lg

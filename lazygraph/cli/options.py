@@ -81,7 +81,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         dest="labels",
-        help="keep only this label; repeat for more (default: all numeric labels)",
+        help="keep only this label; repeat for more (default: all numbers and texts)",
     )
     group.add_argument(
         "--max-images",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
-from lazygraph.format.columns import NO_SPLIT, Column
+from lazygraph.format.columns import Column, missing_code
 from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import count, loads, mapping, optional, sequence, sha256_hex, text, texts
 from lazygraph.storage.descriptors import opening
@@ -94,8 +94,16 @@ class Manifest:
         return out
 
     def labels(self) -> dict[str, Column]:
-        """The label columns by name."""
+        """The labels that are numbers, by name."""
         return {name: column for name, column in self.columns.items() if column.role == "label"}
+
+    def texts(self) -> dict[str, Column]:
+        """The labels that are texts, by name: categories and texts."""
+        return {name: column for name, column in self.columns.items() if column.role in ("category", "text")}
+
+    def all_labels(self) -> dict[str, Column]:
+        """The labels by name, numbers first."""
+        return {**self.labels(), **self.texts()}
 
     def with_columns(self, columns: Mapping[str, Column]) -> Manifest:
         """The same dataset with columns added or replaced."""
@@ -292,9 +300,10 @@ def _check(manifest: Manifest) -> None:
         _check_column(name, column, axis=name.startswith("n_") and name[2:] in manifest.schema.axes)
 
 
-# The types that the columns of the index may have; every other column is a label.
+# The types that columns may have: those of the index by their names, labels by their roles.
 _UNSIGNED = ("|u1", "<u2", "<u4", "<u8")
 _TEXT = tuple(f"|S{width}" for width in range(1, 256))
+_LABELS: dict[str, tuple[Any, ...]] = {"label": ("<f8", "<i8", "|b1"), "category": ("|u1", "<u2"), "text": _TEXT}
 _INDEX: dict[str, tuple[Any, ...]] = {
     "record": tuple(
         [["offset", offset], ["length", length], ["xxh3", "<u8"]]
@@ -314,15 +323,26 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
     """A column must be what its name says, so that no reader meets text or structures where it expects numbers."""
     allowed = _UNSIGNED if axis else _INDEX.get(name)
     if allowed is None:
-        good = column.role == "label" and column.dtype == "<f8"
+        allowed = _LABELS.get(column.role, ())
+        good = column.dtype in allowed and (column.role == "label" or len(column.shape) == 1)
+        good = good and (column.unit is None or column.role == "label")
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
-    if not good or (column.categories is None) == (name == "split") or len(column.shape) > MAX_DIMENSIONS:
+    coded = name == "split" or column.role == "category"
+    if not good or (column.categories is not None) != coded or len(column.shape) > MAX_DIMENSIONS:
         msg = f"the column {name!r} has the type {column.dtype!r}, shape {column.shape} and role {column.role!r}"
         raise CorruptDataset(msg)
-    names = column.categories or ()
-    if len(names) > NO_SPLIT or any(len(each.encode()) > MAX_NAME for each in names):
-        msg = f"the column {name!r} has {len(names)} categories; required: at most {NO_SPLIT}, of {MAX_NAME} bytes"
+    if column.categories is not None:
+        _check_categories(name, column.categories, missing_code(np.dtype(column.dtype)))
+
+
+def _check_categories(name: str, categories: tuple[str, ...], most: int) -> None:
+    """Every code must stand for one text, and no text for two codes."""
+    if len(categories) > most or any(len(each.encode()) > MAX_NAME for each in categories):
+        msg = f"the column {name!r} has {len(categories)} categories; required: at most {most}, of {MAX_NAME} bytes"
+        raise CorruptDataset(msg)
+    if len(set(categories)) < len(categories):
+        msg = f"the column {name!r} names a category twice; required: different ones"
         raise CorruptDataset(msg)
 
 
@@ -349,7 +369,7 @@ def _column(raw: dict[str, Any]) -> Column:
 
 
 def _statistics(raw: Any) -> dict[str, Any]:
-    numbers = (type(value) is float or (type(value) is int and abs(value) < 2**63) for value in mapping(raw).values())
+    numbers = (type(v) is float or (type(v) is int and -(2**63) <= v < 2**63) for v in mapping(raw).values())
     if set(raw) not in _STATISTICS or not all(numbers):
         msg = f"the statistics {raw!r}; required: numbers by the names in docs/format.md"
         raise CorruptDataset(msg)

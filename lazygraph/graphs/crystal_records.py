@@ -79,7 +79,8 @@ def check_crystals(schema: Schema) -> None:
         msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: node and edge"
         raise CorruptDataset(msg)
     for label in schema.fields:
-        if label.name not in _FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
+        floats = label.dtype in ("float32", "float64")
+        if label.name not in _FIELDS and (floats, label.axis, label.axis_dim) != (True, "node", 0):
             msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
             raise CorruptDataset(msg)
 

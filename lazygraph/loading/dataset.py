@@ -374,6 +374,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         for name in names:
             if name not in labels:
                 hint = ""
+                if name in self.manifest.texts():
+                    hint = f"; {name!r} is a text: read it as ds.columns[{name!r}]"
                 if name in self.manifest.schema.names:
                     hint = f"; {name!r} is a field of every graph: read it as data.{name}"
                 msg = f"{self.path}: {unknown_name('label', name, labels)}{hint}"

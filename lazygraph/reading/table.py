@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from numpy import char  # now: a child forked while a thread imports it would wait for ever
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.columns import texts_of
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
 
@@ -26,8 +25,8 @@ class Columns(Mapping[str, NDArray[Any]]):
     ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs are left out,
     because the graphs are read with other edges, and only the number of atoms is known in advance.
 
-    Numbers of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are
-    copies.
+    Labels are bool, int64 or float64, with NaN for a missing number, or texts, which are empty where missing. Numbers
+    of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are copies.
     """
 
     def __init__(self, store: Store, rows: Any = None, *, of_crystals: bool = False) -> None:
@@ -52,22 +51,18 @@ class Columns(Mapping[str, NDArray[Any]]):
         if name not in self._names():
             raise UnknownColumn(unknown_name("column", name, self._names()))
         array = self._store.column(_ALIASES.get(name, name) if name not in self._store.manifest.columns else name)
-        if name == "split":
-            names = self._store.manifest.columns["split"].categories or ()
-            table = np.array([*(n.encode() for n in names), *[b""] * (NO_SPLIT + 1 - len(names))])
-            array = table[array]
-        if self._rows is None:
-            return array
-        return (
-            array[self._rows.start : self._rows.stop : self._rows.step] if _forward(self._rows) else array[self._rows]
-        )
+        if self._rows is not None:
+            rows = self._rows
+            array = array[rows.start : rows.stop : rows.step] if _forward(rows) else array[rows]
+        column = self._store.manifest.columns.get(name)
+        return array if column is None or column.categories is None else texts_of(column, array)
 
     def _names(self) -> list[str]:
         manifest = self._store.manifest
         index = [name for name in ("n_triplets", "id", "formula", "split") if name in manifest.columns]
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
-        names = [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
+        names = [*manifest.all_labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
         return [name for name in names if not self._of_crystals or name not in ("n_edges", "n_triplets")]
 
     def __iter__(self) -> Iterator[str]:

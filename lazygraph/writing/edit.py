@@ -17,11 +17,13 @@ from lazygraph.format.columns import NO_SPLIT, write_column
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.hold import Hold
+from lazygraph.writing.label_columns import gather, label_column
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
+from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
 
 __all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
@@ -35,7 +37,7 @@ class LabelReport:
     missing: int
     unknown_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """Columns that were left out, with the reasons."""
+    """Columns and values that were left out, with the reasons, and numbers that changed their type."""
 
 
 def set_labels(
@@ -49,9 +51,9 @@ def set_labels(
 
     Args:
         path: the dataset.
-        values: id -> label -> value. Graphs that are not named have NaN. Ids that the dataset does not have are
-            reported, not refused: a table may cover more than one dataset.
-        labels: the labels to take; all numeric ones unless said.
+        values: id -> label -> value. Graphs that are not named have NaN, or an empty text. Ids that the dataset does
+            not have are reported, not refused: a table may cover more than one dataset.
+        labels: the labels to take; all numbers and texts unless said.
         units: name -> unit.
 
     Raises:
@@ -78,18 +80,18 @@ def set_labels(
         # No graph has -1 atoms, so no array is taken for per-atom values: those are part of the records.
         chosen, notes, _ = choose_labels(((-1, values[i], {}) for i in rows), labels, units or {})
         if not chosen:
-            msg = (
-                f"no column of numbers to take as a label: {'; '.join(notes) or 'there are no columns beside the ids'}"
-            )
+            reason = "; ".join(notes) or "there are no columns beside the ids"
+            msg = f"no column of numbers or texts to take as a label: {reason}"
             raise LabelError(msg)
         columns = {}
         for label in chosen:
-            found = store.manifest.columns.get(label.name)
-            if found.role != "label" if found else label.name in store.manifest.schema.names:
+            before = store.manifest.columns.get(label.name)
+            if before.role == "index" if before else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
-            column = _column(label.name, label.shape, values, rows, len(store))
-            columns[label.name] = write_column(layout.edit, label.name, column, role="label", unit=label.unit)
+            found, told = _values(label, values, rows, len(store))
+            columns[label.name], more = label_column(layout.edit, label, [found])
+            notes += (*told, *more)
         publish(hold, layout.edit, store.manifest.with_columns(columns))
     return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown), tuple(notes))
 
@@ -209,18 +211,23 @@ def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[
     return rows, [graph_id for graph_id in values if graph_id not in known]
 
 
-def _column(
-    name: str, shape: tuple[int, ...], values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
-) -> NDArray[np.float64]:
-    one = LabelSet([Label(name, "graph", shape)])
-    column = np.full((n, *shape), np.nan)
+def _values(
+    label: Label, values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The values of one label for all n rows, and what must be told of them."""
+    one, remarks = LabelSet([label]), Remarks()
+    column: list[Any] = one.row({}, 0).of_crystal * n
     for graph_id, row in rows.items():
         try:
-            column[row] = one.row(values[graph_id], 0)[0][0]
+            (column[row],), _, left_out = one.row(values[graph_id], 0)
         except LabelError as error:
             msg = f"id {graph_id!r}: {error}"
             raise LabelError(msg) from error
-    return column
+        remarks.add(graph_id, left_out)
+    found = gather(label, column)
+    rounded = len(found.rounded)
+    told = f"{rounded:,} integers of the label {label.name!r} are rounded to float64; other values are no integers"
+    return found.values, (*remarks.notes(), *([told] if rounded else []))
 
 
 def _ids(store: Store) -> str:

@@ -11,6 +11,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
+from lazygraph.sources.dataset import label_of, label_of_field
 from lazygraph.sources.time_limit import time_limit
 from lazygraph.storage.files import write_atomic
 from lazygraph.writing.fields import crystal_schema
@@ -161,8 +162,8 @@ def _base(manifest: Manifest) -> Base:
 def _like(manifest: Manifest, plan: Plan, spec: GraphSpec, layout: Layout) -> Plan:
     """The plan with labels, schema, level and dictionary of an existing dataset."""
     plain = {field.name for field in crystal_schema(spec, ()).fields}
-    labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
-    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in plain]
+    labels = [label_of(name, column) for name, column in manifest.all_labels().items()]
+    labels += [label_of_field(field) for field in manifest.schema.fields if field.name not in plain]
     if manifest.dictionary is not None:
         layout.dataset.mkdir(parents=True, exist_ok=True)
         dictionary = manifest.dictionary.check(layout.final).read_bytes()

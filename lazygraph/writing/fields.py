@@ -28,7 +28,7 @@ def crystal_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
     ]
     if spec.rule.lattice_vectors is not None:
         fields.append(Field("lattice_images", "int64", (3, 3)))
-    fields += [Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels]
+    fields += [Field(label.name, label.dtype, label.shape, axis="node", unit=label.unit) for label in atom_labels]
     return Schema(("node", "edge"), tuple(fields))
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, Column, unsigned, write_column
+from lazygraph.format.columns import NO_SPLIT, Column, texts_of, unsigned, write_column
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard, content_id, graph_digest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
 from lazygraph.writing.hold import Hold
+from lazygraph.writing.label_columns import label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
@@ -41,7 +42,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of one or more shards, put together; ``split`` counts in ``splits``."""
+    """Rows of one or more shards, put together; ``split`` counts in ``splits``, labels are in one array or several."""
 
     record: NDArray[Any]
     position: NDArray[np.int64]
@@ -51,12 +52,17 @@ class _Table:
     split: NDArray[np.uint8]
     digest: NDArray[np.void]
     shard: NDArray[np.int64]
-    labels: dict[str, NDArray[np.float64]]
+    labels: dict[str, list[NDArray[Any]]]
     splits: tuple[str, ...]
 
     def take(self, rows: NDArray[np.bool_]) -> _Table:
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return _Table(**arrays, labels={n: a[rows] for n, a in self.labels.items()}, splits=self.splits)
+        return _Table(**arrays, labels={n: _taken(parts, rows) for n, parts in self.labels.items()}, splits=self.splits)
+
+
+def _taken(parts: list[NDArray[Any]], rows: NDArray[np.bool_]) -> list[NDArray[Any]]:
+    ends = np.cumsum([len(part) for part in parts])
+    return [part[rows[end - len(part) : end]] for part, end in zip(parts, ends.tolist(), strict=True)]
 
 
 _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
@@ -82,7 +88,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     base = _base(plan, layout)
     rejected = [r for rows in made for r in rows.rejected]
     parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
-    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts])
+    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts], plan)
     old = 0 if base is None else len(base)
     table, doubles = _drop_duplicates(table, plan, old)
     rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
@@ -96,7 +102,9 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         raise InputError(msg)
     table, rule = _with_splits(table, old, split, base)
     quarantine = _quarantine(plan, rejected, base, layout)
-    manifest = _manifest(plan, made, table, base=base, quarantine=quarantine, layout=layout)
+    labels, told = _labels(plan, table, layout)
+    plan = replace(plan, notes=(*plan.notes, *told))
+    manifest = _manifest(plan, made, table, labels, base=base, quarantine=quarantine, layout=layout)
     manifest = replace(manifest, user=with_rule(manifest.user, rule))
     publish(hold, layout.dataset, manifest)
     splits = Splits(table.split, table.splits)
@@ -130,7 +138,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         or (first if plan.base is None else first < 0)
         or not all(file in manifest.provenance.inputs for file in plan.inputs)
         or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
-        or wanted != {name: column.unit for name, column in manifest.labels().items()}
+        or wanted != {name: column.unit for name, column in manifest.all_labels().items()}
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
@@ -222,7 +230,12 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
 
 def _of_shard(rows: ShardRows, shard: int) -> _Table:
     arrays = {name: getattr(rows, name) for name in _ARRAYS if name != "shard"}
-    return _Table(**arrays, shard=np.full(len(rows.id), shard), labels=rows.labels, splits=rows.splits)
+    return _Table(
+        **arrays,
+        shard=np.full(len(rows.id), shard),
+        labels={n: [a] for n, a in rows.labels.items()},
+        splits=rows.splits,
+    )
 
 
 def _count_columns(plan: Plan) -> tuple[str, ...]:
@@ -244,20 +257,19 @@ def _of_store(store: Store, plan: Plan) -> _Table:
         split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
         digest=np.frombuffer(b"".join(digests), "V32"),
         shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
-        labels={name: store.column(name) for name in manifest.labels()},
+        labels={name: [texts_of(c, store.column(name))] for name, c in manifest.all_labels().items()},
         splits=() if split is None else split.categories or (),
     )
 
 
-def _concatenate(parts: Sequence[_Table]) -> _Table:
+def _concatenate(parts: Sequence[_Table], plan: Plan) -> _Table:
     names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
     splits = [Splits(part.split, part.splits).recoded(names).codes for part in parts]
-    labels = {}
-    for name in dict.fromkeys(name for part in parts for name in part.labels):
-        shape = next(part.labels[name].shape[1:] for part in parts if name in part.labels)
-        labels[name] = np.concatenate(
-            [part.labels[name] if name in part.labels else np.full((len(part.id), *shape), np.nan) for part in parts]
-        )
+    labels = {
+        label.name: [a for part in parts for a in part.labels.get(label.name, [missing_rows(label, len(part.id))])]
+        for label in plan.labels
+        if label.level == "graph"
+    }
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
     return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
 
@@ -298,6 +310,7 @@ def _manifest(
     plan: Plan,
     made: Sequence[ShardRows],
     table: _Table,
+    labels: dict[str, Column],
     *,
     base: Store | None,
     quarantine: Quarantine | None,
@@ -316,7 +329,7 @@ def _manifest(
         level=plan.level,
         dictionary=plan.dictionary,
         shards=tuple(shards),
-        columns=dict(_columns(plan, table, old, layout)),
+        columns={**dict(_columns(plan, table, layout)), **labels},
         quarantine=quarantine,
         provenance=Provenance(_joined(before.inputs, plan.inputs), plan.versions, _joined(before.notes, plan.notes)),
         content_id=content_id(plan.recipe, plan.schema, (d.tobytes() for d in table.digest)),
@@ -329,10 +342,20 @@ def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*old, *(one for one in new if one not in old))
 
 
-def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) -> Iterator[tuple[str, Column]]:
-    """Every column of the dataset, written below ``layout.dataset``."""
+def _labels(plan: Plan, table: _Table, layout: Layout) -> tuple[dict[str, Column], list[str]]:
+    """The columns of the labels, written below ``layout.dataset``, and what the report must tell of them."""
+    columns: dict[str, Column] = {}
+    notes: list[str] = []
+    for label in plan.labels:
+        if label.level == "graph":
+            columns[label.name], told = label_column(layout.dataset, label, table.labels[label.name])
+            notes += told
+    return columns, notes
+
+
+def _columns(plan: Plan, table: _Table, layout: Layout) -> Iterator[tuple[str, Column]]:
+    """Every other column of the dataset, written below ``layout.dataset``."""
     folder = layout.dataset
-    units = {label.name: label.unit for label in plan.labels}
     order = np.argsort(table.id, kind="stable")
     yield "record", write_column(folder, "record", table.record)
     yield "id", write_column(folder, "id", table.id)
@@ -342,6 +365,3 @@ def _columns(plan: Plan, table: _Table, old: Manifest | None, layout: Layout) ->
     yield "formula", write_column(folder, "formula", table.formula)
     if table.splits:
         yield "split", write_column(folder, "split", table.split, categories=table.splits)
-    for name, values in table.labels.items():
-        unit = units.get(name) if old is None or name not in old.columns else old.columns[name].unit
-        yield name, write_column(folder, name, values, role="label", unit=unit)

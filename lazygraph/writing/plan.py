@@ -426,7 +426,7 @@ def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max
     try:
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
-            _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
+            _, atoms, _ = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
             return pack(schema, 0, crystal_values(graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
-from lazygraph.format.columns import Column, invalid_values, text_array, unsigned, write_column
+from lazygraph.format.columns import Column, attributes, invalid_values, text_array, unsigned, write_column
 from lazygraph.format.manifest import Manifest, Provenance, Shard, content_id, graph_digest
 from lazygraph.format.record import Record
 from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
@@ -264,8 +264,7 @@ def _columns(
             values = column[kept.row]
             if name in _derived(remains.manifest) and name != "formula":
                 values = unsigned(values)
-        kind: Any = {"role": before.role, "unit": before.unit, "categories": before.categories}
-        yield name, write_column(folder, name, values, **kind)
+        yield name, write_column(folder, name, values, **attributes(before))
 
 
 def _notes(remains: DamagedDataset, columns: dict[str, Column], *, named: bool) -> Iterator[str]:

@@ -111,7 +111,7 @@ def write(
             ``warn`` keeps it and names it in the notes, ``ignore`` keeps it.
         structure_key: the key or column that holds the structure, where records have several.
         trust_pickle: read pickle files, which can run any code when they are loaded.
-        labels: the labels to keep; all numeric ones unless said.
+        labels: the labels to keep; all numbers and texts unless said.
         units: name -> unit of labels.
         split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
             that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits

@@ -45,11 +45,12 @@ def path_of(dataset):
 
 def rows_of(store, arrays):
     """What the package finds, in the form of the stored values."""
-    labels = store.manifest.labels()
+    columns = lg.LazyGraphDataset(store.path).columns
+    labels = {name: columns[name] for name in store.manifest.all_labels()}
     return [
         {
             "id": store.graph_id(row),
-            "labels": {name: described(store.column(name)[row]) for name in labels},
+            "labels": {name: described(str(v[row]) if v.dtype.kind == "U" else v[row]) for name, v in labels.items()},
             "fields": {name: described(value) for name, value in fields.items()},
         }
         for row, fields in enumerate(arrays)

@@ -272,12 +272,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     def where(self, condition: str) -> LazyGraphDataset:
-        """Select graphs by a condition on columns, such as ``"n_atoms < 50 and band_gap > 0"``; reads no graph.
+        """Select graphs by a condition on columns; reads no graph.
+
+        Args:
+            condition: such as ``"n_atoms < 50 and band_gap > 0"``, ``"config_type == 'bulk'"``, ``"'Fe' in elements"``,
+                ``"elements <= {'Fe', 'O'} and n_elements == 2"``, ``"split in ('train', 'val')"``.
 
         Raises:
-            InputError: the condition cannot be parsed, or names a column that does not exist.
+            InputError: the condition cannot be parsed, names a column that does not exist, or compares a category with
+                a text that no graph of the dataset has.
+
+        Warns:
+            UserWarning: no graph of the dataset has one of the texts after ``in``.
         """
-        return self.index_select(evaluate(condition, self.columns.raw))
+        return self.index_select(evaluate(condition, self.columns.operand))
 
     def split(self, name: str) -> LazyGraphDataset:
         """Select the graphs of a named split.

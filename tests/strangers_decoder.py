@@ -77,6 +77,6 @@ def read(path, row):
         value, role = column(path, manifest, name)[row], described["role"]
         if role == "category":
             value = (described["categories"] + [""] * 65536)[value].encode()
-        if role != "index":
+        if role not in ("index", "split"):
             labels[name] = value if role == "label" else value.decode()
     return column(path, manifest, "id")[row].decode(), labels, out

@@ -15,7 +15,7 @@ from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.writing.splits import Splits, recorded_rule
+from lazygraph.writing.splits import DEFAULT, Splits
 
 SUMMARY = "Describe a dataset: recipe, fields, labels, splits, size, origin, content id."
 EXAMPLES = """\
@@ -63,9 +63,7 @@ def facts_of(store: Store) -> dict[str, Any]:
             for name, c in manifest.labels().items()
         },
         "texts": {name: _text_facts(column) for name, column in manifest.texts().items()},
-        "splits": _splits(store),
-        "in_no_split": Splits.of(store).unsplit,
-        "split_rule": None if (rule := recorded_rule(manifest)) is None else rule.to_json(),
+        "splits": {name: _splits(store, name) for name in manifest.splits()},
         "bytes": size,
         "shards": len(manifest.shards),
         "provenance": asdict(manifest.provenance),
@@ -89,12 +87,11 @@ def _told(facts: dict[str, Any]) -> str:
     return told + (f"; {facts['missing']:,} missing" if facts["missing"] else "")
 
 
-def _splits(store: Store) -> dict[str, int]:
-    column = store.manifest.columns.get("split")
-    if column is None:
-        return {}
-    codes = store.column("split")
-    return {name: int((codes == code).sum()) for code, name in enumerate(column.categories or ())}
+def _splits(store: Store, name: str) -> dict[str, Any]:
+    """The sizes of the splits in one column, the number of graphs in none, and the rule."""
+    found = Splits.of(store, name)
+    sizes = {split: int((found.codes == code).sum()) for code, split in enumerate(found.names)}
+    return {"sizes": sizes, "in_no_split": found.unsplit, "rule": store.manifest.columns[name].rule}
 
 
 def _rule(rule: dict[str, Any] | None) -> str:
@@ -124,10 +121,11 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
         *(f"  text        {name}: {_told(facts)}" for name, facts in facts["texts"].items()),
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
-    if facts["splits"]:
-        parts = [f"{name} {n:,}" for name, n in facts["splits"].items()]
-        parts += [f"{facts['in_no_split']:,} graphs in none"] if facts["in_no_split"] else []
-        lines.append("  splits      " + ", ".join(parts) + _rule(facts["split_rule"]))
+    for name, split in facts["splits"].items():
+        parts = [f"{part} {n:,}" for part, n in split["sizes"].items()]
+        parts += [f"{split['in_no_split']:,} graphs in none"] if split["in_no_split"] else []
+        of = "" if name == DEFAULT else f"{name}: "
+        lines.append(f"  splits      {of}" + ", ".join(parts) + _rule(split["rule"]))
     if manifest.quarantine is not None:
         lines.append(f"  quarantined {manifest.quarantine.count:,} inputs, listed in {manifest.quarantine.file.name}")
     lines += [f"  made from   {f['name']}, {f['size']:,} bytes, sha256 {f['sha256'][:16]}" for f in inputs[:SHOWN]]

@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 MAX_ID = 255  # bytes of an id, and of any other text in a column, as UTF-8
-NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
+NO_SPLIT = 255  # the code in a column of splits of a graph that is in none of them
 MAX_CATEGORIES = 2**16 - 1  # of one column: the code that is left means that there is no text
-Role: TypeAlias = Literal["index", "label", "category", "text"]
+Role: TypeAlias = Literal["index", "label", "category", "text", "split"]
 
 _DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
 
@@ -47,8 +47,9 @@ class Column:
     """One column as the manifest describes it.
 
     ``dtype`` is numpy's ``descr`` of the array's type. ``role`` tells numbers (``label``), codes of texts
-    (``category``), texts (``text``) and what belongs to the index. ``unit`` belongs to numbers, ``statistics`` to all
-    labels, and ``categories`` are the texts that codes stand for.
+    (``category``), texts (``text``), codes of splits (``split``) and what belongs to the index. ``unit`` belongs to
+    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the one by
+    which all graphs were split.
     """
 
     file: FileRef
@@ -58,6 +59,7 @@ class Column:
     unit: str | None = None
     statistics: dict[str, Any] | None = None
     categories: tuple[str, ...] | None = None
+    rule: dict[str, Any] | None = None
 
 
 def write_column(
@@ -68,6 +70,7 @@ def write_column(
     role: Role = "index",
     unit: str | None = None,
     categories: Sequence[str] | None = None,
+    rule: dict[str, Any] | None = None,
 ) -> Column:
     """Write one array below ``directory/columns``, compute its statistics, and describe it."""
     array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
@@ -82,14 +85,15 @@ def write_column(
         array.shape,
         role,
         unit,
-        None if role == "index" else statistics(array, role),
+        None if role in ("index", "split") else statistics(array, role),
         None if categories is None else tuple(categories),
+        rule,
     )
 
 
 def attributes(column: Column) -> dict[str, Any]:
     """What ``write_column`` must be told to describe other rows of the same column."""
-    return {"role": column.role, "unit": column.unit, "categories": column.categories}
+    return {"role": column.role, "unit": column.unit, "categories": column.categories, "rule": column.rule}
 
 
 def missing_code(dtype: np.dtype[Any]) -> int:

@@ -38,6 +38,7 @@ VERSION = (1, 0)
 MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
+RULED = ("train", "val", "test")  # the splits that a rule makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,10 @@ class Manifest:
     def texts(self) -> dict[str, Column]:
         """The labels that are texts, by name: categories and texts."""
         return {name: column for name, column in self.columns.items() if column.role in ("category", "text")}
+
+    def splits(self) -> dict[str, Column]:
+        """The columns of splits by name; ``split`` is the default one."""
+        return {name: column for name, column in self.columns.items() if column.role == "split"}
 
     def all_labels(self) -> dict[str, Column]:
         """The labels by name, numbers first."""
@@ -304,6 +309,7 @@ def _check(manifest: Manifest) -> None:
 _UNSIGNED = ("|u1", "<u2", "<u4", "<u8")
 _TEXT = tuple(f"|S{width}" for width in range(1, 256))
 _LABELS: dict[str, tuple[Any, ...]] = {"label": ("<f8", "<i8", "|b1"), "category": ("|u1", "<u2"), "text": _TEXT}
+_LABELS["split"] = ("|u1",)
 _INDEX: dict[str, tuple[Any, ...]] = {
     "record": tuple(
         [["offset", offset], ["length", length], ["xxh3", "<u8"]]
@@ -313,7 +319,6 @@ _INDEX: dict[str, tuple[Any, ...]] = {
     "id": _TEXT,
     "id_order": ("<u4", "<u8"),
     "formula": _TEXT,
-    "split": ("|u1",),
     "n_triplets": _UNSIGNED,
     "min_neighbors": _UNSIGNED,
 }
@@ -326,14 +331,18 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
         allowed = _LABELS.get(column.role, ())
         good = column.dtype in allowed and (column.role == "label" or len(column.shape) == 1)
         good = good and (column.unit is None or column.role == "label")
+        good = good and (column.role == "split" or (name != "split" and column.rule is None))
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
-    coded = name == "split" or column.role == "category"
+    coded = column.role in ("category", "split")
     if not good or (column.categories is not None) != coded or len(column.shape) > MAX_DIMENSIONS:
         msg = f"the column {name!r} has the type {column.dtype!r}, shape {column.shape} and role {column.role!r}"
         raise CorruptDataset(msg)
     if column.categories is not None:
         _check_categories(name, column.categories, missing_code(np.dtype(column.dtype)))
+    if column.rule is not None and column.categories != RULED:
+        msg = f"the column {name!r} has a rule, and its splits are {column.categories}; required: {RULED}"
+        raise CorruptDataset(msg)
 
 
 def _check_categories(name: str, categories: tuple[str, ...], most: int) -> None:
@@ -364,8 +373,26 @@ def _column(raw: dict[str, Any]) -> Column:
         unit=optional(text, raw.pop("unit")),
         statistics=optional(_statistics, raw.pop("statistics")),
         categories=optional(texts, raw.pop("categories")),
+        rule=optional(_rule, raw.pop("rule")),
         **raw,
     )
+
+
+def _rule(raw: Any) -> dict[str, Any]:
+    rule = mapping(raw)
+    fractions = rule.get("fractions")
+    if (
+        set(rule) != {"fractions", "seed", "group"}
+        or type(rule["seed"]) is not int
+        or not isinstance(fractions, list)
+        or not all(type(part) is float and 0 <= part <= 1 for part in fractions)
+        or len(fractions) != len(RULED)
+        or not 0 < sum(fractions) <= 1 + 1e-9
+    ):
+        msg = f"the rule {rule!r}; required: fractions of {RULED}, a seed and a group"
+        raise CorruptDataset(msg)
+    optional(text, rule["group"])
+    return rule
 
 
 def _statistics(raw: Any) -> dict[str, Any]:

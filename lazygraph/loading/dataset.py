@@ -287,18 +287,25 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """
         return self.index_select(evaluate(condition, self.columns.operand))
 
-    def split(self, name: str) -> LazyGraphDataset:
+    def split(self, name: str, *, of: str = "split") -> LazyGraphDataset:
         """Select the graphs of a named split.
 
+        Args:
+            name: of the split, such as ``"train"``.
+            of: the column of splits, if the dataset has several, such as ``"fold_0"``.
+
         Raises:
-            InputError: the split does not exist; the message lists the splits.
+            InputError: the split does not exist, or no column of splits has this name; the message lists what there is.
         """
-        column = self.manifest.columns.get("split")
+        columns = self.manifest.splits()
+        if of != "split" and of not in columns:
+            raise InputError(unknown_name("column of splits", of, columns))
+        column = columns.get(of)
         names = () if column is None else column.categories or ()
         if name not in names:
             hint = "" if names else f"; make splits with 'lazygraph split {self.path} 0.8,0.1,0.1'"
             raise InputError(unknown_name("split", name, names) + hint)
-        codes = self._store.column("split")
+        codes = self._store.column(of)
         rows = self.indices()
         codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
         return self.index_select(np.asarray(codes) == names.index(name))

@@ -83,7 +83,8 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     def _names(self) -> list[str]:
         manifest = self._store.manifest
-        index: list[str] = [name for name in ("n_triplets", "id", "formula", "split") if name in manifest.columns]
+        index: list[str] = [name for name in ("n_triplets", "id", "formula") if name in manifest.columns]
+        index += manifest.splits()
         index += ["n_elements"] * ("formula" in index and "n_elements" not in manifest.columns)
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]

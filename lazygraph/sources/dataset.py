@@ -129,6 +129,8 @@ class DatasetSource:
         if manifest.quarantine is not None:
             lost = manifest.quarantine.count
             notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
+        if others := sorted(manifest.splits().keys() - {"split"}):
+            notes.append(f"the splits {', '.join(map(repr, others))} of {folder.name} are not copied; set them again")
         if manifest.user:
             notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
         entries = len(store) if self.rows is None else len(self.rows)
@@ -159,7 +161,7 @@ class _Crystals:
         self._store, self._name = store, name
         self._columns = {label.name: _values(store, label) for label in _graph_labels(manifest)}
         self._atoms = [label.name for label in _atom_labels(manifest)]
-        split = manifest.columns.get("split")
+        split = manifest.splits().get("split")
         self._split = None if split is None else store.column("split")
         self._splits = {} if split is None else dict(enumerate(split.categories or ()))
 

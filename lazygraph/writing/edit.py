@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, write_column
+from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.label_columns import gather, label_column
-from lazygraph.writing.labels import Label, LabelSet, choose_labels
+from lazygraph.writing.labels import Label, LabelSet, bad_name, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
+from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, groups_of, write_split
 
 __all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
 
@@ -86,7 +86,7 @@ def set_labels(
         columns = {}
         for label in chosen:
             before = store.manifest.columns.get(label.name)
-            if before.role == "index" if before else label.name in store.manifest.schema.names:
+            if before.role in ("index", "split") if before else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
             found, told = _values(label, values, rows, len(store))
@@ -103,8 +103,12 @@ def set_splits(
     names: Mapping[str, Iterable[str]] | None = None,
     seed: int = 123,
     group: str | None = None,
+    name: str = DEFAULT,
 ) -> dict[str, int]:
-    """Name the splits of a finished dataset, in place of any it has.
+    """Name the splits of a finished dataset, in place of those that it has under this name.
+
+    A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The one called ``split`` is meant
+    wherever none is named: by ``ds.split("train")``, training, and the option ``split`` of a write.
 
     Args:
         path: the dataset.
@@ -112,28 +116,29 @@ def set_splits(
             are split by it.
         names: or split -> ids, such as a published split.
         seed: of the shuffle.
-        group: ``formula`` keeps all crystals of one formula in one split.
+        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
+        name: of the column of splits.
 
     Returns:
         The number of graphs in each split.
 
     Raises:
-        InputError: the fractions, the names or the ids cannot be used.
+        InputError: the fractions, the names, the ids or the group cannot be used, or the name is that of another
+            column.
     """
     if (fractions is None) == (names is None):
         msg = "found both or neither of fractions and named ids; required: one of them"
         raise InputError(msg)
     rule = None if fractions is None else SplitRule(fractions, seed, group)
     with _editing(path) as (hold, store):
+        _check_name(store.manifest, name)
         if rule is None:
             codes, categories = _named_codes(store, names or {})
         else:
-            formulas = store.column("formula") if "formula" in store.manifest.columns else None
-            codes, categories = rule.codes(len(store), formulas), SPLITS
-        column = write_column(hold.layout.edit, "split", codes, categories=categories)
-        manifest = store.manifest.with_columns({"split": column})
-        publish(hold, hold.layout.edit, replace(manifest, user=with_rule(manifest.user, rule)))
-    return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
+            codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
+        column = write_split(hold.layout.edit, name, codes, categories, rule)
+        publish(hold, hold.layout.edit, store.manifest.with_columns({name: column}))
+    return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
 
 
 def gc(
@@ -187,6 +192,16 @@ def _editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
     Manifest.load(layout.final)  # before the lock makes a folder
     with exclusive(layout) as hold:
         yield hold, Store(layout.final)
+
+
+def _check_name(manifest: Manifest, name: str) -> None:
+    """Refuse the name of a column of splits that is that of something else."""
+    problem = None if name == DEFAULT else bad_name(name)
+    taken = name in manifest.schema.names or (name in manifest.columns and name not in manifest.splits())
+    if problem is not None or taken:
+        reason = problem or "something else in the dataset has this name"
+        msg = f"the name {name!r} cannot be that of splits: {reason.partition('; rename')[0]}; choose another name"
+        raise InputError(msg)
 
 
 def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -23,6 +23,7 @@ __all__ = [
     "LabelSet",
     "LabelValues",
     "Sample",
+    "bad_name",
     "choose_labels",
     "is_missing",
     "told_left_out",
@@ -265,7 +266,7 @@ def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
         return None, "no value among the inputs looked at; name it with --label to keep it"
     if label is None:
         return None, _unfit(next(value for n, value in column if _kinds(name, n, value, of_atoms=of_atoms)), of_atoms)
-    if problem := _bad_name(name):
+    if problem := bad_name(name):
         return None, problem
     if 2 * votes < present:
         return None, _minority(label, votes, present)
@@ -316,7 +317,7 @@ def _required(
         names = dict.fromkeys((*columns, *of_atoms))
         msg = f"found no label {name!r}; the columns are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
-    if problem := _bad_name(name):
+    if problem := bad_name(name):
         msg = f"the column {name!r} cannot be a label: {problem}"
         raise LabelError(msg)
     column = of_atoms[name] if per_atom else columns[name]
@@ -339,7 +340,8 @@ def _minority(label: Label, votes: int, present: int) -> str:
     return f"only {votes} of {present} values are {what}"
 
 
-def _bad_name(name: str) -> str | None:
+def bad_name(name: str) -> str | None:
+    """Why a name cannot be that of a label, or None where it can."""
     if name in RESERVED:
         return "lazygraph uses this name itself; rename the column"
     if not (name.isprintable() and 0 < len(name.encode()) <= 255):

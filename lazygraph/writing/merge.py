@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, read_quarantine, write_quarantine
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import Maker, ShardRows, finished
-from lazygraph.writing.splits import SplitRule, Splits, recorded_rule, with_rule
+from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
@@ -42,22 +42,22 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of one or more shards, put together; ``split`` counts in ``splits``, labels are in one array or several."""
+    """Rows of one or more shards, put together; labels are in one array or several, splits by the name of a column."""
 
     record: NDArray[Any]
     position: NDArray[np.int64]
     id: NDArray[np.bytes_]
     formula: NDArray[np.bytes_]
     counts: NDArray[np.int64]
-    split: NDArray[np.uint8]
     digest: NDArray[np.void]
     shard: NDArray[np.int64]
     labels: dict[str, list[NDArray[Any]]]
-    splits: tuple[str, ...]
+    splits: dict[str, Splits]
 
     def take(self, rows: NDArray[np.bool_]) -> _Table:
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return _Table(**arrays, labels={n: _taken(parts, rows) for n, parts in self.labels.items()}, splits=self.splits)
+        labels = {name: _taken(parts, rows) for name, parts in self.labels.items()}
+        return _Table(**arrays, labels=labels, splits={name: one.take(rows) for name, one in self.splits.items()})
 
 
 def _taken(parts: list[NDArray[Any]], rows: NDArray[np.bool_]) -> list[NDArray[Any]]:
@@ -65,7 +65,7 @@ def _taken(parts: list[NDArray[Any]], rows: NDArray[np.bool_]) -> list[NDArray[A
     return [part[rows[end - len(part) : end]] for part, end in zip(parts, ends.tolist(), strict=True)]
 
 
-_ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest", "shard")
+_ARRAYS = ("record", "position", "id", "formula", "counts", "digest", "shard")
 
 
 def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
@@ -100,14 +100,14 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    table, rule = _with_splits(table, old, split, base)
+    table, rules = _with_splits(table, old, split, base, _groups(table, plan))
     quarantine = _quarantine(plan, rejected, base, layout)
     labels, told = _labels(plan, table, layout)
     plan = replace(plan, notes=(*plan.notes, *told))
     manifest = _manifest(plan, made, table, labels, base=base, quarantine=quarantine, layout=layout)
-    manifest = replace(manifest, user=with_rule(manifest.user, rule))
+    manifest = manifest.with_columns(_split_columns(table, rules, layout))
     publish(hold, layout.dataset, manifest)
-    splits = Splits(table.split, table.splits)
+    splits = table.splits[DEFAULT]
     notes = (*plan.notes, *splits.notes())
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits.unsplit)
 
@@ -155,23 +155,47 @@ def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
     """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
     found = Splits.of(store)
     try:
-        wanted = found.with_added(old, split, recorded_rule(store.manifest), store.column("formula"))
+        groups = groups_of(store.manifest.columns, store.column)
+        wanted = found.with_added(old, split, recorded_rule(store.manifest), groups)
     except InputError:
         return False
     return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
 
 
 def _with_splits(
-    table: _Table, old: int, split: SplitRule | str | None, base: Store | None
-) -> tuple[_Table, SplitRule | None]:
-    """The table with the splits of its new graphs, and the rule that all of it follows."""
-    before = None if base is None else recorded_rule(base.manifest)
-    named = bool((table.split[old:] != NO_SPLIT).any())
-    splits = Splits(table.split, table.splits).with_added(old, split, before, table.formula)
-    table = replace(table, split=splits.codes, splits=splits.names)
-    if base is None:
-        return table, split if isinstance(split, SplitRule) else None
-    return table, before if split == before or (split is None and not named) else None
+    table: _Table, old: int, split: SplitRule | str | None, base: Store | None, groups: Groups
+) -> tuple[_Table, dict[str, SplitRule | None]]:
+    """The table with the splits of its new graphs, and the rule that all of them follow in each column of splits."""
+    splits: dict[str, Splits] = {}
+    rules: dict[str, SplitRule | None] = {}
+    for name, found in table.splits.items():
+        asked = split if name == DEFAULT else None
+        before = None if base is None else recorded_rule(base.manifest, name)
+        named = bool((found.codes[old:] != NO_SPLIT).any())
+        splits[name] = found.with_added(old, asked, before, groups)
+        if base is None:
+            rules[name] = asked if isinstance(asked, SplitRule) else None
+        else:
+            rules[name] = before if asked == before or (asked is None and not named) else None
+    return replace(table, splits=splits), rules
+
+
+def _groups(table: _Table, plan: Plan) -> Groups:
+    """The groups of the rows of a table by the name of a column."""
+
+    def groups(name: str) -> NDArray[Any]:
+        plan.check_group(name)
+        return table.formula if name == "formula" else np.concatenate(table.labels[name])
+
+    return groups
+
+
+def _split_columns(table: _Table, rules: Mapping[str, SplitRule | None], layout: Layout) -> dict[str, Column]:
+    return {
+        name: write_split(layout.dataset, name, splits.codes, splits.names, rules[name])
+        for name, splits in table.splits.items()
+        if splits.names
+    }
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
@@ -234,7 +258,7 @@ def _of_shard(rows: ShardRows, shard: int) -> _Table:
         **arrays,
         shard=np.full(len(rows.id), shard),
         labels={n: [a] for n, a in rows.labels.items()},
-        splits=rows.splits,
+        splits={DEFAULT: Splits(rows.split, rows.splits)},
     )
 
 
@@ -246,7 +270,6 @@ def _of_store(store: Store, plan: Plan) -> _Table:
     """The rows of a finished dataset. Reads every record once, for its part in the content id."""
     manifest = store.manifest
     n = len(store)
-    split = manifest.columns.get("split")
     digests = (graph_digest(store.column("id")[row], store.raw(row)) for row in range(n))
     return _Table(
         record=store.column("record"),
@@ -254,24 +277,26 @@ def _of_store(store: Store, plan: Plan) -> _Table:
         id=store.column("id"),
         formula=store.column("formula"),
         counts=np.column_stack([store.column(name).astype(np.int64) for name in _count_columns(plan)]),
-        split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
         digest=np.frombuffer(b"".join(digests), "V32"),
         shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
         labels={name: [texts_of(c, store.column(name))] for name, c in manifest.all_labels().items()},
-        splits=() if split is None else split.categories or (),
+        splits={name: Splits.of(store, name) for name in manifest.splits()},
     )
 
 
 def _concatenate(parts: Sequence[_Table], plan: Plan) -> _Table:
-    names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
-    splits = [Splits(part.split, part.splits).recoded(names).codes for part in parts]
+    splits = {}
+    for column in dict.fromkeys((DEFAULT, *(name for part in parts for name in part.splits))):
+        each = [part.splits.get(column) or Splits.none(len(part.id)) for part in parts]
+        names = tuple(dict.fromkeys(name for one in each for name in one.names))
+        splits[column] = Splits(np.concatenate([one.recoded(names).codes for one in each]), names)
     labels = {
         label.name: [a for part in parts for a in part.labels.get(label.name, [missing_rows(label, len(part.id))])]
         for label in plan.labels
         if label.level == "graph"
     }
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
-    return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return _Table(**arrays, labels=labels, splits=splits)
 
 
 def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected]]:
@@ -363,5 +388,3 @@ def _columns(plan: Plan, table: _Table, layout: Layout) -> Iterator[tuple[str, C
     for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
         yield name, write_column(folder, name, unsigned(counts))
     yield "formula", write_column(folder, "formula", table.formula)
-    if table.splits:
-        yield "split", write_column(folder, "split", table.split, categories=table.splits)

@@ -31,6 +31,7 @@ from lazygraph.writing.crash_isolation import crash_guard
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.splits import check_group
 
 __all__ = [
     "Base",
@@ -127,6 +128,15 @@ class Plan:
     def first_position(self) -> int:
         """The number of the plan's first new input."""
         return 0 if self.base is None else self.base.inputs
+
+    def check_group(self, name: str) -> None:
+        """Refuse to keep together graphs by a column that they will not have.
+
+        Raises:
+            InputError: with the columns that they will have.
+        """
+        labels = (label.name for label in self.labels if label.level == "graph" and not label.shape)
+        check_group(name, ("formula", *labels))
 
     @property
     def retries(self) -> bool:

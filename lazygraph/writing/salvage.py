@@ -28,7 +28,6 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import UNKNOWN_SOURCE, Rejected, read_quarantine, write_quarantine
-from lazygraph.writing.splits import with_rule
 
 __all__ = ["LostGraph", "Salvage", "salvage"]
 
@@ -105,7 +104,6 @@ def salvage(
             graphs=len(ids),
             shards=kept.shards,
             columns=columns,
-            user=manifest.user if "split" in columns else with_rule(manifest.user, None),
             quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
             provenance=_provenance(manifest, len(lost), notes),
             content_id=content_id(manifest.recipe, manifest.schema, (digest.tobytes() for digest in digests)),

@@ -117,7 +117,7 @@ def write(
             that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
             that lack them, and the old ones stay where they are.
         seed: seed of the split.
-        group: ``formula`` keeps crystals of one formula in one split.
+        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
         level: zstd level, 1 to 22.
         shard_size: inputs a shard; from the number of inputs unless said.
         max_images: how many images of atoms the neighbour search of one input may look at, and how many neighbours it
@@ -181,6 +181,7 @@ def write(
                 return _report(merged, layout, begin)
             if not (overwrite or adds):
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
+        _check_group(rule, new)
         new = _begin(new, layout)
         maker = Maker.of(new)
         pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
@@ -338,6 +339,12 @@ def _check_split(split: SplitRule | str | None, layout: Layout) -> None:
     """Refuse the name of a split that the dataset does not have, before work begins."""
     if isinstance(split, str):
         Splits.of(Store(layout.final)).check_name(split)
+
+
+def _check_group(split: SplitRule | str | None, new: Plan) -> None:
+    """Refuse to keep together graphs by a label that they will not have, before work begins."""
+    if isinstance(split, SplitRule) and split.group is not None:
+        new.check_group(split.group)
 
 
 def _report(merged: Merged, layout: Layout, begin: float) -> Report:

@@ -41,6 +41,8 @@ def index(name, dtype, **more):
     return Column(ref(f"columns/{name}", ".npy"), dtype, (3,), "index", **more)
 
 
+RULE = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": "kind"}
+COUNTS = {"count": 3, "missing": 0}
 EXAMPLE = Manifest(
     graphs=3,
     inputs=5,
@@ -64,7 +66,14 @@ EXAMPLE = Manifest(
         "n_node": index("n_node", "|u1"),
         "n_edge": index("n_edge", "<u2"),
         "formula": index("formula", "|S7"),
-        "split": index("split", "|u1", categories=("train", "val")),
+        "split": Column(
+            ref("columns/split", ".npy"), "|u1", (3,), "split", categories=("train", "val", "test"), rule=RULE
+        ),
+        "fold 0": Column(ref("columns/fold_0", ".npy"), "|u1", (3,), "split", categories=("a",)),
+        "kind": Column(ref("columns/kind", ".npy"), "<u2", (3,), "category", None, COUNTS, ("bulk", "\u00e9")),
+        "note": Column(ref("columns/note", ".npy"), "|S9", (3,), "text", None, COUNTS),
+        "ok": Column(ref("columns/ok", ".npy"), "|b1", (3,), "label", None, COUNTS),
+        "n": Column(ref("columns/n", ".npy"), "<i8", (3,), "label", None, COUNTS),
         "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", STATISTICS),
         "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
@@ -143,13 +152,16 @@ def test_the_form_of_the_file():
 def test_what_a_manifest_knows():
     assert [file.name.split("-")[0] for file in EXAMPLE.files()] == [
         "shards/00000", "shards/00001", "columns/record", "columns/id", "columns/id_order", "columns/n_node",
-        "columns/n_edge", "columns/formula", "columns/split", "columns/_H_eV_", "columns/stress", "dictionary",
+        "columns/n_edge", "columns/formula", "columns/split", "columns/fold_0", "columns/kind", "columns/note",
+        "columns/ok", "columns/n", "columns/_H_eV_", "columns/stress", "dictionary",
         "quarantine",
     ]  # fmt: skip
-    assert list(EXAMPLE.labels()) == ["\u0394H (eV)", "stress"]
+    assert list(EXAMPLE.labels()) == ["ok", "n", "\u0394H (eV)", "stress"]
+    assert list(EXAMPLE.texts()) == ["kind", "note"]
+    assert list(EXAMPLE.splits()) == ["split", "fold 0"]
     changed = EXAMPLE.with_columns({"stress": EXAMPLE.columns["\u0394H (eV)"], "new": EXAMPLE.columns["stress"]})
-    assert list(changed.labels()) == ["\u0394H (eV)", "stress", "new"]
-    assert list(EXAMPLE.labels()) == ["\u0394H (eV)", "stress"]
+    assert list(changed.labels()) == ["ok", "n", "\u0394H (eV)", "stress", "new"]
+    assert list(EXAMPLE.labels()) == ["ok", "n", "\u0394H (eV)", "stress"]
     assert row_starts(EXAMPLE.shards).tolist() == [0, 2, 3]
     assert row_starts(()).tolist() == [0]
 
@@ -321,6 +333,34 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
         ("formula", "dtype", "|u1"),
         ("split", "dtype", "<u2"),
         ("split", "categories", None),
+        ("split", "categories", ["train", "val"]),  # not those of its rule
+        ("split", "categories", ["train", "train", "test"]),
+        ("split", "role", "index"),
+        ("split", "role", "category"),
+        ("split", "rule", {}),
+        ("split", "rule", RULE | {"fractions": [0.5, 0.5]}),
+        ("split", "rule", RULE | {"fractions": [0.5, 0.5, 0.5]}),
+        ("split", "rule", RULE | {"fractions": [1, 0, 0]}),
+        ("split", "rule", RULE | {"seed": "1"}),
+        ("split", "rule", RULE | {"more": 1}),
+        ("fold 0", "dtype", "<u2"),
+        ("fold 0", "role", "label"),
+        ("fold 0", "unit", "eV"),
+        ("kind", "rule", RULE),
+        ("kind", "categories", None),
+        ("kind", "categories", ["a", "a"]),
+        ("kind", "categories", ["x" * 256]),
+        ("kind", "dtype", "<u4"),
+        ("kind", "dtype", "<f8"),
+        ("kind", "shape", [3, 2]),
+        ("kind", "unit", "eV"),
+        ("kind", "role", "text"),
+        ("note", "dtype", "|S256"),
+        ("note", "role", "label"),
+        ("note", "categories", ["a"]),
+        ("ok", "dtype", "|u1"),
+        ("n", "dtype", "<i4"),
+        ("n", "dtype", "<u8"),
         ("id", "categories", ["a"]),
         ("stress", "dtype", "<f4"),
         ("stress", "dtype", "|O"),

@@ -11,7 +11,7 @@ import numpy as np
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.format.columns import Column
-from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.manifest import ABOUT, MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -59,13 +59,14 @@ def facts_of(store: Store) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "fields": manifest.schema.to_json()["fields"],
         "labels": {
-            name: {"unit": c.unit, "dtype": np.dtype(c.dtype).name, "shape": list(c.shape[1:]), **(c.statistics or {})}
+            name: {"unit": c.unit, "dtype": np.dtype(c.dtype).name, "shape": list(c.shape[1:]), **_said(c)}
             for name, c in manifest.labels().items()
         },
         "texts": {name: _text_facts(column) for name, column in manifest.texts().items()},
         "splits": {name: _splits(store, name) for name in manifest.splits()},
         "bytes": size,
         "shards": len(manifest.shards),
+        "about": manifest.about,
         "provenance": asdict(manifest.provenance),
         "content_id": manifest.content_id,
         "format": ".".join(map(str, manifest.version)),
@@ -73,9 +74,21 @@ def facts_of(store: Store) -> dict[str, Any]:
 
 
 def _text_facts(column: Column) -> dict[str, Any]:
-    """The number of graphs with a text, and the different texts where they are a category."""
+    """What is said of texts, how many there are, and the different ones where they are a category."""
     names = None if column.categories is None else list(column.categories)
-    return {**(column.statistics or {}), "categories": names}
+    said = _said(column)
+    del said["per"]
+    return {**said, "categories": names}
+
+
+def _said(column: Column) -> dict[str, Any]:
+    said = {"per": column.per, "description": column.description, "required": column.required}
+    return {**said, **(column.statistics or {})}
+
+
+def _description(label: dict[str, Any]) -> str:
+    required = "; required" if label["required"] else ""
+    return required + (f"; {label['description']}" if label["description"] else "")
 
 
 def _told(facts: dict[str, Any]) -> str:
@@ -85,6 +98,10 @@ def _told(facts: dict[str, Any]) -> str:
     else:
         told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
     return told + (f"; {facts['missing']:,} missing" if facts["missing"] else "")
+
+
+def _energies(elements: dict[str, float]) -> str:
+    return ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in elements.items())
 
 
 def _splits(store: Store, name: str) -> dict[str, Any]:
@@ -111,14 +128,17 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
     inputs = manifest.provenance.inputs
     lines = [
         f"{facts['path']}",
+        *(f"  {key.replace('_', ' ')}: {manifest.about[key]}" for key in ABOUT if key in manifest.about),
         f"  {counted}",
         f"  recipe      {recipe}",
         f"  on disk     {size}, in {len(manifest.files()) + 1} files",
         *(
-            f"  label       {n}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}"
+            f"  label       {n}{_unit(label['unit'])}{_per(label)}{_shape(label['shape'])}: "
+            f"{_statistics(label)}{_description(label)}"
             for n, label in labels
         ),
-        *(f"  text        {name}: {_told(facts)}" for name, facts in facts["texts"].items()),
+        *(f"  elements    {n}: {_energies(label['elements'])}" for n, label in labels if "elements" in label),
+        *(f"  text        {name}: {_told(facts)}{_description(facts)}" for name, facts in facts["texts"].items()),
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
     for name, split in facts["splits"].items():
@@ -141,6 +161,10 @@ def _atom_labels(manifest: Manifest) -> list[Field]:
     if manifest.recipe is None:
         return []
     return [f for f in manifest.schema.fields if f.axis == "node" and f.name not in ("numbers", "frac_coords")]
+
+
+def _per(label: dict[str, Any]) -> str:
+    return "" if label["per"] is None else f" per {label['per']}"
 
 
 def _unit(unit: str | None) -> str:

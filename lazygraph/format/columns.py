@@ -49,7 +49,8 @@ class Column:
     ``dtype`` is numpy's ``descr`` of the array's type. ``role`` tells numbers (``label``), codes of texts
     (``category``), texts (``text``), codes of splits (``split``) and what belongs to the index. ``unit`` belongs to
     numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the one by
-    which all graphs were split.
+    which all graphs were split. ``per`` says what a number is given per (``cell``, ``atom``), ``description`` is one
+    line on a label, and no graph lacks a label that is ``required``.
     """
 
     file: FileRef
@@ -60,6 +61,9 @@ class Column:
     statistics: dict[str, Any] | None = None
     categories: tuple[str, ...] | None = None
     rule: dict[str, Any] | None = None
+    per: str | None = None
+    description: str | None = None
+    required: bool = False
 
 
 def write_column(
@@ -71,6 +75,9 @@ def write_column(
     unit: str | None = None,
     categories: Sequence[str] | None = None,
     rule: dict[str, Any] | None = None,
+    per: str | None = None,
+    description: str | None = None,
+    required: bool = False,
 ) -> Column:
     """Write one array below ``directory/columns``, compute its statistics, and describe it."""
     array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
@@ -88,12 +95,16 @@ def write_column(
         None if role in ("index", "split") else statistics(array, role),
         None if categories is None else tuple(categories),
         rule,
+        per,
+        description,
+        required,
     )
 
 
 def attributes(column: Column) -> dict[str, Any]:
     """What ``write_column`` must be told to describe other rows of the same column."""
-    return {"role": column.role, "unit": column.unit, "categories": column.categories, "rule": column.rule}
+    names = ("role", "unit", "categories", "rule", "per", "description", "required")
+    return {name: getattr(column, name) for name in names}
 
 
 def missing_code(dtype: np.dtype[Any]) -> int:

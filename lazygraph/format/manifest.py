@@ -38,6 +38,9 @@ VERSION = (1, 0)
 MAX_BYTES = 2**28
 MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
+MAX_LINE = 10_000  # bytes of one text about a dataset or a label
+PER = ("cell", "atom")  # what a label can be given per
+ABOUT = ("title", "description", "license", "citation", "doi", "homepage", "level_of_theory")
 RULED = ("train", "val", "test")  # the splits that a rule makes
 
 
@@ -82,6 +85,7 @@ class Manifest:
     quarantine: Quarantine | None
     provenance: Provenance
     content_id: str
+    about: dict[str, str] = field(default_factory=dict)
     version: tuple[int, int] = VERSION
     user: dict[str, Any] = field(default_factory=dict)
 
@@ -135,6 +139,7 @@ class Manifest:
             else {"file": self.quarantine.file.to_json(), "count": self.quarantine.count},
             "provenance": asdict(self.provenance),
             "content_id": self.content_id,
+            "about": self.about,
             "user": self.user,
         }
         prefix = canonical_json(body)[:-1]
@@ -271,6 +276,7 @@ def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
         quarantine=optional(_quarantine, raw.pop("quarantine")),
         provenance=_provenance(raw.pop("provenance")),
         content_id=sha256_hex(raw.pop("content_id")),
+        about=_about(raw.pop("about")),
         version=version,
         user=mapping(raw.pop("user")),
     )
@@ -332,6 +338,7 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
         good = column.dtype in allowed and (column.role == "label" or len(column.shape) == 1)
         good = good and (column.unit is None or column.role == "label")
         good = good and (column.role == "split" or (name != "split" and column.rule is None))
+        good = good and column.per in (None, *PER) and (column.per is None or column.role == "label")
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
     coded = column.role in ("category", "split")
@@ -340,8 +347,23 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
         raise CorruptDataset(msg)
     if column.categories is not None:
         _check_categories(name, column.categories, missing_code(np.dtype(column.dtype)))
+    _check_description(name, column)
     if column.rule is not None and column.categories != RULED:
         msg = f"the column {name!r} has a rule, and its splits are {column.categories}; required: {RULED}"
+        raise CorruptDataset(msg)
+
+
+def _check_description(name: str, column: Column) -> None:
+    """What is said of a column must be of a label, and what is required must be there."""
+    line, required = column.description, column.required
+    if type(required) is not bool or (column.role in ("index", "split") and (required or line is not None)):
+        msg = f"the column {name!r} is described as {line!r}, required {required!r}; only labels are"
+        raise CorruptDataset(msg)
+    if line is not None and not (line.isprintable() and 0 < len(line.encode()) <= MAX_LINE):
+        msg = f"the description of the column {name!r}; required: one printable line of 1 to {MAX_LINE} bytes"
+        raise CorruptDataset(msg)
+    if required and (column.statistics or {}).get("missing") != 0:
+        msg = f"the label {name!r} is required, and its statistics are {column.statistics}"
         raise CorruptDataset(msg)
 
 
@@ -374,8 +396,19 @@ def _column(raw: dict[str, Any]) -> Column:
         statistics=optional(_statistics, raw.pop("statistics")),
         categories=optional(texts, raw.pop("categories")),
         rule=optional(_rule, raw.pop("rule")),
+        per=optional(text, raw.pop("per")),
+        description=optional(text, raw.pop("description")),
+        required=raw.pop("required"),
         **raw,
     )
+
+
+def _about(raw: Any) -> dict[str, str]:
+    about = {key: text(value) for key, value in mapping(raw).items()}
+    if not set(about) <= set(ABOUT) or any(not 0 < len(value.encode()) <= MAX_LINE for value in about.values()):
+        msg = f"about has the keys {sorted(about)}; required: some of {ABOUT}, with texts of 1 to {MAX_LINE} bytes"
+        raise CorruptDataset(msg)
+    return about
 
 
 def _rule(raw: Any) -> dict[str, Any]:
@@ -396,8 +429,11 @@ def _rule(raw: Any) -> dict[str, Any]:
 
 
 def _statistics(raw: Any) -> dict[str, Any]:
-    numbers = (type(v) is float or (type(v) is int and -(2**63) <= v < 2**63) for v in mapping(raw).values())
-    if set(raw) not in _STATISTICS or not all(numbers):
+    values = dict(mapping(raw))
+    elements = values.pop("elements", {})
+    numbers = (type(v) is float or (type(v) is int and -(2**63) <= v < 2**63) for v in values.values())
+    known = all(type(energy) is float for energy in mapping(elements).values())
+    if set(values) not in _STATISTICS or not all(numbers) or not known:
         msg = f"the statistics {raw!r}; required: numbers by the names in docs/format.md"
         raise CorruptDataset(msg)
     return dict(raw)

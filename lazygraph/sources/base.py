@@ -109,6 +109,12 @@ class Label:
     dtype: LabelType = "float64"
     """The type of the values that were looked at. A label of the crystal that turns out to hold other numbers, or not
     to be there for all, gets a type that holds them all; a text stays a text."""
+    per: str | None = None
+    """``cell`` or ``atom``: what a number is given per; None where that is not said, or means nothing."""
+    description: str | None = None
+    """One line."""
+    required: bool = False
+    """Whether an input without it is quarantined."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form in a plan."""

@@ -131,6 +131,8 @@ class DatasetSource:
             notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
         if others := sorted(manifest.splits().keys() - {"split"}):
             notes.append(f"the splits {', '.join(map(repr, others))} of {folder.name} are not copied; set them again")
+        if manifest.about:
+            notes.append(f"what {folder.name} says about itself is not copied: {', '.join(sorted(manifest.about))}")
         if manifest.user:
             notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
         entries = len(store) if self.rows is None else len(self.rows)
@@ -234,7 +236,8 @@ def label_of(name: str, column: Column) -> Label:
     """The label that a column holds."""
     types: dict[str, LabelType] = {"|b1": "bool", "<i8": "int64", "<f8": "float64"}
     dtype: LabelType = types[column.dtype] if column.role == "label" else "text"
-    return Label(name, "graph", column.shape[1:], column.unit, dtype)
+    said = {"per": column.per, "description": column.description, "required": column.required}
+    return Label(name, "graph", column.shape[1:], column.unit, dtype, **said)  # type: ignore[arg-type]
 
 
 def label_of_field(field: Field) -> Label:

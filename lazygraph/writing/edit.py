@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,21 @@ from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
+from lazygraph.sources.dataset import label_of
+from lazygraph.writing.descriptions import Descriptions, check_about
 from lazygraph.writing.hold import Hold
-from lazygraph.writing.label_columns import gather, label_column
+from lazygraph.writing.label_columns import dropped_energies, gather, label_column
 from lazygraph.writing.labels import Label, LabelSet, bad_name, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
+from lazygraph.writing.reference_energies import ElementFit, fit_by_elements
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, groups_of, write_split
 
-__all__ = ["LabelReport", "gc", "set_labels", "set_splits"]
+__all__ = ["LabelReport", "describe_labels", "fit_elements", "gc", "set_about", "set_labels", "set_splits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ def set_labels(
     *,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    descriptions: Descriptions | None = None,
 ) -> LabelReport:
     """Add or replace label columns of a finished dataset, without touching a graph.
 
@@ -55,9 +60,10 @@ def set_labels(
             not have are reported, not refused: a table may cover more than one dataset.
         labels: the labels to take; all numbers and texts unless said.
         units: name -> unit.
+        descriptions: what else to say of them.
 
     Raises:
-        LabelError: a label does not exist, is not numeric, or none of the ids is known.
+        LabelError: a label does not exist, cannot be one, or none of the ids is known.
         OutputExists: graphs are being added to the dataset.
     """
     with _editing(path) as (hold, store):
@@ -84,16 +90,118 @@ def set_labels(
             msg = f"no column of numbers or texts to take as a label: {reason}"
             raise LabelError(msg)
         columns = {}
-        for label in chosen:
+        for label in (descriptions or Descriptions()).applied(chosen):
             before = store.manifest.columns.get(label.name)
             if before.role in ("index", "split") if before else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
+            if label.required and len(rows) < len(store):
+                msg = (
+                    f"the label {label.name!r} is required, and {len(store) - len(rows):,} graphs have no value for it"
+                )
+                raise LabelError(msg)
             found, told = _values(label, values, rows, len(store))
             columns[label.name], more = label_column(layout.edit, label, [found])
-            notes += (*told, *more)
+            notes += (*told, *more, *dropped_energies(label.name, store.manifest))
         publish(hold, layout.edit, store.manifest.with_columns(columns))
     return LabelReport(tuple(columns), len(store) - len(rows), tuple(unknown), tuple(notes))
+
+
+def describe_labels(
+    path: str | os.PathLike[str], descriptions: Descriptions, *, units: Mapping[str, str] | None = None
+) -> None:
+    """Say what labels of a finished dataset are. Only its manifest changes.
+
+    Args:
+        path: the dataset.
+        descriptions: what to say.
+        units: name -> unit.
+
+    Raises:
+        LabelError: a label does not exist, or is required and missing for some graphs.
+    """
+    with _editing(path) as (hold, store):
+        columns = store.manifest.all_labels()
+        labels = descriptions.applied([label_of(name, column) for name, column in columns.items()])
+        wanted = dict(units or {})
+        if stray := [name for name in wanted if name not in store.manifest.labels()]:
+            raise LabelError(unknown_name("label of numbers", stray[0], store.manifest.labels()))
+        for label in labels:
+            missing = (columns[label.name].statistics or {}).get("missing", 0)
+            if label.required and missing:
+                msg = f"the label {label.name!r} cannot be required: {missing:,} values are missing"
+                raise LabelError(msg)
+        changed = {
+            label.name: replace(
+                columns[label.name],
+                unit=wanted.get(label.name, label.unit),
+                per=label.per,
+                description=label.description,
+                required=label.required,
+            )
+            for label in labels
+        }
+        publish(hold, hold.layout.edit, store.manifest.with_columns(changed))
+
+
+def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
+    """Fit a label by the elements of the crystals, and store the energy of each element in its statistics.
+
+    Args:
+        path: the dataset.
+        name: of a label of one number a crystal, of which is said what it is given per.
+
+    Returns:
+        The fit.
+
+    Raises:
+        LabelError: there is no such label, it has no value, or it is not said whether it is per cell or per atom.
+        InputError: the graphs came ready-made, without formulas.
+    """
+    with _editing(path) as (hold, store):
+        manifest = store.manifest
+        column = manifest.labels().get(name)
+        if column is None:
+            raise LabelError(unknown_name("label", name, manifest.labels()))
+        if "formula" not in manifest.columns:
+            msg = f"the graphs of {store.path} came ready-made, without formulas; required: a dataset of crystals"
+            raise InputError(msg)
+        if column.per is None or len(column.shape) != 1:
+            msg = (
+                f"the label {name!r} has the shape {column.shape[1:]} and is per {column.per}; required: one number, "
+                f"per cell or per atom: say which with --per {name}=cell or --per {name}=atom"
+            )
+            raise LabelError(msg)
+        values = store.column(name).astype(np.float64)
+        if not np.isfinite(values).any():
+            msg = f"the label {name!r} has no value to fit"
+            raise LabelError(msg)
+        fit = fit_by_elements(store.column("formula"), store.column("n_node"), values, per_atom=column.per == "atom")
+        fitted = replace(column, statistics={**(column.statistics or {}), "elements": fit.elements})
+        publish(hold, hold.layout.edit, manifest.with_columns({name: fitted}))
+    return fit
+
+
+def set_about(path: str | os.PathLike[str], about: Mapping[str, str | None]) -> dict[str, str]:
+    """Say what a finished dataset is. Only its manifest changes, and its content id stays.
+
+    Args:
+        path: the dataset.
+        about: some of title, description, license, citation, doi, homepage, level_of_theory. None removes what was
+            said.
+
+    Returns:
+        All that is said of it now.
+
+    Raises:
+        InputError: an unknown key, or a text that is empty or longer than 10,000 bytes.
+    """
+    check_about({key: "removed" if value is None else value for key, value in about.items()})
+    with _editing(path) as (hold, store):
+        together = {**store.manifest.about, **about}
+        kept = {key: value for key, value in together.items() if value is not None}
+        publish(hold, hold.layout.edit, replace(store.manifest, about=kept))
+    return kept
 
 
 def set_splits(
@@ -231,7 +339,7 @@ def _values(
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The values of one label for all n rows, and what must be told of them."""
     one, remarks = LabelSet([label]), Remarks()
-    column: list[Any] = one.row({}, 0).of_crystal * n
+    column: list[Any] = LabelSet([replace(label, required=False)]).row({}, 0).of_crystal * n
     for graph_id, row in rows.items():
         try:
             (column[row],), _, left_out = one.row(values[graph_id], 0)

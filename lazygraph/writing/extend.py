@@ -54,6 +54,12 @@ def plan_append(sources: Sequence[Source], spec: GraphSpec | None, options: Writ
     if spec is not None and (differences := own.diff(spec)):
         msg = f"{layout.final} has another recipe than the one asked for: {'; '.join(differences)}; append with its own"
         raise RecipeMismatch(msg)
+    if options.descriptions or options.about:
+        msg = (
+            f"the labels of {layout.final} are described already, and the dataset says what it is; append without, and "
+            "change that with 'lazygraph labels' and 'lazygraph about'"
+        )
+        raise InputError(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))
     plan = _like(manifest, scanned.plan, own, layout)
     names = [label.name for label in plan.labels]

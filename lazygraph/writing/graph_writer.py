@@ -19,6 +19,7 @@ from lazygraph.format.record import Compressor, pack, train_dictionary
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.storage.files import FileRef, named_after_content
+from lazygraph.writing.descriptions import check_about
 from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.labels import LabelSet, choose_labels
@@ -83,6 +84,7 @@ class GraphWriter:
             something else.
         units: name -> unit of fields and labels.
         level: zstd level.
+        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
 
     Raises:
         OutputExists: there is something at the path.
@@ -109,7 +111,9 @@ class GraphWriter:
         counts: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
         level: int = 9,
+        about: Mapping[str, str] | None = None,
     ) -> None:
+        self._about = check_about(about or {})
         self._layout = Layout.of(path)
         self._units, self._level = dict(units or {}), level
         self._held = ExitStack()
@@ -301,6 +305,7 @@ class GraphWriter:
             quarantine=None,
             provenance=Provenance(versions=versions(), notes=tuple(notes)),
             content_id=content_id(None, schema, digests),
+            about=self._about,
         )
 
 

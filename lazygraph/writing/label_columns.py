@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.format.columns import MAX_CATEGORIES, Column, missing_code, write_column
-from lazygraph.format.manifest import canonical_json
+from lazygraph.format.manifest import Manifest, canonical_json
 from lazygraph.sources.base import Label
 
-__all__ = ["Gathered", "gather", "label_column", "missing_rows"]
+__all__ = ["Gathered", "dropped_energies", "gather", "label_column", "missing_rows"]
 
 MAX_VOCABULARY = 2**20  # bytes of the categories of one column in the manifest
 EXACT = 2**53  # the greatest integer up to which float64 holds every one
@@ -70,8 +70,9 @@ def label_column(folder: Path, label: Label, parts: Sequence[NDArray[Any]]) -> t
         The column, and sentences where its numbers have another type than the first inputs had, or were rounded.
     """
     values = np.concatenate(parts)
+    said: dict[str, Any] = {"description": label.description, "required": label.required}
     if label.dtype != "text":
-        column = write_column(folder, label.name, values, role="label", unit=label.unit)
+        column = write_column(folder, label.name, values, role="label", unit=label.unit, per=label.per, **said)
         return column, (*_type_notes(label, values), *_rounding_notes(label, parts, values.dtype))
     vocabulary, codes = np.unique(values, return_inverse=True)
     if len(vocabulary) and vocabulary[0] == b"":
@@ -81,8 +82,8 @@ def label_column(folder: Path, label: Label, parts: Sequence[NDArray[Any]]) -> t
     if 2 * len(names) <= present and len(names) <= MAX_CATEGORIES and len(canonical_json(names)) <= MAX_VOCABULARY:
         dtype = np.dtype(np.uint8 if len(names) <= missing_code(np.dtype(np.uint8)) else np.uint16)
         coded = np.where(codes < 0, missing_code(dtype), codes).astype(dtype)
-        return write_column(folder, label.name, coded, role="category", categories=names), ()
-    return write_column(folder, label.name, values, role="text"), ()
+        return write_column(folder, label.name, coded, role="category", categories=names, **said), ()
+    return write_column(folder, label.name, values, role="text", **said), ()
 
 
 def _rounding_notes(label: Label, parts: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> tuple[str, ...]:
@@ -107,6 +108,15 @@ def missing_rows(label: Label, n: int) -> NDArray[Any]:
 
 def _texts(values: Sequence[bytes]) -> NDArray[np.bytes_]:
     return np.array(values, f"S{max(map(len, values), default=1) or 1}")
+
+
+def dropped_energies(name: str, before: Manifest | None) -> tuple[str, ...]:
+    """A sentence where a label had reference energies, which are those of its values before."""
+    column = None if before is None else before.columns.get(name)
+    if column is None or "elements" not in (column.statistics or {}):
+        return ()
+    told = f"the reference energies of {name!r} were those of its values before and are left out; fit them again with "
+    return (f"{told}'lazygraph labels --fit-elements {name}'",)
 
 
 def _type_notes(label: Label, values: NDArray[Any]) -> tuple[str, ...]:

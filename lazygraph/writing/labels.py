@@ -68,6 +68,7 @@ class LabelSet:
     def __init__(self, labels: Sequence[Label]) -> None:
         self.graph = [label for label in labels if label.level == "graph"]
         self.node = [label for label in labels if label.level == "node"]
+        self._required = [label for label in self.graph if label.required]
 
     def row(self, values: Mapping[str, Any], n_atoms: int, of_atoms: Mapping[str, Any] = NO_LABELS) -> LabelValues:
         """The labels of one input; a number that is missing is NaN, and a text that is missing is empty.
@@ -78,6 +79,10 @@ class LabelSet:
             of_atoms: name -> value of the atoms.
         """
         remarks: list[Remark] = []
+        for label in self._required:
+            if is_missing(values.get(label.name)) or values.get(label.name) == "":
+                msg = f"label {label.name!r}: it is missing; required: a value, as the label is a required one"
+                raise LabelError(msg)
         of_crystal = [
             _text(label, values.get(label.name), remarks)
             if label.dtype == "text"
@@ -218,8 +223,14 @@ def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapp
         if (mine.dtype == "text") == (other.dtype == "text"):  # numbers of any type fit into one that holds them all
             common = _common({mine.dtype, other.dtype})
             mine, other = replace(mine, dtype=common), replace(other, dtype=common)
-        known[label.name] = replace(other, unit=other.unit or mine.unit)
-        if replace(mine, unit=mine.unit or other.unit) != known[label.name]:
+        unit, per = other.unit or mine.unit, other.per or mine.per
+        line, required = other.description or mine.description, other.required and mine.required
+        known[label.name] = replace(other, unit=unit, per=per, description=line, required=required)
+        if any(
+            getattr(one, key) not in (None, getattr(known[label.name], key))
+            for one in (mine, other)
+            for key in ("level", "shape", "dtype", "unit", "per")
+        ):
             msg = (
                 f"the sources declare the label {label.name!r} as {_told(other)} and as {_told(mine)}; required: one "
                 "meaning: give its unit with --unit if only that differs, or name the labels to keep with --label"
@@ -232,7 +243,8 @@ def _told(label: Label) -> str:
     """In words, for errors."""
     one = "one text" if label.dtype == "text" else "one number"
     what = one if not label.shape else f"an array of shape {label.shape}"
-    return f"{what} {'an atom' if label.level == 'node' else 'a crystal'}, unit {label.unit or 'not given'}"
+    per = "" if label.per is None else f" per {label.per}"
+    return f"{what} {'an atom' if label.level == 'node' else 'a crystal'}, unit {label.unit or 'not given'}{per}"
 
 
 def _fit_columns(

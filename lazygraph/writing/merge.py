@@ -17,7 +17,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
 from lazygraph.writing.hold import Hold
-from lazygraph.writing.label_columns import label_column, missing_rows
+from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
@@ -102,7 +102,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         raise InputError(msg)
     table, rules = _with_splits(table, old, split, base, _groups(table, plan))
     quarantine = _quarantine(plan, rejected, base, layout)
-    labels, told = _labels(plan, table, layout)
+    labels, told = _labels(plan, table, layout, base)
     plan = replace(plan, notes=(*plan.notes, *told))
     manifest = _manifest(plan, made, table, labels, base=base, quarantine=quarantine, layout=layout)
     manifest = manifest.with_columns(_split_columns(table, rules, layout))
@@ -131,14 +131,18 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
     """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
     store = Store(layout.final)
     manifest = store.manifest
-    wanted = {label.name: label.unit for label in plan.labels if label.level == "graph"}
+    wanted = {
+        one.name: (one.unit, one.per, one.description, one.required) for one in plan.labels if one.level == "graph"
+    }
+    found = {name: (c.unit, c.per, c.description, c.required) for name, c in manifest.all_labels().items()}
     first = manifest.inputs - plan.entries
     if (
         plan.retries
         or (first if plan.base is None else first < 0)
         or not all(file in manifest.provenance.inputs for file in plan.inputs)
         or (plan.recipe, plan.schema, plan.level) != (manifest.recipe, manifest.schema, manifest.level)
-        or wanted != {name: column.unit for name, column in manifest.all_labels().items()}
+        or wanted != found
+        or (plan.base is None and dict(plan.about) != manifest.about)
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
@@ -358,6 +362,7 @@ def _manifest(
         quarantine=quarantine,
         provenance=Provenance(_joined(before.inputs, plan.inputs), plan.versions, _joined(before.notes, plan.notes)),
         content_id=content_id(plan.recipe, plan.schema, (d.tobytes() for d in table.digest)),
+        about=dict(plan.about) if old is None else old.about,
         user={} if old is None else old.user,
     )
 
@@ -367,7 +372,7 @@ def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*old, *(one for one in new if one not in old))
 
 
-def _labels(plan: Plan, table: _Table, layout: Layout) -> tuple[dict[str, Column], list[str]]:
+def _labels(plan: Plan, table: _Table, layout: Layout, base: Store | None) -> tuple[dict[str, Column], list[str]]:
     """The columns of the labels, written below ``layout.dataset``, and what the report must tell of them."""
     columns: dict[str, Column] = {}
     notes: list[str] = []
@@ -375,6 +380,7 @@ def _labels(plan: Plan, table: _Table, layout: Layout) -> tuple[dict[str, Column
         if label.level == "graph":
             columns[label.name], told = label_column(layout.dataset, label, table.labels[label.name])
             notes += told
+            notes += dropped_energies(label.name, None if base is None else base.manifest)
     return columns, notes
 
 

@@ -28,6 +28,7 @@ from lazygraph.sources.detect import source_from_json, source_to_json
 from lazygraph.sources.time_limit import MAX_SECONDS, one_input, time_limit
 from lazygraph.storage.files import FileRef, named_after_content, write_atomic
 from lazygraph.writing.crash_isolation import crash_guard
+from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.fields import crystal_schema, crystal_values
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
@@ -67,6 +68,8 @@ class WriteOptions:
     shard_size: int | None = None
     max_images: int = MAX_IMAGES
     max_seconds: float = MAX_SECONDS
+    descriptions: Descriptions = field(default_factory=Descriptions)
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ class Plan:
     max_images: int
     max_seconds: float
     base: Base | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the new dataset says about itself."""
     columns: tuple[str, ...] | None = None
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
 
@@ -163,6 +168,7 @@ class Plan:
             "base": None
             if self.base is None
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
+            "about": dict(self.about),
             "columns": None if self.columns is None else list(self.columns),
         }
 
@@ -184,6 +190,7 @@ class Plan:
             max_images=data["max_images"],
             max_seconds=math.inf if data["max_seconds"] is None else data["max_seconds"],
             base=None if data["base"] is None else Base(*data["base"]),
+            about=data["about"],
             columns=None if data["columns"] is None else tuple(data["columns"]),
         )
 
@@ -251,7 +258,7 @@ class Plan:
         # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
         # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
         # workers may: it depends on the machine anyway.
-        del out["dictionary"], out["notes"], out["columns"], out["max_seconds"]
+        del out["dictionary"], out["notes"], out["about"], out["columns"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
@@ -292,6 +299,8 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         plan.labels,
         scanned.implied,
     )
+    if samples:
+        labels = options.descriptions.applied(labels)
     chosen = LabelSet(labels)
     schema = crystal_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
@@ -307,6 +316,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         schema=schema,
         dictionary=dictionary,
         notes=(*plan.notes, *notes),
+        about=options.about,
         columns=tuple(columns) if options.labels is None else None,
     )
 

@@ -21,6 +21,7 @@ from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
 from lazygraph.sources.options import CifFormula, SourceOptions
 from lazygraph.sources.time_limit import MAX_SECONDS, check_seconds
+from lazygraph.writing.descriptions import Descriptions, check_about
 from lazygraph.writing.extend import plan_append, plan_retry, spec_of
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
@@ -78,6 +79,10 @@ def write(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    per: Mapping[str, str] | None = None,
+    describe: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
     split: Sequence[float] | str | None = None,
     seed: int = 123,
     group: str | None = None,
@@ -113,6 +118,10 @@ def write(
         trust_pickle: read pickle files, which can run any code when they are loaded.
         labels: the labels to keep; all numbers and texts unless said.
         units: name -> unit of labels.
+        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
+        describe: name -> one line that says what a label is.
+        required: labels that no graph may lack, such as charge and spin; an input without one is quarantined.
+        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
         split: fractions of train, val and test. Where graphs are added it is about those alone, and may name the split
             that all of them go to; without it, a dataset that was split by fractions gives the new graphs to the splits
             that lack them, and the old ones stay where they are.
@@ -149,6 +158,9 @@ def write(
     rule = _split(split, seed, group, adds=append or retry_quarantined)
     options = _options(
         labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+    )
+    options = replace(
+        options, descriptions=Descriptions(per or {}, describe or {}, _names(required)), about=check_about(about or {})
     )
     reading = SourceOptions(cif_formula, structure_key, trust_pickle)
     adds = append or retry_quarantined
@@ -204,6 +216,10 @@ def plan(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    per: Mapping[str, str] | None = None,
+    describe: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
     level: int = 9,
     shard_size: int | None = None,
     max_images: int = MAX_IMAGES,
@@ -224,6 +240,11 @@ def plan(
             raise _exists(layout, "of the same recipe")
         options = _options(
             labels, units, level=level, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
+        )
+        options = replace(
+            options,
+            descriptions=Descriptions(per or {}, describe or {}, _names(required)),
+            about=check_about(about or {}),
         )
         new = make_plan(sources, spec, options, layout.staged())
         return _begin(new, layout)
@@ -326,6 +347,10 @@ def _options(
     chosen = None if labels is None else tuple(labels)
     most, seconds = check_images(max_images), check_seconds(max_seconds)
     return WriteOptions(chosen, dict(units or {}), level, shard_size, most, seconds)
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _split(split: Sequence[float] | str | None, seed: int, group: str | None, *, adds: bool) -> SplitRule | str | None:

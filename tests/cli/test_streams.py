@@ -68,6 +68,7 @@ EVERY = {
     "verify": ["verify", "d.lg"],
     "salvage": ["salvage", "d.lg", "-o", "saved.lg"],
     "labels": ["labels", "d.lg", "--from", "gaps.csv"],
+    "about": ["about", "d.lg", "title=Prototypes"],
     "split": ["split", "d.lg", "0.5,0.25,0.25"],
     "gc": ["gc", "d.lg"],
     "doctor": ["doctor", "d.lg"],

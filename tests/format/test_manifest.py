@@ -43,6 +43,7 @@ def index(name, dtype, **more):
 
 RULE = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": "kind"}
 COUNTS = {"count": 3, "missing": 0}
+ENERGIES = COUNTS | {"mean": 1.0, "std": 0.5, "min": 0, "max": 2, "elements": {"Fe": -3.5, "O": -1.25}}
 EXAMPLE = Manifest(
     graphs=3,
     inputs=5,
@@ -71,9 +72,11 @@ EXAMPLE = Manifest(
         ),
         "fold 0": Column(ref("columns/fold_0", ".npy"), "|u1", (3,), "split", categories=("a",)),
         "kind": Column(ref("columns/kind", ".npy"), "<u2", (3,), "category", None, COUNTS, ("bulk", "\u00e9")),
-        "note": Column(ref("columns/note", ".npy"), "|S9", (3,), "text", None, COUNTS),
+        "note": Column(
+            ref("columns/note", ".npy"), "|S9", (3,), "text", None, COUNTS, description="free", required=True
+        ),
         "ok": Column(ref("columns/ok", ".npy"), "|b1", (3,), "label", None, COUNTS),
-        "n": Column(ref("columns/n", ".npy"), "<i8", (3,), "label", None, COUNTS),
+        "n": Column(ref("columns/n", ".npy"), "<i8", (3,), "label", "eV", ENERGIES, per="atom", required=True),
         "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", STATISTICS),
         "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
@@ -82,6 +85,7 @@ EXAMPLE = Manifest(
         ({"name": "a.csv", "size": 10, "sha256": DIGEST},), {"lazygraph": "0.1.0"}, ("a note, \u00e9",)
     ),
     content_id=DIGEST,
+    about={"title": "Oxides", "level_of_theory": "PBE"},
     user={"anything": [1, {"goes": None}]},
 )
 
@@ -233,7 +237,11 @@ FREE = ("user", "recipe", "statistics", "versions", "inputs")
 
 def test_every_key_is_required(folder):
     for path in PLACES:
-        if isinstance(at(BODY, path[:-1]), dict) and not set(path[:-1]) & set(FREE) and path != ("columns", path[-1]):
+        if (
+            isinstance(at(BODY, path[:-1]), dict)
+            and not set(path[:-1]) & {*FREE, "about"}
+            and path != ("columns", path[-1])
+        ):
             body = copy.deepcopy(BODY)
             del at(body, path[:-1])[path[-1]]
             with pytest.raises(CorruptDataset, match=MANIFEST):
@@ -359,6 +367,20 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
         ("note", "role", "label"),
         ("note", "categories", ["a"]),
         ("ok", "dtype", "|u1"),
+        ("ok", "per", "mole"),
+        ("ok", "description", "two\nlines"),
+        ("ok", "description", ""),
+        ("ok", "required", 1),
+        ("ok", "required", None),
+        ("stress", "statistics", {"count": 1, "missing": 0, "elements": {"Fe": 1}}),
+        ("stress", "statistics", {"count": 1, "missing": 0, "elements": [1.0]}),
+        ("n", "statistics", {"count": 2, "missing": 1}),  # of a label that is required
+        ("n", "statistics", None),
+        ("note", "per", "cell"),
+        ("split", "description", "mine"),
+        ("split", "required", True),
+        ("id", "required", True),
+        ("id", "description", "a"),
         ("n", "dtype", "<i4"),
         ("n", "dtype", "<u8"),
         ("id", "categories", ["a"]),
@@ -374,7 +396,7 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
 def test_a_column_is_what_its_name_says(column, key, value, folder):
     body = copy.deepcopy(BODY)
     body["columns"][column][key] = value
-    with pytest.raises(CorruptDataset, match="column|where a count is required"):
+    with pytest.raises(CorruptDataset, match="column|where a count is required|statistics|where an object is"):
         load(folder, file_of(body))
 
 
@@ -391,6 +413,10 @@ def test_a_column_is_what_its_name_says(column, key, value, folder):
         (lambda b: b["columns"]["id"].update(shape=[2]), r"the column 'id' has the shape \(2,\); required: 3 rows"),
         (lambda b: b["codec"].update(name="gzip"), "the codec .* required: zstd"),
         (lambda b: b["codec"].update(level="9"), "the codec"),
+        (lambda b: b.update(about={"name": "x"}), r"about has the keys \['name'\]"),
+        (lambda b: b.update(about={"title": ""}), "with texts of 1 to 10000 bytes"),
+        (lambda b: b.update(about={"title": 1}), "where a text is required"),
+        (lambda b: b.update(about=[]), "where an object is required"),
         (lambda b: b.update(format="other"), "the key 'format' is not 'lazygraph'"),
         (lambda b: b.update(sha257="x"), r"the unknown keys \['sha257'\]"),
         (lambda b: b["schema"]["fields"][0].update(dtype="object"), "the dtype 'object'; required: one of bool, int8"),

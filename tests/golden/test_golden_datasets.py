@@ -90,6 +90,7 @@ def test_the_package_reads_it_graph_by_graph(golden):
     store = Store(path)
     assert rows_of(store, (store.arrays(row) for row in range(len(store)))) == stored["rows"]
     assert {name: described(store.column(name)) for name in stored["columns"]} == stored["columns"]
+    assert store.manifest.about == stored["about"]
     assert store.manifest.content_id == stored["content_id"]
     assert [store.row_of(row["id"]) for row in stored["rows"]] == list(range(len(store)))
 

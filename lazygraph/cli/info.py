@@ -6,13 +6,16 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
-from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.columns import Column
+from lazygraph.format.manifest import ABOUT, MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.writing.splits import Splits, recorded_rule
+from lazygraph.writing.splits import DEFAULT, Splits
 
 SUMMARY = "Describe a dataset: recipe, fields, labels, splits, size, origin, content id."
 EXAMPLES = """\
@@ -56,26 +59,56 @@ def facts_of(store: Store) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "fields": manifest.schema.to_json()["fields"],
         "labels": {
-            name: {"unit": c.unit, "shape": list(c.shape[1:]), **(c.statistics or {})}
+            name: {"unit": c.unit, "dtype": np.dtype(c.dtype).name, "shape": list(c.shape[1:]), **_said(c)}
             for name, c in manifest.labels().items()
         },
-        "splits": _splits(store),
-        "in_no_split": Splits.of(store).unsplit,
-        "split_rule": None if (rule := recorded_rule(manifest)) is None else rule.to_json(),
+        "texts": {name: _text_facts(column) for name, column in manifest.texts().items()},
+        "splits": {name: _splits(store, name) for name in manifest.splits()},
         "bytes": size,
         "shards": len(manifest.shards),
+        "about": manifest.about,
         "provenance": asdict(manifest.provenance),
         "content_id": manifest.content_id,
         "format": ".".join(map(str, manifest.version)),
     }
 
 
-def _splits(store: Store) -> dict[str, int]:
-    column = store.manifest.columns.get("split")
-    if column is None:
-        return {}
-    codes = store.column("split")
-    return {name: int((codes == code).sum()) for code, name in enumerate(column.categories or ())}
+def _text_facts(column: Column) -> dict[str, Any]:
+    """What is said of texts, how many there are, and the different ones where they are a category."""
+    names = None if column.categories is None else list(column.categories)
+    said = _said(column)
+    del said["per"]
+    return {**said, "categories": names}
+
+
+def _said(column: Column) -> dict[str, Any]:
+    said = {"per": column.per, "description": column.description, "required": column.required}
+    return {**said, **(column.statistics or {})}
+
+
+def _description(label: dict[str, Any]) -> str:
+    required = "; required" if label["required"] else ""
+    return required + (f"; {label['description']}" if label["description"] else "")
+
+
+def _told(facts: dict[str, Any]) -> str:
+    names = facts["categories"]
+    if names is None:
+        told = f"{facts['count']:,} texts"
+    else:
+        told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+    return told + (f"; {facts['missing']:,} missing" if facts["missing"] else "")
+
+
+def _energies(elements: dict[str, float]) -> str:
+    return ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in elements.items())
+
+
+def _splits(store: Store, name: str) -> dict[str, Any]:
+    """The sizes of the splits in one column, the number of graphs in none, and the rule."""
+    found = Splits.of(store, name)
+    sizes = {split: int((found.codes == code).sum()) for code, split in enumerate(found.names)}
+    return {"sizes": sizes, "in_no_split": found.unsplit, "rule": store.manifest.columns[name].rule}
 
 
 def _rule(rule: dict[str, Any] | None) -> str:
@@ -96,19 +129,24 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
     inputs = [file for source in manifest.provenance.sources for file in source.files]
     lines = [
         f"{facts['path']}",
+        *(f"  {key.replace('_', ' ')}: {manifest.about[key]}" for key in ABOUT if key in manifest.about),
         f"  {counted}",
         f"  recipe      {recipe}",
         f"  on disk     {size}, in {len(manifest.files()) + 1} files",
         *(
-            f"  label       {n}{_unit(label['unit'])}{_shape(label['shape'])}: {_statistics(label)}"
+            f"  label       {n}{_unit(label['unit'])}{_per(label)}{_shape(label['shape'])}: "
+            f"{_statistics(label)}{_description(label)}"
             for n, label in labels
         ),
+        *(f"  elements    {n}: {_energies(label['elements'])}" for n, label in labels if "elements" in label),
+        *(f"  text        {name}: {_told(facts)}{_description(facts)}" for name, facts in facts["texts"].items()),
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
-    if facts["splits"]:
-        parts = [f"{name} {n:,}" for name, n in facts["splits"].items()]
-        parts += [f"{facts['in_no_split']:,} graphs in none"] if facts["in_no_split"] else []
-        lines.append("  splits      " + ", ".join(parts) + _rule(facts["split_rule"]))
+    for name, split in facts["splits"].items():
+        parts = [f"{part} {n:,}" for part, n in split["sizes"].items()]
+        parts += [f"{split['in_no_split']:,} graphs in none"] if split["in_no_split"] else []
+        of = "" if name == DEFAULT else f"{name}: "
+        lines.append(f"  splits      {of}" + ", ".join(parts) + _rule(split["rule"]))
     if manifest.quarantine is not None:
         lines.append(f"  quarantined {manifest.quarantine.count:,} inputs, listed in {manifest.quarantine.file.name}")
     lines += [f"  made from   {f['name']}, {f['size']:,} bytes, sha256 {f['sha256'][:16]}" for f in inputs[:SHOWN]]
@@ -125,6 +163,10 @@ def _atom_labels(manifest: Manifest) -> list[Field]:
     if manifest.recipe is None:
         return []
     return [f for f in manifest.schema.fields if f.axis == "node" and f.name not in ("numbers", "frac_coords")]
+
+
+def _per(label: dict[str, Any]) -> str:
+    return "" if label["per"] is None else f" per {label['per']}"
 
 
 def _unit(unit: str | None) -> str:

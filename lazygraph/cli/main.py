@@ -34,6 +34,7 @@ COMMANDS = (
     "verify",
     "salvage",
     "labels",
+    "about",
     "split",
     "concat",
     "subset",

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from lazygraph.errors import InputError
 from lazygraph.format.codec import CODECS
@@ -16,11 +17,13 @@ from lazygraph.sources.dataset import is_dataset
 from lazygraph.sources.options import CIF_FORMULA, SourceOptions
 from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
+from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.options import InputOptions, WriteOptions
 
 __all__ = [
     "GRAPH_OPTIONS",
     "add_dataset",
+    "add_descriptions",
     "add_graph",
     "add_json",
     "add_source",
@@ -28,7 +31,9 @@ __all__ = [
     "ids_of",
     "import_from_here",
     "input_options",
+    "named",
     "recipe",
+    "said_of_labels",
     "units",
     "write_options",
 ]
@@ -89,7 +94,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         dest="labels",
-        help="keep only this label; repeat for more (default: all numeric labels)",
+        help="keep only this label; repeat for more (default: all numbers and texts)",
     )
     group.add_argument(
         "--max-images",
@@ -114,6 +119,41 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         dest="units",
         default=[],
         help="unit of a label, such as band_gap=eV; repeat for more",
+    )
+    add_descriptions(parser)
+    parser.add_argument(
+        "--about",
+        action="append",
+        metavar="KEY=TEXT",
+        default=[],
+        help="what the dataset is: title, description, license, citation, doi, homepage or level_of_theory; repeat for "
+        "more",
+    )
+
+
+def add_descriptions(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what labels are."""
+    group = parser.add_argument_group("what labels are")
+    group.add_argument(
+        "--per",
+        action="append",
+        metavar="NAME=cell|atom",
+        default=[],
+        help="what a label is given per, such as energy=cell; repeat for more",
+    )
+    group.add_argument(
+        "--describe",
+        action="append",
+        metavar="NAME=TEXT",
+        default=[],
+        help="one line that says what a label is; repeat for more",
+    )
+    group.add_argument(
+        "--required",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="a label that no graph may lack, such as charge: a structure without it is quarantined; repeat for more",
     )
 
 
@@ -215,6 +255,8 @@ def write_options(arguments: argparse.Namespace) -> WriteOptions:
         arguments.shard_size,
         arguments.max_images,
         arguments.max_seconds,
+        _descriptions(arguments),
+        about=named(arguments.about, "--about", "KEY=TEXT, such as title='Relaxed oxides'"),
     )
 
 
@@ -230,14 +272,42 @@ def ids_of(arguments: argparse.Namespace) -> list[str] | None:
 
 def units(pairs: list[str]) -> dict[str, str]:
     """Parse ``NAME=UNIT`` texts into a mapping; any other form raises InputError."""
+    return named(pairs, "--unit", "NAME=UNIT, such as band_gap=eV")
+
+
+def named(pairs: list[str], option: str, form: str) -> dict[str, str]:
+    """Parse ``NAME=TEXT`` texts into a mapping.
+
+    Args:
+        pairs: the texts.
+        option: that they were given to, for the error.
+        form: what they must look like, for the error.
+
+    Raises:
+        InputError: a text has another form.
+    """
     out = {}
     for pair in pairs:
-        name, separator, unit = pair.partition("=")
-        if not (name and separator and unit):
-            msg = f"found --unit {pair!r}; required: NAME=UNIT, such as band_gap=eV"
+        name, separator, value = pair.partition("=")
+        if not (name and separator and value):
+            msg = f"found {option} {pair!r}; required: {form}"
             raise InputError(msg)
-        out[name] = unit
+        out[name] = value
     return out
+
+
+def _descriptions(arguments: argparse.Namespace) -> Descriptions:
+    said = said_of_labels(arguments)
+    return Descriptions(said["per"], said["describe"], said["required"])
+
+
+def said_of_labels(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return ``per``, ``describe`` and ``required`` from the options of ``add_descriptions``."""
+    return {
+        "per": named(arguments.per, "--per", "NAME=cell or NAME=atom"),
+        "describe": named(arguments.describe, "--describe", "NAME=TEXT"),
+        "required": tuple(arguments.required),
+    }
 
 
 def fractions(text: str) -> tuple[float, ...]:

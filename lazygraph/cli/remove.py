@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lazygraph.cli.options import add_dataset, ids_of
-from lazygraph.cli.output import say
+from lazygraph.cli.output import say, warn
 from lazygraph.writing.remove import remove
 
 SUMMARY = "Remove graphs from a dataset, and keep the reason in its history."
@@ -31,5 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Remove the graphs and print what is left."""
     report = remove(arguments.dataset, ids_of(arguments) or [], reason=arguments.reason)
+    for note in report.notes:
+        warn(f"note: {note}")
     say(f"removed {report.removed:,} graphs; {report.graphs:,} are left, with the content id {report.content_id}")
     return 0

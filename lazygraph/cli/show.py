@@ -11,6 +11,7 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.format.columns import texts_of
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import check_crystals
 from lazygraph.graphs.spec import GraphSpec
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     row = _row(store, arguments)
     arrays = store.arrays(row)
     labels = {name: store.column(name)[row] for name in store.manifest.labels()}
+    for name, column in store.manifest.texts().items():
+        labels[name] = texts_of(column, store.column(name)[row : row + 1])[0].decode()
     if arguments.json:
         fields = {name: value if isinstance(value, str) else value.tolist() for name, value in arrays.items()}
         values = {name: _plain(value) for name, value in labels.items()}
@@ -103,11 +106,15 @@ def _symbol(number: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A label as JSON: NaN has no form there and becomes null."""
+    """A label as JSON: what is missing becomes null."""
     if np.ndim(value):
         return [_plain(v) for v in value]
-    return None if np.isnan(value) else float(value)
+    if isinstance(value, str):
+        return value or None
+    return None if np.isnan(value) else value.item()
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value or "(none)"
     return np.array2string(np.asarray(value), precision=6, threshold=9, separator=", ").replace("\n", "")

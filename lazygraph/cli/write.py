@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the name of one split for all of them (default with --append: the rule that the dataset was split by)",
     )
     splits.add_argument("--seed", type=int, default=123, help="random seed of the splits (default %(default)s)")
-    splits.add_argument("--group", choices=("formula",), help="keep crystals with the same formula in one split")
+    splits.add_argument(
+        "--group", metavar="COLUMN", help="keep graphs with the same formula, or value of a label, in one split"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per available CPU)")
     run.add_argument("--no-progress", action="store_true", help="show no progress bar")

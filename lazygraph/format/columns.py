@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +22,27 @@ from lazygraph.storage.files import FileRef, named_after_content, sha256_of
 from lazygraph.storage.mapping import mapped
 
 __all__ = [
+    "MAX_CATEGORIES",
     "MAX_ID",
     "NO_SPLIT",
     "Column",
     "ColumnWriter",
+    "Role",
+    "attributes",
     "invalid_inputs",
     "invalid_values",
+    "missing_code",
     "open_column",
     "text_array",
+    "texts_of",
     "unsigned",
     "write_column",
 ]
 
-MAX_ID = 255  # bytes of an id, as UTF-8
-NO_SPLIT = 255  # the code in the column ``split`` of a graph that is in no split
+MAX_ID = 255  # bytes of an id, and of any other text in a column, as UTF-8
+NO_SPLIT = 255  # the code in a column of splits of a graph that is in none of them
+MAX_CATEGORIES = 2**16 - 1  # of one column: the code that is left means that there is no text
+Role: TypeAlias = Literal["index", "label", "category", "text", "split"]
 
 _DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
 
@@ -44,17 +51,24 @@ _DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
 class Column:
     """One column as the manifest describes it.
 
-    ``dtype`` is numpy's ``descr`` of the array's type, ``role`` says whether it is a label or part of the index,
-    ``statistics`` and ``unit`` belong to labels, ``categories`` name the codes of the column ``split``.
+    ``dtype`` is numpy's ``descr`` of the array's type. ``role`` tells numbers (``label``), codes of texts
+    (``category``), texts (``text``), codes of splits (``split``) and what belongs to the index. ``unit`` belongs to
+    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the one by
+    which all graphs were split. ``per`` says what a number is given per (``cell``, ``atom``), ``description`` is one
+    line on a label, and no graph lacks a label that is ``required``.
     """
 
     file: FileRef
     dtype: Any
     shape: tuple[int, ...]
-    role: Literal["index", "label"]
+    role: Role
     unit: str | None = None
     statistics: dict[str, Any] | None = None
     categories: tuple[str, ...] | None = None
+    rule: dict[str, Any] | None = None
+    per: str | None = None
+    description: str | None = None
+    required: bool = False
 
 
 class ColumnWriter:
@@ -86,11 +100,15 @@ def write_column(
     name: str,
     array: NDArray[Any],
     *,
-    role: Literal["index", "label"] = "index",
+    role: Role = "index",
     unit: str | None = None,
     categories: Sequence[str] | None = None,
+    rule: dict[str, Any] | None = None,
+    per: str | None = None,
+    description: str | None = None,
+    required: bool = False,
 ) -> Column:
-    """Write one array below ``directory/columns`` and describe it."""
+    """Write one array below ``directory/columns``, compute its statistics, and describe it."""
     array = _little(array)
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=False)
@@ -103,14 +121,34 @@ def write_column(
         array.shape,
         role,
         unit,
-        statistics(array) if role == "label" else None,
+        None if role in ("index", "split") else statistics(array, role),
         None if categories is None else tuple(categories),
+        rule,
+        per,
+        description,
+        required,
     )
 
 
 def _little(array: NDArray[Any]) -> NDArray[Any]:
     """The array as its file holds it."""
     return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+
+
+def attributes(column: Column) -> dict[str, Any]:
+    """What ``write_column`` must be told to describe other rows of the same column."""
+    names = ("role", "unit", "categories", "rule", "per", "description", "required")
+    return {name: getattr(column, name) for name in names}
+
+
+def missing_code(dtype: np.dtype[Any]) -> int:
+    """The code of a graph without a text: the greatest number of the type.
+
+    Example:
+        >>> missing_code(np.dtype("u1")), missing_code(np.dtype("u2"))
+        (255, 65535)
+    """
+    return int(np.iinfo(dtype).max)
 
 
 def open_column(storage: Storage, column: Column, *, check: bool = True) -> NDArray[Any]:
@@ -173,8 +211,12 @@ def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
             b"\n".join(array.tolist()).decode()
         except UnicodeDecodeError as error:
             return f"is not UTF-8: {error}"
-    if column.categories is not None and ((array >= len(column.categories)) & (array != NO_SPLIT)).any():
-        return f"has a code without a name: it names {len(column.categories)}"
+    if column.categories is not None:
+        nameless = (array >= len(column.categories)) & (array != missing_code(array.dtype))
+        if nameless.any():
+            return f"has a code without a name: it names {len(column.categories)}"
+    if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+        return "has a truth value that is neither 0 nor 1"
     return None
 
 
@@ -191,6 +233,20 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
     if (same := ordered[1:] == ordered[:-1]).any():
         return f"names the input {ordered[int(np.argmax(same))]} twice; required: one row an input"
     return None
+
+
+def texts_of(column: Column, values: NDArray[Any]) -> NDArray[np.bytes_]:
+    """The texts of rows of a column of categories or texts, as UTF-8 bytes; empty where there is none.
+
+    Args:
+        column: as the manifest describes it.
+        values: codes of the categories, or texts.
+    """
+    if column.categories is None:
+        return values
+    names = text_array([*column.categories, ""], "category")
+    out: NDArray[np.bytes_] = names[np.minimum(values, len(column.categories))]
+    return out
 
 
 def text_array(texts: Sequence[str], what: str = "id") -> NDArray[np.bytes_]:
@@ -216,16 +272,27 @@ def unsigned(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
-def statistics(array: NDArray[Any]) -> dict[str, Any]:
-    """Count, missing, mean, standard deviation, least and greatest value of a label, over all components, without NaN.
+def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
+    """Statistics of a label: of texts how many there are, of numbers also mean, deviation, least and greatest.
 
-    Mean and so on are those of the finite values, if there are any.
+    Args:
+        array: the column. Vectors count by component.
+        role: of the column.
+
+    Returns:
+        ``count`` and ``missing``; where there is a finite number, ``mean``, ``std``, ``min`` and ``max`` of those, the
+        last two as integers where all values are.
     """
-    present = array[~np.isnan(array)]
+    if role != "label":
+        missing = array == (b"" if role == "text" else missing_code(array.dtype))
+        return {"count": int(array.size - missing.sum()), "missing": int(missing.sum())}
+    whole = array.dtype.kind != "f"
+    present = array if whole else array[~np.isnan(array)]
     out: dict[str, Any] = {"count": int(present.size), "missing": int(array.size - present.size)}
-    finite = present[np.isfinite(present)]
+    finite = present if whole else present[np.isfinite(present)]
     if finite.size:
-        low, high = float(finite.min()), float(finite.max())
+        low, high = finite.min().item(), finite.max().item()
+        low, high = (int(low), int(high)) if whole else (low, high)
         # The squares of values beyond 1e150 are more than JSON can hold.
         scale = max(-low, high) if max(-low, high) > 1e150 else 1.0
         scaled = finite / scale

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, DatasetNotFound, UnsupportedFormat
 from lazygraph.format.codec import CODECS
-from lazygraph.format.columns import NO_SPLIT, Column
+from lazygraph.format.columns import Column, missing_code
 from lazygraph.format.digests import digests_size
 from lazygraph.format.schema import MAX_NAME, Schema
 from lazygraph.format.strict_json import (
@@ -50,6 +50,10 @@ MAX_DIMENSIONS = 32  # of a column; numpy has had that limit
 MAX_MESSAGE = 2000  # characters
 MAX_DICTIONARIES = 4096
 MAX_DICTIONARY = 2**20  # bytes: some of them are kept in memory
+MAX_LINE = 10_000  # bytes of one text about a dataset or a label
+PER = ("cell", "atom")  # what a label can be given per
+ABOUT = ("title", "description", "license", "citation", "doi", "homepage", "level_of_theory")
+RULED = ("train", "val", "test")  # the splits that a rule makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Manifest:
     provenance: Provenance
     content_id: str
     history: tuple[Removal, ...] = ()
+    about: dict[str, str] = field(default_factory=dict)
     version: tuple[int, int] = VERSION
     user: dict[str, Any] = field(default_factory=dict)
 
@@ -160,8 +165,24 @@ class Manifest:
         return out
 
     def labels(self) -> dict[str, Column]:
-        """The label columns by name."""
+        """The labels that are numbers, by name."""
         return {name: column for name, column in self.columns.items() if column.role == "label"}
+
+    def texts(self) -> dict[str, Column]:
+        """The labels that are texts, by name: categories and texts."""
+        return {name: column for name, column in self.columns.items() if column.role in ("category", "text")}
+
+    def splits(self) -> dict[str, Column]:
+        """The columns of splits by name; ``split`` is the default one."""
+        return {name: column for name, column in self.columns.items() if column.role == "split"}
+
+    def all_labels(self) -> dict[str, Column]:
+        """The labels by name, numbers first."""
+        return {**self.labels(), **self.texts()}
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Manifest:
+        """The same dataset with columns added or replaced."""
+        return replace(self, columns={**self.columns, **columns})
 
     def to_bytes(self) -> bytes:
         """The manifest file."""
@@ -182,6 +203,7 @@ class Manifest:
             "provenance": asdict(self.provenance) | {"sources": [s.to_json() for s in self.provenance.sources]},
             "content_id": self.content_id,
             "history": [{"removed": list(one.removed), "reason": one.reason} for one in self.history],
+            "about": self.about,
             "user": self.user,
         }
         prefix = canonical_json(body)[:-1]
@@ -288,6 +310,7 @@ def _build(raw: dict[str, Any], version: tuple[int, int]) -> Manifest:
         provenance=_provenance(raw.pop("provenance")),
         content_id=sha256_hex(raw.pop("content_id")),
         history=tuple(map(_removal, sequence(raw.pop("history")))),
+        about=_about(raw.pop("about")),
         version=version,
         user=mapping(raw.pop("user")),
     )
@@ -328,9 +351,11 @@ def _check(manifest: Manifest) -> None:
         _check_column(name, column, axis=name.startswith("n_") and name[2:] in manifest.schema.axes)
 
 
-# The types that the columns of the index may have; every other column is a label.
+# The types that columns may have: those of the index by their names, labels by their roles.
 _UNSIGNED = ("|u1", "<u2", "<u4", "<u8")
 _TEXT = tuple(f"|S{width}" for width in range(1, 256))
+_LABELS: dict[str, tuple[Any, ...]] = {"label": ("<f8", "<i8", "|b1"), "category": ("|u1", "<u2"), "text": _TEXT}
+_LABELS["split"] = ("|u1",)
 _INDEX: dict[str, tuple[Any, ...]] = {
     "record": tuple(
         [["offset", offset], ["length", length], ["xxh3", "<u8"]]
@@ -340,7 +365,6 @@ _INDEX: dict[str, tuple[Any, ...]] = {
     "id": _TEXT,
     "id_order": ("<u4", "<u8"),
     "formula": _TEXT,
-    "split": ("|u1",),
     "n_triplets": _UNSIGNED,
     "input": _UNSIGNED,
 }
@@ -350,15 +374,46 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
     """A column must be what its name says, so that no reader meets text or structures where it expects numbers."""
     allowed = _UNSIGNED if axis else _INDEX.get(name)
     if allowed is None:
-        good = column.role == "label" and column.dtype == "<f8"
+        allowed = _LABELS.get(column.role, ())
+        good = column.dtype in allowed and (column.role == "label" or len(column.shape) == 1)
+        good = good and (column.unit is None or column.role == "label")
+        good = good and (column.role == "split" or (name != "split" and column.rule is None))
+        good = good and column.per in (None, *PER) and (column.per is None or column.role == "label")
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
-    if not good or (column.categories is None) == (name == "split") or len(column.shape) > MAX_DIMENSIONS:
+    coded = column.role in ("category", "split")
+    if not good or (column.categories is not None) != coded or len(column.shape) > MAX_DIMENSIONS:
         msg = f"the column {name!r} has the type {column.dtype!r}, shape {column.shape} and role {column.role!r}"
         raise CorruptDataset(msg)
-    names = column.categories or ()
-    if len(names) > NO_SPLIT or any(len(each.encode()) > MAX_NAME for each in names):
-        msg = f"the column {name!r} has {len(names)} categories; required: at most {NO_SPLIT}, of {MAX_NAME} bytes"
+    if column.categories is not None:
+        _check_categories(name, column.categories, missing_code(np.dtype(column.dtype)))
+    _check_description(name, column)
+    if column.rule is not None and column.categories != RULED:
+        msg = f"the column {name!r} has a rule, and its splits are {column.categories}; required: {RULED}"
+        raise CorruptDataset(msg)
+
+
+def _check_description(name: str, column: Column) -> None:
+    """What is said of a column must be of a label, and what is required must be there."""
+    line, required = column.description, column.required
+    if type(required) is not bool or (column.role in ("index", "split") and (required or line is not None)):
+        msg = f"the column {name!r} is described as {line!r}, required {required!r}; only labels are"
+        raise CorruptDataset(msg)
+    if line is not None and not (line.isprintable() and 0 < len(line.encode()) <= MAX_LINE):
+        msg = f"the description of the column {name!r}; required: one printable line of 1 to {MAX_LINE} bytes"
+        raise CorruptDataset(msg)
+    if required and (column.statistics or {}).get("missing") != 0:
+        msg = f"the label {name!r} is required, and its statistics are {column.statistics}"
+        raise CorruptDataset(msg)
+
+
+def _check_categories(name: str, categories: tuple[str, ...], most: int) -> None:
+    """Every code must stand for one text, and no text for two codes."""
+    if len(categories) > most or any(len(each.encode()) > MAX_NAME for each in categories):
+        msg = f"the column {name!r} has {len(categories)} categories; required: at most {most}, of {MAX_NAME} bytes"
+        raise CorruptDataset(msg)
+    if len(set(categories)) < len(categories):
+        msg = f"the column {name!r} names a category twice; required: different ones"
         raise CorruptDataset(msg)
 
 
@@ -417,13 +472,45 @@ def _column(raw: dict[str, Any]) -> Column:
         unit=optional(text, raw.pop("unit")),
         statistics=optional(_statistics, raw.pop("statistics")),
         categories=optional(texts, raw.pop("categories")),
+        rule=optional(_rule, raw.pop("rule")),
+        per=optional(text, raw.pop("per")),
+        description=optional(text, raw.pop("description")),
+        required=raw.pop("required"),
         **raw,
     )
 
 
+def _about(raw: Any) -> dict[str, str]:
+    about = {key: text(value) for key, value in mapping(raw).items()}
+    if not set(about) <= set(ABOUT) or any(not 0 < len(value.encode()) <= MAX_LINE for value in about.values()):
+        msg = f"about has the keys {sorted(about)}; required: some of {ABOUT}, with texts of 1 to {MAX_LINE} bytes"
+        raise CorruptDataset(msg)
+    return about
+
+
+def _rule(raw: Any) -> dict[str, Any]:
+    rule = mapping(raw)
+    fractions = rule.get("fractions")
+    if (
+        set(rule) != {"fractions", "seed", "group"}
+        or type(rule["seed"]) is not int
+        or not isinstance(fractions, list)
+        or not all(type(part) is float and 0 <= part <= 1 for part in fractions)
+        or len(fractions) != len(RULED)
+        or not 0 < sum(fractions) <= 1 + 1e-9
+    ):
+        msg = f"the rule {rule!r}; required: fractions of {RULED}, a seed and a group"
+        raise CorruptDataset(msg)
+    optional(text, rule["group"])
+    return rule
+
+
 def _statistics(raw: Any) -> dict[str, Any]:
-    numbers = (type(value) is float or (type(value) is int and abs(value) < 2**63) for value in mapping(raw).values())
-    if set(raw) not in _STATISTICS or not all(numbers):
+    values = dict(mapping(raw))
+    elements = values.pop("elements", {})
+    numbers = (type(v) is float or (type(v) is int and -(2**63) <= v < 2**63) for v in values.values())
+    known = all(type(energy) is float for energy in mapping(elements).values())
+    if set(values) not in _STATISTICS or not all(numbers) or not known:
         msg = f"the statistics {raw!r}; required: numbers by the names in docs/format.md"
         raise CorruptDataset(msg)
     return dict(raw)

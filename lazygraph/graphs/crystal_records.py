@@ -106,7 +106,8 @@ def check_crystals(schema: Schema, spec: GraphSpec) -> None:
         if label.name in CRYSTAL_FIELDS and label.name not in wanted.names:
             msg = f"the recipe is {spec!r}, whose records have no field {label.name!r}: {label}"
             raise CorruptDataset(msg)
-        if label.name not in CRYSTAL_FIELDS and (label.dtype, label.axis, label.axis_dim) != ("float64", "node", 0):
+        floats = label.dtype in ("float32", "float64")
+        if label.name not in CRYSTAL_FIELDS and (floats, label.axis, label.axis_dim) != (True, "node", 0):
             msg = f"the recipe is one of crystals, and {label.name!r} is no label of atoms: {label}"
             raise CorruptDataset(msg)
 

@@ -286,25 +286,40 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
 
     def where(self, condition: str) -> LazyGraphDataset:
-        """Select graphs by a condition on columns, such as ``"n_atoms < 50 and band_gap > 0"``; reads no graph.
+        """Select graphs by a condition on columns; reads no graph.
+
+        Args:
+            condition: such as ``"n_atoms < 50 and band_gap > 0"``, ``"config_type == 'bulk'"``, ``"'Fe' in elements"``,
+                ``"elements <= {'Fe', 'O'} and n_elements == 2"``, ``"split in ('train', 'val')"``.
 
         Raises:
-            InputError: the condition cannot be parsed, or names a column that does not exist.
-        """
-        return self.index_select(evaluate(condition, self.columns.raw))
+            InputError: the condition cannot be parsed, names a column that does not exist, or compares a category with
+                a text that no graph of the dataset has.
 
-    def split(self, name: str) -> LazyGraphDataset:
+        Warns:
+            UserWarning: no graph of the dataset has one of the texts after ``in``.
+        """
+        return self.index_select(evaluate(condition, self.columns.operand))
+
+    def split(self, name: str, *, of: str = "split") -> LazyGraphDataset:
         """Select the graphs of a named split.
 
+        Args:
+            name: of the split, such as ``"train"``.
+            of: the column of splits, if the dataset has several, such as ``"fold_0"``.
+
         Raises:
-            InputError: the split does not exist; the message lists the splits.
+            InputError: the split does not exist, or no column of splits has this name; the message lists what there is.
         """
-        column = self.manifest.columns.get("split")
+        columns = self.manifest.splits()
+        if of != "split" and of not in columns:
+            raise InputError(unknown_name("column of splits", of, columns))
+        column = columns.get(of)
         names = () if column is None else column.categories or ()
         if name not in names:
             hint = "" if names else f"; make splits with 'lazygraph split {self.path} 0.8,0.1,0.1'"
             raise InputError(unknown_name("split", name, names) + hint)
-        codes = self._store.column("split")
+        codes = self._store.column(of)
         rows = self.indices()
         codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
         return self.index_select(np.asarray(codes) == names.index(name))
@@ -381,6 +396,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         for name in names:
             if name not in labels:
                 hint = ""
+                if name in self.manifest.texts():
+                    hint = f"; {name!r} is a text: read it as ds.columns[{name!r}]"
                 if name in self.manifest.schema.names:
                     hint = f"; {name!r} is a field of every graph: read it as data.{name}"
                 msg = f"{self.path}: {unknown_name('label', name, labels)}{hint}"

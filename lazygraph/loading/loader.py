@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
@@ -339,7 +340,8 @@ def loader(
         window: shuffle within windows of this number of graphs, which are close together on disk. Useful for cold disks
             and network file systems.
         bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: put graphs of similar size into one batch.
-        weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to it.
+        weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to it; by a column
+            of texts, such as a category, so that every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
             lets other threads run and a thread can prefetch beside the training.
         threads: 1 for a thread that prefetches if there are no workers, 0 for none. By default the loader chooses.
@@ -389,7 +391,10 @@ def loader(
         limits=limits,
         sampling={
             "order": order_of(
-                len(dataset), shuffle=shuffle, window=window, weights=None if weights is None else columns[weights]
+                len(dataset),
+                shuffle=shuffle,
+                window=window,
+                weights=None if weights is None else _weights(columns[weights]),
             ),
             "sizes": {name: columns[SIZES[name]] for name in sorted(used)},
             "bucket": bucket,
@@ -423,3 +428,12 @@ def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputErr
         f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
         "batch_size"
     )
+
+
+def _weights(column: NDArray[Any]) -> NDArray[Any]:
+    """The weights of graphs that a column gives: its numbers, or of texts what makes all of them equally likely."""
+    if column.dtype.kind != "U":
+        return column
+    _, members, counts = np.unique(column, return_inverse=True, return_counts=True)
+    out: NDArray[Any] = 1 / counts[members]
+    return out

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
+from lazygraph.reading.operands import Categories, Elements
 
 __all__ = ["evaluate"]
 
@@ -33,19 +34,26 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {"abs": np.abs, "isnan": np.isnan, "isfinite": np.isfinite}
 
 
-def evaluate(condition: str, column: Callable[[str], NDArray[Any]]) -> NDArray[np.bool_]:
+def evaluate(condition: str, column: Callable[[str], Any]) -> NDArray[np.bool_]:
     """Return a mask of the rows that meet a condition.
 
     A condition may use comparisons, ``and``, ``or``, ``not``, ``in``, arithmetic, ``abs``, ``isnan`` and ``isfinite``.
     Names are columns. A name with characters other than letters, digits and ``_`` needs backticks. A missing label
-    (NaN) meets only ``isnan``, ``!=`` and ``not``.
+    (NaN) meets only ``isnan``, ``!=`` and ``not``. A text is compared with texts: ``config_type == 'bulk'``,
+    ``level in ('PBE', 'SCAN')``. ``elements`` is a set: ``'Fe' in elements``, ``elements == {'Fe', 'O'}``, and
+    ``elements <= {'Fe', 'O'}`` for crystals without any other element.
 
     Args:
         condition: the text.
-        column: returns the column of a name; raises InputError for an unknown name.
+        column: returns the column of a name: an array, with texts as bytes, ``Categories`` or ``Elements``. Raises
+            InputError for an unknown name.
 
     Raises:
-        InputError: the condition cannot be parsed, or names a column that does not exist.
+        InputError: the condition cannot be parsed, names a column that does not exist, or compares a category with a
+            text that no graph of the dataset has.
+
+    Warns:
+        UserWarning: no graph of the dataset has one of the texts after ``in``.
 
     Example:
         >>> table = {"gap": np.array([0.0, 1.5, np.nan]), "last peak": np.array([1.0, 2.0, 3.0])}
@@ -122,24 +130,75 @@ class _Condition:
                 return combine.reduce([self.mask(part) for part in parts])
             case ast.Compare(left=left, ops=ops, comparators=rights):
                 sides = [self.value(side) for side in (left, *rights)]
-                results = map(self.compare, ops, sides, sides[1:])
-                return np.logical_and.reduce(list(results))
+                results = [self.compare(*parts) for parts in zip(ops, sides, sides[1:], strict=False)]
+                return results[0] if len(results) == 1 else np.logical_and.reduce(results)
         msg = f"it holds {ast.unparse(node)!r}"
         raise _Unusable(msg)
 
     def compare(self, op: ast.cmpop, left: Any, right: Any) -> Any:
         """Compare two values."""
-        if isinstance(op, (ast.In, ast.NotIn)):
-            return np.isin(left, right, invert=isinstance(op, ast.NotIn))
+        if isinstance(op, ast.NotIn):
+            return ~self.compare(ast.In(), left, right)
+        if isinstance(left, Elements) or isinstance(right, Elements):
+            return _compare_elements(op, left, right)
+        if isinstance(op, ast.In):
+            if not isinstance(right, list):
+                msg = "only elements and lists, such as (1, 2) or ('a', 'b'), can stand after 'in'"
+                raise _Unusable(msg)
+            _require_same_kind(left, *right)
+            return left.among(right) if isinstance(left, Categories) else np.isin(left, right)
         if type(op) not in _COMPARE:
             msg = "it compares with 'is'"
             raise _Unusable(msg)
+        _require_same_kind(left, right)
+        if isinstance(op, (ast.Eq, ast.NotEq)) and (sides := _category_and_text(left, right)) is not None:
+            equal = sides[0].equal(sides[1])
+            return equal if isinstance(op, ast.Eq) else ~equal
+        left, right = (side.texts() if isinstance(side, Categories) else side for side in (left, right))
         return _COMPARE[type(op)](left, right)
+
+
+_SETS: dict[type[ast.cmpop], tuple[str, str]] = {  # what is asked, also with the sides exchanged
+    ast.Eq: ("==", "=="),
+    ast.NotEq: ("!=", "!="),
+    ast.LtE: ("<=", ">="),
+    ast.GtE: (">=", "<="),
+    ast.Lt: ("<", ">"),
+    ast.Gt: (">", "<"),
+}
+
+
+def _compare_elements(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]:
+    if isinstance(op, ast.In) and isinstance(left, bytes) and isinstance(right, Elements):
+        return right.having(left.decode())
+    elements, other, turned = (left, right, 0) if isinstance(left, Elements) else (right, left, 1)
+    texts = isinstance(other, list) and all(isinstance(one, bytes) for one in other)
+    if type(op) not in _SETS or not texts:
+        msg = "elements are asked for as 'Fe' in elements, or compared with a set, such as elements == {'Fe', 'O'}"
+        raise _Unusable(msg)
+    return elements.compare(_SETS[type(op)][turned], {one.decode() for one in other})
+
+
+def _category_and_text(left: Any, right: Any) -> tuple[Categories, bytes] | None:
+    if isinstance(left, Categories) and isinstance(right, bytes):
+        return left, right
+    return (right, left) if isinstance(right, Categories) and isinstance(left, bytes) else None
+
+
+def _require_same_kind(*values: Any) -> None:
+    """Refuse to compare texts with numbers, which would be false for every graph."""
+    kinds = {
+        isinstance(value, (bytes, Categories)) or getattr(value, "dtype", np.dtype("f8")).kind == "S"
+        for value in values
+    }
+    if len(kinds) > 1:
+        msg = "it compares a text with a number; texts stand in quotes, and columns of texts are compared with texts"
+        raise _Unusable(msg)
 
 
 def _refusal(condition: str, reason: str) -> InputError:
     msg = (
         f"the condition {condition!r} cannot be used: {reason}; required: comparisons of columns and numbers joined by "
-        "and, or, not, such as 'n_atoms < 50 and band_gap > 0'"
+        "and, or, not, such as 'n_atoms < 50 and band_gap > 0', or \"config_type == 'bulk' and 'Fe' in elements\""
     )
     return InputError(msg)

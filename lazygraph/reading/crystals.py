@@ -52,7 +52,7 @@ class Crystals:
         edge_index: (2, E) integers, with atoms numbered through the batch.
         images: (E, 3) integers, the cell of the atom in row 1.
         lattice_images: (B, 3, 3) integers, ComFormer's lattice vectors as images; only if the recipe has them.
-        atom_labels: name -> (N, ...) float64.
+        atom_labels: name -> (N, ...) float64 or float32, as they came.
         angles: the smallest and the greatest number of angles that the crystals may have.
     """
 

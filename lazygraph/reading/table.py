@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from numpy import char  # now: a child forked while a thread imports it would wait for ever
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.columns import texts_of
 from lazygraph.format.store import Store
+from lazygraph.reading.operands import Categories, Elements, n_elements
 from lazygraph.registry import unknown_name
 
 __all__ = ["Columns"]
@@ -22,12 +22,12 @@ _ALIASES = {"n_atoms": "n_node", "n_edges": "n_edge"}
 class Columns(Mapping[str, NDArray[Any]]):
     """A mapping from column names to arrays with one row per graph.
 
-    The columns are labels, sizes, ``formula``, ``split`` and ``id``. Sizes are ``n_atoms``, ``n_edges``, and
-    ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs are left out,
-    because other graphs are built from the crystals, and only the number of atoms is known in advance.
+    The columns are labels, sizes, ``formula``, ``n_elements``, ``split`` and ``id``. Sizes are ``n_atoms``,
+    ``n_edges``, and ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs
+    are left out, because other graphs are built from the crystals, and only the number of atoms is known in advance.
 
-    Numbers of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are
-    copies.
+    Labels are bool, int64 or float64, with NaN for a missing number, or texts, which are empty where missing. Numbers
+    of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are copies.
     """
 
     def __init__(self, store: Store, rows: Any = None, *, of_crystals: bool = False) -> None:
@@ -51,23 +51,44 @@ class Columns(Mapping[str, NDArray[Any]]):
         """
         if name not in self._names():
             raise UnknownColumn(unknown_name("column", name, self._names()))
-        array = self._store.column(_ALIASES.get(name, name) if name not in self._store.manifest.columns else name)
-        if name == "split":
-            names = self._store.manifest.columns["split"].categories or ()
-            table = np.array([*(n.encode() for n in names), *[b""] * (NO_SPLIT + 1 - len(names))])
-            array = table[array]
+        column = self._store.manifest.columns.get(name)
+        if name == "n_elements" and column is None:
+            return n_elements(self._rows_of("formula"))
+        array = self._rows_of(_ALIASES.get(name, name) if column is None else name)
+        return array if column is None or column.categories is None else texts_of(column, array)
+
+    def operand(self, name: str) -> Any:
+        """Return what a condition compares: categories by their codes, ``elements``, or the column as ``raw`` has it.
+
+        Raises:
+            UnknownColumn: the column does not exist.
+        """
+        columns = self._store.manifest.columns
+        if name == "elements" and name not in columns and "formula" in columns:
+            return Elements(self.raw("formula"))
+        if name not in self._names():
+            raise UnknownColumn(unknown_name("column", name, [*self._names(), *["elements"] * ("formula" in columns)]))
+        column = columns.get(name)
+        if column is None or column.categories is None:
+            return self.raw(name)
+        return Categories(name, self._rows_of(name), tuple(text.encode() for text in column.categories))
+
+    def _rows_of(self, name: str) -> NDArray[Any]:
+        """The stored values of this (sub)set."""
+        array = self._store.column(name)
         if self._rows is None:
             return array
-        return (
-            array[self._rows.start : self._rows.stop : self._rows.step] if _forward(self._rows) else array[self._rows]
-        )
+        rows = self._rows
+        return array[rows.start : rows.stop : rows.step] if _forward(rows) else array[rows]
 
     def _names(self) -> list[str]:
         manifest = self._store.manifest
-        index = [name for name in ("n_triplets", "id", "formula", "split") if name in manifest.columns]
+        index: list[str] = [name for name in ("n_triplets", "id", "formula") if name in manifest.columns]
+        index += manifest.splits()
+        index += ["n_elements"] * ("formula" in index and "n_elements" not in manifest.columns)
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
-        names = [*manifest.labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
+        names = [*manifest.all_labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
         return [name for name in names if not self._of_crystals or name not in ("n_edges", "n_triplets")]
 
     def __iter__(self) -> Iterator[str]:

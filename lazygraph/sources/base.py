@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
 from lazygraph.sources.time_limit import one_input
+
+LabelType: TypeAlias = Literal["bool", "int64", "float32", "float64", "text"]
 
 __all__ = [
     "ID_KEYS",
@@ -33,6 +35,7 @@ __all__ = [
     "ImpliedUnits",
     "InputFile",
     "Label",
+    "LabelType",
     "Remark",
     "Scan",
     "Source",
@@ -56,7 +59,7 @@ MAX_TEXT = 1 << 28
 # How the common data sets write a label that is not there (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
 # How tables write truth values (pandas writes "True").
-TRUTH: dict[str, float] = {"true": 1.0, "false": 0.0}
+TRUTH: dict[str, bool] = {"true": True, "false": False}
 NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -97,12 +100,21 @@ class InputFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One label: a number or a fixed-size array per crystal (``graph``), or a row per atom (``node``)."""
+    """One label: a number, a text or a fixed-size array per crystal (``graph``), or a row per atom (``node``)."""
 
     name: str
     level: Literal["graph", "node"]
     shape: tuple[int, ...] = ()
     unit: str | None = None
+    dtype: LabelType = "float64"
+    """The type of the values that were looked at. A label of the crystal that turns out to hold other numbers, or not
+    to be there for all, gets a type that holds them all; a text stays a text."""
+    per: str | None = None
+    """``cell`` or ``atom``: what a number is given per; None where that is not said, or means nothing."""
+    description: str | None = None
+    """One line."""
+    required: bool = False
+    """Whether an input without it is quarantined."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form in a plan."""
@@ -237,20 +249,22 @@ def readable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def label_value(value: Any) -> float:
-    """One scalar label as float; NaN where it is missing (``None``, NaN, an empty text, ``na``).
+def label_value(value: Any) -> bool | int | float:
+    """One label of one number in its own type; NaN where it is missing (``None``, NaN, an empty text, ``na``).
 
-    Truth values, also as the texts ``True`` and ``False``, are 1 and 0.
+    A text is the number that it writes, or the truth value (``True``, ``False``). An integer that int64 cannot hold
+    becomes a float.
 
     Raises:
         LabelError: it is neither missing nor a finite number.
 
     Example:
-        >>> label_value("1.5"), label_value(True), label_value("na")
-        (1.5, 1.0, nan)
+        >>> label_value("1.5"), label_value("7"), label_value(True), label_value("na")
+        (1.5, 7, True, nan)
     """
     if value is None:
         return math.nan
+    number: Any = value
     if isinstance(value, str):
         text = value.strip()
         if text.lower() in MISSING:
@@ -258,19 +272,36 @@ def label_value(value: Any) -> float:
         if (truth := TRUTH.get(text.lower())) is not None:
             return truth
         try:
-            number = float(text)
+            number = int(text) if text.lstrip("+-").isdecimal() else float(text)
         except ValueError:
             msg = f"found the text {text[:60]!r}; required: a number, or empty, na or NaN where it is missing"
             raise LabelError(msg) from None
-    else:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            msg = f"found {type(value).__name__} {shown(value, 60)}; required: a number"
-            raise LabelError(msg) from None
-    if math.isinf(number):
+    elif not isinstance(value, float):
+        number = _of_its_type(value)
+    if type(number) is int and not -(2**63) <= number < 2**63:
+        number = _as_float(number)
+    if type(number) is not bool and math.isinf(number):
         raise LabelError("found an infinite number; required: finite ones, or empty, na or NaN for missing ones")
-    return number
+    return number if type(number) in (bool, int) else float(number)
+
+
+def _of_its_type(value: Any) -> bool | int | float:
+    """A number of Python or of numpy, or what can be converted to one, as a bool, an int or a float."""
+    dtype = getattr(value, "dtype", None)
+    kind = getattr(dtype, "kind", "") if getattr(value, "shape", None) == () else ""
+    if isinstance(value, bool) or kind == "b":
+        return bool(value)
+    if isinstance(value, int) or kind in ("i", "u"):
+        return int(value)
+    return _as_float(value)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        msg = f"found {type(value).__name__} {shown(value, 60)}; required: a number"
+        raise LabelError(msg) from None
 
 
 def shown(value: Any, most: int) -> str:

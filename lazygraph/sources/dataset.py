@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, UnreadableInput
+from lazygraph.format.columns import Column
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.sources.base import (
     NOT_STORED,
@@ -23,6 +25,7 @@ from lazygraph.sources.base import (
     Entry,
     InputFile,
     Label,
+    LabelType,
     Scan,
     attempt,
     default_id,
@@ -30,7 +33,7 @@ from lazygraph.sources.base import (
     read_entry,
 )
 
-__all__ = ["DatasetSource", "is_dataset", "is_open_dataset"]
+__all__ = ["DatasetSource", "is_dataset", "is_open_dataset", "label_of", "label_of_field"]
 
 # What makes a record a crystal (docs/format.md, Crystals); every other field with a row an atom is a label.
 CRYSTAL = ("numbers", "lattice", "pbc", "frac_coords")
@@ -126,6 +129,10 @@ class DatasetSource:
         if manifest.quarantine is not None:
             lost = manifest.quarantine.count
             notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
+        if others := sorted(manifest.splits().keys() - {"split"}):
+            notes.append(f"the splits {', '.join(map(repr, others))} of {folder.name} are not copied; set them again")
+        if manifest.about:
+            notes.append(f"what {folder.name} says about itself is not copied: {', '.join(sorted(manifest.about))}")
         if manifest.user:
             notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
         entries = len(store) if self.rows is None else len(self.rows)
@@ -154,16 +161,16 @@ class _Crystals:
     def __init__(self, store: Store, name: str) -> None:
         manifest = store.manifest
         self._store, self._name = store, name
-        self._columns = {label.name: store.column(label.name) for label in _graph_labels(manifest)}
+        self._columns = {label.name: _values(store, label) for label in _graph_labels(manifest)}
         self._atoms = [label.name for label in _atom_labels(manifest)]
-        split = manifest.columns.get("split")
+        split = manifest.splits().get("split")
         self._split = None if split is None else store.column("split")
         self._splits = {} if split is None else dict(enumerate(split.categories or ()))
 
     def entry(self, row: int) -> Entry:
         """One row; a record that is damaged is the reason of an entry without a crystal."""
         entry_id = default_id(self._name, row)
-        labels = {name: column[row] for name, column in self._columns.items()}
+        labels = {name: value_of(row) for name, value_of in self._columns.items()}
         of_atoms: dict[str, Any] = {}
         crystal: Crystal | InputError
         try:
@@ -217,12 +224,34 @@ def _open(folder: Path) -> Store:
 
 
 def _graph_labels(manifest: Manifest) -> list[Label]:
-    return [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
+    return [label_of(name, column) for name, column in manifest.all_labels().items()]
 
 
 def _atom_labels(manifest: Manifest) -> list[Label]:
     fields = (field for field in manifest.schema.fields if field.axis == "node" and field.name not in CRYSTAL)
-    return [Label(field.name, "node", field.shape, field.unit) for field in fields]
+    return [label_of_field(field) for field in fields]
+
+
+def label_of(name: str, column: Column) -> Label:
+    """The label that a column holds."""
+    types: dict[str, LabelType] = {"|b1": "bool", "<i8": "int64", "<f8": "float64"}
+    dtype: LabelType = types[column.dtype] if column.role == "label" else "text"
+    said = {"per": column.per, "description": column.description, "required": column.required}
+    return Label(name, "graph", column.shape[1:], column.unit, dtype, **said)  # type: ignore[arg-type]
+
+
+def label_of_field(field: Field) -> Label:
+    """The label of the atoms that a field of a crystal holds."""
+    return Label(field.name, "node", field.shape, field.unit, "float32" if field.dtype == "float32" else "float64")
+
+
+def _values(store: Store, label: Label) -> Any:
+    """Row -> value of a label of the crystals."""
+    column, values = store.manifest.columns[label.name], store.column(label.name)
+    if column.role == "category":
+        names = (*(column.categories or ()), "")
+        return lambda row: names[min(int(values[row]), len(names) - 1)]
+    return (lambda row: bytes(values[row]).decode()) if column.role == "text" else values.__getitem__
 
 
 def _crystal(arrays: Mapping[str, Any]) -> Crystal:

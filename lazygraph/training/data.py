@@ -13,7 +13,7 @@ from torch_geometric.data import Batch
 from lazygraph.errors import InputError
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import Loader, loader
-from lazygraph.writing.splits import SPLITS, SplitRule
+from lazygraph.writing.splits import SPLITS, SplitRule, split_codes
 
 __all__ = ["LazyGraphDataModule", "check_ratios", "has_splits", "split_dataset"]
 
@@ -45,7 +45,8 @@ def split_dataset(
     if ratios is None:
         return {name: dataset.split(name) for name in SPLITS}
     check_ratios(len(dataset), ratios)
-    codes = SplitRule(ratios, seed).codes(len(dataset), None)
+    rule = SplitRule(ratios, seed)
+    codes = split_codes(len(dataset), rule.fractions, rule.seed)
     return {name: dataset[np.flatnonzero(codes == code)] for code, name in enumerate(SPLITS)}
 
 

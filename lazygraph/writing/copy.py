@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.format.codec import CODECS
-from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, unsigned
+from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Shard
 from lazygraph.format.shard import write_shard
@@ -30,14 +30,17 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
+from lazygraph.sources.base import Label
+from lazygraph.sources.dataset import label_of
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
+from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
 from lazygraph.writing.plan import shard_size
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
-from lazygraph.writing.splits import Splits, with_rule
+from lazygraph.writing.splits import Splits, write_split
 
 __all__ = ["CopyReport", "Duplicates", "concat", "subset"]
 
@@ -151,7 +154,7 @@ def subset(
     if ids is not None:
         rows = _rows_of_ids(store, rows, ids)
     if where is not None:
-        rows = rows[evaluate(where, Columns(store, rows).raw)]
+        rows = rows[evaluate(where, Columns(store, rows).operand)]
     if split is not None:
         rows = rows[_in_split(store, rows, split)]
     if not len(rows):
@@ -219,6 +222,7 @@ def _copy(
             provenance=_provenance(parts, told),
             content_id=content_id(first.recipe, first.schema, blocks),
             history=tuple(one for part in parts for one in part.store.manifest.history),
+            about=_about(parts, told),
             user=_user(parts, told),
         )
         publish(hold, layout.dataset, manifest)
@@ -345,20 +349,25 @@ def _check_recipe(one: Store, other: Store) -> None:
 def _check_labels(one: Store, other: Store) -> None:
     mine, theirs = one.manifest.columns, other.manifest.columns
     for name in mine.keys() & theirs.keys():
-        for what in ("unit", "role"):
-            values = [getattr(columns[name], what) for columns in (mine, theirs)]
+        for what in ("unit", "per", "role"):
+            values = [_alike(getattr(columns[name], what)) for columns in (mine, theirs)]
             if values[0] != values[1]:
                 msg = (
                     f"the label {name!r} has the {what} {values[0]} in {one.path}, and {values[1]} in {other.path}; "
                     "required: the same. Convert one of them, or give it another name"
                 )
                 raise LabelError(msg)
-        if mine[name].role == "label" and mine[name].shape[1:] != theirs[name].shape[1:]:
+        if mine[name].role != "index" and mine[name].shape[1:] != theirs[name].shape[1:]:
             msg = (
                 f"the label {name!r} has the shape {mine[name].shape[1:]} in {one.path}, and {theirs[name].shape[1:]} "
                 f"in {other.path}; required: the same"
             )
             raise LabelError(msg)
+
+
+def _alike(role: Any) -> Any:
+    """Whether texts are stored as categories depends on how often they come."""
+    return "text" if role == "category" else role
 
 
 def _check_output(layout: Layout, parts: Sequence[_Part], *, overwrite: bool) -> None:
@@ -584,20 +593,23 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
 
 
 def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[str]) -> None:
-    """Every column but those of the index that are made new; splits of all parts count in one list of names."""
+    """Every column but those of the index that are made new."""
     made = {"record", "id", "id_order", "input"}
     names = dict.fromkeys(name for part in parts for name in part.store.manifest.columns if name not in made)
     for name in names:
         there = [part.store.manifest.columns.get(name) for part in parts]
         described = next(column for column in there if column is not None)
-        if name == "split":
-            _write_splits(columns, parts)
-        elif described.role == "label":
+        if described.role == "split":
+            _write_splits(columns, parts, name, notes)
+        elif described.role != "index":
             missing = [part.store.path.name for part, column in zip(parts, there, strict=True) if column is None]
             if missing:
                 notes.append(f"the label {name!r} is missing in {', '.join(missing)}, whose graphs have no value of it")
-            values = [_values(part, name, described, column) for part, column in zip(parts, there, strict=True)]
-            columns.write(name, np.concatenate(values), role="label", unit=described.unit)
+            label = replace(label_of(name, described), required=described.required and not missing)
+            values = [_values(part, label, column) for part, column in zip(parts, there, strict=True)]
+            notes += label_column(columns, label, values)
+            if len(parts) > 1 or len(parts[0].rows) < len(parts[0].store):
+                notes += [note for part in parts for note in dropped_energies(name, part.store.manifest)]
         elif None in there:
             notes.append(f"the column {name!r} is left out, because not all of the datasets have it")
         else:
@@ -605,22 +617,26 @@ def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[st
             columns.write(name, np.concatenate(values) if name == "formula" else unsigned(np.concatenate(values)))
 
 
-def _values(part: _Part, name: str, described: Column, column: Column | None) -> NDArray[Any]:
+def _values(part: _Part, label: Label, column: Column | None) -> NDArray[Any]:
     if column is None:
-        return np.full((len(part.rows), *described.shape[1:]), np.nan)
-    return part.column(name)
+        return missing_rows(label, len(part.rows))
+    values = part.column(label.name)
+    return texts_of(column, values) if label.dtype == "text" else values
 
 
-def _write_splits(columns: ColumnWriter, parts: Sequence[_Part]) -> None:
-    own = [part.store.manifest.columns.get("split") for part in parts]
-    names = tuple(dict.fromkeys(name for column in own if column is not None for name in column.categories or ()))
+def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, notes: list[str]) -> None:
+    """A column of splits of one list of names; a rule was about all graphs of one dataset."""
+    own = [part.store.manifest.columns.get(name) for part in parts]
+    names = tuple(dict.fromkeys(split for column in own if column is not None for split in column.categories or ()))
     codes = []
     for part, column in zip(parts, own, strict=True):
         if column is None:
             codes.append(np.full(len(part.rows), NO_SPLIT, np.uint8))
         else:
-            codes.append(Splits(part.column("split"), column.categories or ()).recoded(names).codes)
-    columns.write("split", np.concatenate(codes), categories=names)
+            codes.append(Splits(part.column(name), column.categories or ()).recoded(names).codes)
+    if any(column is not None and column.rule is not None for column in own):
+        notes.append(f"the rule of the splits in {name!r} is left out, because it was about other graphs")
+    write_split(columns, name, np.concatenate(codes), names, None)
 
 
 def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
@@ -662,12 +678,19 @@ def _provenance(parts: Sequence[_Part], notes: Sequence[str]) -> Provenance:
 
 
 def _user(parts: Sequence[_Part], notes: list[str]) -> dict[str, Any]:
-    """The user's metadata that all parts share; a rule of splits is about all graphs of one dataset."""
-    users: list[Mapping[str, Any]] = [with_rule(part.store.manifest.user, None) for part in parts]
+    """The user's metadata that all parts share."""
+    users: list[Mapping[str, Any]] = [part.store.manifest.user for part in parts]
     kept = {key: value for key, value in users[0].items() if all(user.get(key) == value for user in users[1:])}
     left = sorted({key for user in users for key in user} - kept.keys())
     if left:
         notes.append(f"the user's metadata of the datasets differ and are left out: {', '.join(left)}")
-    if any("split_rule" in part.store.manifest.user for part in parts):
-        notes.append("the rule of the splits is left out, because it was about other graphs; the splits are kept")
+    return kept
+
+
+def _about(parts: Sequence[_Part], notes: list[str]) -> dict[str, str]:
+    """What all parts say of themselves alike."""
+    abouts = [part.store.manifest.about for part in parts]
+    kept = {key: text for key, text in abouts[0].items() if all(about.get(key) == text for about in abouts[1:])}
+    if left := sorted({key for about in abouts for key in about} - kept.keys()):
+        notes.append(f"the datasets say different things of themselves, which are left out: {', '.join(left)}")
     return kept

@@ -16,15 +16,30 @@ from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, ColumnWriter
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
+from lazygraph.sources.dataset import label_of
+from lazygraph.writing.descriptions import Descriptions, check_about
 from lazygraph.writing.hold import Hold
-from lazygraph.writing.labels import Label, LabelSet, choose_labels
+from lazygraph.writing.label_columns import dropped_energies, gather, label_column
+from lazygraph.writing.labels import Label, LabelSet, bad_name, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
 from lazygraph.writing.publish import garbage, publish
-from lazygraph.writing.splits import SPLITS, SplitRule, with_rule
+from lazygraph.writing.reference_energies import ElementFit, fit_by_elements
+from lazygraph.writing.remarks import Remarks
+from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, groups_of, write_split
 
-__all__ = ["LabelReport", "editing", "gc", "set_labels", "set_splits"]
+__all__ = [
+    "LabelReport",
+    "describe_labels",
+    "editing",
+    "fit_elements",
+    "gc",
+    "set_about",
+    "set_labels",
+    "set_splits",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class LabelReport:
     missing: int
     unknown_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """Columns that were left out, with the reasons."""
+    """Columns and values that were left out, with the reasons, and numbers that changed their type."""
 
 
 def set_labels(
@@ -44,18 +59,20 @@ def set_labels(
     *,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    descriptions: Descriptions | None = None,
 ) -> LabelReport:
     """Add or replace label columns of a finished dataset, without touching a graph.
 
     Args:
         path: the dataset.
-        values: id -> label -> value. Graphs that are not named have NaN. Ids that the dataset does not have are
-            reported, not refused: a table may cover more than one dataset.
-        labels: the labels to take; all numeric ones unless said.
+        values: id -> label -> value. Graphs that are not named have NaN, or an empty text. Ids that the dataset does
+            not have are reported, not refused: a table may cover more than one dataset.
+        labels: the labels to take; all numbers and texts unless said.
         units: name -> unit.
+        descriptions: what else to say of them.
 
     Raises:
-        LabelError: a label does not exist, is not numeric, or none of the ids is known.
+        LabelError: a label does not exist, cannot be one, or none of the ids is known.
         OutputExists: graphs are being added to the dataset.
     """
     with editing(path) as (hold, store):
@@ -78,20 +95,123 @@ def set_labels(
         # No graph has -1 atoms, so no array is taken for per-atom values: those are part of the records.
         chosen, notes, _ = choose_labels(((-1, values[i], {}) for i in rows), labels, units or {})
         if not chosen:
-            msg = (
-                f"no column of numbers to take as a label: {'; '.join(notes) or 'there are no columns beside the ids'}"
-            )
+            reason = "; ".join(notes) or "there are no columns beside the ids"
+            msg = f"no column of numbers or texts to take as a label: {reason}"
             raise LabelError(msg)
         columns = _kept(store, layout)
-        for label in chosen:
-            found = store.manifest.columns.get(label.name)
-            if found.role != "label" if found else label.name in store.manifest.schema.names:
+        applied = (descriptions or Descriptions()).applied(chosen)
+        for label in applied:
+            before = store.manifest.columns.get(label.name)
+            if before.role in ("index", "split") if before else label.name in store.manifest.schema.names:
                 msg = f"the label {label.name!r} has the name of something else in the dataset; rename it"
                 raise LabelError(msg)
-            column = _column(label.name, label.shape, values, rows, len(store))
-            columns.write(label.name, column, role="label", unit=label.unit)
+            if label.required and len(rows) < len(store):
+                msg = (
+                    f"the label {label.name!r} is required, and {len(store) - len(rows):,} graphs have no value for it"
+                )
+                raise LabelError(msg)
+            found, told = _values(label, values, rows, len(store))
+            more = label_column(columns, label, [found])
+            notes += (*told, *more, *dropped_energies(label.name, store.manifest))
         publish(hold, layout.edit, _with_columns(store, columns))
-    return LabelReport(tuple(label.name for label in chosen), len(store) - len(rows), tuple(unknown), tuple(notes))
+    return LabelReport(tuple(label.name for label in applied), len(store) - len(rows), tuple(unknown), tuple(notes))
+
+
+def describe_labels(
+    path: str | os.PathLike[str], descriptions: Descriptions, *, units: Mapping[str, str] | None = None
+) -> None:
+    """Say what labels of a finished dataset are. Only its manifest changes.
+
+    Args:
+        path: the dataset.
+        descriptions: what to say.
+        units: name -> unit.
+
+    Raises:
+        LabelError: a label does not exist, or is required and missing for some graphs.
+    """
+    with editing(path) as (hold, store):
+        columns = store.manifest.all_labels()
+        labels = descriptions.applied([label_of(name, column) for name, column in columns.items()])
+        wanted = dict(units or {})
+        if stray := [name for name in wanted if name not in store.manifest.labels()]:
+            raise LabelError(unknown_name("label of numbers", stray[0], store.manifest.labels()))
+        for label in labels:
+            missing = (columns[label.name].statistics or {}).get("missing", 0)
+            if label.required and missing:
+                msg = f"the label {label.name!r} cannot be required: {missing:,} values are missing"
+                raise LabelError(msg)
+        changed = {
+            label.name: replace(
+                columns[label.name],
+                unit=wanted.get(label.name, label.unit),
+                per=label.per,
+                description=label.description,
+                required=label.required,
+            )
+            for label in labels
+        }
+        publish(hold, hold.layout.edit, store.manifest.with_columns(changed))
+
+
+def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
+    """Fit a label by the elements of the crystals, and store the energy of each element in its statistics.
+
+    Args:
+        path: the dataset.
+        name: of a label of one number a crystal, of which is said what it is given per.
+
+    Returns:
+        The fit.
+
+    Raises:
+        LabelError: there is no such label, it has no value, or it is not said whether it is per cell or per atom.
+        InputError: the graphs came ready-made, without formulas.
+    """
+    with editing(path) as (hold, store):
+        manifest = store.manifest
+        column = manifest.labels().get(name)
+        if column is None:
+            raise LabelError(unknown_name("label", name, manifest.labels()))
+        if "formula" not in manifest.columns:
+            msg = f"the graphs of {store.path} came ready-made, without formulas; required: a dataset of crystals"
+            raise InputError(msg)
+        if column.per is None or len(column.shape) != 1:
+            msg = (
+                f"the label {name!r} has the shape {column.shape[1:]} and is per {column.per}; required: one number, "
+                f"per cell or per atom: say which with --per {name}=cell or --per {name}=atom"
+            )
+            raise LabelError(msg)
+        values = store.column(name).astype(np.float64)
+        if not np.isfinite(values).any():
+            msg = f"the label {name!r} has no value to fit"
+            raise LabelError(msg)
+        fit = fit_by_elements(store.column("formula"), store.column("n_node"), values, per_atom=column.per == "atom")
+        fitted = replace(column, statistics={**(column.statistics or {}), "elements": fit.elements})
+        publish(hold, hold.layout.edit, manifest.with_columns({name: fitted}))
+    return fit
+
+
+def set_about(path: str | os.PathLike[str], about: Mapping[str, str | None]) -> dict[str, str]:
+    """Say what a finished dataset is. Only its manifest changes, and its content id stays.
+
+    Args:
+        path: the dataset.
+        about: some of title, description, license, citation, doi, homepage, level_of_theory. None removes what was
+            said.
+
+    Returns:
+        All that is said of it now.
+
+    Raises:
+        InputError: an unknown key, or a text that is empty or longer than 10,000 bytes.
+    """
+    check_about({key: "removed" if value is None else value for key, value in about.items()})
+    with editing(path) as (hold, store):
+        together = {**store.manifest.about, **about}
+        kept = {key: value for key, value in together.items() if value is not None}
+        publish(hold, hold.layout.edit, replace(store.manifest, about=kept))
+    return kept
 
 
 def set_splits(
@@ -101,8 +221,12 @@ def set_splits(
     names: Mapping[str, Iterable[str]] | None = None,
     seed: int = 123,
     group: str | None = None,
+    name: str = DEFAULT,
 ) -> dict[str, int]:
-    """Name the splits of a finished dataset, in place of any it has.
+    """Name the splits of a finished dataset, in place of those that it has under this name.
+
+    A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The one called ``split`` is meant
+    wherever none is named: by ``ds.split("train")``, training, and the option ``split`` of a write.
 
     Args:
         path: the dataset.
@@ -110,29 +234,30 @@ def set_splits(
             are split by it.
         names: or split -> ids, such as a published split.
         seed: of the shuffle.
-        group: ``formula`` keeps all crystals of one formula in one split.
+        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
+        name: of the column of splits.
 
     Returns:
         The number of graphs in each split.
 
     Raises:
-        InputError: the fractions, the names or the ids cannot be used.
+        InputError: the fractions, the names, the ids or the group cannot be used, or the name is that of another
+            column.
     """
     if (fractions is None) == (names is None):
         msg = "found both or neither of fractions and named ids; required: one of them"
         raise InputError(msg)
     rule = None if fractions is None else SplitRule(fractions, seed, group)
     with editing(path) as (hold, store):
+        _check_name(store.manifest, name)
         if rule is None:
             codes, categories = _named_codes(store, names or {})
         else:
-            formulas = store.column("formula") if "formula" in store.manifest.columns else None
-            codes, categories = rule.codes(len(store), formulas), SPLITS
+            codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
         columns = _kept(store, hold.layout)
-        columns.write("split", codes, categories=categories)
-        manifest = _with_columns(store, columns)
-        publish(hold, hold.layout.edit, replace(manifest, user=with_rule(manifest.user, rule)))
-    return {name: int((codes == code).sum()) for code, name in enumerate(categories)}
+        write_split(columns, name, codes, categories, rule)
+        publish(hold, hold.layout.edit, _with_columns(store, columns))
+    return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
 
 
 def gc(
@@ -200,6 +325,16 @@ def _with_columns(store: Store, columns: ColumnWriter) -> Manifest:
     return replace(store.manifest, columns=columns.columns, digests=columns.digests(store.digests()[0]))
 
 
+def _check_name(manifest: Manifest, name: str) -> None:
+    """Refuse the name of a column of splits that is that of something else."""
+    problem = None if name == DEFAULT else bad_name(name)
+    taken = name in manifest.schema.names or (name in manifest.columns and name not in manifest.splits())
+    if problem is not None or taken:
+        reason = problem or "something else in the dataset has this name"
+        msg = f"the name {name!r} cannot be that of splits: {reason.partition('; rename')[0]}; choose another name"
+        raise InputError(msg)
+
+
 def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     if not 0 < len(names) < NO_SPLIT:
         msg = f"found {len(names)} splits; required: 1 to {NO_SPLIT - 1}"
@@ -222,18 +357,23 @@ def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[
     return rows, [graph_id for graph_id in values if graph_id not in known]
 
 
-def _column(
-    name: str, shape: tuple[int, ...], values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
-) -> NDArray[np.float64]:
-    one = LabelSet([Label(name, "graph", shape)])
-    column = np.full((n, *shape), np.nan)
+def _values(
+    label: Label, values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The values of one label for all n rows, and what must be told of them."""
+    one, remarks = LabelSet([label]), Remarks()
+    column: list[Any] = LabelSet([replace(label, required=False)]).row({}, 0).of_crystal * n
     for graph_id, row in rows.items():
         try:
-            column[row] = one.row(values[graph_id], 0)[0][0]
+            (column[row],), _, left_out = one.row(values[graph_id], 0)
         except LabelError as error:
             msg = f"id {graph_id!r}: {error}"
             raise LabelError(msg) from error
-    return column
+        remarks.add(graph_id, left_out)
+    found = gather(label, column)
+    rounded = len(found.rounded)
+    told = f"{rounded:,} integers of the label {label.name!r} are rounded to float64; other values are no integers"
+    return found.values, (*remarks.notes(), *([told] if rounded else []))
 
 
 def _ids(store: Store) -> str:

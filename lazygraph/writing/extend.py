@@ -14,6 +14,7 @@ from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Source
+from lazygraph.sources.dataset import label_of, label_of_field
 from lazygraph.sources.time_limit import time_limit
 from lazygraph.storage.files import write_atomic
 from lazygraph.writing.labels import Label, told_left_out
@@ -52,6 +53,12 @@ def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout
     """
     manifest = Manifest.load(layout.final)
     own = spec_of(manifest)
+    if options.descriptions or options.about:
+        msg = (
+            f"the labels of {layout.final} are described already, and the dataset says what it is; append without, and "
+            "change that with 'lazygraph labels' and 'lazygraph about'"
+        )
+        raise InputError(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))
     plan = _like(manifest, scanned.plan, layout)
     names = [label.name for label in plan.labels]
@@ -154,8 +161,8 @@ def _base(manifest: Manifest) -> Base:
 
 def _like(manifest: Manifest, plan: Plan, layout: Layout) -> Plan:
     """The plan with labels, schema, level and dictionary of an existing dataset."""
-    labels = [Label(name, "graph", column.shape[1:], column.unit) for name, column in manifest.labels().items()]
-    labels += [Label(f.name, "node", f.shape, f.unit) for f in manifest.schema.fields if f.name not in CRYSTAL_FIELDS]
+    labels = [label_of(name, column) for name, column in manifest.all_labels().items()]
+    labels += [label_of_field(field) for field in manifest.schema.fields if field.name not in CRYSTAL_FIELDS]
     plan = replace(plan, labels=tuple(labels), schema=manifest.schema)
     if not manifest.shards:
         return plan

@@ -19,7 +19,7 @@ __all__ = ["count_columns", "crystal_values", "labelled_schema"]
 
 def labelled_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
     """The schema of the records of a recipe, with these per-atom labels."""
-    labels = (Field(label.name, "float64", label.shape, axis="node", unit=label.unit) for label in atom_labels)
+    labels = (Field(label.name, label.dtype, label.shape, axis="node", unit=label.unit) for label in atom_labels)
     return crystal_schema(spec, labels)
 
 

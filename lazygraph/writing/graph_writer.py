@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lazygraph.errors import InputError, OutputExists
+from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.codec import CODECS, train_dictionary
 from lazygraph.format.columns import ColumnWriter, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
@@ -21,7 +22,9 @@ from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.registry import unknown_name
 from lazygraph.storage.files import FileRef, named_after_content
+from lazygraph.writing.descriptions import check_about
 from lazygraph.writing.infer import SchemaGuess
+from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.labels import LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
@@ -85,6 +88,7 @@ class GraphWriter:
         units: name -> unit of fields and labels.
         codec: how records are compressed: ``"zstd"``, or ``"none"`` for the fastest reading at about twice the bytes.
         level: zstd level.
+        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
 
     Raises:
         OutputExists: there is something at the path.
@@ -112,9 +116,11 @@ class GraphWriter:
         units: Mapping[str, str] | None = None,
         codec: str = "zstd",
         level: int = 9,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         if codec not in CODECS:
             raise InputError(unknown_name("codec", codec, CODECS))
+        self._about = check_about(about or {})
         self._layout = Layout.of(path)
         self._units, self._codec, self._level = dict(units or {}), CODECS[codec], level
         self._held = ExitStack()
@@ -133,7 +139,7 @@ class GraphWriter:
         self._schema: Schema | None = None
         self._compress = self._codec.encoder(level, None)
         self._dictionary: FileRef | None = None
-        self._rows = RowBuffer((), (), 0)
+        self._rows = RowBuffer((), 0)
         self._frames: list[bytes] = []
         self._shards: list[ShardRows] = []
         self._open = True
@@ -144,12 +150,14 @@ class GraphWriter:
         Args:
             data: a PyG ``Data``, or a mapping of names to arrays, tensors, numbers or texts.
             id: unique; the text in the field ``id`` unless said, or else ``graph-0000012``.
-            labels: name -> number, or array of a fixed shape; None and NaN are missing. The first graph's are kept.
+            labels: name -> number, truth value, text of at most 255 bytes, or array of a fixed shape; None and NaN are
+                missing. The first graph's are kept.
 
         Raises:
             InputError: the graph has other fields than those before, a field that cannot come back as PyG has it, or
                 indices of nodes that it does not have. The writer goes on without it.
-            LabelError: a label has another type or shape than in the first graph.
+            LabelError: a label has another shape than in the first graph, is a text where that is a number or the
+                other way round, or is too long a text.
         """
         if not self._open:
             msg = "the writer is closed; make a new one"
@@ -175,7 +183,7 @@ class GraphWriter:
         if stray := [name for name in labels or {} if name not in names]:
             msg = f"graph {graph_id!r} has the label {stray[0]!r}, which the first graph has not; give it None there"
             raise InputError(msg)
-        values, _ = chosen.row(labels or {}, 0)
+        values = _label_values(chosen, labels or {}, graph_id)
         try:
             self._guess.narrow(ready)
         except InputError as error:
@@ -264,7 +272,7 @@ class GraphWriter:
 
     def _new_rows(self, schema: Schema) -> RowBuffer:
         labels = self._labels.graph if self._labels else []
-        return RowBuffer([label.name for label in labels], [label.shape for label in labels], len(schema.axes))
+        return RowBuffer(labels, len(schema.axes))
 
     def _finish_shard(self) -> None:
         file, record = write_shard(self._layout.dataset, len(self._shards), self._frames)
@@ -282,9 +290,13 @@ class GraphWriter:
         columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
         for number, axis in enumerate(schema.axes):
             columns.write(f"n_{axis}", unsigned(counts[:, number]))
+        notes: list[str] = []
         for label in self._labels.graph if self._labels else []:
-            values = np.concatenate([rows.labels[label.name] for rows in shards])
-            columns.write(label.name, values, role="label", unit=label.unit)
+            notes += label_column(columns, label, [rows.labels[label.name] for rows in shards])
+        for rows in shards:
+            notes += rows.remarks.notes()
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
         blocks = blocks_of_graphs(np.concatenate([rows.digest for rows in shards]))
         dictionary = None if self._dictionary is None else 0
         return Manifest(
@@ -297,6 +309,16 @@ class GraphWriter:
             columns=columns.columns,
             digests=columns.digests(blocks),
             quarantine=None,
-            provenance=Provenance(versions=versions()),
+            provenance=Provenance(versions=versions(), notes=tuple(notes)),
             content_id=content_id(None, schema, blocks),
+            about=self._about,
         )
+
+
+def _label_values(chosen: LabelSet, labels: Mapping[str, Any], graph_id: str) -> list[Any]:
+    """The values of the labels of one graph, none of which may be left out."""
+    values, _, left_out = chosen.row(labels, 0)
+    if left_out:
+        msg = f"graph {graph_id!r}: the labels {left_out[0].what}: {left_out[0].detail}"
+        raise LabelError(msg)
+    return values

@@ -1,4 +1,4 @@
-"""Which of the values beside a structure are labels, and how each becomes a row of numbers."""
+"""Which of the values beside a structure are labels, and what each becomes in a row: a number, a text or an array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import LabelError
-from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, label_value, shown
+from lazygraph.format.columns import MAX_ID
+from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, LabelType, Remark, label_value, shown
 from lazygraph.sources.levels import is_per_atom
 from lazygraph.text import shortened
 
@@ -20,7 +21,9 @@ __all__ = [
     "Chosen",
     "Label",
     "LabelSet",
+    "LabelValues",
     "Sample",
+    "bad_name",
     "choose_labels",
     "is_missing",
     "told_left_out",
@@ -32,14 +35,27 @@ RESERVED = frozenset(
     "record id id_order formula split n_node n_edge n_atoms n_edges n_triplets numbers lattice pbc "
     "frac_coords edge_index images lattice_images x pos edge_attr cell y batch ptr num_nodes".split()
 )
-# The kind of a value that is neither a number nor missing.
-TEXT: tuple[str, tuple[int, ...]] = ("text", ())
+Kind: TypeAlias = tuple[str, tuple[int, ...], LabelType]
+"""Level, shape and type of a value."""
+# The kind of a value that is neither a number nor a text nor missing.
+OTHER: Kind = ("other", (), "float64")
 NAMED = 500  # columns that a note names
 LENGTH = 80  # characters of a name that it repeats
 Sample: TypeAlias = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 """Number of atoms, labels and per-atom labels of one input, as its source gives them."""
 Column: TypeAlias = list[tuple[int, Any]]
 """Number of atoms and value of every input that has the column."""
+
+
+class LabelValues(NamedTuple):
+    """The labels of one input."""
+
+    of_crystal: list[Any]
+    """One value for each label of the crystal, in order: a bool, an int, a float, the bytes of a text, or an array."""
+    of_atoms: dict[str, NDArray[Any]]
+    """Name -> array with one row for each atom."""
+    remarks: tuple[Remark, ...]
+    """What was left out or rounded."""
 
 
 class LabelSet:
@@ -52,25 +68,34 @@ class LabelSet:
     def __init__(self, labels: Sequence[Label]) -> None:
         self.graph = [label for label in labels if label.level == "graph"]
         self.node = [label for label in labels if label.level == "node"]
+        self._required = [label for label in self.graph if label.required]
 
-    def row(
-        self, values: Mapping[str, Any], n_atoms: int, of_atoms: Mapping[str, Any] = NO_LABELS
-    ) -> tuple[list[Any], dict[str, NDArray[np.float64]]]:
-        """Values of the graph labels in order, and the arrays of the per-atom labels; NaN where one is missing.
+    def row(self, values: Mapping[str, Any], n_atoms: int, of_atoms: Mapping[str, Any] = NO_LABELS) -> LabelValues:
+        """The labels of one input; a number that is missing is NaN, and a text that is missing is empty.
 
         Args:
             values: name -> value of the crystal, or of its atoms where the name alone says so.
             n_atoms: the number of atoms.
             of_atoms: name -> value of the atoms.
         """
-        return [_graph_value(label, values.get(label.name)) for label in self.graph], {
-            label.name: _array(
-                label,
-                of_atoms[label.name] if label.name in of_atoms else values.get(label.name),
-                (n_atoms, *label.shape),
+        remarks: list[Remark] = []
+        for label in self._required:
+            if is_missing(values.get(label.name)) or values.get(label.name) == "":
+                msg = f"label {label.name!r}: it is missing; required: a value, as the label is a required one"
+                raise LabelError(msg)
+        of_crystal = [
+            _text(label, values.get(label.name), remarks)
+            if label.dtype == "text"
+            else _graph_value(label, values.get(label.name))
+            for label in self.graph
+        ]
+        arrays = {
+            label.name: _node_array(
+                label, of_atoms[label.name] if label.name in of_atoms else values.get(label.name), n_atoms, remarks
             )
             for label in self.node
         }
+        return LabelValues(of_crystal, arrays, tuple(remarks))
 
 
 class Chosen(NamedTuple):
@@ -90,20 +115,23 @@ def choose_labels(
     declared: Iterable[Label] = (),
     implied: Iterable[ImpliedUnits] = (),
 ) -> Chosen:
-    """The labels of a data set, from its first inputs: the columns that are mostly numbers, or those asked for.
+    """The labels of a data set, from its first inputs: the columns of mostly numbers or texts, or those asked for.
+
+    A column is of numbers if at least half of its values are. Texts that write numbers count as numbers. Else it is of
+    texts if at least half of its values are texts of at most 255 bytes.
 
     A column is of the atoms where its source says so, or where its name does (``sources.levels``), or where only that
     fits: its rows are as many as the atoms in crystals of several sizes.
 
     Args:
         samples: number of atoms, raw labels and raw per-atom labels of some inputs.
-        wanted: the names to take, or None for all that are numeric.
+        wanted: the names to take, or None for all numbers and texts.
         units: name -> unit.
         declared: the labels that the sources declare, whatever the samples hold; ``units`` counts before theirs.
         implied: the units that labels have by the convention of their source; all others count before them.
 
     Raises:
-        LabelError: a label or a unit was asked for that does not exist, or is not numeric; or two sources declare one
+        LabelError: a label or a unit was asked for that cannot be; a unit is for a text; or two sources declare a label
             in different ways.
     """
     known = _agreed(declared, wanted, units)
@@ -115,12 +143,15 @@ def choose_labels(
         for name, value in atom_values.items():
             (columns if name in known else of_atoms).setdefault(name, []).append((n_atoms, value))
     if wanted is None:
-        labels, left_out = _numeric_columns(columns, of_atoms, known)
+        labels, left_out = _fit_columns(columns, of_atoms, known)
     else:
         labels, left_out = [_required(name, columns, of_atoms, known) for name in dict.fromkeys(wanted)], {}
     names = [label.name for label in labels]
     if stray := [name for name in units if name not in names]:
         msg = f"found a unit for {stray[0]!r}; the labels are {', '.join(map(repr, names)) or 'none'}"
+        raise LabelError(msg)
+    if texts := [label.name for label in labels if label.dtype == "text" and label.name in units]:
+        msg = f"found a unit for {texts[0]!r}, whose values are texts; required: none, units are for numbers"
         raise LabelError(msg)
     labels = [replace(label, unit=units.get(label.name, label.unit)) for label in labels]
     labels, unit_notes = with_implied_units(labels, implied)
@@ -145,7 +176,7 @@ def with_implied_units(labels: Sequence[Label], implied: Iterable[ImpliedUnits])
     for convention in implied:
         for label in labels:
             unit = convention.units.get(label.name)
-            if label.unit is not None or unit is None:
+            if label.unit is not None or unit is None or label.dtype == "text":
                 continue
             other, origin = found.setdefault(label.name, (unit, convention.origin))
             if other != unit:
@@ -189,8 +220,17 @@ def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapp
             continue
         mine = replace(label, unit=units.get(label.name, label.unit))
         other = known.get(label.name, mine)
-        known[label.name] = replace(other, unit=other.unit or mine.unit)
-        if replace(mine, unit=mine.unit or other.unit) != known[label.name]:
+        if (mine.dtype == "text") == (other.dtype == "text"):  # numbers of any type fit into one that holds them all
+            common = _common({mine.dtype, other.dtype})
+            mine, other = replace(mine, dtype=common), replace(other, dtype=common)
+        unit, per = other.unit or mine.unit, other.per or mine.per
+        line, required = other.description or mine.description, other.required and mine.required
+        known[label.name] = replace(other, unit=unit, per=per, description=line, required=required)
+        if any(
+            getattr(one, key) not in (None, getattr(known[label.name], key))
+            for one in (mine, other)
+            for key in ("level", "shape", "dtype", "unit", "per")
+        ):
             msg = (
                 f"the sources declare the label {label.name!r} as {_told(other)} and as {_told(mine)}; required: one "
                 "meaning: give its unit with --unit if only that differs, or name the labels to keep with --label"
@@ -201,14 +241,16 @@ def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapp
 
 def _told(label: Label) -> str:
     """In words, for errors."""
-    what = "one number" if not label.shape else f"an array of shape {label.shape}"
-    return f"{what} {'an atom' if label.level == 'node' else 'a crystal'}, unit {label.unit or 'not given'}"
+    one = "one text" if label.dtype == "text" else "one number"
+    what = one if not label.shape else f"an array of shape {label.shape}"
+    per = "" if label.per is None else f" per {label.per}"
+    return f"{what} {'an atom' if label.level == 'node' else 'a crystal'}, unit {label.unit or 'not given'}{per}"
 
 
-def _numeric_columns(
+def _fit_columns(
     columns: Mapping[str, Column], of_atoms: Mapping[str, Column], known: Mapping[str, Label]
 ) -> tuple[list[Label], dict[str, str]]:
-    """Every column whose values are mostly of one numeric kind, and the reasons why the others are none."""
+    """Every column whose values are mostly of one kind, and the reasons why the others are no labels."""
     labels: dict[str, Label] = {}
     left_out: dict[str, str] = {}
     for name, column in columns.items():
@@ -236,7 +278,7 @@ def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
         return None, "no value among the inputs looked at; name it with --label to keep it"
     if label is None:
         return None, _unfit(next(value for n, value in column if _kinds(name, n, value, of_atoms=of_atoms)), of_atoms)
-    if problem := _bad_name(name):
+    if problem := bad_name(name):
         return None, problem
     if 2 * votes < present:
         return None, _minority(label, votes, present)
@@ -244,19 +286,20 @@ def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
 
 
 def _unfit(value: Any, of_atoms: bool) -> str:
-    """Why a value that is not missing is no number and no array of numbers."""
+    """Why a value that is not missing is no number, no text and no array of numbers."""
     if isinstance(value, str):
-        return "text, and labels are numbers"
+        too_long = f"texts of more than {MAX_ID} bytes" if not _fits(value) else "infinite numbers"
+        return "text, and labels of atoms are numbers" if of_atoms else too_long
     if isinstance(value, Mapping):
-        return "objects, and labels are numbers"
+        return "objects, and labels are numbers or texts"
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         flat = list(_flat(value))
         if any(isinstance(part, str) for part in flat):
-            return "lists with text, and labels are numbers"
+            return "lists with text, and a label is one text or numbers"
         if any(isinstance(part, Mapping) for part in flat):
-            return "lists of objects, and labels are numbers"
+            return "lists of objects, and labels are numbers or texts"
         if any(isinstance(part, float) and math.isinf(part) for part in flat):
             return "infinite numbers"
         if of_atoms:
@@ -264,7 +307,7 @@ def _unfit(value: Any, of_atoms: bool) -> str:
         return "lists that are no arrays of one to three dimensions"
     if isinstance(value, float):
         return "infinite numbers"
-    return f"values of the type {type(value).__name__}, and labels are numbers"
+    return f"values of the type {type(value).__name__}, and labels are numbers or texts"
 
 
 def _flat(value: Any) -> Iterable[Any]:
@@ -286,7 +329,7 @@ def _required(
         names = dict.fromkeys((*columns, *of_atoms))
         msg = f"found no label {name!r}; the columns are {', '.join(map(repr, names)) or 'none'}"
         raise LabelError(msg)
-    if problem := _bad_name(name):
+    if problem := bad_name(name):
         msg = f"the column {name!r} cannot be a label: {problem}"
         raise LabelError(msg)
     column = of_atoms[name] if per_atom else columns[name]
@@ -294,17 +337,23 @@ def _required(
     if 2 * votes < present:
         example = next(value for n, value in column if _kinds(name, n, value, of_atoms=per_atom))
         found = _minority(label, votes, present) if label else f"found {shown(example, 60)}"
-        msg = f"the column {name!r} cannot be a label: {found}; required: numbers, in at least half of its values"
+        msg = (
+            f"the column {name!r} cannot be a label: {found}; required: numbers, or texts, in at least half of its "
+            "values"
+        )
         raise LabelError(msg)
     return label or Label(name, "node" if per_atom else "graph")
 
 
 def _minority(label: Label, votes: int, present: int) -> str:
+    if label.dtype == "text":
+        return f"only {votes} of {present} values are texts of at most {MAX_ID} bytes"
     what = f"arrays of {'rows an atom of ' * (label.level == 'node')}shape {label.shape}" if label.shape else "numbers"
     return f"only {votes} of {present} values are {what}"
 
 
-def _bad_name(name: str) -> str | None:
+def bad_name(name: str) -> str | None:
+    """Why a name cannot be that of a label, or None where it can."""
     if name in RESERVED:
         return "lazygraph uses this name itself; rename the column"
     if not (name.isprintable() and 0 < len(name.encode()) <= 255):
@@ -319,35 +368,99 @@ def _elect(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
     """
     if name in known:
         return known[name], 1, 1
+    found: dict[tuple[str, tuple[int, ...]], set[LabelType]] = {}
     votes: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    present = 0
+    present = texts = 0
     for n_atoms, value in column:
         kinds = _kinds(name, n_atoms, value, of_atoms=of_atoms)
         present += bool(kinds)
-        votes.update(kind for kind in kinds if kind != TEXT)
-    if not votes:
-        return None, 0, present
+        texts += bool(kinds) and not of_atoms and _is_text(value)
+        for level, shape, dtype in kinds:
+            if dtype != "text" and level != OTHER[0]:
+                votes[level, shape] += 1
+                found.setdefault((level, shape), set()).add(dtype)
     # Of the crystal comes first among equals: as many numbers as atoms, by chance, make nothing per-atom.
-    (level, shape), count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "graph"))
-    return Label(name, "node" if level == "node" else "graph", shape), count, present
+    best, count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "graph"), default=(None, 0))
+    if texts and 2 * count < present and texts > count:
+        return Label(name, "graph", dtype="text"), texts, present
+    if best is None:
+        return None, 0, present
+    level, shape = best
+    if level == "node":
+        # A crystal without the label has NaN for its atoms, so they are floats, single ones if all are.
+        return Label(name, "node", shape, dtype="float32" if found[best] == {"float32"} else "float64"), count, present
+    return Label(name, "graph", shape, dtype=_common(found[best])), count, present
 
 
-def _kinds(name: str, n_atoms: int, value: Any, *, of_atoms: bool) -> list[tuple[str, tuple[int, ...]]]:
-    """What a value could be: level and shape; ``TEXT`` where it is no number, nothing where it is missing."""
+def _common(types: Iterable[LabelType]) -> LabelType:
+    """The type that holds the values of all of these.
+
+    Example:
+        >>> _common(["bool", "int64"]), _common(["int64", "float32"]), _common(["text"])
+        ('int64', 'float64', 'text')
+    """
+    names = set(types)
+    if len(names) == 1:
+        return names.pop()
+    return "int64" if names == {"bool", "int64"} else "float64"
+
+
+def _kinds(name: str, n_atoms: int, value: Any, *, of_atoms: bool) -> list[Kind]:
+    """What a value could be; ``OTHER`` where it is neither number nor text, nothing where it is missing."""
     try:
         if isinstance(value, (list, tuple, np.ndarray)):
-            shape = _numeric(value).shape
+            array = _numeric(value)
+            shape, dtype = array.shape, _type_of(array)
             rows = bool(shape) and shape[0] == n_atoms
             if of_atoms:
-                return [("node", shape[1:])] if rows else [TEXT]
+                return [("node", shape[1:], dtype)] if rows else [OTHER]
             if is_per_atom(name, shape, n_atoms):
-                return [("node", shape[1:])]
-            return [("graph", shape), ("node", shape[1:])] if rows else [("graph", shape)]
-        if math.isnan(label_value(value)):
+                return [("node", shape[1:], dtype)]
+            # Labels of the crystal are float64: where all are single, only the atoms' are kept so.
+            of_crystal: Kind = ("graph", shape, "float64" if dtype == "float32" else dtype)
+            return [of_crystal, ("node", shape[1:], dtype)] if rows else [of_crystal]
+        number = label_value(value)
+        if math.isnan(number):
             return []
-        return [TEXT] if of_atoms else [("graph", ())]
+        if of_atoms:
+            return [OTHER]
+        return [("graph", (), "bool" if type(number) is bool else "int64" if type(number) is int else "float64")]
     except LabelError:
-        return [TEXT]
+        return [("graph", (), "text")] if not of_atoms and _is_text(value) else [OTHER]
+
+
+def _type_of(array: NDArray[Any]) -> LabelType:
+    return {"b": "bool", "i": "int64"}.get(array.dtype.kind, "float32" if array.dtype == np.float32 else "float64")  # type: ignore[return-value]
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that a column can hold, and not an infinite number."""
+    return isinstance(value, str) and _fits(value) and value.strip().lstrip("+-").lower() not in ("inf", "infinity")
+
+
+def _fits(text: str) -> bool:
+    """Whether a column can hold a text."""
+    try:
+        return "\0" not in text and len(text.encode()) <= MAX_ID
+    except UnicodeEncodeError:
+        return False
+
+
+def _text(label: Label, value: Any, remarks: list[Remark]) -> bytes:
+    """The bytes of a text, as it is written; none where it is missing, or left out with a remark."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return b""
+    if not isinstance(value, str):
+        msg = f"label {label.name!r}: found {type(value).__name__} {shown(value, 60)}; required: a text"
+        raise LabelError(msg)
+    if not _fits(value):
+        what = (
+            f"have a text under {shortened(repr(label.name), LENGTH)} that has more than {MAX_ID} bytes, holds a zero "
+            "byte or is not Unicode, and is left out"
+        )
+        remarks.append(Remark(what, shown(value, 20)))
+        return b""
+    return value.encode()
 
 
 def _graph_value(label: Label, value: Any) -> Any:
@@ -355,16 +468,29 @@ def _graph_value(label: Label, value: Any) -> Any:
         return _array(label, value, label.shape)
     if type(value) is float and not math.isinf(value):
         return value
-    try:
-        return label_value(value)
-    except LabelError as error:
-        msg = f"label {label.name!r}: {error}"
-        raise LabelError(msg) from None
+    return _scalar(label, value)
 
 
-def _array(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _node_array(label: Label, value: Any, n_atoms: int, remarks: list[Remark]) -> NDArray[Any]:
+    """The values of the atoms in the type of their label; a remark where that changes one."""
+    array = _array(label, value, (n_atoms, *label.shape))
+    out = array.astype(label.dtype, copy=False)
+    if array.dtype != out.dtype and not np.array_equal(_exactly(array), _exactly(out), equal_nan=True):
+        what = (
+            f"have {array.dtype} values under {shortened(repr(label.name), LENGTH)} that are rounded to {label.dtype}, "
+            "the type of the label"
+        )
+        remarks.append(Remark(what, f"{array.dtype} {array.shape}"))
+    return out
+
+
+def _exactly(array: NDArray[Any]) -> NDArray[np.longdouble]:
+    return array.astype(np.longdouble)
+
+
+def _array(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     if value is None or (isinstance(value, (str, float)) and math.isnan(_scalar(label, value))):
-        return np.full(shape, np.nan)
+        return np.full(shape, np.nan, np.float32 if label.dtype == "float32" else np.float64)
     try:
         array = _numeric(value)
     except LabelError as error:
@@ -373,10 +499,10 @@ def _array(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[np.float
     if array.shape != shape:
         msg = f"label {label.name!r}: found an array of shape {array.shape}; required: {shape}"
         raise LabelError(msg)
-    return array
+    return array.astype(np.float64) if array.dtype == np.float32 and label.level == "graph" else array
 
 
-def _scalar(label: Label, value: Any) -> float:
+def _scalar(label: Label, value: Any) -> bool | int | float:
     try:
         return label_value(value)
     except LabelError as error:
@@ -384,15 +510,22 @@ def _scalar(label: Label, value: Any) -> float:
         raise LabelError(msg) from None
 
 
-def _numeric(value: Any) -> NDArray[np.float64]:
+def _numeric(value: Any) -> NDArray[Any]:
+    """An own array of a value, of bool, int64, float32 or float64."""
     try:
-        array = np.array(value, dtype=np.float64)
+        array = np.array(value)
+        if array.dtype.kind == "u" and array.max(initial=0) < 2**63:
+            array = array.astype(np.int64)
+        if array.dtype.kind == "i":
+            array = array.astype(np.int64, copy=False)
+        elif array.dtype.kind != "b" and array.dtype != np.float32:
+            array = array.astype(np.float64, casting="unsafe" if array.dtype.kind in "ufOUS" else "safe", copy=False)
     except (TypeError, ValueError, OverflowError):
         msg = f"found {shown(value, 60)}; required: an array of numbers"
         raise LabelError(msg) from None
     if array.size == 0 or array.ndim > 3:
         msg = f"found an array of shape {array.shape}; required: one to three dimensions, none empty"
         raise LabelError(msg)
-    if np.isinf(array).any():
+    if array.dtype.kind == "f" and np.isinf(array).any():
         raise LabelError("found an infinite number; required: finite ones, or NaN for missing ones")
     return array

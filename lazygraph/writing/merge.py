@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, ColumnWriter, unsigned
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.writing.fields import count_columns
 from lazygraph.writing.hold import Hold
+from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import Maker, ShardRows, finished
-from lazygraph.writing.splits import SplitRule, Splits, recorded_rule, with_rule
+from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
@@ -42,7 +43,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of one or more shards, put together; ``split`` counts in ``splits``.
+    """Rows of one or more shards, put together; labels are in one array or several, splits by the name of a column.
 
     ``position`` is -1 and ``digest`` empty for rows of a dataset that the plan adds to. ``key`` is the number of the
     record of a row within its shard, where that was made now.
@@ -54,18 +55,23 @@ class _Table:
     id: NDArray[np.bytes_]
     formula: NDArray[np.bytes_]
     counts: NDArray[np.int64]
-    split: NDArray[np.uint8]
     digest: NDArray[np.void]
     shard: NDArray[np.int64]
-    labels: dict[str, NDArray[np.float64]]
-    splits: tuple[str, ...]
+    labels: dict[str, list[NDArray[Any]]]
+    splits: dict[str, Splits]
 
     def take(self, rows: NDArray[np.bool_]) -> _Table:
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return _Table(**arrays, labels={n: a[rows] for n, a in self.labels.items()}, splits=self.splits)
+        labels = {name: _taken(parts, rows) for name, parts in self.labels.items()}
+        return _Table(**arrays, labels=labels, splits={name: one.take(rows) for name, one in self.splits.items()})
 
 
-_ARRAYS = ("record", "position", "key", "id", "formula", "counts", "split", "digest", "shard")
+def _taken(parts: list[NDArray[Any]], rows: NDArray[np.bool_]) -> list[NDArray[Any]]:
+    ends = np.cumsum([len(part) for part in parts])
+    return [part[rows[end - len(part) : end]] for part, end in zip(parts, ends.tolist(), strict=True)]
+
+
+_ARRAYS = ("record", "position", "key", "id", "formula", "counts", "digest", "shard")
 
 
 def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
@@ -88,7 +94,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     base = _base(plan, layout)
     rejected = [r for rows in made for r in rows.rejected]
     parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
-    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts])
+    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts], plan)
     old = 0 if base is None else len(base)
     table, doubles, spare = _drop_duplicates(table, plan, old)
     rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
@@ -100,12 +106,17 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    table, rule = _with_splits(table, old, split, base)
+    table, rules = _with_splits(table, old, split, base, _groups(table, plan))
     quarantine = _quarantine(plan, rejected, base, layout)
-    manifest = _manifest(plan, made, table, spare, base=base, quarantine=quarantine, layout=layout)
-    manifest = replace(manifest, user=with_rule(manifest.user, rule))
+    columns = ColumnWriter(layout.dataset)
+    plan = replace(plan, notes=(*plan.notes, *_write_labels(plan, table, columns, base)))
+    for name, splits in table.splits.items():
+        if splits.names:
+            write_split(columns, name, splits.codes, splits.names, rules[name])
+    _write_index(plan, table, columns, base, layout)
+    manifest = _manifest(plan, made, table, spare, columns=columns, base=base, quarantine=quarantine)
     publish(hold, layout.dataset, manifest)
-    splits = Splits(table.split, table.splits)
+    splits = table.splits[DEFAULT]
     notes = (*plan.notes, *splits.notes())
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits.unsplit)
 
@@ -129,7 +140,10 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
     """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
     store = Store(layout.final)
     manifest = store.manifest
-    wanted = {label.name: label.unit for label in plan.labels if label.level == "graph"}
+    wanted = {
+        one.name: (one.unit, one.per, one.description, one.required) for one in plan.labels if one.level == "graph"
+    }
+    found = {name: (c.unit, c.per, c.description, c.required) for name, c in manifest.all_labels().items()}
     first = manifest.inputs - plan.entries
     if (
         plan.retries
@@ -137,7 +151,8 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         or manifest.provenance.sources[-len(plan.sources) :] != plan.source_files()
         or (plan.recipe, plan.schema) != (manifest.recipe, manifest.schema)
         or plan.codec not in {shard.codec for shard in manifest.shards}
-        or wanted != {name: column.unit for name, column in manifest.labels().items()}
+        or wanted != found
+        or (plan.base is None and dict(plan.about) != manifest.about)
     ):
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
@@ -154,23 +169,39 @@ def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
     """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
     found = Splits.of(store)
     try:
-        wanted = found.with_added(old, split, recorded_rule(store.manifest), store.column("formula"))
+        groups = groups_of(store.manifest.columns, store.column)
+        wanted = found.with_added(old, split, recorded_rule(store.manifest), groups)
     except InputError:
         return False
     return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
 
 
 def _with_splits(
-    table: _Table, old: int, split: SplitRule | str | None, base: Store | None
-) -> tuple[_Table, SplitRule | None]:
-    """The table with the splits of its new graphs, and the rule that all of it follows."""
-    before = None if base is None else recorded_rule(base.manifest)
-    named = bool((table.split[old:] != NO_SPLIT).any())
-    splits = Splits(table.split, table.splits).with_added(old, split, before, table.formula)
-    table = replace(table, split=splits.codes, splits=splits.names)
-    if base is None:
-        return table, split if isinstance(split, SplitRule) else None
-    return table, before if split == before or (split is None and not named) else None
+    table: _Table, old: int, split: SplitRule | str | None, base: Store | None, groups: Groups
+) -> tuple[_Table, dict[str, SplitRule | None]]:
+    """The table with the splits of its new graphs, and the rule that all of them follow in each column of splits."""
+    splits: dict[str, Splits] = {}
+    rules: dict[str, SplitRule | None] = {}
+    for name, found in table.splits.items():
+        asked = split if name == DEFAULT else None
+        before = None if base is None else recorded_rule(base.manifest, name)
+        named = bool((found.codes[old:] != NO_SPLIT).any())
+        splits[name] = found.with_added(old, asked, before, groups)
+        if base is None:
+            rules[name] = asked if isinstance(asked, SplitRule) else None
+        else:
+            rules[name] = before if asked == before or (asked is None and not named) else None
+    return replace(table, splits=splits), rules
+
+
+def _groups(table: _Table, plan: Plan) -> Groups:
+    """The groups of the rows of a table by the name of a column."""
+
+    def groups(name: str) -> NDArray[Any]:
+        plan.check_group(name)
+        return table.formula if name == "formula" else np.concatenate(table.labels[name])
+
+    return groups
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:
@@ -230,7 +261,9 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
 def _of_shard(rows: ShardRows, shard: int) -> _Table:
     arrays = {name: getattr(rows, name) for name in _ARRAYS if name not in ("shard", "key")}
     n = len(rows.id)
-    return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=rows.labels, splits=rows.splits)
+    labels = {name: [values] for name, values in rows.labels.items()}
+    splits = {DEFAULT: Splits(rows.split, rows.splits)}
+    return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=labels, splits=splits)
 
 
 def _count_columns(plan: Plan) -> tuple[str, ...]:
@@ -241,7 +274,6 @@ def _of_store(store: Store, plan: Plan) -> _Table:
     """The rows of a finished dataset."""
     manifest = store.manifest
     n = len(store)
-    split = manifest.columns.get("split")
     return _Table(
         record=store.column("record"),
         position=np.full(n, -1),
@@ -249,25 +281,26 @@ def _of_store(store: Store, plan: Plan) -> _Table:
         id=store.column("id"),
         formula=store.column("formula"),
         counts=np.column_stack([store.column(name).astype(np.int64) for name in _count_columns(plan)]),
-        split=np.full(n, NO_SPLIT, np.uint8) if split is None else store.column("split"),
         digest=np.zeros(n, "V32"),
         shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
-        labels={name: store.column(name) for name in manifest.labels()},
-        splits=() if split is None else split.categories or (),
+        labels={name: [texts_of(c, store.column(name))] for name, c in manifest.all_labels().items()},
+        splits={name: Splits.of(store, name) for name in manifest.splits()},
     )
 
 
-def _concatenate(parts: Sequence[_Table]) -> _Table:
-    names = tuple(dict.fromkeys(name for part in parts for name in part.splits))
-    splits = [Splits(part.split, part.splits).recoded(names).codes for part in parts]
-    labels = {}
-    for name in dict.fromkeys(name for part in parts for name in part.labels):
-        shape = next(part.labels[name].shape[1:] for part in parts if name in part.labels)
-        labels[name] = np.concatenate(
-            [part.labels[name] if name in part.labels else np.full((len(part.id), *shape), np.nan) for part in parts]
-        )
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name != "split"}
-    return _Table(**arrays, split=np.concatenate(splits), labels=labels, splits=names)
+def _concatenate(parts: Sequence[_Table], plan: Plan) -> _Table:
+    splits = {}
+    for column in dict.fromkeys((DEFAULT, *(name for part in parts for name in part.splits))):
+        each = [part.splits.get(column) or Splits.none(len(part.id)) for part in parts]
+        names = tuple(dict.fromkeys(name for one in each for name in one.names))
+        splits[column] = Splits(np.concatenate([one.recoded(names).codes for one in each]), names)
+    labels = {
+        label.name: [a for part in parts for a in part.labels.get(label.name, [missing_rows(label, len(part.id))])]
+        for label in plan.labels
+        if label.level == "graph"
+    }
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return _Table(**arrays, labels=labels, splits=splits)
 
 
 def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected], dict[int, list[int]]]:
@@ -314,9 +347,9 @@ def _manifest(
     table: _Table,
     spare: Mapping[int, Sequence[int]],
     *,
+    columns: ColumnWriter,
     base: Store | None,
     quarantine: Quarantine | None,
-    layout: Layout,
 ) -> Manifest:
     old = None if base is None else base.manifest
     dictionaries = () if old is None else old.dictionaries
@@ -328,7 +361,6 @@ def _manifest(
         shards.append(Shard(rows.file, len(rows.record), tuple(spare.get(shard, ())), plan.codec, number))
     before = Provenance() if old is None else old.provenance
     blocks = _blocks(table, base)
-    columns = _columns(plan, table, base, layout)
     return Manifest(
         graphs=len(table.id),
         inputs=plan.entries + (0 if plan.base is None else plan.base.inputs),
@@ -343,6 +375,8 @@ def _manifest(
             (*before.sources, *plan.source_files()), plan.versions, _joined(before.notes, plan.notes)
         ),
         content_id=content_id(plan.recipe, plan.schema, blocks),
+        history=() if old is None else old.history,
+        about=dict(plan.about) if old is None else old.about,
         user={} if old is None else old.user,
     )
 
@@ -362,12 +396,19 @@ def _blocks(table: _Table, base: Store | None) -> Blocks:
     return np.concatenate([base.digests()[0][:whole], blocks_of_graphs(new)])
 
 
-def _columns(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> ColumnWriter:
-    """Every column of the dataset, written below ``layout.dataset``."""
-    old = {} if base is None else base.manifest.columns
-    units = {label.name: label.unit for label in plan.labels}
+def _write_labels(plan: Plan, table: _Table, columns: ColumnWriter, base: Store | None) -> list[str]:
+    """Write the columns of the labels; what the report must tell of them."""
+    notes: list[str] = []
+    for label in plan.labels:
+        if label.level == "graph":
+            notes += label_column(columns, label, table.labels[label.name])
+            notes += dropped_energies(label.name, None if base is None else base.manifest)
+    return notes
+
+
+def _write_index(plan: Plan, table: _Table, columns: ColumnWriter, base: Store | None, layout: Layout) -> None:
+    """Write every column but labels and splits."""
     order = np.argsort(table.id, kind="stable")
-    columns = ColumnWriter(layout.dataset)
     columns.write("record", table.record)
     columns.write("id", table.id)
     columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
@@ -376,12 +417,6 @@ def _columns(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> C
     columns.write("formula", table.formula)
     if (inputs := _input(plan, table, base, layout)) is not None:
         columns.write("input", unsigned(inputs))
-    if table.splits:
-        columns.write("split", table.split, categories=table.splits)
-    for name, values in table.labels.items():
-        unit = old[name].unit if name in old else units.get(name)
-        columns.write(name, values, role="label", unit=unit)
-    return columns
 
 
 def _input(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> NDArray[np.int64] | None:

@@ -13,6 +13,7 @@ from lazygraph.graphs.spec import check_images
 from lazygraph.registry import unknown_name
 from lazygraph.sources.options import SourceOptions
 from lazygraph.sources.time_limit import MAX_SECONDS, check_seconds
+from lazygraph.writing.descriptions import Descriptions, check_about
 
 __all__ = ["InputOptions", "RunOptions", "WriteOptions"]
 
@@ -47,6 +48,8 @@ class WriteOptions:
         shard_size: inputs a shard, 1 to 1,048,576; None to choose it from their number.
         max_images: images of atoms that the neighbour search of one input may look at.
         max_seconds: processor time that one input may take, s.
+        descriptions: what labels are given per, what they are, and which no graph may lack.
+        about: what the dataset is.
 
     Raises:
         InputError: an option is out of its range.
@@ -59,6 +62,8 @@ class WriteOptions:
     shard_size: int | None = None
     max_images: int = MAX_IMAGES
     max_seconds: float = MAX_SECONDS
+    descriptions: Descriptions = field(default_factory=Descriptions)
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
@@ -74,6 +79,7 @@ class WriteOptions:
         object.__setattr__(self, "units", dict(self.units))
         object.__setattr__(self, "max_images", check_images(self.max_images))
         object.__setattr__(self, "max_seconds", check_seconds(self.max_seconds))
+        object.__setattr__(self, "about", check_about(self.about))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
@@ -34,6 +34,7 @@ from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import WriteOptions
+from lazygraph.writing.splits import check_group
 
 __all__ = [
     "Base",
@@ -120,6 +121,8 @@ class Plan:
     max_images: int
     max_seconds: float
     base: Base | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the new dataset says about itself."""
     columns: tuple[str, ...] | None = None
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
 
@@ -144,6 +147,15 @@ class Plan:
         return (
             () if self.retries else tuple(SourceFiles(s["name"], s["inputs"], tuple(s["files"])) for s in self.sources)
         )
+
+    def check_group(self, name: str) -> None:
+        """Refuse to keep together graphs by a column that they will not have.
+
+        Raises:
+            InputError: with the columns that they will have.
+        """
+        labels = (label.name for label in self.labels if label.level == "graph" and not label.shape)
+        check_group(name, ("formula", *labels))
 
     @property
     def retries(self) -> bool:
@@ -170,6 +182,7 @@ class Plan:
             "base": None
             if self.base is None
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
+            "about": dict(self.about),
             "columns": None if self.columns is None else list(self.columns),
         }
 
@@ -191,6 +204,7 @@ class Plan:
             max_images=data["max_images"],
             max_seconds=math.inf if data["max_seconds"] is None else data["max_seconds"],
             base=None if data["base"] is None else Base(*data["base"]),
+            about=data["about"],
             columns=None if data["columns"] is None else tuple(data["columns"]),
         )
 
@@ -259,7 +273,7 @@ class Plan:
         # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
         # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
         # workers may: it depends on the machine anyway.
-        del out["dictionary"], out["notes"], out["columns"], out["max_seconds"]
+        del out["dictionary"], out["notes"], out["about"], out["columns"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()
@@ -300,6 +314,8 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         plan.labels,
         scanned.implied,
     )
+    if samples:
+        labels = options.descriptions.applied(labels)
     chosen = LabelSet(labels)
     schema = labelled_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
@@ -315,6 +331,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         schema=schema,
         dictionary=dictionary,
         notes=(*plan.notes, *notes),
+        about=options.about,
         columns=tuple(columns) if options.labels is None else None,
     )
 
@@ -477,7 +494,7 @@ def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max
     try:
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
-            _, atoms = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
+            _, atoms, _ = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
             return pack(schema, crystal_values(schema, graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""

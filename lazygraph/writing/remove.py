@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, OutputExists
-from lazygraph.format.columns import ColumnWriter, unsigned
+from lazygraph.format.columns import ColumnWriter, attributes, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Removal, Shard
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import editing
+from lazygraph.writing.label_columns import dropped_energies
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import input_of_rows, read_quarantine
 
@@ -24,11 +25,12 @@ __all__ = ["RemoveReport", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class RemoveReport:
-    """What was removed: how many graphs, how many are left, and the new content id."""
+    """What was removed: how many graphs, how many are left, the new content id, and what was left out with them."""
 
     removed: int
     graphs: int
     content_id: str
+    notes: tuple[str, ...] = ()
 
 
 def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> RemoveReport:
@@ -88,7 +90,8 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
             content_id=content_id(manifest.recipe, manifest.schema, blocks),
         )
         publish(hold, hold.layout.edit, new)
-    return RemoveReport(len(rows), len(keep), new.content_id)
+    notes = [note for name in manifest.columns for note in dropped_energies(name, manifest)]
+    return RemoveReport(len(rows), len(keep), new.content_id, tuple(notes))
 
 
 def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
@@ -122,8 +125,7 @@ def _columns(store: Store, keep: NDArray[np.int64], columns: ColumnWriter) -> Co
     for name, column in manifest.columns.items():
         if name != "input":
             values = order if name == "id_order" else store.column(name)[keep]
-            kind = {"role": column.role, "unit": column.unit, "categories": column.categories}
-            columns.write(name, values, **kind)
+            columns.write(name, values, **attributes(column))
     if inputs is not None:
         columns.write("input", unsigned(inputs[keep]))
     return columns

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
+from lazygraph.sources.base import Label, Remark
 from lazygraph.storage.files import FileRef, make_folder, write_atomic
+from lazygraph.writing.label_columns import gather
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected
@@ -53,7 +55,7 @@ class ShardRows:
     counts: NDArray[np.int64]
     split: NDArray[np.uint8]
     splits: tuple[str, ...]
-    labels: dict[str, NDArray[np.float64]]
+    labels: dict[str, NDArray[Any]]
     digest: NDArray[np.void]
     rejected: tuple[Rejected, ...]
     remarks: Remarks
@@ -125,8 +127,8 @@ _ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")
 class RowBuffer:
     """Collects the rows of one shard as its graphs are made."""
 
-    def __init__(self, label_names: Sequence[str], label_shapes: Sequence[tuple[int, ...]], counts: int) -> None:
-        self._names, self._shapes, self._counts = label_names, label_shapes, counts
+    def __init__(self, labels: Sequence[Label], counts: int) -> None:
+        self._labels, self._counts = labels, counts
         self._rows: list[tuple[Any, ...]] = []
         self._splits: dict[str, int] = {}
         self.rejected: list[Rejected] = []
@@ -171,14 +173,21 @@ class RowBuffer:
             split=np.array(splits, dtype=np.uint8),
             splits=tuple(self._splits),
             labels={
-                name: np.array([row[k] for row in labels], dtype=np.float64).reshape(n, *shape)
-                for k, (name, shape) in enumerate(zip(self._names, self._shapes, strict=True))
+                label.name: self._column(label, ids, [row[k] for row in labels]) for k, label in enumerate(self._labels)
             },
             digest=np.frombuffer(b"".join(digests), "V32"),
             rejected=tuple(self.rejected),
             remarks=self.remarks,
             maker=maker,
         )
+
+    def _column(self, label: Label, ids: Sequence[str], values: list[Any]) -> NDArray[Any]:
+        """The values of one label; the remarks name the graphs whose value had to be rounded."""
+        found = gather(label, values)
+        what = f"have an integer under {label.name!r} that float64 rounds; other values of the label are no integers"
+        for row in found.rounded.tolist():
+            self.remarks.add(ids[row], [Remark(what, str(values[row]))])
+        return found.values
 
 
 def _pack(array: NDArray[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
-from lazygraph.format.columns import ColumnWriter, invalid_values, text_array, unsigned
+from lazygraph.format.columns import ColumnWriter, attributes, invalid_values, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import Record
@@ -29,7 +29,6 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
-from lazygraph.writing.splits import with_rule
 
 __all__ = ["LostGraph", "Salvage", "salvage"]
 
@@ -112,7 +111,6 @@ def salvage(
             dictionaries=dictionaries,
             columns=columns.columns,
             digests=columns.digests(blocks),
-            user=manifest.user if "split" in columns.columns else with_rule(manifest.user, None),
             quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
             provenance=_provenance(manifest, len(lost), notes),
             content_id=content_id(manifest.recipe, manifest.schema, blocks),
@@ -302,8 +300,7 @@ def _columns(remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], fold
             values = column[kept.row]
             if name == "input" or (name in _derived(remains.manifest) and name != "formula"):
                 values = unsigned(values)
-        kind: Any = {"role": before.role, "unit": before.unit, "categories": before.categories}
-        columns.write(name, values, **kind)
+        columns.write(name, values, **attributes(before))
     return columns
 
 

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.format.columns import NO_SPLIT
+from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, texts_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
 
 __all__ = [
+    "DEFAULT",
     "SPLITS",
+    "Groups",
     "SplitRule",
     "Splits",
+    "can_group",
+    "check_group",
     "grouped_codes",
+    "groups_of",
     "recorded_rule",
     "split_codes",
-    "with_rule",
+    "write_split",
 ]
 
 SPLITS = ("train", "val", "test")
-RULE = "split_rule"  # in the manifest's ``user``
+DEFAULT = "split"  # the column of the splits that are meant where none is named
+Groups: TypeAlias = Callable[[str], NDArray[Any]]
+"""The name of a column -> its values: graphs with equal ones are one group."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRule:
-    """Fractions of train, val and test, the seed of the shuffle, and what must stay together.
+    """Fractions of train, val and test, the seed of the shuffle, and the column whose equal values stay together.
 
     Raises:
-        InputError: they are not three fractions of a whole, or ``group`` is neither None nor ``formula``.
+        InputError: they are not three fractions of a whole.
     """
 
     fractions: Sequence[float]
@@ -50,28 +58,21 @@ class SplitRule:
                 "together at most 1"
             )
             raise InputError(msg)
-        if self.group not in (None, "formula"):
-            msg = f"found group={self.group!r}; required: 'formula', or none"
-            raise InputError(msg)
         object.__setattr__(self, "fractions", tuple(map(float, fractions)))  # equal however they were given
 
-    def codes(self, n: int, formulas: NDArray[np.bytes_] | None) -> NDArray[np.uint8]:
+    def codes(self, n: int, groups: Groups) -> NDArray[np.uint8]:
         """(n,) uint8, an index into ``SPLITS`` for each of n graphs; 255 for those that are in none.
 
-        Raises:
-            InputError: formulas are needed, and there are none.
+        Args:
+            n: the number of graphs.
+            groups: gives the values of the column to group by. Graphs without a value are one group.
         """
         if self.group is None:
             return split_codes(n, self.fractions, self.seed)
-        if formulas is None:
-            msg = "the graphs came ready-made and have no formulas to group by; required: crystals, or no group"
-            raise InputError(msg)
-        _, members = np.unique(formulas, return_inverse=True)
+        _, members = np.unique(groups(self.group), return_inverse=True)
         return grouped_codes(members, self.fractions, self.seed)
 
-    def extended(
-        self, codes: NDArray[np.uint8], old: int, formulas: NDArray[np.bytes_], *, continued: bool
-    ) -> NDArray[np.uint8]:
+    def extended(self, codes: NDArray[np.uint8], old: int, groups: Groups, *, continued: bool) -> NDArray[np.uint8]:
         """Splits of graphs that were added to others, whose splits stay as they are.
 
         The new graphs are shuffled by the same seed. With ``continued`` each split gets as many of them as it lacks of
@@ -82,18 +83,19 @@ class SplitRule:
             codes: (n,), an index into ``SPLITS`` for each graph, 255 in none; the old ones come first. New graphs that
                 are in a split already stay there.
             old: how many are old.
-            formulas: (n,), for groups.
+            groups: gives the values of the column to group by.
             continued: whether the old graphs were split by this rule.
 
         Returns:
             (n,) as ``codes``.
 
         Raises:
-            InputError: the old graphs of one formula are in several splits, so no split keeps them together.
+            InputError: the old graphs of one group are in several splits, so no split keeps them together.
         """
         codes = codes.copy()
-        if self.group is not None:
-            _follow_groups(codes, old, formulas)
+        values = None if self.group is None else groups(self.group)
+        if values is not None:
+            _follow_groups(codes, old, values, self.group)
         free = np.flatnonzero(codes[old:] == NO_SPLIT) + old
         fractions, counts = self.fractions, [int(fraction * len(free)) for fraction in self.fractions]
         if continued:
@@ -104,10 +106,10 @@ class SplitRule:
             fractions = [max(0.0, n) / total for n in lacking] if total else fractions
             counts = [max(0, int(f * len(codes)) - n) for f, n in zip(self.fractions, have, strict=True)]
             counts = _at_most(len(free), counts)
-        if self.group is None:
+        if values is None:
             codes[free] = _shuffled(len(free), counts, self.seed)
         elif len(free):
-            _, members = np.unique(formulas[free], return_inverse=True)
+            _, members = np.unique(values[free], return_inverse=True)
             codes[free] = grouped_codes(members, fractions, self.seed)
         return codes
 
@@ -116,20 +118,51 @@ class SplitRule:
         return {"fractions": list(self.fractions), "seed": self.seed, "group": self.group}
 
 
-def recorded_rule(manifest: Manifest) -> SplitRule | None:
-    """The rule by which all graphs of a dataset were split, if there is one."""
-    try:
-        rule = SplitRule(**manifest.user[RULE])
-        known = type(rule.seed) is int and manifest.columns["split"].categories == SPLITS
-    except (KeyError, TypeError, ValueError):  # nothing, or a stranger's
-        return None
-    return rule if known else None
+def recorded_rule(manifest: Manifest, name: str = DEFAULT) -> SplitRule | None:
+    """The rule by which all graphs of a dataset were split, if there is one; ``name`` is the column of the splits."""
+    column = manifest.splits().get(name)
+    return None if column is None or column.rule is None else SplitRule(**column.rule)
 
 
-def with_rule(user: dict[str, Any], rule: SplitRule | None) -> dict[str, Any]:
-    """The manifest's ``user`` with the rule of the splits, or without any."""
-    rest = {key: value for key, value in user.items() if key != RULE}
-    return rest if rule is None else rest | {RULE: rule.to_json()}
+def groups_of(columns: Mapping[str, Column], values: Callable[[str], NDArray[Any]]) -> Groups:
+    """The groups of a dataset by the name of a column.
+
+    Args:
+        columns: of the dataset.
+        values: name -> the stored values of a column.
+    """
+
+    def groups(name: str) -> NDArray[Any]:
+        check_group(name, [known for known, column in columns.items() if known == "formula" or can_group(column)])
+        column = columns[name]
+        # As texts: the codes of a category depend on what else is in it.
+        return texts_of(column, values(name)) if column.role == "category" else values(name)
+
+    return groups
+
+
+def can_group(column: Column) -> bool:
+    """Whether graphs can be grouped by a column: a label of one value a graph."""
+    return column.role in ("category", "text", "label") and len(column.shape) == 1
+
+
+def check_group(name: str, known: Iterable[str]) -> None:
+    """Refuse to group by what is not there, and by vectors.
+
+    Raises:
+        InputError: with the columns that can be grouped by.
+    """
+    names = list(known)
+    if name not in names:
+        msg = f"{unknown_name('group', name, names)}; required: formula, or a label of one value a graph"
+        raise InputError(msg)
+
+
+def write_split(
+    columns: ColumnWriter, name: str, codes: NDArray[np.uint8], names: Sequence[str], rule: SplitRule | None
+) -> None:
+    """Write one column of splits."""
+    columns.write(name, codes, role="split", categories=names, rule=None if rule is None else rule.to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +178,21 @@ class Splits:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, store: Store) -> Splits:
-        """The splits of a finished dataset."""
-        column = store.manifest.columns.get("split")
+    def of(cls, store: Store, name: str = DEFAULT) -> Splits:
+        """The splits of a finished dataset in one of its columns of splits."""
+        column = store.manifest.splits().get(name)
         if column is None:
-            return cls(np.full(len(store), NO_SPLIT, np.uint8), ())
-        return cls(store.column("split"), column.categories or ())
+            return cls.none(len(store))
+        return cls(store.column(name), column.categories or ())
+
+    @classmethod
+    def none(cls, n: int) -> Splits:
+        """No splits for n graphs."""
+        return cls(np.full(n, NO_SPLIT, np.uint8), ())
+
+    def take(self, rows: NDArray[Any]) -> Splits:
+        """The splits of some of the graphs."""
+        return Splits(self.codes[rows], self.names)
 
     def recoded(self, names: Sequence[str]) -> Splits:
         """The same with codes that count in other names, among which are all of these.
@@ -165,9 +207,7 @@ class Splits:
         table[: len(self.names)] = [names.index(name) for name in self.names]
         return Splits(table[self.codes], tuple(names))
 
-    def with_added(
-        self, old: int, split: SplitRule | str | None, before: SplitRule | None, formulas: NDArray[np.bytes_]
-    ) -> Splits:
+    def with_added(self, old: int, split: SplitRule | str | None, before: SplitRule | None, groups: Groups) -> Splits:
         """The splits after graphs were added; those of the old graphs stay as they are.
 
         Args:
@@ -175,7 +215,7 @@ class Splits:
             split: where the new ones go, by a rule or all to one split, whatever they are in. Without it those that
                 are in none are split by ``before``.
             before: the rule that the old graphs were split by.
-            formulas: (n,), for groups.
+            groups: gives the values of the column to group by.
 
         Raises:
             InputError: there is no split of this name, or the rule cannot keep its groups together.
@@ -191,10 +231,10 @@ class Splits:
         if rule is None:
             return self
         if old == 0:
-            return Splits(rule.codes(len(codes), formulas), SPLITS)
+            return Splits(rule.codes(len(codes), groups), SPLITS)
         ordered = (*SPLITS, *(name for name in self.names if name not in SPLITS))
         codes = Splits(codes, self.names).recoded(ordered).codes
-        codes = rule.extended(codes, old, formulas, continued=rule == before)
+        codes = rule.extended(codes, old, groups, continued=rule == before)
         return Splits(codes, ordered).recoded((*self.names, *(name for name in SPLITS if name not in self.names)))
 
     def check_name(self, name: str) -> None:
@@ -280,19 +320,20 @@ def _at_most(n: int, counts: Sequence[int]) -> list[int]:
     return out
 
 
-def _follow_groups(codes: NDArray[np.uint8], old: int, formulas: NDArray[np.bytes_]) -> None:
-    """Put new graphs where the old ones of their formula are."""
-    names, members = np.unique(formulas, return_inverse=True)
+def _follow_groups(codes: NDArray[np.uint8], old: int, values: NDArray[Any], group: str | None) -> None:
+    """Put new graphs where the old ones of their group are."""
+    names, members = np.unique(values, return_inverse=True)
     known = np.full(len(names), NO_SPLIT, np.uint8)
     placed = np.flatnonzero(codes[:old] != NO_SPLIT)
     known[members[placed]] = codes[placed]
     new = np.arange(old, len(codes))
     mixed = placed[codes[placed] != known[members[placed]]]
     if len(mixed) and (met := np.intersect1d(members[mixed], members[new])).size:
+        name = names[met[0]].item()
+        name = name.decode() if isinstance(name, bytes) else name
         msg = (
-            f"the graphs of {names[met[0]].decode()} in the dataset are in several splits, so no split keeps them "
-            "together; append without a group, or split the whole dataset by formula first: lazygraph split --group "
-            "formula"
+            f"the graphs with {group} {name!r} in the dataset are in several splits, so no split keeps them "
+            f"together; append without a group, or split the whole dataset by it first: lazygraph split --group {group}"
         )
         raise InputError(msg)
     new = new[codes[new] == NO_SPLIT]

@@ -80,8 +80,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
     schema = labelled_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
-    names, shapes = [label.name for label in labels.graph], [label.shape for label in labels.graph]
-    rows = RowBuffer(names, shapes, len(count_columns(spec, schema)))
+    rows = RowBuffer(labels.graph, len(count_columns(spec, schema)))
     job = plan.tasks[task]
     known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
@@ -90,13 +89,15 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
         with one_input():
             crystal = _crystal(entry)
             graph = spec.build(crystal, max_images=plan.max_images)
-            values, atoms = labels.row(entry.labels, len(crystal), entry.atom_labels)
+            values, atoms, left_out = labels.row(entry.labels, len(crystal), entry.atom_labels)
             raw, counts = pack(schema, crystal_values(schema, graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula
             text_array([formula], "formula")  # too long with some fifty elements
-            remarks = entry.remarks if known is None else (*entry.remarks, *_unknown_columns(entry, known))
+            remarks = (*entry.remarks, *left_out)
+            if known is not None:
+                remarks = (*remarks, *_unknown_columns(entry, known))
             return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
 
     with time_limit(plan.max_seconds):

@@ -21,6 +21,7 @@ from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
 from lazygraph.sources.options import CifFormula, SourceOptions
 from lazygraph.sources.time_limit import MAX_SECONDS
+from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.extend import plan_append, plan_retry, spec_of
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
@@ -89,6 +90,10 @@ def write(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    per: Mapping[str, str] | None = None,
+    describe: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
     split: Sequence[float] | None = None,
     seed: int = 123,
     group: str | None = None,
@@ -123,11 +128,15 @@ def write(
             ``warn`` keeps it and names it in the notes, ``ignore`` keeps it.
         structure_key: the key or column that holds the structure, where records have several.
         trust_pickle: read pickle files, which can run any code when they are loaded.
-        labels: the labels to keep; all numeric ones unless said.
+        labels: the labels to keep; all numbers and texts unless said.
         units: name -> unit of labels.
+        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
+        describe: name -> one line that says what a label is.
+        required: labels that no graph may lack, such as charge and spin; an input without one is quarantined.
+        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
         split: fractions of train, val and test.
         seed: seed of the split.
-        group: ``formula`` keeps crystals of one formula in one split.
+        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
         codec: how records are compressed: ``"zstd"``, or ``"none"``: faster to read, at about twice the bytes.
         level: zstd level, 1 to 22.
         shard_size: inputs a shard; from the number of inputs unless said.
@@ -159,7 +168,17 @@ def write(
         path,
         make_spec(graph) if isinstance(graph, str) else graph,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
-        options=WriteOptions(labels, units or {}, codec, level, shard_size, max_images, max_seconds),
+        options=WriteOptions(
+            labels,
+            units or {},
+            codec,
+            level,
+            shard_size,
+            max_images,
+            max_seconds,
+            Descriptions(per or {}, describe or {}, _names(required)),
+            about or {},
+        ),
         run=RunOptions(workers, executor, progress),
         split=None if split is None else _rule(split, seed, group),
         overwrite=overwrite,
@@ -324,6 +343,10 @@ def plan(
     trust_pickle: bool = False,
     labels: Sequence[str] | None = None,
     units: Mapping[str, str] | None = None,
+    per: Mapping[str, str] | None = None,
+    describe: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
     codec: str = "zstd",
     level: int = 9,
     shard_size: int | None = None,
@@ -339,7 +362,17 @@ def plan(
         path,
         make_spec(graph) if isinstance(graph, str) else graph,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
-        options=WriteOptions(labels, units or {}, codec, level, shard_size, max_images, max_seconds),
+        options=WriteOptions(
+            labels,
+            units or {},
+            codec,
+            level,
+            shard_size,
+            max_images,
+            max_seconds,
+            Descriptions(per or {}, describe or {}, _names(required)),
+            about or {},
+        ),
         overwrite=overwrite,
     )
 
@@ -526,6 +559,10 @@ def _begin(new: Plan, layout: Layout) -> Plan:
     return new
 
 
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _rule(split: Sequence[float], seed: int, group: str | None) -> SplitRule:
     given: Any = split
     if isinstance(given, str):
@@ -545,6 +582,12 @@ def _check_dataset(layout: Layout, split: SplitRule | str | None) -> None:
         raise DatasetNotFound(msg)
     if isinstance(split, str):
         Splits.of(Store(layout.final)).check_name(split)
+
+
+def _check_group(split: SplitRule | str | None, new: Plan) -> None:
+    """Refuse to keep together graphs by a label that they will not have, before work begins."""
+    if isinstance(split, SplitRule) and split.group is not None:
+        new.check_group(split.group)
 
 
 def _report(merged: Merged, layout: Layout, begin: float) -> Report:

@@ -122,7 +122,7 @@ def test_labels_split_and_gc(mp, capsys):
     (mp.parent / "gaps.csv").write_text(f"id,gap,note\n{ds.ids[0]},1.5,a\n{ds.ids[1]},na,b\nstranger,2,c\n")
     code, text, _ = run(capsys, "labels", "mp.lg", "--from", "gaps.csv", "--unit", "gap=eV")
     assert code == 0
-    assert "set gap; 58 graphs have no value" in text
+    assert "set gap, note; 58 graphs have no value" in text
     assert "1 ids of the table are not in the dataset, such as stranger" in text
     assert run(capsys, "split", "mp.lg", "0.5,0.25,0.25")[1] == "train: 30 graphs\nval: 15 graphs\ntest: 15 graphs\n"
     after = lg.LazyGraphDataset(mp, target="gap")

@@ -108,8 +108,8 @@ def test_what_the_manifest_says_of_a_column(tmp_path):
     assert write_column(tmp_path, "record", RECORD).dtype == [["offset", "<u4"], ["length", "<u2"], ["xxh3", "<u8"]]
     assert write_column(tmp_path, "id", np.array([b"abc"])).dtype == "|S3"
     assert write_column(tmp_path, "x", np.arange(2, dtype=">f8")).dtype == "<f8"
-    split = write_column(tmp_path, "split", np.zeros(2, "u1"), categories=["train", "val"])
-    assert (split.categories, split.role, split.statistics) == (("train", "val"), "index", None)
+    split = write_column(tmp_path, "split", np.zeros(2, "u1"), role="split", categories=["train", "val"])
+    assert (split.categories, split.role, split.statistics) == (("train", "val"), "split", None)
 
 
 # ---- files that are something else ----

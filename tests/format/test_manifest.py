@@ -42,6 +42,9 @@ def index(name, dtype, **more):
     return Column(ref(f"columns/{name}", ".npy"), dtype, (3,), "index", **more)
 
 
+RULE = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": "kind"}
+COUNTS = {"count": 3, "missing": 0}
+ENERGIES = COUNTS | {"mean": 1.0, "std": 0.5, "min": 0, "max": 2, "elements": {"Fe": -3.5, "O": -1.25}}
 EXAMPLE = Manifest(
     graphs=3,
     inputs=5,
@@ -67,7 +70,16 @@ EXAMPLE = Manifest(
         "n_node": index("n_node", "|u1"),
         "n_edge": index("n_edge", "<u2"),
         "formula": index("formula", "|S7"),
-        "split": index("split", "|u1", categories=("train", "val")),
+        "split": Column(
+            ref("columns/split", ".npy"), "|u1", (3,), "split", categories=("train", "val", "test"), rule=RULE
+        ),
+        "fold 0": Column(ref("columns/fold_0", ".npy"), "|u1", (3,), "split", categories=("a",)),
+        "kind": Column(ref("columns/kind", ".npy"), "<u2", (3,), "category", None, COUNTS, ("bulk", "\u00e9")),
+        "note": Column(
+            ref("columns/note", ".npy"), "|S9", (3,), "text", None, COUNTS, description="free", required=True
+        ),
+        "ok": Column(ref("columns/ok", ".npy"), "|b1", (3,), "label", None, COUNTS),
+        "n": Column(ref("columns/n", ".npy"), "<i8", (3,), "label", "eV", ENERGIES, per="atom", required=True),
         "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", STATISTICS),
         "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
@@ -80,6 +92,7 @@ EXAMPLE = Manifest(
     ),
     content_id=DIGEST,
     history=(Removal(("a", "\u00e9"), "of no use"),),
+    about={"title": "Oxides", "level_of_theory": "PBE"},
     user={"anything": [1, {"goes": None}]},
 )
 
@@ -149,12 +162,17 @@ def test_the_form_of_the_file():
 def test_what_a_manifest_knows():
     assert [file.name.split("-")[0] for file in EXAMPLE.files()] == [
         "shards/00000", "shards/00001", "columns/record", "columns/id", "columns/id_order", "columns/n_node",
-        "columns/n_edge", "columns/formula", "columns/split", "columns/_H_eV_", "columns/stress", "digests",
-        "dictionary", "quarantine",
+        "columns/n_edge", "columns/formula", "columns/split", "columns/fold_0", "columns/kind", "columns/note",
+        "columns/ok", "columns/n", "columns/_H_eV_", "columns/stress", "digests", "dictionary", "quarantine",
     ]  # fmt: skip
-    assert list(EXAMPLE.labels()) == ["\u0394H (eV)", "stress"]
+    assert list(EXAMPLE.labels()) == ["ok", "n", "\u0394H (eV)", "stress"]
+    assert list(EXAMPLE.texts()) == ["kind", "note"]
+    assert list(EXAMPLE.splits()) == ["split", "fold 0"]
     assert [shard.rows for shard in EXAMPLE.shards] == [2, 1]
     assert [shard.keys().tolist() for shard in EXAMPLE.shards] == [[0, 2], [0]]
+    changed = EXAMPLE.with_columns({"stress": EXAMPLE.columns["\u0394H (eV)"], "new": EXAMPLE.columns["stress"]})
+    assert list(changed.labels()) == ["ok", "n", "\u0394H (eV)", "stress", "new"]
+    assert list(EXAMPLE.labels()) == ["ok", "n", "\u0394H (eV)", "stress"]
     assert row_starts(EXAMPLE.shards).tolist() == [0, 2, 3]
     assert row_starts(()).tolist() == [0]
 
@@ -232,7 +250,11 @@ FREE = ("user", "recipe", "statistics", "versions", "files")
 
 def test_every_key_is_required(folder):
     for path in PLACES:
-        if isinstance(at(BODY, path[:-1]), dict) and not set(path[:-1]) & set(FREE) and path != ("columns", path[-1]):
+        if (
+            isinstance(at(BODY, path[:-1]), dict)
+            and not set(path[:-1]) & {*FREE, "about"}
+            and path != ("columns", path[-1])
+        ):
             body = copy.deepcopy(BODY)
             del at(body, path[:-1])[path[-1]]
             with pytest.raises(CorruptDataset, match=MANIFEST):
@@ -332,6 +354,48 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
         ("formula", "dtype", "|u1"),
         ("split", "dtype", "<u2"),
         ("split", "categories", None),
+        ("split", "categories", ["train", "val"]),  # not those of its rule
+        ("split", "categories", ["train", "train", "test"]),
+        ("split", "role", "index"),
+        ("split", "role", "category"),
+        ("split", "rule", {}),
+        ("split", "rule", RULE | {"fractions": [0.5, 0.5]}),
+        ("split", "rule", RULE | {"fractions": [0.5, 0.5, 0.5]}),
+        ("split", "rule", RULE | {"fractions": [1, 0, 0]}),
+        ("split", "rule", RULE | {"seed": "1"}),
+        ("split", "rule", RULE | {"more": 1}),
+        ("fold 0", "dtype", "<u2"),
+        ("fold 0", "role", "label"),
+        ("fold 0", "unit", "eV"),
+        ("kind", "rule", RULE),
+        ("kind", "categories", None),
+        ("kind", "categories", ["a", "a"]),
+        ("kind", "categories", ["x" * 256]),
+        ("kind", "dtype", "<u4"),
+        ("kind", "dtype", "<f8"),
+        ("kind", "shape", [3, 2]),
+        ("kind", "unit", "eV"),
+        ("kind", "role", "text"),
+        ("note", "dtype", "|S256"),
+        ("note", "role", "label"),
+        ("note", "categories", ["a"]),
+        ("ok", "dtype", "|u1"),
+        ("ok", "per", "mole"),
+        ("ok", "description", "two\nlines"),
+        ("ok", "description", ""),
+        ("ok", "required", 1),
+        ("ok", "required", None),
+        ("stress", "statistics", {"count": 1, "missing": 0, "elements": {"Fe": 1}}),
+        ("stress", "statistics", {"count": 1, "missing": 0, "elements": [1.0]}),
+        ("n", "statistics", {"count": 2, "missing": 1}),  # of a label that is required
+        ("n", "statistics", None),
+        ("note", "per", "cell"),
+        ("split", "description", "mine"),
+        ("split", "required", True),
+        ("id", "required", True),
+        ("id", "description", "a"),
+        ("n", "dtype", "<i4"),
+        ("n", "dtype", "<u8"),
         ("id", "categories", ["a"]),
         ("stress", "dtype", "<f4"),
         ("stress", "dtype", "|O"),
@@ -345,7 +409,7 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
 def test_a_column_is_what_its_name_says(column, key, value, folder):
     body = copy.deepcopy(BODY)
     body["columns"][column][key] = value
-    with pytest.raises(CorruptDataset, match="column|where a count is required"):
+    with pytest.raises(CorruptDataset, match="column|where a count is required|statistics|where an object is"):
         load(folder, file_of(body))
 
 
@@ -369,6 +433,10 @@ def test_a_column_is_what_its_name_says(column, key, value, folder):
         (lambda b: b["columns"].pop("n_edge"), r"the columns \['n_edge'\] are missing"),
         (lambda b: b["schema"]["axes"].append("ring"), r"the columns \['n_ring'\] are missing"),
         (lambda b: b["columns"]["id"].update(shape=[2]), r"the column 'id' has the shape \(2,\); required: 3 rows"),
+        (lambda b: b.update(about={"name": "x"}), r"about has the keys \['name'\]"),
+        (lambda b: b.update(about={"title": ""}), "with texts of 1 to 10000 bytes"),
+        (lambda b: b.update(about={"title": 1}), "where a text is required"),
+        (lambda b: b.update(about=[]), "where an object is required"),
         (lambda b: b.update(format="other"), "the key 'format' is not 'lazygraph'"),
         (lambda b: b.update(sha257="x"), r"the unknown keys \['sha257'\]"),
         (lambda b: b["schema"]["fields"][0].update(dtype="object"), "the dtype 'object'; required: one of bool, int8"),

@@ -33,7 +33,7 @@ MOST = 24  # values that are written out; of more, their sha256
 
 
 def crystals(path):
-    """Comformer: two shards, a dictionary, labels with units, splits, quarantine, provenance."""
+    """Comformer: two shards, a dictionary, labels of every type with all that is said of them, splits, quarantine."""
     entries = []
     for n in range(7):
         a = [3.5 + 0.1 * n, 0.0, 0.0]
@@ -46,17 +46,26 @@ def crystals(path):
         }
         if n == 3:
             atoms["elements"] = ["Na", "Xx"]
-        entry = {"jid": f"JVASP-{n}", "atoms": atoms, "gap": 0.5 * n if n != 4 else "na", "note": "text"}
+        entry = {"jid": f"JVASP-{n}", "atoms": atoms, "gap": 0.5 * n if n != 4 else "na"}
         entry["polarization"] = [0.1 * n, -0.2, 1e-300]
+        entry |= {
+            "spin": 2**60 + n,
+            "stable": n % 2 == 0,
+            "kind": ["bulk", "slab \u00e9", ""][n % 3],
+            "run": f"run {n}",
+        }
         entries.append(entry)
     source = path.with_name("crystals.json")
     source.write_text(json.dumps(entries))
     spec = lg.graph("comformer", max_neighbors=4)
     units = {"gap": "eV", "polarization": "C/m^2"}
     try:
-        lg.write(source, path, graph=spec, workers=1, shard_size=4, units=units, progress=False)
+        said = {"describe": {"gap": "direct gap"}, "per": {"polarization": "cell"}, "required": ["spin"]}
+        about = {"title": "Salts \u00e9", "license": "CC0-1.0"}
+        lg.write(source, path, graph=spec, workers=1, shard_size=4, units=units, about=about, progress=False, **said)
         names = {"train": ["JVASP-0", "JVASP-5"], "val": ["JVASP-1"], "test\u00e9": ["JVASP-6", "JVASP-2"]}
         set_splits(path, names=names)
+        set_splits(path, (0.5, 0.25, 0.25), seed=1, group="kind", name="fold 0")
         gc(path)
     finally:
         source.unlink()
@@ -177,12 +186,12 @@ def values_of(path):
             }
         )
     columns = {name: described(decoder.column(path, manifest, name)) for name in INDEX if name in manifest["columns"]}
-    kept = {key: manifest[key] for key in ("content_id", "inputs", "recipe", "provenance")}
+    kept = {key: manifest[key] for key in ("content_id", "inputs", "recipe", "provenance", "about")}
     files = {file.relative_to(path).as_posix(): sha256(file) for file in sorted(path.rglob("*")) if file.is_file()}
     return {"files": files, **kept, "columns": columns, "rows": rows}
 
 
-INDEX = ("formula", "input", "split", "n_node", "n_edge", "n_triplets")
+INDEX = ("formula", "input", "split", "fold 0", "n_node", "n_edge", "n_triplets")
 
 
 def sha256(file):

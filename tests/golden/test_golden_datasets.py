@@ -45,11 +45,12 @@ def path_of(dataset):
 
 def rows_of(store, arrays):
     """What the package finds, in the form of the stored values."""
-    labels = store.manifest.labels()
+    columns = lg.LazyGraphDataset(store.path).columns
+    labels = {name: columns[name] for name in store.manifest.all_labels()}
     return [
         {
             "id": store.graph_id(row),
-            "labels": {name: described(store.column(name)[row]) for name in labels},
+            "labels": {name: described(str(v[row]) if v.dtype.kind == "U" else v[row]) for name, v in labels.items()},
             "fields": {name: described(value) for name, value in fields.items()},
         }
         for row, fields in enumerate(arrays)
@@ -89,6 +90,7 @@ def test_the_package_reads_it_graph_by_graph(golden):
     store = Store(path)
     assert rows_of(store, (store.arrays(row) for row in range(len(store)))) == stored["rows"]
     assert {name: described(store.column(name)) for name in stored["columns"]} == stored["columns"]
+    assert store.manifest.about == stored["about"]
     assert store.manifest.content_id == stored["content_id"]
     assert [store.row_of(row["id"]) for row in stored["rows"]] == list(range(len(store)))
 

@@ -194,6 +194,15 @@ def test_budgets_hold_and_oversized_graphs_are_named(ds):
     assert str(ds.ids[int(ds.columns["n_atoms"].argmax())]) in str(caught.value)
 
 
+def test_by_a_column_of_texts_every_text_is_drawn_equally_often(tmp_path):
+    crystals = [lg.Crystal(np.eye(3) * (4 + n / 99), [[0, 0, 0]], [26]) for n in range(200)]
+    items = [(f"{n}", crystal, {"kind": "rare" if n < 10 else "bulk"}) for n, crystal in enumerate(crystals)]
+    lg.write(items, tmp_path / "x.lg", workers=1, progress=False)
+    drawn = sum(ids(lg.loader(lg.LazyGraphDataset(tmp_path / "x.lg"), 50, weights="kind", num_workers=0)), [])
+    assert len(drawn) == 200
+    assert 70 <= sum(int(name) < 10 for name in drawn) <= 130  # of 200, 100 with a deviation of 7
+
+
 def test_windows_buckets_and_weights(ds):
     assert sorted(sum(ids(lg.loader(ds, 30, shuffle=True, window=100)), [])) == sorted(ds.ids)
     loader = lg.loader(ds, 30, shuffle=True, bucket="atoms")

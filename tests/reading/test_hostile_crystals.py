@@ -105,7 +105,7 @@ def test_a_schema_that_is_not_that_of_crystals_is_refused(prototypes):
         Schema((*schema.axes, "e2"), schema.fields),
         Schema(("node", "edge"), schema.fields[1:]),
         Schema(("node", "edge"), (*schema.fields, Field("charge", "float64"))),
-        Schema(("node", "edge"), (*schema.fields, Field("charge", "float32", axis="node"))),
+        Schema(("node", "edge"), (*schema.fields, Field("charge", "float16", axis="node"))),
     ]
     changes = [
         ("frac_coords", {"dtype": "float32", "basis": None}),

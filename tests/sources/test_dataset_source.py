@@ -156,9 +156,13 @@ def test_entries_are_those_of_the_original_source(tmp_path):
         assert bits(mine.crystal.frac_coords) == bits(theirs.crystal.frac_coords)
         assert bits(mine.crystal.numbers) == bits(theirs.crystal.numbers)
         assert mine.crystal.pbc == theirs.crystal.pbc
-        assert mine.labels.keys() == manifest.labels().keys() == {"energy", "stress"}
+        assert mine.labels.keys() == manifest.all_labels().keys() == theirs.labels.keys()
+        assert manifest.labels().keys() == {"energy", "stress"}
         assert mine.atom_labels.keys() == {"forces"}
-        for name, value in (*mine.labels.items(), *mine.atom_labels.items()):
+        texts = manifest.texts()
+        assert {name: mine.labels[name] for name in texts} == {name: theirs.labels[name] for name in texts}
+        numbers = {name: value for name, value in mine.labels.items() if name not in texts}
+        for name, value in (*numbers.items(), *mine.atom_labels.items()):
             assert np.array_equal(value, np.asarray((dict(theirs.labels) | theirs.atom_labels)[name], float))
 
 

@@ -99,8 +99,8 @@ def test_thousands_are_no_decimals(tmp_path, entries_of):
     (tmp_path / "set.csv").write_text(f'id;cif;a\n1;"{POSCAR.format("Na")}";1,234\n')
     _, (entry,) = entries_of(tmp_path / "set.csv")
     assert entry.labels == {"a": "1,234"}
-    (note,) = choose_labels([(1, entry.labels, {})], None, {}).notes
-    assert "'a' is left out: text" in note
+    (label,) = choose_labels([(1, entry.labels, {})], None, {}).labels
+    assert label.dtype == "text"
 
 
 def test_a_first_row_without_names_is_refused(tmp_path):

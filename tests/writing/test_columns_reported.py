@@ -38,12 +38,12 @@ def test_a_column_that_no_sampled_input_has_is_named(tmp_path, write, monkeypatc
     assert not any("late" in note for note in write(tmp_path / "a.json", tmp_path / "b.lg", labels=["gap"]).notes)
 
 
-def test_a_text_that_appears_late_is_named_once_by_the_sample(tmp_path, write):
+def test_columns_that_cannot_be_labels_are_named_once(tmp_path, write):
     rows = [{"spg": "P1", "gap": 1.0, "formula": "CsCl", "doc": {"a": {"b": 1}}, "ok": True} for _ in range(5)]
     report = write(records(tmp_path / "a.json", rows), tmp_path / "a.lg")
     assert [note for note in report.notes if "left out" in note] == [
-        "columns 'spg', 'formula' are left out: text, and labels are numbers",
-        "column 'doc.a' is left out: objects, and labels are numbers",
+        "column 'formula' is left out: lazygraph uses this name itself; rename the column",
+        "column 'doc.a' is left out: objects, and labels are numbers or texts",
     ]
     assert set(units(tmp_path / "a.lg")) == {"gap", "ok"}
 
@@ -109,7 +109,7 @@ def test_labels_set_later_name_what_they_leave_out(tmp_path, write, capsys):
     from lazygraph.cli.main import main
 
     write(records(tmp_path / "a.json", [{"gap": 1.0}] * 2), tmp_path / "a.lg")
-    (tmp_path / "t.csv").write_text("jid;hull;note\nJ-0;0,5;x\nJ-1;1,5;y\n")
+    (tmp_path / "t.csv").write_text(f"jid;hull;note\nJ-0;0,5;{'x' * 300}\nJ-1;1,5;{'y' * 300}\n")
     assert main(["labels", str(tmp_path / "a.lg"), "--from", str(tmp_path / "t.csv")]) == 0
-    assert "note: column 'note' is left out: text" in capsys.readouterr().err
+    assert "note: column 'note' is left out: texts of more than 255 bytes" in capsys.readouterr().err
     assert lg.LazyGraphDataset(tmp_path / "a.lg").columns["hull"].tolist() == [0.5, 1.5]

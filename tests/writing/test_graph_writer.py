@@ -305,8 +305,8 @@ def test_a_label_does_not_take_the_place_of_a_count(tmp_path):
 
 def test_a_first_graph_with_a_bad_label_is_not_half_taken(tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
-        with pytest.raises(lg.InputError, match="'gap' cannot be a label: found 'wide'"):
-            writer.add(ring(3), id="a", labels={"gap": "wide"})
+        with pytest.raises(lg.InputError, match="'gap' cannot be a label: found "):
+            writer.add(ring(3), id="a", labels={"gap": {}})
         writer.add({"z": np.ones(2)}, id="a", labels={"energy": 1.0})
     store = Store(tmp_path / "x.lg")
     assert (len(store), list(store.manifest.labels()), store.manifest.schema.names) == (1, ["energy"], ("z",))

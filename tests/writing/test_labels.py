@@ -34,17 +34,27 @@ def chosen(*values, n=4, wanted=None, name="c", units=None):
     [
         ([1, 2.5, None], Label("c", "graph")),
         (["1.5", "na", "", " -3e-2 "], Label("c", "graph")),
-        ([True, False], Label("c", "graph")),
-        ([None, None, 3], Label("c", "graph")),
-        ([1, 2, "broken"], Label("c", "graph")),
-        ([1, "broken"], Label("c", "graph")),
-        ([[1, 2, 3], None], Label("c", "graph", (3,))),
-        ([[1, 2, 3], [1, 2, 3], "broken", [1, 2]], Label("c", "graph", (3,))),
+        ([True, False], Label("c", "graph", dtype="bool")),
+        ([np.True_, False, None], Label("c", "graph", dtype="bool")),
+        ([True, 2], Label("c", "graph", dtype="int64")),
+        ([True, 2.5], Label("c", "graph")),
+        ([None, None, 3], Label("c", "graph", dtype="int64")),
+        (["3", " -4 ", ""], Label("c", "graph", dtype="int64")),
+        ([1, 2, "broken"], Label("c", "graph", dtype="int64")),
+        ([1, "broken"], Label("c", "graph", dtype="int64")),
+        ([[1, 2, 3], None], Label("c", "graph", (3,), dtype="int64")),
+        ([[1, 2, 3], [1, 2, 3], "broken", [1, 2]], Label("c", "graph", (3,), dtype="int64")),
+        ([[1, 2, 3], [1, 2, 3.5]], Label("c", "graph", (3,))),
+        ([[True, False], [False, False]], Label("c", "graph", (2,), dtype="bool")),
+        (["Fm-3m", "P1", None], Label("c", "graph", dtype="text")),
+        (["Fm-3m", "P1", "225"], Label("c", "graph", dtype="text")),
+        (["bulk", "x" * 256], Label("c", "graph", dtype="text")),
         ([np.zeros((2, 2)), [["1", "2"], ["3", "4"]]], Label("c", "graph", (2, 2))),
         ([np.zeros((4, 3)), np.ones((4, 3))], Label("c", "graph", (4, 3))),
-        ([[0, 1, 2, 3], [0, 0, 0, 0]], Label("c", "graph", (4,))),
-        (["True", "False", "na"], Label("c", "graph")),
-        ([10**400, 1, 2], Label("c", "graph")),
+        ([[0, 1, 2, 3], [0, 0, 0, 0]], Label("c", "graph", (4,), dtype="int64")),
+        (["True", "False", "na"], Label("c", "graph", dtype="bool")),
+        ([10**400, 1, 2], Label("c", "graph", dtype="int64")),
+        ([10**20, 1, 2], Label("c", "graph")),
     ],
 )
 def test_a_column_is_what_most_of_its_values_are(values, label):
@@ -54,15 +64,15 @@ def test_a_column_is_what_most_of_its_values_are(values, label):
 @pytest.mark.parametrize(
     ("values", "note"),
     [
-        (["Fm-3m", "P1"], "text, and labels are numbers"),
-        (["Fm-3m", "P1", "225"], "only 1 of 3 values are numbers"),
+        (["x" * 256, "y\0"], "texts of more than 255 bytes"),
+        (["Fm-3m", "\ud800", {}], "only 1 of 3 values are texts of at most 255 bytes"),
         ([None, "na", NAN], "no value among the inputs looked at"),
         ([[1], [1, 2], [1, 2, 3]], r"only 1 of 3 values are arrays of shape \(1,\)"),
-        ([[1, [2]], "x", [[]]], "lists that are no arrays of one to three dimensions"),
+        ([[1, [2]], {}, [[]]], "lists that are no arrays of one to three dimensions"),
         ([np.zeros((1, 1, 1, 1))], "lists that are no arrays of one to three dimensions"),
-        ([["a", "b"]], "lists with text, and labels are numbers"),
-        ([{"a": 1}], "objects, and labels are numbers"),
-        ([[{"a": 1}]], "lists of objects, and labels are numbers"),
+        ([["a", "b"]], "lists with text, and a label is one text or numbers"),
+        ([{"a": 1}], "objects, and labels are numbers or texts"),
+        ([[{"a": 1}]], "lists of objects, and labels are numbers or texts"),
         ([math.inf, "inf"], "infinite numbers"),
         ([[1.0, math.inf]], "infinite numbers"),
     ],
@@ -114,17 +124,17 @@ def test_a_name_at_both_levels_is_the_crystals_and_said():
     found, notes = levels((2, {"energy": 1.0}, {"energy": [0.5, 0.5]}))
     assert found == {"energy": ("graph", ())}
     assert notes == ["column 'energy (of the atoms)' is left out: a label of the crystal has the same name"]
-    assert levels((2, {"site": "text"}, {"site": [0.5, 0.5]})) == ({"site": ("node", ())}, [])
+    assert levels((2, {"site": {"a": 1}}, {"site": [0.5, 0.5]})) == ({"site": ("node", ())}, [])
 
 
 def test_columns_that_are_left_out_are_named_once_and_by_reason():
-    values = {"spg": "P1", "formula": "NaCl", "gap": 1.0, "doc": {"a": 1}, "none": None}
+    values = {"spg": ["P1"], "formula": "NaCl", "sites": ["a"], "gap": 1.0, "doc": {"a": 1}, "none": None}
     _, notes = levels(*[(2, values, {"site": ["a", "b"]})] * 3)
     assert notes == [
-        "columns 'spg', 'formula' are left out: text, and labels are numbers",
-        "column 'doc' is left out: objects, and labels are numbers",
+        "columns 'spg', 'sites', 'site' are left out: lists with text, and a label is one text or numbers",
+        "column 'formula' is left out: lazygraph uses this name itself; rename the column",
+        "column 'doc' is left out: objects, and labels are numbers or texts",
         "column 'none' is left out: no value among the inputs looked at; name it with --label to keep it",
-        "column 'site' is left out: lists with text, and labels are numbers",
     ]
 
 
@@ -155,8 +165,9 @@ def test_names_that_no_label_may_have(name):
     ("values", "wanted", "message"),
     [
         ([1], ["gap"], "found no label 'gap'; the columns are 'c'"),
-        (["P1", "Fm-3m"], ["c"], "the column 'c' cannot be a label: found 'P1'; required: numbers"),
-        (["P1", "Fm-3m", 3], ["c"], "only 1 of 3 values are numbers; required"),
+        ([{}, "Fm-3m", {}], ["c"], "only 1 of 3 values are texts of at most 255 bytes; required: numbers, or texts"),
+        ([{}, {}, 3], ["c"], "only 1 of 3 values are numbers; required"),
+        (["x" * 256], ["c"], "the column 'c' cannot be a label: found 'x+'; required: numbers, or texts"),
     ],
 )
 def test_a_label_that_was_asked_for_and_cannot_be(values, wanted, message):
@@ -170,7 +181,9 @@ def test_a_label_that_was_asked_for_may_be_missing_everywhere():
 
 
 def test_units_are_for_labels_only():
-    assert chosen(1, units={"c": "eV"})[0] == [Label("c", "graph", (), "eV")]
+    assert chosen(1.5, units={"c": "eV"})[0] == [Label("c", "graph", (), "eV")]
+    with pytest.raises(lg.InputError, match="found a unit for 'c', whose values are texts"):
+        chosen("bulk", units={"c": "eV"})
     with pytest.raises(lg.InputError, match="found a unit for 'd'; the labels are 'c'"):
         chosen(1, units={"d": "eV"})
 
@@ -190,7 +203,7 @@ def test_any_value_is_a_number_or_missing_or_refused(value):
     labels = LabelSet([Label("a", "graph"), Label("b", "graph", (3,)), Label("c", "node"), Label("d", "node", (3,))])
     for name, shape in {"a": (), "b": (3,), "c": (4,), "d": (4, 3)}.items():
         try:
-            graph, node = labels.row({name: value}, 4)
+            graph, node, _ = labels.row({name: value}, 4)
         except lg.InputError as error:
             refused = str(error)
             assert f"label {name!r}: found" in refused
@@ -324,10 +337,13 @@ def ten(tmp_path, write, salt):
 
 def test_labels_are_added_and_replaced_without_touching_a_graph(ten, bytes_of):
     before = bytes_of(ten)
-    values = {f"id-{n}": {"gap": n / 2, "elastic": [n, n], "note": "text"} for n in range(0, 10, 2)}
+    values = {f"id-{n}": {"gap": n / 2, "elastic": [n, n], "note": {"a": 1}} for n in range(0, 10, 2)}
     report = set_labels(ten, values | {"mp-1": {"gap": 1}, "mp-2": {}}, units={"gap": "eV"})
     assert (report.names, report.missing, report.unknown_ids) == (("gap", "elastic"), 5, ("mp-1", "mp-2"))
-    assert report.notes == ("column 'note' is left out: text, and labels are numbers",)
+    assert report.notes == (
+        "column 'note' is left out: objects, and labels are numbers or texts",
+        "the label 'elastic' has integers and is stored as float64: 10 values are missing (NaN)",
+    )
     store = Store(ten)
     np.testing.assert_array_equal(store.column("gap"), [n / 2 if n % 2 == 0 else NAN for n in range(10)])
     np.testing.assert_array_equal(store.column("elastic")[:2], [[0, 0], [NAN, NAN]])
@@ -375,7 +391,7 @@ def test_the_next_publication_after_an_hour_removes_what_is_older_than_the_state
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ({"id-1": {"gap": "wide"}}, {}, "no column of numbers to take as a label: column 'gap' is left out: text"),
+        ({"id-1": {"gap": {}}}, {}, "no column of numbers or texts to take as a label: column 'gap' is left out: obj"),
         ({"id-1": {"gap": 1}, "id-2": {"gap": "wide"}}, {}, "id 'id-2': label 'gap': found the text 'wide'"),
         ({"id-1": {"gap": 1}}, {"labels": ["gab"]}, "found no label 'gab'; the columns are 'gap'"),
         ({"id-1": {"gap": 1}}, {"labels": "gab"}, "found no label 'gab'"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import lazygraph as lg
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import Manifest
-from lazygraph.writing.edit import gc, set_splits
-from lazygraph.writing.splits import SplitRule, grouped_codes, split_codes
+from lazygraph.writing.edit import gc, set_labels, set_splits
+from lazygraph.writing.splits import SPLITS, SplitRule, grouped_codes, split_codes
 
 SHARES = st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (0.5, 0.25, 0.25), (0.9, 0.05, 0.05)])
 
@@ -76,9 +76,124 @@ def test_fractions_that_are_none_are_refused_before_work_begins(shares, tmp_path
 
 
 def test_a_group_that_is_unknown_is_refused(tmp_path, write):
-    with pytest.raises(lg.InputError, match="group='spacegroup'; required: 'formula'"):
-        write("prototypes:5", tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="spacegroup")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(
+        lg.InputError, match="unknown group 'densty'; did you mean 'density'.* required: formula, or a l"
+    ):
+        write("prototypes:5", tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="densty")
+    assert not (tmp_path / "x.lg").exists()
+    write("prototypes:5", tmp_path / "x.lg")
+    with pytest.raises(lg.InputError, match="unknown group 'n_node'; known: density, formula, "):
+        set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="n_node")
+
+
+@pytest.fixture
+def twelve(tmp_path, write, salt):
+    """Twelve crystals of four configurations, of which one has no name."""
+    kinds = ["bulk", "slab", "molecule", None]
+    items = [(f"id-{n}", salt(n), {"kind": kinds[n % 4], "pair_no": n // 2, "energy": n / 2}) for n in range(12)]
+    write(items, tmp_path / "x.lg", split=(0.5, 0.25, 0.25))
+    return tmp_path / "x.lg"
+
+
+@pytest.mark.parametrize("group", ["kind", "pair_no", "energy", "formula"])
+def test_graphs_are_kept_together_by_any_label(group, twelve):
+    set_splits(twelve, (0.5, 0.25, 0.25), group=group)
+    columns = lg.LazyGraphDataset(twelve).columns
+    splits = {}
+    for value, split in zip(columns[group].tolist(), columns["split"].tolist(), strict=True):
+        splits.setdefault(value, set()).add(split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert Manifest.load(twelve).columns["split"].rule == {"fractions": [0.5, 0.25, 0.25], "seed": 123, "group": group}
+
+
+def test_a_dataset_has_several_splits(twelve, write, salt):
+    before = lg.LazyGraphDataset(twelve)
+    for fold in range(3):
+        set_splits(twelve, (0.5, 0.25, 0.25), seed=fold, group="kind", name=f"fold_{fold}")
+    ds = lg.LazyGraphDataset(twelve)
+    assert ds.content_id == before.content_id
+    assert (
+        ds.split("train").ids.tolist()
+        == before.split("train").ids.tolist()
+        == ds.split("train", of="split").ids.tolist()
+    )
+    for fold in range(3):
+        rule = SplitRule((0.5, 0.25, 0.25), fold, "kind")
+        assert ds.columns[f"fold_{fold}"].tolist() == [
+            SPLITS[code] for code in rule.codes(12, lambda name: ds.columns[name])
+        ]
+        part = ds.split("test", of=f"fold_{fold}")
+        assert part.ids.tolist() == ds.where(f"fold_{fold} == 'test'").ids.tolist()
+    assert (
+        ds[::3].split("train", of="fold_1").ids.tolist()
+        == ds.split("train", of="fold_1").ids[np.isin(ds.split("train", of="fold_1").ids, ds[::3].ids)].tolist()
+    )
+    with pytest.raises(lg.InputError, match="unknown column of splits 'fold_9'; did you mean 'fold_"):
+        ds.split("train", of="fold_9")
+    with pytest.raises(lg.InputError, match="unknown split 'dev'; known: train, val, test"):
+        ds.split("dev", of="fold_0")
+
+
+def test_an_append_follows_the_rule_of_every_split(twelve, write, salt):
+    set_splits(twelve, (0.5, 0.5, 0), group="kind", name="fold_0")
+    set_splits(twelve, names={"a": ["id-3"], "b": ["id-4"]}, name="mine")
+    before = {name: lg.LazyGraphDataset(twelve).columns[name].tolist() for name in ("split", "fold_0", "mine")}
+    write(
+        [(f"new-{n}", salt(40 + n), {"kind": "bulk", "pair_no": n, "energy": 1.0}) for n in range(12)],
+        twelve,
+        append=True,
+    )
+    ds = lg.LazyGraphDataset(twelve)
+    for name, old in before.items():
+        assert ds.columns[name].tolist()[:12] == old
+    assert np.unique(ds.columns["split"][12:], return_counts=True)[1].tolist() == [3, 6, 3]
+    assert set(ds.columns["fold_0"][12:]) == {before["fold_0"][0]}  # where the bulk crystals are
+    assert set(ds.columns["mine"][12:]) == {""}
+    rules = {name: column.rule for name, column in ds.manifest.splits().items()}
+    assert rules["split"]["group"] is None
+    assert rules["fold_0"]["group"] == "kind"
+    assert rules["mine"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("kind", "something else in the dataset has this name"),
+        ("n_node", "lazygraph uses this name itself"),
+        ("numbers", "lazygraph uses this name itself"),
+        ("", "its name is empty"),
+        ("a\nb", "its name is empty, not printable"),
+    ],
+)
+def test_names_that_no_splits_may_have(name, reason, twelve, bytes_of):
+    before = bytes_of(twelve)
+    with pytest.raises(lg.InputError, match=f"cannot be that of splits: {reason}.*choose another name"):
+        set_splits(twelve, (0.5, 0.25, 0.25), name=name)
+    assert bytes_of(twelve) == before
+
+
+def test_no_label_takes_the_name_of_splits(twelve):
+    set_splits(twelve, (0.5, 0.25, 0.25), name="fold_0")
+    with pytest.raises(lg.InputError, match="'fold_0' has the name of something else"):
+        set_labels(twelve, {"id-0": {"fold_0": 1}})
+
+
+def test_splits_on_the_command_line(twelve, capsys):
+    from lazygraph.cli.main import main
+
+    assert main(["split", str(twelve), "0.5,0.25,0.25", "--name", "fold_0", "--group", "kind", "--seed", "3"]) == 0
+    assert main(["info", str(twelve)]) == 0
+    out = capsys.readouterr().out
+    assert "splits      train 6, val 3, test 3; by the fractions 0.5, 0.25, 0.25, seed 123" in out
+    assert "splits      fold_0: " in out
+    assert "seed 3, by kind" in out
+    assert main(["verify", str(twelve)]) == 0
+
+
+def test_other_splits_are_not_copied_without_a_word(twelve, tmp_path, write):
+    set_splits(twelve, (0.5, 0.25, 0.25), name="fold_0")
+    report = write(lg.LazyGraphDataset(twelve), tmp_path / "y.lg")
+    assert any("the splits 'fold_0' of x are not copied" in note.replace("x.lg", "x") for note in report.notes)
 
 
 def test_splits_written_at_once_and_named_later_are_the_same(tmp_path, write, bytes_of):
@@ -146,7 +261,7 @@ def test_splits_of_ready_made_graphs(tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         for n in range(10):
             writer.add({"z": np.ones(n + 1)})
-    with pytest.raises(lg.InputError, match="no formulas"):
+    with pytest.raises(lg.InputError, match="unknown group 'formula'; known: "):
         set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="formula")
     assert set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1)) == {"train": 8, "val": 1, "test": 1}
 

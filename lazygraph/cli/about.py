@@ -1,0 +1,47 @@
+"""The command ``lazygraph about``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lazygraph.cli.options import add_dataset, add_json
+from lazygraph.cli.output import say, say_json
+from lazygraph.errors import InputError
+from lazygraph.format.manifest import ABOUT
+from lazygraph.format.store import Store
+from lazygraph.writing.edit import set_about
+
+SUMMARY = "Show or say what a dataset is: title, licence, citation, level of theory."
+EXAMPLES = f"""\
+examples:
+  lazygraph about mp.lg
+  lazygraph about mp.lg title='Relaxed oxides' license=CC-BY-4.0 level_of_theory=PBE
+  lazygraph about mp.lg doi=
+      remove what was said
+
+The keys are {", ".join(ABOUT)}. The content id of the dataset stays the same.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    add_dataset(parser)
+    parser.add_argument("about", nargs="*", metavar="KEY=TEXT", help="what to say; an empty text removes it")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Change what is said, if anything is given, and print all of it."""
+    given: dict[str, str | None] = {}
+    for pair in arguments.about:
+        key, separator, value = pair.partition("=")
+        if not (key and separator):
+            msg = f"found {pair!r}; required: KEY=TEXT, such as title='Relaxed oxides'"
+            raise InputError(msg)
+        given[key] = value or None
+    about = set_about(arguments.dataset, given) if given else Store(arguments.dataset).manifest.about
+    if arguments.json:
+        say_json(about)
+    else:
+        say(*(f"{key}: {about[key]}" for key in ABOUT if key in about))
+    return 0

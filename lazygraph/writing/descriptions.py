@@ -1,0 +1,93 @@
+"""What users say of labels and of a dataset: what a number is given per, one line on a label, title and citation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lazygraph.errors import InputError, LabelError
+from lazygraph.format.manifest import ABOUT, MAX_LINE, PER
+from lazygraph.registry import unknown_name
+from lazygraph.sources.base import Label
+
+__all__ = ["Descriptions", "check_about"]
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptions:
+    """What is said of labels beside their values.
+
+    Args:
+        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
+        lines: name -> one line that says what the label is.
+        required: labels that no graph may lack.
+
+    Raises:
+        LabelError: something else than ``cell`` or ``atom``, or not one line.
+    """
+
+    per: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[str, str] = field(default_factory=dict)
+    required: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, per in self.per.items():
+            if per not in PER:
+                msg = f"found per={per!r} for the label {name!r}; required: {' or '.join(PER)}"
+                raise LabelError(msg)
+        for name, line in self.lines.items():
+            _check_line(f"the description of the label {name!r}", line)
+
+    def __bool__(self) -> bool:
+        return bool(self.per or self.lines or self.required)
+
+    def names(self) -> list[str]:
+        """The labels that something is said of."""
+        return list(dict.fromkeys((*self.per, *self.lines, *self.required)))
+
+    def applied(self, labels: Sequence[Label]) -> list[Label]:
+        """The labels with what is said of them.
+
+        Raises:
+            LabelError: a label does not exist, or is one of the atoms, or a text is given per something.
+        """
+        known = {label.name: label for label in labels}
+        for name in self.names():
+            if name not in known:
+                raise LabelError(unknown_name("label", name, known))
+            if known[name].level == "node":
+                msg = f"{name!r} is a label of the atoms; required: one of the crystals, which per and so on are about"
+                raise LabelError(msg)
+            if name in self.per and known[name].dtype == "text":
+                msg = f"found per={self.per[name]!r} for {name!r}, whose values are texts; required: a label of numbers"
+                raise LabelError(msg)
+        return [
+            replace(
+                label,
+                per=self.per.get(label.name, label.per),
+                description=self.lines.get(label.name, label.description),
+                required=label.required or label.name in self.required,
+            )
+            for label in labels
+        ]
+
+
+def check_about(about: Mapping[str, str]) -> dict[str, str]:
+    """What is said of a dataset, if it can be.
+
+    Raises:
+        InputError: an unknown key, or something else than a text.
+    """
+    for key, value in about.items():
+        if key not in ABOUT:
+            raise InputError(unknown_name("key of about", key, ABOUT))
+        if not isinstance(value, str) or not value.strip() or len(value.encode(errors="replace")) > MAX_LINE:
+            msg = f"found about {key}={value!r:.80}; required: a text of 1 to {MAX_LINE:,} bytes"
+            raise InputError(msg)
+    return dict(about)
+
+
+def _check_line(what: str, line: str) -> None:
+    if not isinstance(line, str) or not line.isprintable() or not 0 < len(line.encode()) <= MAX_LINE:
+        msg = f"{what} is {line!r:.80}; required: one printable line of 1 to {MAX_LINE:,} bytes"
+        raise LabelError(msg)

@@ -60,7 +60,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
         graph: any recipe, or the name of a preset, whose graphs are read instead of the stored graphs. They are built
-            from the stored crystals at every read, about 50 us a crystal of ten atoms. Their sizes are not known
+            from the stored crystals at every read, 50 to 120 us for a dozen atoms. Their sizes are not known
             beforehand, so there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
             are stored. A torch dtype works too.

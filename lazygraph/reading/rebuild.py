@@ -38,8 +38,8 @@ class RebuiltRecords:
     """The records of a store, with edges that a recipe builds from the stored crystals; the stored edges are not used.
 
     It stands in the place of the store: atoms keep their order, and per-atom labels their values. A record costs about
-    as much as building its graph, some 50 us for ten atoms, and nothing is kept. Picklable; safe in threads and under
-    fork, like the store.
+    as much as building its graph, 50 to 120 us for a dozen atoms, and nothing is kept. Picklable; safe in threads and
+    under fork, like the store.
 
     Args:
         store: a dataset of crystals.

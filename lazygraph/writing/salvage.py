@@ -24,6 +24,7 @@ from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.storage.files import write_atomic
 from lazygraph.writing.fields import crystal_schema
+from lazygraph.writing.label_columns import dropped_energies
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
@@ -270,6 +271,8 @@ def _notes(remains: DamagedDataset, columns: dict[str, Column], *, named: bool) 
     for name in remains.damaged:
         if name not in columns:
             yield f"the column {name!r} was damaged and is left out"
+    for name in columns:
+        yield from dropped_energies(name, remains.manifest)
     if named:
         yield "the column 'id' was damaged: graphs are called after the numbers of their inputs"
 

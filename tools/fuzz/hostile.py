@@ -67,8 +67,13 @@ class Hostile:
     def label(self, name, **changes):
         """Add a label that is zero everywhere."""
         self.columns[name] = np.zeros(self.body["graphs"])
-        described = {"role": "label", "unit": None, "statistics": None, "categories": None}
-        self.body["columns"][name] = described | changes
+        nothing = dict.fromkeys(("unit", "statistics", "categories", "rule", "per", "description"))
+        self.body["columns"][name] = {"role": "label", "required": False} | nothing | changes
+
+    def texts(self, name, values, **changes):
+        """Add a label of texts, or of the codes of categories."""
+        self.label(name, role="text" if values.dtype.kind == "S" else "category", **changes)
+        self.columns[name] = np.resize(values, self.body["graphs"])
 
     def write(self, path):
         """The folder, written."""

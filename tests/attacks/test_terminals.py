@@ -138,8 +138,13 @@ def commands(d, splits, run):
             [d, "--from", "bad_labels.json"],
             [d, "--from", f"none{EVIL}.csv"],
             [d, "--from", "labels.json", "--label", EVIL],
+            [d, "--describe", f"gap={EVIL}"],
+            [d, "--per", f"{EVIL}=cell"],
+            [d, "--required", EVIL],
+            [d, "--fit-elements", EVIL],
         ],
         "split": [[d, "--from", "splits.json"], [d, "--from", "bad_splits.json"], [d, EVIL]],
+        "about": [[d, f"title={EVIL}"], [d, f"titel{EVIL}={EVIL}"], [d, EVIL], [d], [d, "--json"]],
         "gc": [[d]],
         "doctor": [[d], [d, "--json"], ["damaged.lg"], [f"none{EVIL}"]],
         "train": [

@@ -94,10 +94,10 @@ def _description(label: dict[str, Any]) -> str:
 def _told(facts: dict[str, Any]) -> str:
     names = facts["categories"]
     if names is None:
-        told = f"{facts['count']:,} texts"
+        told = f"{facts['count']:,} texts" if "count" in facts else "texts"
     else:
         told = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
-    return told + (f"; {facts['missing']:,} missing" if facts["missing"] else "")
+    return told + (f"; {facts['missing']:,} missing" if facts.get("missing") else "")
 
 
 def _energies(elements: dict[str, float]) -> str:

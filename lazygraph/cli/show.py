@@ -11,10 +11,10 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.columns import texts_of
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import check_crystals
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.table import Columns
 
 SUMMARY = "Show one graph: fields with shapes and units, labels, and the crystal."
 EXAMPLES = """\
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     row = _row(store, arguments)
     arrays = store.arrays(row)
     labels = {name: store.column(name)[row] for name in store.manifest.labels()}
-    for name, column in store.manifest.texts().items():
-        labels[name] = texts_of(column, store.column(name)[row : row + 1])[0].decode()
+    columns = Columns(store, np.array([row]))
+    labels |= {name: str(columns[name][0]) for name in store.manifest.texts()}
     if arguments.json:
         fields = {name: value if isinstance(value, str) else value.tolist() for name, value in arrays.items()}
         values = {name: _plain(value) for name, value in labels.items()}

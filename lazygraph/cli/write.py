@@ -113,6 +113,7 @@ def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:
     given = {
         **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "codec", "level")},
         "overwrite": arguments.overwrite,
+        **{name: bool(getattr(arguments, name)) for name in ("per", "describe", "required", "about")},
     }
     if arguments.retry_quarantined:
         given |= {"label": arguments.labels is not None, "unit": bool(arguments.units)}

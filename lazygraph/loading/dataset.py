@@ -127,6 +127,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self._store.name
 
     @property
+    def storage(self) -> Storage:
+        """Where the files of the dataset lie."""
+        return self._store.storage
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest: all facts of the dataset except for the graphs."""
         return self._store.manifest

@@ -158,7 +158,7 @@ def subset(
     if split is not None:
         rows = rows[_in_split(store, rows, split)]
     if not len(rows):
-        msg = f"no graph of {store.path} is left, so there is nothing to write; ask for fewer conditions"
+        msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
         raise InputError(msg)
     notes = []
     if store.manifest.quarantine is not None:
@@ -240,9 +240,10 @@ def _opened(dataset: Any) -> tuple[Store, NDArray[np.int64]]:
     if getattr(dataset, "transform", None) is not None:
         msg = f"{dataset!r} has a transform, which cannot be stored; required: none"
         raise InputError(msg)
-    store = Store(dataset.path)
+    store = Store(dataset.storage)
+    _ = store.path  # a dataset elsewhere is refused
     if store.manifest != dataset.manifest:
-        msg = f"{store.path} was changed since it was opened; open it again, and choose its graphs again"
+        msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"
         raise InputError(msg)
     spec = dataset.spec
     if spec is not None and spec.to_json() != store.manifest.recipe:

@@ -25,6 +25,7 @@ from lazygraph.graphs.crystal_records import broken_promises, check_crystals, cr
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.storage.files import FileRef, write_atomic
+from lazygraph.writing.label_columns import dropped_energies
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.publish import publish
@@ -309,6 +310,8 @@ def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> It
     for name in remains.damaged:
         if name not in columns.columns:
             yield f"the column {name!r} was damaged and is left out"
+    for name in columns:
+        yield from dropped_energies(name, remains.manifest)
     if named:
         yield "the column 'id' was damaged: graphs are called after the numbers of their inputs, or of their rows"
 

@@ -21,7 +21,7 @@ import zstandard
 
 from lazygraph.format.manifest import MANIFEST
 from lazygraph.format.strict_json import canonical_json
-from tools.fuzz.hostile import Part, sealed, with_user
+from tools.fuzz.hostile import INDEX, Part, sealed, with_user
 
 CORRUPT, UNSUPPORTED, RECIPE = "CorruptDataset", "UnsupportedFormat", "RecipeError"
 ANY = ""
@@ -740,12 +740,61 @@ def a_split_with_an_endless_name(d):
 
 @attack(None, reads=True)
 def splits_and_units_of_escape_codes(d):
-    d.body["columns"]["split"]["categories"] = [ESCAPE, "val", "test"]
+    d.body["columns"]["split"] |= {"categories": [ESCAPE, "val", "test"], "rule": None}
     d.label("energy", unit=ESCAPE)
     d.body["provenance"]["notes"] = [ESCAPE]
     file = {"name": ESCAPE, "size": 1, "sha256": ESCAPE}
     d.body["provenance"]["sources"] = [{"name": ESCAPE, "inputs": d.body["inputs"], "files": [file]}]
     d.body["provenance"]["versions"] = {ESCAPE: ESCAPE}
+
+
+@attack(None, reads=True, verify="has a code without a name")
+def a_category_without_a_name(d):
+    d.texts("kind", np.array([9], "u1"), categories=["bulk"])
+
+
+@attack("names a category twice")
+def two_categories_of_one_name(d):
+    d.texts("kind", np.array([0], "u1"), categories=["bulk", "bulk"])
+
+
+@attack("categories; required: at most 255")
+def a_category_with_an_endless_name(d):
+    d.texts("kind", np.array([0], "u1"), categories=["x" * 10**6])
+
+
+@attack("the column 'note'")
+def a_text_that_is_no_text(d):
+    d.texts("note", np.array([b"\xffSi\x1b[31m"]))
+
+
+@attack(None, reads=True, verify="a truth value that is neither 0 nor 1")
+def a_truth_value_of_two(d):
+    d.label("ok")
+    d.columns["ok"] = np.full(d.body["graphs"], 2, "u1").view(bool)
+
+
+@attack(None, reads=True)
+def texts_about_and_elements_of_escape_codes(d):
+    d.texts("kind", np.array([0], "u1"), categories=[ESCAPE])
+    d.texts("note", np.array([ESCAPE.encode()]))
+    d.body["about"] = {"title": ESCAPE, "license": ESCAPE}
+    d.label("energy", statistics={"count": 1, "missing": 0, "elements": {ESCAPE: 1.0}})
+
+
+@attack("required: one printable line")
+def a_description_of_escape_codes(d):
+    d.label("energy", description=ESCAPE)
+
+
+@attack("is required, and its statistics are")
+def a_label_that_is_required_and_missing(d):
+    d.label("energy", required=True, statistics={"count": 0, "missing": 9})
+
+
+@attack("required: fractions of")
+def a_rule_of_other_things(d):
+    d.body["columns"]["split"]["rule"] = {"fractions": [1.0, 0.0, 0.0], "seed": "os:system", "group": None}
 
 
 @attack("the column name")
@@ -854,7 +903,7 @@ def come_from(numbers):
 
     def change(d):
         d.columns["input"] = numbers
-        described = {"role": "index", "unit": None, "statistics": None, "categories": None}
+        described = dict(INDEX)
         d.body["columns"]["input"] = described
 
     return change

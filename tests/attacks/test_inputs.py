@@ -12,10 +12,9 @@ import lazygraph as lg
 from lazygraph.format.manifest import Manifest
 from lazygraph.reading.verify import verify
 from lazygraph.writing.salvage import salvage
-from tools.fuzz.hostile import Hostile
+from tools.fuzz.hostile import INDEX, Hostile
 
 NEW = [("new", lg.Crystal(np.eye(3) * 4, [[0, 0, 0]], [14]), {})]
-INDEX = {"role": "index", "unit": None, "statistics": None, "categories": None}
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,10 @@ def commands(d, splits, run):
             [d, "--from", "bad_labels.json"],
             [d, "--from", f"none{EVIL}.csv"],
             [d, "--from", "labels.json", "--label", EVIL],
+            [d, "--describe", f"gap={EVIL}"],
+            [d, "--per", f"{EVIL}=cell"],
+            [d, "--required", EVIL],
+            [d, "--fit-elements", EVIL],
         ],
         "split": [[d, "--from", "splits.json"], [d, "--from", "bad_splits.json"], [d, EVIL]],
         "concat": [[d, d, "-o", f"all{EVIL}.lg"], [d, d, "-o", f"e{EVIL}.lg", "--on-duplicate", "skip"],
@@ -147,6 +151,7 @@ def commands(d, splits, run):
         "diff": [[d, splits], [d, splits, "--json"], [d, f"none{EVIL}"]],
         "remove": [[d, "--ids", f"c1{EVIL}", "--reason", "why"], [d, "--ids", EVIL, "--reason", "why"],
                    [d, "--ids", f"c2{EVIL}", "--reason", EVIL], [d, "--ids-from", f"none{EVIL}", "--reason", "why"]],
+        "about": [[d, f"title={EVIL}"], [d, f"titel{EVIL}={EVIL}"], [d, EVIL], [d], [d, "--json"]],
         "gc": [[d]],
         "doctor": [[d], [d, "--json"], ["damaged.lg"], [f"none{EVIL}"]],
         "train": [

@@ -83,7 +83,7 @@ EXAMPLE = Manifest(
         "\u0394H (eV)": Column(ref("columns/_H_eV_", ".npy"), "<f8", (3,), "label", "eV", STATISTICS),
         "stress": Column(ref("columns/stress", ".npy"), "<f8", (3, 3, 3), "label", None, {"count": 0, "missing": 0}),
     },
-    digests=ref("digests", ".bin", 320),
+    digests=ref("digests", ".bin", 480),
     quarantine=Quarantine(ref("quarantine", ".jsonl"), 2),
     provenance=Provenance(
         (SourceFiles("a", 5, ({"name": "a.csv", "size": 10, "sha256": DIGEST},)), SourceFiles("b", 0, ())),
@@ -427,7 +427,7 @@ def test_a_column_is_what_its_name_says(column, key, value, folder):
         (lambda b: b["shards"][0].update(dictionary=1), "of codec zstd has dictionary 1 of 1"),
         (lambda b: b["shards"][1].update(dictionary=0), "of codec none has dictionary 0 of 1"),
         (lambda b: b.update(dictionaries=b["dictionaries"] * 4097), "4097 dictionaries; required: at most 4096"),
-        (lambda b: b["digests"].update(size=352), "the file of digests has 352 bytes; required: 320"),
+        (lambda b: b["digests"].update(size=352), "the file of digests has 352 bytes; required: 480"),
         (lambda b: b.update(inputs=6), "the sources have 5 inputs; required: 6"),
         (lambda b: b["columns"].pop("id"), r"the columns \['id'\] are missing"),
         (lambda b: b["columns"].pop("n_edge"), r"the columns \['n_edge'\] are missing"),

@@ -74,7 +74,7 @@ def test_several_become_one(shelf, tmp_path):
             assert found[graph_id][0] == record
             assert values.items() <= found[graph_id][1].items()
     assert any("the label 'own a' is missing in b.lg, c.lg" in note for note in report.notes)
-    assert any("the rule of the splits is left out" in note for note in report.notes)
+    assert any("the rule of the splits in 'split' is left out" in note for note in report.notes)
     manifest = Manifest.load(tmp_path / "all.lg")
     assert manifest.columns["split"].categories == ("train", "val", "test", "own")
     assert manifest.user == {}

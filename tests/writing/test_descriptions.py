@@ -58,7 +58,7 @@ EXPECTED = {
 def test_what_is_said_survives_writing_copying_and_appending(written, tmp_path, write, salt):
     assert said(written) == EXPECTED
     assert Manifest.load(written).about == {"title": "Salts", "license": "CC0-1.0"}
-    write([("new", salt(9), LABELS[1])], written, append=True)
+    lg.append(written, [("new", salt(9), LABELS[1])], workers=1, progress=False)
     assert said(written) == EXPECTED
     assert Manifest.load(written).about == {"title": "Salts", "license": "CC0-1.0"}
     report = write(lg.LazyGraphDataset(written)[:3], tmp_path / "y.lg")
@@ -97,7 +97,9 @@ def test_a_structure_without_a_required_label_is_quarantined(tmp_path, write, sa
     assert rejected.keys() == {"bad-0", "bad-1", "bad-2", "bad-3", "no-kind", "none"}
     assert "label 'charge': it is missing; required: a value, as the label is a required one" in rejected["bad-1"]
     assert "label 'kind': it is missing" in rejected["no-kind"]
-    report = write([("late", salt(20), {"kind": "b"}), ("fine", salt(21), LABELS[1])], tmp_path / "x.lg", append=True)
+    report = lg.append(
+        tmp_path / "x.lg", [("late", salt(20), {"kind": "b"}), ("fine", salt(21), LABELS[1])], workers=1, progress=False
+    )
     assert (report.written, report.quarantined) == (1, 1)
 
 
@@ -123,10 +125,11 @@ def test_what_cannot_be_said_is_refused(options, message, tmp_path, write, salt)
     assert not (tmp_path / "x.lg").exists()
 
 
-def test_an_append_says_nothing_new(written, write, salt):
-    for options in ({"per": {"energy": "atom"}}, {"about": {"title": "x"}}, {"required": ["energy"]}):
-        with pytest.raises(lg.InputError, match="change that with 'lazygraph labels' and 'lazygraph about'"):
-            write([("new", salt(9), LABELS[0])], written, append=True, **options)
+def test_an_append_says_nothing_new(written, capsys):
+    for options in (["--per", "energy=atom"], ["--about", "title=x"], ["--required", "energy"]):
+        for adding in ("--append", "--retry-quarantined"):
+            assert main_write(["prototypes:2", "-o", str(written), adding, "--workers", "1", *options]) == 2
+            assert f"found {options[0]} with {adding}; required: without it" in capsys.readouterr().err
 
 
 def test_datasets_of_which_other_things_are_said_are_not_joined(tmp_path, write, salt):
@@ -245,7 +248,9 @@ def test_reference_energies_are_stored_and_shown(per, tmp_path, write, capsys):
     assert "elements    energy: Cl -2.25, K -4, Na -1.5" in out
     assert f"label       energy [eV] per {per}: " in out
     assert main(["verify", str(path)]) == 0
-    report = write([("more", Crystal(np.eye(3) * 8, [[0, 0, 0]], [17]), {"energy": 1.0})], path, append=True)
+    report = lg.append(
+        path, [("more", Crystal(np.eye(3) * 8, [[0, 0, 0]], [17]), {"energy": 1.0})], workers=1, progress=False
+    )
     assert any("the reference energies of 'energy' were those of its values before" in note for note in report.notes)
     assert "elements" not in Manifest.load(path).columns["energy"].statistics
     for name, message in (("kind", "unknown label 'kind'"), ("enregy", "did you mean 'energy'")):

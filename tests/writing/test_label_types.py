@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazygraph as lg
+from lazygraph.format.columns import ColumnWriter, open_column, texts_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.sources.base import Label
+from lazygraph.storage.local import LocalStorage
 from lazygraph.writing.edit import set_labels
 from lazygraph.writing.label_columns import gather, label_column
 
@@ -24,12 +27,10 @@ def column_of(values, dtype="float64", parts=1):
     with tempfile.TemporaryDirectory() as folder:
         cuts = np.array_split(np.arange(len(values)), parts)
         arrays = [gather(label, [values[row] for row in cut]).values for cut in cuts]
-        from pathlib import Path
-
-        column, notes = label_column(Path(folder), label, arrays)
-        from lazygraph.format.columns import open_column, texts_of
-
-        array = open_column(Path(folder), column)
+        columns = ColumnWriter(Path(folder))
+        notes = label_column(columns, label, arrays)
+        column = columns.columns["c"]
+        array = open_column(LocalStorage(folder), column)
         array = array if column.role == "label" else texts_of(column, array)
         return column, np.array(array), notes
 
@@ -114,7 +115,8 @@ def test_every_type_survives_writing_appending_editing_and_copying(tmp_path, wri
     ]
     report = write(rows(salt, *values[:4]), tmp_path / "a.lg", shard_size=3)
     assert not [note for note in report.notes if "label" in note]
-    write([(f"h{n}", salt(n + 9), v) for n, v in enumerate(values[4:])], tmp_path / "a.lg", append=True)
+    more = [(f"h{n}", salt(n + 9), v) for n, v in enumerate(values[4:])]
+    lg.append(tmp_path / "a.lg", more, workers=1, progress=False)
     write(lg.LazyGraphDataset(tmp_path / "a.lg")[[5, 0, 1, 2]], tmp_path / "b.lg")
     set_labels(tmp_path / "b.lg", {"h1": values[5], **{f"g{n}": values[n] for n in range(3)}})
     for path, order in ((tmp_path / "a.lg", range(6)), (tmp_path / "b.lg", [5, 0, 1, 2])):
@@ -145,7 +147,7 @@ def test_integers_with_missing_values_become_floats_and_are_told(tmp_path, write
 
 def test_an_append_that_widens_a_label_is_told(tmp_path, write, salt):
     write(rows(salt, {"n": 2**60 + 1, "ok": True}), tmp_path / "a.lg")
-    report = write([("new", salt(5), {"n": 0.5, "ok": None})], tmp_path / "a.lg", append=True)
+    report = lg.append(tmp_path / "a.lg", [("new", salt(5), {"n": 0.5, "ok": None})], workers=1, progress=False)
     assert columns_of(tmp_path / "a.lg")["n"].tolist() == [2.0**60, 0.5]
     np.testing.assert_array_equal(columns_of(tmp_path / "a.lg")["ok"], [1.0, np.nan])
     assert "the label 'n' has integers and is stored as float64: others are no such values" in report.notes

@@ -138,11 +138,8 @@ def test_an_append_follows_the_rule_of_every_split(twelve, write, salt):
     set_splits(twelve, (0.5, 0.5, 0), group="kind", name="fold_0")
     set_splits(twelve, names={"a": ["id-3"], "b": ["id-4"]}, name="mine")
     before = {name: lg.LazyGraphDataset(twelve).columns[name].tolist() for name in ("split", "fold_0", "mine")}
-    write(
-        [(f"new-{n}", salt(40 + n), {"kind": "bulk", "pair_no": n, "energy": 1.0}) for n in range(12)],
-        twelve,
-        append=True,
-    )
+    new = [(f"new-{n}", salt(40 + n), {"kind": "bulk", "pair_no": n, "energy": 1.0}) for n in range(12)]
+    lg.append(twelve, new, workers=1, progress=False)
     ds = lg.LazyGraphDataset(twelve)
     for name, old in before.items():
         assert ds.columns[name].tolist()[:12] == old

@@ -20,6 +20,10 @@ from lazygraph.format.store import Store
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.storage.files import named_after_content
 
+NOTHING = dict.fromkeys(("unit", "statistics", "categories", "rule", "per", "description"))
+INDEX = {"role": "index", "required": False} | NOTHING
+"""What the manifest says of a column of the index."""
+
 
 @dataclass
 class Part:
@@ -91,8 +95,12 @@ class Hostile:
     def label(self, name, **changes):
         """Add a label that is zero everywhere."""
         self.columns[name] = np.zeros(self.body["graphs"])
-        described = {"role": "label", "unit": None, "statistics": None, "categories": None}
-        self.body["columns"][name] = described | changes
+        self.body["columns"][name] = {"role": "label", "required": False} | NOTHING | changes
+
+    def texts(self, name, values, **changes):
+        """Add a label of texts, or of the codes of categories."""
+        self.label(name, role="text" if values.dtype.kind == "S" else "category", **changes)
+        self.columns[name] = np.resize(values, self.body["graphs"])
 
     def write(self, path):
         """The folder, written."""

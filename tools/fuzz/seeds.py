@@ -69,8 +69,12 @@ def described(schema, recipe):
     """A manifest of this schema."""
     index = {"record": RECORD, "id": "|S5", "id_order": "<u4", **{f"n_{axis}": "|u1" for axis in schema.axes}}
     columns = {name: Column(ref(f"columns/{name}", ".npy"), dtype, (2,), "index") for name, dtype in index.items()}
-    columns["split"] = Column(ref("columns/split", ".npy"), "|u1", (2,), "index", categories=("train", "val"))
-    columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", STATISTICS)
+    rule = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": None}
+    splits = ("train", "val", "test")
+    columns["split"] = Column(ref("columns/split", ".npy"), "|u1", (2,), "split", categories=splits, rule=rule)
+    columns["y"] = Column(ref("columns/y", ".npy"), "<f8", (2,), "label", "eV", STATISTICS, per="atom", required=True)
+    counts = {"count": 1, "missing": 1}
+    columns["kind"] = Column(ref("columns/kind", ".npy"), "|u1", (2,), "category", None, counts, ("bulk",))
     shards = (
         Shard(ref("shards/00000", ".lmdb"), 2, (1,), "zstd", 0),
         Shard(ref("shards/00001", ".lmdb"), 1, (), "none"),

@@ -310,7 +310,7 @@ def _same(schema, index, number, rows, decoded):
     batch = _batch_of(schema) if index.known and schema.fields else None
     source = index.pointers()
     wanted, files = np.array(rows, np.int64), np.array([number], np.int32)
-    mine = None if batch is None else batch.read_batch(address(source), wanted, files, decoders())
+    mine = None if batch is None else batch.read_batch(address(source), wanted, files, None, decoders())
     if mine is None:  # they may leave to the plain functions whatever they like
         return
     require(decoded is not None, "the loops accept what the plain functions refuse")

@@ -310,7 +310,7 @@ def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> It
     for name in remains.damaged:
         if name not in columns.columns:
             yield f"the column {name!r} was damaged and is left out"
-    for name in columns:
+    for name in columns.columns:
         yield from dropped_energies(name, remains.manifest)
     if named:
         yield "the column 'id' was damaged: graphs are called after the numbers of their inputs, or of their rows"

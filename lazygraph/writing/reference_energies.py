@@ -42,9 +42,10 @@ def fit_by_elements(
         per_atom: whether the values are per atom; then the sum over atoms is divided by their number.
 
     Example:
-        >>> formulas, values = np.array([b"FeO", b"Fe", b"O"]), np.array([-18.0, -8.0, -10.0])
-        >>> fit_by_elements(formulas, np.array([4, 1, 2]), values, per_atom=False).elements
-        {'Fe': -4.0..., 'O': -5.0...}
+        >>> formulas, values = np.array([b"FeO", b"Fe", b"O"]), np.array([-18.0, -4.0, -10.0])
+        >>> fit = fit_by_elements(formulas, np.array([4, 1, 2]), values, per_atom=False)
+        >>> {symbol: round(energy, 9) for symbol, energy in fit.elements.items()}
+        {'Fe': -4.0, 'O': -5.0}
     """
     used = np.flatnonzero(np.isfinite(values))
     unique, of_row = np.unique(formulas[used], return_inverse=True)

@@ -30,7 +30,7 @@ def shelf(tmp_path_factory):
     """Three datasets of one recipe: several shards with a dictionary, one shard, and one uncompressed."""
     folder = tmp_path_factory.mktemp("shelf")
     for seed, (name, n) in enumerate(SIZES.items()):
-        structures = [(f"{name}{k}", crystal(k, seed), {"gap": k / 8, "own " + name: -k}) for k in range(n)]
+        structures = [(f"{name}{k}", crystal(k, seed), {"gap": k / 8, "own " + name: -k / 2}) for k in range(n)]
         if name == "b":
             structures.insert(3, ("bad", 17, {}))
             structures.insert(9, ("b0", crystal(1, 9), {"gap": 1.0}))

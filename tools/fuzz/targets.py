@@ -35,6 +35,7 @@ from lazygraph.format.strict_json import canonical_json
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.native import address
 from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import LocalStorage
 from tools.fuzz.hostile import sealed
 
 try:
@@ -167,7 +168,7 @@ def columns(data):
     path = folder() / "c.npy"
     path.write_bytes(data)
     try:
-        found = open_column(folder(), column)
+        found = open_column(LocalStorage(folder()), column)
     except CorruptDataset:
         return
     finally:

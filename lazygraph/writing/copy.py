@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -173,6 +174,11 @@ class _Part(NamedTuple):
     store: Store
     rows: NDArray[np.int64]
     prefix: bytes
+
+    @property
+    def ends(self) -> list[int]:
+        """The row behind each shard of the dataset."""
+        return list(accumulate(shard.rows for shard in self.store.manifest.shards))
 
     def column(self, name: str) -> NDArray[Any]:
         """The values of a column, in order."""
@@ -466,6 +472,14 @@ def _shards(parts: Sequence[_Part], folder: Path) -> tuple[tuple[Shard, ...], ND
     return tuple(shards), np.concatenate([part.astype(widest) for part in record]), dictionaries.files
 
 
+class _Compression(NamedTuple):
+    """How a record is compressed, whichever dataset it is of."""
+
+    codec: str
+    dictionary: str | None
+    """The sha256 of its dictionary."""
+
+
 class _Dictionaries:
     """The dictionaries of the new dataset: each is copied when a shard first needs it."""
 
@@ -490,6 +504,11 @@ class _Dictionaries:
             self.files = (*self.files, file)
         return self._numbers[file.sha256]
 
+    def compression(self, part: int, shard: Shard) -> _Compression:
+        """How the records of a shard of a part are compressed."""
+        known = self._parts[part].store.manifest.dictionaries
+        return _Compression(shard.codec, None if shard.dictionary is None else known[shard.dictionary].sha256)
+
     def content(self, part: int, dictionary: int) -> bytes:
         """The bytes of a dictionary of a part."""
         store = self._parts[part].store
@@ -504,28 +523,29 @@ def _written(
     number: int,
 ) -> tuple[Shard, NDArray[Any]]:
     """A new shard of single records: in the codec, and with the dictionary, of most of them."""
-    kinds: dict[tuple[str, int | None], list[Any]] = {}
-    kind_of: list[tuple[NDArray[np.int64], Store, list[tuple[str, int | None]]]] = []
-    for part, rows in taken:
-        store = parts[part].store
-        entries = store.manifest.shards
-        ends = np.cumsum([shard.rows for shard in entries])
-        own = [(shard.codec, dictionaries.number(part, shard.dictionary)) for shard in entries]
-        each = [own[shard] for shard in np.searchsorted(ends, rows, side="right").tolist()]
-        kind_of.append((rows, store, each))
-        for shard, count in zip(*np.unique(np.searchsorted(ends, rows, side="right"), return_counts=True), strict=True):
-            known = kinds.setdefault(own[shard], [0, part, entries[shard].dictionary])
-            known[0] += int(count)
-    chosen = max(kinds, key=lambda kind: kinds[kind][0])
-    codec, dictionary = chosen
-    _, part, own_number = kinds[chosen]
-    compress = CODECS[codec].encoder(LEVEL, None if own_number is None else dictionaries.content(part, own_number))
+    shards_of = [np.searchsorted(parts[part].ends, rows, side="right") for part, rows in taken]
+    counts: Counter[_Compression] = Counter()
+    example: dict[_Compression, tuple[int, int | None]] = {}  # a part and a number in it that stand for each
+    for (part, _), shards in zip(taken, shards_of, strict=True):
+        for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
+            entry = parts[part].store.manifest.shards[shard]
+            kind = dictionaries.compression(part, entry)
+            counts[kind] += int(count)
+            example.setdefault(kind, (part, entry.dictionary))
+    chosen = max(counts, key=counts.__getitem__)
+    part, own = example[chosen]
+    compress = CODECS[chosen.codec].encoder(LEVEL, None if own is None else dictionaries.content(part, own))
     frames = []
-    for rows, store, each in kind_of:
-        for row, kind in zip(rows.tolist(), each, strict=True):
-            frames.append(store.frame(row) if kind == chosen else compress(store.raw(row)))
+    for (number_of_part, rows), shards in zip(taken, shards_of, strict=True):
+        store = parts[number_of_part].store
+        alike = {
+            shard: dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
+            for shard in np.unique(shards).tolist()
+        }
+        for row, shard in zip(rows.tolist(), shards.tolist(), strict=True):
+            frames.append(store.frame(row) if alike[shard] else compress(store.raw(row)))
     file, record = write_shard(folder, number, frames)
-    return Shard(file, len(frames), (), codec, dictionary), record
+    return Shard(file, len(frames), (), chosen.codec, dictionaries.number(part, own)), record
 
 
 def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRef:

@@ -174,6 +174,18 @@ def test_shards_that_mix_codecs_are_compressed_as_most_are(shelf, tmp_path):
     assert list(found) == ds[rows].ids.tolist()
     assert {i: record for i, (record, _) in found.items()} == {i: record for i, (record, _) in known.items()}
     assert {shard.codec for shard in Manifest.load(tmp_path / "mixed.lg").shards} == {"zstd"}
+    assert len(Manifest.load(tmp_path / "mixed.lg").dictionaries) == 1
+
+
+def test_only_dictionaries_that_are_needed_are_copied(shelf, tmp_path):
+    concat([shelf / "a.lg", shelf / "b.lg"], tmp_path / "all.lg", on_duplicate="skip")
+    known = len(Manifest.load(tmp_path / "all.lg").dictionaries)
+    subset(tmp_path / "all.lg", tmp_path / "few.lg", ids=["b3", "b1"])
+    found = Manifest.load(tmp_path / "few.lg")
+    assert len(found.dictionaries) <= known
+    assert len(found.dictionaries) == len({shard.dictionary for shard in found.shards} - {None})
+    assert len(list((tmp_path / "few.lg").glob("dictionary-*"))) == len(found.dictionaries)
+    sound(tmp_path / "few.lg")
 
 
 def test_ids_that_come_twice(shelf, tmp_path):

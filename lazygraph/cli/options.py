@@ -264,10 +264,10 @@ def ids_of(arguments: argparse.Namespace) -> list[str] | None:
     """Return the ids of ``--ids`` and of the file of ``--ids-from``, one a line; None if neither was given."""
     if not arguments.ids and arguments.ids_from is None:
         return None
-    listed = (
-        [] if arguments.ids_from is None else read_text(arguments.ids_from, "a file with one id a line").splitlines()
-    )
-    return [*arguments.ids, *(line.strip() for line in listed if line.strip())]
+    text = "" if arguments.ids_from is None else read_text(arguments.ids_from, "a file with one id a line")
+    # Not splitlines() and strip(): an id may hold other line ends and spaces.
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    return [*arguments.ids, *(line for line in lines if line)]
 
 
 def units(pairs: list[str]) -> dict[str, str]:
@@ -292,6 +292,11 @@ def named(pairs: list[str], option: str, form: str) -> dict[str, str]:
         if not (name and separator and value):
             msg = f"found {option} {pair!r}; required: {form}"
             raise InputError(msg)
+        try:
+            pair.encode()
+        except UnicodeEncodeError:
+            msg = f"found {option} {pair!r}; required: a text that UTF-8 can write"
+            raise InputError(msg) from None
         out[name] = value
     return out
 

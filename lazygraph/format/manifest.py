@@ -222,6 +222,14 @@ class Manifest:
             )
             raise UnsupportedFormat(msg)
 
+    def check(self) -> None:
+        """Refuse a manifest that no reader would take.
+
+        Raises:
+            CorruptDataset, UnsupportedFormat: with what is wrong.
+        """
+        _parse(self.to_bytes())
+
     def publish(self, directory: Path) -> None:
         """Write the manifest, atomically: from here on this is what the dataset is.
 

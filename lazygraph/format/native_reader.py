@@ -144,7 +144,7 @@ class NativeReader:
         if len({*decoders.ready, *needed}) > MOST_DECODERS:
             decoders = self._decoders = _Decoders(len(decoders.pointers))
         for number in needed:
-            if number not in decoders.ready and not decoders.add(number, dictionary(number)):
+            if not decoders.pointers[number] and not decoders.add(number, dictionary(number)):
                 return None
         return decoders
 
@@ -243,9 +243,11 @@ class _Decoders:
     def add(self, number: int, dictionary: bytes) -> bool:
         """Make one ready; whether zstd takes it."""
         digested = _Digested(dictionary)
-        if digested.pointer and self.ready.setdefault(number, digested) is digested:
-            self.pointers[number] = digested.pointer
-        return number in self.ready
+        if not digested.pointer:
+            return False
+        # Two threads may add one at the same time: both leave the pointer of the one that is kept.
+        self.pointers[number] = self.ready.setdefault(number, digested).pointer or 0
+        return True
 
 
 class _Digested:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.format.columns import Column, texts_of
 from lazygraph.format.digests import BLOCK
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
@@ -26,7 +27,7 @@ class DatasetDiff:
 
     Attributes:
         recipe: a sentence for each difference of the recipes.
-        labels: a sentence for each label that only one has, or whose unit or values differ.
+        labels: a sentence for each label, split or field of the atoms that only one has, or that differs.
         removed: a sentence for each time that graphs which the other one has were removed, with the reason.
         only_a: ids that only ``a`` has.
         only_b: ids that only ``b`` has.
@@ -103,7 +104,7 @@ def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> DatasetDiff:
     return DatasetDiff(
         recipe=tuple(_recipe(one.manifest, other.manifest)),
         labels=tuple(_labels(one, other, rows_a, rows_b)),
-        removed=(*_removed("a", one.manifest, other), *_removed("b", other.manifest, one)),
+        removed=(*_removed("a", one, other), *_removed("b", other, one)),
         only_a=_named(one, np.setdiff1d(np.arange(len(one)), rows_a)),
         only_b=_named(other, np.setdiff1d(np.arange(len(other)), rows_b)),
         different=_named(one, np.array(changed, np.int64)),
@@ -129,11 +130,14 @@ def _recipe(a: Manifest, b: Manifest) -> Iterator[str]:
     yield from GraphSpec.from_json(a.recipe).diff(GraphSpec.from_json(b.recipe))
 
 
-def _removed(name: str, manifest: Manifest, other: Store) -> Iterator[str]:
-    known = set(other.column("id").tolist()) if manifest.history else set()
-    for one in manifest.history:
-        if there := [graph_id for graph_id in one.removed if graph_id.encode() in known]:
-            yield f"{len(there):,} from {name}, because: {one.reason}{_some(tuple(there))}"
+def _removed(name: str, store: Store, other: Store) -> Iterator[str]:
+    history = store.manifest.history
+    own, known = (set(one.column("id").tolist()) if history else set() for one in (store, other))
+    for one in history:
+        # One of the same id may have been added again.
+        gone = [graph_id for graph_id in one.removed if graph_id.encode() in known - own]
+        if gone:
+            yield f"{len(gone):,} from {name}, because: {one.reason}{_some(tuple(gone))}"
 
 
 def _changed(a: Store, b: Store, rows_a: NDArray[np.int64], rows_b: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -158,7 +162,7 @@ def _shared_fields(a: Manifest, b: Manifest) -> list[str]:
     names = [field.name for field in a.schema.fields if field.name in b.schema.names]
     if a.recipe == b.recipe:
         return names
-    return [name for name in names if a.schema[name].axis != "edge" and name != "lattice_images"]
+    return [name for name in names if a.schema[name].axis != "edge" and name not in _OF_RECIPES]
 
 
 def _same_fields(a: dict[str, Any], b: dict[str, Any], names: list[str]) -> bool:
@@ -170,20 +174,55 @@ def _bits(value: Any) -> Any:
 
 
 def _labels(a: Store, b: Store, rows_a: NDArray[np.int64], rows_b: NDArray[np.int64]) -> Iterator[str]:
-    mine, theirs = a.manifest.labels(), b.manifest.labels()
+    mine = {**a.manifest.all_labels(), **a.manifest.splits()}
+    theirs = {**b.manifest.all_labels(), **b.manifest.splits()}
     for name in {**mine, **theirs}:
         if name not in mine or name not in theirs:
             yield f"{name!r} is only in {'a' if name in mine else 'b'}"
             continue
-        if mine[name].unit != theirs[name].unit:
-            yield f"{name!r} has the unit {mine[name].unit} in a, and {theirs[name].unit} in b"
-        if mine[name].shape[1:] != theirs[name].shape[1:]:
-            yield f"{name!r} has the shape {mine[name].shape[1:]} in a, and {theirs[name].shape[1:]} in b"
+        one, other = mine[name], theirs[name]
+        for what in ("unit", "per"):
+            if getattr(one, what) != getattr(other, what):
+                yield f"{name!r} has the {what} {getattr(one, what)} in a, and {getattr(other, what)} in b"
+        kinds = [_kind(column) for column in (one, other)]
+        if kinds[0] != kinds[1]:
+            yield f"{name!r} is {kinds[0]} in a, and {kinds[1]} in b"
+        elif one.shape[1:] != other.shape[1:]:
+            yield f"{name!r} has the shape {one.shape[1:]} in a, and {other.shape[1:]} in b"
+        elif different := _different(_values(a, name)[rows_a], _values(b, name)[rows_b]):
+            yield f"{name!r} differs in {different:,} of the {len(rows_a):,} graphs that both have"
+    yield from _atom_labels(a.manifest, b.manifest)
+
+
+def _kind(column: Column) -> str:
+    return {"label": "a number", "split": "a split"}.get(column.role, "a text")
+
+
+def _values(store: Store, name: str) -> NDArray[Any]:
+    column = store.manifest.columns[name]
+    values = store.column(name)
+    return values if column.role == "label" else texts_of(column, values)
+
+
+def _different(one: NDArray[Any], other: NDArray[Any]) -> int:
+    same = one == other
+    if one.dtype.kind == "f" and other.dtype.kind == "f":
+        same |= np.isnan(one) & np.isnan(other)
+    return len(one) - int(same.reshape(len(one), -1).all(axis=1).sum()) if len(one) else 0
+
+
+def _atom_labels(a: Manifest, b: Manifest) -> Iterator[str]:
+    """Fields that only one of them has, or that differ, and that no recipe decides."""
+    for name in dict.fromkeys((*a.schema.names, *b.schema.names)):
+        there = [manifest.schema[name] if name in manifest.schema.names else None for manifest in (a, b)]
+        if a.recipe != b.recipe and any(
+            field is not None and (field.axis == "edge" or name in _OF_RECIPES) for field in there
+        ):
             continue
-        one, other = a.column(name)[rows_a], b.column(name)[rows_b]
-        same = one == other
-        if one.dtype.kind == "f" and other.dtype.kind == "f":
-            same |= np.isnan(one) & np.isnan(other)
-        different = len(one) - int(same.reshape(len(one), -1).all(axis=1).sum()) if len(one) else 0
-        if different:
-            yield f"{name!r} differs in {different:,} of the {len(one):,} graphs that both have"
+        if None in there:
+            yield f"{name!r}, a field of the records, is only in {'b' if there[0] is None else 'a'}"
+        elif there[0] != there[1]:
+            yield f"{name!r}, a field of the records, is {there[0]} in a, and {there[1]} in b"
+
+
+_OF_RECIPES = ("lattice_images",)

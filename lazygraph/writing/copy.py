@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, combinations
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,14 +25,14 @@ from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatc
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Shard
+from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
-from lazygraph.sources.base import Label
+from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
@@ -110,6 +111,8 @@ def concat(
     notes: list[str] = []
     if on_duplicate == "skip":
         parts, notes = _without_duplicates(parts)
+    if any(part.prefix and part.store.manifest.quarantine is not None for part in parts):
+        notes.append("quarantined inputs that are tried again later get ids without a prefix")
     return _copy(parts, out, overwrite=overwrite, notes=notes, whole=True)
 
 
@@ -161,10 +164,13 @@ def subset(
     if not len(rows):
         msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
         raise InputError(msg)
+    if len(np.unique(rows)) < len(rows):
+        msg = f"some graphs of {store.name} were chosen more than once; required: each once"
+        raise InputError(msg)
     notes = []
     if store.manifest.quarantine is not None:
-        count = store.manifest.quarantine.count
-        notes.append(f"{count} inputs were quarantined when {store.path.name} was made, and are not listed in it")
+        lost = store.manifest.quarantine.count
+        notes.append(f"{lost} inputs were quarantined when {_name(store)} was made, and are not listed in it")
     return _copy([_Part(store, rows, b"")], out, overwrite=overwrite, notes=notes, whole=False)
 
 
@@ -204,7 +210,7 @@ def _copy(
     _refuse_duplicates(parts, ids, order)
     with exclusive(layout) as hold:
         _check_output(layout, parts, overwrite=overwrite)
-        shards, record, dictionaries = _shards(parts, layout.dataset)
+        shards, record, dictionaries = _shards(parts, layout.dataset, whole=whole)
         blocks = _blocks(parts, ids)
         columns = ColumnWriter(layout.dataset)
         columns.write("record", record)
@@ -227,7 +233,7 @@ def _copy(
             quarantine=write_quarantine(layout.dataset, _rejected(parts)) if whole else None,
             provenance=_provenance(parts, told),
             content_id=content_id(first.recipe, first.schema, blocks),
-            history=tuple(one for part in parts for one in part.store.manifest.history),
+            history=tuple(_history(parts)),
             about=_about(parts, told),
             user=_user(parts, told),
         )
@@ -280,14 +286,21 @@ def _in_split(store: Store, rows: NDArray[np.int64], name: str) -> NDArray[np.bo
 
 
 def _prefixes(stores: Sequence[Store]) -> list[bytes]:
-    """The name of each dataset and a dash; where names are equal, they are numbered from 1."""
-    stems = [store.path.name.removesuffix(".lg") for store in stores]
-    seen: dict[str, int] = {}
+    """The name of each dataset and a dash; where names are equal, they are numbered from 1, until all differ."""
+    stems = [_name(store).removesuffix(".lg") for store in stores]
+    taken = {stem for stem in stems if stems.count(stem) == 1}
     out = []
     for stem in stems:
-        seen[stem] = seen.get(stem, 0) + 1
-        out.append(f"{stem}{seen[stem] if stems.count(stem) > 1 else ''}-".encode())
+        numbers = (f"{stem}{number}" for number in count_from(1))
+        chosen = stem if stem in taken and stems.count(stem) == 1 else next(one for one in numbers if one not in taken)
+        taken.add(chosen)
+        out.append(f"{chosen}-".encode())
     return out
+
+
+def _name(store: Store) -> str:
+    """The name of a dataset's folder, in letters that UTF-8 can write."""
+    return readable(store.path.name)
 
 
 def _without_duplicates(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
@@ -300,12 +313,12 @@ def _without_duplicates(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
         if taken.any():
             some = ", ".join(repr(one.decode()) for one in ids[taken][:3].tolist())
             notes.append(
-                f"{int(taken.sum())} graphs of {part.store.path.name} were skipped, because a dataset before it has "
+                f"{int(taken.sum())} graphs of {_name(part.store)} were skipped, because a dataset before it has "
                 f"their ids: {some}{', ...' if taken.sum() > 3 else ''}"
             )
         seen = np.concatenate([seen, ids[~taken]])
         out.append(part._replace(rows=part.rows[~taken]))
-    return [part for part in out if len(part.rows)], notes
+    return out, notes
 
 
 def _refuse_duplicates(parts: Sequence[_Part], ids: NDArray[np.bytes_], order: NDArray[np.intp]) -> None:
@@ -314,10 +327,11 @@ def _refuse_duplicates(parts: Sequence[_Part], ids: NDArray[np.bytes_], order: N
         return
     ends = list(accumulate(len(part.rows) for part in parts))
     first, second = order[same[0]], order[same[0] + 1]
-    names = [parts[int(np.searchsorted(ends, row, side="right"))].store.path.name for row in (first, second)]
+    names = [parts[int(np.searchsorted(ends, row, side="right"))].store for row in (first, second)]
     msg = (
-        f"{len(same)} ids come twice, such as {ids[first].decode()!r} in {names[0]} and in {names[1]}; keep the first "
-        "of each with on_duplicate='skip' (--on-duplicate skip), or make all ids differ with on_duplicate='prefix'"
+        f"{len(same)} ids come twice, such as {ids[first].decode()!r} in {_name(names[0])} and in {_name(names[1])}; "
+        "keep the first of each with on_duplicate='skip' (--on-duplicate skip), or make all ids differ with "
+        "on_duplicate='prefix'"
     )
     raise InputError(msg)
 
@@ -333,11 +347,13 @@ def _check_alike(parts: Sequence[_Part]) -> None:
             names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
             what = "the order of their fields" if not names else f"the field {names[0]!r}"
             msg = (
-                f"{first.path} and {part.store.path} differ in {what}: {mine.get(names[0]) if names else list(mine)} "
+                f"{first.name} and {part.store.name} differ in {what}: {mine.get(names[0]) if names else list(mine)} "
                 f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types"
             )
             raise InputError(msg)
-        _check_labels(first, part.store)
+    # Each with every other one: the first may lack a label of which two others differ.
+    for earlier, later in combinations([part.store for part in parts], 2):
+        _check_labels(earlier, later)
 
 
 def _check_recipe(one: Store, other: Store) -> None:
@@ -407,14 +423,21 @@ class _Shard(NamedTuple):
     shard: int
 
 
-def _segments(parts: Sequence[_Part]) -> Iterator[_Frames | _Shard]:
-    """What is copied, in order: whole shards where their rows follow one another, and the rows between them."""
+def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Shard]:
+    """What is copied, in order: whole shards where their rows follow one another, and the rows between them.
+
+    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs.
+    """
     for number, part in enumerate(parts):
         entries = part.store.manifest.shards
         starts = [0, *accumulate(shard.rows for shard in entries)]
         rows, begin, at = part.rows, 0, 0
         # Where a shard could begin: its first row is wanted.
-        first_of = {start: shard for shard, start in enumerate(starts[:-1]) if entries[shard].rows}
+        first_of = {
+            start: shard
+            for shard, start in enumerate(starts[:-1])
+            if entries[shard].rows and (whole or not entries[shard].spare)
+        }
         for place in np.flatnonzero(np.isin(rows, list(first_of))).tolist():
             shard = first_of[int(rows[place])]
             size = entries[shard].rows
@@ -430,7 +453,9 @@ def _segments(parts: Sequence[_Part]) -> Iterator[_Frames | _Shard]:
             yield _Frames(number, rows[begin:])
 
 
-def _shards(parts: Sequence[_Part], folder: Path) -> tuple[tuple[Shard, ...], NDArray[Any], tuple[FileRef, ...]]:
+def _shards(
+    parts: Sequence[_Part], folder: Path, *, whole: bool
+) -> tuple[tuple[Shard, ...], NDArray[Any], tuple[FileRef, ...]]:
     """Copy the records.
 
     Returns:
@@ -455,7 +480,7 @@ def _shards(parts: Sequence[_Part], folder: Path) -> tuple[tuple[Shard, ...], ND
             shards.append(shard)
             record.append(entries)
 
-    for segment in _segments(parts):
+    for segment in _segments(parts, whole=whole):
         if isinstance(segment, _Frames):
             frames.append(segment)
             continue
@@ -623,14 +648,14 @@ def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[st
         if described.role == "split":
             _write_splits(columns, parts, name, notes)
         elif described.role != "index":
-            missing = [part.store.path.name for part, column in zip(parts, there, strict=True) if column is None]
+            missing = [_name(part.store) for part, column in zip(parts, there, strict=True) if column is None]
             if missing:
                 notes.append(f"the label {name!r} is missing in {', '.join(missing)}, whose graphs have no value of it")
-            label = replace(label_of(name, described), required=described.required and not missing)
+            required = all(column is not None and column.required for column in there)
+            label = replace(label_of(name, described), required=required)
             values = [_values(part, label, column) for part, column in zip(parts, there, strict=True)]
             notes += label_column(columns, label, values)
-            if len(parts) > 1 or len(parts[0].rows) < len(parts[0].store):
-                notes += [note for part in parts for note in dropped_energies(name, part.store.manifest)]
+            notes += [note for part in parts for note in dropped_energies(name, part.store.manifest)]
         elif None in there:
             notes.append(f"the column {name!r} is left out, because not all of the datasets have it")
         else:
@@ -682,8 +707,15 @@ def _rejected(parts: Sequence[_Part]) -> Iterator[Rejected]:
     first = 0
     for part in parts:
         for one in read_quarantine(part.store.path, part.store.manifest):
-            yield replace(one, position=one.position + first)
+            yield replace(one, position=one.position + first, id=part.prefix.decode() + one.id)
         first += part.store.manifest.inputs
+
+
+def _history(parts: Sequence[_Part]) -> Iterator[Removal]:
+    for part in parts:
+        prefix = part.prefix.decode()
+        for one in part.store.manifest.history:
+            yield replace(one, removed=tuple(prefix + graph_id for graph_id in one.removed))
 
 
 def _provenance(parts: Sequence[_Part], notes: Sequence[str]) -> Provenance:

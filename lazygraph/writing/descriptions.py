@@ -81,13 +81,21 @@ def check_about(about: Mapping[str, str]) -> dict[str, str]:
     for key, value in about.items():
         if key not in ABOUT:
             raise InputError(unknown_name("key of about", key, ABOUT))
-        if not isinstance(value, str) or not value.strip() or len(value.encode(errors="replace")) > MAX_LINE:
+        if not isinstance(value, str) or not value.strip() or not _fits(value):
             msg = f"found about {key}={value!r:.80}; required: a text of 1 to {MAX_LINE:,} bytes"
             raise InputError(msg)
     return dict(about)
 
 
+def _fits(value: str) -> bool:
+    """Whether a text is one that UTF-8 can write, and not too long."""
+    try:
+        return 0 < len(value.encode()) <= MAX_LINE
+    except UnicodeEncodeError:
+        return False
+
+
 def _check_line(what: str, line: str) -> None:
-    if not isinstance(line, str) or not line.isprintable() or not 0 < len(line.encode()) <= MAX_LINE:
+    if not isinstance(line, str) or not line.isprintable() or not _fits(line):
         msg = f"{what} is {line!r:.80}; required: one printable line of 1 to {MAX_LINE:,} bytes"
         raise LabelError(msg)

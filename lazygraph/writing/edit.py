@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, ColumnWriter
+from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
@@ -77,12 +77,7 @@ def set_labels(
     """
     with editing(path) as (hold, store):
         layout = hold.layout
-        if layout.plan.exists():
-            msg = (
-                f"{layout.partial} holds graphs that are being added with the labels of before; finish that, or delete "
-                "the folder, and then set labels"
-            )
-            raise OutputExists(msg)
+        _refuse_unfinished(layout, "set labels")
         rows, unknown = _rows_of(store, values)
         if not rows:
             msg = (
@@ -131,6 +126,7 @@ def describe_labels(
         LabelError: a label does not exist, or is required and missing for some graphs.
     """
     with editing(path) as (hold, store):
+        _refuse_unfinished(hold.layout, "describe labels")
         columns = store.manifest.all_labels()
         labels = descriptions.applied([label_of(name, column) for name, column in columns.items()])
         wanted = dict(units or {})
@@ -148,6 +144,7 @@ def describe_labels(
                 per=label.per,
                 description=label.description,
                 required=label.required,
+                statistics=_still_true(columns[label.name], label.per),
             )
             for label in labels
         }
@@ -323,6 +320,23 @@ def _kept(store: Store, layout: Layout) -> ColumnWriter:
 def _with_columns(store: Store, columns: ColumnWriter) -> Manifest:
     """The manifest of the same graphs with other columns."""
     return replace(store.manifest, columns=columns.columns, digests=columns.digests(store.digests()[0]))
+
+
+def _refuse_unfinished(layout: Layout, what: str) -> None:
+    """Refuse to change labels while graphs are added: those get the labels of the plan."""
+    if layout.plan.exists():
+        msg = (
+            f"{layout.partial} holds graphs that are being added with the labels of before; finish that, or delete the "
+            f"folder, and then {what}"
+        )
+        raise OutputExists(msg)
+
+
+def _still_true(column: Column, per: str | None) -> dict[str, Any] | None:
+    """The statistics of a column; without reference energies where these were per something else."""
+    if column.statistics is None or per == column.per:
+        return column.statistics
+    return {name: value for name, value in column.statistics.items() if name != "elements"}
 
 
 def _check_name(manifest: Manifest, name: str) -> None:

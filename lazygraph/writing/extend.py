@@ -125,24 +125,29 @@ def _wanted(
     for one in rejected:
         number = bisect_right(starts, one.position) - 1
         groups[number].append((one.position - starts[number], one.position))
-    out: dict[int, list[tuple[int, int]]] = {}
     given = plan.source_files()
-    for number, inputs in groups.items():
-        name = known[number].name
+    out: dict[int, list[tuple[int, int]]] = {}
+    for name in dict.fromkeys(known[number].name for number in groups):
         here = [one for one, source in enumerate(given) if source.name == name]
         there = [one for one, source in enumerate(known) if source.name == name]
-        same = [one for one in here if given[one] == known[number] and one not in out]
-        if same:
-            out[same[0]] = inputs
-        elif len(here) == len(there):
-            out[here[there.index(number)]] = inputs
-        else:
-            msg = (
-                f"quarantined inputs of {layout.final} come from {len(there)} source{'s' * (len(there) > 1)} named "
-                f"{name!r}, and {len(here)} of the sources given ({', '.join(repr(one.name) for one in given)}) have "
-                "that name; give all sources of a name that the dataset was made from, in the same order"
-            )
-            raise InputError(msg)
+        pairs: dict[int, int] = {}
+        for number in there:  # those that did not change
+            if same := [one for one in here if given[one] == known[number] and one not in pairs.values()]:
+                pairs[number] = same[0]
+        others = [number for number in there if number not in pairs]
+        left = [one for one in here if one not in pairs.values()]
+        if len(others) == len(left):
+            pairs |= zip(others, left, strict=True)
+        for number in there:
+            if number in groups and number not in pairs:
+                msg = (
+                    f"quarantined inputs of {layout.final} come from {len(there)} source{'s' * (len(there) > 1)} named "
+                    f"{name!r}, and {len(here)} of the sources given ({', '.join(repr(one.name) for one in given)}) "
+                    "have that name; give all sources of a name that the dataset was made from, in the same order"
+                )
+                raise InputError(msg)
+            if number in groups:
+                out[pairs[number]] = groups[number]
     return out
 
 

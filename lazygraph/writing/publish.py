@@ -34,6 +34,7 @@ def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
     """
     layout = hold.layout
     hold.check()
+    manifest.check()  # before the change is decided
     folder.mkdir(parents=True, exist_ok=True)
     named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
     for path in partial_files(layout.partial, folder.name):

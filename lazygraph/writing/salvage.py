@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import ColumnWriter, attributes, invalid_values, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.manifest import Manifest, Provenance, Shard
+from lazygraph.format.manifest import Manifest, Provenance, Shard, SourceFiles
 from lazygraph.format.record import Record
 from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
 from lazygraph.format.shard import write_shard
@@ -104,16 +104,22 @@ def salvage(
             with suppress(CorruptDataset, FileNotFoundError):  # then no shard that is kept names it
                 write_atomic(layout.dataset / file.name, file.check(source).read_bytes())
         shards, dictionaries = _with_dictionaries(kept.shards, manifest)
+        listed = [*rejected, *added]
+        sources, total = manifest.provenance.sources, manifest.inputs
+        if "input" in remains.damaged and total == len(ids) + len(listed):
+            # Else the rows would be taken for all inputs that are not quarantined, in order.
+            sources, total = (*sources, SourceFiles("unknown", 1, ())), total + 1
         blocks = blocks_of_graphs(digests)
         new = replace(
             manifest,
             graphs=len(ids),
+            inputs=total,
             shards=shards,
             dictionaries=dictionaries,
             columns=columns.columns,
             digests=columns.digests(blocks),
-            quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
-            provenance=_provenance(manifest, len(lost), notes),
+            quarantine=write_quarantine(layout.dataset, listed),
+            provenance=replace(_provenance(manifest, len(lost), notes), sources=sources),
             content_id=content_id(manifest.recipe, manifest.schema, blocks),
         )
         publish(hold, layout.dataset, new)

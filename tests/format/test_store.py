@@ -713,3 +713,27 @@ def test_a_store_that_nobody_holds_closes_its_files_at_once(original):
     assert len(set(os.listdir("/proc/self/fd"))) > len(before)
     del store
     assert len(set(os.listdir("/proc/self/fd"))) <= len(before)
+
+
+def test_a_thread_that_comes_while_a_dictionary_is_made_ready_reads_too(original, monkeypatch):
+    store = Store(original)
+    store.raw(0)  # opens the index
+    loops = store._index.loops
+    if loops is None:
+        pytest.skip("there are no compiled loops here")
+    rows, found = np.arange(100), []
+
+    class Watched(dict):
+        def setdefault(self, number, digested):
+            out = super().setdefault(number, digested)
+            if not found:
+                found.append(None)
+                other = threading.Thread(target=lambda: found.append(store.read_batch(rows)))
+                other.start()
+                other.join()
+            return out
+
+    loops._decoders.ready = Watched()
+    plain = concatenate(SCHEMA, [store.decoded(row) for row in rows.tolist()])
+    same_record_batch(SCHEMA, store.read_batch(rows), plain)
+    same_record_batch(SCHEMA, found[1], plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from lazygraph.format.store import Store
 from lazygraph.reading.diff import diff
 from lazygraph.reading.verify import verify
 from lazygraph.writing.copy import concat, subset
-from lazygraph.writing.edit import set_labels, set_splits
+from lazygraph.writing.edit import editing, set_labels, set_splits
+from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import read_quarantine
 from tools.fuzz.hostile import seal
 
@@ -308,6 +310,67 @@ def test_users_metadata_that_all_share_are_kept(shelf, tmp_path):
     assert any("user's metadata of the datasets differ and are left out: own" in note for note in report.notes)
 
 
+def dataset(path, rows, **options):
+    lg.write(rows, path, graph="cgcnn", workers=1, progress=False, **options)
+    return path
+
+
+def test_labels_are_compared_with_those_of_every_dataset(tmp_path):
+    """The first one may lack a label of which two others differ."""
+    a = dataset(tmp_path / "a.lg", [("a", crystal(0, 0), {})])
+    b = dataset(tmp_path / "b.lg", [("b", crystal(1, 0), {"e": 1.0})], units={"e": "eV"})
+    c = dataset(tmp_path / "c.lg", [("c", crystal(2, 0), {"e": 1.0})], units={"e": "meV"})
+    d = dataset(tmp_path / "d.lg", [("d", crystal(3, 0), {"e": "text"})])
+    for pair in ((b, c), (b, d)):
+        with pytest.raises(lg.InputError, match="the label 'e' has the"):
+            concat([a, *pair], tmp_path / "x.lg")
+
+
+def test_a_label_is_required_where_all_require_it(tmp_path):
+    b = dataset(tmp_path / "b.lg", [("b", crystal(1, 0), {"e": 1.0})], required=["e"])
+    c = dataset(tmp_path / "c.lg", [("c", crystal(2, 0), {"e": 2.0}), ("d", crystal(3, 0), {})])
+    concat([b, c], tmp_path / "x.lg")
+    assert not Manifest.load(tmp_path / "x.lg").columns["e"].required
+    assert list(sound(tmp_path / "x.lg")) == ["b", "c", "d"]
+    concat([b, dataset(tmp_path / "f.lg", [("f", crystal(4, 0), {"e": 3.0})], required=["e"])], tmp_path / "y.lg")
+    assert Manifest.load(tmp_path / "y.lg").columns["e"].required
+
+
+def test_a_manifest_that_no_reader_takes_is_never_decided(shelf, tmp_path):
+    path = shutil.copytree(shelf / "b.lg", tmp_path / "b.lg")
+    before = contents(path)
+    with editing(path) as (hold, store):
+        bad = replace(store.manifest, graphs=len(store) + 1)
+        with pytest.raises(lg.CorruptDataset, match="required: 41"):
+            publish(hold, hold.layout.edit, bad)
+    assert contents(path) == before
+    lg.remove(path, ["b1"], reason="works")
+
+
+def test_prefixes_are_distinct_and_are_put_before_quarantined_ids_too(shelf, tmp_path):
+    for name in ("x/mp.lg", "y/mp.lg", "mp1.lg"):
+        shutil.copytree(shelf / "b.lg", tmp_path / name)
+    paths = [tmp_path / name for name in ("x/mp.lg", "y/mp.lg", "mp1.lg")]
+    report = concat(paths, tmp_path / "all.lg", on_duplicate="prefix")
+    assert {one.partition("-")[0] for one in sound(tmp_path / "all.lg")} == {"mp2", "mp3", "mp1"}
+    rejected = read_quarantine(tmp_path / "all.lg", Manifest.load(tmp_path / "all.lg"))
+    assert [one.id for one in rejected][:2] == ["mp2-bad", "mp2-b0"]
+    assert any("tried again later get ids without a prefix" in note for note in report.notes)
+
+
+def test_a_dataset_of_which_every_graph_is_skipped_keeps_its_list_of_quarantined_inputs(shelf, tmp_path):
+    copied = shutil.copytree(shelf / "b.lg", tmp_path / "copied.lg")
+    concat([shelf / "b.lg", copied], tmp_path / "x.lg", on_duplicate="skip")
+    manifest = Manifest.load(tmp_path / "x.lg")
+    assert (manifest.graphs, manifest.quarantine.count, len(manifest.provenance.sources)) == (40, 4, 2)
+    assert sound(tmp_path / "x.lg") == contents(shelf / "b.lg")
+
+
+def test_a_part_in_which_a_graph_stands_twice_is_refused(shelf, tmp_path):
+    with pytest.raises(lg.InputError, match="were chosen more than once"):
+        subset(lg.LazyGraphDataset(shelf / "b.lg")[[1, 2, 1]], tmp_path / "x.lg")
+
+
 # ---- removed graphs ----
 
 
@@ -332,6 +395,24 @@ def test_removed_graphs_are_gone_and_the_reason_stays(shelf, tmp_path, capsys):
     assert Manifest.load(tmp_path / "c.lg").content_id == Manifest.load(path).content_id
     lg.append(path, [("b7", crystal(1, 1), {"gap": 1.0})], workers=1, progress=False)
     assert list(sound(path))[-1] == "b7"
+
+
+def test_a_subset_holds_no_removed_record(shelf, tmp_path):
+    path = shutil.copytree(shelf / "b.lg", tmp_path / "b.lg")
+    secret = Store(path).frame(Store(path).row_of("b7"))
+    lg.remove(path, ["b7"], reason="private")
+    subset(path, tmp_path / "x.lg", where="n_atoms > 0")
+    assert all(not shard.spare for shard in Manifest.load(tmp_path / "x.lg").shards)
+    assert all(secret not in file.read_bytes() for file in (tmp_path / "x.lg" / "shards").iterdir())
+    assert sound(tmp_path / "x.lg") == contents(path)
+
+
+@pytest.mark.parametrize("graph_id", ["a\u2028b", "\u00a0x", "y\u00a0", "e\x85f"])
+def test_ids_of_a_file_are_lines(graph_id, tmp_path):
+    path = dataset(tmp_path / "d.lg", [(i, crystal(k, 0), {}) for k, i in enumerate(["a", "b", "x", "y", graph_id])])
+    (tmp_path / "ids.txt").write_bytes(f"{graph_id}\r\n\nx\n".encode())
+    assert main(["remove", str(path), "--ids-from", str(tmp_path / "ids.txt"), "--reason", "r"]) == 0
+    assert list(sound(path)) == ["a", "b", "y"]
 
 
 def test_what_cannot_be_removed(shelf, tmp_path):
@@ -395,6 +476,23 @@ def test_datasets_of_two_recipes_are_compared_by_their_crystals(shelf, tmp_path)
     found = diff(shelf / "a.lg", tmp_path / "x.lg")
     assert (found.different, found.same) == (("a1",), 1)
     assert any("preset" in sentence for sentence in found.recipe)
+
+
+def test_texts_splits_and_labels_of_atoms_are_compared(tmp_path):
+    rows = [(f"x{k}", crystal(k, 0), {"phase": "cubic", "e": 1.0}) for k in range(4)]
+    a = dataset(tmp_path / "a.lg", rows, per={"e": "cell"})
+    assert diff(a, dataset(tmp_path / "same.lg", rows, per={"e": "cell"})).equal
+    other = [(i, one, {"phase": "hexagonal" if i == "x1" else "cubic", "e": 1.0}) for i, one, _ in rows]
+    b = dataset(tmp_path / "b.lg", other, per={"e": "atom"})
+    set_splits(b, names={"train": ["x0"]})
+    assert diff(a, b).labels == (
+        "'e' has the per cell in a, and atom in b",
+        "'phase' differs in 1 of the 4 graphs that both have",
+        "'split' is only in b",
+    )
+    forces = [(i, one, {"forces": np.zeros((len(one), 3)), **labels}) for i, one, labels in rows]
+    (sentence,) = diff(a, dataset(tmp_path / "f.lg", forces, per={"e": "cell"})).labels
+    assert sentence == "'forces', a field of the records, is only in b"
 
 
 def test_another_order_is_a_difference(shelf, tmp_path):

@@ -16,6 +16,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.edit import describe_labels, fit_elements, set_about, set_labels
+from lazygraph.writing.layout import Layout
 from lazygraph.writing.reference_energies import fit_by_elements
 
 
@@ -315,3 +316,32 @@ def test_any_text_is_said_or_refused(text):
         Descriptions(lines={"energy": text})
     except lg.InputError:
         assert not text.isprintable() or not text or any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def test_labels_are_not_described_while_graphs_are_added(written):
+    layout = Layout.of(written)
+    layout.partial.mkdir()
+    layout.plan.write_text("{}")
+    with pytest.raises(lg.OutputExists, match="finish that, or delete the folder, and then describe labels"):
+        describe_labels(written, Descriptions(lines={"energy": "x"}))
+
+
+def test_what_utf8_cannot_write_is_refused(written, capsys):
+    for command in (["about", str(written), "title=\udcff"], ["labels", str(written), "--unit", "energy=\udcff"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_reference_energies_go_where_per_changes(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"x{k}", Crystal(np.eye(3) * 4, rng.random((2, 3)), [11 + k % 3, 17]), {"energy": float(k)}) for k in range(12)
+    ]
+    path = tmp_path / "x.lg"
+    lg.write(rows, path, graph="none", workers=1, progress=False, per={"energy": "cell"})
+    fit_elements(path, "energy")
+    assert "elements" in Manifest.load(path).columns["energy"].statistics
+    describe_labels(path, Descriptions(lines={"energy": "total"}))
+    assert "elements" in Manifest.load(path).columns["energy"].statistics
+    describe_labels(path, Descriptions(per={"energy": "atom"}))
+    assert "elements" not in Manifest.load(path).columns["energy"].statistics

@@ -282,6 +282,17 @@ def test_sources_of_one_name_are_told_apart_by_their_order(tables, tmp_path, wri
     assert Store(path).column("input").tolist() == [0, 2, 3, 5, 1, 4]
 
 
+def test_a_source_that_did_not_change_is_not_taken_for_another_of_its_name(tables, tmp_path, write, quarantine):
+    path = tmp_path / "x.lg"
+    old = tables("1", "s.json", ["a", "b", "c"], {"c"}), tables("2", "s.json", ["d", "e", "f"], {"d", "f"})
+    write(list(old), path)
+    corrected = tables("3", "s.json", ["a", "b", "c"])
+    lg.retry_quarantined(path, [old[1], corrected], workers=1, progress=False)
+    store = Store(path)
+    assert dict(zip(store.column("id").tolist(), store.column("input").tolist(), strict=True))[b"c"] == 2
+    assert [(one.id, one.position, one.entry) for one in quarantine(path)] == [("d", 3, 0), ("f", 5, 2)]
+
+
 def test_an_input_that_is_gone_stays_quarantined(tables, tmp_path, write, retry, quarantine):
     write(tables("old", "x.json", ["a", "b", "c"], {"c"}), tmp_path / "x.lg")
     report = retry(tmp_path / "x.lg", tables("new", "x.json", ["a", "b"]))

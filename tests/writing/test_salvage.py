@@ -258,6 +258,21 @@ def test_where_the_list_of_the_quarantined_is_damaged_the_sources_are_appended(b
     assert contents(tmp_path / "good.lg").keys() == known["crystals"].keys()
 
 
+def test_where_the_column_of_inputs_is_damaged_they_are_not_guessed(tmp_path, write, retry):
+    """After a retry, rows are in another order than inputs, though their numbers agree."""
+    path = tmp_path / "x.lg"
+    crystals = [crystal for _, crystal, *_ in items() if isinstance(crystal, lg.Crystal)][:8]
+    some = [(f"i{k}", crystal, {}) for k, crystal in enumerate(crystals)]
+    write([*some[:3], ("i3", 17, {}), *some[4:]], path)
+    retry(path, some)
+    flip(file_of(path, "columns/input"))
+    saved = salvage(path, tmp_path / "y.lg")
+    assert any("the column 'input' was damaged" in note for note in saved.notes)
+    lg.remove(tmp_path / "y.lg", [lg.LazyGraphDataset(tmp_path / "y.lg").ids[0]], reason="r")
+    assert verify(tmp_path / "y.lg").problems == ()
+    assert "input" not in Manifest.load(tmp_path / "y.lg").columns
+
+
 def test_bad_sectors_cost_what_lies_in_them(bad, known, tmp_path, monkeypatch):
     shard = file_of(bad, "shards/00001")
     broken, pread = os.stat(shard).st_ino, os.pread

@@ -101,7 +101,7 @@ def test_a_dataset_with_a_rule_of_a_plugin_is_read_where_the_user_names_it(run):
         assert done.stdout == "True 3\n", done.stderr
     refused = python(run, code.format(opened.format("")))
     assert (
-        "RecipeError: unknown rule 'alike'; known: shell, nearest, radius; if a plug-in has it, name its preset (toy, t"
+        "RecipeError: unknown rule 'alike'; known: shell, nearest, radius, none; if a plug-in has it, name its preset ("
         in (refused.stderr)
     )
     done = run("lazygraph", "info", "alike.lg", "--plugin", "toy-alike")
@@ -109,7 +109,7 @@ def test_a_dataset_with_a_rule_of_a_plugin_is_read_where_the_user_names_it(run):
     assert "Alike" in done.stdout
     bare = run("lazygraph", "info", "alike.lg", bare=True)
     assert bare.returncode == 2
-    assert "unknown rule 'alike'; known: shell, nearest, radius; install the plug-in" in bare.stderr
+    assert "unknown rule 'alike'; known: shell, nearest, radius, none; install the plug-in" in bare.stderr
 
 
 def test_a_dataset_of_a_plugins_preset_with_an_own_rule_needs_no_plugin(run):

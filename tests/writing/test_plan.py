@@ -79,7 +79,7 @@ def test_the_size_of_a_shard(entries, size):
 def test_shards_made_by_several_processes_at_once_in_any_order(tmp_path, bytes_of, environment, expected):
     path = tmp_path / "x.lg"
     made = plan(SOURCE, path, shard_size=SHARD)
-    assert [task.position for task in made.tasks] == list(range(0, 90, 10))
+    assert [task.pieces[0].position for task in made.tasks] == list(range(0, 90, 10))
     tasks = [str(n) for n in range(len(made.tasks))]
     random.Random(2).shuffle(tasks)
     groups = [tasks[:4], tasks[4:7], [*tasks[7:], *tasks[:2]]]  # two shards are made twice

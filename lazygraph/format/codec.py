@@ -44,7 +44,8 @@ class Decoder(Protocol):
         """Return the record.
 
         Raises:
-            CorruptDataset: it is none, or has more than ``bound`` bytes, which is found before memory is taken for it.
+            CorruptDataset: the bytes are not a compressed record, or the record has more than ``bound`` bytes. The size
+                is checked before memory is allocated.
         """
 
 
@@ -117,7 +118,7 @@ class Decompressor:
             data = None if self._dictionary is None else zstandard.ZstdCompressionDict(self._dictionary)
             return zstandard.ZstdDecompressor(dict_data=data)
         except zstandard.ZstdError as error:
-            msg = f"the dictionary is none: {error}"
+            msg = f"the dictionary is not a zstd dictionary: {error}"
             raise CorruptDataset(msg) from error
 
     def __getstate__(self) -> dict[str, Any]:

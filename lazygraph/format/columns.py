@@ -236,7 +236,7 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
 
 
 def texts_of(column: Column, values: NDArray[Any]) -> NDArray[np.bytes_]:
-    """The texts of rows of a column of categories or texts, as UTF-8 bytes; empty where there is none.
+    """Return the texts of a category or text column as UTF-8 bytes. A missing text is empty.
 
     Args:
         column: as the manifest describes it.

@@ -137,7 +137,7 @@ class NativeReader:
             self._local.batch = batch
 
     def _with_dictionaries_of(self, rows: NDArray[np.int64], dictionary: Callable[[int], bytes]) -> _Decoders | None:
-        """Decoders among which those for these rows are ready; None where a dictionary is none."""
+        """Return decoders with the dictionaries of these rows; None if zstd refuses a dictionary."""
         shards = np.unique(np.searchsorted(self._located.ends, rows, side="right"))
         needed = [number for number in np.unique(self._located.codecs[shards]).tolist() if number >= 0]
         decoders = self._decoders

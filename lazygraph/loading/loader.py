@@ -259,7 +259,7 @@ class Loader:
         return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
 
     def _batch_bytes(self) -> int:
-        """Estimate the average size of the records of a batch in bytes; graphs are read only if they are built anew."""
+        """Estimate the average size of a batch's records in bytes. Reads graphs only if ``graph=`` builds them."""
         if self.dataset.rebuilds:
             return self._measure()[1]
         return round(self.dataset.record_bytes().mean() * self._graphs_of_a_batch()) if len(self.dataset) else 0

@@ -131,8 +131,8 @@ def choose_labels(
         implied: the units that labels have by the convention of their source; all others count before them.
 
     Raises:
-        LabelError: a label or a unit was asked for that cannot be; a unit is for a text; or two sources declare a label
-            in different ways.
+        LabelError: a requested label does not exist or cannot be stored, a unit is given for a text, or two sources
+            declare a label in different ways.
     """
     known = _agreed(declared, wanted, units)
     columns: dict[str, Column] = {name: [] for name in known}

@@ -109,6 +109,10 @@ def salvage(
         if "input" in remains.damaged and total == len(ids) + len(listed):
             # Else the rows would be taken for all inputs that are not quarantined, in order.
             sources, total = (*sources, SourceFiles("unknown", 1, ())), total + 1
+            notes = (
+                *notes,
+                "which inputs the graphs came from is not known; the source 'unknown' in the provenance says so",
+            )
         blocks = blocks_of_graphs(digests)
         new = replace(
             manifest,

@@ -259,7 +259,7 @@ def a_dictionary_that_is_not_there(d):
     d.frames[1] = zstandard.ZstdCompressor(dict_data=known).compress(d.raws[1])
 
 
-@attack("the dictionary is none")
+@attack("the dictionary is not a zstd dictionary")
 def a_dictionary_that_is_none(d):
     with_dictionary(d, b"\x37\xa4\x30\xec" + bytes(200))
 

@@ -415,7 +415,7 @@ def test_a_dictionary_that_is_none_is_left_to_the_plain_way():
     frames = [Compressor(3, None)(raw) for raw in raw_graphs()]
     with Shards(GRAPH, [frames], counts_of(GRAPH, raw_graphs()), dictionary=magic + bytes(40)) as shards:
         assert shards.read_batch([0, 1]) is None
-        with pytest.raises(CorruptDataset, match="the dictionary is none"):
+        with pytest.raises(CorruptDataset, match="the dictionary is not a zstd dictionary"):
             Decompressor(magic + bytes(40))(frames[0], 10**6)
 
 

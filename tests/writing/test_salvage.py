@@ -268,6 +268,9 @@ def test_where_the_column_of_inputs_is_damaged_they_are_not_guessed(tmp_path, wr
     flip(file_of(path, "columns/input"))
     saved = salvage(path, tmp_path / "y.lg")
     assert any("the column 'input' was damaged" in note for note in saved.notes)
+    assert any("which inputs the graphs came from is not known" in note for note in saved.notes)
+    assert verify(tmp_path / "y.lg").problems == ()
+    assert Manifest.load(tmp_path / "y.lg").provenance.sources[-1].name == "unknown"
     lg.remove(tmp_path / "y.lg", [lg.LazyGraphDataset(tmp_path / "y.lg").ids[0]], reason="r")
     assert verify(tmp_path / "y.lg").problems == ()
     assert "input" not in Manifest.load(tmp_path / "y.lg").columns

@@ -283,7 +283,7 @@ def _said(schema, raw):
         said = msgpack.unpackb(raw)[: len(schema.axes)]
         np.array(said, np.uint32)
         return tuple(map(int, said))
-    except Exception:  # noqa: BLE001 - it is none
+    except Exception:  # noqa: BLE001 - it is not a record
         return (1 << 16,) * len(schema.axes)
 
 

@@ -27,7 +27,7 @@ MOST = 1 << 20  # bytes of one buffer
 DICTIONARIES = (bytes(range(256)) * 2, b"\0\1\2\xff" * 100, b"good" * 50)
 """What records of any kind may have in common."""
 NO_DICTIONARY = b"\x37\xa4\x30\xec" + bytes(200)
-"""It begins as those do that zstd has trained, and is none."""
+"""Begins like a trained zstd dictionary, but is not one."""
 
 
 def case(draw, rng):
@@ -79,7 +79,7 @@ def _decoder(codec, dictionaries):
 
 @lru_cache(maxsize=64)
 def _encoder(codec, dictionaries):
-    """What makes the value of a shard; without a dictionary that is none."""
+    """Return the encoder of a shard's records. An invalid dictionary is left out."""
     if codec == UNCOMPRESSED:
         return bytes
     known = codec != ZSTD and dictionaries[codec] != NO_DICTIONARY

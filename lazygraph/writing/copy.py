@@ -33,13 +33,13 @@ from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
-from lazygraph.sources.dataset import label_of
+from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
-from lazygraph.writing.plan import shard_size
+from lazygraph.writing.plan import common_about, shard_size
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
 from lazygraph.writing.splits import Splits, write_split
@@ -681,7 +681,7 @@ def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, note
         else:
             codes.append(Splits(part.column(name), column.categories or ()).recoded(names).codes)
     if any(column is not None and column.rule is not None for column in own):
-        notes.append(f"the rule of the splits in {name!r} is left out, because it was about other graphs")
+        notes.append(rule_left_out(name))
     write_split(columns, name, np.concatenate(codes), names, None)
 
 
@@ -742,8 +742,6 @@ def _user(parts: Sequence[_Part], notes: list[str]) -> dict[str, Any]:
 
 def _about(parts: Sequence[_Part], notes: list[str]) -> dict[str, str]:
     """What all parts say of themselves alike."""
-    abouts = [part.store.manifest.about for part in parts]
-    kept = {key: text for key, text in abouts[0].items() if all(about.get(key) == text for about in abouts[1:])}
-    if left := sorted({key for about in abouts for key in about} - kept.keys()):
-        notes.append(f"the datasets say different things of themselves, which are left out: {', '.join(left)}")
-    return kept
+    about, told = common_about([part.store.manifest.about for part in parts], {})
+    notes += told
+    return about

@@ -262,7 +262,7 @@ def _of_shard(rows: ShardRows, shard: int) -> _Table:
     arrays = {name: getattr(rows, name) for name in _ARRAYS if name not in ("shard", "key")}
     n = len(rows.id)
     labels = {name: [values] for name, values in rows.labels.items()}
-    splits = {DEFAULT: Splits(rows.split, rows.splits)}
+    splits = {DEFAULT: Splits.none(n), **rows.splits}
     return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=labels, splits=splits)
 
 

@@ -38,6 +38,8 @@ examples:
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 generated crystals (no download), split into train, val and test
 
+If every SOURCE is a dataset of the recipe that is asked for, its graphs are copied as they are stored. Options that
+change what is stored, such as --label, --unit, --split and --level, make them be built again. The notes say which.
 To continue a run that was killed, give the same command again.
 To write on many machines, use lazygraph-write plan, shard and merge.
 """
@@ -166,11 +168,13 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
             "in_no_split": report.in_no_split,
+            "copied": report.copied,
         }
         say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    done = "copied" if report.copied else "wrote"
+    say(f"{done} {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     say(f"recipe: {report.recipe}")
     if report.quarantined:
         say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

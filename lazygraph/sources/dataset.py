@@ -109,8 +109,14 @@ class DatasetSource:
         Raises:
             UnreadableInput: the path holds no dataset.
         """
-        if self.opened is not None:
-            return self.wanted
+        return self.wanted if self.opened is not None else self.stored_recipe()
+
+    def stored_recipe(self) -> Mapping[str, Any] | None:
+        """Return the recipe of the graphs as they are stored, whatever the dataset was opened with.
+
+        Raises:
+            UnreadableInput: the path holds no dataset.
+        """
         try:
             return Manifest.load(Path(self.path)).recipe
         except (LazyGraphError, OSError) as error:

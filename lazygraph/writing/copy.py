@@ -35,16 +35,17 @@ from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
-from lazygraph.writing.plan import common_about, shard_size
+from lazygraph.writing.plan import Plan, common_about, shard_size
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
 from lazygraph.writing.splits import Splits, write_split
 
-__all__ = ["CopyReport", "Duplicates", "concat", "subset"]
+__all__ = ["CopyReport", "Duplicates", "concat", "copy_as_planned", "subset"]
 
 LEVEL = 9  # of records that are compressed again
 Duplicates = Literal["refuse", "skip", "prefix"]
@@ -210,35 +211,76 @@ def _copy(
     _refuse_duplicates(parts, ids, order)
     with exclusive(layout) as hold:
         _check_output(layout, parts, overwrite=overwrite)
-        shards, record, dictionaries = _shards(parts, layout.dataset, whole=whole)
-        blocks = _blocks(parts, ids)
-        columns = ColumnWriter(layout.dataset)
-        columns.write("record", record)
-        columns.write("id", ids)
-        columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
         told = list(notes)
-        _write_columns(columns, parts, told)
-        if (inputs := _inputs(parts, whole=whole)) is not None:
-            columns.write("input", unsigned(inputs))
-        first = parts[0].store.manifest
-        manifest = Manifest(
-            graphs=len(ids),
+        graphs = _graphs(parts, ids, order, layout.dataset, told, whole=whole, inputs=_inputs(parts, whole=whole))
+        manifest = replace(
+            graphs,
             inputs=sum(part.store.manifest.inputs for part in parts),
-            recipe=first.recipe,
-            schema=first.schema,
-            dictionaries=dictionaries,
-            shards=shards,
-            columns=columns.columns,
-            digests=columns.digests(blocks),
             quarantine=write_quarantine(layout.dataset, _rejected(parts)) if whole else None,
             provenance=_provenance(parts, told),
-            content_id=content_id(first.recipe, first.schema, blocks),
             history=tuple(_history(parts)),
             about=_about(parts, told),
             user=_user(parts, told),
         )
         publish(hold, layout.dataset, manifest)
     return CopyReport(layout.final, len(ids), tuple(told))
+
+
+def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArray[np.int64]]]) -> None:
+    """Publish stored graphs as the dataset of a plan to build them: what it says of itself is what the plan says.
+
+    Args:
+        hold: the exclusive lock on the place where it lies.
+        plan: its inputs are the graphs, in order, and its labels and schema are theirs.
+        chosen: datasets, and the rows to copy of each.
+
+    Raises:
+        CorruptDataset: a record, a shard or a column is damaged.
+    """
+    parts = [_Part(store, rows, b"") for store, rows in chosen]
+    ids = np.concatenate([part.ids() for part in parts])
+    told = list(plan.notes)
+    order = np.argsort(ids, kind="stable")
+    graphs = _graphs(parts, ids, order, hold.layout.dataset, told, whole=False, inputs=None)
+    notes = tuple(dict.fromkeys(told))  # the plan says of a dataset what copying says of its column
+    provenance = Provenance(plan.source_files(), _provenance(parts, ()).versions, notes)
+    publish(hold, hold.layout.dataset, replace(graphs, provenance=provenance, about=dict(plan.about)))
+
+
+def _graphs(
+    parts: Sequence[_Part],
+    ids: NDArray[np.bytes_],
+    order: NDArray[np.intp],
+    folder: Path,
+    notes: list[str],
+    *,
+    whole: bool,
+    inputs: NDArray[np.int64] | None,
+) -> Manifest:
+    """Copy the graphs and their columns; a manifest that says nothing of where they come from."""
+    shards, record, dictionaries = _shards(parts, folder, whole=whole)
+    blocks = _blocks(parts, ids)
+    columns = ColumnWriter(folder)
+    columns.write("record", record)
+    columns.write("id", ids)
+    columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
+    _write_columns(columns, parts, notes)
+    if inputs is not None:
+        columns.write("input", unsigned(inputs))
+    first = parts[0].store.manifest
+    return Manifest(
+        graphs=len(ids),
+        inputs=len(ids),
+        recipe=first.recipe,
+        schema=first.schema,
+        dictionaries=dictionaries,
+        shards=shards,
+        columns=columns.columns,
+        digests=columns.digests(blocks),
+        quarantine=None,
+        provenance=Provenance(),
+        content_id=content_id(first.recipe, first.schema, blocks),
+    )
 
 
 # ---- what is copied ----

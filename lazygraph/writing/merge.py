@@ -133,7 +133,8 @@ def published(layout: Layout) -> Merged:
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
     splits = Splits.of(Store(layout.final))
-    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), splits.notes(), splits.unsplit)
+    notes = (*manifest.provenance.notes, *splits.notes())
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
 def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:

@@ -186,7 +186,7 @@ def write(
             shard_size,
             max_images,
             max_seconds,
-            Descriptions(per or {}, describe or {}, _names(required)),
+            Descriptions(per or {}, describe or {}, required),
             about or {},
         ),
         run=RunOptions(workers, executor, progress),
@@ -381,7 +381,7 @@ def plan(
             shard_size,
             max_images,
             max_seconds,
-            Descriptions(per or {}, describe or {}, _names(required)),
+            Descriptions(per or {}, describe or {}, required),
             about or {},
         ),
         overwrite=overwrite,
@@ -586,10 +586,6 @@ def _begin(new: Plan, layout: Layout) -> Plan:
     remove_empty(layout.partial, layout.staged().spools.name)
     new.save(layout)
     return new
-
-
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _rule(split: Sequence[float], seed: int, group: str | None) -> SplitRule:

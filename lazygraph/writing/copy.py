@@ -42,7 +42,7 @@ from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
 from lazygraph.writing.plan import Plan, common_about, shard_size
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
 from lazygraph.writing.splits import Splits, write_split
 
 __all__ = ["CopyReport", "Duplicates", "concat", "copy_as_planned", "subset"]
@@ -730,6 +730,7 @@ def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, note
 def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
     """The column ``input``; None where it follows from the quarantined inputs, or is not known."""
     found, first = [], 0
+    total = sum(part.store.manifest.inputs for part in parts)
     follows = whole
     for part in parts:
         manifest = part.store.manifest
@@ -740,7 +741,7 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
         if own is None:
             return None
         follows = follows and column is None and len(part.rows) == len(part.store)
-        found.append(own[part.rows] + first)
+        found.append(renumbered(own[part.rows], manifest.inputs, first, total))
         first += manifest.inputs
     return None if follows else np.concatenate(found)
 

@@ -34,15 +34,15 @@ def common_schema(schemas: Sequence[tuple[str, Schema]]) -> tuple[Schema, tuple[
     for name in dict.fromkeys(field.name for _, schema in schemas for field in schema.fields):
         found = [(dataset, next((f for f in schema.fields if f.name == name), None)) for dataset, schema in schemas]
         field, reason = _common(found)
-        if field is not None and (lost := {field.axis, field.counts} - {None, *axes}):
-            field, reason = None, f"not all datasets have the axis {sorted(map(str, lost))[0]!r}"
-        if field is not None and field.basis is not None and field.basis not in kept:
-            field, reason = None, f"its basis {field.basis!r} is left out"
-        if field is None:
+        if field is not None:
+            reason = _needs(field, axes, kept)
+        if field is None or reason:
             notes.append(f"the field {name!r} is left out, because {reason}")
             continue
         kept[name] = field
-        if narrow := [f"{one.dtype} in {dataset}" for dataset, one in found if one is not None and one.dtype != field.dtype]:
+        if narrow := [
+            f"{one.dtype} in {dataset}" for dataset, one in found if one is not None and one.dtype != field.dtype
+        ]:
             notes.append(f"the field {name!r} is {', '.join(narrow)} and is stored as {field.dtype}")
     if not kept:
         names = ", ".join(name for name, _ in schemas)
@@ -78,6 +78,13 @@ def _common(found: Sequence[tuple[str, Field | None]]) -> tuple[Field | None, st
     if len(types) > 1 and not all(name.startswith("float") for name in types):
         return None, f"its types differ, and not all of them are floats: {_told(found, 'dtype')}"
     return replace(fields[0], dtype=max(types, key=DTYPES.__getitem__)), ""
+
+
+def _needs(field: Field, axes: Sequence[str], kept: Mapping[str, Field]) -> str:
+    """What a field needs that is not kept; empty where nothing is missing."""
+    if lost := {field.axis, field.counts} - {None, *axes}:
+        return f"not all datasets have the axis {min(map(str, lost))!r}"
+    return "" if field.basis in {None, *kept} else f"its basis {field.basis!r} is left out"
 
 
 def _told(found: Sequence[tuple[str, Field | None]], what: str) -> str:

@@ -1,7 +1,7 @@
 """Datasets made of datasets without building a graph: several as one (``concat``), or a part of one (``subset``).
 
 A record says nothing of its place, so whole shards are linked or copied as files, and single records as they are.
-Nothing is compressed again, except where a shard would mix codecs or dictionaries.
+Nothing is compressed again, except where a shard would mix codecs or dictionaries, or fields are left out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard
+from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -35,6 +36,7 @@ from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
+from lazygraph.writing.common_fields import common_schema, with_fields
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
@@ -45,10 +47,11 @@ from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
 from lazygraph.writing.splits import Splits, write_split
 
-__all__ = ["CopyReport", "Duplicates", "concat", "copy_as_planned", "subset"]
+__all__ = ["CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "subset"]
 
 LEVEL = 9  # of records that are compressed again
 Duplicates = Literal["refuse", "skip", "prefix"]
+Fields = Literal["same", "common"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,14 @@ def concat(
     out: str | os.PathLike[str],
     *,
     on_duplicate: Duplicates = "refuse",
+    fields: Fields = "same",
     overwrite: bool = False,
 ) -> CopyReport:
     """Make one dataset of several, in their order. No graph is built, decoded or compressed again.
 
-    The datasets must have one recipe and the same fields. Labels that only some of them have are missing (NaN) in the
-    others. Labels and splits of one name become one; units must be equal. The lists of quarantined inputs are joined.
+    The datasets must have one recipe, and the same fields unless only those that they share are kept. Labels that only
+    some of them have are missing (NaN) in the others. Labels and splits of one name become one; units must be equal.
+    The lists of quarantined inputs are joined.
 
     Args:
         paths: the datasets; two at least.
@@ -78,13 +83,17 @@ def concat(
         on_duplicate: what happens to an id that two of them have: ``"refuse"`` raises an error, ``"skip"`` keeps the
             first graph, ``"prefix"`` puts the name of its dataset (without ``.lg``) and a dash before every id; where
             names are equal, they are numbered.
+        fields: what happens to fields (per-atom labels, mostly) that the datasets do not share: ``"same"`` raises an
+            error, ``"common"`` leaves them out and writes the records without them. A field is shared if name, level,
+            shape and unit are the same in all. Where it is float32 in some and float64 in others, it becomes float64;
+            with other differences of type it is left out. The values of the fields that are kept do not change.
         overwrite: replace a dataset that is there already.
 
     Returns:
         The number of graphs, and notes on what was left out.
 
     Raises:
-        InputError: fewer than two datasets; ids that come twice; fields that differ.
+        InputError: fewer than two datasets; ids that come twice; fields that differ, or none that all have.
         RecipeMismatch: the recipes differ; the message says where.
         LabelError: a label has two units or shapes.
         OutputExists: there is something at ``out``.
@@ -106,12 +115,17 @@ def concat(
         raise InputError(msg)
     if on_duplicate not in ("refuse", "skip", "prefix"):
         raise InputError(unknown_name("on_duplicate", on_duplicate, ("refuse", "skip", "prefix")))
+    if fields not in ("same", "common"):
+        raise InputError(unknown_name("fields", fields, ("same", "common")))
     stores = [Store(path) for path in paths]
     prefixes = _prefixes(stores) if on_duplicate == "prefix" else [b""] * len(stores)
     parts = [_Part(store, np.arange(len(store)), prefix) for store, prefix in zip(stores, prefixes, strict=True)]
     notes: list[str] = []
     if on_duplicate == "skip":
         parts, notes = _without_duplicates(parts)
+    if fields == "common":
+        parts, told = _with_common_fields(parts)
+        notes += told
     if any(part.prefix and part.store.manifest.quarantine is not None for part in parts):
         notes.append("quarantined inputs that are tried again later get ids without a prefix")
     return _copy(parts, out, overwrite=overwrite, notes=notes, whole=True)
@@ -176,11 +190,22 @@ def subset(
 
 
 class _Part(NamedTuple):
-    """Rows of one dataset, and what is put before their ids."""
+    """Rows of one dataset, what is put before their ids, and the fields of their records if not all are kept."""
 
     store: Store
     rows: NDArray[np.int64]
     prefix: bytes
+    kept: Schema | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """What the records hold in the new dataset."""
+        return self.store.manifest.schema if self.kept is None else self.kept
+
+    def raw(self, row: int) -> bytes:
+        """A record in the new dataset, decompressed."""
+        raw = self.store.raw(row)
+        return raw if self.kept is None else with_fields(raw, self.store.manifest.schema, self.kept)
 
     @property
     def ends(self) -> list[int]:
@@ -272,14 +297,14 @@ def _graphs(
         graphs=len(ids),
         inputs=len(ids),
         recipe=first.recipe,
-        schema=first.schema,
+        schema=parts[0].schema,
         dictionaries=dictionaries,
         shards=shards,
         columns=columns.columns,
         digests=columns.digests(blocks),
         quarantine=None,
         provenance=Provenance(),
-        content_id=content_id(first.recipe, first.schema, blocks),
+        content_id=content_id(first.recipe, parts[0].schema, blocks),
     )
 
 
@@ -378,19 +403,28 @@ def _refuse_duplicates(parts: Sequence[_Part], ids: NDArray[np.bytes_], order: N
     raise InputError(msg)
 
 
+def _with_common_fields(parts: Sequence[_Part]) -> tuple[list[_Part], tuple[str, ...]]:
+    """The parts with the fields that all of them have, and a sentence for each other field."""
+    for part in parts[1:]:
+        _check_recipe(parts[0].store, part.store)
+    schema, notes = common_schema([(_name(part.store), part.schema) for part in parts])
+    return [part if part.schema == schema else part._replace(kept=schema) for part in parts], notes
+
+
 def _check_alike(parts: Sequence[_Part]) -> None:
     """Refuse datasets whose graphs or labels cannot stand in one dataset."""
     first = parts[0].store
     for part in parts[1:]:
         _check_recipe(first, part.store)
-        one, other = first.manifest.schema, part.store.manifest.schema
+        one, other = parts[0].schema, part.schema
         if one != other:
             mine, theirs = ({field.name: field for field in schema.fields} for schema in (one, other))
             names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
             what = "the order of their fields" if not names else f"the field {names[0]!r}"
             msg = (
                 f"{first.name} and {part.store.name} differ in {what}: {mine.get(names[0]) if names else list(mine)} "
-                f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types"
+                f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types. "
+                "Leave out what differs with fields='common' (--fields common)"
             )
             raise InputError(msg)
     # Each with every other one: the first may lack a label of which two others differ.
@@ -468,7 +502,8 @@ class _Shard(NamedTuple):
 def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Shard]:
     """What is copied, in order: whole shards where their rows follow one another, and the rows between them.
 
-    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs.
+    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs. Nor is
+    one whose records lose fields.
     """
     for number, part in enumerate(parts):
         entries = part.store.manifest.shards
@@ -478,7 +513,7 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
         first_of = {
             start: shard
             for shard, start in enumerate(starts[:-1])
-            if entries[shard].rows and (whole or not entries[shard].spare)
+            if entries[shard].rows and part.kept is None and (whole or not entries[shard].spare)
         }
         for place in np.flatnonzero(np.isin(rows, list(first_of))).tolist():
             shard = first_of[int(rows[place])]
@@ -604,13 +639,14 @@ def _written(
     compress = CODECS[chosen.codec].encoder(LEVEL, None if own is None else dictionaries.content(part, own))
     frames = []
     for (number_of_part, rows), shards in zip(taken, shards_of, strict=True):
-        store = parts[number_of_part].store
+        part_of, store = parts[number_of_part], parts[number_of_part].store
         alike = {
-            shard: dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
+            shard: part_of.kept is None
+            and dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
             for shard in np.unique(shards).tolist()
         }
         for row, shard in zip(rows.tolist(), shards.tolist(), strict=True):
-            frames.append(store.frame(row) if alike[shard] else compress(store.raw(row)))
+            frames.append(store.frame(row) if alike[shard] else compress(part_of.raw(row)))
     file, record = write_shard(folder, number, frames)
     return Shard(file, len(frames), (), chosen.codec, dictionaries.number(part, own)), record
 
@@ -648,7 +684,7 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
     start = 0
     for part in parts:
         rows, n = part.rows, len(part.rows)
-        aligned = start % BLOCK == 0 and not part.prefix
+        aligned = start % BLOCK == 0 and not part.prefix and part.kept is None
         known = part.store.digests()[0]
         at = 0
         while at < n:
@@ -666,7 +702,7 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
                 at += size
                 continue
             for place in range(at, min(at + BLOCK, n)):
-                waiting.append(graph_digest(ids[start + place], part.store.raw(int(rows[place]))))
+                waiting.append(graph_digest(ids[start + place], part.raw(int(rows[place]))))
                 if len(waiting) == BLOCK:
                     out.append(blocks_of_graphs(np.frombuffer(b"".join(waiting), "V32")))
                     waiting = []

@@ -20,6 +20,7 @@ from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.edit import describe_labels, fit_elements, set_about, set_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.reference_energies import fit_by_elements
+from lazygraph.writing.stored_graphs import COPIED
 
 
 def said(path):
@@ -67,7 +68,7 @@ def test_what_is_said_survives_writing_copying_and_appending(written, tmp_path, 
     report = write(lg.LazyGraphDataset(written)[:3], tmp_path / "y.lg")
     assert said(tmp_path / "y.lg") == EXPECTED
     assert Manifest.load(tmp_path / "y.lg").about == {"title": "Salts", "license": "CC0-1.0"}
-    assert report.notes == ("3 of the 5 graphs of x.lg were chosen",)
+    assert report.notes == ("3 of the 5 graphs of x.lg were chosen", COPIED)
 
 
 def test_what_is_said_is_no_part_of_the_content_id(written, tmp_path, write, items):

@@ -23,9 +23,10 @@ from lazygraph.cli.options import (
 )
 from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
+from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.options import RunOptions
 from lazygraph.writing.splits import SplitRule
-from lazygraph.writing.write import Report, append_inputs, retry_inputs, write_dataset
+from lazygraph.writing.write import Report, add_inputs, write_dataset
 
 STDIN = "-"
 SUMMARY = "Read structures, build their graphs in parallel, and write a dataset."
@@ -97,11 +98,11 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
             overwrite=arguments.overwrite,
         )
     _refuse_options_of_new_datasets(arguments)
-    adds = append_inputs if arguments.append else retry_inputs
+    planned = plan_append if arguments.append else plan_retry
     named = split is not None and "," not in split
     rule = split if split is None or named else SplitRule(fractions(split), arguments.seed, arguments.group)
     options = write_options(arguments)
-    return adds(arguments.output, source, reading=reading, options=options, run=run, split=rule)
+    return add_inputs(arguments.output, source, planned, reading=reading, options=options, run=run, split=rule)
 
 
 def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +38,11 @@ from lazygraph.writing.stored_graphs import COPIED, StoredGraphs, find_stored_gr
 
 __all__ = [
     "Report",
+    "add_inputs",
     "append",
-    "append_inputs",
     "finish",
     "plan",
     "plan_dataset",
-    "retry_inputs",
     "retry_quarantined",
     "write",
     "write_dataset",
@@ -261,15 +260,16 @@ def append(
         1
         >>> folder.cleanup()
     """
-    return append_inputs(
+    return add_inputs(
         path,
         source,
+        plan_append,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
         options=WriteOptions(
             labels, units or {}, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
         ),
         run=RunOptions(workers, executor, progress),
-        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+        split=_rule_or_name(split, seed, group),
     )
 
 
@@ -330,13 +330,14 @@ def retry_quarantined(
         1
         >>> folder.cleanup()
     """
-    return retry_inputs(
+    return add_inputs(
         path,
         source,
+        plan_retry,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
         options=WriteOptions(shard_size=shard_size, max_images=max_images, max_seconds=max_seconds),
         run=RunOptions(workers, executor, progress),
-        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+        split=_rule_or_name(split, seed, group),
     )
 
 
@@ -428,46 +429,38 @@ def write_dataset(
     return _report(merged, layout, begin)
 
 
-def append_inputs(
+def add_inputs(
     path: str | os.PathLike[str],
     source: Any,
+    planned: Callable[[Sequence[Source], WriteOptions, Layout], Plan | None],
     *,
     reading: InputOptions,
     options: WriteOptions,
     run: RunOptions,
     split: SplitRule | str | None,
 ) -> Report:
-    """What :func:`append` does, with its options in groups."""
+    """What :func:`append` and :func:`retry_quarantined` do, with their options in groups.
+
+    Args:
+        path: the dataset.
+        source: what to add, or where quarantined inputs are found again.
+        planned: ``plan_append`` or ``plan_retry``: which inputs of the sources are to be made graphs.
+        reading: how inputs are read.
+        options: what is kept of them.
+        run: who makes the shards.
+        split: where the new graphs go, by a rule or all to one split.
+    """
     begin = time.perf_counter()
     layout = Layout.of(path)
     with exclusive(layout) as hold:
         _check_dataset(layout, split)
-        new = plan_append(_open(source, reading), options, layout.staged())
-        done = already_merged(new, layout, split) if hold.finished else None  # by a process that was killed at the end
-        merged = done or _make(hold, new, run, split)
-    return _report(merged, layout, begin)
-
-
-def retry_inputs(
-    path: str | os.PathLike[str],
-    source: Any,
-    *,
-    reading: InputOptions,
-    options: WriteOptions,
-    run: RunOptions,
-    split: SplitRule | str | None,
-) -> Report:
-    """What :func:`retry_quarantined` does, with its options in groups."""
-    begin = time.perf_counter()
-    layout = Layout.of(path)
-    with exclusive(layout) as hold:
-        _check_dataset(layout, split)
-        new = plan_retry(_open(source, reading), options, layout.staged())
+        new = planned(_open(source, reading), options, layout.staged())
         if new is None:
             recipe = spec_of(Manifest.load(layout.final))
             notes = ("nothing is quarantined",)
             return Report(layout.final, 0, 0, time.perf_counter() - begin, recipe, notes=notes)
-        merged = _make(hold, new, run, split)
+        done = already_merged(new, layout, split) if hold.finished else None  # by a process that was killed at the end
+        merged = done or _make(hold, new, run, split)
     return _report(merged, layout, begin)
 
 
@@ -511,6 +504,7 @@ def _open(source: Any, reading: InputOptions) -> list[Source]:
 def _make(hold: Hold, new: Plan, run: RunOptions, split: SplitRule | str | None) -> Merged:
     """Make the shards of a plan that are not there yet, and publish the dataset."""
     layout = hold.layout
+    _check_group(split, new)
     new = _begin(new, layout)
     maker = Maker.of(new)
     pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]
@@ -594,6 +588,10 @@ def _rule(split: Sequence[float], seed: int, group: str | None) -> SplitRule:
         msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
         raise InputError(msg)
     return SplitRule(tuple(split), seed, group)
+
+
+def _rule_or_name(split: Sequence[float] | str | None, seed: int, group: str | None) -> SplitRule | str | None:
+    return split if split is None or isinstance(split, str) else _rule(split, seed, group)
 
 
 def _check_dataset(layout: Layout, split: SplitRule | str | None) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
+from lazygraph.errors import CorruptDataset, InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
@@ -614,7 +614,7 @@ class _Dictionaries:
     def content(self, part: int, dictionary: int) -> bytes:
         """The bytes of a dictionary of a part."""
         store = self._parts[part].store
-        return store.manifest.dictionaries[dictionary].check(store.path).read_bytes()
+        return _checked(store.path, store.manifest.dictionaries[dictionary]).read_bytes()
 
 
 def _written(
@@ -656,7 +656,7 @@ def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRe
 
     Files of a dataset never change, so sharing one is safe. It is compared with its sha256 on the way.
     """
-    path = file.check(directory).resolve()
+    path = _checked(directory, file).resolve()
     new = f"shards/{number:05d}-{file.sha256[:16]}.lmdb"
     make_folder((folder / new).parent)
     temporary = temporary_beside(folder / new)
@@ -675,6 +675,19 @@ def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRe
             temporary.unlink()
     fsync_directory((folder / new).parent)
     return file._replace(name=new)
+
+
+def _checked(directory: Path, file: FileRef) -> Path:
+    """The path of a file of a dataset, if it is what was written.
+
+    Raises:
+        CorruptDataset: it is gone or damaged.
+    """
+    try:
+        return file.check(directory)
+    except FileNotFoundError:
+        msg = f"{directory / file.name} is missing, and the manifest names it"
+        raise CorruptDataset(msg) from None
 
 
 def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:

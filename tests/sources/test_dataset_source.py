@@ -32,6 +32,7 @@ from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.storage.files import sha256_of
 from lazygraph.writing.edit import fit_elements, set_labels, set_splits
 from lazygraph.writing.quarantine import read_quarantine
+from lazygraph.writing.stored_graphs import COPIED
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
 from tests.real import DATA, existing
@@ -275,7 +276,7 @@ def test_inputs_that_were_quarantined_are_told(tmp_path):
     write([*salts(2), broken, broken], tmp_path / "old.lg")
     report = lg.write(tmp_path / "old.lg", tmp_path / "new.lg", graph=CHEAP, workers=1, progress=False)
     assert (report.written, report.quarantined) == (2, 0)
-    assert report.notes == ("2 inputs were quarantined when old.lg was made, and are not in it",)
+    assert report.notes == ("2 inputs were quarantined when old.lg was made, and are not in it", COPIED)
 
 
 # ---- labels and units ----

@@ -222,6 +222,10 @@ def test_damaged_records_are_quarantined_as_ever(shelf, tmp_path, write, quarant
         assert report.notes[-1].startswith(BUILT)
         assert file.name in report.notes[-1]
         assert verify(tmp_path / f"{number}.lg").problems == ()
+    file.unlink()
+    report = write(bad, tmp_path / "gone.lg")
+    assert (report.written, report.copied) == (24, False)
+    assert "is missing, and the manifest names it" in report.notes[-1]
     # Nothing of it lies in the part that is copied.
     assert write(lg.LazyGraphDataset(bad)[:16], tmp_path / "x.lg").copied
 

@@ -24,7 +24,7 @@ from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset,
 from lazygraph.loading.graph_list import collate
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
-from lazygraph.loading.prefetch import Request, WorkerPool, fetch, prefetch_in_thread
+from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
@@ -110,7 +110,7 @@ class Loader:
         finally:
             self._epochs.end(now)
 
-    def _reading(self, requests: list[Request], settings: Settings) -> Generator[Any, None, None]:
+    def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""
         if settings.num_workers:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
@@ -133,13 +133,10 @@ class Loader:
         for request in self._requests(self._epochs.begin(read_here=False)):
             yield PlacedPositions(request.positions.tolist(), request.draw)
 
-    def _requests(self, place: EpochPosition) -> list[Request]:
+    def _requests(self, place: EpochPosition) -> Requests:
         """Return the requests of an epoch from a position on."""
-        batches, seed = self._batches(place.epoch).skip(place.batches), int(self._last_sampling.seed)
-        places = batches.first_places().tolist()
-        return [
-            Request(positions, Draw(seed, place.epoch, first)) for positions, first in zip(batches, places, strict=True)
-        ]
+        batches = self._batches(place.epoch).skip(place.batches)
+        return Requests(batches, int(self._last_sampling.seed), place.epoch)
 
     def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the same batches and add up the time that the caller waits."""
@@ -436,7 +433,7 @@ def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
     return {
         "content_id": dataset.content_id,
         "recipe": "ready-made" if spec is None else json.dumps(spec.to_json(), sort_keys=True),
-        "rows": digest(np.asarray(dataset.indices(), np.int64)),
+        "rows": digest(dataset.indices()),
     }
 
 

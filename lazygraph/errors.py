@@ -1,23 +1,23 @@
-"""The exception tree; each class is also the built-in that a caller would catch.
+"""The exception tree. Each class also inherits from the built-in exception that a caller would catch.
 
 LazyGraphError
-├── InputError (ValueError)             what was given cannot be used
+├── InputError (ValueError)             an input or an option cannot be used
 │   ├── StructureError                  one crystal is not a crystal: no atoms, disorder, NaN, singular cell...
 │   ├── LabelError                      a label has the wrong type or shape, or does not exist
-│   ├── DuplicateId                     an id that the dataset holds already
-│   ├── UnreadableInput                 a file or an entry of it cannot be read or recognised
-│   ├── InputTimeout                    one input takes longer than it may
-│   ├── RecipeError                     an unknown preset or an impossible parameter
-│   └── RecipeMismatch                  a dataset holds other graphs than expected
-├── OutputExists (FileExistsError)      the output is there already, made of something else
+│   ├── DuplicateId                     the dataset already has this id
+│   ├── UnreadableInput                 a file or one of its entries cannot be read or recognised
+│   ├── InputTimeout                    one input takes longer than allowed
+│   ├── RecipeError                     an unknown preset or an invalid parameter
+│   └── RecipeMismatch                  a dataset has another recipe than expected
+├── OutputExists (FileExistsError)      the output already exists and has other contents
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
-├── WorkerDied (RuntimeError)           a process that makes graphs died again and again, or at one input
-├── StorageError (OSError)              the place of the output is full, read-only, forbidden, without locks, or gone
+├── WorkerDied (RuntimeError)           a worker process died repeatedly, or at one input
+├── StorageError (OSError)              the output cannot be written: disk full, read-only, no permission, no locks, gone
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
-├── CorruptDataset (ValueError)         bytes on disk are not the bytes that were written
+├── CorruptDataset (ValueError)         bytes on disk differ from the bytes that were written
 ├── UnsupportedFormat (ValueError)      a format version that this release cannot read
-├── NotEnoughMemory (MemoryError)       what is to be read at once takes more memory than the process may use
+├── NotEnoughMemory (MemoryError)       a read needs more memory than the process may use
 ├── UnknownId (KeyError)                no graph has this id
 ├── PluginError (ImportError)           an installed plug-in cannot be imported, or is not what it declares
 └── MissingExtra (ImportError)          an optional package is not installed
@@ -55,7 +55,7 @@ class LazyGraphError(Exception):
 
 
 class InputError(LazyGraphError, ValueError):
-    """What was given cannot be used."""
+    """An input or an option cannot be used."""
 
 
 class StructureError(InputError):
@@ -67,27 +67,27 @@ class LabelError(InputError):
 
 
 class DuplicateId(InputError):
-    """The id of an input is taken by an earlier one."""
+    """An earlier input has the same id."""
 
 
 class UnreadableInput(InputError):
-    """A file, or one entry of it, cannot be read or recognised."""
+    """A file, or one of its entries, cannot be read or recognised."""
 
 
 class InputTimeout(InputError):
-    """One input takes more processor time than it may."""
+    """One input takes more processor time than allowed."""
 
 
 class RecipeError(InputError):
-    """An unknown preset, or a parameter that a rule cannot work with."""
+    """A preset is unknown, or a parameter is invalid for the rule."""
 
 
 class RecipeMismatch(InputError):
-    """A dataset holds graphs of another recipe than the one expected."""
+    """A dataset has another recipe than expected."""
 
 
 class OutputExists(LazyGraphError, FileExistsError):
-    """The output is there already, and is something else."""
+    """The output already exists and has other contents."""
 
 
 class WriterBusy(LazyGraphError, BlockingIOError):
@@ -95,14 +95,14 @@ class WriterBusy(LazyGraphError, BlockingIOError):
 
 
 class WorkerDied(LazyGraphError, RuntimeError):
-    """A process that makes graphs died, again and again or at one input."""
+    """A worker process died repeatedly, or at one input."""
 
 
 class StorageError(LazyGraphError, OSError):
-    """The place of an output is full, read-only, forbidden, without locks or gone, or files can no longer be opened."""
+    """An output cannot be written (disk full, read-only, no permission, no locks, gone), or files cannot be opened."""
 
     def __str__(self) -> str:
-        # OSError puts its number and file name around the sentence, which tells both.
+        # OSError adds its number and file name, but the sentence already contains both.
         return str(self.args[0]) if self.args else ""
 
 
@@ -115,15 +115,15 @@ class DatasetReplaced(LazyGraphError, FileNotFoundError):
 
 
 class CorruptDataset(LazyGraphError, ValueError):
-    """Bytes on disk are not the bytes that were written. No OSError: the disk did what it was asked to."""
+    """Bytes on disk differ from the bytes that were written. It is not an OSError, because the disk did not fail."""
 
 
 class UnsupportedFormat(LazyGraphError, ValueError):
-    """A format version that this release of lazygraph cannot read."""
+    """The dataset has a format version that this release of lazygraph cannot read."""
 
 
 class NotEnoughMemory(LazyGraphError, MemoryError):
-    """What is to be read at once takes more memory than the process may use."""
+    """A read needs more memory than the process may use."""
 
 
 class UnknownId(LazyGraphError, KeyError):
@@ -135,8 +135,8 @@ class UnknownId(LazyGraphError, KeyError):
 
 
 class PluginError(LazyGraphError, ImportError):
-    """A plug-in of an installed package cannot be imported, or is not what it declares."""
+    """A plug-in of an installed package cannot be imported, or does not match its declaration."""
 
 
 class MissingExtra(LazyGraphError, ImportError):
-    """An optional package is needed and not installed."""
+    """An optional package is needed but not installed."""

@@ -1,4 +1,4 @@
-"""One crystal with its edges: what a recipe builds."""
+"""One crystal with its edges, as a recipe builds them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ __all__ = ["CrystalGraph"]
 
 
 class CrystalGraph:
-    """A crystal and its directed edges. Vectors and distances are computed when first asked for.
+    """A crystal and its directed edges. Vectors and distances are computed at their first use.
 
-    Owns its arrays and shares the crystal's; picklable. Not to be changed: the computed arrays would not follow.
+    It owns the arrays of edges, and shares the arrays of the crystal. It is picklable. Do not change the arrays,
+    because computed arrays would not change with them.
 
     Attributes:
         crystal: the crystal.
-        edge_index: (2, E) int32, atoms: row 0 the centre, row 1 the neighbour.
-        images: (E, 3) int16, the cell of the neighbour, for coordinates as given.
-        lattice_images: (3, 3) int16, the three lattice vectors as images, where the recipe has them, else None.
+        edge_index: (2, E) int32, atoms. Row 0 is the centre, row 1 the neighbour.
+        images: (E, 3) int16, the cell of the neighbour, for the coordinates of ``crystal`` as they are.
+        lattice_images: (3, 3) int16, ComFormer's three lattice vectors as images; None if the recipe does not have
+            them.
     """
 
     def __init__(
@@ -45,69 +47,78 @@ class CrystalGraph:
 
     @property
     def numbers(self) -> NDArray[np.uint8]:
-        """(N,) uint8 atomic numbers."""
+        """The atomic numbers, (N,) uint8."""
         return self.crystal.numbers
 
     @property
     def frac_coords(self) -> NDArray[np.float64]:
-        """(N, 3) float64 fractional coordinates."""
+        """The fractional coordinates, (N, 3) float64."""
         return self.crystal.frac_coords
 
     @property
     def lattice(self) -> NDArray[np.float64]:
-        """(3, 3) float64, rows are the lattice vectors, A."""
+        """The lattice vectors as rows, (3, 3) float64, A."""
         return self.crystal.lattice
 
     @property
     def n_atoms(self) -> int:
-        """N."""
+        """The number N of atoms."""
         return len(self.crystal)
 
     @property
     def n_edges(self) -> int:
-        """E, both directions counted."""
+        """The number E of directed edges; both directions of an edge count."""
         return len(self.images)
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
-        """(E, 3) float32, A, from the centre to the neighbour, as :mod:`lazygraph.graphs.vectors` states."""
+        """The vectors from the centre to the neighbour, (E, 3) float32, A; see :mod:`lazygraph.graphs.vectors`."""
         vectors: NDArray[np.float32] = edge_vectors(self.frac_coords, self.lattice, self.edge_index, self.images)
         return vectors
 
     @cached_property
     def distances(self) -> NDArray[np.float64]:
-        """(E,) float64, A: the numbers that the rule compared."""
+        """The lengths of the edges, (E,) float64, A; the same numbers that the rule compared."""
         distances: NDArray[np.float64] = edge_distances(self.frac_coords, self.lattice, self.edge_index, self.images)
         return distances
 
     @property
     def lattice_vectors(self) -> NDArray[np.float64] | None:
-        """(3, 3) float64, A: the translations of ``lattice_images``, where the recipe has them, else None."""
+        """The translations of ``lattice_images``, (3, 3) float64, A; None if the recipe does not have them."""
         if self.lattice_images is None:
             return None
         vectors: NDArray[np.float64] = components(self.lattice_images.T, self.lattice).T + 0.0
         return vectors
 
     def triplets(self, cutoff: float) -> NDArray[np.int32]:
-        """(2, T) ordered pairs of edges with one centre, both within ``cutoff`` A; sorted by row 0, then row 1."""
+        """Return the ordered pairs of edges with the same centre, (2, T), sorted by row 0, then row 1.
+
+        Args:
+            cutoff: greatest length of both edges, A.
+        """
         pairs: NDArray[np.int32] = triplets(self.edge_index, self.n_atoms, self.distances <= cutoff)
         return pairs
 
     def line_graph(self, cutoff: float | None = None) -> NDArray[np.int32]:
-        """(2, T) pairs of edges, the second starting where the first ends, as DGL makes them; sorted as triplets are.
+        """Return the pairs of edges in which the second starts where the first ends, (2, T), as DGL makes them.
+
+        The pairs are sorted by row 0, then row 1.
 
         Args:
-            cutoff: A; only edges within it take part, if given.
+            cutoff: greatest length of both edges, A; None for no limit.
         """
         kept = None if cutoff is None else self.distances <= cutoff
         pairs: NDArray[np.int32] = line_graph(self.edge_index, self.n_atoms, kept)
         return pairs
 
     def bond_graph(self, cutoff: float) -> NDArray[np.int32]:
-        """(T, 5) CHGNet's bond graph, see :func:`lazygraph.graphs.angles.bond_graph`.
+        """Return CHGNet's bond graph, (T, 5); see :func:`lazygraph.graphs.angles.bond_graph`.
+
+        Args:
+            cutoff: the bond cutoff, A.
 
         Raises:
-            RecipeError: the edges do not come in pairs, for the recipe is that of directed neighbours.
+            RecipeError: the edges do not come in pairs, because the rule is ``nearest``.
         """
         if not np.array_equal(self.edge_index[:, ::2], self.edge_index[::-1, 1::2]):
             raise RecipeError("found directed edges; required for a bond graph: the rule radius or shell")
@@ -115,12 +126,12 @@ class CrystalGraph:
         return rows
 
     def to_data(self) -> Data:
-        """The graph as ``torch_geometric.data.Data``.
+        """Return the graph as ``torch_geometric.data.Data``.
 
         Returns:
             ``x`` (N, 1) int64 atomic numbers, ``pos`` (N, 3) float32 A, ``edge_index`` (2, E) int64, ``edge_attr``
             (E, 3) float32 vectors A, ``images`` (E, 3) int64, ``cell`` (1, 3, 3) float32 A, and ``lattice_vectors``
-            (1, 3, 3) float32 A where the recipe has them.
+            (1, 3, 3) float32 A if the recipe has them.
         """
         import torch
         from torch_geometric.data import Data

@@ -1,4 +1,4 @@
-"""The recipe of a graph: which atoms are joined. Frozen, hashable, written into every dataset."""
+"""The recipe of a graph: which atoms are joined by edges. Every dataset stores its recipe."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ YOUNGER = ("threebody_cutoff", "bond_cutoff", "isolated_atoms", "angles")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GraphSpec:
-    """Which edges a crystal gets. Made by :func:`graph`; checked, picklable, hashable, compared part by part.
+    """A recipe: which edges and angles a crystal gets. Create it with :func:`graph`.
 
-    Complete in itself: rule and angles say everything, and the preset's name is a label, never looked up to build.
+    A recipe is checked when it is created. It is picklable and hashable, and two recipes are equal if all their parts
+    are equal. Rule and angles define the recipe completely. The name of the preset is only a label, and building a
+    graph never looks it up.
 
     Raises:
-        RecipeError: rule and angles do not fit each other, or are not what a preset of lazygraph fixes.
+        RecipeError: rule and angles do not fit each other, or contradict the preset of lazygraph with this name.
 
     Example:
         >>> spec = graph("m3gnet")
@@ -57,11 +59,13 @@ class GraphSpec:
     """
 
     preset: str
-    """What the recipe was made from: a name of ``PRESETS``, a plug-in's preset, or ``module:variable``."""
+    """The preset that the recipe was made from: a name in ``PRESETS``, a preset of a plug-in, or
+    ``module:variable``."""
     rule: Rule
-    """How edges are chosen, with all parameters: ``Shell``, ``Nearest``, ``Radius``, ``NoEdges``, or a plug-in's."""
+    """The rule that chooses the edges, with its parameters: ``Shell``, ``Nearest``, ``Radius``, ``NoEdges``, or your
+    own."""
     angles: Angles | None = None
-    """A record for views and budgets: which pairs of edges make an angle. They are found at load and never stored."""
+    """Which pairs of edges form an angle. Angles are computed when a graph is read, and never stored."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str):
@@ -74,24 +78,26 @@ class GraphSpec:
             self._check_preset(PRESETS[self.preset])
 
     def build(self, structure: Any, *, backend: str | Backend = "native", max_images: int = MAX_IMAGES) -> CrystalGraph:
-        """The graph of one structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
+        """Build the graph of one structure.
 
-        Edges of the rules ``shell`` and ``radius`` come in adjacent pairs, 2m (i -> j, S) and 2m + 1 (j -> i, -S),
-        sorted by (i, j, S_0, S_1, S_2) of the first, i <= j; for i == j without ``duplicates``, the first non-zero
-        component of S is positive. Those of ``nearest`` are sorted by (i, distance, j, S_0, S_1, S_2).
+        The rules ``shell`` and ``radius`` give pairs of edges: edge 2m is (i -> j, S), and edge 2m + 1 is (j -> i, -S).
+            The pairs are sorted by (i, j, S_0, S_1, S_2) of edge 2m, with i <= j. For i == j without ``duplicates``,
+            the first non-zero component of S is positive. The edges of ``nearest`` are sorted by (i, distance, j, S_0,
+            S_1, S_2).
 
         Args:
-            structure: the structure.
-            backend: the neighbour search: ``"native"``, compiled at installation, and pymatgen's where it was not or
-                where it leaves a structure; ``"pymatgen"``; ``"vesin"``; or a function with the contract of
-                ``lazygraph.graphs.backends.Backend``. The graph is the same.
-            max_images: how many images of atoms a search for neighbours may look at, and how many neighbours it may
-                find. A structure that needs more, such as one with a very flat cell, is refused before the search
-                begins, which would take hours or all memory.
+            structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
+            backend: the neighbour search. ``"native"`` (default) is compiled at installation. It uses pymatgen's search
+                if it was not compiled, or if it cannot handle a structure. Others are ``"pymatgen"``, ``"vesin"``, or a
+                function with the contract of ``lazygraph.graphs.backends.Backend``. All backends give the same graph.
+            max_images: greatest number of images of atoms that the neighbour search may examine, and greatest number of
+                neighbours that it may find. A structure that needs more images, for example because its cell is very
+                flat, is refused before the search begins. Without this limit, the search could take hours or all
+                memory.
 
         Raises:
             StructureError: the structure cannot become a graph of this recipe.
-            RecipeError: the backend is unknown, or ``max_images`` no number from 1 to 1,000,000,000.
+            RecipeError: the backend is unknown, or ``max_images`` is not an integer from 1 to 1,000,000,000.
             MissingExtra: the backend is not installed.
 
         Example:
@@ -104,7 +110,7 @@ class GraphSpec:
         return self.rule.build(search, search if backend == "native" else None)
 
     def diff(self, other: GraphSpec) -> list[str]:
-        """One sentence for every field in which ``other`` differs; empty where the recipes are equal.
+        """Return one sentence for every field in which ``other`` differs; an empty list if the recipes are equal.
 
         Example:
             >>> graph("comformer").diff(graph("comformer", cutoff=8.0))
@@ -120,16 +126,16 @@ class GraphSpec:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Preset, rule, angles and all parameters by name, in one level: only str, int, float, bool and None."""
+        """Return preset, rule, angles and all parameters as one flat dict of str, int, float, bool and None."""
         return {name: value for name, value in self._flat().items() if value is not None or name not in YOUNGER}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GraphSpec:
-        """The recipe that :meth:`to_json` wrote. Imports nothing, whatever preset and rule are called.
+        """Return the recipe that :meth:`to_json` wrote. This never imports a module, whatever names the data contain.
 
         Raises:
-            RecipeError: a key is unknown or missing, the values are no recipe, or the rule or the angles belong to a
-                plug-in that is not in use.
+            RecipeError: a key is unknown or missing, the values are not a valid recipe, or the rule or the angles
+                belong to a plug-in that is not in use.
         """
         required = ("preset", "rule", *FIRST)
         if missing := [name for name in required if name not in data]:
@@ -202,19 +208,20 @@ def check_images(max_images: int) -> int:
 
 
 def graph(preset: str, /, **parameters: Any) -> GraphSpec:
-    """Make a recipe: a preset named after a published model, a bare rule, or a preset of your own, with parameters.
+    """Create a recipe from a preset and its parameters.
 
     Args:
-        preset: ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``alignn-2026``, ``cgcnn``, ``atlas``,
-            ``megnet``, ``m3gnet``, ``chgnet``, ``mace``, ``nequip``, ``sevennet``; ``shell``, ``nearest``, ``radius``;
-            ``none`` for crystals alone; or ``module:variable``, a :class:`lazygraph.graphs.Preset` in a module of
-            yours, which is imported.
-        **parameters: what the preset takes, defaults from its published settings: ``cutoff`` (A), ``max_neighbors``,
-            ``ties`` (``"shell"`` or ``"reference"``), ``tolerance`` (A), ``lattice_edges`` (bool), ``boundary``
-            (``"<"`` or ``"<="``), ``threebody_cutoff`` (A), ``bond_cutoff`` (A).
+        preset: a preset named after a published model: ``comformer``, ``matformer``, ``potnet``, ``alignn``,
+            ``alignn-2026``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``, ``chgnet``, ``mace``, ``nequip``,
+            ``sevennet``. Or a rule: ``shell``, ``nearest``, ``radius``, or ``none`` for crystals alone. Or
+            ``module:variable`` for a :class:`lazygraph.graphs.Preset` in your own module, which is imported. Or the
+            name of a preset that an installed plug-in declares.
+        **parameters: parameters of the preset. The defaults are the published settings. Depending on the preset:
+            ``cutoff`` (A), ``max_neighbors``, ``ties`` (``"shell"`` or ``"reference"``), ``tolerance`` (A),
+            ``lattice_edges`` (bool), ``boundary`` (``"<"`` or ``"<="``), ``threebody_cutoff`` (A), ``bond_cutoff`` (A).
 
     Raises:
-        RecipeError: the preset or a parameter is unknown, required and missing, or impossible.
+        RecipeError: the preset or a parameter is unknown, a required parameter is missing, or a value is invalid.
 
     Example:
         >>> graph("comformer", max_neighbors=12)

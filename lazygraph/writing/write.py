@@ -57,12 +57,12 @@ class Report:
         path: the dataset.
         written: graphs that were added.
         quarantined: inputs that could not become graphs.
-        seconds: time taken, all included.
-        recipe: the recipe of the graphs; None where they came ready-made.
-        quarantine_file: where the reasons are listed, if there are any.
-        notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
-        in_no_split: graphs of the dataset that are in none of its splits, where it has splits.
-        copied: whether the graphs are copies of stored graphs; False where they were built.
+        seconds: total time, s.
+        recipe: the recipe of the graphs; None for ready-made graphs.
+        quarantine_file: the file that lists the quarantined inputs with the reasons; None if there are none.
+        notes: further remarks for the summary, such as files that no row of ``id_prop.csv`` names.
+        in_no_split: number of graphs that are in no split, if the dataset has splits.
+        copied: True if stored graphs were copied, False if graphs were built.
     """
 
     path: Path
@@ -107,62 +107,70 @@ def write(
 ) -> Report:
     """Convert structures, build their graphs in parallel, and write them as a dataset directory.
 
-    A killed run is finished by the same call, and a finished one is not written again. Inputs that cannot become graphs
-    are quarantined, with the reason, and everything else is written. The same input and recipe give the same bytes,
-    whatever the number of workers.
+    The same call finishes a killed run, and does not write a finished dataset again. Inputs that cannot become graphs
+    are quarantined with the reason, and all other inputs are written. The same input and recipe give the same bytes
+    with any number of workers.
 
-    If every source is a dataset, or a part of one, of the recipe that is asked for, the stored graphs are copied, as by
-    :func:`subset` and :func:`concat`, without workers. They are built instead with any of ``labels``, ``units``,
-    ``per``, ``describe``, ``required``, ``split``, ``level``, ``shard_size``, ``max_images``, ``max_seconds`` and
-    ``executor``; with another ``codec`` than the stored one; if an id comes twice, a record is damaged or datasets
-    describe a label differently; and over one of the sources. Both ways give the same ids, graphs, labels, units,
-    splits and ``about``. The notes of the report say that graphs were copied, or why they were built.
+    If every source is a dataset, or a part of a dataset, and has the requested recipe, the stored graphs are copied
+    without workers, as :func:`subset` and :func:`concat` do. The graphs are built instead in these cases:
+
+    - one of these options is given: ``labels``, ``units``, ``per``, ``describe``, ``required``, ``split``, ``level``,
+      ``shard_size``, ``max_images``, ``max_seconds``, ``executor``;
+    - ``codec`` differs from the codec of the stored records;
+    - two graphs have the same id, a record is damaged, or datasets describe a label differently;
+    - ``path`` is one of the sources, or has an unfinished run that builds graphs.
+
+    Both ways give the same ids, graphs, labels, units, splits and ``about``. The notes of the report say that graphs
+    were copied, or why they were built.
 
     :func:`append` adds more structures later, and :func:`retry_quarantined` tries quarantined inputs again.
 
     Args:
-        source: a path, several paths, a URI such as ``prototypes:2000?seed=0``, a ``LazyGraphDataset`` or a part of one
-            (``ds.where(...)``, ``ds[:100]``), several of these; or any iterable of structures or of
+        source: a path, a URI such as ``prototypes:2000?seed=0``, a ``LazyGraphDataset`` or a part of one
+            (``ds.where(...)``, ``ds[:100]``), or a list of these. Or any iterable of structures or of tuples
             ``(id, structure, labels)``.
-        path: the dataset to make, by custom ``NAME.lg``.
-        graph: the recipe, or the name of a preset. Unless said, datasets as the only kind of source keep the recipe
-            that they share, and everything else becomes ``comformer``.
-        workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        overwrite: replace a dataset that is there already.
-        progress: show a bar on stderr, if that is a terminal.
-        format: the input format, where it should not be recognised from the content.
+        path: the dataset directory to write, usually ``NAME.lg``.
+        graph: the recipe, or the name of a preset. Default: the common recipe if every source is a dataset, otherwise
+            ``comformer``.
+        workers: number of worker processes. None starts one per available CPU; 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
+        overwrite: replace an existing dataset.
+        progress: show a progress bar on stderr, if stderr is a terminal.
+        format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
-        cif_formula: what happens to a CIF whose sites contradict its formula or its Z: ``error`` quarantines it,
-            ``warn`` keeps it and names it in the notes, ``ignore`` keeps it.
-        structure_key: the key or column that holds the structure, where records have several.
+        cif_formula: what to do with a CIF whose sites contradict its formula or its Z: ``error`` (default) quarantines
+            it, ``warn`` keeps it and names it in the notes, ``ignore`` keeps it.
+        structure_key: the key or column that holds the structure; by default the reader chooses one for each source.
         trust_pickle: read pickle files, which can run any code when they are loaded.
-        labels: the labels to keep; all numbers and texts unless said.
+        labels: the labels to keep; default all numbers and texts.
         units: name -> unit of labels.
-        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
-        describe: name -> one line that says what a label is.
-        required: labels that no graph may lack, such as charge and spin; an input without one is quarantined.
-        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
+        per: name -> ``cell`` or ``atom``, for labels of numbers that are per cell or per atom.
+        describe: name -> one line of text that describes a label.
+        required: labels that every graph must have, such as charge and spin; an input without such a label is
+            quarantined.
+        about: a description of the dataset, with some of the keys title, description, license, citation, doi, homepage,
+            level_of_theory.
         split: fractions of train, val and test.
         seed: seed of the split.
-        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
-        codec: how records are compressed: ``"zstd"``, or ``"none"``: faster to read, at about twice the bytes.
-        level: zstd level, 1 to 22. Records that are copied keep theirs.
-        shard_size: inputs a shard; from the number of inputs unless said.
-        max_images: how many images of atoms the neighbour search of one input may look at, and how many neighbours it
-            may find; an input that needs more, such as a very flat cell, is quarantined before the search begins.
-        max_seconds: the processor time that one input may take to be read, and again to be made a graph, s; an input
-            that takes more is quarantined. Depends on the machine, unlike everything else that is quarantined.
-            ``math.inf`` for no limit.
+        group: ``formula``, or the name of a label; graphs with equal values stay in one split.
+        codec: compression of the records: ``"zstd"`` (default), or ``"none"``, which is faster to read and takes about
+            twice the bytes.
+        level: zstd level, 1 to 22. Copied records keep their level.
+        shard_size: inputs per shard; by default chosen from the number of inputs.
+        max_images: greatest number of images of atoms that the neighbour search of one input may examine, and greatest
+            number of neighbours that it may find. An input that needs more images, for example a very flat cell, is
+            quarantined before the search begins.
+        max_seconds: greatest processor time for reading one input, and again for building its graph, s. An input that
+            takes longer is quarantined. Only this limit depends on the speed of the machine. ``math.inf`` for no limit.
 
     Returns:
         A report with ``written``, ``quarantined``, ``seconds``, ``recipe``, ``copied`` and ``path``.
 
     Raises:
-        InputError: the source, a label or an option cannot be used; datasets are given that do not share a recipe, or
-            together with other sources, and no ``graph``.
-        OutputExists: the output is there already, or was begun with other arguments.
-        WriterBusy: another process is writing it.
+        InputError: the source, a label or an option cannot be used. Or ``graph`` is missing, and the sources are
+            datasets with different recipes, or datasets together with other sources.
+        OutputExists: the output already exists, or an unfinished run has other arguments.
+        WriterBusy: another process is writing the same dataset.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -215,30 +223,31 @@ def append(
     max_images: int = MAX_IMAGES,
     max_seconds: float = MAX_SECONDS,
 ) -> Report:
-    """Add structures to a dataset, with its own recipe, labels, units and compression.
+    """Add structures to a dataset. The recipe, labels, units and compression of the dataset stay the same.
 
-    A killed run is finished by the same call. Inputs that cannot become graphs are quarantined, as by :func:`write`; so
-    is an input with an id that the dataset holds.
+    The same call finishes a killed run. Inputs that cannot become graphs are quarantined, as in :func:`write`. An input
+    whose id is already in the dataset is quarantined too.
 
     Args:
         path: the dataset.
-        source: what to add, as for :func:`write`.
-        split: fractions of train, val and test for the new graphs, or the name of the split that all of them go to.
-            None: a dataset that was split by fractions gives the new graphs to the splits that lack them, and the old
-            graphs stay where they are; in others, the new graphs are in the splits that the source names, or in none.
-        workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
-        format: the input format, where it should not be recognised from the content.
+        source: the source to add, as for :func:`write`.
+        split: fractions of train, val and test for the new graphs, or the name of one split for all of them. By
+            default, new graphs follow the rule of a dataset that was split by fractions: each split gets the number of
+            new graphs that it needs for its share, and old graphs do not move. In other datasets, the new graphs go
+            into the splits that the source names, or into no split.
+        workers: number of worker processes. None starts one per available CPU; 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
+        progress: show a progress bar on stderr, if stderr is a terminal.
+        format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
-        structure_key: the key or column that holds the structure, where records have several.
+        structure_key: the key or column that holds the structure; by default the reader chooses one for each source.
         trust_pickle: read pickle files, which can run any code when they are loaded.
-        labels: labels that the source must have, of those of the dataset; None for all that it has.
-        units: name -> unit of labels, where the source implies another one.
+        labels: labels of the dataset that the source must have; None for all labels that the source has.
+        units: name -> unit of labels, if the source implies another unit.
         seed: seed of the split.
-        group: ``formula`` keeps new crystals of one formula in one split.
-        shard_size: inputs a shard; from the number of inputs unless said.
+        group: ``formula``, or the name of a label; new graphs with equal values stay in one split.
+        shard_size: inputs per shard; by default chosen from the number of inputs.
         max_images: limit of the neighbour search, as for :func:`write`.
         max_seconds: limit of the time of one input, as for :func:`write`.
 
@@ -248,8 +257,8 @@ def append(
     Raises:
         DatasetNotFound: there is no dataset at the path.
         InputError: the source, a split or an option cannot be used, or the dataset has ready-made graphs.
-        LabelError: a label that the dataset does not have, or another unit than its own.
-        WriterBusy: another process is writing it.
+        LabelError: the dataset does not have a label, or has another unit for it.
+        WriterBusy: another process is writing the same dataset.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -292,23 +301,23 @@ def retry_quarantined(
     max_images: int = MAX_IMAGES,
     max_seconds: float = MAX_SECONDS,
 ) -> Report:
-    """Try the quarantined inputs of a dataset again, after the source or an option was corrected.
+    """Try the quarantined inputs of a dataset again, after you corrected the source or an option.
 
     Args:
         path: the dataset.
-        source: the source that the dataset was made from, with the same inputs in the same order.
+        source: the source of the dataset, with the same inputs in the same order.
         split: the splits of the graphs that are added, as for :func:`append`.
-        workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
-        format: the input format, where it should not be recognised from the content.
+        workers: number of worker processes. None starts one per available CPU; 1 works in this process.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
+        progress: show a progress bar on stderr, if stderr is a terminal.
+        format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
-        structure_key: the key or column that holds the structure, where records have several.
+        structure_key: the key or column that holds the structure; by default the reader chooses one for each source.
         trust_pickle: read pickle files, which can run any code when they are loaded.
         seed: seed of the split.
-        group: ``formula`` keeps new crystals of one formula in one split.
-        shard_size: inputs a shard; from the number of inputs unless said.
+        group: ``formula``, or the name of a label; new graphs with equal values stay in one split.
+        shard_size: inputs per shard; by default chosen from the number of inputs.
         max_images: limit of the neighbour search, as for :func:`write`.
         max_seconds: limit of the time of one input, as for :func:`write`.
 
@@ -317,8 +326,8 @@ def retry_quarantined(
 
     Raises:
         DatasetNotFound: there is no dataset at the path.
-        InputError: quarantined inputs are of sources that are not given, or an option cannot be used.
-        WriterBusy: another process is writing it.
+        InputError: quarantined inputs come from sources that are not given, or an option cannot be used.
+        WriterBusy: another process is writing the same dataset.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -364,10 +373,10 @@ def plan(
     max_images: int = MAX_IMAGES,
     max_seconds: float = MAX_SECONDS,
 ) -> Plan:
-    """The first third of ``write``: read the source once and cut it into shards that any machine can make.
+    """Read the source once and plan shards that any machine can make; the first of the three steps of ``write``.
 
-    Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``. Graphs are
-    always built, also where :func:`write` would copy those of a dataset.
+    Afterwards, call ``make_shard(path, task)`` for every task, on any number of machines, and then ``finish(path)``.
+    Graphs are always built, even if :func:`write` would copy stored graphs.
     """
     return plan_dataset(
         source,

@@ -9,7 +9,7 @@ rock_salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"]
 structures = [
     ("rock-salt", rock_salt, {"band_gap": 5.0}),
     ("silicon", bulk("Si"), {"band_gap": 0.6}),
-    ("copper", bulk("Cu"), {"band_gap": None}),  # a missing label is NaN, never a dropped row
+    ("copper", bulk("Cu"), {"band_gap": None}),  # a missing label becomes NaN, and the structure is kept
 ]
 
 # An iterator works too: write() reads it once, one structure at a time.

@@ -22,5 +22,5 @@ for epoch in range(3):
     with torch.no_grad():
         errors = torch.cat([(model(batch) - batch.y).abs() for batch in validation])
     print(f"epoch {epoch}: validation MAE {errors.mean():.3f} {ds.manifest.columns['density'].unit}")
-    # Save this in the checkpoint too, and training can continue in the middle of an epoch:
+    # Save this state in the checkpoint too. Training can then continue in the middle of an epoch.
     state = train.state_dict()

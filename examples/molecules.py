@@ -1,4 +1,4 @@
-"""Write graphs that were made elsewhere, such as molecules: any PyG ``Data`` or mapping of arrays."""
+"""Write ready-made graphs, such as molecules: any PyG ``Data`` or mapping of arrays."""
 
 import torch
 from torch_geometric.data import Data

@@ -4,7 +4,7 @@
 set -euo pipefail
 source=$1 output=$2
 
-# 1. Read the input once and plan the shards. The plan in mp.lg.partial determines every byte of them.
+# 1. Read the input once and plan the shards. The plan in mp.lg.partial determines every byte of the shards.
 lazygraph-write plan "$source" -o "$output" --graph comformer
 shards=$(python -c "import json, sys; print(len(json.load(open(sys.argv[1]))['tasks']))" "$output.partial/plan.json")
 
@@ -16,5 +16,5 @@ else
   seq 0 $((shards - 1)) | xargs -P "$(nproc)" -I N lazygraph-write shard "$output" --task N
 fi
 
-# 3. Merge the shards. If shards are missing, merge says which.
+# 3. Merge the shards. If shards are missing, merge names them.
 lazygraph-write merge "$output"

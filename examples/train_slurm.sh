@@ -1,6 +1,6 @@
 #!/bin/bash
-# Trains on all GPUs of one node, with one process per GPU; Lightning finds the processes through Slurm's variables. If the
-# job was stopped, for example by its time limit, submit the same command again: it resumes the run.
+# Trains on all GPUs of one node, with one process per GPU. Lightning finds the processes through Slurm's variables. If the
+# job was stopped, for example by its time limit, submit the same command again. It resumes the run.
 #     sbatch examples/train_slurm.sh mp.lg band_gap run --model ecomformer
 #SBATCH --nodes=1
 #SBATCH --gpus-per-node=4

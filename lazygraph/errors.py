@@ -12,7 +12,7 @@ LazyGraphError
 ├── OutputExists (FileExistsError)      the output already exists and has other contents
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
 ├── WorkerDied (RuntimeError)           a worker process died repeatedly, or at one input
-├── StorageError (OSError)              the output cannot be written: disk full, read-only, no permission, no locks, gone
+├── StorageError (OSError)              the output cannot be written: disk full, read-only, no permission, no locks
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (ValueError)         bytes on disk differ from the bytes that were written

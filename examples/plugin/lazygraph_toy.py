@@ -1,6 +1,6 @@
-"""A plug-in of lazygraph: a format, two presets (one with a rule and angles of its own), a view, a model, a storage.
+"""A plug-in for lazygraph: a format, two presets (one with its own rule and angles), a view, a model and a storage.
 
-pyproject.toml declares them as entry points. Install the package, and lazygraph finds them by name:
+pyproject.toml declares them as entry points. When the package is installed, lazygraph finds them by name:
 
     lazygraph-write crystals.toy -o toy.lg --graph toy
     lazygraph train toy.lg --target energy --model toy -o run
@@ -27,14 +27,14 @@ from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_en
 from lazygraph.storage.files import FileRef, write_atomic
 from lazygraph.training.models import ModelEntry
 
-# ---- an input format: one simple cubic crystal a line, "ID EDGE_IN_ANGSTROM ATOMIC_NUMBER ENERGY" ----
+# ---- an input format: one simple cubic crystal per line, "ID EDGE_IN_ANGSTROM ATOMIC_NUMBER ENERGY" ----
 
 MAGIC = b"# toy crystals\n"
 
 
 @dataclass(frozen=True)
 class ToySource:
-    """A ``.toy`` file: the line ``# toy crystals``, then one crystal a line.
+    """A ``.toy`` file: the line ``# toy crystals``, then one crystal per line.
 
     Args:
         path: the file.
@@ -46,16 +46,16 @@ class ToySource:
 
     @staticmethod
     def recognizes(head: bytes, name: str) -> bool:
-        """Whether a file that begins so is one of these."""
+        """Return True if a file that begins with these bytes has this format."""
         return head.startswith(MAGIC)
 
     @property
     def name(self) -> str:
-        """What notes call the file."""
+        """The name of the file in notes and ids."""
         return Path(self.path).stem
 
     def scan(self, every: int, spool: Path) -> Scan:
-        """Count the lines; the mark of an entry is the byte where its line begins."""
+        """Count the lines. The mark of an entry is the position of the first byte of its line."""
         marks, count = [], 0
         with Path(self.path).open("rb") as file:
             file.readline()
@@ -69,7 +69,7 @@ class ToySource:
         return Scan(count, tuple(marks), (hash_file(Path(self.path)),))
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
-        """The entries of one cut."""
+        """Yield the entries of one cut."""
         with Path(self.path).open("rb") as file:
             file.seek(cut.mark)
             for number in range(cut.start, cut.start + cut.count):
@@ -77,7 +77,7 @@ class ToySource:
 
 
 def entry_of(line: str) -> Entry:
-    """One line as an entry. A line with a bad crystal is an entry with the reason."""
+    """Return a line as an entry. If the crystal is invalid, the entry holds the error."""
     graph_id, edge, number, energy = line.split()
     return Entry(graph_id, attempt(cubic, edge, number), {"energy": energy})
 
@@ -91,7 +91,7 @@ def cubic(edge: str, number: str) -> Crystal:
 TOY = Preset(rule="radius", parameters={"cutoff": 3.3})
 
 
-# ---- a preset with a rule and angles of its own ----
+# ---- a preset with its own rule and angles ----
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -102,23 +102,23 @@ class Alike(Radius):
 
     @property
     def is_complete(self) -> bool:
-        """Not every neighbour within the cutoff is there."""
+        """False, because some neighbours within the cutoff are left out."""
         return False
 
     def edges(self, search: Search) -> ChosenEdges:
-        """The edges of the rule ``radius`` between atoms of one element."""
+        """Return the edges of the rule ``radius`` between atoms of the same element."""
         (edge_index, images), distances = super().edges(search)
         numbers = search.crystal.numbers
         kept = np.flatnonzero(numbers[edge_index[0]] == numbers[edge_index[1]])
         return ChosenEdges((edge_index[:, kept], images[kept]), distances[kept])
 
     def compiled(self, search: Search) -> None:
-        """There is no compiled loop."""
+        """Return None: this rule has no compiled loop."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ToyAngles(Angles):
-    """Two edges of one centre, which may be the same edge."""
+    """Pairs of edges with the same centre. Both may be the same edge."""
 
     name: ClassVar[str] = "toy"
     shares_centre: ClassVar[bool] = True
@@ -133,13 +133,13 @@ TOY_ALIKE = Preset(rule=Alike, angles=ToyAngles, parameters={"cutoff": 5.0}, sum
 
 @dataclass(frozen=True, repr=False)
 class ToyView(View):
-    """``z`` (N,) int64 atomic numbers, ``edge_index`` (2, E) int64, ``length`` (E,) A."""
+    """The arrays ``z`` (N,) int64, atomic numbers; ``edge_index`` (2, E) int64; ``length`` (E,), A."""
 
     name: ClassVar[str] = "toy"
     layout: ClassVar = {"z": NODE, "edge_index": EDGE_INDEX, "length": EDGE}
 
     def arrays(self, crystals: Crystals, spec) -> Arrays:
-        """See the class."""
+        """Return the arrays of a whole batch."""
         return Arrays(
             {
                 "z": cast(crystals.numbers, "int64"),
@@ -166,30 +166,30 @@ TOY_MODEL = ModelEntry("toy", view="toy", preset="toy", build=_network)
 
 @dataclass(frozen=True)
 class ToyZip:
-    """The files of a dataset in one zip file, read in place; whole files are unpacked into a folder of the user.
+    """The files of a dataset in one zip file. Records are read in place; whole files are unpacked into a user folder.
 
     Args:
-        url: ``toyzip://`` and the path of the zip file, whose names are those of the dataset's files.
+        url: ``toyzip://`` and the path of the zip file. The names in the zip file are the names of the dataset's files.
     """
 
     url: str
 
     @property
     def name(self) -> str:
-        """What errors call the dataset."""
+        """The name of the dataset in errors."""
         return self.url
 
     @property
     def is_local(self) -> bool:
-        """False: there is no file of its own for a shard."""
+        """False, because a shard is not a file of its own."""
         return False
 
     def manifest(self) -> bytes:
-        """The content of the manifest."""
+        """Return the content of the manifest."""
         return self._read("manifest.json", 0, -1)
 
     def path(self, file: FileRef) -> Path:
-        """A file, unpacked where that was not done yet; its name says what is in it."""
+        """Return the path of a file, and unpack the file at first use. The hash in the name identifies the content."""
         target = Path(tempfile.gettempdir(), f"toyzip-{getpass.getuser()}", file.name.replace("/", "-"))
         if not target.exists():
             content = self._read(file.name, 0, -1)
@@ -198,11 +198,11 @@ class ToyZip:
         return file._replace(name=target.name).check_size(target.parent)
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Ranges of a file."""
+        """Return ranges of a file."""
         return [self._read(file.name, offset, length) for offset, length in ranges]
 
     def state(self) -> object:
-        """What changes when the zip file is replaced."""
+        """Return a value that changes when the zip file is replaced."""
         found = self._zip.stat()
         return found.st_ino, found.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""The network of the toy model, apart from the rest: the writer loads no torch."""
+"""The network of the toy model, in a module of its own so that the writer does not import torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch_geometric.utils import scatter
 
 
 class ToyNetwork(torch.nn.Module):
-    """A number an atom from its element and the mean length of its edges, averaged over the crystal."""
+    """One number per atom, from its element and the mean length of its edges, averaged over the crystal."""
 
     def __init__(self, outputs: int, width: int = 8) -> None:
         super().__init__()

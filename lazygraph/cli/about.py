@@ -11,13 +11,13 @@ from lazygraph.format.manifest import ABOUT
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import set_about
 
-SUMMARY = "Show or say what a dataset is: title, licence, citation, level of theory."
+SUMMARY = "Show or change the description of a dataset: title, licence, citation, level of theory."
 EXAMPLES = f"""\
 examples:
   lazygraph about mp.lg
   lazygraph about mp.lg title='Relaxed oxides' license=CC-BY-4.0 level_of_theory=PBE
   lazygraph about mp.lg doi=
-      remove what was said
+      remove the DOI
 
 The keys are {", ".join(ABOUT)}. The content id of the dataset stays the same.
 """
@@ -26,12 +26,12 @@ The keys are {", ".join(ABOUT)}. The content id of the dataset stays the same.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser)
-    parser.add_argument("about", nargs="*", metavar="KEY=TEXT", help="what to say; an empty text removes it")
+    parser.add_argument("about", nargs="*", metavar="KEY=TEXT", help="set this entry; an empty TEXT removes it")
     add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Change what is said, if anything is given, and print all of it."""
+    """Change the entries that are given, and print all entries."""
     given: dict[str, str | None] = {}
     for pair in arguments.about:
         key, separator, value = pair.partition("=")

@@ -7,11 +7,11 @@ import argparse
 from lazygraph.cli.output import say, warn
 from lazygraph.writing.copy import concat
 
-SUMMARY = "Make one dataset of several, without building a graph."
+SUMMARY = "Join several datasets to one dataset, without building a graph again."
 EXAMPLES = """\
 examples:
   lazygraph concat mine.lg yours.lg -o ours.lg
-      two people's datasets as one; ids that both have are refused
+      join the datasets of two people; an id that both have is an error
   lazygraph concat mp-2024.lg mp-2025.lg -o mp.lg --on-duplicate skip
       keep the first graph of every id
   lazygraph concat a/mp.lg b/mp.lg -o both.lg --on-duplicate prefix
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fields",
         choices=("same", "common"),
         default="same",
-        help="what to do with per-atom labels and other fields that the datasets do not share: refuse them (same, the "
+        help="what to do with per-atom labels and other fields that not all datasets have: refuse them (same, the "
         "default), or leave them out (common)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
 
 
 def run(arguments: argparse.Namespace) -> int:

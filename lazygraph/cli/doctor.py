@@ -13,7 +13,7 @@ from lazygraph.cli.output import say, say_json
 from lazygraph.cli.surroundings import look
 from lazygraph.errors import DatasetNotFound
 
-SUMMARY = "Inspect this machine and a dataset on it; say what to set and why."
+SUMMARY = "Inspect this machine and a dataset on it; say which settings to change, and why."
 EXAMPLES = """\
 examples:
   lazygraph doctor
@@ -21,7 +21,7 @@ examples:
       also open the dataset, read some graphs, and inspect its disk
   lazygraph doctor mp.lg --json
   lazygraph doctor mp.lg --strict && sbatch train.sh
-      train only if there is nothing to set
+      train only if no setting should change
 """
 
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("path", nargs="?", metavar="PATH", help="a dataset, or a folder for a new dataset")
     add_json(parser)
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if there is anything to set")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a setting should change")
 
 
 def run(arguments: argparse.Namespace) -> int:

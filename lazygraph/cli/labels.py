@@ -21,9 +21,9 @@ examples:
       one label of a JSON list of objects
   lazygraph labels mp.lg --from new.csv && lazygraph gc mp.lg
   lazygraph labels mp.lg --unit energy=eV --per energy=cell --describe energy='total energy, without corrections'
-      say what a label is that the dataset has
+      describe a label that the dataset already has
   lazygraph labels mp.lg --fit-elements energy
-      store the energy of one atom of each element, by least squares over the dataset
+      fit the energy of one atom of each element by least squares, and store the energies
 """
 
 

@@ -126,34 +126,35 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="KEY=TEXT",
         default=[],
-        help="what the dataset is: title, description, license, citation, doi, homepage or level_of_theory; repeat for "
-        "more",
+        help="describe the dataset; KEY is title, description, license, citation, doi, homepage or level_of_theory; "
+        "repeat for more",
     )
 
 
 def add_descriptions(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what labels are."""
-    group = parser.add_argument_group("what labels are")
+    """Add the options that describe labels."""
+    group = parser.add_argument_group("descriptions of labels")
     group.add_argument(
         "--per",
         action="append",
         metavar="NAME=cell|atom",
         default=[],
-        help="what a label is given per, such as energy=cell; repeat for more",
+        help="say whether a label is per cell or per atom, such as energy=cell; repeat for more",
     )
     group.add_argument(
         "--describe",
         action="append",
         metavar="NAME=TEXT",
         default=[],
-        help="one line that says what a label is; repeat for more",
+        help="describe a label in one line; repeat for more",
     )
     group.add_argument(
         "--required",
         action="append",
         metavar="NAME",
         default=[],
-        help="a label that no graph may lack, such as charge: a structure without it is quarantined; repeat for more",
+        help="a label that every graph must have, such as charge; a write or an append quarantines a structure without "
+        "it; repeat for more",
     )
 
 

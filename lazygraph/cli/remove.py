@@ -14,9 +14,9 @@ examples:
   lazygraph remove mp.lg --ids mp-149 --ids mp-13 --reason "wrong pseudopotential"
       publish a state of the dataset without these graphs
   lazygraph remove mp.lg --ids-from retracted.txt --reason "retracted by the authors"
-      a file with one id a line
+      the file has one id per line
   lazygraph info mp.lg
-      shows what was removed and why
+      show which graphs were removed, and why
 """
 
 
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to remove; repeat for more")
-    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id a line")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="why, in a sentence")
+    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="the reason, in a sentence")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,15 +13,15 @@ from lazygraph.sources.table import read_text
 from lazygraph.writing.edit import set_splits
 from lazygraph.writing.splits import DEFAULT, Splits
 
-SUMMARY = "Split a dataset into named splits, which it stores."
+SUMMARY = "Split a dataset into named splits, and store the splits in the dataset."
 EXAMPLES = """\
 examples:
   lazygraph split mp.lg 0.8,0.1,0.1 --seed 123
       shuffle as the published crystal networks do; read a split with ds.split("train")
   lazygraph split mp.lg 0.8,0.1,0.1 --group formula
-      keep crystals with the same formula in one split; --group config_type does so by a label
+      keep crystals with the same formula in one split; with --group config_type, crystals with the same label
   lazygraph split mp.lg 0.8,0.1,0.1 --seed 1 --name fold_1
-      store other splits beside the default ones; read them with ds.split("train", of="fold_1")
+      store other splits beside the default splits; read them with ds.split("train", of="fold_1")
   lazygraph split mp.lg --from splits.json
       use a published split: {"train": ["mp-149", ...], "val": [...], "test": [...]}
 """

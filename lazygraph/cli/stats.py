@@ -14,7 +14,7 @@ from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.format.store import Store
 
-SUMMARY = "Show distributions of atoms, edges, labels and elements; reads columns only, no graph."
+SUMMARY = "Show distributions of atoms, edges, labels and elements, from columns alone, without reading a graph."
 EXAMPLES = """\
 examples:
   lazygraph stats mp.lg

@@ -8,7 +8,7 @@ from lazygraph.cli.options import add_dataset, ids_of
 from lazygraph.cli.output import say, warn
 from lazygraph.writing.copy import subset
 
-SUMMARY = "Make a dataset of some graphs of another one, without building a graph."
+SUMMARY = "Write some graphs of a dataset as a new dataset, without building a graph again."
 EXAMPLES = """\
 examples:
   lazygraph subset mp.lg -o small.lg --where "n_atoms < 20 and band_gap > 0"
@@ -16,7 +16,7 @@ examples:
   lazygraph subset mp.lg -o test.lg --split test
       give a colleague the test set only
   lazygraph subset mp.lg -o mine.lg --ids-from ids.txt
-      keep the graphs of a list, one id a line, in its order
+      keep the graphs of a list with one id per line, in the order of the list
 """
 
 
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="CONDITION", help="keep the graphs that meet this condition on columns")
     parser.add_argument("--split", metavar="NAME", help="keep the graphs of this split")
     parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to keep; repeat for more")
-    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id a line")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
+    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -33,14 +33,14 @@ SUMMARY = "Read structures, build their graphs in parallel, and write a dataset.
 EXAMPLES = """\
 examples:
   lazygraph-write jdft_3d.json.zip -o jarvis.lg --unit optb88vdw_bandgap=eV
-      every structure and numeric label of a JARVIS file, as graphs of the preset comformer (4 A, 25 neighbours)
+      all structures of a JARVIS file with all labels, as graphs of the preset comformer (4 A, 25 neighbours)
   lazygraph-write 'cifs/*.cif' -o cifs.lg --graph radius --cutoff 6 --workers 8
       CIF files; edges join each atom to all atoms within 6 A
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 generated crystals (no download), split into train, val and test
 
-If every SOURCE is a dataset of the recipe that is asked for, its graphs are copied as they are stored. Options that
-change what is stored, such as --label, --unit, --split and --level, make them be built again. The notes say which.
+If every SOURCE is a dataset with the requested recipe, its stored graphs are copied. With an option that changes the
+stored data, such as --label, --unit, --split or --level, the graphs are built again, and a note names the option.
 To continue a run that was killed, give the same command again.
 To write on many machines, use lazygraph-write plan, shard and merge.
 """

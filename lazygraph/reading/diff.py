@@ -69,17 +69,18 @@ class DatasetDiff:
 def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> DatasetDiff:
     """Compare two datasets: recipes, labels, ids, and the graphs that both have.
 
-    Blocks of 4,096 graphs with equal digests are not read; of the others, every graph that both have is.
+    Blocks of 4,096 graphs with equal digests are not read. In other blocks, every graph that both datasets have is
+    read.
 
     Args:
-        a: a dataset.
-        b: another one.
+        a: the first dataset.
+        b: the second dataset.
 
     Returns:
-        The differences; ``str`` of it is a report, ``equal`` says whether there are none.
+        The differences. ``str`` of the result is a report, and ``equal`` is True if there are no differences.
 
     Raises:
-        DatasetNotFound, CorruptDataset, UnsupportedFormat: one of them cannot be read.
+        DatasetNotFound, CorruptDataset, UnsupportedFormat: one of the datasets cannot be read.
 
     Example:
         >>> import tempfile, lazygraph as lg

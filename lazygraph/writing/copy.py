@@ -71,32 +71,34 @@ def concat(
     fields: Fields = "same",
     overwrite: bool = False,
 ) -> CopyReport:
-    """Make one dataset of several, in their order. No graph is built, decoded or compressed again.
+    """Join several datasets to one dataset, in their order, without building a graph again.
 
-    The datasets must have one recipe, and the same fields unless only those that they share are kept. Labels that only
-    some of them have are missing (NaN) in the others. Labels and splits of one name become one; units must be equal.
-    The lists of quarantined inputs are joined.
+    The datasets must have the same recipe. They must have the same fields, unless ``fields="common"`` keeps only the
+    fields that all datasets have. Labels and splits with the same name become one, and a label must have the same unit
+    in all datasets. A label that only some datasets have is missing (NaN) in the others. The lists of quarantined
+    inputs are joined.
 
     Args:
-        paths: the datasets; two at least.
-        out: the dataset to make.
-        on_duplicate: what happens to an id that two of them have: ``"refuse"`` raises an error, ``"skip"`` keeps the
-            first graph, ``"prefix"`` puts the name of its dataset (without ``.lg``) and a dash before every id; where
-            names are equal, they are numbered.
-        fields: what happens to fields (per-atom labels, mostly) that the datasets do not share: ``"same"`` raises an
-            error, ``"common"`` leaves them out and writes the records without them. A field is shared if name, level,
-            shape and unit are the same in all. Where it is float32 in some and float64 in others, it becomes float64;
-            with other differences of type it is left out. The values of the fields that are kept do not change.
-        overwrite: replace a dataset that is there already.
+        paths: the datasets, at least two.
+        out: the dataset directory to write.
+        on_duplicate: what to do with an id that two datasets have. ``"refuse"`` (default) raises an error. ``"skip"``
+            keeps the first graph. ``"prefix"`` puts the name of its dataset (without ``.lg``) and a dash before every
+            id; equal names of datasets are numbered.
+        fields: what to do with fields, such as per-atom labels, that not all datasets have. ``"same"`` (default) raises
+            an error. ``"common"`` leaves these fields out, which decodes and compresses the records again. A field is
+            common if name, level, shape and unit are the same in all datasets. A field that is float32 in some datasets
+            and float64 in others becomes float64. A field with other differences of type is left out. The values of the
+            kept fields do not change.
+        overwrite: replace an existing dataset.
 
     Returns:
-        The number of graphs, and notes on what was left out.
+        The number of graphs, and notes that name the data that were left out.
 
     Raises:
-        InputError: fewer than two datasets; ids that come twice; fields that differ, or none that all have.
-        RecipeMismatch: the recipes differ; the message says where.
-        LabelError: a label has two units or shapes.
-        OutputExists: there is something at ``out``.
+        InputError: there are fewer than two datasets, an id appears twice, fields differ, or no field is common.
+        RecipeMismatch: the recipes differ; the message names the parameters that differ.
+        LabelError: a label has different units or shapes.
+        OutputExists: ``out`` already exists.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -140,26 +142,26 @@ def subset(
     split: str | None = None,
     overwrite: bool = False,
 ) -> CopyReport:
-    """Make a dataset of some graphs of another one, in its order. No graph is built or decoded.
+    """Write some graphs of a dataset as a new dataset, without building a graph again.
 
-    Labels, units and splits are kept. A rule that all graphs were split by is not, because it would split these in
-    another way. Conditions are combined: a graph must meet all of them.
+    Labels, units and splits are kept. The rule of a split is left out, because it would split the selected graphs in
+    another way. If you give several conditions, a graph must meet all of them.
 
     Args:
-        dataset: a path, or an open ``LazyGraphDataset`` or a part of one, whose order is kept.
-        out: the dataset to make.
+        dataset: a path, an open ``LazyGraphDataset``, or a part of one. The order of the graphs is kept.
+        out: the dataset directory to write.
         where: a condition on columns, as ``LazyGraphDataset.where`` takes it.
         ids: the ids to take, in this order.
         split: the name of a split.
-        overwrite: replace a dataset that is there already.
+        overwrite: replace an existing dataset.
 
     Returns:
-        The number of graphs, and notes on what was left out.
+        The number of graphs, and notes that name the data that were left out.
 
     Raises:
-        InputError: the condition or the split cannot be used, an id is listed twice, or no graph is left.
-        UnknownId: the dataset has no graph of an id.
-        OutputExists: there is something at ``out``.
+        InputError: the condition or the split is invalid, an id is listed twice, or no graph is left.
+        UnknownId: the dataset has no graph with one of the ids.
+        OutputExists: ``out`` already exists.
 
     Example:
         >>> import tempfile, lazygraph as lg

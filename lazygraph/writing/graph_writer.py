@@ -62,42 +62,47 @@ class _Graph:
 
 
 class GraphWriter:
-    """Writes graphs one by one, and publishes the dataset when it is closed; nothing appears if an error leaves it.
+    """A writer that takes ready-made graphs one by one, and publishes the dataset when it is closed.
 
-    The first graph fixes the names, types and shapes of the fields; the first 1024 together tell which of them grow
-    with nodes or edges. Batches of the dataset are those that PyG makes of the graphs:
+    If an error leaves the ``with`` block, no dataset appears. The first graph fixes the names, types and shapes of the
+    fields. The first 1024 graphs together show which fields grow with the number of nodes or edges. Batches of the
+    dataset equal the batches that PyG makes of the graphs:
 
-    - ``num_nodes`` is the number of nodes; else the rows of ``x``, ``pos`` or another array of nodes are counted. Where
-      PyG could only guess it from ``edge_index``, the rows of ``z``, ``numbers`` or ``atomic_numbers`` say it, and
-      without them it is guessed as PyG does, with a warning.
-    - Integers under a key that contains ``index``, or is ``face``, count nodes and are (k, M); say ``counts`` for
-      others, such as ids of edges. Indices of nodes or edges that the graph does not have are refused.
-    - A class of its own, derived from ``Data``, decides by ``__inc__`` and ``__cat_dim__`` what is joined how. Graphs
-      come back as ``Data``, joined in the same way.
-    - A Python number comes back as a tensor of one value, as PyG's ``InMemoryDataset`` gives it; arrays of numpy come
-      back as tensors.
+    - ``num_nodes`` is the number of nodes. If it is missing, the rows of ``x``, ``pos`` or another array of nodes are
+      counted. If PyG could only guess the number from ``edge_index``, the rows of ``z``, ``numbers`` or
+      ``atomic_numbers`` are counted. If these are missing too, the writer uses PyG's guess and warns.
+    - An integer field whose name contains ``index``, or is ``face``, holds indices of nodes, of shape (k, M). For other
+      indices, such as indices of edges, use ``counts``. The writer refuses indices of nodes or edges that the graph
+      does not have.
+    - In your own class, derived from ``Data``, ``__inc__`` and ``__cat_dim__`` say how fields are joined. Graphs come
+      back as ``Data``, and are joined in the same way.
+    - A Python number comes back as a tensor with one value, as in PyG's ``InMemoryDataset``. Numpy arrays come back as
+      tensors.
 
-    What could not come back so, such as lists, PyG's ``EdgeIndex`` and ``HeteroData``, is refused when it is added. Not
-    for several threads.
+    ``add`` refuses data that could not come back in this way, such as lists, PyG's ``EdgeIndex`` and ``HeteroData``. Do
+    not use a writer from several threads.
 
     Args:
-        path: the dataset to make.
-        overwrite: replace a dataset that is there already.
-        counts: key -> ``"node"`` or ``"edge"``, where a field is an index (k, M) that its name does not tell, or counts
+        path: the dataset directory to write.
+        overwrite: replace an existing dataset.
+        counts: field -> ``"node"`` or ``"edge"``, for fields of indices (k, M) whose name does not show this, or shows
             something else.
         units: name -> unit of fields and labels.
-        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
-        describe: name -> one line that says what a label is.
-        required: labels that no graph may lack, such as charge and spin; ``add`` refuses a graph without one.
-        codec: how records are compressed: ``"zstd"``, or ``"none"`` for the fastest reading at about twice the bytes.
-        level: zstd level.
-        about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
+        per: name -> ``cell`` or ``atom``, for labels of numbers that are per cell or per atom.
+        describe: name -> one line of text that describes a label.
+        required: labels that every graph must have, such as charge and spin; ``add`` refuses a graph without such a
+            label.
+        codec: compression of the records: ``"zstd"`` (default), or ``"none"``, which is faster to read and takes about
+            twice the bytes.
+        level: zstd level, 1 to 22.
+        about: a description of the dataset, with some of the keys title, description, license, citation, doi, homepage,
+            level_of_theory.
 
     Raises:
-        LabelError: ``per`` is something else than ``cell`` or ``atom``, or a description is not one line. ``add``
-            raises it too if the first graph has no such label, or a text is given per something.
-        OutputExists: there is something at the path.
-        WriterBusy: another process is writing it.
+        LabelError: ``per`` is neither ``cell`` nor ``atom``, or a description is not one line. ``add`` also raises it
+            if the first graph does not have such a label, or if ``per`` names a label of texts.
+        OutputExists: the path already exists.
+        WriterBusy: another process is writing the same dataset.
 
     Example:
         >>> import tempfile, numpy as np, lazygraph as lg
@@ -158,15 +163,15 @@ class GraphWriter:
 
         Args:
             data: a PyG ``Data``, or a mapping of names to arrays, tensors, numbers or texts.
-            id: unique; the text in the field ``id`` unless said, or else ``graph-0000012``.
-            labels: name -> number, truth value, text of at most 255 bytes, or array of a fixed shape; None and NaN are
-                missing. The first graph's are kept.
+            id: a unique id. Default: the text in the field ``id``, or else a number such as ``graph-0000012``.
+            labels: name -> number, boolean, text of at most 255 bytes, or array of a fixed shape. None and NaN are
+                missing labels. A label that the first graph does not have is refused.
 
         Raises:
-            InputError: the graph has other fields than those before, a field that cannot come back as PyG has it, or
-                indices of nodes that it does not have. The writer goes on without it.
-            LabelError: a label has another shape than in the first graph, is a text where that is a number or the
-                other way round, is too long a text, or is required and missing. The writer goes on without the graph.
+            InputError: the graph has other fields than earlier graphs, a field that cannot come back as in PyG, or
+                indices of nodes that it does not have. The writer continues without this graph.
+            LabelError: a label has another shape than in the first graph, is a text instead of a number or a number
+                instead of a text, is too long, or is required but missing. The writer continues without this graph.
         """
         if not self._open:
             msg = "the writer is closed; make a new one"
@@ -210,7 +215,7 @@ class GraphWriter:
             self._settle()
 
     def close(self) -> None:
-        """Publish the dataset. Called at the end of a ``with`` block that no error leaves.
+        """Publish the dataset. A ``with`` block that ends without an error calls this method.
 
         Raises:
             InputError: no graph was added.

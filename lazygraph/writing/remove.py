@@ -34,21 +34,22 @@ class RemoveReport:
 
 
 def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> RemoveReport:
-    """Publish a state of a dataset without some graphs. No shard is written again.
+    """Remove graphs from a dataset, by publishing a new state without them. No shard is written again.
 
-    The ids and the reason stand in the history of the manifest, where ``lazygraph info`` and ``lg.diff`` find them. The
-    records stay in the shards, and no row points to them: to give a dataset away without them, make a subset of it.
+    The history in the manifest keeps the ids and the reason, and ``lazygraph info`` and ``lg.diff`` show them. The
+    records stay in the shards, but no row points to them. To share the dataset without these records, make a subset of
+    it.
 
     Args:
         path: the dataset.
         ids: the ids of the graphs to remove.
-        reason: why, in a sentence.
+        reason: the reason, in a sentence.
 
     Raises:
-        UnknownId: the dataset has no graph of an id.
+        UnknownId: the dataset has no graph with one of the ids.
         InputError: no id is given, the reason is empty, or no graph would be left.
         OutputExists: graphs are being added to the dataset.
-        WriterBusy: another process is writing it.
+        WriterBusy: another process is writing the same dataset.
 
     Example:
         >>> import tempfile, lazygraph as lg

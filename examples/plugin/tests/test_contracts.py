@@ -1,4 +1,4 @@
-"""The toy plug-in keeps what lazygraph relies on."""
+"""The toy plug-in passes lazygraph's contract tests."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ def view(name: str, /, **parameters: Any) -> View:
 
     Args:
         name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``,
-            ``matgl-chgnet``, ``chgnet``, ``mace``; the class of each, in ``VIEWS``, says which arrays it has. Or the
-            name of a view that an installed plug-in declares.
-        **parameters: what the view takes, such as ``dtype`` (``"float32"`` or ``"float64"``).
+            ``matgl-chgnet``, ``chgnet``, ``mace``, or the name of a view that an installed plug-in declares. The
+            classes in ``VIEWS`` list the arrays of each view.
+        **parameters: parameters of the view, such as ``dtype`` (``"float32"`` or ``"float64"``).
 
     Raises:
-        InputError: the view or a parameter is unknown, or impossible.
-        PluginError: the plug-in of this view cannot be used.
+        InputError: the view or a parameter is unknown, or a value is invalid.
+        PluginError: the plug-in of this view cannot be imported, or does not match its declaration.
 
     Example:
         >>> view("pyg", features=["Na", "Cl"])

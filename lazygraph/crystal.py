@@ -134,7 +134,7 @@ class Crystal:
 
     @property
     def formula(self) -> str:
-        """The reduced formula in Hill order: carbon and hydrogen first in organics, else elements by symbol.
+        """The reduced formula in Hill order: carbon and hydrogen first if there is carbon, then elements by symbol.
 
         Example:
             >>> Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0], [.5, .5, .5], [.5, .5, 0]], [8, 22, 8]).formula
@@ -254,7 +254,7 @@ def _directions(value: Any) -> tuple[bool, bool, bool]:
     try:
         a, b, c = value
     except (TypeError, ValueError) as error:
-        msg = f"found pbc={value!r}; required: three truth values, one for each lattice vector"
+        msg = f"found pbc={value!r}; required: three booleans, one for each lattice vector"
         raise StructureError(msg) from error
     return bool(a), bool(b), bool(c)
 

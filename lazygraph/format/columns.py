@@ -216,7 +216,7 @@ def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
         if nameless.any():
             return f"has a code without a name: it names {len(column.categories)}"
     if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        return "has a truth value that is neither 0 nor 1"
+        return "has a boolean that is neither 0 nor 1"
     return None
 
 

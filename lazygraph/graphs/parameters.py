@@ -91,7 +91,7 @@ class Parameters:
     """A named set of parameters: the base of rules and angles.
 
     A subclass is a frozen dataclass with a ``name``, one field a parameter. A field is annotated with its check, as in
-    ``cutoff: Annotated[float, length()]``; without one it may be any text, number, truth value or None. Immutable,
+    ``cutoff: Annotated[float, length()]``; without one it may be any text, number, boolean or None. Immutable,
     hashable, picklable; compared by class and parameters.
     """
 

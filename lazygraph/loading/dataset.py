@@ -51,17 +51,16 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph``.
 
     Args:
-        path: the dataset directory, the URL of a storage that an installed package brings, or a storage.
+        path: the dataset directory, a URL whose scheme an installed package declares as a storage, or a storage.
         target: the label or labels that become ``y``, of shape (1, T). Each component of a vector label is one column.
         view: the arrays of a graph, as a name or as the result of :func:`lazygraph.view`. Ready-made graphs have the
             arrays that they were written with. Default ``"pyg"``.
         transform: a function that receives every ``Data`` and returns a ``Data``. :func:`lazygraph.loader` seeds random
-            numbers for each graph. Here, and in the loaders of PyG and torch, they come from the generators of the
-            process.
+            numbers for each graph. In ``ds[i]`` and in the loaders of PyG and torch, random numbers come from the generators of the process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
-        graph: any recipe, or the name of a preset, whose graphs are read instead of the stored graphs. They are built
-            from the stored crystals at every read, 50 to 120 us for a dozen atoms. Their sizes are not known
-            beforehand, so there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
+        graph: a recipe, or the name of a preset. Its graphs are built from the stored crystals at every read, in 50 to
+            120 us for a dozen atoms. The sizes of these graphs are not known beforehand, so there are no columns
+            ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
             are stored. A torch dtype works too.
 
@@ -73,8 +72,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         InputError: ``target_dtype`` is not one of the two types.
 
     Warns:
-        UserWarning: float32 may change a target by more than a thousandth of its standard deviation, as with total
-            energies of some 100,000 eV.
+        UserWarning: float32 may change a target by more than a thousandth of its standard deviation, for example total
+            energies of about 100,000 eV.
 
     Example:
         >>> import tempfile, lazygraph as lg
@@ -128,12 +127,12 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     @property
     def storage(self) -> Storage:
-        """Where the files of the dataset lie."""
+        """The storage that holds the files of the dataset."""
         return self._store.storage
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest: all facts of the dataset except for the graphs."""
+        """The manifest, which describes the dataset and all its files."""
         return self._store.manifest
 
     @property
@@ -221,7 +220,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
 
     def record_bytes(self) -> NDArray[np.int64]:
-        """Return the greatest size of each record of this (sub)set in bytes, (n,) int64, without reading a graph."""
+        """Return an upper bound for the size of each record of this (sub)set in bytes, (n,) int64, without reading a
+        graph."""
         rows = self.indices()
         rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
         schema = self.manifest.schema

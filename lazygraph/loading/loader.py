@@ -45,16 +45,14 @@ class Loader:
     """An iterable over the batches of a dataset, created by :func:`loader`.
 
     Every ``iter(loader)`` begins the next epoch, even if the previous iteration has not ended, unless ``set_epoch`` or
-    a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches
-    depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the
-    position of the graph in the epoch. Workers, threads and ranks change neither.
+    a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the position of the graph in the epoch. Workers, threads and ranks change neither the batches nor the random numbers.
 
     With budgets, the number of batches differs between epochs. Lightning keeps the number of the first epoch, except
     with ``Trainer(reload_dataloaders_every_n_epochs=1)``.
 
     The loader owns a ``torch.utils.data.DataLoader`` but does not inherit from it. Lightning rebuilds every
     ``DataLoader`` for prediction and under DDP, and cannot rebuild the batches of this one. The loader owns its worker
-    processes until it is closed or deleted. It can be pickled, without workers and active iterations. Do not use it
+    processes until it is closed or deleted. A pickled loader has no workers and no active iterations. Do not use it
     from several threads at once. A forked child cannot continue an iteration that a thread or workers prefetch, and
     gets an error. It may begin its own iteration.
 
@@ -328,8 +326,8 @@ def loader(
         window: shuffle within windows of this number of graphs, which are close together on disk. Useful for cold disks
             and network file systems.
         bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: put graphs of similar size into one batch.
-        weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to it; by a column
-            of texts, such as a category, so that every text is drawn equally often.
+        weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to the column. For
+            a column of texts, such as a category, every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
             lets other threads run and a thread can prefetch beside the training.
         threads: 1 for a thread that prefetches if there are no workers, 0 for none. By default the loader chooses.

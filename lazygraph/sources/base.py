@@ -58,7 +58,7 @@ MAX_TEXT = 1 << 28
 """Bytes of the text of one input, 256 MiB: some two million atoms. A longer one is not held, and quarantined."""
 # How the common data sets write a label that is not there (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
-# How tables write truth values (pandas writes "True").
+# How tables write booleans (pandas writes "True").
 TRUTH: dict[str, bool] = {"true": True, "false": False}
 NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
@@ -81,7 +81,7 @@ class Entry(NamedTuple):
     id: str
     crystal: Crystal | InputError
     labels: Mapping[str, Any]
-    """Name -> raw value: all that stands beside the structure. Numbers, truth values, numeric texts and (nested) lists
+    """Name -> raw value: all that stands beside the structure. Numbers, booleans, numeric texts and (nested) lists
     or arrays of them can become labels; the report names the columns of which nothing can be kept."""
     split: str | None = None
     """The split that the source puts this input in, if it has splits."""
@@ -258,7 +258,7 @@ def readable(text: str) -> str:
 def label_value(value: Any) -> bool | int | float:
     """One label of one number in its own type; NaN where it is missing (``None``, NaN, an empty text, ``na``).
 
-    A text is the number that it writes, or the truth value (``True``, ``False``). An integer that int64 cannot hold
+    A text is the number that it writes, or the boolean (``True``, ``False``). An integer that int64 cannot hold
     becomes a float.
 
     Raises:

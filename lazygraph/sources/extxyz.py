@@ -299,7 +299,7 @@ def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
 
 
 def _columns(text: str, n_atoms: int, properties: str) -> dict[str, Any]:
-    """Per-atom arrays: (N,) or (N, width) numbers or truth values; texts as a list."""
+    """Per-atom arrays: (N,) or (N, width) numbers or booleans; texts as a list."""
     columns, total = _layout(properties) if len(properties) <= MOST_KEPT else _layout.__wrapped__(properties)
     # All lines at once, with a mark between them: each must have exactly as many words as the properties say.
     words = text.replace("\n", f" {MARK} ").split()

@@ -38,7 +38,7 @@ class _ForAse(Exception):  # a signal inside this module, never seen by a caller
 
 
 def parse_comment(line: str) -> dict[str, Any]:
-    """Key -> number, truth value, array or text.
+    """Key -> number, boolean, array or text.
 
     Raises:
         UnreadableInput: a key stands twice with different values, or ``pbc`` has not three flags.
@@ -170,7 +170,7 @@ def _lattice(value: Any, key: str) -> NDArray[Any]:
 
 
 def _flags(value: Any) -> tuple[bool, bool, bool]:
-    if type(value) is list and len(value) == 3:  # truth values, as parsed
+    if type(value) is list and len(value) == 3:  # booleans, as parsed
         return value[0], value[1], value[2]
     parts = value.replace(",", " ").split() if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
     flags = [part if isinstance(part, bool) else _FLAG.get(str(part).lower()) for part in parts]

@@ -54,7 +54,7 @@ def labels_of_object(structure: Any) -> Beside:
 
 
 def storable(value: Any) -> Any:
-    """Return the value as numbers, texts, truth values, numpy arrays, and lists and objects of these.
+    """Return the value as numbers, texts, booleans, numpy arrays, and lists and objects of these.
 
     Any other object is replaced by one that names its class. It cannot be a label, but the report can name it.
     """

@@ -18,7 +18,7 @@ __all__ = ["array_of", "plain"]
 
 _EXTENDED_NUMBERS = {"$numberDouble": float, "$numberInt": int, "$numberLong": int, "$numberDecimal": float}
 _EXTENDED_TEXTS = frozenset({"$oid", "$date", "$uuid"})
-_KINDS = "biuf"  # numpy's letters for truth values, integers and real numbers
+_KINDS = "biuf"  # numpy's letters for booleans, integers and real numbers
 
 
 def plain(value: Any) -> Any:

@@ -80,9 +80,10 @@ def train_from_list(
         test_ratio: share of the test graphs.
         cutoff: cutoff of the graphs, A; default from the preset of the model.
         max_neighbors: number of neighbours; default from the preset of the model.
-        use_lattice: whether graphs have ComFormer's edges along the lattice vectors; default from the preset.
+        use_lattice: True for graphs with ComFormer's edges along the lattice vectors; default from the preset.
         num_workers: worker processes that read; 0 to let the loader choose.
-        cache_graphs: store the graphs, and use stored graphs of the same structures, labels and recipe.
+        cache_graphs: keep the graphs on disk, and use graphs of the same structures, labels and recipe that are on
+            disk.
         graph_cache_dir: the folder for stored graphs.
         unit: unit of the labels, for every report. For several targets: a mapping from names to units.
         progress: show progress bars.

@@ -83,7 +83,8 @@ class FurtherOptions(TypedDict, total=False):
 class TrainOptions:
     """The options of a training run. The defaults are ComFormer's published settings, as far as they were published.
 
-    numpy numbers and texts, tuples and paths become plain numbers, texts and lists, as they are written to a file.
+    Numpy numbers and texts, tuples and paths are converted to plain numbers, texts and lists, which the files of a run
+    can store.
 
     Args:
         target: the label, or the labels, to learn; kept as a tuple.
@@ -122,7 +123,7 @@ class TrainOptions:
         num_nodes: number of machines. Slurm or torchrun must start the same command on each.
 
     Raises:
-        InputError: an invalid option; the message says what was found and what is required.
+        InputError: an option is invalid; the message says what was found and what is required.
     """
 
     target: str | Sequence[str]
@@ -254,7 +255,7 @@ class TrainOptions:
         """Create options from names and values.
 
         Raises:
-            InputError: an unknown name; the message lists the valid names.
+            InputError: a name is unknown; the message lists the valid names.
         """
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(known)):

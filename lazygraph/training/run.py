@@ -92,7 +92,7 @@ def train(
     """Train a model on a dataset. A run that was stopped resumes at its last checkpoint.
 
     Args:
-        path: the dataset directory. Its own splits are used if it has splits, else a split by the ratios.
+        path: the dataset directory. If it has splits, training uses them. Otherwise it splits by the ratios.
         options: the options of the training.
         output_dir: the folder of the run, for options, checkpoints, metrics, predictions and plots.
         progress: show a progress bar.
@@ -103,10 +103,10 @@ def train(
         Scores and predictions of the best checkpoint for the test graphs, and the paths of all files.
 
     Raises:
-        InputError: options that do not fit the dataset, too few graphs for the ratios, another number of processes than
-            before the stop, losses that are not numbers, or missing checkpoints.
-        LabelError: a target that the dataset does not have, or that no training graph has.
-        RecipeMismatch: graphs that the model cannot use; the message names the preset that it needs.
+        InputError: the options do not fit the dataset, there are too few graphs for the ratios, the number of processes
+            has changed since the stop, losses are not numbers, or checkpoints are missing.
+        LabelError: the dataset does not have a target, or no training graph has it.
+        RecipeMismatch: the model cannot use the graphs; the message names the preset that the model needs.
         OutputExists: the folder holds another run (other options, labels, units or splits), or a finished run.
 
     Warns:

@@ -125,6 +125,6 @@ def _type_notes(label: Label, values: NDArray[Any]) -> tuple[str, ...]:
     if label.dtype not in ("bool", "int64") or values.dtype.kind != "f":
         return ()
     missing = int(np.isnan(values).sum())
-    what = "truth values" if label.dtype == "bool" else "integers"
+    what = "booleans" if label.dtype == "bool" else "integers"
     why = f"{missing:,} values are missing (NaN)" if missing else "others are no such values"
     return (f"the label {label.name!r} has {what} and is stored as float64: {why}",)

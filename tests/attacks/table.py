@@ -768,7 +768,7 @@ def a_text_that_is_no_text(d):
     d.texts("note", np.array([b"\xffSi\x1b[31m"]))
 
 
-@attack(None, reads=True, verify="a truth value that is neither 0 nor 1")
+@attack(None, reads=True, verify="a boolean that is neither 0 nor 1")
 def a_truth_value_of_two(d):
     d.label("ok")
     d.columns["ok"] = np.full(d.body["graphs"], 2, "u1").view(bool)

@@ -1,4 +1,4 @@
-"""Labels come back in the type that they were given in: truth values, integers, numbers, texts and categories."""
+"""Labels come back in the type that they were given in: booleans, integers, numbers, texts and categories."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_an_append_that_widens_a_label_is_told(tmp_path, write, salt):
     np.testing.assert_array_equal(columns_of(tmp_path / "a.lg")["ok"], [1.0, np.nan])
     assert "the label 'n' has integers and is stored as float64: others are no such values" in report.notes
     assert "1 integers beyond 2^53 of the label 'n' are rounded to float64" in report.notes
-    assert "the label 'ok' has truth values and is stored as float64: 1 values are missing (NaN)" in report.notes
+    assert "the label 'ok' has booleans and is stored as float64: 1 values are missing (NaN)" in report.notes
 
 
 def test_a_text_that_is_too_long_is_left_out_with_a_note(tmp_path, write, salt, quarantine):

@@ -56,7 +56,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         view: the arrays of a graph, as a name or as the result of :func:`lazygraph.view`. Ready-made graphs have the
             arrays that they were written with. Default ``"pyg"``.
         transform: a function that receives every ``Data`` and returns a ``Data``. :func:`lazygraph.loader` seeds random
-            numbers for each graph. In ``ds[i]`` and in the loaders of PyG and torch, random numbers come from the generators of the process.
+            numbers for each graph. In ``ds[i]`` and in the loaders of PyG and torch, random numbers come from the
+            generators of the process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
         graph: a recipe, or the name of a preset. Its graphs are built from the stored crystals at every read, in 50 to
             120 us for a dozen atoms. The sizes of these graphs are not known beforehand, so there are no columns

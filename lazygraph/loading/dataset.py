@@ -221,8 +221,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
 
     def record_bytes(self) -> NDArray[np.int64]:
-        """Return an upper bound for the size of each record of this (sub)set in bytes, (n,) int64, without reading a
-        graph."""
+        """Return an upper bound for the bytes of each record of this (sub)set, (n,) int64, without reading a graph."""
         rows = self.indices()
         rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
         schema = self.manifest.schema

@@ -45,7 +45,9 @@ class Loader:
     """An iterable over the batches of a dataset, created by :func:`loader`.
 
     Every ``iter(loader)`` begins the next epoch, even if the previous iteration has not ended, unless ``set_epoch`` or
-    a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the position of the graph in the epoch. Workers, threads and ranks change neither the batches nor the random numbers.
+    a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches
+    depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the
+    position of the graph in the epoch. Workers, threads and ranks change neither the batches nor the random numbers.
 
     With budgets, the number of batches differs between epochs. Lightning keeps the number of the first epoch, except
     with ``Trainer(reload_dataloaders_every_n_epochs=1)``.

@@ -155,10 +155,11 @@ def predict(
 
     Args:
         run: the folder of a run, a checkpoint, or the folder of an ensemble, which gives mean and standard deviation.
-        source: a source as for :func:`lazygraph.write`, or a dataset directory. model: your own class that the run was
-        trained with, as ``package.module:Class``. The class is imported and called only if you name it, because the
-        checkpoint may come from someone else. progress: show a progress bar. num_workers: worker processes that read;
-        by default the loader chooses.
+        source: a source as for :func:`lazygraph.write`, or a dataset directory.
+        model: your own class that the run was trained with, as ``package.module:Class``. The class is imported and
+            called only if you name it, because the checkpoint may come from someone else.
+        progress: show a progress bar.
+        num_workers: worker processes that read; by default the loader chooses.
 
     Raises:
         InputError: there is no checkpoint, or nothing to predict.

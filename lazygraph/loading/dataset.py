@@ -23,6 +23,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
+from lazygraph.loading.read_ahead import ReadAhead, bytes_to_read, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.conditions import evaluate
@@ -255,6 +256,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             raise
 
     # ---- subsets ----
+
+    def shards_to_read(self) -> tuple[list[int], int]:
+        """Return the shards that are worth reading as a whole for this (sub)set, and their size in bytes."""
+        shards = shards_to_read(self._store, self.indices())
+        return shards, bytes_to_read(self._store, shards)
+
+    def read_ahead(self) -> ReadAhead:
+        """Let the system read the shards of this (sub)set from beginning to end, in a thread."""
+        return ReadAhead(self._store, self.shards_to_read()[0])
 
     def indices(self) -> Any:
         """Return the rows on disk of this (sub)set: a range or an int64 array."""

@@ -698,7 +698,7 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
         if own is None:
             return None
         follows = follows and column is None and len(part.rows) == len(part.store)
-        found.append(own[part.rows] + first)
+        found.append(own.of(part.rows) + first)
         first += manifest.inputs
     return None if follows else np.concatenate(found)
 

@@ -127,5 +127,5 @@ def _columns(store: Store, keep: NDArray[np.int64], columns: ColumnWriter) -> Co
             values = order if name == "id_order" else store.column(name)[keep]
             columns.write(name, values, **attributes(column))
     if inputs is not None:
-        columns.write("input", unsigned(inputs[keep]))
+        columns.write("input", unsigned(inputs.of(keep)))
     return columns

@@ -30,6 +30,7 @@ __all__ = [
     "Column",
     "ColumnWriter",
     "Pieces",
+    "Repeats",
     "Role",
     "attributes",
     "bounded",
@@ -291,16 +292,21 @@ def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
         column: as the manifest describes it.
         array: its values.
     """
-    if array.dtype.kind == "S":
+    return next(filter(None, (_invalid(column, piece) for piece in bounded([array]))), None)
+
+
+def _invalid(column: Column, values: NDArray[Any]) -> str | None:
+    """What some values of a column are that they may not be."""
+    if values.dtype.kind == "S":
         try:
-            b"\n".join(array.tolist()).decode()
+            b"\n".join(values.tolist()).decode()
         except UnicodeDecodeError as error:
             return f"is not UTF-8: {error}"
     if column.categories is not None:
-        nameless = (array >= len(column.categories)) & (array != missing_code(array.dtype))
+        nameless = (values >= len(column.categories)) & (values != missing_code(values.dtype))
         if nameless.any():
             return f"has a code without a name: it names {len(column.categories)}"
-    if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+    if values.dtype.kind == "b" and (values.view(np.uint8) > 1).any():
         return "has a truth value that is neither 0 nor 1"
     return None
 
@@ -318,18 +324,44 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
         return f"names the input {greatest}; required: 0 to {inputs - 1}"
     # A bit for each input, or where only a few of them are named, the rows in order: whichever is smaller.
     few = inputs > 64 * len(array)
-    seen = np.zeros(0 if few else -(-inputs // 8), np.uint8)
+    seen = Repeats(0 if few else inputs)
     for piece in [array] if few else bounded([array]):
-        ordered = np.sort(piece)
-        again = np.zeros(len(ordered), bool)
-        again[1:] = ordered[1:] == ordered[:-1]
-        if not few:
-            places, bits = ordered >> 3, np.left_shift(np.uint8(1), (ordered & 7).astype(np.uint8))
-            again |= (seen[places] & bits) != 0
-            np.bitwise_or.at(seen, places, bits)
-        if again.any():
-            return f"names the input {ordered[int(np.argmax(again))]} twice; required: one row an input"
+        again = _first_repeated(np.sort(piece)) if few else seen.first(piece)
+        if again is not None:
+            return f"names the input {again} twice; required: one row an input"
     return None
+
+
+class Repeats:
+    """Finds numbers that come twice, with one bit for each that may come.
+
+    Args:
+        limit: no number is so great.
+
+    Example:
+        >>> repeats = Repeats(10)
+        >>> repeats.first(np.array([3, 9])), repeats.first(np.array([1, 9, 2]))
+        (None, 9)
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._seen = np.zeros(-(-limit // 8), np.uint8)
+
+    def first(self, numbers: NDArray[Any]) -> int | None:
+        """The least of these that came before or comes twice; None where there is none, and then they are noted."""
+        ordered = np.sort(numbers)
+        places, bits = ordered >> 3, np.left_shift(np.uint8(1), (ordered & 7).astype(np.uint8))
+        before = ordered[(self._seen[places] & bits) != 0]
+        twice = _first_repeated(ordered)
+        if len(before) or twice is not None:
+            return min(int(one) for one in (*before[:1].tolist(), twice) if one is not None)
+        np.bitwise_or.at(self._seen, places, bits)
+        return None
+
+
+def _first_repeated(ordered: NDArray[Any]) -> int | None:
+    same = ordered[1:] == ordered[:-1]
+    return int(ordered[int(np.argmax(same))]) if same.any() else None
 
 
 def texts_of(column: Column, values: NDArray[Any]) -> NDArray[np.bytes_]:

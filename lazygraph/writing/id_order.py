@@ -88,7 +88,7 @@ def order_ids(pieces: Pieces, scratch: Scratch, first_row: int = 0) -> IdOrder:
         order = np.argsort(ids, kind="stable")
         keys[start : start + len(ids)] = sorted_run = ids[order]
         rows[start : start + len(ids)] = order + (start + first_row)
-        samples.append(sorted_run[:: max(1, run // SAMPLES)])
+        samples.append(sorted_run[:: max(1, run // SAMPLES)].copy())  # a view would keep the whole run
     if len(starts) < 2:
         return _unique([(keys, rows)], n, kind, scratch)
     every = np.sort(np.concatenate(samples))

@@ -358,6 +358,10 @@ class Repeats:
         np.bitwise_or.at(self._seen, places, bits)
         return None
 
+    def has(self, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether each of these came before."""
+        return np.asarray(self._seen[numbers >> 3] >> (numbers & 7).astype(np.uint8) & 1, bool)
+
 
 def _first_repeated(ordered: NDArray[Any]) -> int | None:
     same = ordered[1:] == ordered[:-1]

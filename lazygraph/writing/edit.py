@@ -252,7 +252,7 @@ def set_splits(
         else:
             codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
         columns = _kept(store, hold.layout)
-        write_split(columns, name, codes, categories, rule)
+        write_split(columns, name, [codes], categories, rule)
         publish(hold, hold.layout.edit, _with_columns(store, columns))
     return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
 

@@ -6,7 +6,7 @@ too, and the parts of a range are merged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from lazygraph.format.digests import CheckedColumn
 from lazygraph.format.store import Store
 from lazygraph.writing.scratch import Scratch
 
-__all__ = ["IdOrder", "added_to", "order_ids", "order_type", "rows_of_ids"]
+__all__ = ["IdOrder", "added_to", "order_ids", "order_type", "rows_of", "rows_of_ids"]
 
 RUN = 2**19  # bytes of the ids that are sorted at once
 RUNS = 512  # beyond which they become longer
@@ -231,3 +231,17 @@ def rows_of_ids(store: Store, wanted: NDArray[np.bytes_]) -> NDArray[np.int64]:
         some = wanted[start : start + STEP]
         out[start : start + STEP] = _holders(ids, order, some, insertion_places(ids, order, some))
     return out
+
+
+def rows_of(store: Store, ids: Sequence[str]) -> NDArray[np.int64]:
+    """The rows of several ids.
+
+    Raises:
+        UnknownId: no graph has one of them.
+    """
+    encoded = [one.encode(errors="surrogatepass") for one in ids]
+    rows = rows_of_ids(store, np.array(encoded, "S")) if encoded else np.empty(0, np.int64)
+    # Numpy leaves zeros at the end out, which no id has.
+    for number in [*np.flatnonzero(rows < 0).tolist(), *(k for k, raw in enumerate(encoded) if b"\0" in raw)][:1]:
+        store.row_of(ids[number])
+    return rows

@@ -91,7 +91,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     plan = replace(plan, notes=(*plan.notes, *_write_labels(plan, table, columns, base)))
     for name, one in splits.items():
         if one.names:
-            write_split(columns, name, one.codes, one.names, rules[name])
+            write_split(columns, name, [one.codes], one.names, rules[name])
     added = Parts(new, order.dropped - old)
     write_index(columns, table, order, _count_columns(plan))
     columns.stream("formula", table.column("formula"))

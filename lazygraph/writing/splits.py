@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, texts_of
+from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, Pieces, texts_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
@@ -158,11 +158,9 @@ def check_group(name: str, known: Iterable[str]) -> None:
         raise InputError(msg)
 
 
-def write_split(
-    columns: ColumnWriter, name: str, codes: NDArray[np.uint8], names: Sequence[str], rule: SplitRule | None
-) -> None:
-    """Write one column of splits."""
-    columns.write(name, codes, role="split", categories=names, rule=None if rule is None else rule.to_json())
+def write_split(columns: ColumnWriter, name: str, codes: Pieces, names: Sequence[str], rule: SplitRule | None) -> None:
+    """Write one column of splits, whose codes come in pieces."""
+    columns.stream(name, codes, role="split", categories=names, rule=None if rule is None else rule.to_json())
 
 
 @dataclass(frozen=True, slots=True)

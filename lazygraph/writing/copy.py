@@ -27,6 +27,7 @@ from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatc
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces, Repeats, narrowest, text_array, texts_of
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard, row_starts
 from lazygraph.format.shard import record_dtype, write_shard
 from lazygraph.format.store import Store
@@ -37,7 +38,7 @@ from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
-from lazygraph.writing.id_order import IdOrder, order_ids, order_type, rows_of
+from lazygraph.writing.id_order import IdOrder, order_ids, order_type
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
@@ -318,7 +319,7 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
 
 
 def _rows_of_ids(store: Store, rows: Rows, ids: Sequence[str]) -> NDArray[np.int64]:
-    wanted = rows_of(store, [str(one) for one in ids])
+    wanted = rows_of(store, map(str, ids))
     if len(np.unique(wanted)) < len(wanted):
         twice = next(one for k, one in enumerate(ids) if wanted[k] in wanted[:k])
         msg = f"the id {twice!r} is listed twice; required: each once"

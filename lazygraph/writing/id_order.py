@@ -6,7 +6,7 @@ too, and the parts of a range are merged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from lazygraph.format.columns import Pieces, common_type
 from lazygraph.format.digests import CheckedColumn
-from lazygraph.format.store import Store
+from lazygraph.format.id_lookup import holders, insertion_places
 from lazygraph.writing.scratch import Scratch
 
-__all__ = ["IdOrder", "added_to", "order_ids", "order_type", "rows_of", "rows_of_ids"]
+__all__ = ["IdOrder", "added_to", "order_ids", "order_type"]
 
 RUN = 2**19  # bytes of the ids that are sorted at once
 RUNS = 512  # beyond which they become longer
@@ -172,7 +172,7 @@ def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: Sc
     for start in range(0, n, STEP):
         wanted, own = new.sorted_ids[start : start + STEP], new.rows[start : start + STEP]
         place = insertion_places(ids, order, wanted)
-        holder = _holders(ids, order, wanted, place)
+        holder = holders(ids, order, wanted, place)
         there = holder >= 0
         if there.any():
             dropped.append(own[there])
@@ -186,62 +186,3 @@ def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: Sc
     # Of rows that were dropped for a new row that is dropped itself, the dataset's row is the first.
     all_first = np.array([taken.get(row, row) for row in all_first.tolist()], np.int64) if taken else all_first
     return IdOrder(keys[:found], rows[:found], all_dropped, all_first, places[:found], order.whole())
-
-
-def _holders(
-    ids: CheckedColumn, order: CheckedColumn, wanted: NDArray[np.bytes_], places: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The row of a dataset that has each of these ids; -1 where none has it."""
-    out = np.full(len(wanted), -1)
-    inside = np.flatnonzero(places < len(ids.values))
-    rows = order.rows(places[inside]).astype(np.int64)
-    same = ids.rows(rows) == wanted[inside]
-    out[inside[same]] = rows[same]
-    return out
-
-
-def insertion_places(ids: CheckedColumn, order: CheckedColumn, wanted: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """How many ids of a dataset are less than each of these, by binary search on disk.
-
-    Args:
-        ids: the column ``id``.
-        order: the column ``id_order``.
-        wanted: (m,) ids.
-    """
-    low = np.zeros(len(wanted), np.int64)
-    high = np.full(len(wanted), len(ids.values))
-    while (active := np.flatnonzero(low < high)).size:
-        middle = (low[active] + high[active]) // 2
-        less = ids.rows(order.rows(middle).astype(np.int64)) < wanted[active]
-        low[active[less]] = middle[less] + 1
-        high[active[~less]] = middle[~less]
-    return low
-
-
-def rows_of_ids(store: Store, wanted: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """The row of each of these ids, by binary search on disk; -1 where the dataset does not have it.
-
-    Args:
-        store: the dataset.
-        wanted: (m,) ids.
-    """
-    ids, order = store.checked_column("id"), store.checked_column("id_order")
-    out = np.empty(len(wanted), np.int64)
-    for start in range(0, len(wanted), STEP):
-        some = wanted[start : start + STEP]
-        out[start : start + STEP] = _holders(ids, order, some, insertion_places(ids, order, some))
-    return out
-
-
-def rows_of(store: Store, ids: Sequence[str]) -> NDArray[np.int64]:
-    """The rows of several ids.
-
-    Raises:
-        UnknownId: no graph has one of them.
-    """
-    encoded = [one.encode(errors="surrogatepass") for one in ids]
-    rows = rows_of_ids(store, np.array(encoded, "S")) if encoded else np.empty(0, np.int64)
-    # Numpy leaves zeros at the end out, which no id has.
-    for number in [*np.flatnonzero(rows < 0).tolist(), *(k for k, raw in enumerate(encoded) if b"\0" in raw)][:1]:
-        store.row_of(ids[number])
-    return rows

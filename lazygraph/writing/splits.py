@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -281,8 +282,10 @@ def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uin
 
 def _shuffled(n: int, counts: Sequence[int], seed: int) -> NDArray[np.uint8]:
     """So many rows of n for train, val and test."""
-    order = list(range(n))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    # An array takes 4 bytes a graph where a list takes 40. It is shuffled in the same way.
+    rows = array("I" if n < 2**32 else "Q", range(n))
+    random.Random(seed).shuffle(rows)  # noqa: S311 - a split, not a secret
+    order = np.frombuffer(rows, rows.typecode) if n else np.empty(0, np.uint32)
     train, val, test = counts
     codes = np.full(n, NO_SPLIT, np.uint8)
     codes[order[:train]] = 0

@@ -23,9 +23,10 @@ from lazygraph.cli.options import (
 )
 from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
+from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.options import RunOptions
 from lazygraph.writing.splits import SplitRule
-from lazygraph.writing.write import Report, append_inputs, retry_inputs, write_dataset
+from lazygraph.writing.write import Report, add_inputs, write_dataset
 
 STDIN = "-"
 SUMMARY = "Read structures, build their graphs in parallel, and write a dataset."
@@ -38,6 +39,8 @@ examples:
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 generated crystals (no download), split into train, val and test
 
+If every SOURCE is a dataset of the recipe that is asked for, its graphs are copied as they are stored. Options that
+change what is stored, such as --label, --unit, --split and --level, make them be built again. The notes say which.
 To continue a run that was killed, give the same command again.
 To write on many machines, use lazygraph-write plan, shard and merge.
 """
@@ -95,11 +98,11 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
             overwrite=arguments.overwrite,
         )
     _refuse_options_of_new_datasets(arguments)
-    adds = append_inputs if arguments.append else retry_inputs
+    planned = plan_append if arguments.append else plan_retry
     named = split is not None and "," not in split
     rule = split if split is None or named else SplitRule(fractions(split), arguments.seed, arguments.group)
     options = write_options(arguments)
-    return adds(arguments.output, source, reading=reading, options=options, run=run, split=rule)
+    return add_inputs(arguments.output, source, planned, reading=reading, options=options, run=run, split=rule)
 
 
 def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:
@@ -166,11 +169,13 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
             "in_no_split": report.in_no_split,
+            "copied": report.copied,
         }
         say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    done = "copied" if report.copied else "wrote"
+    say(f"{done} {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     say(f"recipe: {report.recipe}")
     if report.quarantined:
         say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

@@ -316,17 +316,16 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
 
     Args:
         array: (N,) its values, unsigned.
-        inputs: the number of inputs of the dataset.
+        inputs: the number of inputs of the dataset, which stands for an input that is not known.
     """
-    if not len(array):
-        return None
-    if (greatest := max(int(piece.max()) for piece in bounded([array]))) >= inputs:
-        return f"names the input {greatest}; required: 0 to {inputs - 1}"
     # A bit for each input, or where only a few of them are named, the rows in order: whichever is smaller.
     few = inputs > 64 * len(array)
     seen = Repeats(0 if few else inputs)
     for piece in [array] if few else bounded([array]):
-        again = _first_repeated(np.sort(piece)) if few else seen.first(piece)
+        known = piece[piece != inputs]
+        if len(known) and (greatest := int(known.max())) > inputs:
+            return f"names the input {greatest}; required: 0 to {inputs - 1}, or {inputs} where it is not known"
+        again = _first_repeated(np.sort(known)) if few else seen.first(known)
         if again is not None:
             return f"names the input {again} twice; required: one row an input"
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -27,9 +27,16 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.parts import Joined, Part, Parts, write_index
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import (
+    InputNumbers,
+    Rejected,
+    input_of_rows,
+    read_quarantine,
+    renumbered,
+    write_quarantine,
+)
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.rows import LABEL, Maker, ShardRows, finished
+from lazygraph.writing.rows import LABEL, SPLIT, Maker, ShardRows, finished
 from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
 
@@ -116,7 +123,8 @@ def published(layout: Layout) -> Merged:
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
     splits = Splits.of(Store(layout.final))
-    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), splits.notes(), splits.unsplit)
+    notes = (*manifest.provenance.notes, *splits.notes())
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
 def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:
@@ -172,22 +180,18 @@ def _splits(  # noqa: PLR0917
     splits: dict[str, Splits] = {}
     rules: dict[str, SplitRule | None] = {}
     known = {} if base is None else base.manifest.splits()
-    for name in dict.fromkeys((DEFAULT, *known)):
+    for name in dict.fromkeys((DEFAULT, *known, *(name for rows in made for name in rows.splits))):
         own = list(known[name].categories or ()) if name in known else []
-        named = (text for rows in made for text in rows.splits) if name == DEFAULT else ()
-        names = tuple(dict.fromkeys((*own, *named)))
+        names = tuple(dict.fromkeys((*own, *(text for rows in made for text in rows.splits.get(name, ())))))
         codes = scratch.array(np.uint8, len(table))
+        codes[:] = NO_SPLIT
         if name in known and base is not None:
             codes[:old] = base.column(name)
-        else:
-            codes[:old] = NO_SPLIT
-        codes[old:] = NO_SPLIT
-        if name == DEFAULT:
-            _named_splits(codes[old:], table, made, old, names)
+        _named_splits(codes[old:], name, table.dropped - old, made, names)
         found = Splits(codes, names)
         asked = split if name == DEFAULT else None
         rule = None if base is None else recorded_rule(base.manifest, name)
-        by_name = name == DEFAULT and bool((codes[old:] != NO_SPLIT).any())
+        by_name = bool((codes[old:] != NO_SPLIT).any())
         splits[name] = found.with_added(old, asked, rule, _groups(table, plan))
         if base is None:
             rules[name] = asked if isinstance(asked, SplitRule) else None
@@ -197,14 +201,19 @@ def _splits(  # noqa: PLR0917
 
 
 def _named_splits(
-    codes: NDArray[np.uint8], table: Parts, made: Sequence[ShardRows], old: int, names: Sequence[str]
+    codes: NDArray[np.uint8], name: str, dropped: NDArray[np.int64], made: Sequence[ShardRows], names: Sequence[str]
 ) -> None:
-    """Put in the splits that the sources name for the new graphs."""
+    """Put in the splits that the sources name for the new graphs in one column of splits."""
     at = 0
-    parts = Parts([rows.part() for rows in made], table.dropped - old)
-    for rows, own in zip(made, parts.column("split"), strict=True):
-        codes[at : at + len(own)] = Splits(own, rows.splits).recoded(names).codes
+    key = f"{SPLIT}{name}"
+    shards = [Part(rows.rows, partial(_codes, rows, key)) for rows in made]
+    for rows, own in zip(made, Parts(shards, dropped).column(key), strict=True):
+        codes[at : at + len(own)] = Splits(own, rows.splits.get(name, ())).recoded(names).codes
         at += len(own)
+
+
+def _codes(rows: ShardRows, key: str, _: str) -> NDArray[np.uint8]:
+    return rows.arrays[key] if key in rows.arrays else np.full(rows.rows, NO_SPLIT, np.uint8)
 
 
 def _groups(table: Parts, plan: Plan) -> Groups:
@@ -422,4 +431,16 @@ def _input(plan: Plan, new: Parts, base: Store | None, layout: Layout) -> Pieces
     before = input_of_rows(base.manifest, read_quarantine(layout.final, base.manifest), column)
     if before is None:
         return None
-    return Joined((before, new.column("position")))
+    return Joined((_Renumbered(before, base.manifest.inputs, plan.entries), new.column("position")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Renumbered:
+    """The inputs of the rows of a dataset that gets more of them, in pieces."""
+
+    inputs: InputNumbers
+    count: int
+    more: int
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return (renumbered(piece, self.count, 0, self.count + self.more) for piece in self.inputs)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
-from lazygraph.sources.base import Label, Remark
+from lazygraph.sources.base import NO_LABELS, Label, Remark
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, make_folder, write_atomic
 from lazygraph.storage.mapping import mapped
@@ -27,7 +27,7 @@ from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.remarks import Remarks
 
-__all__ = ["LABEL", "Maker", "RowBuffer", "ShardRows", "finished"]
+__all__ = ["LABEL", "SPLIT", "Maker", "RowBuffer", "ShardRows", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,16 @@ class ShardRows:
     """What is known of one shard: its file, its rows as arrays of equal length, and what became of other inputs.
 
     ``arrays`` has ``record``, ``position``, ``id``, ``formula``, ``counts`` (a column for each of
-    ``fields.count_columns``), ``split`` (an index into ``splits``) and ``digest``; ``labels`` are by name. Of one that
-    is loaded, both map the file when they are asked, so that any number of shards take no memory.
+    ``fields.count_columns``), ``digest``, and ``split:NAME`` for each column of splits, an index into those that
+    ``splits`` has for it; ``labels`` are by name. Of one that is loaded, both map the file when they are asked, so that
+    any number of shards take no memory.
     """
 
     file: FileRef
     rows: int
     arrays: Mapping[str, NDArray[Any]]
     labels: Mapping[str, NDArray[Any]]
-    splits: tuple[str, ...]
+    splits: Mapping[str, tuple[str, ...]]
     rejected: tuple[Rejected, ...]
     remarks: Remarks
     maker: Maker | None
@@ -74,7 +75,7 @@ class ShardRows:
                 "arrays": list(self.arrays),
                 "labels": list(self.labels),
                 "types": [[_descr(array.dtype), list(array.shape)] for array in packed],
-                "splits": list(self.splits),
+                "splits": {name: list(names) for name, names in self.splits.items()},
                 "rejected": [list(astuple(r)) for r in self.rejected],
                 "remarks": self.remarks.to_json(),
             }
@@ -115,7 +116,7 @@ class ShardRows:
                 rows=raw["rows"],
                 arrays=_Mapped(dict(zip(raw["arrays"], sections[:names], strict=True))),
                 labels=_Mapped(dict(zip(raw["labels"], sections[names:], strict=True))),
-                splits=tuple(raw["splits"]),
+                splits={name: tuple(texts) for name, texts in raw["splits"].items()},
                 rejected=tuple(Rejected(*r) for r in raw["rejected"]),
                 remarks=Remarks.from_json(raw["remarks"]),
                 maker=None if raw["maker"] is None else Maker(*raw["maker"]),
@@ -130,7 +131,7 @@ class ShardRows:
         return Part(self.rows, lambda name: self.labels[labels[name]] if name in labels else self.arrays[name])
 
 
-LABEL = "label:"
+LABEL, SPLIT = "label:", "split:"
 ALIGNED = 64  # bytes between the beginnings of arrays in a row file
 
 
@@ -201,12 +202,18 @@ def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
 
 
 class RowBuffer:
-    """Collects the rows of one shard as its graphs are made."""
+    """Collects the rows of one shard as its graphs are made.
 
-    def __init__(self, labels: Sequence[Label], counts: int) -> None:
+    Args:
+        labels: of the crystals.
+        counts: how many counts a row has.
+        splits: column of splits -> its splits in order, as the sources declare them.
+    """
+
+    def __init__(self, labels: Sequence[Label], counts: int, splits: Mapping[str, Sequence[str]] = NO_LABELS) -> None:
         self._labels, self._counts = labels, counts
         self._rows: list[tuple[Any, ...]] = []
-        self._splits: dict[str, int] = {}
+        self._splits = {column: {name: code for code, name in enumerate(names)} for column, names in splits.items()}
         self.rejected: list[Rejected] = []
         self.remarks = Remarks()
 
@@ -222,18 +229,21 @@ class RowBuffer:
         *,
         labels: Sequence[Any],
         digest: bytes,
-        split: str | None = None,
+        splits: Mapping[str, str] = NO_LABELS,
     ) -> None:
-        """One graph that was written.
+        """One graph that was written; ``splits`` says by the column of splits in which one it is.
 
         Raises:
             InputError: there are more splits than codes for them.
         """
-        if split is not None and split not in self._splits and len(self._splits) == NO_SPLIT:
-            msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
-            raise InputError(msg)
-        code = NO_SPLIT if split is None else self._splits.setdefault(split, len(self._splits))
-        self._rows.append((position, graph_id, formula, counts, labels, digest, code))
+        codes = {}
+        for column, split in splits.items():
+            known = self._splits.setdefault(column, {})
+            if split not in known and len(known) == NO_SPLIT:
+                msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
+                raise InputError(msg)
+            codes[column] = known.setdefault(split, len(known))
+        self._rows.append((position, graph_id, formula, counts, labels, digest, codes))
 
     def id(self, row: int) -> str:
         """The id of one of its rows."""
@@ -243,7 +253,7 @@ class RowBuffer:
     def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
         """All rows as arrays."""
         n = len(self._rows)
-        position, ids, formulas, counts, labels, digests, splits = zip(*self._rows, strict=True) if n else ([],) * 7
+        position, ids, formulas, counts, labels, digests, codes = zip(*self._rows, strict=True) if n else ([],) * 7
         return ShardRows(
             file,
             n,
@@ -253,13 +263,16 @@ class RowBuffer:
                 "id": text_array(ids),
                 "formula": text_array(formulas, "formula"),
                 "counts": np.array(counts, dtype=np.int64).reshape(n, self._counts),
-                "split": np.array(splits, dtype=np.uint8),
                 "digest": np.frombuffer(b"".join(digests), "V32"),
+                **{
+                    f"{SPLIT}{column}": np.array([one.get(column, NO_SPLIT) for one in codes], np.uint8)
+                    for column in self._splits
+                },
             },
             labels={
                 label.name: self._column(label, ids, [row[k] for row in labels]) for k, label in enumerate(self._labels)
             },
-            splits=tuple(self._splits),
+            splits={column: tuple(names) for column, names in self._splits.items()},
             rejected=tuple(self.rejected),
             remarks=self.remarks,
             maker=maker,

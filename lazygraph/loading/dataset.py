@@ -17,6 +17,7 @@ from torch_geometric.data import Batch, Data, Dataset
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
+from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -373,7 +374,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Find the rows of several ids."""
-        rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
+        rows = rows_of(self._store, ids)
         if self._chosen is not None and not (own := np.isin(rows, np.asarray(self._chosen))).all():
             self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
         return rows

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from lazygraph.errors import StorageError, WorkerDied
 from lazygraph.graphs.presets import PRESET_REGISTRY
 from lazygraph.graphs.rules import presets_needed
-from lazygraph.machine import usable_cpus
+from lazygraph.machine import die_with, usable_cpus
 from lazygraph.sources.detect import SOURCE_REGISTRY
 from lazygraph.sources.time_limit import may_die
-from lazygraph.writing.crash_isolation import die_with, poison_inputs
+from lazygraph.writing.crash_isolation import poison_inputs
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.worker import Made, make_shard

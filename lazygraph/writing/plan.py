@@ -34,7 +34,7 @@ from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import WriteOptions
-from lazygraph.writing.splits import check_group
+from lazygraph.writing.splits import SplitRule, check_group
 
 __all__ = [
     "Base",
@@ -51,7 +51,7 @@ __all__ = [
     "versions",
 ]
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
 # them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024
@@ -125,6 +125,8 @@ class Plan:
     """What the new dataset says about itself."""
     columns: tuple[str, ...] | None = None
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
+    split: SplitRule | str | None = None
+    """The splits that ``merge`` gives to the graphs of the plan, where it was planned with some."""
 
     @property
     def first_shard(self) -> int:
@@ -184,6 +186,7 @@ class Plan:
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
             "about": dict(self.about),
             "columns": None if self.columns is None else list(self.columns),
+            "split": self.split.to_json() if isinstance(self.split, SplitRule) else self.split,
         }
 
     @classmethod
@@ -206,6 +209,7 @@ class Plan:
             base=None if data["base"] is None else Base(*data["base"]),
             about=data["about"],
             columns=None if data["columns"] is None else tuple(data["columns"]),
+            split=SplitRule(**data["split"]) if isinstance(data["split"], dict) else data["split"],
         )
 
     @property
@@ -271,9 +275,9 @@ class Plan:
         ]
         out["inputs"] = [[s["inputs"], *s["files"]] for s in self.sources]
         # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
-        # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
-        # workers may: it depends on the machine anyway.
-        del out["dictionary"], out["notes"], out["about"], out["columns"], out["max_seconds"]
+        # not made into graphs, nor are splits. How long an input may take may be changed for the rest of the work, as
+        # the number of workers may: it depends on the machine anyway.
+        del out["dictionary"], out["notes"], out["about"], out["columns"], out["split"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()

@@ -457,29 +457,91 @@ def plan_dataset(
     reading: InputOptions,
     options: WriteOptions,
     overwrite: bool,
+    split: SplitRule | str | None = None,
+    append: bool = False,
 ) -> Plan:
-    """What :func:`plan` does, with its options in groups."""
+    """What :func:`plan` does, with its options in groups.
+
+    Args:
+        source: as for :func:`write`.
+        path: the dataset to make, or to add to.
+        spec: the recipe; None for that of the dataset, or of the sources.
+        reading: how inputs are read.
+        options: what is written.
+        overwrite: replace a dataset that is there already.
+        split: the splits that :func:`finish` gives to the graphs.
+        append: add to the dataset that is there.
+
+    Raises:
+        DatasetNotFound, InputError, LabelError, OutputExists, WriterBusy: as :func:`write` and :func:`append` do.
+    """
     layout = Layout.of(path)
     with exclusive(layout):
         sources = _open(source, reading)
+        if append:
+            _check_dataset(layout, split)
+            return _begin(replace(plan_append(sources, options, layout.staged()), split=split), layout)
         spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        new = make_plan(sources, spec, options, layout.staged())
+        new = replace(make_plan(sources, spec, options, layout.staged()), split=split)
+        _check_group(split, new)
         return _begin(new, layout)
 
 
-def finish(path: str | os.PathLike[str]) -> Report:
+def finish(path: str | os.PathLike[str], split: SplitRule | str | None = None) -> Report:
     """The last third of ``write``: put the shards together and publish the dataset.
 
     Where a process was killed while it published them, it finishes that; the report is then of the whole dataset.
+
+    Args:
+        path: the dataset.
+        split: the splits of the new graphs, where the plan says none.
+
+    Raises:
+        InputError: shards are missing, or the splits cannot be made or are said twice.
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
     with exclusive(layout) as hold:
-        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
+        if hold.finished and not layout.plan.exists():
+            merged = published(layout)
+        else:
+            merged = merge(hold, _split_of(Plan.load(layout), split, layout))
     return _report(merged, layout, begin)
+
+
+def _split_of(plan: Plan, split: SplitRule | str | None, layout: Layout) -> SplitRule | str | None:
+    """The splits of the graphs of a plan: those that it names, or those that are given to the merge.
+
+    Raises:
+        InputError: both say one and they differ, or it is one that the dataset cannot have.
+    """
+    if split is None or split == plan.split:
+        return plan.split
+    if plan.split is not None:
+        msg = (
+            f"the plan was made with the split {_said(plan.split)}, and the merge is to make {_said(split)}; merge "
+            "without --split, or plan again with the split that you want (finished shards are kept)"
+        )
+        raise InputError(msg)
+    if isinstance(split, str):
+        if plan.base is None:
+            msg = (
+                f"found the split {split!r} for a new dataset; required: fractions of train, val and test: 0.8,0.1,0.1"
+            )
+            raise InputError(msg)
+        Splits.of(Store(layout.final)).check_name(split)
+    _check_group(split, plan)
+    return split
+
+
+def _said(split: SplitRule | str) -> str:
+    if isinstance(split, str):
+        return repr(split)
+    group = "" if split.group is None else f", group {split.group}"
+    return f"{','.join(f'{fraction:g}' for fraction in split.fractions)} (seed {split.seed}{group})"
 
 
 def _open(source: Any, reading: InputOptions) -> list[Source]:
@@ -489,6 +551,7 @@ def _open(source: Any, reading: InputOptions) -> list[Source]:
 def _make(hold: Hold, new: Plan, run: RunOptions, split: SplitRule | str | None) -> Merged:
     """Make the shards of a plan that are not there yet, and publish the dataset."""
     layout = hold.layout
+    _check_group(split, new)
     new = _begin(new, layout)
     maker = Maker.of(new)
     pending = [task for task in range(len(new.tasks)) if finished_shard(layout, task, maker) is None]

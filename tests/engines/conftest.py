@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 import lazygraph as lg
-from lazygraph.writing.layout import Layout
 
 ROOT = Path(lg.__file__).resolve().parents[1]
 
@@ -43,12 +42,18 @@ def bytes_of():
 
 
 @pytest.fixture
-def variables(tmp_path):
+def variables():
     """What processes of engines are started with: this lazygraph, and a folder of their own for temporary files."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    # A short name: the path of a socket may have 107 bytes.
+    scratch = tempfile.mkdtemp(prefix="lg-", dir="/tmp")
     paths = [str(Path(__file__).parent / "site"), str(ROOT)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PATH": programs, "TMPDIR": scratch, "OMP_NUM_THREADS": "1"}
+    # Open MPI starts nothing as root, or more processes than CPUs, unless told so.
+    mpi = dict.fromkeys(("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"), "1")
+    mpi["OMPI_MCA_rmaps_base_oversubscribe"] = "1"
+    yield os.environ | own | mpi
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 @pytest.fixture
@@ -77,54 +82,3 @@ def start(variables, tmp_path):
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 one.kill()
         process.wait(timeout=30)
-
-
-def until(condition, process=None, seconds=120.0):
-    """Wait for a condition; fail where a process ends before, or after a long time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"ended with {process.returncode}:\n{process.log.read_text()[-4000:]}")
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def ended(process, seconds=240.0):
-    """The exit code of a process, and what it printed."""
-    code = process.wait(timeout=seconds)
-    return code, process.log.read_text()
-
-
-def finished(path):
-    """How many shards of a dataset that is being made are finished."""
-    rows = Layout.of(path).rows
-    return len(list(rows.glob("*.msgpack"))) if rows.is_dir() else 0
-
-
-def makers(variables):
-    """The processes that make shards right now: whoever holds the note of a shard open."""
-    found = []
-    for process in psutil.process_iter(["pid"]):
-        with suppress(psutil.Error, OSError):
-            links = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")]
-            if any("/at/" in link and link.startswith(str(variables)) for link in links):
-                found.append(process)
-    return found
-
-
-def kill_a_maker(path, process):
-    """Kill one process that makes a shard of this dataset."""
-    partial = Layout.of(path).partial
-    victims = []
-
-    def found():
-        victims.extend(makers(partial))
-        return bool(victims)
-
-    until(found, process)
-    victims[0].send_signal(signal.SIGKILL)
-    return victims[0].pid
-
-
-__all__ = ["ended", "finished", "kill_a_maker", "until"]
-PYTHON = sys.executable

@@ -119,9 +119,10 @@ def write(
         graph: the recipe, or the name of a preset. Unless said, datasets as the only kind of source keep the recipe
             that they share, and everything else becomes ``comformer``.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
         overwrite: replace a dataset that is there already.
-        progress: show a bar on stderr, if that is a terminal.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: what happens to a CIF whose sites contradict its formula or its Z: ``error`` quarantines it,
@@ -218,8 +219,9 @@ def append(
             None: a dataset that was split by fractions gives the new graphs to the splits that lack them, and the old
             graphs stay where they are; in others, the new graphs are in the splits that the source names, or in none.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
@@ -289,8 +291,9 @@ def retry_quarantined(
         source: the source that the dataset was made from, with the same inputs in the same order.
         split: the splits of the graphs that are added, as for :func:`append`.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.

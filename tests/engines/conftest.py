@@ -58,7 +58,7 @@ def variables():
 
 @pytest.fixture
 def start(variables, tmp_path):
-    """Start a process in a folder of its own; all that were started end with the test, with their children."""
+    """Start a process in a folder of its own; all that were started end with the test, and what they started."""
     running = []
 
     def begin(name, *command, **extra):
@@ -74,11 +74,11 @@ def start(variables, tmp_path):
         return process
 
     yield begin
-    for process in running:
-        family = []
-        with suppress(psutil.NoSuchProcess):
-            family = psutil.Process(process.pid).children(recursive=True)
-        for one in (process, *family):
-            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+    # Engines start daemons, which outlive a process that was killed. They have the variables or a folder of this test;
+    # some write their title over their variables.
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if one.environ().get("TMPDIR") == variables["TMPDIR"] or tmp_path in Path(one.cwd()).parents:
                 one.kill()
+    for process in running:
         process.wait(timeout=30)

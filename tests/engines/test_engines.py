@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -48,6 +49,8 @@ def expected(tmp_path_factory):
 def engine(request, need):
     """The name of an engine that is installed."""
     need(PACKAGES[request.param])
+    if request.param == "dask_local" and "LAZYGRAPH_ENGINES" not in os.environ:
+        pytest.skip("tools/engines runs it; here, Dask is tested with a scheduler and workers of their own")
     if request.param == "mpi" and shutil.which("mpiexec") is None:
         pytest.skip("mpiexec is not installed: Debian's openmpi-bin, or pip install mpich")
     return request.param
@@ -143,3 +146,36 @@ def test_workers_of_a_write_that_was_given_up_leave_another_one_alone(write_with
     source, options = arguments("other")
     lg.write(source, path, workers=1, progress=False, **options)
     assert bytes_of(path) == expected("other", bytes_of)
+
+
+def test_workers_of_dask_that_are_all_gone_and_a_scheduler_that_is_gone_end_a_write(
+    start, need, expected, bytes_of, tmp_path
+):
+    need("distributed")
+    path = tmp_path / "x.lg"
+    processes = []
+
+    def begin(name, *command, **extra):
+        processes.append(start(name, *command, **extra))
+        return processes[-1]
+
+    extra = {"SCHEDULER": cluster(begin), "PATIENCE": "3"}
+    command = [sys.executable, SCRIPT, "dask", path, "crystals"]
+    process = start("main", *command, **extra)
+    until(lambda: finished(path) >= 2, process)
+    for one in processes[1:]:
+        os.killpg(one.pid, signal.SIGKILL)
+    code, text = ended(process)
+    assert code == 1
+    assert "ERROR WorkerDied the executor has had no worker for" in text
+    worker(start, 2, extra["SCHEDULER"])
+    process = start("again", *command, **extra)
+    before = finished(path)
+    until(lambda: finished(path) >= before + 2, process)
+    os.killpg(processes[0].pid, signal.SIGKILL)
+    code, text = ended(process)
+    assert code == 1
+    assert "ERROR WorkerDied" in text
+    source, options = arguments("crystals")
+    lg.write(source, path, workers=1, progress=False, **options)
+    assert bytes_of(path) == expected("crystals", bytes_of)

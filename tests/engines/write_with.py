@@ -18,7 +18,7 @@ def dask_local():
 
 
 def dask():
-    return lg.executors.dask(os.environ["SCHEDULER"], patience=20)
+    return lg.executors.dask(os.environ["SCHEDULER"], patience=float(os.environ.get("PATIENCE", "600")))
 
 
 def ray():

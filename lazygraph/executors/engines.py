@@ -92,7 +92,7 @@ def mpi(max_workers: int | None = None, *, patience: float = PATIENCE) -> Cluste
         >>> import lazygraph as lg
         >>> lg.write("mp.json", "mp.lg", executor=lg.executors.mpi())  # doctest: +SKIP
     """
-    futures = _engine("mpi4py.futures", "mpi", "mpi4py")
+    _engine("mpi4py", "mpi", "MPI")
     try:
         world = importlib.import_module("mpi4py.MPI").COMM_WORLD
     except (ImportError, RuntimeError) as error:
@@ -105,6 +105,7 @@ def mpi(max_workers: int | None = None, *, patience: float = PATIENCE) -> Cluste
     if max_workers is None and world.Get_size() == 1:
         msg = f"this is the only process of its MPI job; {started}, or give max_workers to start processes"
         raise InputError(msg)
+    futures = importlib.import_module("mpi4py.futures")
     # Workers need nothing of the script, which would begin a write of its own if it has no __main__ guard.
     pool = futures.MPIPoolExecutor(max_workers, main=False)
     return ClusterExecutor(pool, lambda: int(pool.num_workers), patience)

@@ -285,7 +285,7 @@ def test_a_finished_shard_is_a_sign_of_life(at):
 # ---- the helpers ----
 
 
-@pytest.mark.parametrize(("helper", "module"), [("dask", "distributed"), ("ray", "ray"), ("mpi", "mpi4py.futures")])
+@pytest.mark.parametrize(("helper", "module"), [("dask", "distributed"), ("ray", "ray"), ("mpi", "mpi4py")])
 def test_a_missing_engine_names_the_command_that_installs_it(helper, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     arguments = ["tcp://127.0.0.1:1"] if helper == "dask" else []

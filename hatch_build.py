@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ class CompileKernels(BuildHookInterface):  # type: ignore[misc]  # hatchling is 
             return False
         partial = target.with_suffix(".partial")
         sources = map(os.fspath, sorted(target.parent.glob("*.c")))
-        command = [*compiler.split(), *FLAGS, *sources, "-o", os.fspath(partial), "-lm"]
+        command = [*compiler.split(), *FLAGS, _defined(target.parent), *sources, "-o", os.fspath(partial), "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # the user's compiler
         except (OSError, subprocess.CalledProcessError) as error:
@@ -47,3 +48,9 @@ class CompileKernels(BuildHookInterface):  # type: ignore[misc]  # hatchling is 
             return False
         partial.replace(target)  # never under the feet of a process that has it loaded
         return True
+
+
+def _defined(folder: Path) -> str:
+    """The hash of the sources, as a definition for the compiler."""
+    found = runpy.run_path(os.fspath(folder / "source_hash.py"))["source_hash"](folder)
+    return f'-DLG_SOURCES="{found}"'

@@ -85,11 +85,22 @@ def test_the_version_is_told_once():
     assert project["version"] == lg.__version__
 
 
-def test_imports_go_in_no_circle_and_are_drawn():
-    """``python tools/import_graph.py --write`` draws them again."""
-    spec = importlib.util.spec_from_file_location("import_graph", ROOT / "tools" / "import_graph.py")
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_constants_of_the_compiled_loops_are_those_of_python():
+    """``python tools/native_constants.py --write`` writes them again."""
+    tool = load_tool("native_constants")
+    assert tool.header() == tool.HEADER.read_text()
+
+
+def test_imports_go_in_no_circle_and_are_drawn():
+    """``python tools/import_graph.py --write`` draws them again."""
+    tool = load_tool("import_graph")
     page = tool.PAGE.read_text()
     assert tool.drawn(page) == page
     assert tool.circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None

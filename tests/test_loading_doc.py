@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 from pathlib import Path
 
 import pytest
 
 import lazygraph as lg
+from tests.doc_examples import run_examples
 
 PAGE = Path(__file__).parents[1] / "docs" / "loading.md"
 
@@ -16,11 +16,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "loading.md"
 @pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
-    namespace = {}
-    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
-        line = text[: block.start()].count("\n") + 1
-        exec(compile("\n" * line + block[1], str(PAGE), "exec"), namespace)
+    namespace = run_examples(PAGE)
     assert sum(batch.num_graphs for batch in namespace["validation"]) == 30
     for name in ("by_size", "alike", "local", "drawn", "plain", "pyg", "noisy"):
         assert sum(batch.num_graphs for batch in namespace[name]) == 300

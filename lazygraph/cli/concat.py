@@ -16,6 +16,8 @@ examples:
       keep the first graph of every id
   lazygraph concat a/mp.lg b/mp.lg -o both.lg --on-duplicate prefix
       put the name of its dataset before every id: mp1-mp-149, mp2-mp-149
+  lazygraph concat forces.lg energies.lg -o both.lg --fields common
+      keep the per-atom labels that both have, and leave out the others
 """
 
 
@@ -29,13 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="refuse",
         help="what to do with an id that two datasets have (default %(default)s)",
     )
+    parser.add_argument(
+        "--fields",
+        choices=("same", "common"),
+        default="same",
+        help="what to do with per-atom labels and other fields that the datasets do not share: refuse them (same, the "
+        "default), or leave them out (common)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is there already")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy the graphs and print what was left out."""
-    kind = arguments.on_duplicate
-    report = concat(arguments.datasets, arguments.output, on_duplicate=kind, overwrite=arguments.overwrite)
+    report = concat(
+        arguments.datasets,
+        arguments.output,
+        on_duplicate=arguments.on_duplicate,
+        fields=arguments.fields,
+        overwrite=arguments.overwrite,
+    )
     for note in report.notes:
         warn(f"note: {note}")
     say(f"{report.graphs:,} graphs in {arguments.output}")

@@ -24,9 +24,10 @@ from lazygraph.cli.options import (
 )
 from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
+from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.options import RunOptions
 from lazygraph.writing.splits import SplitRule
-from lazygraph.writing.write import Report, append_inputs, retry_inputs, write_dataset
+from lazygraph.writing.write import Report, add_inputs, write_dataset
 
 STDIN = "-"
 SUMMARY = "Read structures, build their graphs in parallel, and write a dataset."
@@ -39,6 +40,8 @@ examples:
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 generated crystals (no download), split into train, val and test
 
+If every SOURCE is a dataset of the recipe that is asked for, its graphs are copied as they are stored. Options that
+change what is stored, such as --label, --unit, --split and --level, make them be built again. The notes say which.
 To continue a run that was killed, give the same command again.
 To write on many machines, use lazygraph-write plan, shard and merge, or lazygraph slurm.
 """
@@ -88,10 +91,10 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
     if arguments.append and arguments.retry_quarantined:
         raise InputError("found --append and --retry-quarantined; required: one of them")
     refuse_options_of_new_datasets(arguments, retries=arguments.retry_quarantined)
-    adds = append_inputs if arguments.append else retry_inputs
+    planned = plan_append if arguments.append else plan_retry
     options = write_options(arguments)
-    split = split_rule(arguments, named=True)
-    return adds(arguments.output, source, reading=reading, options=options, run=run, split=split)
+    rule = split_rule(arguments, named=True)
+    return add_inputs(arguments.output, source, planned, reading=reading, options=options, run=run, split=rule)
 
 
 @contextmanager
@@ -133,11 +136,13 @@ def print_report(report: Report, *, as_json: bool) -> None:
             "quarantine_file": None if report.quarantine_file is None else os.fspath(report.quarantine_file),
             "notes": list(report.notes),
             "in_no_split": report.in_no_split,
+            "copied": report.copied,
         }
         say_json(facts)
         return
     rate = report.written / report.seconds if report.seconds else 0.0
-    say(f"wrote {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
+    done = "copied" if report.copied else "wrote"
+    say(f"{done} {report.written:,} graphs to {report.path} in {report.seconds:.1f} s ({rate:,.0f} a second)")
     say(f"recipe: {report.recipe}")
     if report.quarantined:
         say(f"{report.quarantined:,} inputs could not become graphs; the reasons are in {report.quarantine_file}")

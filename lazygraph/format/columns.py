@@ -225,11 +225,11 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
 
     Args:
         array: (N,) its values, unsigned.
-        inputs: the number of inputs of the dataset.
+        inputs: the number of inputs of the dataset, which stands for an input that is not known.
     """
-    ordered = np.sort(array)
-    if len(ordered) and int(ordered[-1]) >= inputs:
-        return f"names the input {ordered[-1]}; required: 0 to {inputs - 1}"
+    ordered = np.sort(array[array != inputs])
+    if len(ordered) and int(ordered[-1]) > inputs:
+        return f"names the input {ordered[-1]}; required: 0 to {inputs - 1}, or {inputs} where it is not known"
     if (same := ordered[1:] == ordered[:-1]).any():
         return f"names the input {ordered[int(np.argmax(same))]} twice; required: one row an input"
     return None

@@ -13,6 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
+from lazygraph.format.native_types import (
+    INTEGERS,
+    KINDS,
+    NOT_DIGESTED,
+    NOT_OPEN,
+    PAIRS,
+    CField,
+    CLibrary,
+    CSource,
+)
 from lazygraph.format.record_batch import BufferSlice, RecordBatch, view
 from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
 from lazygraph.machine import memory_limit
@@ -21,10 +31,6 @@ from lazygraph.native.zstd_symbols import Functions, functions
 
 __all__ = ["NativeReader", "RecordIndex", "ShardNotOpen"]
 
-# As the enumerations of native/batch.c count them.
-_PAIRS = {None: 0, "swap": 1, "negate": 2, "same": 3}
-_KINDS = {"float64": 1, "float16": 2, "float32": 3, "bool": 4, "str": 5}
-_TEXT = _KINDS["str"]
 _ENTRIES = [
     np.dtype([("offset", offset), ("length", length), ("xxh3", "<u8")])
     for offset in ("<u4", "<u8")
@@ -32,8 +38,6 @@ _ENTRIES = [
 ]
 
 
-NOT_OPEN, NOT_DIGESTED = 1, 3  # what lg_batch_read returns
-ZSTD, UNCOMPRESSED = -1, -2  # its codecs besides the numbers of dictionaries
 MOST_DECODERS = 64  # dictionaries that are kept ready: each takes up to some 100 KB
 
 
@@ -64,13 +68,22 @@ class RecordIndex(NamedTuple):
             and all(column.dtype.kind == "u" and column.shape == self.record.shape for column in self.counts)
         )
 
-    def pointers(self) -> NDArray[np.int64]:
-        """The ``source`` of native/batch.c; this object must live as long as it is used."""
+    def pointers(self) -> CSource:
+        """This index as the loops are told it; this object must live as long as that is used."""
         offset, length = (self.record.dtype[name].itemsize for name in ("offset", "length"))
-        nothing = [0] * (MAX_AXES - len(self.counts))
-        counts = [*map(address, self.counts), *nothing, *(column.itemsize for column in self.counts), *nothing]
-        shards = len(self.ends), address(self.ends), address(self.sizes), address(self.codecs)
-        return np.array([len(self.record), address(self.record), offset, length, *counts, *shards], dtype=np.int64)
+        found = CSource(
+            rows=len(self.record),
+            record=address(self.record),
+            offset_bytes=offset,
+            length_bytes=length,
+            shards=len(self.ends),
+            end=address(self.ends),
+            size=address(self.sizes),
+            codec=address(self.codecs),
+        )
+        for number, column in enumerate(self.counts):
+            found.count[number], found.count_bytes[number] = address(column), column.itemsize
+        return found
 
 
 class NativeReader:
@@ -86,7 +99,7 @@ class NativeReader:
         self._schema, self._located = schema, located
         self._decoders = _Decoders(dictionaries)
         self._source = located.pointers()
-        self._source_at = address(self._source)
+        self._source_at = ctypes.addressof(self._source)
         self._local = threading.local()
 
     @classmethod
@@ -162,11 +175,13 @@ class _Batch:
 
     def __init__(self, library: ctypes.CDLL, found: Functions, context: _Context, schema: Schema) -> None:
         self._schema, self._library, self._context = schema, library, context
-        described = np.array([_c_field(schema, field) for field in schema.fields], dtype=np.int64)
+        described = (CField * len(schema.fields))(*(_c_field(schema, field) for field in schema.fields))
         allowed = np.array([[_supports(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
-        called = np.array([*found.addresses, context.pointer], dtype=np.uint64)
+        called = CLibrary.of(found.addresses, context.pointer)
         sizes = len(schema.axes), len(schema.fields)
-        self._pointer = library.lg_batch_new(*sizes, address(described), address(allowed), address(called))
+        self._pointer = library.lg_batch_new(
+            *sizes, ctypes.addressof(described), address(allowed), ctypes.addressof(called)
+        )
         if not self._pointer:
             raise MemoryError("no memory for reading batches")
         self._types, self._offsets = np.empty((2, sizes[1]), dtype=np.int64)
@@ -288,14 +303,18 @@ class _Part(NamedTuple):
 _TYPES = [stored.str for stored in STORED]
 
 
-def _c_field(schema: Schema, field: Field) -> tuple[int, ...]:
-    """The ``field`` of native/batch.c."""
-    axis = len(schema.axes) if field.axis is None else schema.axes.index(field.axis)
-    before, after = math.prod(field.shape[: field.axis_dim]), math.prod(field.shape[field.axis_dim :])
-    ids = -1 if field.counts is None else schema.axes.index(field.counts)
-    basis = -1 if field.basis is None else schema.names.index(field.basis)
-    width = LOGICAL[field.dtype].itemsize if field.dtype.startswith("int") else 0
-    return axis, before, after, _PAIRS[field.pair], ids, basis, _KINDS.get(field.dtype, 0), width
+def _c_field(schema: Schema, field: Field) -> CField:
+    """A field as the loops are told it."""
+    return CField(
+        axis=len(schema.axes) if field.axis is None else schema.axes.index(field.axis),
+        pre=math.prod(field.shape[: field.axis_dim]),
+        post=math.prod(field.shape[field.axis_dim :]),
+        pair=PAIRS[field.pair],
+        ids=-1 if field.counts is None else schema.axes.index(field.counts),
+        basis=-1 if field.basis is None else schema.names.index(field.basis),
+        kind=KINDS.get(field.dtype, INTEGERS),
+        width=LOGICAL[field.dtype].itemsize if field.dtype.startswith("int") else 0,
+    )
 
 
 def _supports(field: Field, code: int) -> bool:

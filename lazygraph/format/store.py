@@ -25,7 +25,8 @@ from lazygraph.format.codec import CODECS, Decoder
 from lazygraph.format.columns import open_column
 from lazygraph.format.digests import BLOCK, Blocks, CheckedColumn, read_digests
 from lazygraph.format.manifest import Manifest, Shard, row_starts
-from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex, ShardNotOpen
+from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
+from lazygraph.format.native_types import UNCOMPRESSED, ZSTD
 from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import check_place, check_value, read_value
@@ -299,7 +300,7 @@ class Store:
         index = self._index or self._open_index()
         index.check(rows)
         loops = index.loops
-        if loops is not None and len(rows) > 1:
+        if loops is not None and len(rows):
             together = self._read_batch_at_once if self.storage.is_local else self._fetch_batch
             if (at_once := together(loops, rows)) is not None:
                 return at_once

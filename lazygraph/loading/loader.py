@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
 from lazygraph.loading.graph_list import collate
-from lazygraph.loading.orders import check_whole, digest, order_of
+from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
-from lazygraph.loading.prefetch import Request, WorkerPool, fetch, prefetch_in_thread
+from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
-from lazygraph.loading.settings import Settings, choose
+from lazygraph.loading.settings import Settings, WantedSettings, choose
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 
 __all__ = ["Loader", "loader"]
@@ -72,15 +73,13 @@ class Loader:
         dataset: LazyGraphDataset,
         *,
         batch_size: int | None,
-        limits: Mapping[str, int],
-        sampling: Mapping[str, Any],
+        sampling: Sampling,
         ranks: tuple[int, int] | None,
-        wanted: Mapping[str, Any],
+        wanted: WantedSettings,
         device: torch.device | None,
     ) -> None:
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
-        self._limits, self._options, self._ranks, self._wanted = limits, dict(sampling), ranks, dict(wanted)
-        self._known: Sampling | None = None
+        self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
         self._pins = False
         self._epochs = Epochs()
         self._plan: tuple[int, Sampling, Batches] | None = None
@@ -111,7 +110,7 @@ class Loader:
         finally:
             self._epochs.end(now)
 
-    def _reading(self, requests: list[Request], settings: Settings) -> Generator[Any, None, None]:
+    def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""
         if settings.num_workers:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
@@ -134,13 +133,10 @@ class Loader:
         for request in self._requests(self._epochs.begin(read_here=False)):
             yield PlacedPositions(request.positions.tolist(), request.draw)
 
-    def _requests(self, place: EpochPosition) -> list[Request]:
+    def _requests(self, place: EpochPosition) -> Requests:
         """Return the requests of an epoch from a position on."""
-        batches, seed = self._batches(place.epoch).skip(place.batches), int(self._options["seed"])
-        places = batches.first_places().tolist()
-        return [
-            Request(positions, Draw(seed, place.epoch, first)) for positions, first in zip(batches, places, strict=True)
-        ]
+        batches = self._batches(place.epoch).skip(place.batches)
+        return Requests(batches, int(self._last_sampling.seed), place.epoch)
 
     def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the same batches and add up the time that the caller waits."""
@@ -178,7 +174,7 @@ class Loader:
     @property
     def batch_sampler(self) -> EpochBatches:
         """The batches as positions, for a ``torch.utils.data.DataLoader`` with this ``collate_fn``."""
-        return EpochBatches(self, drop_last=self._options["drop_last"])
+        return EpochBatches(self, drop_last=self._last_sampling.drop_last)
 
     @property
     def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
@@ -223,25 +219,10 @@ class Loader:
     def _sampling(self) -> Sampling:
         """The batches of this process; rank and world size come from torch.distributed if it is initialised."""
         rank, world_size = self._ranks or distributed_ranks()
-        if self._known is None or (self._known.rank, self._known.world_size) != (rank, world_size):
-            try:
-                self._known = Sampling(
-                    **self._options, limits=self._limits, rank=rank, world_size=world_size, identity=self._identity
-                )
-            except OversizedGraphs as error:
-                some = ", ".join(repr(str(graph_id)) for graph_id in self.dataset[error.positions[:5]].ids)
-                msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
-                raise OversizedGraphs(msg, error.positions) from error
-        return self._known
-
-    @cached_property
-    def _identity(self) -> dict[str, str]:
-        spec = self.dataset.spec
-        return {
-            "content_id": self.dataset.content_id,
-            "recipe": "ready-made" if spec is None else json.dumps(spec.to_json(), sort_keys=True),
-            "rows": digest(np.asarray(self.dataset.indices(), np.int64)),
-        }
+        last = self._last_sampling
+        if (last.rank, last.world_size) != (rank, world_size):
+            self._last_sampling = replace(last, rank=rank, world_size=world_size)
+        return self._last_sampling
 
     # ---- how they are read ----
 
@@ -249,7 +230,7 @@ class Loader:
     def settings(self) -> Settings:
         """How the batches are read, and why. The first access also writes this to the log."""
         settings = choose(
-            lambda: MeasuredFacts(self.dataset, self._measure), batch_bytes=self._batch_bytes(), **self._wanted
+            lambda: MeasuredFacts(self.dataset, self._measure), self._wanted, batch_bytes=self._batch_bytes()
         )
         logger.info("%s: %s", self.dataset, settings)
         return settings
@@ -271,7 +252,7 @@ class Loader:
         if not n:
             return 0.0, 0
         positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
-        request = Request(positions, Draw(int(self._options["seed"]), 0, 0))
+        request = Request(positions, Draw(int(self._last_sampling.seed), 0, 0))
         self._transformed(self._prefetched(request))  # which opens files
         begin = time.perf_counter()
         batch = self._transformed(self._prefetched(request))
@@ -279,15 +260,22 @@ class Loader:
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
-    def evaluation(self, dataset: LazyGraphDataset) -> Loader:
+    def evaluation(self, dataset: LazyGraphDataset | torch.utils.data.Subset[Any]) -> Loader:
         """Create a loader for another dataset, in order, with the same settings.
 
         The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more.
         """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
-        budgets: dict[str, Any] = {f"max_{name}": limit for name, limit in self._limits.items() if name != "graphs"}
-        rank, world_size = self._ranks or (None, None)
-        return loader(dataset, size, **budgets, **self._wanted, device=self.device, rank=rank, world_size=world_size)
+        budgets = {name: limit for name, limit in self._last_sampling.limits.items() if name != "graphs"}
+        dataset = as_dataset(dataset)
+        return Loader(
+            dataset,
+            batch_size=size,
+            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset))),
+            ranks=self._ranks,
+            wanted=self._wanted,
+            device=self.device,
+        )
 
     def close(self) -> None:
         """End the worker processes, also of an active iteration. The next iteration starts new ones."""
@@ -299,7 +287,7 @@ class Loader:
         return state
 
     def __repr__(self) -> str:
-        limits = ", ".join(f"max_{name}={limit}" for name, limit in self._limits.items())
+        limits = ", ".join(f"max_{name}={limit}" for name, limit in self._last_sampling.limits.items())
         return f"Loader({self.dataset}, {limits})"
 
 
@@ -368,11 +356,9 @@ def loader(
         >>> folder.cleanup()
     """
     budgets = {"atoms": max_atoms, "edges": max_edges, "triplets": max_triplets}
-    limits = {name: limit for name, limit in budgets.items() if limit is not None}
-    if batch_size is None and not limits:
+    given = {name: limit for name, limit in budgets.items() if limit is not None}
+    if batch_size is None and not given:
         batch_size = DEFAULT_BATCH
-    if batch_size is not None:
-        limits = {"graphs": batch_size, **limits}
     if (rank is None) != (world_size is None):
         msg = f"found rank={rank} and world_size={world_size}; required: both, or neither"
         raise InputError(msg)
@@ -380,38 +366,75 @@ def loader(
         msg = f"found bucket={bucket!r}; required: one of {', '.join(map(repr, SIZES))}"
         raise InputError(msg)
     dataset = as_dataset(dataset)
-    used = {*limits, *([] if bucket is None else [bucket])} & set(SIZES)
-    columns = dataset.columns
-    for name in sorted(used):
-        if SIZES[name] not in columns:
-            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
+    limits = _limits(batch_size, given)
+    order = order_of(
+        len(dataset),
+        shuffle=shuffle,
+        window=window,
+        weights=None if weights is None else _weights(dataset.columns[weights]),
+    )
     return Loader(
         dataset,
         batch_size=batch_size,
-        limits=limits,
-        sampling={
-            "order": order_of(
-                len(dataset),
-                shuffle=shuffle,
-                window=window,
-                weights=None if weights is None else _weights(columns[weights]),
-            ),
-            "sizes": {name: columns[SIZES[name]] for name in sorted(used)},
-            "bucket": bucket,
-            "seed": seed,
-            "drop_last": drop_last,
-        },
+        sampling=_sampling(dataset, limits, order, bucket=bucket, seed=seed, drop_last=drop_last),
         ranks=None if rank is None or world_size is None else (rank, world_size),
-        wanted={
-            "num_workers": num_workers,
-            "threads": threads,
-            "prefetch_factor": prefetch_factor,
-            "persistent_workers": persistent_workers,
-            "pin_memory": pin_memory,
-            "multiprocessing_context": multiprocessing_context,
-        },
+        wanted=WantedSettings(
+            num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context
+        ),
         device=None if device is None else torch.device(device),
     )
+
+
+def _limits(batch_size: int | None, budgets: Mapping[str, int]) -> dict[str, int]:
+    """The greatest contents of a batch by name."""
+    return dict(budgets) if batch_size is None else {"graphs": batch_size, **budgets}
+
+
+def _sampling(
+    dataset: LazyGraphDataset,
+    limits: Mapping[str, int],
+    order: Order,
+    *,
+    bucket: str | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+) -> Sampling:
+    """The batches of a dataset for one process.
+
+    Raises:
+        InputError: the dataset has no column of a size that is needed.
+        OversizedGraphs: single graphs exceed a limit; the message names some.
+    """
+    columns = dataset.columns
+    used = sorted({*limits, *([] if bucket is None else [bucket])} & set(SIZES))
+    for name in used:
+        if SIZES[name] not in columns:
+            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
+    sizes = {name: columns[SIZES[name]] for name in used}
+    try:
+        return Sampling(
+            order=order,
+            limits=limits,
+            sizes=sizes,
+            bucket=bucket,
+            seed=seed,
+            drop_last=drop_last,
+            identity=_identity(dataset),
+        )
+    except OversizedGraphs as error:
+        some = ", ".join(repr(str(graph_id)) for graph_id in dataset[error.positions[:5]].ids)
+        msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
+        raise OversizedGraphs(msg, error.positions) from error
+
+
+def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
+    """What says which graphs in which order a loader reads."""
+    spec = dataset.spec
+    return {
+        "content_id": dataset.content_id,
+        "recipe": "ready-made" if spec is None else json.dumps(spec.to_json(), sort_keys=True),
+        "rows": digest(dataset.indices()),
+    }
 
 
 def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputError:

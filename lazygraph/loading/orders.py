@@ -1,13 +1,17 @@
 """Orders in which an epoch visits the graphs: in position, shuffled, shuffled within windows, or drawn by weight.
 
-Every order is a pure function of its fields, a seed and the epoch. Graphs are shuffled by sorting random 64-bit keys.
-numpy guarantees the stream of these keys forever, but not the stream of ``Generator.permutation``. An interrupted epoch
+Every order is a pure function of its fields, a seed and the epoch. Graphs are shuffled by sorting random keys. numpy
+guarantees the stream of these keys forever, but not the stream of ``Generator.permutation``. An interrupted epoch
 therefore continues in the same order on another platform and after an update.
+
+What an epoch takes in memory: a full shuffle holds 8 bytes per graph. A shuffle within windows is computed window by
+window, and holds the graphs of two windows and 16 bytes per block.
 """
 
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +24,8 @@ from lazygraph.errors import InputError
 __all__ = [
     "BATCHES",
     "TRANSFORMS",
+    "EpochOrder",
+    "InParts",
     "Order",
     "Sequential",
     "Shuffled",
@@ -34,6 +40,14 @@ __all__ = [
 # What a stream of keys is for, so that no two uses share one.
 GRAPHS, BLOCKS, BATCHES, TRANSFORMS = range(4)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
+PART = 65536  # graphs that are drawn or looked at together
+
+
+class EpochOrder(Protocol):
+    """The order of one epoch, computed where it is asked for."""
+
+    def part(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the graphs that are visited from place ``start`` to before ``stop``, (stop - start,) int64."""
 
 
 class Order(Protocol):
@@ -43,8 +57,40 @@ class Order(Protocol):
     def n(self) -> int:
         """The number of graphs."""
 
-    def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the graphs of one epoch, (n,) int64."""
+    def draw(self, seed: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch."""
+
+
+class InParts:
+    """An order that is computed in parts, of which the last two are kept.
+
+    Args:
+        starts: (k + 1,) the place at which each part begins, and the end.
+        make: number of a part -> the graphs in it, int64.
+    """
+
+    def __init__(self, starts: NDArray[np.int64], make: Callable[[int], NDArray[np.int64]]) -> None:
+        self._starts, self._make = starts, make
+        self._kept: dict[int, NDArray[np.int64]] = {}
+
+    def part(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the graphs that are visited from place ``start`` to before ``stop``, (stop - start,) int64."""
+        if start >= stop:
+            return np.empty(0, np.int64)
+        first, last = (int(k) for k in np.searchsorted(self._starts, (start, stop - 1), side="right") - 1)
+        pieces = []
+        for number in range(first, last + 1):
+            begin = int(self._starts[number])
+            pieces.append(self._of(number)[max(start - begin, 0) : stop - begin])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _of(self, number: int) -> NDArray[np.int64]:
+        kept = self._kept
+        if (found := kept.get(number)) is None:
+            found = self._make(number)
+            # Replaced and not changed, for several threads may ask.
+            self._kept = {**dict(list(kept.items())[-1:]), number: found}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +99,49 @@ class Sequential:
 
     n: int
 
-    def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the graphs of one epoch, (n,) int64."""
+    def draw(self, seed: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch."""
         del seed, epoch
-        return np.arange(self.n)
+        return self
+
+    def part(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the graphs that are visited from place ``start`` to before ``stop``, (stop - start,) int64."""
+        return np.arange(start, stop)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """An order that is held in memory."""
+
+    positions: NDArray[np.int64]
+
+    def part(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the graphs that are visited from place ``start`` to before ``stop``, (stop - start,) int64."""
+        return self.positions[start:stop]
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """Every graph once, in an order drawn uniformly from all orders."""
+    """Every graph once, in an order drawn uniformly from all orders.
+
+    The key of a graph has the graph's position in its low bits, and random bits above them, so that one array is sorted
+    in place. For 10 million graphs there are 40 random bits: two graphs of all have equal ones with a probability of
+    one in a trillion, and then keep their order.
+    """
 
     n: int
 
-    def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the graphs of one epoch, (n,) int64."""
-        return np.argsort(random_keys(self.n, seed, epoch, GRAPHS), kind="stable")
+    def draw(self, seed: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch."""
+        keys = random_keys(self.n, seed, epoch, GRAPHS)
+        bits = np.uint64(max(self.n - 1, 1).bit_length())
+        keys >>= bits
+        keys <<= bits
+        for start in range(0, self.n, PART):
+            keys[start : start + PART] |= np.arange(start, min(start + PART, self.n), dtype=np.uint64)
+        keys.sort()
+        keys &= (np.uint64(1) << bits) - np.uint64(1)
+        return _Drawn(keys.view(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +170,27 @@ class Windowed:
             msg = f"found blocks of {self.block} graphs in windows of {self.window}; required: blocks that fit in"
             raise InputError(msg)
 
-    def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the graphs of one epoch, (n,) int64."""
-        blocks = -(-self.n // self.block)
-        windows = -(-blocks // (self.window // self.block))
+    def draw(self, seed: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch."""
+        n, block = self.n, self.block
+        blocks = -(-n // block)
+        windows = -(-blocks // (self.window // block))
         order = np.argsort(random_keys(blocks, seed, epoch, BLOCKS), kind="stable")
         # Windows differ by one block at most; a last one of what is left over would be hardly shuffled.
-        window = np.arange(blocks) * windows // max(blocks, 1)
-        graphs = (order[:, None] * self.block + np.arange(self.block)).ravel()
-        real = graphs < self.n
-        graphs, window = graphs[real], np.repeat(window, self.block)[real]
-        out: NDArray[np.int64] = graphs[np.lexsort((random_keys(self.n, seed, epoch, GRAPHS), window))]
-        return out
+        first = -(-np.arange(windows + 1) * blocks // max(windows, 1))
+        short = blocks * block - n  # graphs that the last block lacks
+        lacking = int(np.argmax(order == blocks - 1)) if blocks else 0  # where it comes
+        starts = first * block - short * (first > lacking)
+
+        def window(number: int) -> NDArray[np.int64]:
+            chosen = order[first[number] : first[number + 1]]
+            graphs = (chosen[:, None] * block + np.arange(block)).ravel()
+            graphs = graphs[graphs < n]
+            keys = random_keys(len(graphs), seed, epoch, GRAPHS, start=int(starts[number]))
+            shuffled: NDArray[np.int64] = graphs[np.argsort(keys, kind="stable")]
+            return shuffled
+
+        return InParts(starts, window)
 
 
 class Weighted:
@@ -146,19 +229,23 @@ class Weighted:
         """The number of graphs, which is also the number of draws."""
         return len(self.weights)
 
-    def positions(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """Return the graphs of one epoch, (n,) int64."""
-        if self.n == 0:
-            return np.arange(0)
+    def draw(self, seed: int, epoch: int) -> EpochOrder:
+        """Return the order of one epoch."""
         # Divided by the greatest, no weights sum to infinity, and none so small that a product would round up to the
         # sum. Sums are cumulated one by one, as a pairwise sum may differ between platforms in its last bit.
-        total = np.cumsum(self.weights / self.weights.max())
-        uniform = (random_keys(self.n, seed, epoch, GRAPHS) >> np.uint64(11)) * 2.0**-53
-        # Draws are looked up in ascending order, which spares the processor's cache and so half of the time.
-        ascending = np.argsort(uniform)
-        drawn = np.empty(self.n, np.int64)
-        drawn[ascending] = np.searchsorted(total, uniform[ascending] * total[-1], side="right")
-        return drawn
+        total = np.cumsum(self.weights / self.weights.max()) if self.n else self.weights
+        starts = np.append(np.arange(0, self.n, PART), self.n)
+
+        def draws(number: int) -> NDArray[np.int64]:
+            start, stop = starts[number : number + 2].tolist()
+            uniform = (random_keys(stop - start, seed, epoch, GRAPHS, start=start) >> np.uint64(11)) * 2.0**-53
+            # Draws are looked up in ascending order, which spares the processor's cache and so half of the time.
+            ascending = np.argsort(uniform)
+            drawn = np.empty(len(uniform), np.int64)
+            drawn[ascending] = np.searchsorted(total, uniform[ascending] * total[-1], side="right")
+            return drawn
+
+        return InParts(starts, draws)
 
     def __repr__(self) -> str:
         return f"Weighted({self.n} weights, xxh3 {digest(self.weights)})"
@@ -199,10 +286,13 @@ def random_keys(n: int, seed: int, epoch: int, purpose: int, *, start: int = 0) 
     return keys
 
 
-def digest(array: Any) -> str:
-    """Return XXH3-128 in hex of the values of an integer or float array, independent of width and byte order."""
-    values = np.asarray(array)
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values, "<f8" if values.dtype.kind == "f" else "<i8").data)
+def digest(values: Sequence[int] | NDArray[Any]) -> str:
+    """Return XXH3-128 in hex of integers or floats, independent of width and byte order."""
+    found = xxhash.xxh3_128()
+    for start in range(0, len(values), PART):
+        part = np.asarray(values[start : start + PART])
+        found.update(np.ascontiguousarray(part, "<f8" if part.dtype.kind == "f" else "<i8").data)
+    return found.hexdigest()
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

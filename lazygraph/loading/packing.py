@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
+from lazygraph.loading.orders import PART, EpochOrder
 
-__all__ = ["Batches", "OversizedGraphs", "pack", "refuse_oversized", "split"]
+__all__ = ["Batches", "OversizedGraphs", "pack", "pack_in_parts", "refuse_oversized", "split"]
 
 NAMED = 3  # so many graphs does an error name for each limit
 
@@ -35,46 +36,39 @@ class OversizedGraphs(InputError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batches:
-    """Batches of graphs as two arrays. Iteration yields the positions of each batch.
+    """Batches of graphs, as parts of the order of an epoch. Iteration yields the positions of each batch.
 
     Args:
-        positions: (m,) int64, graphs in the order in which they are read.
-        ptr: (k + 1,) int64: batch i holds ``positions[ptr[i] : ptr[i + 1]]``; other positions are in no batch.
-        places: (k,) int64, position of the first graph of each batch in the epoch of all ranks; default the index in
-            ``positions``.
+        order: the order of the epoch.
+        starts: (k,) int64, where in the order each batch begins.
+        counts: (k,) int64, the number of its graphs.
+        places: (k,) int64, the place of its first graph among all that the ranks visit.
     """
 
-    positions: NDArray[np.int64]
-    ptr: NDArray[np.int64]
-    places: NDArray[np.int64] | None = None
+    order: EpochOrder
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    places: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.ptr) - 1
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for start, end in zip(self.ptr[:-1].tolist(), self.ptr[1:].tolist(), strict=True):
-            yield self.positions[start:end]
+        for start, count in zip(self.starts, self.counts, strict=True):
+            yield self.order.part(int(start), int(start) + int(count))
 
     def skip(self, count: int) -> Batches:
-        """Return all but the first ``count`` batches, over the same arrays."""
-        count = min(count, len(self))
-        return Batches(self.positions, self.ptr[count:], self.first_places()[count:])
+        """Return all but the first ``count`` batches."""
+        return self.take(slice(count, None))
 
-    def take(self, which: NDArray[np.int64]) -> Batches:
-        """Select batches, in this order; each keeps its position in the epoch."""
-        counts = np.diff(self.ptr)[which]
-        ptr = np.concatenate(([0], np.cumsum(counts)))
-        shift = np.repeat(self.ptr[:-1][which] - ptr[:-1], counts)
-        return Batches(self.positions[np.arange(ptr[-1]) + shift], ptr, self.first_places()[which])
+    def take(self, which: slice) -> Batches:
+        """Select batches; each keeps its place in the epoch."""
+        return Batches(self.order, self.starts[which], self.counts[which], self.places[which])
 
     @property
     def graphs(self) -> int:
         """The number of graphs in all batches."""
-        return int(self.ptr[-1] - self.ptr[0])
-
-    def first_places(self) -> NDArray[np.int64]:
-        """The position of the first graph of each batch in the epoch, (k,) int64."""
-        return self.ptr[:-1] if self.places is None else self.places
+        return int(self.counts.sum())
 
 
 def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArray[np.int64]:
@@ -109,6 +103,44 @@ def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArra
     return ptr[: np.searchsorted(ptr, n) + 1]
 
 
+def pack_in_parts(
+    parts: Iterable[Mapping[str, NDArray[Any]]], limits: Mapping[str, int]
+) -> tuple[NDArray[np.int64], bool]:
+    """Pack graphs whose sizes come in parts, as ``pack`` does for all of them together.
+
+    Args:
+        parts: name -> (m,) integers, one per graph, of graphs that follow each other.
+        limits: name -> greatest sum over the graphs of one batch.
+
+    Returns:
+        (k,) int64 the number of graphs in each batch; and whether the last one fills one of the limits.
+
+    Example:
+        >>> parts = {"atoms": np.array([3, 3])}, {"atoms": np.array([3, 5, 2])}
+        >>> pack_in_parts(parts, {"atoms": 6})
+        (array([2, 1, 1, 1]), False)
+    """
+    done: list[NDArray[np.int64]] = []
+    begun, used = 0, dict.fromkeys(limits, 0)  # of the batch that may go on: its graphs, and what they take
+    for sizes in parts:
+        n = min(len(sizes[name]) for name in limits)
+        more = min(
+            int(np.searchsorted(np.cumsum(sizes[name], dtype=np.int64), limit - used[name], side="right"))
+            for name, limit in limits.items()
+        )
+        begun += more
+        last = 0
+        if more < n:
+            ends = pack({name: sizes[name][more:] for name in limits}, limits)
+            done += [np.array([begun] if begun else [], np.int64), np.diff(ends[:-1])]
+            last = more + int(ends[-2])
+            begun, used = n - last, dict.fromkeys(limits, 0)
+        for name in limits:
+            used[name] += int(sizes[name][last:].sum(dtype=np.int64))
+    counts = np.concatenate([*done, np.array([begun] if begun else [], np.int64)])
+    return counts, any(used[name] >= limit for name, limit in limits.items())
+
+
 def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> None:
     """Refuse graphs that fit into no batch.
 
@@ -122,19 +154,24 @@ def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int
         ...     print(error.positions)
         [1]
     """
-    found, parts = [], []
+    found, named_parts = [], []
     for name, limit in limits.items():
-        over = np.flatnonzero(sizes[name] > limit)
+        parts = (
+            start + np.flatnonzero(sizes[name][start : start + PART] > limit)
+            for start in range(0, len(sizes[name]), PART)
+        )
+        over = np.concatenate([np.empty(0, np.int64), *parts])
         if len(over):
             largest = over[np.argsort(-sizes[name][over].astype(np.int64), kind="stable")][:NAMED]
             named = ", ".join(f"{sizes[name][i]} at position {i}" for i in largest)
             more = ", ..." if len(over) > NAMED else ""
-            parts.append(f"{len(over)} with more than {limit} {name} ({named}{more})")
+            named_parts.append(f"{len(over)} with more than {limit} {name} ({named}{more})")
             found.append(over)
     if found:
         positions = np.unique(np.concatenate(found))
         count = "1 graph is" if len(positions) == 1 else f"{len(positions)} graphs are"
-        msg = f"{count} too large for any batch: {'; '.join(parts)}; required: higher limits, or a subset without them"
+        told = "; ".join(named_parts)
+        msg = f"{count} too large for any batch: {told}; required: higher limits, or a subset without them"
         raise OversizedGraphs(msg, positions)
 
 
@@ -163,8 +200,9 @@ def split(ptr: NDArray[np.int64], more: int) -> NDArray[np.int64]:
         raise InputError(msg)
     counts = np.diff(ptr)
     # No more than this many can have their turn, and those that do are the largest.
-    largest = np.argsort(counts, kind="stable")[-more:]
+    largest = np.argsort(counts, kind="stable")[-more:].copy()
     heap = list(zip((-counts[largest]).tolist(), (-ptr[largest]).tolist(), strict=True))
+    del counts
     heapq.heapify(heap)
     cuts = []
     for _ in range(more):

@@ -8,7 +8,7 @@ import signal
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,13 +20,14 @@ from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
 from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.packing import Batches
 from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.settings import Settings
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
 from lazygraph.loading.transforms import Draw, Untransformed, fingerprint_of
 
-__all__ = ["Request", "WorkerPool", "fetch", "prefetch_in_thread"]
+__all__ = ["Request", "Requests", "WorkerPool", "fetch", "prefetch_in_thread"]
 
 T = TypeVar("T")
 
@@ -39,6 +40,26 @@ class Request(NamedTuple):
     """What its transforms draw."""
 
 
+class Requests:
+    """The batches of an epoch that are to be read, made one by one.
+
+    Args:
+        batches: the batches.
+        seed: seed of what their transforms draw.
+        epoch: number of the epoch.
+    """
+
+    def __init__(self, batches: Batches, seed: int, epoch: int) -> None:
+        self._batches, self._seed, self._epoch = batches, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Request]:
+        for positions, place in zip(self._batches, self._batches.places, strict=True):
+            yield Request(positions, Draw(self._seed, self._epoch, int(place)))
+
+
 def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
     """Read the graphs of a batch: together, or one by one if a transform must see each graph."""
     if dataset.transform is None:
@@ -46,7 +67,7 @@ def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransforme
     return dataset.untransformed(request.positions.tolist(), request.draw)
 
 
-def prefetch_in_thread(read: Callable[[Request], T], requests: list[Request], ahead: int) -> Generator[T, None, None]:
+def prefetch_in_thread(read: Callable[[Request], T], requests: Requests, ahead: int) -> Generator[T, None, None]:
     """Yield ``read(request)`` for each request, from one thread that is up to ``ahead`` batches ahead.
 
     Raises:
@@ -87,7 +108,7 @@ class WorkerPool:
         # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
         weakref.finalize(self, _end, self._idle)
 
-    def read(self, requests: list[Request]) -> Generator[Fetched | Batch, None, None]:
+    def read(self, requests: Requests) -> Generator[Fetched | Batch, None, None]:
         """Yield the result of each request.
 
         Raises:
@@ -98,7 +119,7 @@ class WorkerPool:
         if workers is None or transform is None or workers.transform != transform:
             del workers  # which ends them
             workers = self._started(transform)
-        workers.to_read[:] = requests
+        workers.to_read.requests = requests
         iterator: Any = _start_iterator(workers.loader)
         try:
             for sent in iterator:
@@ -126,7 +147,7 @@ class WorkerPool:
         # what they expand to; what a transform made is as large as the batch, and some are larger than others.
         size = settings.batch_bytes if self._dataset.transform is None else 2 * settings.batch_bytes
         slots = SharedBuffers.create_if_supported(settings.num_workers, settings.prefetch_factor + 1, size)
-        to_read: list[Request] = []
+        to_read = _ToRead()
         loader: DataLoader[Any] = DataLoader(
             _WorkerDataset(self._dataset, slots),  # type: ignore[arg-type]  # torch's workers ask for no more than it has
             batch_sampler=to_read,  # type: ignore[arg-type]
@@ -163,11 +184,20 @@ def _end(idle: dict[int, _Workers]) -> None:
     del own
 
 
+class _ToRead:
+    """The ``batch_sampler`` of workers that stay alive: the requests of the epoch that begins."""
+
+    requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests)
+
+
 class _Workers(NamedTuple):
     """Worker processes with their requests, shared memory and transform."""
 
     loader: DataLoader[Any]
-    to_read: list[Request]
+    to_read: _ToRead
     slots: SharedBuffers | None
     transform: bytes | None
 

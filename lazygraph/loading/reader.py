@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
 from lazygraph.errors import CorruptDataset, InputError, LabelError
-from lazygraph.format.record_batch import RecordBatch, concatenate
+from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
-from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_fields, check_record_batch
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_crystals, check_record_batch
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.device_copy import to_device
@@ -40,11 +40,8 @@ Rows = dict[str, NDArray[np.int64]]
 class Records(Protocol):
     """A source of records: a store, or a store whose crystals get other edges."""
 
-    def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """Return axis counts and fields of one record."""
-
     def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
-        """Return several records in one batch."""
+        """Return one or several records in one batch."""
 
 
 class Presenter(Protocol):
@@ -58,11 +55,8 @@ class Presenter(Protocol):
     def check(self, records: RecordBatch) -> None:
         """Check what the arrays rely on; raise Untrue if a record violates it."""
 
-    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Check one graph in the same way."""
-
-    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
-        """Return the arrays of one graph from axis counts and fields of its record; ``said`` is (1,) of the column."""
+    def single(self, records: RecordBatch, said: NDArray[Any] | None) -> Values:
+        """Return the arrays of one graph from a batch of its record; ``said`` is (1,) of the column."""
 
     def batch(self, records: RecordBatch, said: NDArray[Any] | None) -> tuple[Values, Rows]:
         """Return the arrays of several graphs from their record batch; ``said`` is (B,) of the column."""
@@ -82,7 +76,7 @@ class ViewPresenter:
         if view.needs_edges and not spec.rule.has_edges:
             raise view.mismatch(spec, "no edges", view.name if view.name in PRESETS else "comformer")
         check_crystals(schema, spec)
-        self._view, self._spec, self._schema = view, spec, schema
+        self._view, self._spec = view, spec
         atom_labels = [name for name in schema.names if name not in CRYSTAL_FIELDS]
         if taken := sorted({*view.layout, *_OF_EVERY_GRAPH} & set(atom_labels)):
             name = taken[0]
@@ -95,13 +89,9 @@ class ViewPresenter:
         """Check that every edge ends at atoms of its own crystal, and that every atom has an element."""
         check_record_batch(records)
 
-    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Check one graph in the same way."""
-        check_fields(counts, fields)
-
-    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: NDArray[Any] | None) -> Values:
+    def single(self, records: RecordBatch, said: NDArray[Any] | None) -> Values:
         """Return the arrays of a batch of one."""
-        return self.batch(concatenate(self._schema, [(counts, fields)]), said)[0]
+        return self.batch(records, said)[0]
 
     def batch(self, records: RecordBatch, said: NDArray[Any] | None) -> tuple[Values, Rows]:
         """Return the arrays of all graphs at once."""
@@ -145,12 +135,17 @@ class StoredPresenter:
     def check(self, records: RecordBatch) -> None:
         """Check nothing: ready-made graphs may hold any numbers."""
 
-    def check_one(self, counts: Sequence[int], fields: Mapping[str, Any]) -> None:
-        """Check one graph in the same way."""
-
-    def single(self, counts: Sequence[int], fields: Mapping[str, Any], said: Any) -> Values:  # noqa: ARG002
+    def single(self, records: RecordBatch, said: Any) -> Values:  # noqa: ARG002
         """Return the fields."""
-        return {field.name: fields[field.name] for field in self._fields}
+        values: Values = {}
+        for field in self._fields:
+            value = records.fields[field.name]
+            if field.dtype == "str":
+                values[field.name] = value[0]
+            else:
+                value = value.astype(field.dtype, copy=False)
+                values[field.name] = value.reshape(field.shape) if field.axis is None else value
+        return values
 
     def batch(self, records: RecordBatch, said: Any) -> tuple[Values, Rows]:  # noqa: ARG002
         """Return the fields; fields with one row per graph are concatenated."""
@@ -204,17 +199,17 @@ class Reader:
 
     def data(self, row: int) -> Data:
         """Return the graph in a row."""
-        counts, fields = self._records.decoded(row)
+        records = self._records.read_batch(np.array([row], np.int64))
         try:
-            self._presenter.check_one(counts, fields)
-            arrays = self._presenter.single(counts, fields, self._said([row]))
+            self._presenter.check(records)
+            arrays = self._presenter.single(records, self._said([row]))
         except Untrue as error:
             self._store.raise_corrupt(row, CorruptDataset(error.problem))
         values = _tensors(arrays)
         if self._targets:
             values["y"] = torch.from_numpy(self._y([row]))
         values["id"] = self._store.graph_id(row)
-        return make_data(values, self._presenter.layout, counts[0])
+        return make_data(values, self._presenter.layout, int(next(iter(records.counts.values()))[0]))
 
     def fetch(self, rows: NDArray[np.int64]) -> Fetched:
         """Read, check and decode the graphs in these rows, in file order, without expanding them."""

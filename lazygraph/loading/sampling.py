@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.loading.orders import BATCHES, Order, check_whole, digest, random_keys
-from lazygraph.loading.packing import Batches, pack, refuse_oversized, split
+from lazygraph.loading.orders import BATCHES, PART, EpochOrder, InParts, Order, check_whole, digest, random_keys
+from lazygraph.loading.packing import Batches, pack_in_parts, refuse_oversized, split
 
 __all__ = ["Sampling"]
 
@@ -29,7 +29,9 @@ class Sampling:
     not a multiple of the number of ranks, the largest batches are halved until it is. With ``drop_last``, the last
     batches are left out instead.
 
-    Planning a million graphs takes some tenths of a second, and 8 bytes per graph.
+    The batches of an epoch are known as places in its order, with 24 bytes per batch; the graphs in them are what the
+    order holds or computes (``lazygraph.loading.orders``). Without budgets, planning looks at no graph. With budgets,
+    it passes once over the sizes of all graphs, in the order of the epoch.
 
     Args:
         order: the order of an epoch, from ``lazygraph.loading.orders``.
@@ -89,12 +91,12 @@ class Sampling:
                 have = ", ".join(map(repr, self.sizes)) or "none"
                 msg = f"found no size {name!r} of the graphs; the sizes are {have}"
                 raise InputError(msg)
-        refuse_oversized({name: self._sizes(name) for name in self.limits}, self.limits)
+        budgets = {name: limit for name, limit in self.limits.items() if name != "graphs"}
+        refuse_oversized({name: self.sizes[name] for name in budgets}, budgets)
 
     def batches(self, epoch: int) -> Batches:
         """Return the batches of this rank in one epoch."""
-        plan = self.plan(epoch)
-        return plan.take(np.arange(self.rank, len(plan), self.world_size))
+        return self.plan(epoch).take(slice(self.rank, None, self.world_size))
 
     def plan(self, epoch: int) -> Batches:
         """Return the batches of all ranks in one epoch; their number is a multiple of the world size.
@@ -103,27 +105,51 @@ class Sampling:
             InputError: there are not enough graphs for every rank; the message gives the numbers and a remedy.
         """
         check_whole("epoch", epoch, 0)
-        positions = self.order.positions(self.seed, epoch)
+        order = self.order.draw(self.seed, epoch)
         pool = None
         if self.bucket is not None:
             pool = self._pool()
-            positions = positions[np.lexsort((self.sizes[self.bucket][positions], np.arange(self.order.n) // pool))]
-        sizes = {name: self._sizes(name)[positions] for name in self.limits}
-        ptr = pack(sizes, self.limits)
-        if self.drop_last and len(ptr) > 1 and all(sizes[name][ptr[-2] :].sum() < self.limits[name] for name in sizes):
-            ptr = ptr[:-1]
-        batches = Batches(positions, ptr)
+            order = _sorted_in_pools(order, self.sizes[self.bucket], pool)
+        counts, is_full = self._counts(order)
+        if self.drop_last and len(counts) and not is_full:
+            counts = counts[:-1]
+        starts = _before(counts)
         if pool is not None:
-            keys = random_keys(len(batches), self.seed, epoch, BATCHES)
-            shuffled = batches.take(np.lexsort((keys, ptr[:-1] // pool)))
-            batches = Batches(shuffled.positions, shuffled.ptr)  # whose places are those after shuffling
-        over = len(batches) % self.world_size
+            keys = random_keys(len(counts), self.seed, epoch, BATCHES)
+            shuffled = np.lexsort((keys, starts // pool))
+            starts, counts = starts[shuffled], counts[shuffled]
+        over = len(counts) % self.world_size
         if self.drop_last:
-            self._refuse_empty(len(batches))
-            return Batches(batches.positions, batches.ptr[: len(batches) - over + 1])
-        more = self.world_size - over if over else 0
-        self._refuse_unfillable(len(batches) + more)
-        return Batches(batches.positions, split(batches.ptr, more))
+            self._refuse_empty(len(counts))
+            kept = len(counts) - over
+            starts, counts = starts[:kept], counts[:kept]
+        elif over:
+            more = self.world_size - over
+            self._refuse_unfillable(len(counts) + more)
+            starts, counts = _halved(starts, counts, more)
+        else:
+            self._refuse_unfillable(len(counts))
+        return Batches(order, starts, counts, _before(counts) if pool or over else starts)
+
+    def _counts(self, order: EpochOrder) -> tuple[NDArray[np.int64], bool]:
+        """Return the number of graphs in each batch, and whether the last one fills one of its limits."""
+        n = self.order.n
+        if set(self.limits) == {"graphs"}:
+            size = int(self.limits["graphs"])
+            counts = np.full(-(-n // size), size)
+            if n % size:
+                counts[-1] = n % size
+            return counts, n % size == 0
+        return pack_in_parts(self._in_order(order), self.limits)
+
+    def _in_order(self, order: EpochOrder) -> Iterator[dict[str, NDArray[Any]]]:
+        """The sizes of the graphs in the order of an epoch, in parts."""
+        for start in range(0, self.order.n, PART):
+            positions = order.part(start, min(start + PART, self.order.n))
+            yield {
+                name: np.ones(len(positions), np.int64) if name == "graphs" else self.sizes[name][positions]
+                for name in self.limits
+            }
 
     def _refuse_empty(self, full: int) -> None:
         """Refuse ``drop_last`` if it leaves the ranks without a batch. A single process may have none, as in torch.
@@ -189,17 +215,46 @@ class Sampling:
         """Return the names of the sizes that batches depend on."""
         return sorted({*self.limits} - {"graphs"} | ({self.bucket} if self.bucket else set()))
 
-    def _sizes(self, name: str) -> NDArray[Any]:
-        return np.ones(self.order.n, np.int64) if name == "graphs" else self.sizes[name]
-
     def _pool(self) -> int:
         """Return how many graphs are sorted together: about a hundred batches, at most a quarter of all graphs."""
         n = self.order.n
-        totals = {name: max(int(self._sizes(name).sum()), 1) for name in self.limits}
-        a_batch = min(int(limit) * n // totals[name] for name, limit in self.limits.items())
+        totals = {name: n if name == "graphs" else int(self.sizes[name].sum()) for name in self.limits}
+        a_batch = min(int(limit) * n // max(totals[name], 1) for name, limit in self.limits.items())
         # Were all sorted together, a small dataset would have the same batches in every epoch.
         return max(min(POOL * a_batch, n // 4), 1)
 
 
 def _fewer_ranks(n: int) -> str:
     return f"at most {n} {'rank' if n == 1 else 'ranks'}"
+
+
+def _before(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum of all counts before each."""
+    out = np.cumsum(counts)
+    out -= counts
+    return out
+
+
+def _sorted_in_pools(order: EpochOrder, sizes: NDArray[Any], pool: int) -> EpochOrder:
+    """An order in which every ``pool`` graphs that follow each other are sorted by their sizes."""
+    n = len(sizes)
+
+    def sorted_pool(number: int) -> NDArray[np.int64]:
+        positions = order.part(number * pool, min((number + 1) * pool, n))
+        in_order: NDArray[np.int64] = positions[np.argsort(sizes[positions], kind="stable")]
+        return in_order
+
+    return InParts(np.append(np.arange(0, n, pool), n), sorted_pool)
+
+
+def _halved(
+    starts: NDArray[np.int64], counts: NDArray[np.int64], more: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and counts of batches of which the largest are halved until there are so many more."""
+    ends = np.append(0, np.cumsum(counts))
+    ptr = split(ends, more)
+    batch = np.searchsorted(ends, ptr[:-1], side="right")
+    batch -= 1
+    halved = ptr[:-1] - ends[batch]
+    halved += starts[batch]
+    return halved, np.diff(ptr)

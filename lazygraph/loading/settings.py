@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Facts", "LoaderFacts", "Settings", "choose", "free_shared_memory"]
+__all__ = ["Facts", "LoaderFacts", "Settings", "WantedSettings", "choose", "free_shared_memory"]
 
 HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
 MOST_WORKERS = 8
@@ -57,6 +57,27 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedSettings:
+    """The settings that the user of a loader gave; None where the loader is to choose.
+
+    Args:
+        num_workers: number of worker processes.
+        threads: number of prefetch threads.
+        prefetch_factor: batches that the thread, or each worker, keeps ready.
+        persistent_workers: whether workers stay alive from epoch to epoch.
+        pin_memory: whether batches are put into page-locked memory.
+        multiprocessing_context: start method of processes.
+    """
+
+    num_workers: int | None = None
+    threads: int | None = None
+    prefetch_factor: int | None = None
+    persistent_workers: bool | None = None
+    pin_memory: bool | None = None
+    multiprocessing_context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a loader, with reasons.
 
@@ -86,36 +107,23 @@ class Settings:
         return f"{how}{ahead}{', pinned' if self.pin_memory else ''}: {'; '.join(self.reasons)}"
 
 
-def choose(
-    facts: Callable[[], LoaderFacts],
-    *,
-    batch_bytes: int = 0,
-    num_workers: int | None = None,
-    threads: int | None = None,
-    prefetch_factor: int | None = None,
-    persistent_workers: bool | None = None,
-    pin_memory: bool | None = None,
-    multiprocessing_context: str | None = None,
-) -> Settings:
-    """Choose the settings of a loader. Given settings are kept; None means that a setting is to be chosen.
+def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_bytes: int = 0) -> Settings:
+    """Choose the settings of a loader. Given settings are kept.
 
     Args:
         facts: returns the facts, and is called only if something must be chosen. The cost of a batch is needed only if
             neither workers nor threads are given.
+        wanted: the settings that were given.
         batch_bytes: bytes that the records of a batch may need.
-        num_workers: number of worker processes.
-        threads: number of prefetch threads.
-        prefetch_factor: batches that the thread, or each worker, keeps ready.
-        persistent_workers: whether workers stay alive from epoch to epoch.
-        pin_memory: whether batches are put into page-locked memory.
-        multiprocessing_context: start method of processes.
 
     Example:
         >>> seen = Facts(4, 0.001, 300_000, compiled=True, transform=False, cuda=False, shared_memory=2**30)
-        >>> choose(lambda: seen).num_workers
+        >>> choose(lambda: seen, WantedSettings()).num_workers
         0
     """
     reasons = []
+    num_workers, threads, prefetch_factor = wanted.num_workers, wanted.threads, wanted.prefetch_factor
+    pin_memory, persistent = wanted.pin_memory, wanted.persistent_workers
     if num_workers is None:
         num_workers, reason = (0, "threads= is given") if threads is not None else _workers(facts())
         reasons.append(reason)
@@ -133,11 +141,9 @@ def choose(
         num_workers=num_workers,
         threads=0 if num_workers else threads,
         prefetch_factor=prefetch_factor,
-        persistent_workers=bool(num_workers)
-        if persistent_workers is None
-        else persistent_workers and bool(num_workers),
+        persistent_workers=bool(num_workers) if persistent is None else persistent and bool(num_workers),
         pin_memory=pin_memory,
-        multiprocessing_context=multiprocessing_context if num_workers else None,
+        multiprocessing_context=wanted.multiprocessing_context if num_workers else None,
         batch_bytes=batch_bytes,
         reasons=tuple(reasons) or ("all was set by the caller",),
     )

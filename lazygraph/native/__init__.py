@@ -4,6 +4,9 @@ Everything works without them, through the plain Python functions that they are 
 ``batch.c`` and ``kernels.c`` read graphs, ``search.c`` and ``lattice.c`` make them); reading whole batches and making
 graphs then takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes 1 ms and no memory
 to speak of, and a call lets other threads run.
+
+Constants and structures that both sides use are stated in Python, and ``constants.h`` is made of them
+(``tools/native_constants.py``).
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lazygraph.native.source_hash import source_hash
+
 __all__ = ["address", "kernels"]
 
-VERSION = 6
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -28,7 +32,7 @@ _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
 _CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32, _INT64), (_INT64, *[_POINTER] * 3)
 _SIGNATURES = {
-    "lg_version": (_INT32, ()),
+    "lg_sources": (ctypes.c_char_p, ()),
     "lg_batch_new": (_POINTER, (*[_INT64] * 2, *[_POINTER] * 3)),
     "lg_batch_free": (None, (_POINTER,)),
     "lg_batch_read": (_INT64, (*[_POINTER] * 6, *[_INT64] * 2, _POINTER)),
@@ -48,7 +52,7 @@ _SIGNATURES = {
 
 @lru_cache(maxsize=1)
 def kernels() -> ctypes.CDLL | None:
-    """The compiled loops; None where there are none, or where they are of another version of the source."""
+    """The compiled loops; None where there are none, or where they were compiled of other sources than these."""
     known = sys.byteorder == "little" and ctypes.sizeof(_POINTER) == 8
     if not known or os.environ.get("LAZYGRAPH_NATIVE") == "0" or not LIBRARY.is_file():
         return None
@@ -59,7 +63,7 @@ def kernels() -> ctypes.CDLL | None:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError):  # built for another machine, or before a function was added
         return None
-    return library if library.lg_version() == VERSION else None
+    return library if library.lg_sources() == source_hash(LIBRARY.parent).encode() else None
 
 
 def address(array: NDArray[Any]) -> int:

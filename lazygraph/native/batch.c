@@ -15,52 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Stored types, by the low bits of a code byte (docs/format.md). */
-enum { I1, I2, I4, I8, U1, U2, U4, U8, F2, F4, F8 };
-static const int SIZE[16] = {1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 0, 0, 0, 0};
-enum { CARTESIAN = 2 << 4, HALF = 1 << 7 };
-enum { NONE, SWAP, NEGATE, SAME };               /* pairs */
-enum { WHOLE, WIDE, BITS2, BITS4, TRUTH, TEXT }; /* kinds of fields: integers, float64, float16, float32, bool, text */
-enum { MAX_AXES = 16, MAX_FIELDS = 256, ALIGNMENT = 64 };
-#define SCALE 1e8
-#define MAX_RECORD (1ull << 30)
-#define MAX_COUNT INT32_MAX
-#define MAX_VALUES (1 << 27) /* of a record, in all fields but texts */
-#define PIECE 4096           /* values that are converted at once, so that this takes no memory to speak of */
-#define MAX_TEXT 65536.0
+#include "constants.h"
+
+static const int SIZE[16] = STORED_BYTES;
+#define PIECE 4096             /* values that are converted at once, so that this takes no memory to speak of */
 #define KEPT ((size_t)1 << 26) /* bytes of memory that is kept for the next batch */
-
-typedef struct {
-    int64_t axis;  /* number of its axis; that of all axes where it has none */
-    int64_t pre;   /* components before the axis */
-    int64_t post;  /* components behind it */
-    int64_t pair;
-    int64_t ids;   /* number of the axis that its values are ids of, or -1 */
-    int64_t basis; /* number of the field in which it is expressed, or -1 */
-    int64_t kind;
-    int64_t width; /* bytes of its own type where that is a signed one, else 0 */
-} field;
-
-typedef struct { /* in the order of lazygraph/format/native_reader.py */
-    uint64_t (*hash)(const void *, size_t);
-    unsigned long long (*content_size)(const void *, size_t);
-    size_t (*frame_size)(const void *, size_t);
-    size_t (*decompress)(void *, void *, size_t, const void *, size_t, const void *);
-    void *context;
-} library;
-
-typedef struct { /* likewise: where every record lies, as the columns say */
-    int64_t rows;
-    const uint8_t *record; /* offset, length, xxh3 of each row, without gaps */
-    int64_t offset_bytes, length_bytes;
-    const uint8_t *count[MAX_AXES]; /* rows on each axis */
-    int64_t count_bytes[MAX_AXES];
-    int64_t shards;
-    const int64_t *end;  /* the row behind each shard */
-    const int64_t *size; /* bytes of its file */
-    const int32_t *codec; /* how its records are compressed: number of a dictionary, or one of these */
-} source;
-enum { ZSTD = -1, UNCOMPRESSED = -2 };
 
 typedef struct {
     void *at;
@@ -130,7 +89,7 @@ batch *lg_batch_new(int64_t axes, int64_t fields, const field *what, const uint8
     memcpy(codes, allowed, (size_t)fields * 256);
     b->extra = 64.0 + 16.0 * (double)(axes + fields);
     for (int64_t k = 0; k < fields; k++)
-        if (what[k].kind == TEXT) b->extra += MAX_TEXT;
+        if (what[k].kind == KIND_STR) b->extra += MAX_TEXT;
         else b->values[what[k].axis] += (double)(what[k].pre * what[k].post);
     return b;
 failed:
@@ -200,8 +159,8 @@ static uint8_t *more_room(memory *m, uint64_t used, uint64_t more) {
  * most: the bytes that their values may take. counts: (axes + 1, n), becomes
  * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
  * until the records are decoded.
- * Returns 0; 1 where a shard is not open; 2 where the columns promise more than `most`; 3 where a dictionary is needed
- * that is NULL; or -1 where anything is not as it must be. */
+ * Returns 0; NOT_OPEN where a shard is not; TOO_MUCH where the columns promise more than `most`; NOT_DIGESTED where a
+ * dictionary is needed that is NULL; or -1 where anything is not as it must be. */
 static int64_t read_records(batch *b, const source *s, const int32_t *file, const uint8_t *const *frame,
                             const void *const *dictionary, const int64_t *rows, int64_t n, int64_t most,
                             int64_t *counts) {
@@ -222,14 +181,14 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
         if (values > MAX_VALUES) return -1;
         promised += 8.0 * values;
     }
-    if (promised > (double)most) return 2;
+    if (promised > (double)most) return TOO_MUCH;
     qsort(order, (size_t)n, sizeof *order, by_row);
     int64_t shard = 0, entry = s->offset_bytes + s->length_bytes + 8;
     for (int64_t k = 0; k < n; k++) {
         if (k == 0 || order[k].row >= s->end[shard]) shard = shard_of(s, order[k].row);
         if (shard >= s->shards) return -1;
-        if (frame == NULL && file[shard] < 0) return 1;
-        if (s->codec[shard] >= 0 && dictionary[s->codec[shard]] == NULL) return 3;
+        if (frame == NULL && file[shard] < 0) return NOT_OPEN;
+        if (s->codec[shard] >= 0 && dictionary[s->codec[shard]] == NULL) return NOT_DIGESTED;
     }
     uint64_t used = 0;
     for (int64_t k = 0; k < n; k++) {
@@ -362,11 +321,11 @@ static int one_record(batch *b, const uint8_t *at, const uint8_t *end, int64_t k
         if (!byte_string(&at, end, &start, length)) return 0; /* start: of the field's bytes */
         b->place[first + f] = start - b->bytes;
         if (!b->allowed[f * 256 + code]) return 0;
-        if (what->kind == TEXT) continue;
+        if (what->kind == KIND_STR) continue;
         if (code & HALF && rows % 2) return 0;
         if (*length != (code & HALF ? rows / 2 : rows) * what->pre * what->post * SIZE[code & 15]) return 0;
         int64_t values = rows * what->pre * what->post;
-        if (code & HALF && what->pair == NEGATE && has_least(start, code & 15, values / 2)) return 0;
+        if (code & HALF && what->pair == PAIR_NEGATE && has_least(start, code & 15, values / 2)) return 0;
     }
     return at == end;
 }
@@ -376,10 +335,10 @@ static int64_t type_of(const batch *b, int64_t f) {
     const field *what = b->field + f;
     int widest[2] = {0, 0}; /* bytes of unsigned and of signed values */
     switch (what->kind) {
-        case WIDE: return F8;
-        case BITS2: return U2;
-        case BITS4: return U4;
-        case TRUTH: case TEXT: return U1;
+        case KIND_FLOAT64: return F8;
+        case KIND_FLOAT16: return U2;
+        case KIND_FLOAT32: return U4;
+        case KIND_BOOL: case KIND_STR: return U1;
     }
     for (int64_t k = 0; k < b->n; k++) {
         int stored = b->code[k * b->fields + f] & 15, is_signed = stored <= I8;
@@ -390,7 +349,7 @@ static int64_t type_of(const batch *b, int64_t f) {
         return as_unsigned <= 2 && as_signed <= 2 && b->total[what->ids] < INT32_MAX - 65535 ? I4 : I8;
     /* Unsigned values of the full width of a signed type are its negative ones. */
     if (what->width > 0 && as_unsigned >= what->width) as_unsigned = 0, as_signed = (int)what->width;
-    int is_signed = as_signed > 0 || what->pair == NEGATE;
+    int is_signed = as_signed > 0 || what->pair == PAIR_NEGATE;
     int bytes = !is_signed ? as_unsigned : 2 * as_unsigned > as_signed ? 2 * as_unsigned : as_signed;
     int width = bytes >= 8 ? 3 : bytes == 4 ? 2 : bytes == 2 ? 1 : 0;
     return (is_signed ? I1 : U1) + width;
@@ -426,7 +385,7 @@ int64_t lg_batch_places(batch *b, int64_t *type, int64_t *offset, int64_t *total
         int64_t bytes = 0;
         b->type[f] = type_of(b, f);
         b->offset[f] = size;
-        if (what->kind == TEXT)
+        if (what->kind == KIND_STR)
             for (int64_t k = 0; k < b->n; k++) bytes += b->length[k * b->fields + f];
         else
             bytes = b->total[what->axis] * what->pre * what->post * SIZE[b->type[f]];
@@ -490,8 +449,8 @@ static void store_integers(const int64_t *values, int64_t n, int64_t add, int ne
 
 /* Where the reverse of component (p, q) of a row stands: to swap two components is to write each where the other goes. */
 static int64_t other(const field *what, int64_t p, int64_t q, int64_t total, int64_t row) {
-    int64_t other_p = what->pair == SWAP && what->pre == 2 ? 1 - p : p;
-    int64_t other_q = what->pair == SWAP && what->post == 2 ? 1 - q : q;
+    int64_t other_p = what->pair == PAIR_SWAP && what->pre == 2 ? 1 - p : p;
+    int64_t other_q = what->pair == PAIR_SWAP && what->post == 2 ? 1 - q : q;
     return (other_p * total + row + 1) * what->post + other_q;
 }
 
@@ -516,7 +475,7 @@ static void integers(batch *b, int64_t f, void *out) {
                     load_integers(from, stored, n, values);
                     store_integers(values, n, add, 0, out, type, (p * total + at) * post + q, step * post);
                     if (half)
-                        store_integers(values, n, add, what->pair == NEGATE, out, type, other(what, p, q, total, at),
+                        store_integers(values, n, add, what->pair == PAIR_NEGATE, out, type, other(what, p, q, total, at),
                                        step * post);
                 }
         row += rows[k];
@@ -564,7 +523,7 @@ static void store_floats(const field *what, const double *from, int64_t n, int h
     double *to = out + (p * total + row) * post + q, *reverse = out + other(what, p, q, total, row);
     for (int64_t r = 0; r < n; r++) {
         to[r * step * post] = from[r];
-        if (half) reverse[r * step * post] = what->pair == NEGATE ? -from[r] : from[r];
+        if (half) reverse[r * step * post] = what->pair == PAIR_NEGATE ? -from[r] : from[r];
     }
 }
 
@@ -604,19 +563,19 @@ static int64_t decode(batch *b, uint8_t *buffer) {
     for (int64_t f = 0; f < b->fields; f++) {
         const field *what = b->field + f;
         uint8_t *out = buffer + b->offset[f];
-        if (what->kind == TEXT) {
+        if (what->kind == KIND_STR) {
             for (int64_t k = 0; k < b->n; k++) {
                 int64_t part = k * b->fields + f;
                 memcpy(out, b->bytes + b->place[part], (size_t)b->length[part]);
                 out += b->length[part];
             }
-        } else if (what->kind == WIDE) {
+        } else if (what->kind == KIND_FLOAT64) {
             const uint8_t *basis = what->basis < 0 ? NULL : buffer + b->offset[what->basis];
             floats(b, f, (const double *)basis, (double *)out);
         } else {
             integers(b, f, out);
         }
-        if (what->kind == TRUTH)
+        if (what->kind == KIND_BOOL)
             for (int64_t k = 0, n = b->total[what->axis] * what->pre * what->post; k < n; k++)
                 if (out[k] > 1) return -1;
     }

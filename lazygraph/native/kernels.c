@@ -10,9 +10,8 @@
  */
 #include <stdint.h>
 
-#define VERSION 6
-
-int lg_version(void) { return VERSION; }
+/* Which sources the library was compiled of: source_hash.py. */
+const char *lg_sources(void) { return LG_SOURCES; }
 
 static int64_t sum(const int64_t *count, int64_t n) {
     int64_t total = 0;

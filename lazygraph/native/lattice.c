@@ -6,13 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "constants.h"
+
 enum { FOUND = 0, LEFT = -1 }; /* LEFT: the plain function has to do it, or to raise its error */
 
 #define PI 3.141592653589793
-#define MAX_IMAGE 32767
-#define MAX_IMAGES 2000000
-#define SLACK 1e-3 /* A */
-#define PARALLEL 1e-5
 
 /* One image of a grid, with its length by the published arithmetic. */
 typedef struct {

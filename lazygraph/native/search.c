@@ -16,19 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "constants.h"
+
 enum { FOUND = 0, LEFT = -1 };
 
-#define MIN_DISTANCE 0.15 /* A; as in lazygraph/graphs/neighbors.py, and the next three */
-#define MAX_RADIUS 100.0
-#define MAX_IMAGE 32767
-#define GROWTH 1.3
-#define MARGIN 1e-6                 /* A; a relation is looked at if it may lie so much beyond the radius */
-#define MAX_STEPS 3e7               /* of a search, about 0.2 s */
-#define BORDER 0.15                 /* A; as in lazygraph/graphs/effort.py, and the next four */
-#define HAIR 1e-8
-#define LEAST_RADIUS 1.0            /* A */
-#define IMAGES_A_BOX 8.0
-#define ROUNDING 0x1p-48
+#define MAX_STEPS 3e7                /* of a search, about 0.2 s */
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
 
 /* One of a relation and its reverse: i < j, or i == j and the first non-zero component of the image positive. */
@@ -123,7 +115,7 @@ static int allowed(const Cell *cell, double radius) {
         boxes *= cell->edges[c] / reach + 3.0;
     }
     double images = (double)cell->atoms * (cells[0] * cells[1] * cells[2]) + IMAGES_A_BOX * boxes;
-    return images <= cell->most && ROUNDING * (cell->skew * (cell->far + radius)) < MARGIN / 2;
+    return images <= cell->most && ROUNDING * (cell->skew * (cell->far + radius)) < SEARCH_MARGIN / 2;
 }
 
 static Cell cell_of(const double *crystal, int64_t atoms, int32_t repeats, int64_t most) {
@@ -144,13 +136,13 @@ static Cell cell_of(const double *crystal, int64_t atoms, int32_t repeats, int64
     return cell;
 }
 
-/* Whether every step of a search rounds so little that MARGIN covers it, and there are not too many. */
+/* Whether every step of a search rounds so little that SEARCH_MARGIN covers it, and there are not too many. */
 static int fit(const Cell *cell, double radius) {
     double error = 0x1p-47 * (cell->defect * (cell->defect * radius + cell->lengths) + 0x1p11 * cell->lengths), steps = 1;
     double widths[3] = {sqrt(cell->q0), sqrt(cell->q1), sqrt(cell->q2)};
     for (int c = 0; c < 3; c++)
         if (cell->repeats >> c & 1) steps *= 2 * radius / widths[c] + 1;
-    return error < MARGIN / 2 && steps * ((double)cell->atoms * (double)cell->atoms / 2) < MAX_STEPS;
+    return error < SEARCH_MARGIN / 2 && steps * ((double)cell->atoms * (double)cell->atoms / 2) < MAX_STEPS;
 }
 
 /* The whole numbers S with |S - centre| <= half; only 0 where the crystal does not repeat. 0 if they may be too far. */
@@ -173,7 +165,7 @@ static int steps(double centre, double half, int repeats, int64_t *low, int64_t 
 static int find(const Cell *cell, double radius, Pairs *found) {
     if (radius < MIN_DISTANCE) radius = MIN_DISTANCE;
     if (!fit(cell, radius) || !allowed(cell, radius)) return LEFT;
-    double square = (radius + MARGIN) * (radius + MARGIN), half = sqrt(square / cell->q0);
+    double square = (radius + SEARCH_MARGIN) * (radius + SEARCH_MARGIN), half = sqrt(square / cell->q0);
     int along0 = cell->repeats & 1, along1 = cell->repeats >> 1 & 1, along2 = cell->repeats >> 2 & 1;
     found->n = 0;
     for (int64_t i = 0; i < cell->atoms; i++)

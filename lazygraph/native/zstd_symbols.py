@@ -21,8 +21,9 @@ _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_size_t
 class Functions(NamedTuple):
     """What C calls, and what Python calls for it."""
 
-    addresses: tuple[int, ...]
-    """``XXH3_64bits``, ``ZSTD_getFrameContentSize``, ``_findFrameCompressedSize`` and ``_decompress_usingDDict``."""
+    addresses: dict[str, int]
+    """Of ``XXH3_64bits`` (hash), ``ZSTD_getFrameContentSize`` (content_size), ``ZSTD_findFrameCompressedSize``
+    (frame_size) and ``ZSTD_decompress_usingDDict`` (decompress)."""
     zstd: ctypes.CDLL
     """``ZSTD_createDCtx``, ``ZSTD_createDDict``, and the functions that free what they made."""
 
@@ -34,15 +35,12 @@ def functions() -> Functions | None:
     if xxhash is None or zstd is None:
         return None
     try:
-        addresses = [
-            ctypes.cast(function, _POINTER).value or 0
-            for function in (
-                xxhash.XXH3_64bits,
-                zstd.ZSTD_getFrameContentSize,
-                zstd.ZSTD_findFrameCompressedSize,
-                zstd.ZSTD_decompress_usingDDict,
-            )
-        ]
+        called = {
+            "hash": xxhash.XXH3_64bits,
+            "content_size": zstd.ZSTD_getFrameContentSize,
+            "frame_size": zstd.ZSTD_findFrameCompressedSize,
+            "decompress": zstd.ZSTD_decompress_usingDDict,
+        }
         for name, result, arguments in (
             ("ZSTD_createDCtx", _POINTER, ()),
             ("ZSTD_freeDCtx", _SIZE, (_POINTER,)),
@@ -53,7 +51,7 @@ def functions() -> Functions | None:
             function.restype, function.argtypes = result, arguments
     except AttributeError:
         return None
-    return Functions(tuple(addresses), zstd)
+    return Functions({name: ctypes.cast(one, _POINTER).value or 0 for name, one in called.items()}, zstd)
 
 
 def _library(modules: tuple[str, ...], name: str) -> ctypes.CDLL | None:

@@ -59,26 +59,16 @@ class RebuiltRecords:
         labels = [field for field in store.manifest.schema.fields if field.name not in CRYSTAL_FIELDS]
         self.schema: Schema = crystal_schema(wanted, labels)
 
-    def decoded(self, row: int) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """Read one record like ``Store.decoded``, with the wanted edges.
-
-        Raises:
-            CorruptDataset: the record is damaged.
-            StructureError: the crystal cannot become a graph of the wanted recipe; the message names its id.
-            NotEnoughMemory: the edges do not fit into memory.
-        """
-        batch = self.read_batch(np.array([row], dtype=np.int64))
-        values = {}
-        for field in self.schema.fields:
-            array = batch.fields[field.name]
-            values[field.name] = (array[0] if field.axis is None else array).astype(field.dtype, copy=False)
-        return tuple(int(batch.counts[axis][0]) for axis in self.schema.axes), values
-
     def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
-        """Read several records at once like ``Store.read_batch``, with the wanted edges; errors as of ``decoded``.
+        """Read several records at once like ``Store.read_batch``, with the wanted edges.
 
         Args:
             rows: (B,) int64 rows of the dataset.
+
+        Raises:
+            CorruptDataset: a record is damaged.
+            StructureError: a crystal cannot become a graph of the wanted recipe; the message names its id.
+            NotEnoughMemory: the edges do not fit into memory.
         """
         found = self._store.read_batch(rows)
         n_node = found.counts["node"]

@@ -12,7 +12,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
@@ -88,6 +88,8 @@ class Entry(NamedTuple):
     remarks: tuple[Remark, ...] = ()
     atom_labels: Mapping[str, Any] = NO_LABELS
     """Name -> one value or row an atom, where the format says that it is of the atoms."""
+    other_splits: Mapping[str, str] = NO_LABELS
+    """Column of splits -> the split in it, for columns other than the one of ``split``, such as folds."""
 
 
 class InputFile(NamedTuple):
@@ -152,6 +154,10 @@ class Scan:
     """The labels that the input itself declares; all others are recognised by the values of the first entries."""
     implied: ImpliedUnits | None = None
     """The units that labels have by the convention of the source."""
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column of splits -> its splits in order, where the input declares them; ``split`` is the default column."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the input says about itself, under the keys of ``lazygraph.write(about=)``."""
 
 
 @dataclass(frozen=True, slots=True)

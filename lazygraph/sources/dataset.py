@@ -33,7 +33,15 @@ from lazygraph.sources.base import (
     read_entry,
 )
 
-__all__ = ["DatasetSource", "is_dataset", "is_open_dataset", "label_of", "label_of_field"]
+__all__ = [
+    "DatasetSource",
+    "energies_left_out",
+    "is_dataset",
+    "is_open_dataset",
+    "label_of",
+    "label_of_field",
+    "rule_left_out",
+]
 
 # What makes a record a crystal (docs/format.md, Crystals); every other field with a row an atom is a label.
 CRYSTAL = ("numbers", "lattice", "pbc", "frac_coords")
@@ -44,8 +52,9 @@ NOT_NEEDED = ("formula", "id_order")
 class DatasetSource:
     """The crystals and labels of a dataset that was written from structures, or of a part of it, in order.
 
-    Crystals and labels keep every bit, labels keep level, shape and unit, and graphs keep their splits. A damaged
-    record is a bad entry. Inputs that were quarantined when the dataset was written are not part of it.
+    Crystals and labels keep every bit, labels keep level, shape and unit, and graphs keep their splits in every column
+    of splits. A damaged record is a bad entry. Inputs that were quarantined when the dataset was written are not part
+    of it.
 
     The source holds a path, and the rows of a part. It is picklable and safe in any process. ``scan`` puts the sha256
     of the manifest and the rows into the spool. Each ``read`` opens the dataset again and refuses another state of it.
@@ -100,8 +109,14 @@ class DatasetSource:
         Raises:
             UnreadableInput: the path holds no dataset.
         """
-        if self.opened is not None:
-            return self.wanted
+        return self.wanted if self.opened is not None else self.stored_recipe()
+
+    def stored_recipe(self) -> Mapping[str, Any] | None:
+        """Return the recipe of the graphs as they are stored, whatever the dataset was opened with.
+
+        Raises:
+            UnreadableInput: the path holds no dataset.
+        """
         try:
             return Manifest.load(Path(self.path)).recipe
         except (LazyGraphError, OSError) as error:
@@ -129,15 +144,19 @@ class DatasetSource:
         if manifest.quarantine is not None:
             lost = manifest.quarantine.count
             notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
-        if others := sorted(manifest.splits().keys() - {"split"}):
-            notes.append(f"the splits {', '.join(map(repr, others))} of {folder.name} are not copied; set them again")
-        if manifest.about:
-            notes.append(f"what {folder.name} says about itself is not copied: {', '.join(sorted(manifest.about))}")
+        notes += (rule_left_out(name) for name, column in manifest.splits().items() if column.rule is not None)
+        fitted = (name for name, column in manifest.labels().items() if "elements" in (column.statistics or {}))
+        notes += map(energies_left_out, fitted)
+        if manifest.history:
+            removed = sum(len(one.removed) for one in manifest.history)
+            notes.append(f"the history of {folder.name} is not copied, in which {removed} graphs were removed")
         if manifest.user:
             notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
         entries = len(store) if self.rows is None else len(self.rows)
         labels = (*_graph_labels(manifest), *_atom_labels(manifest))
-        return Scan(entries, tuple(range(0, entries, every)), tuple(files), tuple(notes), labels)
+        splits = {name: tuple(column.categories or ()) for name, column in manifest.splits().items()}
+        marks = tuple(range(0, entries, every))
+        return Scan(entries, marks, tuple(files), tuple(notes), labels, splits=splits, about=manifest.about)
 
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:
         """Yield the entries of one range.
@@ -163,9 +182,10 @@ class _Crystals:
         self._store, self._name = store, name
         self._columns = {label.name: _values(store, label) for label in _graph_labels(manifest)}
         self._atoms = [label.name for label in _atom_labels(manifest)]
-        split = manifest.splits().get("split")
-        self._split = None if split is None else store.column("split")
-        self._splits = {} if split is None else dict(enumerate(split.categories or ()))
+        self._splits = {
+            name: (store.column(name), dict(enumerate(column.categories or ())))
+            for name, column in manifest.splits().items()
+        }
 
     def entry(self, row: int) -> Entry:
         """One row; a record that is damaged is the reason of an entry without a crystal."""
@@ -182,8 +202,9 @@ class _Crystals:
         else:
             crystal = attempt(_crystal, arrays)
             of_atoms = {name: arrays[name] for name in self._atoms}
-        split = None if self._split is None else self._splits.get(int(self._split[row]))
-        return Entry(entry_id, crystal, labels, split, atom_labels=of_atoms)
+        found = {column: names.get(int(codes[row])) for column, (codes, names) in self._splits.items()}
+        splits = {column: name for column, name in found.items() if name is not None}
+        return Entry(entry_id, crystal, labels, splits.pop("split", None), atom_labels=of_atoms, other_splits=splits)
 
 
 def _scanned(spool: Path, cut: Cut) -> tuple[str, Sequence[int]]:
@@ -230,6 +251,19 @@ def _graph_labels(manifest: Manifest) -> list[Label]:
 def _atom_labels(manifest: Manifest) -> list[Label]:
     fields = (field for field in manifest.schema.fields if field.axis == "node" and field.name not in CRYSTAL)
     return [label_of_field(field) for field in fields]
+
+
+def rule_left_out(name: str) -> str:
+    """The note where graphs keep their splits in a column, and its rule is not that of a new dataset."""
+    return f"the rule of the splits in {name!r} is left out, because it was about other graphs"
+
+
+def energies_left_out(name: str) -> str:
+    """The note where a label keeps its values, and its reference energies are not those of a new dataset."""
+    return (
+        f"the reference energies of {name!r} were those of its values before and are left out; fit them again with "
+        f"'lazygraph labels --fit-elements {name}'"
+    )
 
 
 def label_of(name: str, column: Column) -> Label:

@@ -125,4 +125,5 @@ def _plain(entry: Entry) -> tuple[Any, ...]:
         found: Any = [crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.numbers.tolist(), crystal.pbc]
     else:
         found = [type(crystal), str(crystal)]
-    return entry.id, found, repr(dict(entry.labels)), entry.split, entry.remarks, repr(dict(entry.atom_labels))
+    labels = repr(dict(entry.labels)), repr(dict(entry.atom_labels))
+    return entry.id, found, labels, entry.split, dict(entry.other_splits), entry.remarks

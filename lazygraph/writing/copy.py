@@ -1,7 +1,7 @@
 """Datasets made of datasets without building a graph: several as one (``concat``), or a part of one (``subset``).
 
 A record says nothing of its place, so whole shards are linked or copied as files, and single records as they are.
-Nothing is compressed again, except where a shard would mix codecs or dictionaries.
+Nothing is compressed again, except where a shard would mix codecs or dictionaries, or fields are left out.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
+from lazygraph.errors import CorruptDataset, InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard
+from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -33,21 +34,24 @@ from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
-from lazygraph.sources.dataset import label_of
+from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
+from lazygraph.writing.common_fields import common_schema, with_fields
+from lazygraph.writing.hold import Hold
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
-from lazygraph.writing.plan import shard_size
+from lazygraph.writing.plan import Plan, common_about, shard_size
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
 from lazygraph.writing.splits import Splits, write_split
 
-__all__ = ["CopyReport", "Duplicates", "concat", "subset"]
+__all__ = ["CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "subset"]
 
 LEVEL = 9  # of records that are compressed again
 Duplicates = Literal["refuse", "skip", "prefix"]
+Fields = Literal["same", "common"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,14 @@ def concat(
     out: str | os.PathLike[str],
     *,
     on_duplicate: Duplicates = "refuse",
+    fields: Fields = "same",
     overwrite: bool = False,
 ) -> CopyReport:
     """Make one dataset of several, in their order. No graph is built, decoded or compressed again.
 
-    The datasets must have one recipe and the same fields. Labels that only some of them have are missing (NaN) in the
-    others. Labels and splits of one name become one; units must be equal. The lists of quarantined inputs are joined.
+    The datasets must have one recipe, and the same fields unless only those that they share are kept. Labels that only
+    some of them have are missing (NaN) in the others. Labels and splits of one name become one; units must be equal.
+    The lists of quarantined inputs are joined.
 
     Args:
         paths: the datasets; two at least.
@@ -77,13 +83,17 @@ def concat(
         on_duplicate: what happens to an id that two of them have: ``"refuse"`` raises an error, ``"skip"`` keeps the
             first graph, ``"prefix"`` puts the name of its dataset (without ``.lg``) and a dash before every id; where
             names are equal, they are numbered.
+        fields: what happens to fields (per-atom labels, mostly) that the datasets do not share: ``"same"`` raises an
+            error, ``"common"`` leaves them out and writes the records without them. A field is shared if name, level,
+            shape and unit are the same in all. Where it is float32 in some and float64 in others, it becomes float64;
+            with other differences of type it is left out. The values of the fields that are kept do not change.
         overwrite: replace a dataset that is there already.
 
     Returns:
         The number of graphs, and notes on what was left out.
 
     Raises:
-        InputError: fewer than two datasets; ids that come twice; fields that differ.
+        InputError: fewer than two datasets; ids that come twice; fields that differ, or none that all have.
         RecipeMismatch: the recipes differ; the message says where.
         LabelError: a label has two units or shapes.
         OutputExists: there is something at ``out``.
@@ -105,12 +115,17 @@ def concat(
         raise InputError(msg)
     if on_duplicate not in ("refuse", "skip", "prefix"):
         raise InputError(unknown_name("on_duplicate", on_duplicate, ("refuse", "skip", "prefix")))
+    if fields not in ("same", "common"):
+        raise InputError(unknown_name("fields", fields, ("same", "common")))
     stores = [Store(path) for path in paths]
     prefixes = _prefixes(stores) if on_duplicate == "prefix" else [b""] * len(stores)
     parts = [_Part(store, np.arange(len(store)), prefix) for store, prefix in zip(stores, prefixes, strict=True)]
     notes: list[str] = []
     if on_duplicate == "skip":
         parts, notes = _without_duplicates(parts)
+    if fields == "common":
+        parts, told = _with_common_fields(parts)
+        notes += told
     if any(part.prefix and part.store.manifest.quarantine is not None for part in parts):
         notes.append("quarantined inputs that are tried again later get ids without a prefix")
     return _copy(parts, out, overwrite=overwrite, notes=notes, whole=True)
@@ -175,11 +190,22 @@ def subset(
 
 
 class _Part(NamedTuple):
-    """Rows of one dataset, and what is put before their ids."""
+    """Rows of one dataset, what is put before their ids, and the fields of their records if not all are kept."""
 
     store: Store
     rows: NDArray[np.int64]
     prefix: bytes
+    kept: Schema | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """What the records hold in the new dataset."""
+        return self.store.manifest.schema if self.kept is None else self.kept
+
+    def raw(self, row: int) -> bytes:
+        """A record in the new dataset, decompressed."""
+        raw = self.store.raw(row)
+        return raw if self.kept is None else with_fields(raw, self.store.manifest.schema, self.kept)
 
     @property
     def ends(self) -> list[int]:
@@ -210,35 +236,76 @@ def _copy(
     _refuse_duplicates(parts, ids, order)
     with exclusive(layout) as hold:
         _check_output(layout, parts, overwrite=overwrite)
-        shards, record, dictionaries = _shards(parts, layout.dataset, whole=whole)
-        blocks = _blocks(parts, ids)
-        columns = ColumnWriter(layout.dataset)
-        columns.write("record", record)
-        columns.write("id", ids)
-        columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
         told = list(notes)
-        _write_columns(columns, parts, told)
-        if (inputs := _inputs(parts, whole=whole)) is not None:
-            columns.write("input", unsigned(inputs))
-        first = parts[0].store.manifest
-        manifest = Manifest(
-            graphs=len(ids),
+        graphs = _graphs(parts, ids, order, layout.dataset, told, whole=whole, inputs=_inputs(parts, whole=whole))
+        manifest = replace(
+            graphs,
             inputs=sum(part.store.manifest.inputs for part in parts),
-            recipe=first.recipe,
-            schema=first.schema,
-            dictionaries=dictionaries,
-            shards=shards,
-            columns=columns.columns,
-            digests=columns.digests(blocks),
             quarantine=write_quarantine(layout.dataset, _rejected(parts)) if whole else None,
             provenance=_provenance(parts, told),
-            content_id=content_id(first.recipe, first.schema, blocks),
             history=tuple(_history(parts)),
             about=_about(parts, told),
             user=_user(parts, told),
         )
         publish(hold, layout.dataset, manifest)
     return CopyReport(layout.final, len(ids), tuple(told))
+
+
+def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArray[np.int64]]]) -> None:
+    """Publish stored graphs as the dataset of a plan to build them: what it says of itself is what the plan says.
+
+    Args:
+        hold: the exclusive lock on the place where it lies.
+        plan: its inputs are the graphs, in order, and its labels and schema are theirs.
+        chosen: datasets, and the rows to copy of each.
+
+    Raises:
+        CorruptDataset: a record, a shard or a column is damaged.
+    """
+    parts = [_Part(store, rows, b"") for store, rows in chosen]
+    ids = np.concatenate([part.ids() for part in parts])
+    told = list(plan.notes)
+    order = np.argsort(ids, kind="stable")
+    graphs = _graphs(parts, ids, order, hold.layout.dataset, told, whole=False, inputs=None)
+    notes = tuple(dict.fromkeys(told))  # the plan says of a dataset what copying says of its column
+    provenance = Provenance(plan.source_files(), _provenance(parts, ()).versions, notes)
+    publish(hold, hold.layout.dataset, replace(graphs, provenance=provenance, about=dict(plan.about)))
+
+
+def _graphs(
+    parts: Sequence[_Part],
+    ids: NDArray[np.bytes_],
+    order: NDArray[np.intp],
+    folder: Path,
+    notes: list[str],
+    *,
+    whole: bool,
+    inputs: NDArray[np.int64] | None,
+) -> Manifest:
+    """Copy the graphs and their columns; a manifest that says nothing of where they come from."""
+    shards, record, dictionaries = _shards(parts, folder, whole=whole)
+    blocks = _blocks(parts, ids)
+    columns = ColumnWriter(folder)
+    columns.write("record", record)
+    columns.write("id", ids)
+    columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
+    _write_columns(columns, parts, notes)
+    if inputs is not None:
+        columns.write("input", unsigned(inputs))
+    first = parts[0].store.manifest
+    return Manifest(
+        graphs=len(ids),
+        inputs=len(ids),
+        recipe=first.recipe,
+        schema=parts[0].schema,
+        dictionaries=dictionaries,
+        shards=shards,
+        columns=columns.columns,
+        digests=columns.digests(blocks),
+        quarantine=None,
+        provenance=Provenance(),
+        content_id=content_id(first.recipe, parts[0].schema, blocks),
+    )
 
 
 # ---- what is copied ----
@@ -336,19 +403,28 @@ def _refuse_duplicates(parts: Sequence[_Part], ids: NDArray[np.bytes_], order: N
     raise InputError(msg)
 
 
+def _with_common_fields(parts: Sequence[_Part]) -> tuple[list[_Part], tuple[str, ...]]:
+    """The parts with the fields that all of them have, and a sentence for each other field."""
+    for part in parts[1:]:
+        _check_recipe(parts[0].store, part.store)
+    schema, notes = common_schema([(_name(part.store), part.schema) for part in parts])
+    return [part if part.schema == schema else part._replace(kept=schema) for part in parts], notes
+
+
 def _check_alike(parts: Sequence[_Part]) -> None:
     """Refuse datasets whose graphs or labels cannot stand in one dataset."""
     first = parts[0].store
     for part in parts[1:]:
         _check_recipe(first, part.store)
-        one, other = first.manifest.schema, part.store.manifest.schema
+        one, other = parts[0].schema, part.schema
         if one != other:
             mine, theirs = ({field.name: field for field in schema.fields} for schema in (one, other))
             names = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
             what = "the order of their fields" if not names else f"the field {names[0]!r}"
             msg = (
                 f"{first.name} and {part.store.name} differ in {what}: {mine.get(names[0]) if names else list(mine)} "
-                f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types"
+                f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types. "
+                "Leave out what differs with fields='common' (--fields common)"
             )
             raise InputError(msg)
     # Each with every other one: the first may lack a label of which two others differ.
@@ -426,7 +502,8 @@ class _Shard(NamedTuple):
 def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Shard]:
     """What is copied, in order: whole shards where their rows follow one another, and the rows between them.
 
-    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs.
+    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs. Nor is
+    one whose records lose fields.
     """
     for number, part in enumerate(parts):
         entries = part.store.manifest.shards
@@ -436,7 +513,7 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
         first_of = {
             start: shard
             for shard, start in enumerate(starts[:-1])
-            if entries[shard].rows and (whole or not entries[shard].spare)
+            if entries[shard].rows and part.kept is None and (whole or not entries[shard].spare)
         }
         for place in np.flatnonzero(np.isin(rows, list(first_of))).tolist():
             shard = first_of[int(rows[place])]
@@ -537,7 +614,7 @@ class _Dictionaries:
     def content(self, part: int, dictionary: int) -> bytes:
         """The bytes of a dictionary of a part."""
         store = self._parts[part].store
-        return store.manifest.dictionaries[dictionary].check(store.path).read_bytes()
+        return _checked(store.path, store.manifest.dictionaries[dictionary]).read_bytes()
 
 
 def _written(
@@ -562,13 +639,14 @@ def _written(
     compress = CODECS[chosen.codec].encoder(LEVEL, None if own is None else dictionaries.content(part, own))
     frames = []
     for (number_of_part, rows), shards in zip(taken, shards_of, strict=True):
-        store = parts[number_of_part].store
+        part_of, store = parts[number_of_part], parts[number_of_part].store
         alike = {
-            shard: dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
+            shard: part_of.kept is None
+            and dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
             for shard in np.unique(shards).tolist()
         }
         for row, shard in zip(rows.tolist(), shards.tolist(), strict=True):
-            frames.append(store.frame(row) if alike[shard] else compress(store.raw(row)))
+            frames.append(store.frame(row) if alike[shard] else compress(part_of.raw(row)))
     file, record = write_shard(folder, number, frames)
     return Shard(file, len(frames), (), chosen.codec, dictionaries.number(part, own)), record
 
@@ -578,7 +656,7 @@ def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRe
 
     Files of a dataset never change, so sharing one is safe. It is compared with its sha256 on the way.
     """
-    path = file.check(directory).resolve()
+    path = _checked(directory, file).resolve()
     new = f"shards/{number:05d}-{file.sha256[:16]}.lmdb"
     make_folder((folder / new).parent)
     temporary = temporary_beside(folder / new)
@@ -599,6 +677,19 @@ def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRe
     return file._replace(name=new)
 
 
+def _checked(directory: Path, file: FileRef) -> Path:
+    """The path of a file of a dataset, if it is what was written.
+
+    Raises:
+        CorruptDataset: it is gone or damaged.
+    """
+    try:
+        return file.check(directory)
+    except FileNotFoundError:
+        msg = f"{directory / file.name} is missing, and the manifest names it"
+        raise CorruptDataset(msg) from None
+
+
 def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
     """The digests of all blocks of graphs: those of whole blocks that stay as they are, else of the records, read."""
     out: list[Blocks] = []
@@ -606,7 +697,7 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
     start = 0
     for part in parts:
         rows, n = part.rows, len(part.rows)
-        aligned = start % BLOCK == 0 and not part.prefix
+        aligned = start % BLOCK == 0 and not part.prefix and part.kept is None
         known = part.store.digests()[0]
         at = 0
         while at < n:
@@ -624,7 +715,7 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
                 at += size
                 continue
             for place in range(at, min(at + BLOCK, n)):
-                waiting.append(graph_digest(ids[start + place], part.store.raw(int(rows[place]))))
+                waiting.append(graph_digest(ids[start + place], part.raw(int(rows[place]))))
                 if len(waiting) == BLOCK:
                     out.append(blocks_of_graphs(np.frombuffer(b"".join(waiting), "V32")))
                     waiting = []
@@ -681,13 +772,14 @@ def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, note
         else:
             codes.append(Splits(part.column(name), column.categories or ()).recoded(names).codes)
     if any(column is not None and column.rule is not None for column in own):
-        notes.append(f"the rule of the splits in {name!r} is left out, because it was about other graphs")
+        notes.append(rule_left_out(name))
     write_split(columns, name, np.concatenate(codes), names, None)
 
 
 def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
     """The column ``input``; None where it follows from the quarantined inputs, or is not known."""
     found, first = [], 0
+    total = sum(part.store.manifest.inputs for part in parts)
     follows = whole
     for part in parts:
         manifest = part.store.manifest
@@ -698,7 +790,7 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
         if own is None:
             return None
         follows = follows and column is None and len(part.rows) == len(part.store)
-        found.append(own[part.rows] + first)
+        found.append(renumbered(own[part.rows], manifest.inputs, first, total))
         first += manifest.inputs
     return None if follows else np.concatenate(found)
 
@@ -742,8 +834,6 @@ def _user(parts: Sequence[_Part], notes: list[str]) -> dict[str, Any]:
 
 def _about(parts: Sequence[_Part], notes: list[str]) -> dict[str, str]:
     """What all parts say of themselves alike."""
-    abouts = [part.store.manifest.about for part in parts]
-    kept = {key: text for key, text in abouts[0].items() if all(about.get(key) == text for about in abouts[1:])}
-    if left := sorted({key for about in abouts for key in about} - kept.keys()):
-        notes.append(f"the datasets say different things of themselves, which are left out: {', '.join(left)}")
-    return kept
+    about, told = common_about([part.store.manifest.about for part in parts], {})
+    notes += told
+    return about

@@ -20,7 +20,7 @@ class Descriptions:
     Args:
         per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
         lines: name -> one line that says what the label is.
-        required: labels that no graph may lack.
+        required: labels that no graph may lack; a single name may stand alone.
 
     Raises:
         LabelError: something else than ``cell`` or ``atom``, or not one line.
@@ -37,6 +37,9 @@ class Descriptions:
                 raise LabelError(msg)
         for name, line in self.lines.items():
             _check_line(f"the description of the label {name!r}", line)
+        object.__setattr__(
+            self, "required", (self.required,) if isinstance(self.required, str) else tuple(self.required)
+        )
 
     def __bool__(self) -> bool:
         return bool(self.per or self.lines or self.required)

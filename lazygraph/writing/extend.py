@@ -20,7 +20,7 @@ from lazygraph.storage.files import write_atomic
 from lazygraph.writing.labels import Label, told_left_out
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import WriteOptions
-from lazygraph.writing.plan import Base, Piece, Plan, Scanned, Task, sampled, scan_sources
+from lazygraph.writing.plan import Base, Piece, Plan, Scanned, Task, check_split_columns, sampled, scan_sources
 from lazygraph.writing.quarantine import Rejected, read_quarantine
 
 __all__ = ["plan_append", "plan_retry", "spec_of"]
@@ -69,6 +69,10 @@ def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout
         )
         raise LabelError(msg)
     _check_units(plan.labels, options.units, scanned)
+    check_split_columns(plan.splits, plan.labels)
+    if left := sorted({key for about in scanned.abouts for key, _ in about.items() - manifest.about.items()}):
+        told = f"what the new sources say about themselves is not copied: {', '.join(left)}"
+        plan = replace(plan, notes=(*plan.notes, told))
     if options.labels is not None:
         return plan
     with time_limit(plan.max_seconds):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -22,7 +22,7 @@ from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.registry import unknown_name
 from lazygraph.storage.files import FileRef, named_after_content
-from lazygraph.writing.descriptions import check_about
+from lazygraph.writing.descriptions import Descriptions, check_about
 from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.labels import LabelSet, choose_labels
@@ -86,11 +86,16 @@ class GraphWriter:
         counts: key -> ``"node"`` or ``"edge"``, where a field is an index (k, M) that its name does not tell, or counts
             something else.
         units: name -> unit of fields and labels.
+        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
+        describe: name -> one line that says what a label is.
+        required: labels that no graph may lack, such as charge and spin; ``add`` refuses a graph without one.
         codec: how records are compressed: ``"zstd"``, or ``"none"`` for the fastest reading at about twice the bytes.
         level: zstd level.
         about: what the dataset is: some of title, description, license, citation, doi, homepage, level_of_theory.
 
     Raises:
+        LabelError: ``per`` is something else than ``cell`` or ``atom``, or a description is not one line. ``add``
+            raises it too if the first graph has no such label, or a text is given per something.
         OutputExists: there is something at the path.
         WriterBusy: another process is writing it.
 
@@ -114,6 +119,9 @@ class GraphWriter:
         overwrite: bool = False,
         counts: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
+        per: Mapping[str, str] | None = None,
+        describe: Mapping[str, str] | None = None,
+        required: Sequence[str] = (),
         codec: str = "zstd",
         level: int = 9,
         about: Mapping[str, str] | None = None,
@@ -121,6 +129,7 @@ class GraphWriter:
         if codec not in CODECS:
             raise InputError(unknown_name("codec", codec, CODECS))
         self._about = check_about(about or {})
+        self._descriptions = Descriptions(per or {}, describe or {}, required)
         self._layout = Layout.of(path)
         self._units, self._codec, self._level = dict(units or {}), CODECS[codec], level
         self._held = ExitStack()
@@ -157,7 +166,7 @@ class GraphWriter:
             InputError: the graph has other fields than those before, a field that cannot come back as PyG has it, or
                 indices of nodes that it does not have. The writer goes on without it.
             LabelError: a label has another shape than in the first graph, is a text where that is a number or the
-                other way round, or is too long a text.
+                other way round, is too long a text, or is required and missing. The writer goes on without the graph.
         """
         if not self._open:
             msg = "the writer is closed; make a new one"
@@ -244,7 +253,7 @@ class GraphWriter:
             msg = f"found a unit for {stray[0]!r}; the first graph has no such field or label"
             raise InputError(msg)
         units = {name: unit for name, unit in self._units.items() if name in labels}
-        return LabelSet(choose_labels([(-1, labels, {})], list(labels), units).labels)
+        return LabelSet(self._descriptions.applied(choose_labels([(-1, labels, {})], list(labels), units).labels))
 
     def _settle(self) -> Schema:
         """Fix the schema, train the dictionary, and write the graphs that waited for both."""
@@ -317,7 +326,11 @@ class GraphWriter:
 
 def _label_values(chosen: LabelSet, labels: Mapping[str, Any], graph_id: str) -> list[Any]:
     """The values of the labels of one graph, none of which may be left out."""
-    values, _, left_out = chosen.row(labels, 0)
+    try:
+        values, _, left_out = chosen.row(labels, 0)
+    except LabelError as error:
+        msg = f"graph {graph_id!r}: {error}"
+        raise LabelError(msg) from None
     if left_out:
         msg = f"graph {graph_id!r}: the labels {left_out[0].what}: {left_out[0].detail}"
         raise LabelError(msg)

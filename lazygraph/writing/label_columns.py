@@ -12,6 +12,7 @@ from lazygraph.format.columns import MAX_CATEGORIES, ColumnWriter, missing_code
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.sources.base import Label
+from lazygraph.sources.dataset import energies_left_out
 
 __all__ = ["Gathered", "dropped_energies", "gather", "label_column", "missing_rows"]
 
@@ -117,8 +118,7 @@ def dropped_energies(name: str, before: Manifest | None) -> tuple[str, ...]:
     column = None if before is None else before.columns.get(name)
     if column is None or "elements" not in (column.statistics or {}):
         return ()
-    told = f"the reference energies of {name!r} were those of its values before and are left out; fit them again with "
-    return (f"{told}'lazygraph labels --fit-elements {name}'",)
+    return (energies_left_out(name),)
 
 
 def _type_notes(label: Label, values: NDArray[Any]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from lazygraph.writing.label_columns import dropped_energies, label_column, miss
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, write_quarantine
+from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import Maker, ShardRows, finished
 from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
@@ -133,7 +133,8 @@ def published(layout: Layout) -> Merged:
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
     splits = Splits.of(Store(layout.final))
-    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), splits.notes(), splits.unsplit)
+    notes = (*manifest.provenance.notes, *splits.notes())
+    return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
 def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:
@@ -262,7 +263,7 @@ def _of_shard(rows: ShardRows, shard: int) -> _Table:
     arrays = {name: getattr(rows, name) for name in _ARRAYS if name not in ("shard", "key")}
     n = len(rows.id)
     labels = {name: [values] for name, values in rows.labels.items()}
-    splits = {DEFAULT: Splits(rows.split, rows.splits)}
+    splits = {DEFAULT: Splits.none(n), **rows.splits}
     return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=labels, splits=splits)
 
 
@@ -425,4 +426,7 @@ def _input(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> NDA
         return None
     column = base.column("input") if "input" in base.manifest.columns else None
     before = input_of_rows(base.manifest, read_quarantine(layout.final, base.manifest), column)
-    return None if before is None else np.concatenate([before, table.position[len(base) :]])
+    if before is None:
+        return None
+    count = base.manifest.inputs
+    return np.concatenate([renumbered(before, count, 0, count + plan.entries), table.position[len(base) :]])

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field, replace
 from functools import cache, partial
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import InputError, LazyGraphError, OutputExists, UnreadableInput
+from lazygraph.errors import InputError, LabelError, LazyGraphError, OutputExists, UnreadableInput
 from lazygraph.format.codec import CODECS, train_dictionary
 from lazygraph.format.manifest import Manifest, SourceFiles
 from lazygraph.format.record import pack
@@ -34,7 +34,7 @@ from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import WriteOptions
-from lazygraph.writing.splits import SplitRule, check_group
+from lazygraph.writing.splits import SplitRule, Splits, check_group
 
 __all__ = [
     "Base",
@@ -43,6 +43,8 @@ __all__ = [
     "Scanned",
     "Task",
     "check_same_work",
+    "check_split_columns",
+    "common_about",
     "make_plan",
     "read_task",
     "sampled",
@@ -51,7 +53,7 @@ __all__ = [
     "versions",
 ]
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
 # them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024
@@ -125,6 +127,8 @@ class Plan:
     """What the new dataset says about itself."""
     columns: tuple[str, ...] | None = None
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column of splits -> its splits in order, as the sources declare them."""
     split: SplitRule | str | None = None
     """The splits that ``merge`` gives to the graphs of the plan, where it was planned with some."""
 
@@ -186,6 +190,7 @@ class Plan:
             else [self.base.graphs, self.base.inputs, self.base.shards, self.base.content_id],
             "about": dict(self.about),
             "columns": None if self.columns is None else list(self.columns),
+            "splits": {column: list(names) for column, names in self.splits.items()},
             "split": self.split.to_json() if isinstance(self.split, SplitRule) else self.split,
         }
 
@@ -209,6 +214,7 @@ class Plan:
             base=None if data["base"] is None else Base(*data["base"]),
             about=data["about"],
             columns=None if data["columns"] is None else tuple(data["columns"]),
+            splits={column: tuple(names) for column, names in data["splits"].items()},
             split=SplitRule(**data["split"]) if isinstance(data["split"], dict) else data["split"],
         )
 
@@ -311,6 +317,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     plan = scanned.plan
     with time_limit(plan.max_seconds):
         samples = [entry for entry in sampled(plan, layout) if isinstance(entry.crystal, Crystal)]
+    about, differences = common_about(scanned.abouts, options.about)
     labels, notes, columns = choose_labels(
         [(len(e.crystal), e.labels, e.atom_labels) for e in samples if isinstance(e.crystal, Crystal)],
         options.labels if samples else None,
@@ -320,6 +327,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     )
     if samples:
         labels = options.descriptions.applied(labels)
+    check_split_columns(plan.splits, labels)
     chosen = LabelSet(labels)
     schema = labelled_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
@@ -334,8 +342,8 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
         labels=tuple(labels),
         schema=schema,
         dictionary=dictionary,
-        notes=(*plan.notes, *notes),
-        about=options.about,
+        notes=(*plan.notes, *notes, *differences),
+        about=about,
         columns=tuple(columns) if options.labels is None else None,
     )
 
@@ -347,6 +355,8 @@ class Scanned(NamedTuple):
     """A plan without dictionary, with the labels that sources declare."""
     implied: tuple[ImpliedUnits, ...]
     """The units that sources imply."""
+    abouts: tuple[Mapping[str, str], ...]
+    """What each source says about itself."""
 
 
 def scan_sources(
@@ -383,8 +393,57 @@ def scan_sources(
         max_images=options.max_images,
         max_seconds=options.max_seconds,
         base=base,
+        splits=_declared_splits(scans),
     )
-    return Scanned(plan, tuple(scan.implied for scan in scans if scan.implied is not None))
+    implied = tuple(scan.implied for scan in scans if scan.implied is not None)
+    return Scanned(plan, implied, tuple(scan.about for scan in scans))
+
+
+def _declared_splits(scans: Iterable[Scan]) -> dict[str, tuple[str, ...]]:
+    """Column of splits -> the splits that any source declares in it.
+
+    Raises:
+        InputError: there are more of them than codes.
+    """
+    out: dict[str, tuple[str, ...]] = {}
+    for scan in scans:
+        for column, names in scan.splits.items():
+            out[column] = Splits.none(0).recoded(tuple(dict.fromkeys((*out.get(column, ()), *names)))).names
+    return out
+
+
+def check_split_columns(splits: Iterable[str], labels: Iterable[Label]) -> None:
+    """Refuse a column of splits with the name of a label.
+
+    Raises:
+        LabelError: with the name.
+    """
+    names = {label.name for label in labels}
+    if clash := [column for column in splits if column in names]:
+        msg = (
+            f"found {clash[0]!r} as a label and as a column of splits; required: one meaning of a name. Name the other "
+            "labels with --label (labels=), or rename the column of splits"
+        )
+        raise LabelError(msg)
+
+
+def common_about(
+    abouts: Sequence[Mapping[str, str]], given: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a dataset of several sources is: what the user says, and what all of the sources say alike.
+
+    Args:
+        abouts: of each source, what it says about itself.
+        given: what the user says, which counts before it.
+
+    Returns:
+        What it is, and a sentence where sources differ.
+    """
+    first = abouts[0] if abouts else {}
+    kept = {key: text for key, text in first.items() if all(about.get(key) == text for about in abouts[1:])}
+    left = sorted({key for about in abouts for key in about} - kept.keys() - given.keys())
+    told = f"the sources say different things about themselves, which are left out: {', '.join(left)}"
+    return {**kept, **given}, (told,) if left else ()
 
 
 def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Entry]]:

@@ -17,7 +17,7 @@ from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
 from lazygraph.storage.files import named_after_content
 
-__all__ = ["Rejected", "input_of_rows", "read_quarantine", "write_quarantine"]
+__all__ = ["Rejected", "input_of_rows", "read_quarantine", "renumbered", "write_quarantine"]
 
 LONGEST = 2000  # letters of a message
 
@@ -84,7 +84,9 @@ def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
 def input_of_rows(
     manifest: Manifest, quarantined: Iterable[Rejected], column: NDArray[Any] | None
 ) -> NDArray[np.int64] | None:
-    """(N,) the number of the input that each row came from; None where it is not known.
+    """(N,) the number of the input that each row came from; None where it is not known of any.
+
+    Where it is not known of some rows, ``manifest.inputs`` stands for it, which is the number of no input.
 
     Args:
         manifest: of the dataset.
@@ -103,6 +105,18 @@ def input_of_rows(
     if manifest.inputs != manifest.graphs + len(rejected):
         return None
     return np.setdiff1d(np.arange(manifest.inputs), rejected)
+
+
+def renumbered(inputs: NDArray[np.int64], count: int, first: int, total: int) -> NDArray[np.int64]:
+    """The inputs of rows in a dataset with more inputs than these.
+
+    Args:
+        inputs: (N,) as ``input_of_rows`` gives them.
+        count: the number of inputs there, which stands for an input that is not known.
+        first: the number that input 0 gets.
+        total: the number of all inputs, which stands for it now.
+    """
+    return np.where(inputs == count, total, inputs + first)
 
 
 def write_quarantine(directory: Path, rejected: Iterable[Rejected]) -> Quarantine | None:

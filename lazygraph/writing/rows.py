@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
-from lazygraph.sources.base import Label, Remark
+from lazygraph.sources.base import NO_LABELS, Label, Remark
 from lazygraph.storage.files import FileRef, make_folder, write_atomic
 from lazygraph.writing.label_columns import gather
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.remarks import Remarks
+from lazygraph.writing.splits import Splits
 
 __all__ = ["Maker", "RowBuffer", "ShardRows", "finished"]
 
@@ -43,8 +44,8 @@ class Maker:
 class ShardRows:
     """The rows of one shard, as arrays of equal length.
 
-    ``counts`` has a column for each of ``fields.count_columns``, ``labels`` are by name, ``split`` is an index into
-    ``splits``.
+    ``counts`` has a column for each of ``fields.count_columns``, ``labels`` are by name, and ``splits`` by the name of
+    their column.
     """
 
     file: FileRef
@@ -53,8 +54,7 @@ class ShardRows:
     id: NDArray[np.bytes_]
     formula: NDArray[np.bytes_]
     counts: NDArray[np.int64]
-    split: NDArray[np.uint8]
-    splits: tuple[str, ...]
+    splits: dict[str, Splits]
     labels: dict[str, NDArray[Any]]
     digest: NDArray[np.void]
     rejected: tuple[Rejected, ...]
@@ -70,7 +70,7 @@ class ShardRows:
                 "file": list(self.file),
                 "arrays": {name: _pack(getattr(self, name)) for name in _ARRAYS},
                 "labels": {name: _pack(array) for name, array in self.labels.items()},
-                "splits": list(self.splits),
+                "splits": {name: [_pack(one.codes), list(one.names)] for name, one in self.splits.items()},
                 "rejected": [list(astuple(r)) for r in self.rejected],
                 "remarks": self.remarks.to_json(),
             }
@@ -95,7 +95,7 @@ class ShardRows:
             raw = msgpack.unpackb(body)
             return cls(
                 file=FileRef(*raw["file"]),
-                splits=tuple(raw["splits"]),
+                splits={name: Splits(_unpack(codes), tuple(names)) for name, (codes, names) in raw["splits"].items()},
                 labels={name: _unpack(array) for name, array in raw["labels"].items()},
                 rejected=tuple(Rejected(*r) for r in raw["rejected"]),
                 remarks=Remarks.from_json(raw["remarks"]),
@@ -121,16 +121,22 @@ def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
     return rows if rows.maker == maker else None
 
 
-_ARRAYS = ("record", "position", "id", "formula", "counts", "split", "digest")
+_ARRAYS = ("record", "position", "id", "formula", "counts", "digest")
 
 
 class RowBuffer:
-    """Collects the rows of one shard as its graphs are made."""
+    """Collects the rows of one shard as its graphs are made.
 
-    def __init__(self, labels: Sequence[Label], counts: int) -> None:
+    Args:
+        labels: of the crystals.
+        counts: how many counts a row has.
+        splits: column of splits -> its splits in order, as the sources declare them.
+    """
+
+    def __init__(self, labels: Sequence[Label], counts: int, splits: Mapping[str, Sequence[str]] = NO_LABELS) -> None:
         self._labels, self._counts = labels, counts
         self._rows: list[tuple[Any, ...]] = []
-        self._splits: dict[str, int] = {}
+        self._splits = {column: {name: code for code, name in enumerate(names)} for column, names in splits.items()}
         self.rejected: list[Rejected] = []
         self.remarks = Remarks()
 
@@ -146,23 +152,26 @@ class RowBuffer:
         *,
         labels: Sequence[Any],
         digest: bytes,
-        split: str | None = None,
+        splits: Mapping[str, str] = NO_LABELS,
     ) -> None:
-        """One graph that was written.
+        """One graph that was written; ``splits`` says by the column of splits in which one it is.
 
         Raises:
             InputError: there are more splits than codes for them.
         """
-        if split is not None and split not in self._splits and len(self._splits) == NO_SPLIT:
-            msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
-            raise InputError(msg)
-        code = NO_SPLIT if split is None else self._splits.setdefault(split, len(self._splits))
-        self._rows.append((position, graph_id, formula, counts, labels, digest, code))
+        codes = {}
+        for column, split in splits.items():
+            known = self._splits.setdefault(column, {})
+            if split not in known and len(known) == NO_SPLIT:
+                msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
+                raise InputError(msg)
+            codes[column] = known.setdefault(split, len(known))
+        self._rows.append((position, graph_id, formula, counts, labels, digest, codes))
 
     def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
         """All rows as arrays."""
         n = len(self._rows)
-        position, ids, formulas, counts, labels, digests, splits = zip(*self._rows, strict=True) if n else ([],) * 7
+        position, ids, formulas, counts, labels, digests, codes = zip(*self._rows, strict=True) if n else ([],) * 7
         return ShardRows(
             file=file,
             record=record,
@@ -170,8 +179,10 @@ class RowBuffer:
             id=text_array(ids),
             formula=text_array(formulas, "formula"),
             counts=np.array(counts, dtype=np.int64).reshape(n, self._counts),
-            split=np.array(splits, dtype=np.uint8),
-            splits=tuple(self._splits),
+            splits={
+                column: Splits(np.array([one.get(column, NO_SPLIT) for one in codes], np.uint8), tuple(names))
+                for column, names in self._splits.items()
+            },
             labels={
                 label.name: self._column(label, ids, [row[k] for row in labels]) for k, label in enumerate(self._labels)
             },

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
 from lazygraph.format.columns import ColumnWriter, attributes, invalid_values, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.manifest import Manifest, Provenance, Shard, SourceFiles
+from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import Record
 from lazygraph.format.recovery import DamagedDataset, LostRecord, RecoveredRecord
 from lazygraph.format.shard import write_shard
@@ -97,33 +97,24 @@ def salvage(
         kept, lost = _keep(remains, names, layout, progress or (lambda _: None))
         ids, digests, named = _ids(remains, kept, names, complete=not lost)
         columns = _columns(remains, kept, ids, layout.dataset)
-        notes = (*_notes(remains, columns, named=named), *_unknown_inputs(lost, inputs), *unlisted)
+        left_out = (*_notes(remains, columns, named=named), *_unknown_inputs(lost, inputs, manifest), *unlisted)
+        notes = (*left_out, *_write_inputs(columns, remains, kept, inputs))
         graphs = [LostGraph(one.row, "" if named else remains.graph_id(one.row), one.reason) for one in lost]
         added = [] if inputs is None else _quarantined(graphs, inputs, names, manifest)
         for file in manifest.dictionaries:
             with suppress(CorruptDataset, FileNotFoundError):  # then no shard that is kept names it
                 write_atomic(layout.dataset / file.name, file.check(source).read_bytes())
         shards, dictionaries = _with_dictionaries(kept.shards, manifest)
-        listed = [*rejected, *added]
-        sources, total = manifest.provenance.sources, manifest.inputs
-        if "input" in remains.damaged and total == len(ids) + len(listed):
-            # Else the rows would be taken for all inputs that are not quarantined, in order.
-            sources, total = (*sources, SourceFiles("unknown", 1, ())), total + 1
-            notes = (
-                *notes,
-                "which inputs the graphs came from is not known; the source 'unknown' in the provenance says so",
-            )
         blocks = blocks_of_graphs(digests)
         new = replace(
             manifest,
             graphs=len(ids),
-            inputs=total,
             shards=shards,
             dictionaries=dictionaries,
             columns=columns.columns,
             digests=columns.digests(blocks),
-            quarantine=write_quarantine(layout.dataset, listed),
-            provenance=replace(_provenance(manifest, len(lost), notes), sources=sources),
+            quarantine=write_quarantine(layout.dataset, [*rejected, *added]),
+            provenance=_provenance(manifest, len(lost), notes),
             content_id=content_id(manifest.recipe, manifest.schema, blocks),
         )
         publish(hold, layout.dataset, new)
@@ -213,7 +204,7 @@ def _digests(ids: list[bytes], whole: list[RecoveredRecord]) -> NDArray[np.void]
 
 
 def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -> NDArray[np.int64] | None:
-    """The input that each row of the damaged dataset came from; None where that is not known."""
+    """The input that each row of the damaged dataset came from; None where that is not known of any."""
     manifest = remains.manifest
     column = remains.column("input")
     if not manifest.provenance.sources or (column is None and ("input" in manifest.columns or not known)):
@@ -225,15 +216,27 @@ def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:
     """What the graph of each row is called where the ids are damaged."""
     if inputs is None:
         return [f"row-{row:07d}" for row in range(manifest.graphs)]
-    return [f"input-{position:07d}" for position in inputs.tolist()]
+    known = (inputs < manifest.inputs).tolist()
+    return [f"input-{position:07d}" if known[row] else f"row-{row:07d}" for row, position in enumerate(inputs.tolist())]
 
 
-def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None) -> Iterator[str]:
-    if lost and inputs is None:
+def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None, manifest: Manifest) -> Iterator[str]:
+    if n := sum(inputs is None or int(inputs[one.row]) == manifest.inputs for one in lost):
+        which = f"the {n}" if n == len(lost) else f"{n} of the {len(lost)}"
         yield (
-            f"it is not known which inputs the {len(lost)} lost graphs came from, so they are not on the list of "
+            f"it is not known which inputs {which} lost graphs came from, so they are not on the list of "
             "quarantined inputs; append the sources again: inputs whose ids are there are left out as duplicates"
         )
+
+
+def _write_inputs(
+    columns: ColumnWriter, remains: DamagedDataset, kept: _Kept, inputs: NDArray[np.int64] | None
+) -> tuple[str, ...]:
+    """Write that no input is known where it is not: without the column, rows could be taken for the inputs in order."""
+    if inputs is not None or not remains.manifest.provenance.sources:
+        return ()
+    columns.write("input", unsigned(np.full(len(kept.row), remains.manifest.inputs)))
+    return ("which inputs the graphs came from is not known, and the column 'input' says so",)
 
 
 def _with_dictionaries(shards: tuple[Shard, ...], manifest: Manifest) -> tuple[tuple[Shard, ...], tuple[FileRef, ...]]:
@@ -345,6 +348,8 @@ def _quarantined(
     starts = [0, *accumulate(source.inputs for source in sources)]
     for one in graphs:
         position = int(inputs[one.row])
+        if position == manifest.inputs:
+            continue  # it is not known, which the notes say
         number = bisect_right(starts, position) - 1
         entry = position - starts[number]
         graph_id = one.id or names[one.row]

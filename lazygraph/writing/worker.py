@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan, read_task, versions
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
+from lazygraph.writing.splits import DEFAULT
 
 __all__ = ["Made", "make_shard"]
 
@@ -80,7 +81,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
     schema = labelled_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
-    rows = RowBuffer(labels.graph, len(count_columns(spec, schema)))
+    rows = RowBuffer(labels.graph, len(count_columns(spec, schema)), plan.splits)
     job = plan.tasks[task]
     known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
@@ -110,7 +111,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
                 continue
             frame, counts, values, digest, formula, remarks = made
             frames.append(frame)
-            rows.add(position, entry.id, formula, counts, labels=values, digest=digest, split=entry.split)
+            rows.add(position, entry.id, formula, counts, labels=values, digest=digest, splits=_splits(entry))
             rows.remarks.add(entry.id, remarks)
     _check_in_place(maker, layout)
     file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
@@ -161,6 +162,11 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
                         "has, and which is left out: name it with --label to keep it"
                     )
                     yield Remark(what, shown(value, 20))
+
+
+def _splits(entry: Entry) -> Mapping[str, str]:
+    """Column of splits -> the split of an input."""
+    return entry.other_splits if entry.split is None else {**entry.other_splits, DEFAULT: entry.split}
 
 
 def _crystal(entry: Entry) -> Crystal:

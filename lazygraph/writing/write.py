@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lazygraph.errors import DatasetNotFound, InputError, OutputExists
+from lazygraph.errors import CorruptDataset, DatasetNotFound, InputError, OutputExists
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.effort import MAX_IMAGES
@@ -34,15 +34,15 @@ from lazygraph.writing.pool import make_shards
 from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
 from lazygraph.writing.splits import SplitRule, Splits
+from lazygraph.writing.stored_graphs import COPIED, StoredGraphs, find_stored_graphs
 
 __all__ = [
     "Report",
+    "add_inputs",
     "append",
-    "append_inputs",
     "finish",
     "plan",
     "plan_dataset",
-    "retry_inputs",
     "retry_quarantined",
     "write",
     "write_dataset",
@@ -62,6 +62,7 @@ class Report:
         quarantine_file: where the reasons are listed, if there are any.
         notes: what else the summary should tell, such as files that no row of ``id_prop.csv`` names.
         in_no_split: graphs of the dataset that are in none of its splits, where it has splits.
+        copied: whether the graphs are copies of stored graphs; False where they were built.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Report:
     quarantine_file: Path | None = None
     notes: tuple[str, ...] = ()
     in_no_split: int = 0
+    copied: bool = False
 
 
 def write(
@@ -109,6 +111,13 @@ def write(
     are quarantined, with the reason, and everything else is written. The same input and recipe give the same bytes,
     whatever the number of workers.
 
+    If every source is a dataset, or a part of one, of the recipe that is asked for, the stored graphs are copied, as by
+    :func:`subset` and :func:`concat`, without workers. They are built instead with any of ``labels``, ``units``,
+    ``per``, ``describe``, ``required``, ``split``, ``level``, ``shard_size``, ``max_images``, ``max_seconds`` and
+    ``executor``; with another ``codec`` than the stored one; if an id comes twice, a record is damaged or datasets
+    describe a label differently; and over one of the sources. Both ways give the same ids, graphs, labels, units,
+    splits and ``about``. The notes of the report say that graphs were copied, or why they were built.
+
     :func:`append` adds more structures later, and :func:`retry_quarantined` tries quarantined inputs again.
 
     Args:
@@ -139,7 +148,7 @@ def write(
         seed: seed of the split.
         group: ``formula``, or the name of a label: graphs with equal values stay in one split.
         codec: how records are compressed: ``"zstd"``, or ``"none"``: faster to read, at about twice the bytes.
-        level: zstd level, 1 to 22.
+        level: zstd level, 1 to 22. Records that are copied keep theirs.
         shard_size: inputs a shard; from the number of inputs unless said.
         max_images: how many images of atoms the neighbour search of one input may look at, and how many neighbours it
             may find; an input that needs more, such as a very flat cell, is quarantined before the search begins.
@@ -148,7 +157,7 @@ def write(
             ``math.inf`` for no limit.
 
     Returns:
-        A report with ``written``, ``quarantined``, ``seconds``, ``recipe`` and ``path``.
+        A report with ``written``, ``quarantined``, ``seconds``, ``recipe``, ``copied`` and ``path``.
 
     Raises:
         InputError: the source, a label or an option cannot be used; datasets are given that do not share a recipe, or
@@ -177,7 +186,7 @@ def write(
             shard_size,
             max_images,
             max_seconds,
-            Descriptions(per or {}, describe or {}, _names(required)),
+            Descriptions(per or {}, describe or {}, required),
             about or {},
         ),
         run=RunOptions(workers, executor, progress),
@@ -253,15 +262,16 @@ def append(
         1
         >>> folder.cleanup()
     """
-    return append_inputs(
+    return add_inputs(
         path,
         source,
+        plan_append,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
         options=WriteOptions(
             labels, units or {}, shard_size=shard_size, max_images=max_images, max_seconds=max_seconds
         ),
         run=RunOptions(workers, executor, progress),
-        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+        split=_rule_or_name(split, seed, group),
     )
 
 
@@ -323,13 +333,14 @@ def retry_quarantined(
         1
         >>> folder.cleanup()
     """
-    return retry_inputs(
+    return add_inputs(
         path,
         source,
+        plan_retry,
         reading=InputOptions(format, id_key, SourceOptions(cif_formula, structure_key, trust_pickle)),
         options=WriteOptions(shard_size=shard_size, max_images=max_images, max_seconds=max_seconds),
         run=RunOptions(workers, executor, progress),
-        split=split if split is None or isinstance(split, str) else _rule(split, seed, group),
+        split=_rule_or_name(split, seed, group),
     )
 
 
@@ -358,7 +369,8 @@ def plan(
 ) -> Plan:
     """The first third of ``write``: read the source once and cut it into shards that any machine can make.
 
-    Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``.
+    Then ``make_shard(path, task)`` for every task, on as many machines as there are, and ``finish(path)``. Graphs are
+    always built, also where :func:`write` would copy those of a dataset.
     """
     return plan_dataset(
         source,
@@ -373,7 +385,7 @@ def plan(
             shard_size,
             max_images,
             max_seconds,
-            Descriptions(per or {}, describe or {}, _names(required)),
+            Descriptions(per or {}, describe or {}, required),
             about or {},
         ),
         overwrite=overwrite,
@@ -398,57 +410,60 @@ def write_dataset(
         sources = _open(source, reading)
         spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite)
-        new = make_plan(sources, spec, options, layout.staged())
+        stored = find_stored_graphs(sources, spec, options, run, split, layout)
+        new = stored.plan if isinstance(stored, StoredGraphs) else make_plan(sources, spec, options, layout.staged())
         # The dataset that is there may be this very work: finished before, or by a process that was killed at the end.
         if (hold.finished or not overwrite) and (layout.final / MANIFEST).exists():
             if merged := already_merged(new, layout, split):
-                return _report(merged, layout, begin)
+                return _report(merged, layout, begin, copied=COPIED in merged.notes)
             if not overwrite:
                 raise _exists(layout, "of the same recipe, made from other input or with other options")
+        if isinstance(stored, StoredGraphs):
+            try:
+                stored.publish(hold)
+                return _report(published(layout), layout, begin, copied=True)
+            except CorruptDataset as error:  # building leaves out what is damaged, and names it
+                stored = str(error)
+                new = make_plan(sources, spec, options, layout.staged())
         merged = _make(hold, new, run, split)
+        if stored is not None:
+            told = f"the graphs were built, and not copied as they are stored, because {stored}"
+            merged = replace(merged, notes=(*merged.notes, told))
     return _report(merged, layout, begin)
 
 
-def append_inputs(
+def add_inputs(
     path: str | os.PathLike[str],
     source: Any,
+    planned: Callable[[Sequence[Source], WriteOptions, Layout], Plan | None],
     *,
     reading: InputOptions,
     options: WriteOptions,
     run: RunOptions,
     split: SplitRule | str | None,
 ) -> Report:
-    """What :func:`append` does, with its options in groups."""
+    """What :func:`append` and :func:`retry_quarantined` do, with their options in groups.
+
+    Args:
+        path: the dataset.
+        source: what to add, or where quarantined inputs are found again.
+        planned: ``plan_append`` or ``plan_retry``: which inputs of the sources are to be made graphs.
+        reading: how inputs are read.
+        options: what is kept of them.
+        run: who makes the shards.
+        split: where the new graphs go, by a rule or all to one split.
+    """
     begin = time.perf_counter()
     layout = Layout.of(path)
     with exclusive(layout) as hold:
         _check_dataset(layout, split)
-        new = plan_append(_open(source, reading), options, layout.staged())
-        done = already_merged(new, layout, split) if hold.finished else None  # by a process that was killed at the end
-        merged = done or _make(hold, new, run, split)
-    return _report(merged, layout, begin)
-
-
-def retry_inputs(
-    path: str | os.PathLike[str],
-    source: Any,
-    *,
-    reading: InputOptions,
-    options: WriteOptions,
-    run: RunOptions,
-    split: SplitRule | str | None,
-) -> Report:
-    """What :func:`retry_quarantined` does, with its options in groups."""
-    begin = time.perf_counter()
-    layout = Layout.of(path)
-    with exclusive(layout) as hold:
-        _check_dataset(layout, split)
-        new = plan_retry(_open(source, reading), options, layout.staged())
+        new = planned(_open(source, reading), options, layout.staged())
         if new is None:
             recipe = spec_of(Manifest.load(layout.final))
             notes = ("nothing is quarantined",)
             return Report(layout.final, 0, 0, time.perf_counter() - begin, recipe, notes=notes)
-        merged = _make(hold, new, run, split)
+        done = already_merged(new, layout, split) if hold.finished else None  # by a process that was killed at the end
+        merged = done or _make(hold, new, run, split)
     return _report(merged, layout, begin)
 
 
@@ -483,7 +498,9 @@ def plan_dataset(
         sources = _open(source, reading)
         if append:
             _check_dataset(layout, split)
-            return _begin(replace(plan_append(sources, options, layout.staged()), split=split), layout)
+            new = replace(plan_append(sources, options, layout.staged()), split=split)
+            _check_group(split, new)
+            return _begin(new, layout)
         spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite)
         if (layout.final / MANIFEST).exists() and not overwrite:
@@ -578,10 +595,17 @@ def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
     if len(datasets) < len(sources):
         msg = f"found datasets together with other inputs: {shown}; required: graph= (--graph), a recipe for them all"
         raise InputError(msg)
-    if recipes[0] is None or any(recipe != recipes[0] for recipe in recipes):
+    known = [recipe for recipe in recipes if recipe is not None]
+    if len(known) < len(recipes):
+        msg = (
+            f"found datasets without crystals to build graphs from: {shown}; required: datasets made from structures. "
+            "lazygraph.subset and lazygraph.concat copy ready-made graphs"
+        )
+        raise InputError(msg)
+    if any(recipe != known[0] for recipe in known):
         msg = f"found datasets of several recipes: {shown}; required: graph= (--graph), a recipe for them all"
         raise InputError(msg)
-    return recipes[0]
+    return known[0]
 
 
 def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool) -> None:
@@ -625,16 +649,16 @@ def _begin(new: Plan, layout: Layout) -> Plan:
     return new
 
 
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
 def _rule(split: Sequence[float], seed: int, group: str | None) -> SplitRule:
     given: Any = split
     if isinstance(given, str):
         msg = f"found split={split!r}; required: fractions of train, val and test, such as 0.8,0.1,0.1"
         raise InputError(msg)
     return SplitRule(tuple(split), seed, group)
+
+
+def _rule_or_name(split: Sequence[float] | str | None, seed: int, group: str | None) -> SplitRule | str | None:
+    return split if split is None or isinstance(split, str) else _rule(split, seed, group)
 
 
 def _check_dataset(layout: Layout, split: SplitRule | str | None) -> None:
@@ -656,7 +680,7 @@ def _check_group(split: SplitRule | str | None, new: Plan) -> None:
         new.check_group(split.group)
 
 
-def _report(merged: Merged, layout: Layout, begin: float) -> Report:
+def _report(merged: Merged, layout: Layout, begin: float, *, copied: bool = False) -> Report:
     seconds = time.perf_counter() - begin
     recipe = Manifest.load(layout.final).recipe
     return Report(
@@ -668,4 +692,5 @@ def _report(merged: Merged, layout: Layout, begin: float) -> Report:
         merged.quarantine_file,
         merged.notes,
         merged.in_no_split,
+        copied,
     )

@@ -911,7 +911,7 @@ def come_from(numbers):
 
 # ``salvage`` gives lost graphs back to their sources by this column.
 for what, values, said in (
-    ("beyond_the_last", np.arange(1, 13, dtype="u1"), "names the input 12"),
+    ("beyond_the_last", np.arange(2, 14, dtype="u1"), "names the input 13"),
     ("far_beyond", np.full(12, 2**64 - 1, "<u8"), "names the input 18446744073709551615"),
     ("twice", np.array([*range(11), 3], "u1"), "names the input 3 twice"),
 ):

@@ -16,7 +16,7 @@ from torch_geometric.data import Batch
 import lazygraph as lg
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.loading.packing import OversizedGraphs
-from lazygraph.loading.settings import Facts, choose
+from lazygraph.loading.settings import Facts, WantedSettings, choose
 
 WAYS = [
     {"num_workers": 0, "threads": 0},
@@ -333,17 +333,18 @@ def facts(**changes):
     ],
 )
 def test_choices(changes, workers, threads):
-    chosen = choose(lambda: facts(**changes))
+    chosen = choose(lambda: facts(**changes), WantedSettings())
     assert (chosen.num_workers, chosen.threads) == (workers, threads)
     assert chosen.reasons
     assert chosen.persistent_workers == bool(workers)
 
 
 def test_what_is_given_is_taken():
-    chosen = choose(lambda: facts(cuda=True), num_workers=5, prefetch_factor=7, persistent_workers=False)
+    given = WantedSettings(num_workers=5, prefetch_factor=7, persistent_workers=False)
+    chosen = choose(lambda: facts(cuda=True), given)
     assert (chosen.num_workers, chosen.prefetch_factor, chosen.persistent_workers) == (5, 7, False)
     assert chosen.pin_memory
-    assert not choose(lambda: facts(cuda=True), pin_memory=False).pin_memory
+    assert not choose(lambda: facts(cuda=True), WantedSettings(pin_memory=False)).pin_memory
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lazygraph.errors import InputError
-from lazygraph.loading.packing import Batches, OversizedGraphs, pack, refuse_oversized, split
+from lazygraph.loading.orders import Shuffled
+from lazygraph.loading.packing import Batches, OversizedGraphs, pack, pack_in_parts, refuse_oversized, split
 
 NAMES = ("atoms", "edges", "triplets")
 
@@ -137,16 +139,31 @@ def test_a_batch_of_one_graph_cannot_be_halved():
 
 @given(cuts(), st.data())
 def test_batches_are_taken_and_skipped_whole(ptr, data):
-    batches = Batches(np.arange(100, 100 + ptr[-1]), ptr)
+    order, counts = Shuffled(int(ptr[-1])), np.diff(ptr)
+    batches = Batches(order.draw(0, 0), ptr[:-1], counts, ptr[:-1])
     listed = [batch.tolist() for batch in batches]
     assert len(listed) == len(batches)
-    assert sum(listed, []) == batches.positions.tolist()
+    assert sum(listed, []) == order.draw(0, 0).part(0, order.n).tolist()
+    assert batches.graphs == order.n
 
     count = data.draw(st.integers(0, len(batches) + 2))
-    assert [batch.tolist() for batch in batches.skip(count)] == listed[count:]
-    assert len(batches.skip(count)) == len(listed[count:])
-
     rest = batches.skip(count)
-    which = data.draw(st.lists(st.integers(0, len(rest) - 1), max_size=8)) if len(rest) else []
-    taken = rest.take(np.array(which, dtype=np.int64))
-    assert [batch.tolist() for batch in taken] == [listed[count + i] for i in which]
+    assert [batch.tolist() for batch in rest] == listed[count:]
+    assert len(rest) == len(listed[count:])
+    step = data.draw(st.integers(1, 4))
+    taken = rest.take(slice(0, None, step))
+    assert [batch.tolist() for batch in taken] == listed[count::step]
+    assert taken.places.tolist() == ptr[:-1][count::step].tolist()
+
+
+@given(packings(), st.data())
+def test_graphs_in_parts_are_packed_as_all_of_them_together(packing, data):
+    sizes, limits = packing
+    n = len(next(iter(sizes.values())))
+    ends = sorted(data.draw(st.lists(st.integers(0, n), max_size=5)))
+    parts = [{name: size[a:b] for name, size in sizes.items()} for a, b in pairwise([0, *ends, n])]
+    counts, is_full = pack_in_parts(parts, limits)
+    ptr = pack(sizes, limits)
+    assert counts.tolist() == np.diff(ptr).tolist()
+    last = slice(*ptr[-2:]) if len(ptr) > 1 else slice(0)
+    assert is_full == any(sizes[name][last].sum() >= limits[name] for name in limits)

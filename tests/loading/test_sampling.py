@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler as TorchBatchSampler
 from torch.utils.data import DataLoader, SequentialSampler
+from whole import positions_of
 
 import lazygraph as lg
 from lazygraph.errors import InputError
@@ -112,7 +114,7 @@ def test_drop_last_leaves_out_no_more_than_one_batch_a_rank(sampling, epoch):
 @given(samplings(orders=("weighted",), drop_last=False), st.integers(0, 9))
 def test_weighted_epochs_have_as_many_draws_as_graphs(sampling, epoch):
     drawn = sum(plan_of(sampling, epoch), [])
-    assert sorted(drawn) == sorted(sampling.order.positions(sampling.seed, epoch).tolist())
+    assert sorted(drawn) == sorted(positions_of(sampling.order, sampling.seed, epoch).tolist())
 
 
 @pytest.mark.slow
@@ -121,7 +123,7 @@ def test_ranks_share_the_order_of_one_process(sampling, epoch):
     """More ranks change where batches are cut, never the order in which the graphs come."""
     alone = plan_of(with_(sampling, world_size=1), epoch)
     shared = plan_of(sampling, epoch)
-    assert sum(shared, []) == sum(alone, []) == sampling.order.positions(sampling.seed, epoch).tolist()
+    assert sum(shared, []) == sum(alone, []) == positions_of(sampling.order, sampling.seed, epoch).tolist()
     assert 0 <= len(shared) - len(alone) < sampling.world_size
 
 
@@ -226,6 +228,38 @@ print("torch" in sys.modules)
     here = Sampling(order=Windowed(50, 20, 5), limits={"graphs": 7}, world_size=3, rank=1)
     assert json.loads(plan) == listed(here.batches(4))
     assert torch_loaded == "False"
+
+
+def memory_of(sampling):
+    """The most bytes that a plan and a pass over all its batches allocate at a time."""
+    tracemalloc.start()
+    for _ in sampling.batches(0):
+        pass
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize(
+    ("order", "bucket", "bytes_a_graph"),
+    [
+        (Shuffled, None, 8.6),
+        (lambda n: Windowed(n, 8192), None, 0.7),
+        (lambda n: Windowed(n, 8192), "atoms", 1.3),
+        (Sequential, None, 0.7),
+    ],
+)
+@pytest.mark.parametrize("limits", [{"graphs": 64}, {"graphs": 64, "atoms": 640}], ids=["graphs", "atoms"])
+def test_the_memory_of_a_plan(order, bucket, bytes_a_graph, limits):
+    """A full shuffle holds 8 bytes per graph; else 24 bytes per batch and what the order computes at a time."""
+    few, many = 200_000, 800_000
+    used = []
+    for n in (few, many):
+        atoms = np.full(n, 10, np.uint8)
+        atoms[::7] = 3
+        sampling = Sampling(order=order(n), limits=limits, sizes={"atoms": atoms}, bucket=bucket, world_size=2)
+        used.append(memory_of(sampling))
+    assert used[1] - used[0] < bytes_a_graph * (many - few)
 
 
 # ---- alike in size ----

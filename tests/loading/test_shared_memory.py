@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.loading.prefetch import Request, WorkerPool
-from lazygraph.loading.settings import Facts, choose
+from lazygraph.loading.settings import Facts, WantedSettings, choose
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
 from lazygraph.loading.transforms import Draw
 
@@ -135,7 +135,7 @@ def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, r
     """However far workers have gone on meanwhile, and where some batches are too large for a slot."""
     ds = lg.LazyGraphDataset(prototypes, target="density")
     facts = Facts(2, 0.001, room, compiled=True, transform=False, cuda=False, shared_memory=None)
-    settings = choose(lambda: facts, num_workers=2, prefetch_factor=prefetch_factor)
+    settings = choose(lambda: facts, WantedSettings(num_workers=2, prefetch_factor=prefetch_factor))
     processes = WorkerPool(ds, settings)
     rng = np.random.default_rng(prefetch_factor)
     for _ in range(2):

@@ -25,13 +25,14 @@ from lazygraph.errors import InputError, LabelError, OutputExists, StructureErro
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.sources.base import Cut, Label, Source
-from lazygraph.sources.dataset import DatasetSource
+from lazygraph.sources.dataset import DatasetSource, energies_left_out
 from lazygraph.sources.detect import open_sources, source_from_json, source_to_json
 from lazygraph.sources.files import FilesSource
 from lazygraph.sources.id_prop import IdPropSource
 from lazygraph.storage.files import sha256_of
-from lazygraph.writing.edit import set_labels, set_splits
+from lazygraph.writing.edit import fit_elements, set_labels, set_splits
 from lazygraph.writing.quarantine import read_quarantine
+from lazygraph.writing.stored_graphs import COPIED
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
 from tests.real import DATA, existing
@@ -130,8 +131,9 @@ def test_graphs_are_those_that_the_original_files_give(kind, tmp_path):
     same = write(old, tmp_path / "same.lg")
     assert same.content_id == first.content_id
     assert split_names(tmp_path / "same.lg") == split_names(old)
-    if "split" not in options:  # the codes of a random split are in the order of their first graphs now
-        assert replace(same, provenance=first.provenance) == first, "every file but the manifest is the same"
+    assert replace(same, provenance=first.provenance, columns=first.columns) == first, "every shard is the same"
+    splits = {name: replace(column, rule=None) for name, column in first.splits().items()}
+    assert same.columns == first.columns | splits, "every column is the same, and no rule splits anew"
     assert {n: replace(c, file=None) for n, c in same.labels().items()} == {
         n: replace(c, file=None) for n, c in first.labels().items()
     }
@@ -274,7 +276,7 @@ def test_inputs_that_were_quarantined_are_told(tmp_path):
     write([*salts(2), broken, broken], tmp_path / "old.lg")
     report = lg.write(tmp_path / "old.lg", tmp_path / "new.lg", graph=CHEAP, workers=1, progress=False)
     assert (report.written, report.quarantined) == (2, 0)
-    assert report.notes == ("2 inputs were quarantined when old.lg was made, and are not in it",)
+    assert report.notes == ("2 inputs were quarantined when old.lg was made, and are not in it", COPIED)
 
 
 # ---- labels and units ----
@@ -357,6 +359,123 @@ def test_splits_travel_by_name(tmp_path):
     assert split_names(tmp_path / "new.lg") == split_names(old)
     again = write(old, tmp_path / "again.lg", split=(0.5, 0.5, 0.0))
     assert again.columns["split"].categories == ("train", "val", "test")
+
+
+def columns_of_splits(path):
+    """Column of splits -> its names, and the split of each graph."""
+    store = Store(path)
+    out = {}
+    for name, column in store.manifest.splits().items():
+        names = dict(enumerate(column.categories))
+        out[name] = (column.categories, [names.get(code) for code in store.column(name).tolist()])
+    return out
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A dataset with the default splits, a fold by a rule, and one by names of which the first has no graph."""
+    path = tmp_path / "folds.lg"
+    write(salts(8), path, split=(0.5, 0.25, 0.25))
+    set_splits(path, (0.5, 0.0, 0.5), name="fold_0")
+    set_splits(path, names={"none": [], "held out": ["salt-6", "salt-1"]}, name="fold_1")
+    return path
+
+
+def test_every_column_of_splits_travels_and_its_rule_does_not(folds, tmp_path):
+    before = columns_of_splits(folds)
+    assert before["fold_1"][0] == ("none", "held out")
+    report = lg.write(folds, tmp_path / "new.lg", graph=OTHER, workers=1, progress=False, shard_size=3)
+    assert columns_of_splits(tmp_path / "new.lg") == before
+    assert all(column.rule is None for column in Manifest.load(tmp_path / "new.lg").splits().values())
+    told = [f"the rule of the splits in {name!r} is left out, because it was about other graphs" for name in before]
+    assert [note for note in report.notes if "the rule" in note] == [
+        told[list(before).index(n)] for n in ("fold_0", "split")
+    ]
+
+    ds = lg.LazyGraphDataset(folds)
+    write(ds[[6, 2]], tmp_path / "part.lg", OTHER)
+    chosen = {name: (names, [splits[6], splits[2]]) for name, (names, splits) in before.items()}
+    assert columns_of_splits(tmp_path / "part.lg") == chosen
+
+
+def test_columns_of_splits_of_several_datasets_become_one(folds, tmp_path):
+    other = tmp_path / "other.lg"
+    write([(f"more-{i}", crystal, {}) for i, crystal, _ in salts(2)], other)
+    set_splits(other, names={"train": ["more-salt-1"], "own": ["more-salt-0"]}, name="fold_1")
+    write([folds, other, "prototypes:1?seed=0"], tmp_path / "new.lg", OTHER)
+    found, before = columns_of_splits(tmp_path / "new.lg"), columns_of_splits(folds)
+    assert found["split"] == (before["split"][0], [*before["split"][1], None, None, None])
+    assert found["fold_1"] == (("none", "held out", "train", "own"), [*before["fold_1"][1], "own", "train", None])
+
+
+def test_columns_of_splits_are_appended(folds, tmp_path):
+    write(salts(1), tmp_path / "new.lg", OTHER)
+    (only,) = lg.LazyGraphDataset(tmp_path / "new.lg").ids
+    lg.remove(folds, [only], reason="is there")
+    lg.append(tmp_path / "new.lg", folds, workers=1, progress=False)
+    before = columns_of_splits(folds)
+    assert columns_of_splits(tmp_path / "new.lg") == {k: (names, [None, *of]) for k, (names, of) in before.items()}
+
+
+def test_a_name_that_is_a_label_here_and_splits_there_is_refused(folds, tmp_path):
+    other = tmp_path / "other.lg"
+    write([("more", crystal, {"fold_0": 1.0}) for _, crystal, _ in salts(1)], other)
+    message = "found 'fold_0' as a label and as a column of splits; required: one meaning"
+    for sources in ([folds, other], [other, folds]):
+        with pytest.raises(LabelError, match=message):
+            write(sources, tmp_path / "new.lg", OTHER)
+    with pytest.raises(LabelError, match=message):
+        lg.append(other, folds, workers=1, progress=False)
+    assert "fold_0" in write([folds, other], tmp_path / "new.lg", OTHER, labels=[]).splits()
+
+
+def test_more_splits_than_codes_are_refused_before_any_work(tmp_path):
+    for name in "ab":
+        path = tmp_path / f"{name}.lg"
+        write([(f"{name}{i}", crystal, {}) for i, (_, crystal, _) in enumerate(salts(2))], path)
+        set_splits(path, names={f"{name}{k}": [f"{name}0"] if k == 0 else [] for k in range(130)}, name="many")
+    with pytest.raises(InputError, match="found 260 splits; required: at most 254"):
+        write([tmp_path / "a.lg", tmp_path / "b.lg"], tmp_path / "new.lg", OTHER)
+
+
+def test_what_datasets_say_about_themselves_travels_where_all_say_it(tmp_path):
+    abouts = {"a": {"title": "A", "license": "CC0-1.0"}, "b": {"title": "B", "license": "CC0-1.0"}, "c": {}}
+    for name, about in abouts.items():
+        write([(f"{name}-{i}", crystal, {}) for i, crystal, _ in salts(2)], tmp_path / f"{name}.lg", about=about)
+    cases = [
+        ("a", {}, abouts["a"], ()),
+        ("ab", {}, {"license": "CC0-1.0"}, ("title",)),
+        ("ab", {"title": "Both"}, {"title": "Both", "license": "CC0-1.0"}, ()),
+        ("abc", {}, {}, ("license, title",)),
+        ("ac", {"doi": "10.1/2"}, {"doi": "10.1/2"}, ("license, title",)),
+    ]
+    for number, (names, given_about, expected, left) in enumerate(cases):
+        path = tmp_path / f"new{number}.lg"
+        sources = [tmp_path / f"{name}.lg" for name in names]
+        report = lg.write(sources, path, graph=OTHER, about=given_about, workers=1, progress=False)
+        assert Manifest.load(path).about == expected
+        told = tuple(f"the sources say different things about themselves, which are left out: {keys}" for keys in left)
+        assert report.notes == told
+        assert lg.write(sources, path, graph=OTHER, about=given_about, workers=1, progress=False).written == 2 * len(
+            names
+        )
+    report = lg.append(tmp_path / "a.lg", tmp_path / "b.lg", workers=1, progress=False)
+    assert report.notes == ("what the new sources say about themselves is not copied: title",)
+    assert Manifest.load(tmp_path / "a.lg").about == abouts["a"]
+
+
+def test_fitted_energies_and_removed_graphs_are_told(tmp_path):
+    old = tmp_path / "old.lg"
+    write(salts(6, energy=float), old, per={"energy": "cell"})
+    fit_elements(old, "energy")
+    lg.remove(old, ["salt-1", "salt-2"], reason="wrong")
+    lg.remove(old, ["salt-3"], reason="wrong too")
+    fit_elements(old, "energy")
+    report = lg.write(old, tmp_path / "new.lg", graph=OTHER, workers=1, progress=False)
+    assert report.notes == (
+        energies_left_out("energy"),
+        "the history of old.lg is not copied, in which 3 graphs were removed",
+    )
 
 
 # ---- several inputs ----

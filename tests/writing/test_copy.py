@@ -280,6 +280,10 @@ def test_damage_is_found_and_not_copied(shelf, tmp_path):
     for copied in (lambda: concat([bad, shelf / "c.lg"], tmp_path / "x.lg"), lambda: subset(bad, tmp_path / "x.lg")):
         with pytest.raises(lg.CorruptDataset, match=shard.name):
             copied()
+    shard.unlink()
+    with pytest.raises(lg.CorruptDataset, match="is missing, and the manifest names it"):
+        concat([bad, shelf / "c.lg"], tmp_path / "x.lg")
+    shard.write_bytes(content)
     with pytest.raises(lg.CorruptDataset, match="row 200"):
         subset(bad, tmp_path / "x.lg", ids=["a200"])
     assert not (tmp_path / "x.lg").exists()

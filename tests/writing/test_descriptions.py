@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 import lazygraph as lg
 from lazygraph.cli.main import main, main_write
 from lazygraph.crystal import SYMBOLS, Crystal
+from lazygraph.errors import LabelError
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.reading.verify import verify
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.edit import describe_labels, fit_elements, set_about, set_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.reference_energies import fit_by_elements
+from lazygraph.writing.stored_graphs import COPIED
 
 
 def said(path):
@@ -64,7 +67,8 @@ def test_what_is_said_survives_writing_copying_and_appending(written, tmp_path, 
     assert Manifest.load(written).about == {"title": "Salts", "license": "CC0-1.0"}
     report = write(lg.LazyGraphDataset(written)[:3], tmp_path / "y.lg")
     assert said(tmp_path / "y.lg") == EXPECTED
-    assert any("what x.lg says about itself is not copied: license, title" in note for note in report.notes)
+    assert Manifest.load(tmp_path / "y.lg").about == {"title": "Salts", "license": "CC0-1.0"}
+    assert report.notes == ("3 of the 5 graphs of x.lg were chosen", COPIED)
 
 
 def test_what_is_said_is_no_part_of_the_content_id(written, tmp_path, write, items):
@@ -345,3 +349,55 @@ def test_reference_energies_go_where_per_changes(tmp_path):
     assert "elements" in Manifest.load(path).columns["energy"].statistics
     describe_labels(path, Descriptions(per={"energy": "atom"}))
     assert "elements" not in Manifest.load(path).columns["energy"].statistics
+
+
+# ---- ready-made graphs ----
+
+
+def graph_writer(path, **options):
+    return lg.GraphWriter(path, units={"energy": "eV"}, **options)
+
+
+def test_labels_of_ready_made_graphs_are_described_in_the_same_way(tmp_path):
+    options = {"per": {"energy": "cell"}, "describe": {"energy": "total energy", "kind": "how it was made"}}
+    with graph_writer(tmp_path / "x.lg", required=["charge"], **options) as writer:
+        for k in range(3):
+            labels = {"energy": -1.5 * k, "charge": k, "kind": f"kind {k}"}
+            writer.add({"x": np.arange(k + 1)}, id=f"g{k}", labels=labels)
+        for missing in ({"charge": None}, {}):
+            with pytest.raises(LabelError, match="graph 'bad': label 'charge': it is missing; required: a value"):
+                writer.add({"x": np.arange(2)}, id="bad", labels={"energy": 1.0, "kind": "x", **missing})
+        writer.add({"x": np.arange(2)}, id="bad", labels={"energy": None, "charge": 0, "kind": None})
+    assert said(tmp_path / "x.lg") == EXPECTED
+    assert lg.LazyGraphDataset(tmp_path / "x.lg").ids.tolist() == ["g0", "g1", "g2", "bad"]
+    assert verify(tmp_path / "x.lg").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"per": {"energy": "mole"}}, "found per='mole' for the label 'energy'; required: cell or atom"),
+        ({"describe": {"energy": "two\nlines"}}, "required: one printable line"),
+    ],
+)
+def test_a_writer_of_ready_made_graphs_refuses_what_cannot_be_said(options, message, tmp_path):
+    with pytest.raises(LabelError, match=message):
+        graph_writer(tmp_path / "x.lg", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"per": {"energi": "cell"}}, "unknown label 'energi'; did you mean 'energy'"),
+        ({"describe": {"x": "a field"}}, "unknown label 'x'"),
+        ({"required": "chargge"}, "unknown label 'chargge'; did you mean 'charge'"),
+        ({"per": {"kind": "atom"}}, "found per='atom' for 'kind', whose values are texts"),
+        ({"required": ["charge"]}, "graph 'a': label 'charge': it is missing"),
+    ],
+)
+def test_what_is_said_must_fit_the_labels_of_the_first_graph(options, message, tmp_path):
+    labels = {"energy": 1.0, "kind": "a", "charge": None}
+    with pytest.raises(LabelError, match=message), graph_writer(tmp_path / "x.lg", **options) as writer:
+        writer.add({"x": np.arange(2)}, id="a", labels=labels)
+    assert list(tmp_path.iterdir()) == []

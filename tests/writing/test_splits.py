@@ -187,10 +187,12 @@ def test_splits_on_the_command_line(twelve, capsys):
     assert main(["verify", str(twelve)]) == 0
 
 
-def test_other_splits_are_not_copied_without_a_word(twelve, tmp_path, write):
+def test_a_rule_of_other_splits_is_not_left_out_without_a_word(twelve, tmp_path, write):
     set_splits(twelve, (0.5, 0.25, 0.25), name="fold_0")
     report = write(lg.LazyGraphDataset(twelve), tmp_path / "y.lg")
-    assert any("the splits 'fold_0' of x are not copied" in note.replace("x.lg", "x") for note in report.notes)
+    assert any("the rule of the splits in 'fold_0' is left out" in note for note in report.notes)
+    found, before = (lg.LazyGraphDataset(path).columns["fold_0"] for path in (tmp_path / "y.lg", twelve))
+    assert found.tolist() == before.tolist()
 
 
 def test_splits_written_at_once_and_named_later_are_the_same(tmp_path, write, bytes_of):

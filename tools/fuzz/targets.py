@@ -26,7 +26,8 @@ from lazygraph.format import manifest as manifest_module
 from lazygraph.format import strict_json
 from lazygraph.format.codec import CODECS, Compressor, Decompressor, train_dictionary
 from lazygraph.format.columns import Column, open_column
-from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, RecordIndex, _Batch, _Decoders
+from lazygraph.format.native_reader import RecordIndex, _Batch, _Decoders
+from lazygraph.format.native_types import UNCOMPRESSED, ZSTD
 from lazygraph.format.record import pack, unpack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import Field, Schema

@@ -14,7 +14,8 @@ import zstandard
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.codec import CODECS
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, is_widened
-from lazygraph.format.native_reader import UNCOMPRESSED, ZSTD, NativeReader, RecordIndex
+from lazygraph.format.native_reader import NativeReader, RecordIndex
+from lazygraph.format.native_types import UNCOMPRESSED, ZSTD
 from lazygraph.format.record import check_counts, unpack
 from lazygraph.format.record_batch import concatenate
 from lazygraph.format.schema import DTYPES, Field, Schema

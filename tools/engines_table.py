@@ -60,7 +60,7 @@ def table(found):
         except importlib.metadata.PackageNotFoundError:
             continue
     for command, pattern in (
-        (["mpiexec", "--version"], r"(Open MPI\D*[\d.]+|HYDRA)"),
+        (["mpiexec", "--version"], r"(OpenRTE\) [\d.]+|HYDRA)"),
         (["slurmd", "-V"], r"(slurm.*)"),
     ):
         try:
@@ -68,7 +68,10 @@ def table(found):
         except FileNotFoundError:
             continue
         versions += re.findall(pattern, said)[:1]
-    versions = [text.replace("slurm-wlm", "Slurm").replace("(", "").replace(")", "") for text in versions]
+    versions = [
+        text.replace("slurm-wlm", "Slurm").replace("OpenRTE", "Open MPI").replace("(", "").replace(")", "")
+        for text in versions
+    ]
     return "\n".join([*lines, "", f"Python {platform.python_version()}, {', '.join(versions)}.", ""])
 
 

@@ -128,7 +128,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """
     if "-" in arguments.source:
         raise InputError("found - among the sources; required: files, which the machines of the cluster can read")
-    for text in (*arguments.source, arguments.output, *arguments.sbatch):
+    for text in (*arguments.options_of_plan(arguments), *arguments.sbatch):
         if not text.isprintable():
             msg = f"found {text!r}; required: a text without line ends and control characters, for a script"
             raise InputError(msg)

@@ -65,6 +65,7 @@ def test_plan_shard_and_merge_give_what_write_gives(here, capsys):
     assert files("x.lg") == files("one.lg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "0.5,0.25,0.25", None])
 def test_plan_appends(split, here, capsys):
     for path in ("one.lg", "x.lg"):
@@ -206,6 +207,8 @@ def test_the_job_that_plans_gets_every_option(sources, output, labels, units, se
     [
         (["-", "-o", "x.lg"], "files, which the machines of the cluster can read"),
         (["a\nb", "-o", "x.lg"], "without line ends"),
+        (["a", "-o", "x.lg", "--unit", "b=eV\nrm x"], "without line ends"),
+        (["a", "-o", "x.lg", "--sbatch", "--comment=a\nb"], "without line ends"),
         (["a", "-o", "100%.lg"], "required: no %"),
         (["a", "-o", "x.lg", "--tasks", "0"], "required: at least 1"),
         (["a", "-o", "x.lg", "--throttle", "-2"], "required: at least 1"),

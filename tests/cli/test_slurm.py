@@ -208,7 +208,7 @@ def test_the_job_that_plans_gets_every_option(sources, output, labels, units, se
         (["-", "-o", "x.lg"], "files, which the machines of the cluster can read"),
         (["a\nb", "-o", "x.lg"], "without line ends"),
         (["a", "-o", "x.lg", "--unit", "b=eV\nrm x"], "without line ends"),
-        (["a", "-o", "x.lg", "--sbatch", "--comment=a\nb"], "without line ends"),
+        (["a", "-o", "x.lg", "--sbatch=--comment=a\nb"], "without line ends"),
         (["a", "-o", "100%.lg"], "required: no %"),
         (["a", "-o", "x.lg", "--tasks", "0"], "required: at least 1"),
         (["a", "-o", "x.lg", "--throttle", "-2"], "required: at least 1"),

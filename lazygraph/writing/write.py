@@ -128,9 +128,10 @@ def write(
         graph: the recipe, or the name of a preset. Unless said, datasets as the only kind of source keep the recipe
             that they share, and everything else becomes ``comformer``.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
         overwrite: replace a dataset that is there already.
-        progress: show a bar on stderr, if that is a terminal.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: what happens to a CIF whose sites contradict its formula or its Z: ``error`` quarantines it,
@@ -227,8 +228,9 @@ def append(
             None: a dataset that was split by fractions gives the new graphs to the splits that lack them, and the old
             graphs stay where they are; in others, the new graphs are in the splits that the source names, or in none.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
@@ -299,8 +301,9 @@ def retry_quarantined(
         source: the source that the dataset was made from, with the same inputs in the same order.
         split: the splits of the graphs that are added, as for :func:`append`.
         workers: worker processes; None takes one per available CPU, 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` to make the shards with instead.
-        progress: show a bar on stderr, if that is a terminal.
+        executor: any ``concurrent.futures.Executor`` to make the shards with instead, such as those of
+            ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
         format: the input format, where it should not be recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
@@ -472,29 +475,93 @@ def plan_dataset(
     reading: InputOptions,
     options: WriteOptions,
     overwrite: bool,
+    split: SplitRule | str | None = None,
+    append: bool = False,
 ) -> Plan:
-    """What :func:`plan` does, with its options in groups."""
+    """What :func:`plan` does, with its options in groups.
+
+    Args:
+        source: as for :func:`write`.
+        path: the dataset to make, or to add to.
+        spec: the recipe; None for that of the dataset, or of the sources.
+        reading: how inputs are read.
+        options: what is written.
+        overwrite: replace a dataset that is there already.
+        split: the splits that :func:`finish` gives to the graphs.
+        append: add to the dataset that is there.
+
+    Raises:
+        DatasetNotFound, InputError, LabelError, OutputExists, WriterBusy: as :func:`write` and :func:`append` do.
+    """
     layout = Layout.of(path)
     with exclusive(layout):
         sources = _open(source, reading)
+        if append:
+            _check_dataset(layout, split)
+            new = replace(plan_append(sources, options, layout.staged()), split=split)
+            _check_group(split, new)
+            return _begin(new, layout)
         spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        new = make_plan(sources, spec, options, layout.staged())
+        new = replace(make_plan(sources, spec, options, layout.staged()), split=split)
+        _check_group(split, new)
         return _begin(new, layout)
 
 
-def finish(path: str | os.PathLike[str]) -> Report:
+def finish(path: str | os.PathLike[str], split: SplitRule | str | None = None) -> Report:
     """The last third of ``write``: put the shards together and publish the dataset.
 
     Where a process was killed while it published them, it finishes that; the report is then of the whole dataset.
+
+    Args:
+        path: the dataset.
+        split: the splits of the new graphs, where the plan says none.
+
+    Raises:
+        InputError: shards are missing, or the splits cannot be made or are said twice.
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
     with exclusive(layout) as hold:
-        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
+        if hold.finished and not layout.plan.exists():
+            merged = published(layout)
+        else:
+            merged = merge(hold, _split_of(Plan.load(layout), split, layout))
     return _report(merged, layout, begin)
+
+
+def _split_of(plan: Plan, split: SplitRule | str | None, layout: Layout) -> SplitRule | str | None:
+    """The splits of the graphs of a plan: those that it names, or those that are given to the merge.
+
+    Raises:
+        InputError: both say one and they differ, or it is one that the dataset cannot have.
+    """
+    if split is None or split == plan.split:
+        return plan.split
+    if plan.split is not None:
+        msg = (
+            f"the plan was made with the split {_said(plan.split)}, and the merge is to make {_said(split)}; merge "
+            "without --split, or plan again with the split that you want (finished shards are kept)"
+        )
+        raise InputError(msg)
+    if isinstance(split, str):
+        if plan.base is None:
+            msg = (
+                f"found the split {split!r} for a new dataset; required: fractions of train, val and test: 0.8,0.1,0.1"
+            )
+            raise InputError(msg)
+        Splits.of(Store(layout.final)).check_name(split)
+    _check_group(split, plan)
+    return split
+
+
+def _said(split: SplitRule | str) -> str:
+    if isinstance(split, str):
+        return repr(split)
+    group = "" if split.group is None else f", group {split.group}"
+    return f"{','.join(f'{fraction:g}' for fraction in split.fractions)} (seed {split.seed}{group})"
 
 
 def _open(source: Any, reading: InputOptions) -> list[Source]:

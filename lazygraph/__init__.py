@@ -21,6 +21,7 @@ from lazygraph.errors import (
 )
 
 if TYPE_CHECKING:
+    from lazygraph import executors
     from lazygraph.crystal import Crystal
     from lazygraph.graphs.crystal_graph import CrystalGraph
     from lazygraph.graphs.spec import GraphSpec, graph
@@ -64,6 +65,7 @@ __all__ = [
     "collate",
     "concat",
     "diff",
+    "executors",
     "graph",
     "loader",
     "predict",
@@ -106,9 +108,12 @@ _HOMES = {
     "view": "reading.views",
     "write": "writing.write",
 }
+_MODULES = ("executors",)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"lazygraph.{name}")
     if name not in _HOMES:
         msg = f"module 'lazygraph' has no attribute {name!r}"
         raise AttributeError(msg)
@@ -118,4 +123,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES})

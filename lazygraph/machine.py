@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import signal
+import sys
 from functools import lru_cache
 from pathlib import Path
 
 from lazygraph.errors import InputError
 
-__all__ = ["cgroup_limits", "descriptor_limit", "memory_limit", "physical_memory", "usable_cpus"]
+__all__ = ["cgroup_limits", "descriptor_limit", "die_with", "memory_limit", "physical_memory", "usable_cpus"]
 
 UNLIMITED = 2**60  # bytes; cgroups of version 1 state "no limit" as a number near 2^63
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LOKY = "LOKY_MAX_CPU_COUNT"
 
 
@@ -59,6 +63,14 @@ def descriptor_limit() -> tuple[int | None, int | None]:
         return None, None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (2**31 if soft < 0 else soft), (2**31 if hard < 0 else hard)
+
+
+def die_with(parent: int) -> None:
+    """End this process when its parent ends, where the system can see to that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
 
 
 @lru_cache(maxsize=1)

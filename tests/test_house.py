@@ -224,11 +224,11 @@ def test_an_example_runs(example, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "made"),
     [
-        ("slurm_array.sh", ["prototypes:40?seed=0", "made.lg"], "made.lg/manifest.json"),
+        ("array_job.sh", ["prototypes:40?seed=0", "made.lg"], "made.lg/manifest.json"),
         ("train_slurm.sh", ["p.lg", "density", "run", "--model", "cgcnn", "--n-epochs", "1"], "run/results.json"),
     ],
 )
-def test_a_slurm_script_runs(script, arguments, made, tmp_path):
+def test_a_script_of_jobs_runs(script, arguments, made, tmp_path):
     """With a stand-in for Slurm, which runs the command once, on this machine."""
     lg.write("prototypes:40?seed=0", tmp_path / "p.lg", graph="cgcnn", workers=1, progress=False)
     (tmp_path / "bin").mkdir()

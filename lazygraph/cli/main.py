@@ -28,6 +28,7 @@ COMMANDS = (
     "plan",
     "shard",
     "merge",
+    "slurm",
     "info",
     "show",
     "stats",

@@ -19,6 +19,7 @@ from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.options import InputOptions, WriteOptions
+from lazygraph.writing.splits import SplitRule
 
 __all__ = [
     "GRAPH_OPTIONS",
@@ -27,13 +28,16 @@ __all__ = [
     "add_graph",
     "add_json",
     "add_source",
+    "add_splits",
     "fractions",
     "ids_of",
     "import_from_here",
     "input_options",
     "named",
     "recipe",
+    "refuse_options_of_new_datasets",
     "said_of_labels",
+    "split_rule",
     "units",
     "write_options",
 ]
@@ -208,6 +212,60 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--shard-size", type=int, metavar="N", help="inputs per shard (default: chosen from their number)"
     )
+
+
+def add_splits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that split what is written."""
+    splits = parser.add_argument_group("splits")
+    splits.add_argument(
+        "--split",
+        metavar="TRAIN,VAL,TEST",
+        help="split at random by these fractions, such as 0.8,0.1,0.1. With --append: fractions of the new graphs, or "
+        "the name of one split for all of them (default with --append: the rule that the dataset was split by)",
+    )
+    splits.add_argument("--seed", type=int, default=123, help="random seed of the splits (default %(default)s)")
+    splits.add_argument(
+        "--group", metavar="COLUMN", help="keep graphs with the same formula, or value of a label, in one split"
+    )
+
+
+def split_rule(arguments: argparse.Namespace, *, named: bool) -> SplitRule | str | None:
+    """Return the splits that the options of ``add_splits`` ask for, or None if they ask for none.
+
+    Args:
+        arguments: the parsed arguments.
+        named: whether the name of one split may be given in place of fractions.
+
+    Raises:
+        InputError: they are neither fractions nor a name that may be given.
+    """
+    text: str | None = arguments.split
+    if text is None or (named and "," not in text):
+        return text
+    return SplitRule(fractions(text), arguments.seed, arguments.group)
+
+
+def refuse_options_of_new_datasets(arguments: argparse.Namespace, *, retries: bool = False) -> None:
+    """Refuse what ``lazygraph.append`` and ``lazygraph.retry_quarantined`` do not take.
+
+    Raises:
+        InputError: such an option was given.
+    """
+    given = {
+        **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "codec", "level")},
+        "overwrite": arguments.overwrite,
+        **{name: bool(getattr(arguments, name)) for name in ("per", "describe", "required", "about")},
+    }
+    if retries:
+        given |= {"label": arguments.labels is not None, "unit": bool(arguments.units)}
+    if names := [name for name, is_given in given.items() if is_given]:
+        option = "no-lattice-edges" if names[0] == "lattice_edges" else names[0].replace("_", "-")
+        adding = "--retry-quarantined" if retries else "--append"
+        msg = (
+            f"found --{option} with {adding}; required: without it, because the dataset keeps its graphs, recipe, "
+            "labels and compression"
+        )
+        raise InputError(msg)
 
 
 def recipe(arguments: argparse.Namespace) -> GraphSpec | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from lazygraph.cli.options import add_dataset
 from lazygraph.cli.output import say
+from lazygraph.errors import InputError
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import shared
+from lazygraph.writing.plan import Plan
 from lazygraph.writing.worker import make_shard
 
 SUMMARY = "Write one or several shards of a plan; any number of processes and machines may do so at once."
 EXAMPLES = """\
 examples:
   lazygraph-write shard mp.lg --task 3
-  lazygraph-write shard mp.lg --task $SLURM_ARRAY_TASK_ID
-  lazygraph-write shard mp.lg --task 0 --task 1 --task 2
+  lazygraph-write shard mp.lg --part $SLURM_ARRAY_TASK_ID/64
+      the shards of one of 64 tasks, numbered from 1, however many shards the plan has
+  lazygraph-write shard mp.lg --task 0-99 --task 120
       skip shards that are already finished
 """
 
@@ -23,16 +27,67 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser)
-    parser.add_argument(
-        "--task", type=int, action="append", required=True, metavar="N", help="number of the shard, from 0"
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--task",
+        action="append",
+        metavar="N|A-B",
+        help="number of a shard, from 0, or a range of them; repeat for more",
     )
+    which.add_argument("--part", metavar="K/N", help="part K of all shards in N equal parts, K from 1 to N")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the shards."""
     layout = Layout.of(arguments.dataset)
     with shared(layout):
-        for task in arguments.task:
+        shards = len(Plan.load(layout).tasks)
+        if arguments.part is None:
+            tasks = [task for text in arguments.task for task in tasks_of(text, shards)]
+        else:
+            tasks = list(part_of(arguments.part, shards))
+        if not tasks:
+            say(f"part {arguments.part} has no shard: there are only {shards}")
+        for task in tasks:
             made = make_shard(layout.final, task)
             say(f"shard {task}: {made.written:,} graphs, {made.quarantined:,} quarantined")
     return 0
+
+
+def tasks_of(text: str, shards: int) -> range:
+    """The shards that a number or a range names.
+
+    Raises:
+        InputError: the text has another form, or the plan has no such shards.
+
+    Example:
+        >>> list(tasks_of("2-4", 10))
+        [2, 3, 4]
+    """
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    if found is None:
+        msg = f"found --task {text!r}; required: the number of a shard, or a range such as 0-99"
+        raise InputError(msg)
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not first <= last < shards:
+        msg = f"found --task {text}; required: 0 to {shards - 1}, the shards of the plan, the smaller number first"
+        raise InputError(msg)
+    return range(first, last + 1)
+
+
+def part_of(text: str, shards: int) -> range:
+    """The shards of one part of all: consecutive ones, as many as in the other parts or one fewer.
+
+    Raises:
+        InputError: the text has another form, or there is no such part.
+
+    Example:
+        >>> [list(part_of(f"{part}/3", 10)) for part in (1, 2, 3)]
+        [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
+    """
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        msg = f"found --part {text!r}; required: K/N with K from 1 to N, such as 3/64"
+        raise InputError(msg)
+    part, parts = int(found[1]), int(found[2])
+    return range((part - 1) * shards // parts, part * shards // parts)

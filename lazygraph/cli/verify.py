@@ -16,6 +16,10 @@ examples:
   lazygraph verify mp.lg
       exit with 0 if the dataset is intact, else with 3 and one line for each problem
   lazygraph verify mp.lg --json
+  lazygraph verify mp.lg --sample 0.01
+      hash all files but the shards, and read 1 % of the records of each shard
+  lazygraph verify mp.lg --workers 16 --state /tmp/mp.verify
+      note what was checked; after an interruption, the same command goes on from there
   lazygraph verify mp.lg && rsync -a mp.lg colleague:
 """
 
@@ -23,6 +27,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser)
+    parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per available CPU)")
+    parser.add_argument(
+        "--sample", type=float, metavar="FRACTION", help="check this fraction of the records of each shard, not all"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the sample (default %(default)s)")
+    parser.add_argument(
+        "--state", metavar="FILE", help="note here what was checked, and go on from there; removed at the end"
+    )
     add_json(parser)
 
 
@@ -31,12 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     with tqdm(unit=" graphs", desc="verifying", disable=arguments.json or not sys.stderr.isatty()) as bar:
-        result = verify(arguments.dataset, bar.update)
+        result = verify(
+            arguments.dataset,
+            bar.update,
+            workers=arguments.workers,
+            sample=arguments.sample,
+            seed=arguments.seed,
+            state=arguments.state,
+        )
     if arguments.json:
         say_json(asdict(result))
     else:
         for problem in result.problems:
             say(problem)
         found = f"{len(result.problems)} problems" if result.problems else "all as written"
-        say(f"{result.graphs:,} graphs in {result.files:,} files of {result.size:,} bytes: {found}")
+        read = "" if arguments.sample is None else f", of which {result.records:,} were read,"
+        say(f"{result.graphs:,} graphs{read} in {result.files:,} files of {result.size:,} bytes: {found}")
     return 3 if result.problems else 0

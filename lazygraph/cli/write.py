@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lazygraph.cli.options import (
-    GRAPH_OPTIONS,
     add_graph,
     add_json,
     add_source,
-    fractions,
+    add_splits,
     input_options,
     recipe,
+    refuse_options_of_new_datasets,
+    split_rule,
     write_options,
 )
 from lazygraph.cli.output import say, say_json, warn
@@ -42,7 +43,7 @@ examples:
 If every SOURCE is a dataset with the requested recipe, its stored graphs are copied. With an option that changes the
 stored data, such as --label, --unit, --split or --level, the graphs are built again, and a note names the option.
 To continue a run that was killed, give the same command again.
-To write on many machines, use lazygraph-write plan, shard and merge.
+To write on many machines, use lazygraph-write plan, shard and merge, or lazygraph slurm.
 """
 
 
@@ -55,20 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--retry-quarantined", action="store_true", help="try the quarantined inputs again; needs the same source"
     )
-    splits = parser.add_argument_group("splits")
-    splits.add_argument(
-        "--split",
-        metavar="TRAIN,VAL,TEST",
-        help="split at random by these fractions, such as 0.8,0.1,0.1. With --append: fractions of the new graphs, or "
-        "the name of one split for all of them (default with --append: the rule that the dataset was split by)",
-    )
-    splits.add_argument("--seed", type=int, default=123, help="random seed of the splits (default %(default)s)")
-    splits.add_argument(
-        "--group", metavar="COLUMN", help="keep graphs with the same formula, or value of a label, in one split"
-    )
+    add_splits(parser)
     run = parser.add_argument_group("run")
     run.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per available CPU)")
-    run.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    run.add_argument("--no-progress", action="store_true", help="show no progress")
     run.add_argument("--strict", action="store_true", help="exit with 1 if any input was quarantined")
     add_json(run)  # type: ignore[arg-type]
 
@@ -84,9 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _write(source: list[str], arguments: argparse.Namespace) -> Report:
     """Write a dataset, or add to one."""
     run = RunOptions(arguments.workers, progress=not arguments.no_progress)
-    reading, split = input_options(arguments), arguments.split
+    reading = input_options(arguments)
     if not (arguments.append or arguments.retry_quarantined):
-        rule = None if split is None else SplitRule(fractions(split), arguments.seed, arguments.group)
+        rule = split_rule(arguments, named=False)
         return write_dataset(
             source,
             arguments.output,
@@ -94,40 +85,16 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
             reading=reading,
             options=write_options(arguments),
             run=run,
-            split=rule,
+            split=rule if isinstance(rule, SplitRule) else None,
             overwrite=arguments.overwrite,
         )
-    _refuse_options_of_new_datasets(arguments)
-    planned = plan_append if arguments.append else plan_retry
-    named = split is not None and "," not in split
-    rule = split if split is None or named else SplitRule(fractions(split), arguments.seed, arguments.group)
-    options = write_options(arguments)
-    return add_inputs(arguments.output, source, planned, reading=reading, options=options, run=run, split=rule)
-
-
-def _refuse_options_of_new_datasets(arguments: argparse.Namespace) -> None:
-    """Refuse what ``lazygraph.append`` and ``lazygraph.retry_quarantined`` do not take.
-
-    Raises:
-        InputError: such an option was given.
-    """
     if arguments.append and arguments.retry_quarantined:
         raise InputError("found --append and --retry-quarantined; required: one of them")
-    given = {
-        **{name: getattr(arguments, name) is not None for name in ("graph", *GRAPH_OPTIONS, "codec", "level")},
-        "overwrite": arguments.overwrite,
-        **{name: bool(getattr(arguments, name)) for name in ("per", "describe", "required", "about")},
-    }
-    if arguments.retry_quarantined:
-        given |= {"label": arguments.labels is not None, "unit": bool(arguments.units)}
-    if names := [name for name, is_given in given.items() if is_given]:
-        option = "no-lattice-edges" if names[0] == "lattice_edges" else names[0].replace("_", "-")
-        adding = "--append" if arguments.append else "--retry-quarantined"
-        msg = (
-            f"found --{option} with {adding}; required: without it, because the dataset keeps its graphs, recipe, "
-            "labels and compression"
-        )
-        raise InputError(msg)
+    refuse_options_of_new_datasets(arguments, retries=arguments.retry_quarantined)
+    planned = plan_append if arguments.append else plan_retry
+    options = write_options(arguments)
+    rule = split_rule(arguments, named=True)
+    return add_inputs(arguments.output, source, planned, reading=reading, options=options, run=run, split=rule)
 
 
 @contextmanager

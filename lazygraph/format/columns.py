@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.digests import Blocks, blocks_of_column, write_digests
+from lazygraph.format.digests import BlockHasher, Blocks, write_digests
 from lazygraph.storage.base import Storage
 from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import FileRef, named_after_content, sha256_of
+from lazygraph.storage.files import FileRef, sha256_of, streamed
+from lazygraph.storage.local import LocalStorage
 from lazygraph.storage.mapping import mapped
 
 __all__ = [
@@ -27,11 +29,17 @@ __all__ = [
     "NO_SPLIT",
     "Column",
     "ColumnWriter",
+    "Pieces",
+    "Repeats",
     "Role",
     "attributes",
+    "bounded",
+    "common_type",
+    "dtype_of",
     "invalid_inputs",
     "invalid_values",
     "missing_code",
+    "narrowest",
     "open_column",
     "text_array",
     "texts_of",
@@ -42,6 +50,9 @@ __all__ = [
 MAX_ID = 255  # bytes of an id, and of any other text in a column, as UTF-8
 NO_SPLIT = 255  # the code in a column of splits of a graph that is in none of them
 MAX_CATEGORIES = 2**16 - 1  # of one column: the code that is left means that there is no text
+PIECE = 2**20  # bytes of a column that are copied at once
+Pieces: TypeAlias = Iterable[NDArray[Any]]
+"""The rows of a column, one array after the other. It is iterated several times, so it is no generator."""
 Role: TypeAlias = Literal["index", "label", "category", "text", "split"]
 
 _DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
@@ -74,6 +85,8 @@ class Column:
 class ColumnWriter:
     """Writes the columns of a dataset, and the file of digests that their blocks are checked with.
 
+    Holds no column in memory: each is written in pieces.
+
     Args:
         directory: the dataset directory.
         kept: columns that stay as they are, each with the digests of its blocks.
@@ -87,18 +100,43 @@ class ColumnWriter:
 
     def write(self, name: str, array: NDArray[Any], **description: Any) -> None:
         """Write one column; see ``write_column``."""
-        self.columns[name] = write_column(self._directory, name, array, **description)
-        self._blocks[name] = blocks_of_column(_little(array))
+        self.stream(name, [array], **description)
+
+    def stream(self, name: str, pieces: Pieces, *, dtype: Any = None, **description: Any) -> None:
+        """Write one column in pieces.
+
+        Args:
+            name: of the column.
+            pieces: its rows, one array after the other.
+            dtype: the type of the column; that which holds all pieces unless given.
+            description: as ``write_column`` takes it.
+        """
+        found = _write(self._directory, name, pieces, dtype, **description)
+        self.columns[name], self._blocks[name] = found
 
     def digests(self, graphs: Blocks) -> FileRef:
         """Write the file of digests: those of the graphs' blocks, and of all columns."""
         return write_digests(self._directory, graphs, self._blocks)
 
 
-def write_column(
+def write_column(directory: Path, name: str, array: NDArray[Any], **description: Any) -> Column:
+    """Write one array below ``directory/columns``, compute its statistics, and describe it.
+
+    Args:
+        directory: the dataset directory.
+        name: of the column.
+        array: its rows.
+        description: ``role``, ``unit``, ``categories``, ``rule``, ``per``, ``description`` and ``required``, as
+            ``Column`` has them.
+    """
+    return _write(directory, name, [array], None, **description)[0]
+
+
+def _write(
     directory: Path,
     name: str,
-    array: NDArray[Any],
+    pieces: Pieces,
+    dtype: Any,
     *,
     role: Role = "index",
     unit: str | None = None,
@@ -107,32 +145,80 @@ def write_column(
     per: str | None = None,
     description: str | None = None,
     required: bool = False,
-) -> Column:
-    """Write one array below ``directory/columns``, compute its statistics, and describe it."""
-    array = _little(array)
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=False)
+) -> tuple[Column, Blocks]:
+    """Write a column in pieces; what the manifest says of it, and the digests of its blocks."""
+    common, shape = common_type(pieces)
+    kind = np.dtype(common if dtype is None else dtype).newbyteorder("<")
+    hasher = BlockHasher()
+
+    def content() -> Iterator[Any]:
+        header = io.BytesIO()
+        fields = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, fields)
+        yield header.getbuffer()
+        for rows in bounded(pieces):
+            values = np.ascontiguousarray(rows.astype(kind, copy=False))
+            hasher.add(values)
+            yield values.reshape(-1).view(np.uint8).data if values.nbytes else b""
+
     # The name of the file is for people; the manifest holds that of the column.
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
-    file = named_after_content(directory, f"columns/{stem}", ".npy", buffer.getvalue())
-    return Column(
+    file = streamed(directory, f"columns/{stem}", ".npy", content())
+    column = Column(
         file,
-        _descr(array.dtype),
-        array.shape,
+        _descr(kind),
+        shape,
         role,
         unit,
-        None if role in ("index", "split") else statistics(array, role),
+        None,
         None if categories is None else tuple(categories),
         rule,
         per,
         description,
         required,
     )
+    if role not in ("index", "split"):
+        written = open_column(LocalStorage(directory), column, check=False)  # mapped: it takes no memory of its own
+        column = replace(column, statistics=statistics(written, role))
+    return column, hasher.blocks()
 
 
-def _little(array: NDArray[Any]) -> NDArray[Any]:
-    """The array as its file holds it."""
-    return np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+def bounded(pieces: Pieces) -> Iterator[NDArray[Any]]:
+    """The rows of pieces, in pieces of at most 1 MiB (or one row), so that copies of them are small."""
+    for piece in pieces:
+        size = piece.dtype.itemsize * math.prod(piece.shape[1:])
+        step = max(1, PIECE // max(1, size))
+        for start in range(0, len(piece), step):
+            yield piece[start : start + step]
+
+
+def common_type(pieces: Pieces) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type that holds the values of all pieces, and the shape of all of their rows together.
+
+    Example:
+        >>> common_type([np.zeros(3, bool), np.zeros(2)])
+        (dtype('float64'), (5,))
+    """
+    kinds: dict[np.dtype[Any], None] = {}
+    rows, tail = 0, None
+    for piece in pieces:
+        kinds[piece.dtype] = None
+        rows += len(piece)
+        tail = piece.shape[1:] if tail is None else tail
+        if piece.shape[1:] != tail:
+            msg = f"found rows of the shapes {tail} and {piece.shape[1:]} in one column; required: one shape"
+            raise InputError(msg)
+    return np.result_type(*kinds), (rows, *(tail or ()))
+
+
+def narrowest(pieces: Pieces) -> np.dtype[Any]:
+    """The smallest unsigned type that holds all of these counts.
+
+    Example:
+        >>> narrowest([np.array([3]), np.array([256])])
+        dtype('uint16')
+    """
+    return np.min_scalar_type(max((int(piece.max(initial=0)) for piece in pieces), default=0))
 
 
 def attributes(column: Column) -> dict[str, Any]:
@@ -206,16 +292,21 @@ def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
         column: as the manifest describes it.
         array: its values.
     """
-    if array.dtype.kind == "S":
+    return next(filter(None, (_invalid(column, piece) for piece in bounded([array]))), None)
+
+
+def _invalid(column: Column, values: NDArray[Any]) -> str | None:
+    """What some values of a column are that they may not be."""
+    if values.dtype.kind == "S":
         try:
-            b"\n".join(array.tolist()).decode()
+            b"\n".join(values.tolist()).decode()
         except UnicodeDecodeError as error:
             return f"is not UTF-8: {error}"
     if column.categories is not None:
-        nameless = (array >= len(column.categories)) & (array != missing_code(array.dtype))
+        nameless = (values >= len(column.categories)) & (values != missing_code(values.dtype))
         if nameless.any():
             return f"has a code without a name: it names {len(column.categories)}"
-    if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+    if values.dtype.kind == "b" and (values.view(np.uint8) > 1).any():
         return "has a boolean that is neither 0 nor 1"
     return None
 
@@ -227,12 +318,53 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
         array: (N,) its values, unsigned.
         inputs: the number of inputs of the dataset, which stands for an input that is not known.
     """
-    ordered = np.sort(array[array != inputs])
-    if len(ordered) and int(ordered[-1]) > inputs:
-        return f"names the input {ordered[-1]}; required: 0 to {inputs - 1}, or {inputs} where it is not known"
-    if (same := ordered[1:] == ordered[:-1]).any():
-        return f"names the input {ordered[int(np.argmax(same))]} twice; required: one row an input"
+    # A bit for each input, or where only a few of them are named, the rows in order: whichever is smaller.
+    few = inputs > 64 * len(array)
+    seen = Repeats(0 if few else inputs)
+    for piece in [array] if few else bounded([array]):
+        known = piece[piece != inputs]
+        if len(known) and (greatest := int(known.max())) > inputs:
+            return f"names the input {greatest}; required: 0 to {inputs - 1}, or {inputs} where it is not known"
+        again = _first_repeated(np.sort(known)) if few else seen.first(known)
+        if again is not None:
+            return f"names the input {again} twice; required: one row an input"
     return None
+
+
+class Repeats:
+    """Finds numbers that come twice, with one bit for each that may come.
+
+    Args:
+        limit: no number is so great.
+
+    Example:
+        >>> repeats = Repeats(10)
+        >>> repeats.first(np.array([3, 9])), repeats.first(np.array([1, 9, 2]))
+        (None, 9)
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._seen = np.zeros(-(-limit // 8), np.uint8)
+
+    def first(self, numbers: NDArray[Any]) -> int | None:
+        """The least of these that came before or comes twice; None where there is none, and then they are noted."""
+        ordered = np.sort(numbers)
+        places, bits = ordered >> 3, np.left_shift(np.uint8(1), (ordered & 7).astype(np.uint8))
+        before = ordered[(self._seen[places] & bits) != 0]
+        twice = _first_repeated(ordered)
+        if len(before) or twice is not None:
+            return min(int(one) for one in (*before[:1].tolist(), twice) if one is not None)
+        np.bitwise_or.at(self._seen, places, bits)
+        return None
+
+    def has(self, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether each of these came before."""
+        return np.asarray(self._seen[numbers >> 3] >> (numbers & 7).astype(np.uint8) & 1, bool)
+
+
+def _first_repeated(ordered: NDArray[Any]) -> int | None:
+    same = ordered[1:] == ordered[:-1]
+    return int(ordered[int(np.argmax(same))]) if same.any() else None
 
 
 def texts_of(column: Column, values: NDArray[Any]) -> NDArray[np.bytes_]:
@@ -269,14 +401,17 @@ def text_array(texts: Sequence[str], what: str = "id") -> NDArray[np.bytes_]:
 
 def unsigned(values: NDArray[Any]) -> NDArray[Any]:
     """Counts in the smallest unsigned type that holds them all."""
-    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+    return values.astype(narrowest([values]))
 
 
 def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
     """Statistics of a label: of texts how many there are, of numbers also mean, deviation, least and greatest.
 
+    Sums are exact and then rounded once (``math.fsum``), so they are the same on every machine and however the column
+    is cut into pieces.
+
     Args:
-        array: the column. Vectors count by component.
+        array: the column. Vectors count by component. It is read in pieces: a mapped one takes no memory of its own.
         role: of the column.
 
     Returns:
@@ -284,20 +419,36 @@ def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
         last two as integers where all values are.
     """
     if role != "label":
-        missing = array == (b"" if role == "text" else missing_code(array.dtype))
-        return {"count": int(array.size - missing.sum()), "missing": int(missing.sum())}
+        absent = b"" if role == "text" else missing_code(array.dtype)
+        missing = sum(int((piece == absent).sum()) for piece in bounded([array]))
+        return {"count": array.size - missing, "missing": missing}
     whole = array.dtype.kind != "f"
-    present = array if whole else array[~np.isnan(array)]
-    out: dict[str, Any] = {"count": int(present.size), "missing": int(array.size - present.size)}
-    finite = present if whole else present[np.isfinite(present)]
-    if finite.size:
-        low, high = finite.min().item(), finite.max().item()
-        low, high = (int(low), int(high)) if whole else (low, high)
+    missing = 0 if whole else sum(int(np.isnan(piece).sum()) for piece in bounded([array]))
+    out: dict[str, Any] = {"count": array.size - missing, "missing": missing}
+    count, low, high = 0, math.inf, -math.inf
+    for values in _finite(array):
+        count += values.size
+        low, high = min(low, values.min().item()), max(high, values.max().item())
+    if count:
+        low, high = (int(low), int(high)) if whole else (low + 0.0, high + 0.0)  # a zero has no sign
         # The squares of values beyond 1e150 are more than JSON can hold.
         scale = max(-low, high) if max(-low, high) > 1e150 else 1.0
-        scaled = finite / scale
-        out |= {"mean": float(scaled.mean()) * scale, "std": float(scaled.std()) * scale, "min": low, "max": high}
+        mean = math.fsum(_each(values / scale for values in _finite(array))) / count
+        squares = math.fsum(_each((values / scale - mean) ** 2 for values in _finite(array)))
+        out |= {"mean": mean * scale, "std": math.sqrt(squares / count) * scale, "min": low, "max": high}
     return out
+
+
+def _finite(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The finite values of a column of numbers, in pieces that are not empty."""
+    for piece in bounded([array]):
+        values = piece.reshape(-1) if piece.dtype.kind != "f" else piece[np.isfinite(piece)]
+        if values.size:
+            yield values
+
+
+def _each(pieces: Iterable[NDArray[Any]]) -> Iterator[float]:
+    return chain.from_iterable(piece.tolist() for piece in pieces)
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:

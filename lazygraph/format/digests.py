@@ -20,6 +20,7 @@ from lazygraph.storage.files import FileRef, named_after_content
 
 __all__ = [
     "BLOCK",
+    "BlockHasher",
     "Blocks",
     "CheckedColumn",
     "blocks_of_column",
@@ -36,6 +37,39 @@ SIZE = 32  # bytes of a sha256
 
 Blocks = NDArray[np.void]
 """(B,) ``V32``: the digest of rows ``4096 b`` to ``4096 (b + 1) - 1`` for each b."""
+
+
+class BlockHasher:
+    """Digests of blocks of rows that come in pieces of any lengths.
+
+    Example:
+        >>> hasher = BlockHasher()
+        >>> for start in range(0, 10_000, 1_000):
+        ...     hasher.add(np.arange(start, start + 1_000))
+        >>> bool((hasher.blocks() == blocks_of_column(np.arange(10_000))).all())
+        True
+    """
+
+    def __init__(self) -> None:
+        self._done = bytearray()
+        self._block, self._rows = hashlib.sha256(), 0
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Take the next rows."""
+        at = 0
+        while at < len(rows):
+            taken = rows[at : at + BLOCK - self._rows]
+            self._block.update(_bytes(np.ascontiguousarray(taken)))
+            self._rows += len(taken)
+            at += len(taken)
+            if self._rows == BLOCK:
+                self._done += self._block.digest()
+                self._block, self._rows = hashlib.sha256(), 0
+
+    def blocks(self) -> Blocks:
+        """The digests of all blocks, the last of which may not be full."""
+        last = self._block.digest() if self._rows else b""
+        return np.frombuffer(bytes(self._done) + last, f"V{SIZE}")
 
 
 def graph_digest(graph_id: bytes, record: bytes) -> bytes:

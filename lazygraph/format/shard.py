@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, LazyGraphError
 from lazygraph.format.pages import locate
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
+from lazygraph.storage.scratch import local_scratch
 
 __all__ = ["check_place", "check_value", "read_value", "record_dtype", "write_shard"]
 
@@ -44,7 +46,7 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
     # Never a name that was there before: LMDB would go on with what a process of the same number left.
     temporary = temporary_beside(folder / f"{number:05d}.lmdb")
     try:
-        _write_environment(temporary, records)
+        _write_environment_near(temporary, records)
         size = temporary.stat().st_size
         index = np.empty(len(records), record_dtype(size, max(map(len, records), default=0)))
         index["length"] = [len(r) for r in records]
@@ -127,11 +129,31 @@ def _prove(descriptor: int, size: int, index: NDArray[Any]) -> None:
             raise LazyGraphError(msg) from error
 
 
-def _write_environment(path: Path, records: Sequence[bytes]) -> None:
-    """An LMDB file with these values in one transaction, as long as its last page."""
+def _write_environment_near(path: Path, records: Sequence[bytes]) -> None:
+    """An LMDB file at a path, made on a disk of this machine where the path is on another one.
+
+    LMDB writes page by page. A shared file system takes one long copy much faster.
+    """
+    with local_scratch(path.parent, _map_size(records)) as scratch:
+        if scratch is not None:
+            # Whatever is wrong with that disk, the file can be made in its place. The bytes are the same.
+            with suppress(OSError):
+                _write_environment(scratch / path.name, records)
+                shutil.copyfile(scratch / path.name, path)
+                return
+            path.unlink(missing_ok=True)
+        _write_environment(path, records)
+
+
+def _map_size(records: Sequence[bytes]) -> int:
     # Values over half a page take whole pages of their own, the others share pages at least half full.
     pages = sum(2 + 2 * len(record) // PAGE for record in records)
-    map_size = (pages * PAGE // MAP_UNIT + 1) * MAP_UNIT
+    return (pages * PAGE // MAP_UNIT + 1) * MAP_UNIT
+
+
+def _write_environment(path: Path, records: Sequence[bytes]) -> None:
+    """An LMDB file with these values in one transaction, as long as its last page."""
+    map_size = _map_size(records)
     try:
         _fill_environment(path, records, map_size)
     except lmdb.Error as error:

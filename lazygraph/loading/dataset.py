@@ -17,12 +17,14 @@ from torch_geometric.data import Batch, Data, Dataset
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
+from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
+from lazygraph.loading.read_ahead import ReadAhead, bytes_to_read, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.conditions import evaluate
@@ -256,6 +258,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     # ---- subsets ----
 
+    def shards_to_read(self) -> tuple[list[int], int]:
+        """Return the shards that are worth reading as a whole for this (sub)set, and their size in bytes."""
+        shards = shards_to_read(self._store, self.indices())
+        return shards, bytes_to_read(self._store, shards)
+
+    def read_ahead(self) -> ReadAhead:
+        """Let the system read the shards of this (sub)set from beginning to end, in a thread."""
+        return ReadAhead(self._store, self.shards_to_read()[0])
+
     def indices(self) -> Any:
         """Return the rows on disk of this (sub)set: a range or an int64 array."""
         return range(self.len()) if self._chosen is None else self._chosen
@@ -363,7 +374,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Find the rows of several ids."""
-        rows = np.array([self._store.row_of(graph_id) for graph_id in ids], dtype=np.int64)
+        rows = rows_of(self._store, ids)
         if self._chosen is not None and not (own := np.isin(rows, np.asarray(self._chosen))).all():
             self._row_of(ids[int(np.argmin(own))])  # which says that it is not in this subset
         return rows

@@ -8,7 +8,7 @@ import torch
 
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.settings import free_shared_memory
-from lazygraph.machine import usable_cpus
+from lazygraph.machine import memory_limit, usable_cpus
 from lazygraph.native import kernels
 
 __all__ = ["MeasuredFacts"]
@@ -28,6 +28,7 @@ class MeasuredFacts:
         self.cpus, self.shared_memory = usable_cpus(), free_shared_memory()
         self.compiled, self.transform = kernels() is not None, dataset.transform is not None
         self.cuda = torch.cuda.is_available()
+        self.shard_bytes, self.memory = dataset.shards_to_read()[1], memory_limit()
 
     @property
     def batch_seconds(self) -> float:

@@ -25,6 +25,7 @@ from lazygraph.loading.graph_list import collate
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
+from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
@@ -81,6 +82,7 @@ class Loader:
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
         self._pins = False
+        self._ahead: ReadAhead | None = None
         self._epochs = Epochs()
         self._plan: tuple[int, Sampling, Batches] | None = None
         self._processes: WorkerPool | None = None
@@ -97,6 +99,8 @@ class Loader:
         # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
         settings, now = self.settings, self._epochs.begin()
         self._pins = settings.pin_memory
+        if not settings.num_workers:
+            self._begin_read_ahead(settings)
         try:
             requests = self._requests(now)
             total = now.batches + len(requests)
@@ -106,9 +110,17 @@ class Loader:
                 for batch in self._clocked(map(finish, read)):
                     now.batches += 1
                     self._epochs.delivered(now, is_last=now.batches == total)
+                    self._begin_read_ahead(settings)  # with workers only now: they may be forked, which threads disturb
                     yield batch.pin_memory() if self._pins and self.device is None else batch
         finally:
             self._epochs.end(now)
+            if self._ahead is not None and not self._ahead.stop():
+                self._ahead = None  # the next epoch begins again
+
+    def _begin_read_ahead(self, settings: Settings) -> None:
+        """Let the system read the shards ahead, until that was done once."""
+        if settings.read_ahead and self._ahead is None:
+            self._ahead = self.dataset.read_ahead()
 
     def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""
@@ -282,7 +294,13 @@ class Loader:
         self._processes = None
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_processes": None, "_plan": None, "_epochs": self._epochs.copy()}
+        state = {
+            **self.__dict__,
+            "_processes": None,
+            "_plan": None,
+            "_ahead": None,
+            "_epochs": self._epochs.copy(),
+        }
         state.pop("settings", None)  # of this machine
         return state
 
@@ -310,6 +328,7 @@ def loader(
     persistent_workers: bool | None = None,
     pin_memory: bool | None = None,
     multiprocessing_context: str | None = None,
+    read_ahead: bool | None = None,
     device: str | torch.device | None = None,
     rank: int | None = None,
     world_size: int | None = None,
@@ -337,6 +356,8 @@ def loader(
         persistent_workers: keep workers alive from epoch to epoch.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``.
+        read_ahead: let the system read the shards from beginning to end when the first epoch begins, so that a shuffled
+            pass does not wait for single records. By default the loader does so if they fit into half of the memory.
         device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.
         rank: index of this process among those that share an epoch; default from torch.distributed.
@@ -379,7 +400,7 @@ def loader(
         sampling=_sampling(dataset, limits, order, bucket=bucket, seed=seed, drop_last=drop_last),
         ranks=None if rank is None or world_size is None else (rank, world_size),
         wanted=WantedSettings(
-            num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context
+            num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context, read_ahead
         ),
         device=None if device is None else torch.device(device),
     )

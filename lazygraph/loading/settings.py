@@ -31,6 +31,10 @@ class LoaderFacts(Protocol):
     def cuda(self) -> bool: ...  # noqa: D102
     @property
     def shared_memory(self) -> int | None: ...  # noqa: D102
+    @property
+    def shard_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def memory(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Facts:
         transform: whether a transform sees every graph.
         cuda: whether there is a CUDA device.
         shared_memory: free bytes in /dev/shm; None if it does not exist.
+        shard_bytes: size of the shards that will be read, if the system can be asked to read them ahead; else 0.
+        memory: bytes that this process may use.
     """
 
     cpus: int
@@ -54,6 +60,8 @@ class Facts:
     transform: bool
     cuda: bool
     shared_memory: int | None
+    shard_bytes: int = 0
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class WantedSettings:
         persistent_workers: whether workers stay alive from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: start method of processes.
+        read_ahead: whether the system is asked to read whole shards ahead.
     """
 
     num_workers: int | None = None
@@ -75,6 +84,7 @@ class WantedSettings:
     persistent_workers: bool | None = None
     pin_memory: bool | None = None
     multiprocessing_context: str | None = None
+    read_ahead: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ class Settings:
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: start method of processes; None for Python's default.
         batch_bytes: bytes reserved in shared memory for the records of one batch.
+        read_ahead: whether the system is asked to read whole shards ahead, at the beginning of the first epoch.
         reasons: one sentence for every choice.
     """
 
@@ -99,6 +110,7 @@ class Settings:
     pin_memory: bool
     multiprocessing_context: str | None
     batch_bytes: int
+    read_ahead: bool
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -137,6 +149,14 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         pin_memory = facts().cuda
         if pin_memory:
             reasons.append("copies to a CUDA device are faster from pinned memory")
+    read_ahead = wanted.read_ahead
+    if read_ahead is None:
+        size, room = facts().shard_bytes, facts().memory // 2
+        read_ahead = 0 < size <= room
+        if read_ahead:
+            reasons.append(f"the {_size(size)} of its shards fit into half of the memory and are read ahead")
+        elif size:
+            reasons.append(f"the {_size(size)} of its shards do not fit into half of the memory")
     return Settings(
         num_workers=num_workers,
         threads=0 if num_workers else threads,
@@ -145,6 +165,7 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         pin_memory=pin_memory,
         multiprocessing_context=wanted.multiprocessing_context if num_workers else None,
         batch_bytes=batch_bytes,
+        read_ahead=read_ahead,
         reasons=tuple(reasons) or ("all was set by the caller",),
     )
 
@@ -165,6 +186,10 @@ def _workers(facts: LoaderFacts) -> tuple[int, str]:
             f"{why}, but /dev/shm has {facts.shared_memory >> 20} MiB free and transformed batches need {room >> 20}",
         )
     return workers, f"{why}, so {workers} of {facts.cpus} CPUs read"
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"
 
 
 def free_shared_memory() -> int | None:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lazygraph.errors import CorruptDataset, RecipeError, StorageError
-from lazygraph.format.columns import invalid_inputs, invalid_values
-from lazygraph.format.digests import BLOCK, blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.manifest import Manifest, row_starts
-from lazygraph.format.pages import locate
-from lazygraph.format.record import unpack
+from lazygraph.errors import InputError, WorkerDied
+from lazygraph.format.digests import BLOCK
 from lazygraph.format.store import Store
-from lazygraph.graphs.crystal_records import broken_promises, check_crystals
-from lazygraph.graphs.sizes import derived_names
-from lazygraph.graphs.spec import GraphSpec
+from lazygraph.machine import die_with, usable_cpus
+from lazygraph.reading.verify_checks import (
+    check_column,
+    check_file,
+    check_identity,
+    check_index,
+    check_rows,
+    check_tree,
+    row_columns,
+    sampled_rows,
+)
+from lazygraph.reading.verify_state import State, opened_state
 from lazygraph.storage.base import Storage
-from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import sha256_of
 
 __all__ = ["Verification", "verify"]
+
+ROWS = 4 * BLOCK  # that are checked by one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,197 +41,215 @@ class Verification:
     files: int
     size: int
     problems: tuple[str, ...]
+    records: int = 0
+    """How many records were read: all, or those of a sample."""
 
 
-def verify(path: str | os.PathLike[str] | Storage, progress: Callable[[int], None] | None = None) -> Verification:
+def verify(
+    path: str | os.PathLike[str] | Storage,
+    progress: Callable[[int], None] | None = None,
+    *,
+    workers: int | None = 1,
+    sample: float | None = None,
+    seed: int = 0,
+    state: str | os.PathLike[str] | None = None,
+) -> Verification:
     """Verify a dataset: size and sha256 of every file, page trees, every record, every index, ids, and the content id.
 
     All files are hashed before anything else reads them. ``verify`` walks the page trees that LMDB would follow with
-    its own bounded reads, also in a file with a wrong hash, to name the exact fault. It repairs nothing.
+    its own bounded reads, also in a file with a wrong hash, to name the exact fault. It repairs nothing, and its memory
+    does not grow with the number of graphs, but for one bit for each.
+
+    With ``sample``, it checks all files but the shards as it does otherwise, of the shards their sizes, and that
+    fraction of the records of each shard: checksum, form, indices, and what the recipe promises. Page trees and the
+    digests of blocks of graphs need all records, and are left out.
 
     Args:
         path: the dataset directory, the URL of a storage that is installed, or a storage.
         progress: called with the number of graphs checked since the last call.
+        workers: processes that check at the same time; None takes one for each usable CPU. No more are started than
+            there are parts of 16,384 graphs.
+        sample: a fraction of the records, from 0 to 1, in place of all of them; at least one of each shard.
+        seed: of the choice of the sample.
+        state: a file in which the verification notes what it has checked. After a run was killed, the same call goes on
+            from there. The file is removed at the end. It must not lie in the dataset.
 
     Returns:
         What was checked, and all problems.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest cannot be read.
+        InputError: the sample is no fraction, or the state is of another verification.
         StorageError: the process can open no more files, which says nothing about the dataset.
+        WorkerDied: a worker process was killed.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:20", folder.name + "/p.lg", workers=1)
+        >>> verify(folder.name + "/p.lg").problems
+        ()
+        >>> verify(folder.name + "/p.lg", sample=0.1).records
+        2
+        >>> folder.cleanup()
     """
+    if sample is not None and not 0 < sample <= 1:
+        msg = f"found the sample {sample}; required: a fraction of the records, greater than 0 and at most 1"
+        raise InputError(msg)
+    if workers is not None and workers < 1:
+        msg = f"found {workers} workers; required: at least 1"
+        raise InputError(msg)
     store = Store(path)
+    parts = len(store) // ROWS
+    count = min(workers or usable_cpus(), max(1, parts))
+    options = {"sample": sample, "seed": None if sample is None else seed}
+    tell = progress or (lambda _: None)
+    with opened_state(state, store, options) as found, _pool(store, count) as pool:
+        return _verify(store, _Run(store, pool, found, tell), sample, seed)
+
+
+def _verify(store: Store, run: _Run, sample: float | None, seed: int) -> Verification:
     manifest = store.manifest
-    spec = _recipe(manifest)
-    problems = list(_files(store))
-    damaged = bool(problems)
-    for number in range(len(manifest.shards)):
-        problems += _tree(store, number)
-    if not damaged:
-        problems += _columns(store) or _index(store)
-    digests: list[bytes] = []  # of the graphs of one block
-    step = 1000
-    for row in _rows(store, problems):
-        try:
-            raw = store.raw(row)
-            digests.append(graph_digest(store.checked_column("id").row(row), raw))
-            problems += [store.where(row) + problem for problem in _record(store, row, raw, spec)]
-        except (CorruptDataset, OSError) as error:
-            # What cannot be read for any row, such as the dictionary, is said once.
-            if not problems or problems[-1] != _said(error):
-                problems.append(_said(error))
-        if (row + 1) % BLOCK == 0 or row + 1 == len(store):
-            problems += _block(store, row, digests)
-            digests = []
-        if progress is not None and (row + 1) % step == 0:
-            progress(step)
-    if not problems:
-        problems += _identity(store)
+    shards = range(len(manifest.shards))
     files = manifest.files()
-    return Verification(len(store), len(files) + 1, sum(file.size for file in files), tuple(problems))
+    problems = run.all([_Part("file", number, sample) for number in range(len(files))])
+    damaged = bool(problems)
+    if sample is None:
+        problems += run.all([_Part("tree", number) for number in shards])
+    if not damaged:
+        wrong = run.all([_Part("column", name) for name in manifest.columns])
+        problems += wrong or run.all([_Part("index")])
+    unreadable = row_columns(store)
+    problems += [problem for problem in unreadable if problem not in problems]
+    records = 0
+    if not unreadable:
+        if sample is None:
+            rows = [_Part("rows", start) for start in range(0, len(store), ROWS)]
+            records = len(store)
+        else:
+            rows = [_Part("sample", shard, sample, seed) for shard in shards if manifest.shards[shard].rows]
+            records = sum(len(sampled_rows(store, sample, seed, part.number)) for part in rows)
+        for problem in run.all(rows):
+            # What cannot be read for any row is said once.
+            if not problems or problem != problems[-1]:
+                problems.append(problem)
+    if not problems:
+        problems += check_identity(store)
+    size = sum(file.size for file in files)
+    return Verification(len(store), len(files) + 1, size, tuple(problems), records)
 
 
-def _block(store: Store, last: int, digests: list[bytes]) -> Iterator[str]:
-    """Compare the graphs of the block that ends with row ``last`` with their digest, if all of them could be read."""
-    first = last // BLOCK * BLOCK
-    if len(digests) != last + 1 - first:
-        return
-    try:
-        wanted = store.digests()[0][last // BLOCK].tobytes()
-    except (CorruptDataset, OSError):
-        return  # said of the file
-    found = blocks_of_graphs(np.frombuffer(b"".join(digests), "V32"))[0].tobytes()
-    if found != wanted:
-        yield (
-            f"{store.name}: the digest of the graphs of rows {first} to {last} is {found.hex()}; "
-            f"required: {wanted.hex()}, as the file of digests says"
-        )
+class _Part(NamedTuple):
+    """One call of a check: which check, of which file, shard, column or first row."""
+
+    check: str
+    number: Any = None
+    sample: float | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the state calls it."""
+        return f"{self.check} {self.number}"
+
+    def graphs(self, store: Store) -> int:
+        """How many graphs it is for, in the eyes of a progress bar."""
+        if self.check == "rows":
+            return min(ROWS, len(store) - int(self.number))
+        return store.manifest.shards[int(self.number)].rows if self.check == "sample" else 0
+
+    def problems(self, store: Store) -> list[str]:
+        """Do it."""
+        return list(_CHECKS[self.check](store, self))
 
 
-def _identity(store: Store) -> Iterator[str]:
-    manifest = store.manifest
-    if (found := content_id(manifest.recipe, manifest.schema, store.digests()[0])) != manifest.content_id:
-        yield f"{store.name}: the content id of the graphs is {found}; the manifest says {manifest.content_id}"
+def _file(store: Store, part: _Part) -> Iterator[str]:
+    file = store.manifest.files()[part.number]
+    is_shard = file.name.startswith("shards/")
+    return check_file(store, file, content=part.sample is None or not is_shard)
 
 
-def _files(store: Store) -> Iterator[str]:
-    for file in store.manifest.files():
-        try:
-            path = store.storage.path(file)
-            if (found := sha256_of(path)) != file.sha256:
-                yield f"{path} has the sha256 {found}; required: {file.sha256}, as the manifest says"
-        except (CorruptDataset, OSError) as error:
-            yield _said(error)
+def _rows(store: Store, part: _Part) -> Iterator[str]:
+    return check_rows(store, np.arange(part.number, min(part.number + ROWS, len(store))))
 
 
-def _said(error: CorruptDataset | OSError) -> str:
-    """Return the problems of the dataset. If the process can open no more files, raise this error at once."""
-    if isinstance(error, StorageError):
-        raise error
-    return str(error)
+def _sample(store: Store, part: _Part) -> Iterator[str]:
+    rows = sampled_rows(store, part.sample or 0.0, part.seed, part.number)
+    return check_rows(store, rows, blocks=False)
 
 
-def _tree(store: Store, number: int) -> Iterator[str]:
-    """Yield the problems of a shard's page tree, and of the positions in the column ``record``."""
-    shard = store.manifest.shards[number]
-    name = f"{store.name}/{shard.file.name}"
-    try:
-        # Of a directory also a shard of another size: its tree may tell what is wrong.
-        path = store.path / shard.file.name if store.storage.is_local else store.storage.path(shard.file)
-        if not path.is_file():  # opening a pipe would wait for ever
-            return
-        with opening(path, lambda: path.open("rb")) as file:
-            found = locate(file.fileno(), os.fstat(file.fileno()).st_size, shard.records)
-    except (CorruptDataset, OSError) as error:
-        yield f"{name}: {_said(error)}"
-        return
-    try:
-        column = store.column("record")
-    except (CorruptDataset, OSError) as error:
-        _said(error)  # by those who ask for it themselves
-        return
-    start = int(row_starts(store.manifest.shards)[number])
-    rows = column[start : start + shard.rows]
-    claimed = np.column_stack([rows["offset"].astype(np.int64), rows["length"].astype(np.int64)])
-    keys = shard.keys()
-    wrong = (found[keys] != claimed).any(axis=1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        # Not from ``claimed``, where an offset may have become negative.
-        (offset, length, _), (there, size) = rows[row].item(), found[keys[row]].tolist()
-        yield (
-            f"{name}, row {start + row}: the column record says {length} bytes at {offset}; "
-            f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"
-        )
+_CHECKS: dict[str, Callable[[Store, _Part], Iterator[str]]] = {
+    "file": _file,
+    "tree": lambda store, part: check_tree(store, part.number),
+    "column": lambda store, part: check_column(store, part.number),
+    "index": lambda store, _: check_index(store),
+    "rows": _rows,
+    "sample": _sample,
+}
 
 
-def _rows(store: Store, problems: list[str]) -> range:
-    """Return the rows to check: none if a column is empty, whatever number of graphs the manifest gives."""
-    try:
-        for name in ("record", "id", *(f"n_{axis}" for axis in store.manifest.schema.axes)):
-            store.column(name)
-    except (CorruptDataset, OSError) as error:
-        if _said(error) not in problems:
-            problems.append(_said(error))
-        return range(0)
-    return range(len(store))
+class _Run(NamedTuple):
+    """How parts are checked: here or by workers, but for those that the state has."""
 
+    store: Store
+    pool: Executor | None
+    state: State
+    tell: Callable[[int], None]
 
-def _columns(store: Store) -> list[str]:
-    """Return columns with an invalid header or invalid values in an intact file."""
-    problems = []
-    for name, column in store.manifest.columns.items():
-        try:
-            wrong = list(store.checked_column(name).problems())
-            problems += wrong
-            if not wrong and (problem := invalid_values(column, store.column(name))):
-                problems.append(f"{store.name}: the column {name!r} {problem}")
-        except (CorruptDataset, OSError) as error:
-            problems.append(_said(error))
-    return problems
-
-
-def _index(store: Store) -> Iterator[str]:
-    """Yield contradictions between columns."""
-    ids, order = store.column("id"), store.column("id_order")
-    n = len(store)
-    if "input" in store.manifest.columns and (said := invalid_inputs(store.column("input"), store.manifest.inputs)):
-        yield f"{store.name}: the column 'input' {said}"
-    # The greatest first, for there is a count for every number up to it.
-    if order.max(initial=0) >= max(n, 1) or (np.bincount(order.astype(np.int64), minlength=n) != 1).any():
-        yield f"{store.name}: id_order is not a permutation"
-    else:
-        ordered = ids[order]
-        if not (ordered[1:] > ordered[:-1]).all():
-            yield f"{store.name}: ids are not unique, or id_order does not sort them"
-
-
-def _recipe(manifest: Manifest) -> GraphSpec | None:
-    """Return the recipe of crystals; None if there is no recipe that this version knows."""
-    try:
-        spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
-        if spec is not None:
-            check_crystals(manifest.schema, spec)
-    except (RecipeError, CorruptDataset):  # who opens the dataset is told
-        return None
-    return spec
-
-
-def _record(store: Store, row: int, raw: bytes, spec: GraphSpec | None) -> list[str]:
-    """Return problems of a record with a right checksum: form, counts that differ from columns, invalid indices."""
-    try:
-        record = unpack(store.manifest.schema, raw)
-        said = {axis: int(store.column(f"n_{axis}")[row]) for axis in record.schema.axes}
-        problems = [
-            f"{count} rows along {axis!r}; the column n_{axis} says {said[axis]}"
-            for axis, count in zip(record.schema.axes, record.counts, strict=True)
-            if count != said[axis]
-        ]
-        problems += record.invalid_indices()
-        if not problems and spec is not None:
-            names = (name for name in derived_names(spec) if name in store.manifest.columns)
-            derived = {name: int(store.column(name)[row]) for name in names}
-            problems += broken_promises(spec, record.counts, record.arrays(), derived)
+    def all(self, parts: Sequence[_Part]) -> list[str]:
+        """The problems of all parts, in their order."""
+        missing = iter([part for part in parts if self.state.get(part.name) is None])
+        results = self._results(missing)
+        problems: list[str] = []
+        for part in parts:
+            known = self.state.get(part.name)
+            if known is None:
+                known = tuple(next(results))
+                self.state.add(part.name, known)
+            problems += known
+            if graphs := part.graphs(self.store):
+                self.tell(graphs)
         return problems
-    except CorruptDataset as error:
-        return [str(error)]
+
+    def _results(self, parts: Iterator[_Part]) -> Iterator[list[str]]:
+        if self.pool is None:
+            return (part.problems(self.store) for part in parts)
+        return self._by_workers(self.pool, list(parts))
+
+    def _by_workers(self, pool: Executor, parts: list[_Part]) -> Iterator[list[str]]:
+        try:
+            yield from pool.map(_in_worker, parts)
+        except BrokenExecutor as error:
+            msg = (
+                "a worker process died, most often because memory ran out; use fewer workers (--workers), and a state "
+                "(--state FILE) to go on from there"
+            )
+            raise WorkerDied(msg) from error
+
+
+_STORES: list[Store] = []
+"""The dataset that this worker process checks."""
+
+
+def _begin(parent: int, store: Store) -> None:
+    die_with(parent)
+    _STORES[:] = [store]
+
+
+def _in_worker(part: _Part) -> list[str]:
+    return part.problems(_STORES[0])
+
+
+@contextmanager
+def _pool(store: Store, workers: int) -> Iterator[Executor | None]:
+    """Worker processes, which are killed at the end: they have nothing in hand that counts."""
+    if workers == 1:
+        yield None
+        return
+    from loky import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(), store))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)

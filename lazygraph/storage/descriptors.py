@@ -6,6 +6,7 @@ import errno
 import os
 import weakref
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ __all__ = ["Opened", "ShardFiles", "budget", "opening"]
 T = TypeVar("T")
 
 MOST = 4096  # shard files open at once, however many the process may have
+SELECTABLE = 1024  # descriptors below this number can be used with select
 SPARE = 16  # files that are closed beyond those that must be, so that not every opening closes one
 
 _POOLS: dict[int, weakref.ref[ShardFiles]] = {}
@@ -39,6 +41,28 @@ def budget(limit: int | None = None) -> int:
     """
     known = descriptor_limit()[0] if limit is None else limit
     return MOST if known is None else min(max(known // 4, 1), MOST)
+
+
+def _raise_limit() -> bool:
+    """Let the process open as many files as ``MOST`` shards need, where its soft limit is the usual one and may rise.
+
+    A soft limit of less than 1,024 was set by somebody, who is obeyed. Programs that call ``select`` cannot use
+    descriptors from 1,024 on, so shard files take those, and all others stay below as before.
+
+    Returns:
+        Whether it was raised.
+    """
+    soft, hard = descriptor_limit()
+    wanted = min(4 * MOST, hard or 0)
+    if soft is None or hard is None or not SELECTABLE <= soft < wanted:
+        return False
+    import resource
+
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    except (ValueError, OSError):  # macOS allows fewer than it says
+        return False
+    return True
 
 
 def opening(path: Path, call: Callable[[], T]) -> T:
@@ -78,6 +102,18 @@ class Descriptor:
     def __init__(self, path: Path, size: int) -> None:
         self.size = size
         self.number = opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+        soft = descriptor_limit()[0]
+        if self.number < SELECTABLE and soft is not None and soft >= 4 * SELECTABLE:
+            self._move_up()
+
+    def _move_up(self) -> None:
+        """Leave the numbers that ``select`` can use to others."""
+        import fcntl
+
+        with suppress(OSError):  # they are all taken
+            high = fcntl.fcntl(self.number, fcntl.F_DUPFD_CLOEXEC, SELECTABLE)
+            low, self.number = self.number, high
+            os.close(low)
 
     def __del__(self) -> None:
         if hasattr(self, "number"):
@@ -161,9 +197,13 @@ class ShardFiles:
         Returns:
             How many were closed.
         """
-        pools, allowed = _pools(), budget()
+        pools = _pools()
         missing = sum(shard not in self.now.held for shard in needed)
-        excess = sum(len(pool.now.held) for pool in pools) + missing - allowed
+        wanted = sum(len(pool.now.held) for pool in pools) + missing
+        if wanted > budget():
+            _raise_limit()
+        allowed = budget()
+        excess = wanted - allowed
         if excess <= 0:
             return 0
         excess += SPARE if allowed > 4 * SPARE else 0

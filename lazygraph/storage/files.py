@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "named_after_content",
     "reading",
     "sha256_of",
+    "streamed",
     "temporary_beside",
     "write_atomic",
 ]
@@ -133,6 +134,38 @@ def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) ->
     make_folder(path.parent)
     write_atomic(path, data)
     return FileRef(name, len(data), digest)
+
+
+def streamed(directory: Path, stem: str, suffix: str, pieces: Iterable[Any]) -> FileRef:
+    """Write a file as ``named_after_content`` does, without holding more than one piece of it in memory.
+
+    Args:
+        directory: the dataset directory.
+        stem: the first part of its name, which may hold folders.
+        suffix: the last part.
+        pieces: what it holds, one buffer of bytes after the other.
+    """
+    place = directory / f"{stem}-{'0' * 16}{suffix}"
+    make_folder(place.parent)
+    temporary = temporary_beside(place)
+    digest, size = hashlib.sha256(), 0
+    opened = temporary.open("xb")
+    try:
+        with opened as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        found = digest.hexdigest()
+        name = f"{stem}-{found[:16]}{suffix}"
+        temporary.replace(directory / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(place.parent)
+    return FileRef(name, size, found)
 
 
 def make_folder(folder: Path) -> None:

@@ -9,25 +9,28 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, combinations
 from itertools import count as count_from
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.format.codec import CODECS
-from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, text_array, texts_of, unsigned
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces, Repeats, narrowest, text_array, texts_of
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard
+from lazygraph.format.id_lookup import rows_of
+from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard, row_starts
 from lazygraph.format.schema import Schema
-from lazygraph.format.shard import write_shard
+from lazygraph.format.shard import record_dtype, write_shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.conditions import evaluate
@@ -38,17 +41,28 @@ from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
 from lazygraph.writing.common_fields import common_schema, with_fields
 from lazygraph.writing.hold import Hold
+from lazygraph.writing.id_order import IdOrder, order_ids, order_type
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
+from lazygraph.writing.parts import Joined
 from lazygraph.writing.plan import Plan, common_about, shard_size
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
+from lazygraph.writing.quarantine import (
+    InputNumbers,
+    Rejected,
+    input_of_rows,
+    read_quarantine,
+    renumbered,
+    write_quarantine,
+)
+from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import Splits, write_split
 
 __all__ = ["CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "subset"]
 
+PIECE = 2**15  # rows that are copied at once
 LEVEL = 9  # of records that are compressed again
 Duplicates = Literal["refuse", "skip", "prefix"]
 Fields = Literal["same", "common"]
@@ -121,16 +135,14 @@ def concat(
         raise InputError(unknown_name("fields", fields, ("same", "common")))
     stores = [Store(path) for path in paths]
     prefixes = _prefixes(stores) if on_duplicate == "prefix" else [b""] * len(stores)
-    parts = [_Part(store, np.arange(len(store)), prefix) for store, prefix in zip(stores, prefixes, strict=True)]
+    parts = [_Part(store, range(len(store)), prefix) for store, prefix in zip(stores, prefixes, strict=True)]
     notes: list[str] = []
-    if on_duplicate == "skip":
-        parts, notes = _without_duplicates(parts)
     if fields == "common":
         parts, told = _with_common_fields(parts)
         notes += told
     if any(part.prefix and part.store.manifest.quarantine is not None for part in parts):
         notes.append("quarantined inputs that are tried again later get ids without a prefix")
-    return _copy(parts, out, overwrite=overwrite, notes=notes, whole=True)
+    return _copy(parts, out, overwrite=overwrite, notes=notes, whole=True, skip=on_duplicate == "skip")
 
 
 def subset(
@@ -172,30 +184,58 @@ def subset(
         >>> folder.cleanup()
     """
     store, rows = _opened(dataset)
+    scratch = Scratch(Layout.of(out).final.parent)
     if ids is not None:
         rows = _rows_of_ids(store, rows, ids)
     if where is not None:
-        rows = rows[evaluate(where, Columns(store, rows).operand)]
+        rows = _chosen(rows, lambda some: evaluate(where, Columns(store, some).operand), scratch)
     if split is not None:
-        rows = rows[_in_split(store, rows, split)]
+        rows = _chosen(rows, _in_split(store, split), scratch)
     if not len(rows):
         msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
         raise InputError(msg)
-    if len(np.unique(rows)) < len(rows):
+    repeats = Repeats(len(store))
+    if any(repeats.first(some) is not None for some in _pieces(rows)):
         msg = f"some graphs of {store.name} were chosen more than once; required: each once"
         raise InputError(msg)
     notes = []
     if store.manifest.quarantine is not None:
         lost = store.manifest.quarantine.count
         notes.append(f"{lost} inputs were quarantined when {_name(store)} was made, and are not listed in it")
-    return _copy([_Part(store, rows, b"")], out, overwrite=overwrite, notes=notes, whole=False)
+    return _copy([_Part(store, rows, b"")], out, overwrite=overwrite, notes=notes, whole=False, skip=False)
+
+
+Rows: TypeAlias = range | NDArray[np.int64]
+"""Rows of a dataset: all of them or a slice as a range, which takes no memory, or any, in memory or in a file."""
+
+
+def _pieces(rows: Rows) -> Iterator[NDArray[np.int64]]:
+    """Rows, so many at a time that copies of them are small."""
+    for start in range(0, len(rows), PIECE):
+        yield _some(rows, start, start + PIECE)
+
+
+def _some(rows: Rows, start: int, end: int) -> NDArray[np.int64]:
+    part = rows[start:end]
+    return np.arange(part.start, part.stop, part.step) if isinstance(part, range) else part
+
+
+def _chosen(rows: Rows, choose: Callable[[NDArray[np.int64]], NDArray[np.bool_]], scratch: Scratch) -> Rows:
+    """The rows of which ``choose`` is true."""
+    out = scratch.array(np.int64, len(rows))
+    found = 0
+    for some in _pieces(rows):
+        taken = some[choose(some)]
+        out[found : found + len(taken)] = taken
+        found += len(taken)
+    return out[:found]
 
 
 class _Part(NamedTuple):
     """Rows of one dataset, what is put before their ids, and the fields of their records if not all are kept."""
 
     store: Store
-    rows: NDArray[np.int64]
+    rows: Rows
     prefix: bytes
     kept: Schema | None = None
 
@@ -214,32 +254,49 @@ class _Part(NamedTuple):
         """The row behind each shard of the dataset."""
         return list(accumulate(shard.rows for shard in self.store.manifest.shards))
 
-    def column(self, name: str) -> NDArray[Any]:
-        """The values of a column, in order."""
-        whole = len(self.rows) == len(self.store) and bool((np.diff(self.rows) == 1).all())
-        return self.store.column(name) if whole else self.store.checked_column(name).rows(self.rows)
+    def ids(self, rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
+        """The ids of rows in the new dataset."""
+        ids = self.store.checked_column("id").rows(rows)
+        return text_array([(self.prefix + one).decode() for one in ids.tolist()]) if self.prefix else ids
 
-    def ids(self) -> NDArray[np.bytes_]:
-        """The ids in the new dataset."""
-        ids = self.column("id")
-        if not self.prefix:
-            return ids
-        return text_array([(self.prefix + one).decode() for one in ids.tolist()])
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of all parts, in pieces. It can be iterated any number of times."""
+
+    parts: Sequence[_Part]
+    values: Callable[[_Part, NDArray[np.int64]], NDArray[Any]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self.values(part, rows) for part in self.parts for rows in _pieces(part.rows))
 
 
 def _copy(
-    parts: list[_Part], out: str | os.PathLike[str], *, overwrite: bool, notes: Sequence[str], whole: bool
+    parts: list[_Part], out: str | os.PathLike[str], *, overwrite: bool, notes: Sequence[str], whole: bool, skip: bool
 ) -> CopyReport:
-    """Copy the parts into a new dataset; ``whole`` where they are all graphs of their datasets but duplicates."""
+    """Copy the parts into a new dataset.
+
+    Args:
+        parts: what is copied.
+        out: the new dataset.
+        overwrite: replace what is there.
+        notes: what was told so far.
+        whole: they are all graphs of their datasets but duplicates.
+        skip: leave out graphs of ids that an earlier part has; else they are refused.
+    """
     _check_alike(parts)
     layout = Layout.of(out)
-    ids = np.concatenate([part.ids() for part in parts])
-    order = np.argsort(ids, kind="stable")
-    _refuse_duplicates(parts, ids, order)
+    scratch = Scratch(layout.final.parent)
+    order = order_ids(_Column(parts, _Part.ids), scratch)
+    told = list(notes)
+    if skip:
+        parts = _without_duplicates(parts, order, scratch, told)
+    else:
+        _refuse_duplicates(parts, order)
     with exclusive(layout) as hold:
         _check_output(layout, parts, overwrite=overwrite)
-        told = list(notes)
-        graphs = _graphs(parts, ids, order, layout.dataset, told, whole=whole, inputs=_inputs(parts, whole=whole))
+        inputs = _inputs(parts, whole=whole)
+        graphs = _graphs(parts, order, layout.dataset, told, scratch, whole=whole, inputs=inputs)
         manifest = replace(
             graphs,
             inputs=sum(part.store.manifest.inputs for part in parts),
@@ -250,7 +307,7 @@ def _copy(
             user=_user(parts, told),
         )
         publish(hold, layout.dataset, manifest)
-    return CopyReport(layout.final, len(ids), tuple(told))
+    return CopyReport(layout.final, graphs.graphs, tuple(told))
 
 
 def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArray[np.int64]]]) -> None:
@@ -265,10 +322,10 @@ def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArra
         CorruptDataset: a record, a shard or a column is damaged.
     """
     parts = [_Part(store, rows, b"") for store, rows in chosen]
-    ids = np.concatenate([part.ids() for part in parts])
+    scratch = Scratch(hold.layout.final.parent)
     told = list(plan.notes)
-    order = np.argsort(ids, kind="stable")
-    graphs = _graphs(parts, ids, order, hold.layout.dataset, told, whole=False, inputs=None)
+    order = order_ids(_Column(parts, _Part.ids), scratch)
+    graphs = _graphs(parts, order, hold.layout.dataset, told, scratch, whole=False, inputs=None)
     notes = tuple(dict.fromkeys(told))  # the plan says of a dataset what copying says of its column
     provenance = Provenance(plan.source_files(), _provenance(parts, ()).versions, notes)
     publish(hold, hold.layout.dataset, replace(graphs, provenance=provenance, about=dict(plan.about)))
@@ -276,28 +333,29 @@ def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArra
 
 def _graphs(
     parts: Sequence[_Part],
-    ids: NDArray[np.bytes_],
-    order: NDArray[np.intp],
+    order: IdOrder,
     folder: Path,
     notes: list[str],
+    scratch: Scratch,
     *,
     whole: bool,
-    inputs: NDArray[np.int64] | None,
+    inputs: Pieces | None,
 ) -> Manifest:
     """Copy the graphs and their columns; a manifest that says nothing of where they come from."""
-    shards, record, dictionaries = _shards(parts, folder, whole=whole)
-    blocks = _blocks(parts, ids)
+    graphs = sum(len(part.rows) for part in parts)
+    shards, record, dictionaries = _shards(parts, folder, scratch, whole=whole)
+    blocks = _blocks(parts)
     columns = ColumnWriter(folder)
-    columns.write("record", record)
-    columns.write("id", ids)
-    columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
+    columns.stream("record", [record.values], dtype=record.dtype)
+    columns.stream("id", _Column(parts, _Part.ids))
+    columns.stream("id_order", order, dtype=order_type(graphs))
     _write_columns(columns, parts, notes)
     if inputs is not None:
-        columns.write("input", unsigned(inputs))
+        columns.stream("input", inputs, dtype=narrowest(inputs))
     first = parts[0].store.manifest
     return Manifest(
-        graphs=len(ids),
-        inputs=len(ids),
+        graphs=graphs,
+        inputs=graphs,
         recipe=first.recipe,
         schema=parts[0].schema,
         dictionaries=dictionaries,
@@ -313,11 +371,11 @@ def _graphs(
 # ---- what is copied ----
 
 
-def _opened(dataset: Any) -> tuple[Store, NDArray[np.int64]]:
+def _opened(dataset: Any) -> tuple[Store, Rows]:
     """The dataset and the rows of a path, or of a ``LazyGraphDataset`` without a transform and with its own recipe."""
     if isinstance(dataset, (str, os.PathLike)):
         store = Store(dataset)
-        return store, np.arange(len(store))
+        return store, range(len(store))
     if getattr(dataset, "transform", None) is not None:
         msg = f"{dataset!r} has a transform, which cannot be stored; required: none"
         raise InputError(msg)
@@ -333,25 +391,27 @@ def _opened(dataset: Any) -> tuple[Store, NDArray[np.int64]]:
             "builds them"
         )
         raise RecipeMismatch(msg)
-    return store, np.asarray(dataset.indices(), np.int64)
+    rows = dataset.indices()
+    return store, rows if isinstance(rows, range) else np.asarray(rows, np.int64)
 
 
-def _rows_of_ids(store: Store, rows: NDArray[np.int64], ids: Sequence[str]) -> NDArray[np.int64]:
-    wanted = np.array([store.row_of(str(one)) for one in ids], np.int64)
+def _rows_of_ids(store: Store, rows: Rows, ids: Sequence[str]) -> NDArray[np.int64]:
+    wanted = rows_of(store, map(str, ids))
     if len(np.unique(wanted)) < len(wanted):
         twice = next(one for k, one in enumerate(ids) if wanted[k] in wanted[:k])
         msg = f"the id {twice!r} is listed twice; required: each once"
         raise InputError(msg)
-    return wanted[np.isin(wanted, rows)]
+    if isinstance(rows, range) and len(rows) == len(store):
+        return wanted
+    return wanted[np.isin(wanted, np.asarray(rows))]
 
 
-def _in_split(store: Store, rows: NDArray[np.int64], name: str) -> NDArray[np.bool_]:
+def _in_split(store: Store, name: str) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
     column = store.manifest.columns.get("split")
     names = () if column is None else column.categories or ()
     if name not in names:
         raise InputError(unknown_name("split", name, names))
-    found: NDArray[np.bool_] = store.checked_column("split").rows(rows) == names.index(name)
-    return found
+    return lambda rows: store.checked_column("split").rows(rows) == names.index(name)
 
 
 def _prefixes(stores: Sequence[Store]) -> list[bytes]:
@@ -372,33 +432,42 @@ def _name(store: Store) -> str:
     return readable(store.path.name)
 
 
-def _without_duplicates(parts: list[_Part]) -> tuple[list[_Part], list[str]]:
-    """The parts without graphs of ids that an earlier part has, and what was left out."""
-    seen: NDArray[np.bytes_] = np.empty(0, "S1")
-    out, notes = [], []
+def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: Scratch, notes: list[str]) -> list[_Part]:
+    """The parts without graphs of ids that an earlier part has; the notes tell what was left out."""
+    out, start = [], 0
     for part in parts:
-        ids = part.column("id")
-        taken = np.isin(ids, seen)
-        if taken.any():
-            some = ", ".join(repr(one.decode()) for one in ids[taken][:3].tolist())
+        low, high = np.searchsorted(order.dropped, [start, start + len(part.rows)])
+        taken = order.dropped[low:high] - start
+        start += len(part.rows)
+        if len(taken):
+            some = ", ".join(repr(part.store.graph_id(row)) for row in taken[:3].tolist())
             notes.append(
-                f"{int(taken.sum())} graphs of {_name(part.store)} were skipped, because a dataset before it has "
-                f"their ids: {some}{', ...' if taken.sum() > 3 else ''}"
+                f"{len(taken)} graphs of {_name(part.store)} were skipped, because a dataset before it has "
+                f"their ids: {some}{', ...' if len(taken) > 3 else ''}"
             )
-        seen = np.concatenate([seen, ids[~taken]])
-        out.append(part._replace(rows=part.rows[~taken]))
-    return out, notes
+            left_out = Repeats(len(part.rows))
+            left_out.first(taken)
+            out.append(part._replace(rows=_chosen(part.rows, partial(_without, left_out), scratch)))
+        else:
+            out.append(part)
+    return out
 
 
-def _refuse_duplicates(parts: Sequence[_Part], ids: NDArray[np.bytes_], order: NDArray[np.intp]) -> None:
-    same = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
-    if not len(same):
+def _without(left_out: Repeats, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return ~left_out.has(rows)
+
+
+def _refuse_duplicates(parts: Sequence[_Part], order: IdOrder) -> None:
+    if not len(order.dropped):
         return
     ends = list(accumulate(len(part.rows) for part in parts))
-    first, second = order[same[0]], order[same[0] + 1]
-    names = [parts[int(np.searchsorted(ends, row, side="right"))].store for row in (first, second)]
+    row = int(order.first[0])
+    number = bisect_right(ends, row)
+    first, second = parts[number], parts[bisect_right(ends, int(order.dropped[0]))]
+    graph_id = first.store.graph_id(int(first.rows[row - ends[number] + len(first.rows)]))
     msg = (
-        f"{len(same)} ids come twice, such as {ids[first].decode()!r} in {_name(names[0])} and in {_name(names[1])}; "
+        f"{len(order.dropped)} ids come twice, such as {graph_id!r} in {_name(first.store)} and in "
+        f"{_name(second.store)}; "
         "keep the first of each with on_duplicate='skip' (--on-duplicate skip), or make all ids differ with "
         "on_duplicate='prefix'"
     )
@@ -491,7 +560,7 @@ class _Frames(NamedTuple):
     """Records that are copied one by one: rows of a part."""
 
     part: int
-    rows: NDArray[np.int64]
+    rows: Rows
 
 
 class _Shard(NamedTuple):
@@ -509,20 +578,14 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
     """
     for number, part in enumerate(parts):
         entries = part.store.manifest.shards
-        starts = [0, *accumulate(shard.rows for shard in entries)]
+        starts = row_starts(entries)
         rows, begin, at = part.rows, 0, 0
         # Where a shard could begin: its first row is wanted.
-        first_of = {
-            start: shard
-            for shard, start in enumerate(starts[:-1])
-            if entries[shard].rows and part.kept is None and (whole or not entries[shard].spare)
-        }
-        for place in np.flatnonzero(np.isin(rows, list(first_of))).tolist():
-            shard = first_of[int(rows[place])]
+        firsts = [k for k, one in enumerate(entries) if one.rows and part.kept is None and (whole or not one.spare)]
+        for place, first in _places(rows, starts[firsts]):
+            shard = int(np.searchsorted(starts, first, side="right")) - 1
             size = entries[shard].rows
-            if place < at or not np.array_equal(
-                rows[place : place + size], np.arange(starts[shard], starts[shard] + size)
-            ):
+            if place < at or not np.array_equal(_some(rows, place, place + size), np.arange(first, first + size)):
                 continue
             if begin < place:
                 yield _Frames(number, rows[begin:place])
@@ -532,9 +595,25 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
             yield _Frames(number, rows[begin:])
 
 
+def _places(rows: Rows, wanted: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where rows are that are wanted: their places among the rows, and the rows."""
+    start = 0
+    for some in _pieces(rows):
+        found = np.flatnonzero(np.isin(some, wanted))
+        yield from zip((found + start).tolist(), some[found].tolist(), strict=True)
+        start += len(some)
+
+
+class _Record(NamedTuple):
+    """The column ``record``: its values in a file, in the widest type, and the type that is enough for them."""
+
+    values: NDArray[Any]
+    dtype: np.dtype[Any]
+
+
 def _shards(
-    parts: Sequence[_Part], folder: Path, *, whole: bool
-) -> tuple[tuple[Shard, ...], NDArray[Any], tuple[FileRef, ...]]:
+    parts: Sequence[_Part], folder: Path, scratch: Scratch, *, whole: bool
+) -> tuple[tuple[Shard, ...], _Record, tuple[FileRef, ...]]:
     """Copy the records.
 
     Returns:
@@ -542,22 +621,29 @@ def _shards(
     """
     dictionaries = _Dictionaries(parts, folder)
     shards: list[Shard] = []
-    record: list[NDArray[Any]] = []
-    frames: list[tuple[int, NDArray[np.int64]]] = []
-    most = shard_size(sum(len(part.rows) for part in parts))
+    graphs = sum(len(part.rows) for part in parts)
+    record = scratch.array(record_dtype(2**32, 2**16), graphs)
+    kinds: list[np.dtype[Any]] = []
+    frames: list[tuple[int, Rows]] = []
+    most = shard_size(graphs)
+    starts = [row_starts(part.store.manifest.shards) for part in parts]
+
+    def take(shard: Shard, entries: NDArray[Any]) -> None:
+        at = sum(one.rows for one in shards)
+        record[at : at + len(entries)] = entries
+        kinds.append(entries.dtype)
+        shards.append(shard)
 
     def flush() -> None:
         while frames:
             taken, room = [], most
             while frames and room:
                 part, rows = frames.pop(0)
-                taken.append((part, rows[:room]))
+                taken.append((part, _some(rows, 0, room)))
                 if len(rows) > room:
                     frames.insert(0, (part, rows[room:]))
                 room -= len(taken[-1][1])
-            shard, entries = _written(parts, taken, dictionaries, folder, len(shards))
-            shards.append(shard)
-            record.append(entries)
+            take(*_written(parts, taken, dictionaries, folder, len(shards)))
 
     for segment in _segments(parts, whole=whole):
         if isinstance(segment, _Frames):
@@ -566,14 +652,13 @@ def _shards(
         flush()
         store = parts[segment.part].store
         old = store.manifest.shards[segment.shard]
-        start = sum(shard.rows for shard in store.manifest.shards[: segment.shard])
+        start = int(starts[segment.part][segment.shard])
         file = _copied(store.path, old.file, folder, len(shards))
         number = dictionaries.number(segment.part, old.dictionary)
-        shards.append(replace(old, file=file, dictionary=number))
-        record.append(store.checked_column("record").rows(np.arange(start, start + old.rows)))
+        entries = store.checked_column("record").rows(np.arange(start, start + old.rows))
+        take(replace(old, file=file, dictionary=number), entries)
     flush()
-    widest = np.dtype([(name, max(part.dtype[name] for part in record)) for name in ("offset", "length", "xxh3")])
-    return tuple(shards), np.concatenate([part.astype(widest) for part in record]), dictionaries.files
+    return tuple(shards), _Record(record, np.result_type(*set(kinds))), dictionaries.files
 
 
 class _Compression(NamedTuple):
@@ -692,7 +777,7 @@ def _checked(directory: Path, file: FileRef) -> Path:
         raise CorruptDataset(msg) from None
 
 
-def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
+def _blocks(parts: Sequence[_Part]) -> Blocks:
     """The digests of all blocks of graphs: those of whole blocks that stay as they are, else of the records, read."""
     out: list[Blocks] = []
     waiting: list[bytes] = []
@@ -700,7 +785,7 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
     for part in parts:
         rows, n = part.rows, len(part.rows)
         aligned = start % BLOCK == 0 and not part.prefix and part.kept is None
-        known = part.store.digests()[0]
+        known, ids = part.store.digests()[0], part.store.checked_column("id")
         at = 0
         while at < n:
             row = int(rows[at])
@@ -711,13 +796,13 @@ def _blocks(parts: Sequence[_Part], ids: NDArray[np.bytes_]) -> Blocks:
                 and row % BLOCK == 0
                 and at + size <= n
                 and (size == BLOCK or (at + size == n and part is parts[-1]))
-                and np.array_equal(rows[at : at + size], np.arange(row, row + size))
+                and np.array_equal(_some(rows, at, at + size), np.arange(row, row + size))
             ):
                 out.append(known[row // BLOCK : row // BLOCK + 1])
                 at += size
                 continue
-            for place in range(at, min(at + BLOCK, n)):
-                waiting.append(graph_digest(ids[start + place], part.raw(int(rows[place]))))
+            for one in _some(rows, at, at + BLOCK).tolist():
+                waiting.append(graph_digest(part.prefix + ids.row(one), part.raw(one)))
                 if len(waiting) == BLOCK:
                     out.append(blocks_of_graphs(np.frombuffer(b"".join(waiting), "V32")))
                     waiting = []
@@ -746,20 +831,24 @@ def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[st
                 notes.append(f"the label {name!r} is missing in {', '.join(missing)}, whose graphs have no value of it")
             required = all(column is not None and column.required for column in there)
             label = replace(label_of(name, described), required=required)
-            values = [_values(part, label, column) for part, column in zip(parts, there, strict=True)]
-            notes += label_column(columns, label, values)
+            notes += label_column(columns, label, _Column(parts, partial(_values, label)))
             notes += [note for part in parts for note in dropped_energies(name, part.store.manifest)]
         elif None in there:
             notes.append(f"the column {name!r} is left out, because not all of the datasets have it")
         else:
-            values = [part.column(name) for part in parts]
-            columns.write(name, np.concatenate(values) if name == "formula" else unsigned(np.concatenate(values)))
+            values = _Column(parts, partial(_stored, name))
+            columns.stream(name, values, dtype=None if name == "formula" else narrowest(values))
 
 
-def _values(part: _Part, label: Label, column: Column | None) -> NDArray[Any]:
+def _stored(name: str, part: _Part, rows: NDArray[np.int64]) -> NDArray[Any]:
+    return part.store.checked_column(name).rows(rows)
+
+
+def _values(label: Label, part: _Part, rows: NDArray[np.int64]) -> NDArray[Any]:
+    column = part.store.manifest.columns.get(label.name)
     if column is None:
-        return missing_rows(label, len(part.rows))
-    values = part.column(label.name)
+        return missing_rows(label, len(rows))
+    values = _stored(label.name, part, rows)
     return texts_of(column, values) if label.dtype == "text" else values
 
 
@@ -767,20 +856,22 @@ def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, note
     """A column of splits of one list of names; a rule was about all graphs of one dataset."""
     own = [part.store.manifest.columns.get(name) for part in parts]
     names = tuple(dict.fromkeys(split for column in own if column is not None for split in column.categories or ()))
-    codes = []
-    for part, column in zip(parts, own, strict=True):
+
+    def codes(part: _Part, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        column = part.store.manifest.columns.get(name)
         if column is None:
-            codes.append(np.full(len(part.rows), NO_SPLIT, np.uint8))
-        else:
-            codes.append(Splits(part.column(name), column.categories or ()).recoded(names).codes)
+            return np.full(len(rows), NO_SPLIT, np.uint8)
+        return Splits(_stored(name, part, rows), column.categories or ()).recoded(names).codes
+
     if any(column is not None and column.rule is not None for column in own):
         notes.append(rule_left_out(name))
-    write_split(columns, name, np.concatenate(codes), names, None)
+    write_split(columns, name, _Column(parts, codes), names, None)
 
 
-def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
+def _inputs(parts: Sequence[_Part], *, whole: bool) -> Pieces | None:
     """The column ``input``; None where it follows from the quarantined inputs, or is not known."""
-    found, first = [], 0
+    known: list[tuple[InputNumbers, int]] = []
+    first = 0
     total = sum(part.store.manifest.inputs for part in parts)
     follows = whole
     for part in parts:
@@ -792,9 +883,16 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> NDArray[np.int64] | None:
         if own is None:
             return None
         follows = follows and column is None and len(part.rows) == len(part.store)
-        found.append(renumbered(own[part.rows], manifest.inputs, first, total))
+        known.append((own, first))
         first += manifest.inputs
-    return None if follows else np.concatenate(found)
+    if follows:
+        return None
+    pairs = zip(parts, known, strict=True)
+    return Joined([_Column([part], partial(_numbered, *own, total)) for part, own in pairs])
+
+
+def _numbered(own: InputNumbers, first: int, total: int, part: _Part, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return renumbered(own.of(rows), part.store.manifest.inputs, first, total)
 
 
 def _rejected(parts: Sequence[_Part]) -> Iterator[Rejected]:

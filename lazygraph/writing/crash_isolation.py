@@ -7,13 +7,11 @@ the input condemned. So processes that are killed by chance cost time and nothin
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
 import signal
 import struct
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,13 +19,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lazygraph.errors import InputTimeout, LazyGraphError, WorkerDied
+from lazygraph.machine import die_with
 from lazygraph.sources.time_limit import limit_child
 from lazygraph.storage.files import write_atomic
 
-__all__ = ["CrashGuard", "crash_guard", "die_with", "poison_inputs"]
+__all__ = ["CrashGuard", "crash_guard", "poison_inputs"]
 
 T = TypeVar("T")
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 STUCK = signal.SIGVTALRM.name  # lazygraph.sources.time_limit
 TRIALS = 2  # whoever kills processes by chance, such as a system without memory, may hit one of them
 _CRUMB = struct.Struct("<Q")  # twice the number of the input, and 1 once it is read
@@ -175,14 +173,6 @@ def poison_inputs(path: Path) -> dict[int, str]:
     except FileNotFoundError:
         return {}
     return {int(number): name for number, name in found.items()}
-
-
-def die_with(parent: int) -> None:
-    """End this process when its parent ends, where the system can see to that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
 
 
 def _verdicts(path: Path) -> Path:

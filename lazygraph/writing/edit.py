@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter
+from lazygraph.format.id_lookup import find_ids
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
@@ -252,7 +253,7 @@ def set_splits(
         else:
             codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
         columns = _kept(store, hold.layout)
-        write_split(columns, name, codes, categories, rule)
+        write_split(columns, name, [codes], categories, rule)
         publish(hold, hold.layout.edit, _with_columns(store, columns))
     return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
 
@@ -355,20 +356,28 @@ def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDAr
         raise InputError(msg)
     codes = np.full(len(store), NO_SPLIT, np.uint8)
     for code, (name, ids) in enumerate(names.items()):
-        for graph_id in ids:
-            row = store.row_of(graph_id)
-            if codes[row] != NO_SPLIT:
-                msg = f"the id {graph_id!r} is in the splits {list(names)[codes[row]]!r} and {name!r}; required: in one"
+        for some, rows in find_ids(store, ids):
+            for number in np.flatnonzero(rows < 0).tolist():
+                rows[number] = store.row_of(some[number])  # which says that there is none
+            first = np.unique(rows, return_index=True)[1]
+            again = np.setdiff1d(np.arange(len(rows)), first)
+            for number in [*np.flatnonzero(codes[rows] != NO_SPLIT).tolist(), *again.tolist()][:1]:
+                before = codes[rows[number]]
+                other = name if before == NO_SPLIT else list(names)[before]
+                msg = f"the id {some[number]!r} is in the splits {other!r} and {name!r}; required: in one"
                 raise InputError(msg)
-            codes[row] = code
+            codes[rows] = code
     return codes, tuple(names)
 
 
 def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[str]]:
     """Id -> row for the ids that the dataset has, and those that it has not."""
-    known = {raw.decode(): row for row, raw in enumerate(store.column("id").tolist())}
-    rows = {graph_id: known[graph_id] for graph_id in values if graph_id in known}
-    return rows, [graph_id for graph_id in values if graph_id not in known]
+    rows: dict[str, int] = {}
+    unknown: list[str] = []
+    for ids, found in find_ids(store, values):
+        rows |= {graph_id: row for graph_id, row in zip(ids, found.tolist(), strict=True) if row >= 0}
+        unknown += [graph_id for graph_id, row in zip(ids, found.tolist(), strict=True) if row < 0]
+    return rows, unknown
 
 
 def _values(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.codec import CODECS, train_dictionary
-from lazygraph.format.columns import ColumnWriter, text_array, unsigned
-from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.columns import ColumnWriter, text_array
+from lazygraph.format.digests import BlockHasher, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import pack
 from lazygraph.format.schema import Schema
@@ -23,22 +22,27 @@ from lazygraph.format.shard import write_shard
 from lazygraph.registry import unknown_name
 from lazygraph.storage.files import FileRef, named_after_content
 from lazygraph.writing.descriptions import Descriptions, check_about
+from lazygraph.writing.id_order import order_ids
+from lazygraph.writing.id_set import IdSet
 from lazygraph.writing.infer import SchemaGuess
 from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.labels import LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset
-from lazygraph.writing.plan import versions
+from lazygraph.writing.parts import Part, Parts, write_index
+from lazygraph.writing.plan import shard_size, versions
 from lazygraph.writing.publish import publish
 from lazygraph.writing.ready_made import Arrays, ReadyMade
-from lazygraph.writing.rows import RowBuffer, ShardRows
+from lazygraph.writing.rows import LABEL, RowBuffer, ShardRows
+from lazygraph.writing.scratch import Scratch
 
 __all__ = ["GraphWriter"]
 
 SAMPLES = 1024  # graphs that tell the schema, and that the dictionary is trained on
 MOST_WAITING = 2**26  # bytes of their arrays, after which fewer must do
-SHARD = 4096  # graphs a shard
+SHARD = 4096  # graphs a shard, of a dataset of few
+MOST_HELD = 2**26  # bytes of the records of a shard, beyond which it gets no more than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class GraphWriter:
             raise
         self._guess = SchemaGuess(counts or {}, self._units)
         self._labels: LabelSet | None = None
-        self._ids: set[str] = set()
+        self._ids = IdSet(Scratch(self._layout.partial), self._id_of)
         # The first graphs wait: together they tell the schema, and the dictionary is trained on them.
         self._waiting: list[_Graph] = []
         self._waiting_bytes = 0
@@ -155,6 +159,9 @@ class GraphWriter:
         self._dictionary: FileRef | None = None
         self._rows = RowBuffer((), 0)
         self._frames: list[bytes] = []
+        self._frames_size = self._written = 0
+        self._most = SHARD
+        self._ends = [0]
         self._shards: list[ShardRows] = []
         self._open = True
 
@@ -188,10 +195,10 @@ class GraphWriter:
         if not isinstance(graph_id, str):
             msg = f"found an id of type {type(graph_id).__name__}; required: a text"
             raise InputError(msg)
+        text_array([graph_id])
         if graph_id in self._ids:
             msg = f"the id {graph_id!r} was added before; required: unique ids"
             raise InputError(msg)
-        text_array([graph_id])
         chosen = self._labels or self._first_labels(labels or {}, ready.arrays)
         names = [label.name for label in chosen.graph]
         if stray := [name for name in labels or {} if name not in names]:
@@ -224,7 +231,7 @@ class GraphWriter:
             return
         self._open = False
         with self._held:
-            if not self._ids:
+            if not len(self._ids):
                 msg = f"no graph was added to {self._layout.final}; required: at least one"
                 raise InputError(msg)
             schema = self._schema or self._settle()
@@ -279,47 +286,62 @@ class GraphWriter:
         raw, counts = pack(schema, graph.arrays, {"node": graph.n_nodes})
         digest = graph_digest(graph.id.encode(), raw)
         self._rows.add(graph.number, graph.id, "", counts, labels=graph.labels, digest=digest)
-        self._frames.append(self._compress(raw))
-        if len(self._frames) == SHARD:
+        frame = self._compress(raw)
+        self._frames.append(frame)
+        self._frames_size += len(frame)
+        held = len(self._frames)
+        if held == self._most or (held >= SHARD and self._frames_size >= MOST_HELD):
             self._finish_shard()
+            self._most = max(SHARD, shard_size(self._written))
             self._rows = self._new_rows(schema)
+
+    def _id_of(self, number: int) -> str:
+        """The id of the graph that was added as this number."""
+        if number < self._written:
+            shard = bisect_right(self._ends, number) - 1
+            raw: bytes = self._shards[shard].arrays["id"][number - self._ends[shard]]
+            return raw.decode()
+        return self._waiting[number].id if self._waiting else self._rows.id(number - self._written)
 
     def _new_rows(self, schema: Schema) -> RowBuffer:
         labels = self._labels.graph if self._labels else []
         return RowBuffer(labels, len(schema.axes))
 
     def _finish_shard(self) -> None:
-        file, record = write_shard(self._layout.dataset, len(self._shards), self._frames)
-        self._shards.append(self._rows.finish(file, record))
-        self._frames = []
+        number = len(self._shards)
+        file, record = write_shard(self._layout.dataset, number, self._frames)
+        place = self._layout.done(number)
+        self._rows.finish(file, record).save(place)
+        self._shards.append(ShardRows.load(place))
+        self._written += len(self._frames)
+        self._ends.append(self._written)
+        self._frames, self._frames_size = [], 0
 
     def _manifest(self, schema: Schema) -> Manifest:
         folder, shards = self._layout.dataset, self._shards
-        ids = np.concatenate([rows.id for rows in shards])
-        order = np.argsort(ids, kind="stable")
-        counts = np.concatenate([rows.counts for rows in shards])
+        table = Parts([_part(rows, schema) for rows in shards])
+        order = order_ids(table.column("id"), Scratch(self._layout.partial))
         columns = ColumnWriter(folder)
-        columns.write("record", np.concatenate([rows.record for rows in shards]))
-        columns.write("id", ids)
-        columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
-        for number, axis in enumerate(schema.axes):
-            columns.write(f"n_{axis}", unsigned(counts[:, number]))
+        write_index(columns, table, order, [f"n_{axis}" for axis in schema.axes])
         notes: list[str] = []
         for label in self._labels.graph if self._labels else []:
-            notes += label_column(columns, label, [rows.labels[label.name] for rows in shards])
+            notes += label_column(columns, label, table.column(f"{LABEL}{label.name}"))
         for rows in shards:
             notes += rows.remarks.notes()
         for note in notes:
             warnings.warn(note, stacklevel=3)
-        blocks = blocks_of_graphs(np.concatenate([rows.digest for rows in shards]))
+        hasher = BlockHasher()
+        for digests in table.column("digest"):
+            hasher.add(digests)
+        blocks = hasher.blocks()
         dictionary = None if self._dictionary is None else 0
         return Manifest(
-            graphs=len(ids),
-            inputs=len(ids),
+            graphs=len(table),
+            inputs=len(table),
             recipe=None,
             schema=schema,
             dictionaries=() if self._dictionary is None else (self._dictionary,),
-            shards=tuple(Shard(rows.file, len(rows.id), (), self._codec.name, dictionary) for rows in shards),
+            shards=tuple(Shard(rows.file, rows.rows, (), self._codec.name, dictionary) for rows in shards),
             columns=columns.columns,
             digests=columns.digests(blocks),
             quarantine=None,
@@ -327,6 +349,13 @@ class GraphWriter:
             content_id=content_id(None, schema, blocks),
             about=self._about,
         )
+
+
+def _part(rows: ShardRows, schema: Schema) -> Part:
+    """The rows of a shard, with the counts in a column each."""
+    counts = {f"n_{axis}": number for number, axis in enumerate(schema.axes)}
+    own = rows.part()
+    return Part(own.rows, lambda name: rows.arrays["counts"][:, counts[name]] if name in counts else own.column(name))
 
 
 def _label_values(chosen: LabelSet, labels: Mapping[str, Any], graph_id: str) -> list[Any]:

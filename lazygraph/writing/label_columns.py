@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.format.columns import MAX_CATEGORIES, ColumnWriter, missing_code
+from lazygraph.format.columns import MAX_CATEGORIES, ColumnWriter, Pieces, bounded, dtype_of, missing_code
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.sources.base import Label
@@ -54,7 +55,7 @@ def gather(label: Label, values: Sequence[Any]) -> Gathered:
 _KINDS = {bool: "b", int: "i", float: "f"}
 
 
-def label_column(columns: ColumnWriter, label: Label, parts: Sequence[NDArray[Any]]) -> tuple[str, ...]:
+def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[str, ...]:
     """Write the column of a label.
 
     Texts become a category if each of them is there at least twice on average, they are at most 65,535 different ones,
@@ -70,29 +71,52 @@ def label_column(columns: ColumnWriter, label: Label, parts: Sequence[NDArray[An
     Returns:
         Sentences where its numbers have another type than the first inputs had, or were rounded.
     """
-    values = np.concatenate(parts)
     said: dict[str, Any] = {"description": label.description, "required": label.required}
     if label.dtype != "text":
-        columns.write(label.name, values, role="label", unit=label.unit, per=label.per, **said)
-        return (*_type_notes(label, values), *_rounding_notes(label, parts, values.dtype))
-    vocabulary, codes = np.unique(values, return_inverse=True)
-    if len(vocabulary) and vocabulary[0] == b"":
-        vocabulary, codes = vocabulary[1:], codes - 1
-    present = int((codes >= 0).sum())
-    names = [name.decode() for name in vocabulary.tolist()]
-    if 2 * len(names) <= present and len(names) <= MAX_CATEGORIES and len(canonical_json(names)) <= MAX_VOCABULARY:
-        dtype = np.dtype(np.uint8 if len(names) <= missing_code(np.dtype(np.uint8)) else np.uint16)
-        coded = np.where(codes < 0, missing_code(dtype), codes).astype(dtype)
-        columns.write(label.name, coded, role="category", categories=names, **said)
-    else:
-        columns.write(label.name, values, role="text", **said)
+        columns.stream(label.name, parts, role="label", unit=label.unit, per=label.per, **said)
+        dtype = dtype_of(columns.columns[label.name])
+        return (*_type_notes(label, parts, dtype), *_rounding_notes(label, parts, dtype))
+    names = _categories(parts)
+    if names is None:
+        columns.stream(label.name, parts, role="text", **said)
+        return ()
+    dtype = np.dtype(np.uint8 if len(names) <= missing_code(np.dtype(np.uint8)) else np.uint16)
+    texts = [name.decode() for name in names.tolist()]
+    columns.stream(label.name, _Codes(parts, names, dtype), role="category", categories=texts, **said)
     return ()
 
 
-def _rounding_notes(label: Label, parts: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> tuple[str, ...]:
+def _categories(parts: Pieces) -> NDArray[np.bytes_] | None:
+    """The different texts, sorted; None where they are no categories."""
+    vocabulary, present = np.empty(0, "S1"), 0
+    for part in bounded(parts):
+        values = part[part != b""]
+        present += len(values)
+        vocabulary = np.union1d(vocabulary, values)
+        if len(vocabulary) > MAX_CATEGORIES:
+            return None
+    listed = canonical_json([name.decode() for name in vocabulary.tolist()])
+    return vocabulary if 2 * len(vocabulary) <= present and len(listed) <= MAX_VOCABULARY else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """The codes of texts, in pieces."""
+
+    parts: Pieces
+    names: NDArray[np.bytes_]
+    dtype: np.dtype[Any]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for part in bounded(self.parts):
+            codes = np.searchsorted(self.names, part)
+            yield np.where(part == b"", missing_code(self.dtype), codes).astype(self.dtype)
+
+
+def _rounding_notes(label: Label, parts: Pieces, dtype: np.dtype[Any]) -> tuple[str, ...]:
     rounded = 0
-    for part in parts:
-        if dtype.kind == "f" and part.dtype.kind == "i":
+    for part in bounded(parts) if dtype.kind == "f" else ():
+        if part.dtype.kind == "i":
             rounded += sum(map(_is_rounded, part[(part > EXACT) | (part < -EXACT)].tolist()))
     what = f"{rounded:,} integers beyond 2^53 of the label {label.name!r} are rounded to float64"
     return (what,) if rounded else ()
@@ -121,10 +145,10 @@ def dropped_energies(name: str, before: Manifest | None) -> tuple[str, ...]:
     return (energies_left_out(name),)
 
 
-def _type_notes(label: Label, values: NDArray[Any]) -> tuple[str, ...]:
-    if label.dtype not in ("bool", "int64") or values.dtype.kind != "f":
+def _type_notes(label: Label, parts: Pieces, dtype: np.dtype[Any]) -> tuple[str, ...]:
+    if label.dtype not in ("bool", "int64") or dtype.kind != "f":
         return ()
-    missing = int(np.isnan(values).sum())
+    missing = sum(int(np.isnan(part).sum()) for part in bounded(parts) if part.dtype.kind == "f")
     what = "booleans" if label.dtype == "bool" else "integers"
     why = f"{missing:,} values are missing (NaN)" if missing else "others are no such values"
     return (f"the label {label.name!r} has {what} and is stored as float64: {why}",)

@@ -86,9 +86,14 @@ class Layout:
         """What is known of a finished shard; it exists once the shard does."""
         return self.rows / f"{shard:05d}.msgpack"
 
+    @property
+    def notes(self) -> Path:
+        """The folder in which workers write down what they are at."""
+        return self.partial / "at"
+
     def at(self, shard: int, plan: str) -> Path:
         """Which input of a shard of a plan (by its digest) a process is at; left behind by one that was killed."""
-        return self.partial / "at" / f"{shard:05d}-{plan[:12]}"
+        return self.notes / f"{shard:05d}-{plan[:12]}"
 
     @property
     def planning(self) -> Path:

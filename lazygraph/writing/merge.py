@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, ColumnWriter, texts_of, unsigned
-from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces, narrowest, texts_of
+from lazygraph.format.digests import BLOCK, BlockHasher, Blocks, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.sources.base import Label
 from lazygraph.writing.fields import count_columns
 from lazygraph.writing.hold import Hold
+from lazygraph.writing.id_order import IdOrder, added_to, order_ids
 from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.parts import Joined, Part, Parts, write_index
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
-from lazygraph.writing.quarantine import Rejected, input_of_rows, read_quarantine, renumbered, write_quarantine
+from lazygraph.writing.quarantine import (
+    InputNumbers,
+    Rejected,
+    input_of_rows,
+    read_quarantine,
+    renumbered,
+    write_quarantine,
+)
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.rows import Maker, ShardRows, finished
+from lazygraph.writing.rows import LABEL, SPLIT, Maker, ShardRows, finished
+from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
+
+ROWS = 2**16  # of a finished dataset that are copied at once
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
@@ -39,39 +54,6 @@ class Merged:
     quarantine_file: Path | None
     notes: tuple[str, ...]
     in_no_split: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Rows of one or more shards, put together; labels are in one array or several, splits by the name of a column.
-
-    ``position`` is -1 and ``digest`` empty for rows of a dataset that the plan adds to. ``key`` is the number of the
-    record of a row within its shard, where that was made now.
-    """
-
-    record: NDArray[Any]
-    position: NDArray[np.int64]
-    key: NDArray[np.int64]
-    id: NDArray[np.bytes_]
-    formula: NDArray[np.bytes_]
-    counts: NDArray[np.int64]
-    digest: NDArray[np.void]
-    shard: NDArray[np.int64]
-    labels: dict[str, list[NDArray[Any]]]
-    splits: dict[str, Splits]
-
-    def take(self, rows: NDArray[np.bool_]) -> _Table:
-        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        labels = {name: _taken(parts, rows) for name, parts in self.labels.items()}
-        return _Table(**arrays, labels=labels, splits={name: one.take(rows) for name, one in self.splits.items()})
-
-
-def _taken(parts: list[NDArray[Any]], rows: NDArray[np.bool_]) -> list[NDArray[Any]]:
-    ends = np.cumsum([len(part) for part in parts])
-    return [part[rows[end - len(part) : end]] for part, end in zip(parts, ends.tolist(), strict=True)]
-
-
-_ARRAYS = ("record", "position", "key", "id", "formula", "counts", "digest", "shard")
 
 
 def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
@@ -88,17 +70,19 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     """
     layout = hold.layout
     hold.check()
+    scratch = Scratch(layout.partial)
     plan = Plan.load(layout)
     made = _load_rows(plan, layout)
     plan = replace(plan, notes=(*plan.notes, *_remarks(made).notes()))
     base = _base(plan, layout)
-    rejected = [r for rows in made for r in rows.rejected]
-    parts = [_of_shard(rows, plan.first_shard + number) for number, rows in enumerate(made)]
-    table = _concatenate(parts if base is None else [_of_store(base, plan), *parts], plan)
     old = 0 if base is None else len(base)
-    table, doubles, spare = _drop_duplicates(table, plan, old)
-    rejected = sorted([*rejected, *doubles], key=lambda r: r.position)
-    written = len(table.id) - old
+    new = [rows.part() for rows in made]
+    order = order_ids(Joined(([np.empty(0, "S1")], Parts(new).column("id"))), scratch, old)  # a retry may find none
+    if base is not None:
+        order = added_to(order, base.checked_column("id"), base.checked_column("id_order"), scratch)
+    doubles, spare = _duplicates(order, made, plan, old)
+    rejected = sorted([*(r for rows in made for r in rows.rejected), *doubles], key=lambda r: r.position)
+    written = sum(part.rows for part in new) - len(order.dropped)
     if written == 0:
         layout.plan.unlink()  # nothing is worth resuming
         if plan.retries and base is not None:
@@ -106,19 +90,25 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    table, rules = _with_splits(table, old, split, base, _groups(table, plan))
+    before = [] if base is None else _of_store(base, plan)
+    table = Parts([*before, *(_of_shard(rows, plan) for rows in made)], order.dropped)
+    splits, rules = _splits(table, made, old, split, base, plan, scratch)
     quarantine = _quarantine(plan, rejected, base, layout)
     columns = ColumnWriter(layout.dataset)
     plan = replace(plan, notes=(*plan.notes, *_write_labels(plan, table, columns, base)))
-    for name, splits in table.splits.items():
-        if splits.names:
-            write_split(columns, name, splits.codes, splits.names, rules[name])
-    _write_index(plan, table, columns, base, layout)
-    manifest = _manifest(plan, made, table, spare, columns=columns, base=base, quarantine=quarantine)
+    for name, one in splits.items():
+        if one.names:
+            write_split(columns, name, [one.codes], one.names, rules[name])
+    added = Parts(new, order.dropped - old)
+    write_index(columns, table, order, _count_columns(plan))
+    columns.stream("formula", table.column("formula"))
+    if (inputs := _input(plan, added, base, layout)) is not None:
+        columns.stream("input", inputs, dtype=narrowest(inputs))
+    blocks = _blocks(added, base)
+    manifest = _manifest(plan, made, spare, columns=columns, blocks=blocks, base=base, quarantine=quarantine)
     publish(hold, layout.dataset, manifest)
-    splits = table.splits[DEFAULT]
-    notes = (*plan.notes, *splits.notes())
-    return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits.unsplit)
+    notes = (*plan.notes, *splits[DEFAULT].notes())
+    return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits[DEFAULT].unsplit)
 
 
 def _remarks(made: Sequence[ShardRows]) -> Remarks:
@@ -177,30 +167,61 @@ def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
     return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
 
 
-def _with_splits(
-    table: _Table, old: int, split: SplitRule | str | None, base: Store | None, groups: Groups
-) -> tuple[_Table, dict[str, SplitRule | None]]:
-    """The table with the splits of its new graphs, and the rule that all of them follow in each column of splits."""
+def _splits(  # noqa: PLR0917
+    table: Parts,
+    made: Sequence[ShardRows],
+    old: int,
+    split: SplitRule | str | None,
+    base: Store | None,
+    plan: Plan,
+    scratch: Scratch,
+) -> tuple[dict[str, Splits], dict[str, SplitRule | None]]:
+    """The splits of all graphs in each column of splits, and the rule that all of them follow."""
     splits: dict[str, Splits] = {}
     rules: dict[str, SplitRule | None] = {}
-    for name, found in table.splits.items():
+    known = {} if base is None else base.manifest.splits()
+    for name in dict.fromkeys((DEFAULT, *known, *(name for rows in made for name in rows.splits))):
+        own = list(known[name].categories or ()) if name in known else []
+        names = tuple(dict.fromkeys((*own, *(text for rows in made for text in rows.splits.get(name, ())))))
+        codes = scratch.array(np.uint8, len(table))
+        codes[:] = NO_SPLIT
+        if name in known and base is not None:
+            codes[:old] = base.column(name)
+        _named_splits(codes[old:], name, table.dropped - old, made, names)
+        found = Splits(codes, names)
         asked = split if name == DEFAULT else None
-        before = None if base is None else recorded_rule(base.manifest, name)
-        named = bool((found.codes[old:] != NO_SPLIT).any())
-        splits[name] = found.with_added(old, asked, before, groups)
+        rule = None if base is None else recorded_rule(base.manifest, name)
+        by_name = bool((codes[old:] != NO_SPLIT).any())
+        splits[name] = found.with_added(old, asked, rule, _groups(table, plan))
         if base is None:
             rules[name] = asked if isinstance(asked, SplitRule) else None
         else:
-            rules[name] = before if asked == before or (asked is None and not named) else None
-    return replace(table, splits=splits), rules
+            rules[name] = rule if asked == rule or (asked is None and not by_name) else None
+    return splits, rules
 
 
-def _groups(table: _Table, plan: Plan) -> Groups:
+def _named_splits(
+    codes: NDArray[np.uint8], name: str, dropped: NDArray[np.int64], made: Sequence[ShardRows], names: Sequence[str]
+) -> None:
+    """Put in the splits that the sources name for the new graphs in one column of splits."""
+    at = 0
+    key = f"{SPLIT}{name}"
+    shards = [Part(rows.rows, partial(_codes, rows, key)) for rows in made]
+    for rows, own in zip(made, Parts(shards, dropped).column(key), strict=True):
+        codes[at : at + len(own)] = Splits(own, rows.splits.get(name, ())).recoded(names).codes
+        at += len(own)
+
+
+def _codes(rows: ShardRows, key: str, _: str) -> NDArray[np.uint8]:
+    return rows.arrays[key] if key in rows.arrays else np.full(rows.rows, NO_SPLIT, np.uint8)
+
+
+def _groups(table: Parts, plan: Plan) -> Groups:
     """The groups of the rows of a table by the name of a column."""
 
     def groups(name: str) -> NDArray[Any]:
         plan.check_group(name)
-        return table.formula if name == "formula" else np.concatenate(table.labels[name])
+        return np.concatenate(list(table.column("formula" if name == "formula" else f"{LABEL}{name}")))
 
     return groups
 
@@ -259,79 +280,70 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
     return store
 
 
-def _of_shard(rows: ShardRows, shard: int) -> _Table:
-    arrays = {name: getattr(rows, name) for name in _ARRAYS if name not in ("shard", "key")}
-    n = len(rows.id)
-    labels = {name: [values] for name, values in rows.labels.items()}
-    splits = {DEFAULT: Splits.none(n), **rows.splits}
-    return _Table(**arrays, key=np.arange(n), shard=np.full(n, shard), labels=labels, splits=splits)
+def _of_shard(rows: ShardRows, plan: Plan) -> Part:
+    """The rows of a shard, with the counts in a column each, and labels that it lacks."""
+    part = rows.part()
+    counts = {name: number for number, name in enumerate(_count_columns(plan))}
+    lacking = {f"{LABEL}{label.name}": label for label in _labels(plan) if label.name not in rows.labels}
+
+    def column(name: str) -> NDArray[Any]:
+        if name in counts:
+            return rows.arrays["counts"][:, counts[name]]
+        return missing_rows(lacking[name], rows.rows) if name in lacking else part.column(name)
+
+    return Part(rows.rows, column)
+
+
+def _labels(plan: Plan) -> list[Label]:
+    return [label for label in plan.labels if label.level == "graph"]
 
 
 def _count_columns(plan: Plan) -> tuple[str, ...]:
     return count_columns(GraphSpec.from_json(plan.recipe), plan.schema)
 
 
-def _of_store(store: Store, plan: Plan) -> _Table:
-    """The rows of a finished dataset."""
-    manifest = store.manifest
-    n = len(store)
-    return _Table(
-        record=store.column("record"),
-        position=np.full(n, -1),
-        key=np.full(n, -1),
-        id=store.column("id"),
-        formula=store.column("formula"),
-        counts=np.column_stack([store.column(name).astype(np.int64) for name in _count_columns(plan)]),
-        digest=np.zeros(n, "V32"),
-        shard=np.repeat(np.arange(len(manifest.shards)), [s.rows for s in manifest.shards]),
-        labels={name: [texts_of(c, store.column(name))] for name, c in manifest.all_labels().items()},
-        splits={name: Splits.of(store, name) for name in manifest.splits()},
-    )
+def _of_store(store: Store, plan: Plan) -> list[Part]:
+    """The rows of a finished dataset, in parts."""
+    labels = {f"{LABEL}{label.name}": label for label in _labels(plan)}
+    described = store.manifest.all_labels()
+
+    def column(start: int, end: int, name: str) -> NDArray[Any]:
+        label = labels.get(name)
+        if label is None:
+            return store.column(name)[start:end]
+        if label.name not in described:
+            return missing_rows(label, end - start)
+        return texts_of(described[label.name], store.column(label.name)[start:end])
+
+    bounds = [*range(0, len(store), ROWS), len(store)]
+    return [Part(end - start, partial(column, start, end)) for start, end in pairwise(bounds)]
 
 
-def _concatenate(parts: Sequence[_Table], plan: Plan) -> _Table:
-    splits = {}
-    for column in dict.fromkeys((DEFAULT, *(name for part in parts for name in part.splits))):
-        each = [part.splits.get(column) or Splits.none(len(part.id)) for part in parts]
-        names = tuple(dict.fromkeys(name for one in each for name in one.names))
-        splits[column] = Splits(np.concatenate([one.recoded(names).codes for one in each]), names)
-    labels = {
-        label.name: [a for part in parts for a in part.labels.get(label.name, [missing_rows(label, len(part.id))])]
-        for label in plan.labels
-        if label.level == "graph"
-    }
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    return _Table(**arrays, labels=labels, splits=splits)
-
-
-def _drop_duplicates(table: _Table, plan: Plan, old: int) -> tuple[_Table, list[Rejected], dict[int, list[int]]]:
-    """Drop rows whose id an earlier row has.
+def _duplicates(
+    order: IdOrder, made: Sequence[ShardRows], plan: Plan, old: int
+) -> tuple[list[Rejected], dict[int, list[int]]]:
+    """The inputs whose id an earlier row has.
 
     Returns:
-        The other rows, the inputs that were dropped, and shard -> keys of their records, in order.
+        The inputs that are dropped, and shard -> keys of their records, in order.
     """
-    order = np.argsort(table.id, kind="stable")
-    same = np.zeros(len(order), bool)
-    same[1:] = table.id[order[1:]] == table.id[order[:-1]]
-    if not same.any():
-        return table, [], {}
-    keep = np.ones(len(order), bool)
-    keep[order[same]] = False
-    first = order[np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))]
-    first_of = dict(zip(order[same].tolist(), first[same].tolist(), strict=True))
+    shards = Parts([rows.part() for rows in made])
     rejected: list[Rejected] = []
     spare: dict[int, list[int]] = {}
-    for row in np.flatnonzero(~keep).tolist():
-        shard = int(table.shard[row])
-        spare.setdefault(shard, []).append(int(table.key[row]))
-        position, earlier = int(table.position[row]), first_of[row]
-        where = (
-            "a graph that the dataset holds" if earlier < old else f"the input at position {table.position[earlier]}"
-        )
-        source, entry = plan.origin(shard - plan.first_shard, position)
+    for row, earlier in zip(order.dropped.tolist(), order.first.tolist(), strict=True):
+        task, key = shards.locate(row - old)
+        spare.setdefault(plan.first_shard + task, []).append(key)
+        position = int(made[task].arrays["position"][key])
+        if earlier < old:
+            where = "a graph that the dataset holds"
+        else:
+            holder, number = shards.locate(earlier - old)
+            where = f"the input at position {made[holder].arrays['position'][number]}"
+        source, entry = plan.origin(task, position)
         message = f"the id is taken by {where}; required: unique ids"
-        rejected.append(Rejected(source, position, entry, table.id[row].decode(), "DuplicateId", message))
-    return table.take(keep), rejected, spare
+        graph_id = made[task].arrays["id"][key].decode()
+        rejected.append(Rejected(source, position, entry, graph_id, "DuplicateId", message))
+    return rejected, spare
 
 
 def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout: Layout) -> Quarantine | None:
@@ -345,10 +357,10 @@ def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout:
 def _manifest(
     plan: Plan,
     made: Sequence[ShardRows],
-    table: _Table,
     spare: Mapping[int, Sequence[int]],
     *,
     columns: ColumnWriter,
+    blocks: Blocks,
     base: Store | None,
     quarantine: Quarantine | None,
 ) -> Manifest:
@@ -359,11 +371,10 @@ def _manifest(
     number = None if plan.dictionary is None else dictionaries.index(plan.dictionary)
     shards = [] if old is None else list(old.shards)
     for shard, rows in enumerate(made, plan.first_shard):
-        shards.append(Shard(rows.file, len(rows.record), tuple(spare.get(shard, ())), plan.codec, number))
+        shards.append(Shard(rows.file, rows.rows, tuple(spare.get(shard, ())), plan.codec, number))
     before = Provenance() if old is None else old.provenance
-    blocks = _blocks(table, base)
     return Manifest(
-        graphs=len(table.id),
+        graphs=sum(shard.rows for shard in shards),
         inputs=plan.entries + (0 if plan.base is None else plan.base.inputs),
         recipe=plan.recipe,
         schema=plan.schema,
@@ -387,40 +398,32 @@ def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*old, *(one for one in new if one not in old))
 
 
-def _blocks(table: _Table, base: Store | None) -> Blocks:
+def _blocks(new: Parts, base: Store | None) -> Blocks:
     """The digests of all blocks of graphs. Old graphs are read only where their block is not whole yet."""
+    hasher = BlockHasher()
     if base is None:
-        return blocks_of_graphs(table.digest)
-    whole, old = len(base) // BLOCK, len(base)
-    last = [graph_digest(base.checked_column("id").row(row), base.raw(row)) for row in range(whole * BLOCK, old)]
-    new = np.concatenate([np.frombuffer(b"".join(last), "V32"), table.digest[old:]])
-    return np.concatenate([base.digests()[0][:whole], blocks_of_graphs(new)])
+        for digests in new.column("digest"):
+            hasher.add(digests)
+        return hasher.blocks()
+    whole = len(base) // BLOCK
+    ids = base.checked_column("id")
+    for row in range(whole * BLOCK, len(base)):
+        hasher.add(np.frombuffer(graph_digest(ids.row(row), base.raw(row)), "V32"))
+    for digests in new.column("digest"):
+        hasher.add(digests)
+    return np.concatenate([base.digests()[0][:whole], hasher.blocks()])
 
 
-def _write_labels(plan: Plan, table: _Table, columns: ColumnWriter, base: Store | None) -> list[str]:
+def _write_labels(plan: Plan, table: Parts, columns: ColumnWriter, base: Store | None) -> list[str]:
     """Write the columns of the labels; what the report must tell of them."""
     notes: list[str] = []
-    for label in plan.labels:
-        if label.level == "graph":
-            notes += label_column(columns, label, table.labels[label.name])
-            notes += dropped_energies(label.name, None if base is None else base.manifest)
+    for label in _labels(plan):
+        notes += label_column(columns, label, table.column(f"{LABEL}{label.name}"))
+        notes += dropped_energies(label.name, None if base is None else base.manifest)
     return notes
 
 
-def _write_index(plan: Plan, table: _Table, columns: ColumnWriter, base: Store | None, layout: Layout) -> None:
-    """Write every column but labels and splits."""
-    order = np.argsort(table.id, kind="stable")
-    columns.write("record", table.record)
-    columns.write("id", table.id)
-    columns.write("id_order", order.astype("<u4" if len(order) < 2**32 else "<u8"))
-    for name, counts in zip(_count_columns(plan), table.counts.T, strict=True):
-        columns.write(name, unsigned(counts))
-    columns.write("formula", table.formula)
-    if (inputs := _input(plan, table, base, layout)) is not None:
-        columns.write("input", unsigned(inputs))
-
-
-def _input(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> NDArray[np.int64] | None:
+def _input(plan: Plan, new: Parts, base: Store | None, layout: Layout) -> Pieces | None:
     """The column ``input``, where the list of quarantined inputs does not tell which input a row came from."""
     if base is None or (plan.entries and "input" not in base.manifest.columns):
         return None
@@ -428,5 +431,16 @@ def _input(plan: Plan, table: _Table, base: Store | None, layout: Layout) -> NDA
     before = input_of_rows(base.manifest, read_quarantine(layout.final, base.manifest), column)
     if before is None:
         return None
-    count = base.manifest.inputs
-    return np.concatenate([renumbered(before, count, 0, count + plan.entries), table.position[len(base) :]])
+    return Joined((_Renumbered(before, base.manifest.inputs, plan.entries), new.column("position")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Renumbered:
+    """The inputs of the rows of a dataset that gets more of them, in pieces."""
+
+    inputs: InputNumbers
+    count: int
+    more: int
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        return (renumbered(piece, self.count, 0, self.count + self.more) for piece in self.inputs)

@@ -89,7 +89,7 @@ class RunOptions:
     Args:
         workers: worker processes; None for one per available CPU, 1 for this process.
         executor: any ``concurrent.futures.Executor`` to use instead.
-        progress: show a bar on stderr, if that is a terminal.
+        progress: show a bar in a terminal or a notebook, and elsewhere a line a minute on stderr.
 
     Raises:
         InputError: ``workers`` is less than 1.

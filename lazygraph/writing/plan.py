@@ -34,7 +34,7 @@ from lazygraph.writing.fields import crystal_values, labelled_schema
 from lazygraph.writing.labels import Label, LabelSet, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import WriteOptions
-from lazygraph.writing.splits import Splits, check_group
+from lazygraph.writing.splits import SplitRule, Splits, check_group
 
 __all__ = [
     "Base",
@@ -53,7 +53,7 @@ __all__ = [
     "versions",
 ]
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
 # them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024
@@ -129,6 +129,8 @@ class Plan:
     """The names beside the structures that the report accounts for; None where the labels were named by the user."""
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column of splits -> its splits in order, as the sources declare them."""
+    split: SplitRule | str | None = None
+    """The splits that ``merge`` gives to the graphs of the plan, where it was planned with some."""
 
     @property
     def first_shard(self) -> int:
@@ -189,6 +191,7 @@ class Plan:
             "about": dict(self.about),
             "columns": None if self.columns is None else list(self.columns),
             "splits": {column: list(names) for column, names in self.splits.items()},
+            "split": self.split.to_json() if isinstance(self.split, SplitRule) else self.split,
         }
 
     @classmethod
@@ -212,6 +215,7 @@ class Plan:
             about=data["about"],
             columns=None if data["columns"] is None else tuple(data["columns"]),
             splits={column: tuple(names) for column, names in data["splits"].items()},
+            split=SplitRule(**data["split"]) if isinstance(data["split"], dict) else data["split"],
         )
 
     @property
@@ -277,9 +281,9 @@ class Plan:
         ]
         out["inputs"] = [[s["inputs"], *s["files"]] for s in self.sources]
         # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
-        # not made into graphs. How long an input may take may be changed for the rest of the work, as the number of
-        # workers may: it depends on the machine anyway.
-        del out["dictionary"], out["notes"], out["about"], out["columns"], out["max_seconds"]
+        # not made into graphs, nor are splits. How long an input may take may be changed for the rest of the work, as
+        # the number of workers may: it depends on the machine anyway.
+        del out["dictionary"], out["notes"], out["about"], out["columns"], out["split"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
         digest = hashlib.sha256(canonical_json(tasks)).hexdigest()

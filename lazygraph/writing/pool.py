@@ -1,27 +1,34 @@
-"""Many shards at once: which executor, how many workers, and what is shown meanwhile."""
+"""Many shards at once: in worker processes or by an executor, of which some may die."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lazygraph.errors import StorageError, WorkerDied
+from lazygraph.executors.cluster import known_workers, patience_of
+from lazygraph.executors.failures import Lost, what_was_lost
 from lazygraph.graphs.presets import PRESET_REGISTRY
 from lazygraph.graphs.rules import presets_needed
-from lazygraph.machine import usable_cpus
+from lazygraph.machine import die_with, usable_cpus
 from lazygraph.sources.detect import SOURCE_REGISTRY
 from lazygraph.sources.time_limit import may_die
-from lazygraph.writing.crash_isolation import die_with, poison_inputs
+from lazygraph.text import printable, shortened
+from lazygraph.writing.crash_isolation import poison_inputs
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
+from lazygraph.writing.progress import progress as show_progress
+from lazygraph.writing.signs_of_life import SignsOfLife
+from lazygraph.writing.window import Window
 from lazygraph.writing.worker import Made, make_shard
 
 __all__ = ["make_shards"]
@@ -30,6 +37,8 @@ __all__ = ["make_shards"]
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
 MOST_DEATHS = 64  # of a run, whatever is done in between
+WINDOW = 256  # shards in hand of an executor that does not say how many workers it has
+LEAST = 32  # and of one that says so
 KEPT = "What is finished is kept: run the same command again to continue"
 
 
@@ -47,47 +56,88 @@ def make_shards(
     Args:
         final: where the dataset will be.
         tasks: the numbers of the shards.
-        inputs: how many inputs each shard of the plan has, for the progress bar.
+        inputs: how many inputs each shard of the plan has, for the display.
         workers: worker processes; None takes one per usable CPU, 1 works in this process.
         executor: runs the shards instead, wherever it runs them; it must see the same files.
-        progress: show a bar with rate, time left and quarantined inputs on stderr, if that is a terminal.
+        progress: show rate, time left and quarantined inputs on stderr: a bar in a terminal or a notebook, else a line
+            a minute.
 
     Raises:
-        WorkerDied: worker processes died again and again, or that of an executor once.
+        WorkerDied: worker processes died again and again, the executor broke, or its workers are gone.
     """
     pending = list(tasks)
-    workers = min(workers or usable_cpus(), len(pending))
-    total = sum(inputs[task] for task in pending)
-    with _bar(total, show=progress) as bar:
-        made = []
-        for result in _run(final, pending, workers, executor):
+    display = show_progress(len(pending), sum(inputs[task] for task in pending), show=progress)
+    made = []
+    try:
+        for result in _run(final, pending, workers, executor, display.tick):
             made.append(result)
-            bar.set_postfix(quarantined=sum(m.quarantined for m in made), refresh=False)
-            bar.update(inputs[result.task])
-        return made
+            display.made(inputs[result.task], result.quarantined)
+    finally:
+        display.close()
+    return made
 
 
-def _run(final: Path, tasks: list[int], workers: int, executor: Executor | None) -> Iterator[Made]:
+def _run(
+    final: Path, tasks: list[int], workers: int | None, executor: Executor | None, tick: Callable[[], None]
+) -> Iterator[Made]:
     if executor is not None:
-        futures: list[Future[Made]] = []
-        plugins = Plugins.of(Plan.load(Layout.of(final)))
-        try:
-            futures += (executor.submit(_make_shard, plugins, final, task) for task in tasks)
-            yield from _finished(futures)
-        except BrokenExecutor as error:
-            msg = f"the executor broke: a worker process died. {KEPT}"
-            raise WorkerDied(msg) from error
-        finally:  # which goes on without us; our own processes are killed, with all that waits for them
-            for future in futures:
-                future.cancel()
-    elif workers <= 1:
+        yield from _elsewhere(final, tasks, executor, tick)
+    elif (workers := min(workers or usable_cpus(), len(tasks))) <= 1:
         for task in tasks:
             yield make_shard(final, task)
     else:
-        yield from _outlived(final, tasks, workers)
+        yield from _outlived(final, tasks, workers, tick)
 
 
-def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
+def _elsewhere(final: Path, tasks: list[int], executor: Executor, tick: Callable[[], None]) -> Iterator[Made]:
+    """The shards, made by an executor. A shard whose worker died is submitted again.
+
+    Raises:
+        WorkerDied: the executor broke, its workers are gone, or they die at one shard again and again.
+    """
+    layout = Layout.of(final)
+    plan = Plan.load(layout)
+    signs = SignsOfLife(layout, patience_of(executor), plan.max_seconds)
+    deaths = _Deaths(layout, plan, tasks)
+    plugins = Plugins.of(plan)
+    window = Window(lambda task: executor.submit(_make_shard, plugins, final, task), tasks, partial(_room, executor))
+
+    def wait() -> None:
+        tick()
+        signs.check(partial(known_workers, executor))
+
+    try:
+        for task, future in window.finished(wait):
+            signs.seen()
+            try:
+                made = future.result()
+            except Exception as error:
+                if what_was_lost(error) is not Lost.WORKER:
+                    raise
+                window.again(task)
+                deaths.another(task, error, window.unfinished)
+            else:
+                yield made
+    except Exception as error:
+        if what_was_lost(error) is None:
+            raise
+        msg = f"the executor broke: a worker process died, or its engine ended ({_named(error)}). {KEPT}"
+        raise WorkerDied(msg) from error
+    finally:  # the executor goes on without us
+        window.cancel()
+
+
+def _room(executor: Executor) -> int:
+    """How many shards an executor may have in hand.
+
+    Few where that suffices: it holds what it was given, and makes it even where this process has ended. But enough for
+    a cluster that starts workers because there is work.
+    """
+    workers = known_workers(executor)
+    return WINDOW if workers is None else max(LEAST, 4 * workers)
+
+
+def _outlived(final: Path, tasks: list[int], workers: int, tick: Callable[[], None]) -> Iterator[Made]:
     """The shards, made by worker processes of which some may die: new ones then go on.
 
     Raises:
@@ -97,30 +147,71 @@ def _outlived(final: Path, tasks: list[int], workers: int) -> Iterator[Made]:
     plan = Plan.load(layout)
     plugins = Plugins.of(plan)
     waiting = dict.fromkeys(tasks)
-    deaths = fruitless = found = 0
+    deaths = _Deaths(layout, plan, tasks)
     while waiting:
         try:
             with _processes(min(workers, len(waiting))) as pool:
-                with _interrupts_wait():
-                    futures = [pool.submit(_make_shard, plugins, final, task) for task in waiting]
-                for made in _finished(futures):
-                    del waiting[made.task]
-                    fruitless = 0
+                submit = _submitting(pool, plugins, final)
+                for task, future in Window(submit, waiting, lambda: 4 * workers).finished(tick):
+                    made = future.result()
+                    del waiting[task]
+                    deaths.forget()
                     yield made
         except BrokenProcessPool as error:
-            now = sum(len(poison_inputs(layout.at(task, plan.digest))) for task in tasks)
-            fruitless = 1 if now > found else fruitless + 1
-            found, deaths = now, deaths + 1
-            if fruitless > MOST_FRUITLESS or deaths > MOST_DEATHS:
-                msg = (
-                    f"worker processes died {deaths} times, most often because memory ran out; {found} inputs were "
-                    f"found to kill them, {len(waiting)} of {len(tasks)} shards are not made. {KEPT}"
-                )
-                raise WorkerDied(msg) from error
+            deaths.another(None, error, len(waiting))
 
 
-def _finished(futures: list[Future[Made]]) -> Iterator[Made]:
-    return (future.result() for future in as_completed(futures))
+def _submitting(pool: Executor, plugins: Plugins, final: Path) -> Callable[[int], Future[Made]]:
+    def submit(task: int) -> Future[Made]:
+        with _interrupts_wait():
+            return pool.submit(_make_shard, plugins, final, task)
+
+    return submit
+
+
+class _Deaths:
+    """Deaths of workers, and when a run gives up: one that makes headway may have many, one that makes none few.
+
+    Args:
+        layout: where the dataset is made.
+        plan: its plan.
+        tasks: the shards of the run.
+    """
+
+    def __init__(self, layout: Layout, plan: Plan, tasks: list[int]) -> None:
+        self._notes = [layout.at(task, plan.digest) for task in tasks]
+        self._fruitless: Counter[int | None] = Counter()
+        self._deaths = self._found = 0
+
+    def forget(self) -> None:
+        """Note that a shard was finished by workers that may each make any of the shards."""
+        self._fruitless.clear()
+
+    def another(self, task: int | None, error: Exception, left: int) -> None:
+        """Count a death.
+
+        Args:
+            task: the shard at which a worker died; None where that is not known.
+            error: what told of it.
+            left: how many shards are not made.
+
+        Raises:
+            WorkerDied: there were too many, and neither a shard finished in between nor an input found that kills.
+        """
+        found = sum(len(poison_inputs(notes)) for notes in self._notes)
+        self._fruitless[task] = 1 if found > self._found else self._fruitless[task] + 1
+        self._found, self._deaths = found, self._deaths + 1
+        if self._fruitless[task] > MOST_FRUITLESS or self._deaths > MOST_DEATHS:
+            where = "" if task is None else f", last at shard {task} ({_named(error)})"
+            msg = (
+                f"worker processes died {self._deaths} times{where}, most often because memory ran out; {found} inputs "
+                f"were found to kill them, {left} of {len(self._notes)} shards are not made. {KEPT}"
+            )
+            raise WorkerDied(msg) from error
+
+
+def _named(error: Exception) -> str:
+    return shortened(printable(f"{type(error).__name__}: {error}"), 300)
 
 
 @contextmanager
@@ -187,10 +278,3 @@ def _start(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
     may_die()
-
-
-def _bar(total: int, *, show: bool) -> Any:
-    from tqdm import tqdm
-
-    terminal = sys.stderr is not None and sys.stderr.isatty()  # a program without a console has none
-    return tqdm(total=total, unit=" crystals", desc="building graphs", disable=not (show and terminal), smoothing=0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
 from lazygraph.storage.files import named_after_content
 
-__all__ = ["Rejected", "input_of_rows", "read_quarantine", "renumbered", "write_quarantine"]
+__all__ = ["InputNumbers", "Rejected", "input_of_rows", "read_quarantine", "renumbered", "write_quarantine"]
 
+PIECE = 2**16  # rows of which the inputs are told at once
 LONGEST = 2000  # letters of a message
 
 
@@ -81,10 +82,35 @@ def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class InputNumbers:
+    """The number of the input that each row came from. Iterated, it gives those of all rows in pieces.
+
+    Attributes:
+        rows: how many there are.
+        column: the column ``input``, if there is one.
+        skipped: (q,) where there is none: of each quarantined input, how many rows come before it, in order.
+    """
+
+    rows: int
+    column: NDArray[Any] | None
+    skipped: NDArray[np.int64]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of some rows."""
+        if self.column is not None:
+            return self.column[rows].astype(np.int64)
+        return rows + np.searchsorted(self.skipped, rows, side="right")
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, self.rows, PIECE):
+            yield self.of(np.arange(start, min(start + PIECE, self.rows)))
+
+
 def input_of_rows(
     manifest: Manifest, quarantined: Iterable[Rejected], column: NDArray[Any] | None
-) -> NDArray[np.int64] | None:
-    """(N,) the number of the input that each row came from; None where it is not known of any.
+) -> InputNumbers | None:
+    """The number of the input that each row came from; None where it is not known of any.
 
     Where it is not known of some rows, ``manifest.inputs`` stands for it, which is the number of no input.
 
@@ -100,11 +126,11 @@ def input_of_rows(
         if problem := invalid_inputs(column, manifest.inputs):
             msg = f"the column 'input' {problem}; 'lazygraph salvage' leaves it out"
             raise CorruptDataset(msg)
-        return column.astype(np.int64)
-    rejected = np.array([one.position for one in quarantined], np.int64)
+        return InputNumbers(manifest.graphs, column, np.empty(0, np.int64))
+    rejected = np.sort(np.array([one.position for one in quarantined], np.int64))
     if manifest.inputs != manifest.graphs + len(rejected):
         return None
-    return np.setdiff1d(np.arange(manifest.inputs), rejected)
+    return InputNumbers(manifest.graphs, None, rejected - np.arange(len(rejected)))
 
 
 def renumbered(inputs: NDArray[np.int64], count: int, first: int, total: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import InputError, OutputExists
 from lazygraph.format.columns import ColumnWriter, attributes, unsigned
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest, Removal, Shard
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import editing
@@ -73,7 +74,7 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
                 "remove graphs"
             )
             raise OutputExists(msg)
-        rows = np.array(sorted(store.row_of(graph_id) for graph_id in wanted), np.int64)
+        rows = np.sort(rows_of(store, wanted))
         keep = np.delete(np.arange(len(store)), rows)
         if not len(keep):
             msg = f"all {len(store)} graphs of {store.path} would be removed; delete the directory instead"
@@ -128,5 +129,5 @@ def _columns(store: Store, keep: NDArray[np.int64], columns: ColumnWriter) -> Co
             values = order if name == "id_order" else store.column(name)[keep]
             columns.write(name, values, **attributes(column))
     if inputs is not None:
-        columns.write("input", unsigned(inputs[keep]))
+        columns.write("input", unsigned(inputs.of(keep)))
     return columns

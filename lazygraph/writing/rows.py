@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -15,15 +17,17 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.columns import NO_SPLIT, text_array
 from lazygraph.sources.base import NO_LABELS, Label, Remark
+from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, make_folder, write_atomic
+from lazygraph.storage.mapping import mapped
 from lazygraph.writing.label_columns import gather
 from lazygraph.writing.layout import Layout
+from lazygraph.writing.parts import Part
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.splits import Splits
 
-__all__ = ["Maker", "RowBuffer", "ShardRows", "finished"]
+__all__ = ["LABEL", "SPLIT", "Maker", "RowBuffer", "ShardRows", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,69 +46,145 @@ class Maker:
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """The rows of one shard, as arrays of equal length.
+    """What is known of one shard: its file, its rows as arrays of equal length, and what became of other inputs.
 
-    ``counts`` has a column for each of ``fields.count_columns``, ``labels`` are by name, and ``splits`` by the name of
-    their column.
+    ``arrays`` has ``record``, ``position``, ``id``, ``formula``, ``counts`` (a column for each of
+    ``fields.count_columns``), ``digest``, and ``split:NAME`` for each column of splits, an index into those that
+    ``splits`` has for it; ``labels`` are by name. Of one that is loaded, both map the file when they are asked, so that
+    any number of shards take no memory.
     """
 
     file: FileRef
-    record: NDArray[Any]
-    position: NDArray[np.int64]
-    id: NDArray[np.bytes_]
-    formula: NDArray[np.bytes_]
-    counts: NDArray[np.int64]
-    splits: dict[str, Splits]
-    labels: dict[str, NDArray[Any]]
-    digest: NDArray[np.void]
+    rows: int
+    arrays: Mapping[str, NDArray[Any]]
+    labels: Mapping[str, NDArray[Any]]
+    splits: Mapping[str, tuple[str, ...]]
     rejected: tuple[Rejected, ...]
     remarks: Remarks
     maker: Maker | None
-    """None where the shard is of no plan, and not saved."""
+    """None where the shard is of no plan."""
 
     def save(self, path: Path) -> None:
-        """Write atomically; the file ends in its own sha256."""
-        body = msgpack.packb(
+        """Write atomically: a header, the arrays as they are in memory, and the sha256 of both."""
+        packed = [np.ascontiguousarray(array) for array in (*self.arrays.values(), *self.labels.values())]
+        header = msgpack.packb(
             {
                 "maker": None if self.maker is None else list(astuple(self.maker)),
                 "file": list(self.file),
-                "arrays": {name: _pack(getattr(self, name)) for name in _ARRAYS},
-                "labels": {name: _pack(array) for name, array in self.labels.items()},
-                "splits": {name: [_pack(one.codes), list(one.names)] for name, one in self.splits.items()},
+                "rows": self.rows,
+                "arrays": list(self.arrays),
+                "labels": list(self.labels),
+                "types": [[_descr(array.dtype), list(array.shape)] for array in packed],
+                "splits": {name: list(names) for name, names in self.splits.items()},
                 "rejected": [list(astuple(r)) for r in self.rejected],
                 "remarks": self.remarks.to_json(),
             }
         )
+        pieces = [len(header).to_bytes(8, "little"), header]
+        end = 8 + len(header)
+        for array in packed:
+            pieces += [bytes(-end % ALIGNED), array.tobytes()]
+            end += -end % ALIGNED + array.nbytes
+        body = b"".join(pieces)
         make_folder(path.parent)
         write_atomic(path, body + hashlib.sha256(body).digest())
 
     @classmethod
     def load(cls, path: Path) -> ShardRows:
-        """Read back what ``save`` wrote.
+        """Look into the file that ``save`` wrote, after its sha256 was compared.
 
         Raises:
             FileNotFoundError: the shard is not finished.
             CorruptDataset: the file was damaged.
         """
-        data = path.read_bytes()
-        body, digest = data[:-32], data[-32:]
-        if hashlib.sha256(body).digest() != digest:
+        content = _content(path)
+        body, digest = content[:-32], content[-32:]
+        if hashlib.sha256(body.data).digest() != digest.tobytes():
             msg = f"{path} is damaged; delete it and run the same command again"
             raise CorruptDataset(msg)
+        length = int.from_bytes(body[:8].tobytes(), "little")
         try:
-            raw = msgpack.unpackb(body)
+            raw = msgpack.unpackb(body[8 : 8 + length].tobytes())
+            sections: list[_Section] = []
+            end = 8 + length
+            for descr, shape in raw["types"]:
+                sections.append(_Section(path, len(content), end + -end % ALIGNED, _dtype(descr), tuple(shape)))
+                end = sections[-1].end
+            names = len(raw["arrays"])
             return cls(
                 file=FileRef(*raw["file"]),
-                splits={name: Splits(_unpack(codes), tuple(names)) for name, (codes, names) in raw["splits"].items()},
-                labels={name: _unpack(array) for name, array in raw["labels"].items()},
+                rows=raw["rows"],
+                arrays=_Mapped(dict(zip(raw["arrays"], sections[:names], strict=True))),
+                labels=_Mapped(dict(zip(raw["labels"], sections[names:], strict=True))),
+                splits={name: tuple(texts) for name, texts in raw["splits"].items()},
                 rejected=tuple(Rejected(*r) for r in raw["rejected"]),
                 remarks=Remarks.from_json(raw["remarks"]),
                 maker=None if raw["maker"] is None else Maker(*raw["maker"]),
-                **{name: _unpack(array) for name, array in raw["arrays"].items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             msg = f"{path} was written by another version of lazygraph; delete it and run the same command again"
             raise CorruptDataset(msg) from error
+
+    def part(self) -> Part:
+        """Its rows, to be put together with others. The column of a label is called ``label:NAME``."""
+        labels = {f"{LABEL}{name}": name for name in self.labels}
+        return Part(self.rows, lambda name: self.labels[labels[name]] if name in labels else self.arrays[name])
+
+
+LABEL, SPLIT = "label:", "split:"
+ALIGNED = 64  # bytes between the beginnings of arrays in a row file
+
+
+class _Section(NamedTuple):
+    """Where one array lies in a row file of so many bytes."""
+
+    path: Path
+    size: int
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        return self.start + self.dtype.itemsize * math.prod(self.shape)
+
+
+class _Mapped(Mapping[str, NDArray[Any]]):
+    """The arrays of a row file, mapped anew whenever one is asked for."""
+
+    def __init__(self, sections: Mapping[str, _Section]) -> None:
+        self._sections = sections
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        section = self._sections[name]
+        content = _content(section.path)
+        if len(content) != section.size:
+            msg = f"{section.path} was changed while it was read; run the same command again"
+            raise CorruptDataset(msg)
+        return np.ndarray(section.shape, section.dtype, content, section.start)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sections)
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+
+def _content(path: Path) -> NDArray[np.uint8]:
+    with opening(path, lambda: path.open("rb")) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 40:
+            msg = f"{path} is damaged; delete it and run the same command again"
+            raise CorruptDataset(msg)
+        return mapped(file.fileno(), size)
+
+
+def _descr(dtype: np.dtype[Any]) -> Any:
+    return dtype.descr if dtype.names else dtype.str
+
+
+def _dtype(descr: Any) -> np.dtype[Any]:
+    return np.dtype([(name, kind) for name, kind in descr] if isinstance(descr, list) else descr)
 
 
 def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
@@ -119,9 +199,6 @@ def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
     except (FileNotFoundError, CorruptDataset):
         return None
     return rows if rows.maker == maker else None
-
-
-_ARRAYS = ("record", "position", "id", "formula", "counts", "digest")
 
 
 class RowBuffer:
@@ -168,25 +245,34 @@ class RowBuffer:
             codes[column] = known.setdefault(split, len(known))
         self._rows.append((position, graph_id, formula, counts, labels, digest, codes))
 
+    def id(self, row: int) -> str:
+        """The id of one of its rows."""
+        found: str = self._rows[row][1]
+        return found
+
     def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
         """All rows as arrays."""
         n = len(self._rows)
         position, ids, formulas, counts, labels, digests, codes = zip(*self._rows, strict=True) if n else ([],) * 7
         return ShardRows(
-            file=file,
-            record=record,
-            position=np.array(position, dtype=np.int64),
-            id=text_array(ids),
-            formula=text_array(formulas, "formula"),
-            counts=np.array(counts, dtype=np.int64).reshape(n, self._counts),
-            splits={
-                column: Splits(np.array([one.get(column, NO_SPLIT) for one in codes], np.uint8), tuple(names))
-                for column, names in self._splits.items()
+            file,
+            n,
+            arrays={
+                "record": record,
+                "position": np.array(position, dtype=np.int64),
+                "id": text_array(ids),
+                "formula": text_array(formulas, "formula"),
+                "counts": np.array(counts, dtype=np.int64).reshape(n, self._counts),
+                "digest": np.frombuffer(b"".join(digests), "V32"),
+                **{
+                    f"{SPLIT}{column}": np.array([one.get(column, NO_SPLIT) for one in codes], np.uint8)
+                    for column in self._splits
+                },
             },
             labels={
                 label.name: self._column(label, ids, [row[k] for row in labels]) for k, label in enumerate(self._labels)
             },
-            digest=np.frombuffer(b"".join(digests), "V32"),
+            splits={column: tuple(names) for column, names in self._splits.items()},
             rejected=tuple(self.rejected),
             remarks=self.remarks,
             maker=maker,
@@ -199,14 +285,3 @@ class RowBuffer:
         for row in found.rounded.tolist():
             self.remarks.add(ids[row], [Remark(what, str(values[row]))])
         return found.values
-
-
-def _pack(array: NDArray[Any]) -> list[Any]:
-    descr = array.dtype.descr if array.dtype.names else array.dtype.str
-    return [descr, list(array.shape), np.ascontiguousarray(array).tobytes()]
-
-
-def _unpack(packed: list[Any]) -> NDArray[Any]:
-    descr, shape, data = packed
-    dtype = np.dtype([(n, t) for n, t in descr] if isinstance(descr, list) else descr)
-    return np.frombuffer(data, dtype).reshape(shape)

@@ -209,7 +209,8 @@ def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -
     column = remains.column("input")
     if not manifest.provenance.sources or (column is None and ("input" in manifest.columns or not known)):
         return None
-    return input_of_rows(manifest, rejected, column)
+    found = input_of_rows(manifest, rejected, column)
+    return None if found is None else found.of(np.arange(manifest.graphs))
 
 
 def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:

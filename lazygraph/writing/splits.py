@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, texts_of
+from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter, Pieces, texts_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
@@ -158,11 +159,9 @@ def check_group(name: str, known: Iterable[str]) -> None:
         raise InputError(msg)
 
 
-def write_split(
-    columns: ColumnWriter, name: str, codes: NDArray[np.uint8], names: Sequence[str], rule: SplitRule | None
-) -> None:
-    """Write one column of splits."""
-    columns.write(name, codes, role="split", categories=names, rule=None if rule is None else rule.to_json())
+def write_split(columns: ColumnWriter, name: str, codes: Pieces, names: Sequence[str], rule: SplitRule | None) -> None:
+    """Write one column of splits, whose codes come in pieces."""
+    columns.stream(name, codes, role="split", categories=names, rule=None if rule is None else rule.to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +282,10 @@ def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uin
 
 def _shuffled(n: int, counts: Sequence[int], seed: int) -> NDArray[np.uint8]:
     """So many rows of n for train, val and test."""
-    order = list(range(n))
-    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    # An array takes 4 bytes a graph where a list takes 40. It is shuffled in the same way.
+    rows = array("I" if n < 2**32 else "Q", range(n))
+    random.Random(seed).shuffle(rows)  # noqa: S311 - a split, not a secret
+    order = np.frombuffer(rows, rows.typecode) if n else np.empty(0, np.uint32)
     train, val, test = counts
     codes = np.full(n, NO_SPLIT, np.uint8)
     codes[order[:train]] = 0

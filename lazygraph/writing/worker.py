@@ -72,7 +72,7 @@ def make_shard(final: Path, task: int) -> Made:
                 raise
             _check_in_place(maker, layout)
             rows.save(layout.done(task))
-    return Made(task, len(rows.id), len(rows.rejected))
+    return Made(task, rows.rows, len(rows.rejected))
 
 
 def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:

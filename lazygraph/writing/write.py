@@ -133,9 +133,10 @@ def write(
         graph: the recipe, or the name of a preset. Default: the common recipe if every source is a dataset, otherwise
             ``comformer``.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
+            in ``lazygraph.executors``; see docs/clusters.md.
         overwrite: replace an existing dataset.
-        progress: show a progress bar on stderr, if stderr is a terminal.
+        progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: what to do with a CIF whose sites contradict its formula or its Z: ``error`` (default) quarantines
@@ -236,8 +237,9 @@ def append(
             new graphs that it needs for its share, and old graphs do not move. In other datasets, the new graphs go
             into the splits that the source names, or into no split.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
-        progress: show a progress bar on stderr, if stderr is a terminal.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
+            in ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
@@ -308,8 +310,9 @@ def retry_quarantined(
         source: the source of the dataset, with the same inputs in the same order.
         split: the splits of the graphs that are added, as for :func:`append`.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes.
-        progress: show a progress bar on stderr, if stderr is a terminal.
+        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
+            in ``lazygraph.executors``; see docs/clusters.md.
+        progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
         cif_formula: as for :func:`write`.
@@ -481,29 +484,93 @@ def plan_dataset(
     reading: InputOptions,
     options: WriteOptions,
     overwrite: bool,
+    split: SplitRule | str | None = None,
+    append: bool = False,
 ) -> Plan:
-    """What :func:`plan` does, with its options in groups."""
+    """What :func:`plan` does, with its options in groups.
+
+    Args:
+        source: as for :func:`write`.
+        path: the dataset to make, or to add to.
+        spec: the recipe; None for that of the dataset, or of the sources.
+        reading: how inputs are read.
+        options: what is written.
+        overwrite: replace a dataset that is there already.
+        split: the splits that :func:`finish` gives to the graphs.
+        append: add to the dataset that is there.
+
+    Raises:
+        DatasetNotFound, InputError, LabelError, OutputExists, WriterBusy: as :func:`write` and :func:`append` do.
+    """
     layout = Layout.of(path)
     with exclusive(layout):
         sources = _open(source, reading)
+        if append:
+            _check_dataset(layout, split)
+            new = replace(plan_append(sources, options, layout.staged()), split=split)
+            _check_group(split, new)
+            return _begin(new, layout)
         spec = spec or shared_recipe(sources)
         check_output(layout, spec, overwrite=overwrite)
         if (layout.final / MANIFEST).exists() and not overwrite:
             raise _exists(layout, "of the same recipe")
-        new = make_plan(sources, spec, options, layout.staged())
+        new = replace(make_plan(sources, spec, options, layout.staged()), split=split)
+        _check_group(split, new)
         return _begin(new, layout)
 
 
-def finish(path: str | os.PathLike[str]) -> Report:
+def finish(path: str | os.PathLike[str], split: SplitRule | str | None = None) -> Report:
     """The last third of ``write``: put the shards together and publish the dataset.
 
     Where a process was killed while it published them, it finishes that; the report is then of the whole dataset.
+
+    Args:
+        path: the dataset.
+        split: the splits of the new graphs, where the plan says none.
+
+    Raises:
+        InputError: shards are missing, or the splits cannot be made or are said twice.
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
     with exclusive(layout) as hold:
-        merged = published(layout) if hold.finished and not layout.plan.exists() else merge(hold)
+        if hold.finished and not layout.plan.exists():
+            merged = published(layout)
+        else:
+            merged = merge(hold, _split_of(Plan.load(layout), split, layout))
     return _report(merged, layout, begin)
+
+
+def _split_of(plan: Plan, split: SplitRule | str | None, layout: Layout) -> SplitRule | str | None:
+    """The splits of the graphs of a plan: those that it names, or those that are given to the merge.
+
+    Raises:
+        InputError: both say one and they differ, or it is one that the dataset cannot have.
+    """
+    if split is None or split == plan.split:
+        return plan.split
+    if plan.split is not None:
+        msg = (
+            f"the plan was made with the split {_said(plan.split)}, and the merge is to make {_said(split)}; merge "
+            "without --split, or plan again with the split that you want (finished shards are kept)"
+        )
+        raise InputError(msg)
+    if isinstance(split, str):
+        if plan.base is None:
+            msg = (
+                f"found the split {split!r} for a new dataset; required: fractions of train, val and test: 0.8,0.1,0.1"
+            )
+            raise InputError(msg)
+        Splits.of(Store(layout.final)).check_name(split)
+    _check_group(split, plan)
+    return split
+
+
+def _said(split: SplitRule | str) -> str:
+    if isinstance(split, str):
+        return repr(split)
+    group = "" if split.group is None else f", group {split.group}"
+    return f"{','.join(f'{fraction:g}' for fraction in split.fractions)} (seed {split.seed}{group})"
 
 
 def _open(source: Any, reading: InputOptions) -> list[Source]:

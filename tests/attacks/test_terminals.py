@@ -128,6 +128,8 @@ def commands(d, splits, run):
         "plan": [[*sources, "-o", f"p{EVIL}.lg"]],
         "shard": [[f"p{EVIL}.lg", "--task", "0"], [f"none{EVIL}.lg", "--task", "0"]],
         "merge": [[f"p{EVIL}.lg"], [f"none{EVIL}.lg"]],
+        "slurm": [[*sources, "-o", "s.lg"], ["ok.vasp", "-o", f"s{EVIL}.lg"],
+                  ["ok.vasp", "-o", "s.lg", "--partition", EVIL], ["ok.vasp", "-o", "s.lg", "--unit", f"{EVIL}=eV"]],
         "info": [[d], [splits], [d, "--json"], [f"c{EVIL}.lg"], [f"none{EVIL}.lg"]],
         "show": [[d, "--row", "0"], [d, "--row", "0", "--json"], [d, f"none{EVIL}"], [f"c{EVIL}.lg", "--row", "0"]],
         "stats": [[d], [d, "--json"]],

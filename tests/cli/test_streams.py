@@ -62,6 +62,7 @@ EVERY = {
     "plan": ["plan", "prototypes:5", "-o", "other.lg"],
     "shard": ["shard", "planned.lg", "--task", "0"],
     "merge": ["merge", "planned.lg"],
+    "slurm": ["slurm", "prototypes:5", "-o", "other.lg"],
     "info": ["info", "d.lg"],
     "show": ["show", "d.lg", "--row", "0"],
     "stats": ["stats", "d.lg"],

@@ -19,6 +19,7 @@ import lazygraph as lg
 from lazygraph.errors import StorageError
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.machine import descriptor_limit
 from lazygraph.reading.verify import verify
 from lazygraph.storage import descriptors
 from lazygraph.storage.descriptors import budget
@@ -226,3 +227,34 @@ def test_threads_that_open_files_at_once_stay_within_the_budget(tmp_path, monkey
             assert len(files.now.held) <= 2
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_the_usual_limit_is_raised_where_a_dataset_has_more_shards(path, monkeypatch):
+    """Shard files then leave the numbers that ``select`` can use to others."""
+
+    def child():
+        monkeypatch.setattr(descriptors, "MOST", 1100)
+        allow(1024)
+        store = Store(path)
+        store.read_batch(ROWS)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        monkeypatch.setattr(descriptors, "budget", lambda limit=None: 20 if descriptor_limit()[0] <= 1024 else 1100)
+        other = Store(path)
+        other.read_batch(ROWS)
+        numbers = [one for one in other._files.now.numbers.tolist() if one >= 0]
+        return before, resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(numbers), min(numbers)
+
+    _, (before, after, opened, least) = apart(child)
+    assert (before, after) == (1024, 4400)
+    assert opened > 20
+    assert least >= 1024
+
+
+def test_a_limit_that_somebody_set_is_left_as_it_is(path):
+    def child():
+        allow(100)
+        store = Store(path)
+        store.read_batch(ROWS)
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    assert apart(child) == ("returned", 100)

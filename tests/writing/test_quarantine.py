@@ -144,7 +144,9 @@ def test_the_later_one_of_two_inputs_with_one_id_is_quarantined_whichever_shard_
         store = Store(path)
         assert store.column("id").tolist() == [b"a", b"b", b"c", b"d", b"e"]
         assert store.column("energy").tolist() == [0, 1, 3, 6, 7]
-        assert input_of_rows(store.manifest, quarantine(path), None).tolist() == [0, 1, 3, 6, 7]
+        inputs = input_of_rows(store.manifest, quarantine(path), None)
+        assert inputs.of(np.arange(5)).tolist() == [0, 1, 3, 6, 7]
+        assert np.concatenate(list(inputs)).tolist() == [0, 1, 3, 6, 7]
         for row, number in enumerate([0, 1, 3, 6, 7]):
             assert (store.arrays(row)["lattice"] == salt(number).lattice).all()
         found = quarantine(path)

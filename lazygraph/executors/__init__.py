@@ -1,0 +1,10 @@
+"""Executors over the engines that clusters run, for ``lazygraph.write(..., executor=)``.
+
+Each is a ``concurrent.futures.Executor``. Any other one works as it is, such as those of parsl and executorlib.
+``ClusterExecutor`` tells lazygraph how many workers such an executor has, and how long they may be silent.
+"""
+
+from lazygraph.executors.cluster import ClusterExecutor
+from lazygraph.executors.engines import dask, mpi, ray
+
+__all__ = ["ClusterExecutor", "dask", "mpi", "ray"]

@@ -1,0 +1,99 @@
+"""The rows of a dataset that is being put together, as parts that are read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.format.columns import ColumnWriter, Pieces, narrowest
+from lazygraph.writing.id_order import IdOrder, order_type
+
+__all__ = ["NOTHING", "Joined", "Part", "Parts", "write_index"]
+
+NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows, such as those of one shard: how many, and what gives the values of a column of them."""
+
+    rows: int
+    column: Callable[[str], NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A column of parts, without the rows that were dropped. It can be iterated any number of times."""
+
+    parts: Sequence[Part]
+    dropped: NDArray[np.int64]
+    values: Callable[[Part], NDArray[Any]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        start = 0
+        for part in self.parts:
+            low, high = np.searchsorted(self.dropped, [start, start + part.rows])
+            values = self.values(part)
+            yield np.delete(values, self.dropped[low:high] - start, axis=0) if high > low else values
+            start += part.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The pieces of several columns, one column after the other. It can be iterated any number of times."""
+
+    columns: Sequence[Pieces]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return chain.from_iterable(self.columns)
+
+
+class Parts:
+    """Parts in their order, of which some rows are dropped.
+
+    Args:
+        parts: in the order of the rows.
+        dropped: the rows that are left out, in increasing order, counted over all parts.
+    """
+
+    def __init__(self, parts: Sequence[Part], dropped: NDArray[np.int64] = NOTHING) -> None:
+        self.parts, self.dropped = parts, dropped
+        self._starts = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) - len(self.dropped)
+
+    def without(self, dropped: NDArray[np.int64]) -> Parts:
+        """The same parts without these rows."""
+        return Parts(self.parts, dropped)
+
+    def column(self, name: str) -> Pieces:
+        """The values of a column, an array a part."""
+        return _Rows(self.parts, self.dropped, lambda part: part.column(name))
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """The number of the part that a row (counted with the dropped ones) is in, and its number in there."""
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return part, row - int(self._starts[part])
+
+
+def write_index(columns: ColumnWriter, table: Parts, order: IdOrder, counts: Sequence[str]) -> None:
+    """Write the columns that say where records are and how large they are, and that find ids.
+
+    Args:
+        columns: takes the columns.
+        table: the rows, with ``record``, ``id`` and a column for each of ``counts``.
+        order: what sorts their ids.
+        counts: the names of columns of whole numbers, each of which gets the narrowest type.
+    """
+    columns.stream("record", table.column("record"))
+    columns.stream("id", table.column("id"))
+    columns.stream("id_order", order, dtype=order_type(len(table)))
+    for name in counts:
+        values = table.column(name)
+        columns.stream(name, values, dtype=narrowest(values))

@@ -13,7 +13,7 @@ EXAMPLES = """\
 examples:
   lazygraph-write merge mp.lg
   lazygraph-write merge mp.lg --split 0.8,0.1,0.1 --json
-      split the graphs, unless the plan says how already
+      split the graphs, if the plan does not name a split
   lazygraph-write merge mp.lg || lazygraph-write shard mp.lg --task 7
       merge prints which shards are missing
 """

@@ -18,7 +18,7 @@ EXAMPLES = """\
 examples:
   lazygraph-write shard mp.lg --task 3
   lazygraph-write shard mp.lg --part $SLURM_ARRAY_TASK_ID/64
-      the shards of one of 64 tasks, numbered from 1, however many shards the plan has
+      write the shards of one of 64 tasks (numbered from 1), for any number of shards
   lazygraph-write shard mp.lg --task 0-99 --task 120
       skip shards that are already finished
 """
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task",
         action="append",
         metavar="N|A-B",
-        help="number of a shard, from 0, or a range of them; repeat for more",
+        help="number of a shard, from 0, or a range such as 0-99; repeat for more",
     )
     which.add_argument("--part", metavar="K/N", help="part K of all shards in N equal parts, K from 1 to N")
 

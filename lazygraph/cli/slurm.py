@@ -20,12 +20,12 @@ examples:
   lazygraph slurm structures.json -o mp.lg --tasks 64 --time 2:00:00 --partition cpu > submit.sh
       look at the script, then submit all jobs: bash submit.sh
   lazygraph slurm 'cifs/*.cif' -o cifs.lg --tasks 500 --throttle 50 --sbatch=--account=materials | bash
-      500 tasks of which at most 50 run at once
+      500 tasks; at most 50 run at the same time
   lazygraph slurm more.json -o mp.lg --append --split train --tasks 16 | bash
       add to a dataset
 
-All other options are those of lazygraph-write plan. Folders must be shared by all machines and have file locks. The
-jobs run in the folder, and with the environment, in which they are submitted.
+The other options are the options of lazygraph-write plan. All machines must share the folders, and the file system must
+have file locks. The jobs run in the folder and with the environment from which you submit them.
 """
 ATTEMPTS = 3
 
@@ -54,7 +54,7 @@ status=0
 for _ in {attempts}; do
   status=0
   {shard} --part "$SLURM_ARRAY_TASK_ID/{tasks}" || status=$?
-  # A killed process (128 + signal) leaves a note of the structure that it was at, and the next one is careful with it.
+  # A killed process (128 + signal) leaves a note of its current structure, and the next one isolates this structure.
   [ "$status" -gt 128 ] || break
 done
 exit "$status"
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         slurm.add_argument(
             "--tasks", type=int, default=64, metavar="N", help="tasks of the array (default %(default)s)"
         ),
-        slurm.add_argument("--throttle", type=int, metavar="N", help="tasks that run at once at most (default: all)"),
+        slurm.add_argument("--throttle", type=int, metavar="N", help="greatest number of tasks that run at once (default: all)"),
         slurm.add_argument("--time", metavar="T", help="time limit of each job, such as 2:00:00"),
         slurm.add_argument("--partition", metavar="NAME", help="partition of all jobs"),
         slurm.add_argument(

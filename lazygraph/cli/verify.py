@@ -19,7 +19,7 @@ examples:
   lazygraph verify mp.lg --sample 0.01
       hash all files but the shards, and read 1 % of the records of each shard
   lazygraph verify mp.lg --workers 16 --state /tmp/mp.verify
-      note what was checked; after an interruption, the same command goes on from there
+      store the progress in a file; after an interruption, the same command continues
   lazygraph verify mp.lg && rsync -a mp.lg colleague:
 """
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the sample (default %(default)s)")
     parser.add_argument(
-        "--state", metavar="FILE", help="note here what was checked, and go on from there; removed at the end"
+        "--state", metavar="FILE", help="store the progress in this file, and continue from it; the file is removed at the end"
     )
     add_json(parser)
 

@@ -1,6 +1,6 @@
-"""Executors over the engines that clusters run, for ``lazygraph.write(..., executor=)``.
+"""Executors for the engines of clusters, for ``lazygraph.write(..., executor=)``.
 
-Each is a ``concurrent.futures.Executor``. Any other one works as it is, such as those of parsl and executorlib.
+Each is a ``concurrent.futures.Executor``. Any other executor works too, such as the executors of parsl and executorlib.
 ``ClusterExecutor`` tells lazygraph how many workers such an executor has, and how long they may be silent.
 """
 

@@ -82,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         slurm.add_argument(
             "--tasks", type=int, default=64, metavar="N", help="tasks of the array (default %(default)s)"
         ),
-        slurm.add_argument("--throttle", type=int, metavar="N", help="greatest number of tasks that run at once (default: all)"),
+        slurm.add_argument(
+            "--throttle", type=int, metavar="N", help="greatest number of tasks that run at once (default: all)"
+        ),
         slurm.add_argument("--time", metavar="T", help="time limit of each job, such as 2:00:00"),
         slurm.add_argument("--partition", metavar="NAME", help="partition of all jobs"),
         slurm.add_argument(

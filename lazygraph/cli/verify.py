@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the sample (default %(default)s)")
     parser.add_argument(
-        "--state", metavar="FILE", help="store the progress in this file, and continue from it; the file is removed at the end"
+        "--state",
+        metavar="FILE",
+        help="store the progress in this file, and continue from it; the file is removed at the end",
     )
     add_json(parser)
 

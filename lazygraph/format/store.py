@@ -304,7 +304,8 @@ class Store:
             together = self._read_batch_at_once if self.storage.is_local else self._fetch_batch
             if (at_once := together(loops, rows)) is not None:
                 return at_once
-        self._check_memory(rows)
+        if len(rows) > 1:  # of one, its record tells whether its sizes are true
+            self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
         for place in np.argsort(rows, kind="stable").tolist():
             records[place] = self.decoded(int(rows[place]))

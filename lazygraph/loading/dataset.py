@@ -264,7 +264,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return shards, bytes_to_read(self._store, shards)
 
     def read_ahead(self) -> ReadAhead:
-        """Let the system read the shards of this (sub)set from beginning to end, in a thread."""
+        """Read the shards of this (sub)set into the page cache, from beginning to end, in a thread."""
         return ReadAhead(self._store, self.shards_to_read()[0])
 
     def indices(self) -> Any:

@@ -118,7 +118,7 @@ class Loader:
                 self._ahead = None  # the next epoch begins again
 
     def _begin_read_ahead(self, settings: Settings) -> None:
-        """Let the system read the shards ahead, until that was done once."""
+        """Begin to read the shards ahead, unless that was done before."""
         if settings.read_ahead and self._ahead is None:
             self._ahead = self.dataset.read_ahead()
 
@@ -356,7 +356,7 @@ def loader(
         persistent_workers: keep workers alive from epoch to epoch.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``.
-        read_ahead: let the system read the shards from beginning to end when the first epoch begins, so that a shuffled
+        read_ahead: read the shards from beginning to end in a thread when the first epoch begins, so that a shuffled
             pass does not wait for single records. By default the loader does so if they fit into half of the memory.
         device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.

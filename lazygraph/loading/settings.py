@@ -49,7 +49,7 @@ class Facts:
         transform: whether a transform sees every graph.
         cuda: whether there is a CUDA device.
         shared_memory: free bytes in /dev/shm; None if it does not exist.
-        shard_bytes: size of the shards that will be read, if the system can be asked to read them ahead; else 0.
+        shard_bytes: size of the shards that will be read, if they lie on this machine; else 0.
         memory: bytes that this process may use.
     """
 
@@ -75,7 +75,7 @@ class WantedSettings:
         persistent_workers: whether workers stay alive from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: start method of processes.
-        read_ahead: whether the system is asked to read whole shards ahead.
+        read_ahead: whether a thread reads whole shards ahead.
     """
 
     num_workers: int | None = None
@@ -99,7 +99,7 @@ class Settings:
         pin_memory: whether batches are put into page-locked memory.
         multiprocessing_context: start method of processes; None for Python's default.
         batch_bytes: bytes reserved in shared memory for the records of one batch.
-        read_ahead: whether the system is asked to read whole shards ahead, at the beginning of the first epoch.
+        read_ahead: whether a thread reads whole shards ahead, when the first epoch begins.
         reasons: one sentence for every choice.
     """
 

@@ -347,7 +347,7 @@ class Repeats:
         self._seen = np.zeros(-(-limit // 8), np.uint8)
 
     def first(self, numbers: NDArray[Any]) -> int | None:
-        """The least of these that came before or comes twice; None where there is none, and then they are noted."""
+        """Return the least number that came before or comes twice, or note all numbers and return None."""
         ordered = np.sort(numbers)
         places, bits = ordered >> 3, np.left_shift(np.uint8(1), (ordered & 7).astype(np.uint8))
         before = ordered[(self._seen[places] & bits) != 0]

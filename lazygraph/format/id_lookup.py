@@ -12,7 +12,7 @@ from lazygraph.errors import CorruptDataset
 from lazygraph.format.digests import CheckedColumn
 from lazygraph.format.store import Store
 
-__all__ = ["find_ids", "holders", "insertion_places", "rows_of"]
+__all__ = ["find_ids", "holders", "insertion_places", "known_ids", "rows_of"]
 
 STEP = 2**14  # ids that are looked up at once
 
@@ -87,12 +87,19 @@ def rows_of(store: Store, texts: Iterable[str]) -> NDArray[np.int64]:
     Raises:
         UnknownId: no graph has one of them.
     """
-    out = [np.empty(0, np.int64)]
+    return np.concatenate([np.empty(0, np.int64), *(rows for _, rows in known_ids(store, texts))])
+
+
+def known_ids(store: Store, texts: Iterable[str]) -> Iterator[tuple[list[str], NDArray[np.int64]]]:
+    """As ``find_ids``, for ids that the dataset must have.
+
+    Raises:
+        UnknownId: no graph has one of them.
+    """
     for some, rows in find_ids(store, texts):
         for number in np.flatnonzero(rows < 0).tolist():
-            rows[number] = store.row_of(some[number])  # which says that there is none
-        out.append(rows)
-    return np.concatenate(out)
+            rows[number] = store.row_of(some[number])  # raises UnknownId, with examples of ids
+        yield some, rows
 
 
 def _batched(texts: Iterable[str]) -> Iterator[list[str]]:

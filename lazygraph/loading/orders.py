@@ -122,11 +122,11 @@ class _Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """Every graph once, in an order drawn uniformly from all orders.
+    """Every graph once, in random order.
 
-    The key of a graph has the graph's position in its low bits, and random bits above them, so that one array is sorted
-    in place. For 10 million graphs there are 40 random bits: two graphs of all have equal ones with a probability of
-    one in a trillion, and then keep their order.
+    The key of a graph has the position of the graph in its low bits, and random bits above them. One array is therefore
+    sorted in place. Two graphs with equal random bits keep their order. For 10 million graphs there are 40 random bits:
+    about 45 of the 5e13 pairs of graphs keep their order for this reason.
     """
 
     n: int

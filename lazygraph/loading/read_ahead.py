@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.errors import CorruptDataset
 from lazygraph.format.store import Store
 from lazygraph.loading.orders import PART
 
@@ -75,7 +76,8 @@ class ReadAhead:
     def _read(self, storage: Any, files: Sequence[Any]) -> None:
         into = bytearray(PIECE)
         for file in files:
-            with suppress(Exception), storage.path(file).open("rb", buffering=0) as opened:
+            # Whoever reads a record of a shard that is gone or damaged gets the error.
+            with suppress(OSError, CorruptDataset), storage.path(file).open("rb", buffering=0) as opened:
                 while opened.readinto(into):
                     if self._stopped:
                         return

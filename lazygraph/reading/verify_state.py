@@ -81,7 +81,7 @@ def _read(place: Path, header: dict[str, Any]) -> dict[str, tuple[str, ...]] | N
     if first != header:
         msg = (
             f"{place} is the state of another verification, of {first}; this one is {header}. Give the options of that "
-            "one to go on with it, or delete the file to begin anew"
+            "one to continue it, or delete the file to start again"
         )
         raise InputError(msg)
     if len(whole) < len(content):

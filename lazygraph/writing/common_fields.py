@@ -67,7 +67,7 @@ def with_fields(raw: bytes, old: Schema, new: Schema) -> bytes:
 
 
 def _common(found: Sequence[tuple[str, Field | None]]) -> tuple[Field | None, str]:
-    """The field that all have under one name, or the reason why there is none."""
+    """Return the field that all datasets share under one name; or None and the reason why they share none."""
     if lacking := [dataset for dataset, field in found if field is None]:
         return None, f"{', '.join(lacking)} {'lacks' if len(lacking) == 1 else 'lack'} it"
     fields = [field for _, field in found if field is not None]

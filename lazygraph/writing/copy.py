@@ -60,7 +60,7 @@ from lazygraph.writing.quarantine import (
 from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import Splits, write_split
 
-__all__ = ["CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "subset"]
+__all__ = ["Chosen", "CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "repeated_id", "subset"]
 
 PIECE = 2**15  # rows that are copied at once
 LEVEL = 9  # of records that are compressed again
@@ -207,6 +207,8 @@ def subset(
 
 Rows: TypeAlias = range | NDArray[np.int64]
 """Rows of a dataset: all of them or a slice as a range, which takes no memory, or any, in memory or in a file."""
+Chosen: TypeAlias = tuple[Store, Rows]
+"""A dataset, and the rows of it that are copied."""
 
 
 def _pieces(rows: Rows) -> Iterator[NDArray[np.int64]]:
@@ -310,7 +312,22 @@ def _copy(
     return CopyReport(layout.final, graphs.graphs, tuple(told))
 
 
-def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[tuple[Store, NDArray[np.int64]]]) -> None:
+def repeated_id(chosen: Sequence[Chosen], scratch: Scratch) -> str | None:
+    """An id that two of these graphs have; None where all differ.
+
+    Args:
+        chosen: datasets, and the rows of each.
+        scratch: for what does not fit into memory.
+    """
+    parts = [_Part(store, rows, b"") for store, rows in chosen]
+    order = order_ids(_Column(parts, _Part.ids), scratch)
+    if not len(order.dropped):
+        return None
+    part, row = _located(parts, int(order.dropped[0]))
+    return part.store.graph_id(row)
+
+
+def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[Chosen]) -> None:
     """Publish stored graphs as the dataset of a plan to build them: what it says of itself is what the plan says.
 
     Args:
@@ -457,14 +474,20 @@ def _without(left_out: Repeats, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return ~left_out.has(rows)
 
 
+def _located(parts: Sequence[_Part], row: int) -> tuple[_Part, int]:
+    """The part that a row of the new dataset comes from, and the row of its dataset."""
+    ends = list(accumulate(len(part.rows) for part in parts))
+    number = bisect_right(ends, row)
+    part = parts[number]
+    return part, int(part.rows[row - ends[number] + len(part.rows)])
+
+
 def _refuse_duplicates(parts: Sequence[_Part], order: IdOrder) -> None:
     if not len(order.dropped):
         return
-    ends = list(accumulate(len(part.rows) for part in parts))
-    row = int(order.first[0])
-    number = bisect_right(ends, row)
-    first, second = parts[number], parts[bisect_right(ends, int(order.dropped[0]))]
-    graph_id = first.store.graph_id(int(first.rows[row - ends[number] + len(first.rows)]))
+    first, row = _located(parts, int(order.first[0]))
+    second, _ = _located(parts, int(order.dropped[0]))
+    graph_id = first.store.graph_id(row)
     msg = (
         f"{len(order.dropped)} ids come twice, such as {graph_id!r} in {_name(first.store)} and in "
         f"{_name(second.store)}; "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, LabelError, OutputExists
 from lazygraph.format.columns import NO_SPLIT, Column, ColumnWriter
-from lazygraph.format.id_lookup import find_ids
+from lazygraph.format.id_lookup import find_ids, known_ids
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
@@ -356,9 +356,7 @@ def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDAr
         raise InputError(msg)
     codes = np.full(len(store), NO_SPLIT, np.uint8)
     for code, (name, ids) in enumerate(names.items()):
-        for some, rows in find_ids(store, ids):
-            for number in np.flatnonzero(rows < 0).tolist():
-                rows[number] = store.row_of(some[number])  # which says that there is none
+        for some, rows in known_ids(store, ids):
             first = np.unique(rows, return_index=True)[1]
             again = np.setdiff1d(np.arange(len(rows)), first)
             for number in [*np.flatnonzero(codes[rows] != NO_SPLIT).tolist(), *again.tolist()][:1]:

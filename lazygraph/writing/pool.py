@@ -123,7 +123,7 @@ def _elsewhere(final: Path, tasks: list[int], executor: Executor, tick: Callable
             raise
         msg = f"the executor broke: a worker process died, or its engine ended ({_named(error)}). {KEPT}"
         raise WorkerDied(msg) from error
-    finally:  # the executor goes on without us
+    finally:  # the executor belongs to the caller, and would make the remaining shards
         window.cancel()
 
 

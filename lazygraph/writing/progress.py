@@ -51,7 +51,7 @@ class Bar(Progress):
         self._bar.update(crystals)
 
     def tick(self) -> None:
-        """Draw the time anew."""
+        """Update the elapsed time."""
         self._bar.refresh()
 
     def close(self) -> None:

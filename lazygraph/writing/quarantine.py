@@ -89,7 +89,7 @@ class InputNumbers:
     Attributes:
         rows: how many there are.
         column: the column ``input``, if there is one.
-        skipped: (q,) where there is none: of each quarantined input, how many rows come before it, in order.
+        skipped: (q,) without such a column, the number of rows before each quarantined input, in order.
     """
 
     rows: int

@@ -150,7 +150,7 @@ class _Section(NamedTuple):
 
 
 class _Mapped(Mapping[str, NDArray[Any]]):
-    """The arrays of a row file, mapped anew whenever one is asked for."""
+    """The arrays of a row file. Each access maps the file again."""
 
     def __init__(self, sections: Mapping[str, _Section]) -> None:
         self._sections = sections

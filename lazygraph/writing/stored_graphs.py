@@ -7,9 +7,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lazygraph.errors import UnreadableInput
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
@@ -17,12 +14,13 @@ from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.sources.base import Label, Source, hash_file
 from lazygraph.sources.dataset import DatasetSource
-from lazygraph.writing.copy import copy_as_planned
+from lazygraph.writing.copy import Chosen, copy_as_planned, repeated_id
 from lazygraph.writing.fields import labelled_schema
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import RunOptions, WriteOptions
 from lazygraph.writing.plan import Plan, check_split_columns, common_about, scan_sources
+from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import SplitRule
 
 __all__ = ["COPIED", "StoredGraphs", "find_stored_graphs"]
@@ -43,7 +41,7 @@ class StoredGraphs:
     """
 
     plan: Plan
-    chosen: tuple[tuple[Store, NDArray[np.int64]], ...]
+    chosen: tuple[Chosen, ...]
 
     def publish(self, hold: Hold) -> None:
         """Copy them, and publish the dataset.
@@ -79,7 +77,7 @@ def find_stored_graphs(  # noqa: PLR0917
         return reason
     scanned = scan_sources(sources, spec, options, layout.staged())
     chosen = tuple(_rows(one, of["files"]) for one, of in zip(datasets, scanned.plan.sources, strict=True))
-    reason = next(_contents(chosen, scanned.plan, spec, options), None)
+    reason = next(_contents(chosen, scanned.plan, spec, options, Scratch(layout.final.parent)), None)
     if reason is not None:
         return reason
     about, differences = common_about(scanned.abouts, options.about)
@@ -96,7 +94,7 @@ def find_stored_graphs(  # noqa: PLR0917
     return StoredGraphs(plan, chosen)
 
 
-def _rows(source: DatasetSource, files: Sequence[Mapping[str, Any]]) -> tuple[Store, NDArray[np.int64]]:
+def _rows(source: DatasetSource, files: Sequence[Mapping[str, Any]]) -> Chosen:
     """An open dataset and the rows to copy, if it still is what was scanned.
 
     Raises:
@@ -106,13 +104,13 @@ def _rows(source: DatasetSource, files: Sequence[Mapping[str, Any]]) -> tuple[St
     if hash_file(store.path / MANIFEST).sha256 != files[0]["sha256"]:
         msg = f"{source.path} was changed while it was read; run the same command again"
         raise UnreadableInput(msg)
-    return store, np.arange(len(store)) if source.rows is None else source.rows
+    return store, range(len(store)) if source.rows is None else source.rows
 
 
 def _asked(
     options: WriteOptions, run: RunOptions, split: SplitRule | None, layout: Layout, datasets: Iterable[DatasetSource]
 ) -> Iterator[str]:
-    """Why what was asked for cannot be copied."""
+    """Yield the reasons why the options do not allow copying."""
     default = WriteOptions()
     for option in fields(WriteOptions):
         if option.name not in ANY and getattr(options, option.name) != getattr(default, option.name):
@@ -129,9 +127,9 @@ def _asked(
 
 
 def _contents(
-    chosen: Sequence[tuple[Store, NDArray[np.int64]]], plan: Plan, spec: GraphSpec, options: WriteOptions
+    chosen: Sequence[Chosen], plan: Plan, spec: GraphSpec, options: WriteOptions, scratch: Scratch
 ) -> Iterator[str]:
-    """Why what the datasets hold is not what building would give."""
+    """Yield the reasons why building would give another dataset than copying."""
     labels: dict[str, Label] = {}
     for label in plan.labels:
         if label != labels.setdefault(label.name, label):
@@ -148,10 +146,8 @@ def _contents(
             yield f"{name} does not have the fields that its graphs would have"
         if lacking := [one.name for one in labels.values() if one.required and not _has(manifest, one)]:
             yield f"{name} has no label {lacking[0]!r}, which another dataset requires"
-    ids = np.concatenate([store.column("id")[rows] for store, rows in chosen])
-    found, counts = np.unique(ids, return_counts=True)
-    if len(found) < len(ids):
-        yield f"the id {found[np.argmax(counts > 1)].decode()!r} comes twice"
+    if (twice := repeated_id(chosen, scratch)) is not None:
+        yield f"the id {twice!r} comes twice"
 
 
 def _has(manifest: Manifest, label: Label) -> bool:

@@ -84,7 +84,6 @@ def test_a_shard_that_cannot_be_opened_is_left_to_its_reader(path, tmp_path, ope
     try:
         with pytest.raises(lg.CorruptDataset, match="is missing"):
             list(loader)
-        loader._ahead.join() if loader._ahead else None
         opened.clear()
         ahead = ReadAhead(ds._store, [0, 1, 2, 3])
         ahead.join()

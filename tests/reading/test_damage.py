@@ -18,13 +18,6 @@ def original(tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def copy(original, tmp_path):
-    out = tmp_path / "p.lg"
-    shutil.copytree(original, out)
-    return out
-
-
 def read_all(path):
     ds = lg.LazyGraphDataset(path)
     return [[v.numpy().tobytes() for v in ds[i].to_dict().values() if not isinstance(v, str)] for i in range(len(ds))]

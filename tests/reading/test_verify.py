@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -21,13 +20,6 @@ from lazygraph.reading.verify_checks import sampled_rows
 def original(tmp_path_factory):
     out = tmp_path_factory.mktemp("verify") / "p.lg"
     lg.write("prototypes:130?seed=6", out, graph=lg.graph("none"), workers=1, shard_size=50, progress=False)
-    return out
-
-
-@pytest.fixture
-def copy(original, tmp_path):
-    out = tmp_path / "p.lg"
-    shutil.copytree(original, out)
     return out
 
 

@@ -5,7 +5,7 @@ guarantees the stream of these keys forever, but not the stream of ``Generator.p
 therefore continues in the same order on another platform and after an update.
 
 What an epoch takes in memory: a full shuffle holds 8 bytes per graph. A shuffle within windows is computed window by
-window, and holds the graphs of two windows and 16 bytes per block.
+window, and holds the graphs of two windows and 8 bytes per block.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lazygraph.training.predict import predict
     from lazygraph.training.run import train
     from lazygraph.writing.copy import concat, subset
+    from lazygraph.writing.duplicates import duplicates
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.remove import remove
     from lazygraph.writing.write import Report, append, retry_quarantined, write
@@ -65,6 +66,7 @@ __all__ = [
     "collate",
     "concat",
     "diff",
+    "duplicates",
     "executors",
     "graph",
     "loader",
@@ -96,6 +98,7 @@ _HOMES = {
     "collate": "loading.graph_list",
     "concat": "writing.copy",
     "diff": "reading.diff",
+    "duplicates": "writing.duplicates",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",

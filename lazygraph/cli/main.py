@@ -40,6 +40,7 @@ COMMANDS = (
     "concat",
     "subset",
     "diff",
+    "duplicates",
     "remove",
     "gc",
     "doctor",

@@ -35,6 +35,7 @@ from lazygraph.sources.base import (
 
 __all__ = [
     "DatasetSource",
+    "crystal_of",
     "energies_left_out",
     "is_dataset",
     "is_open_dataset",
@@ -200,7 +201,7 @@ class _Crystals:
             # Where the dataset lies is no part of the reason, which goes into the new dataset.
             crystal = UnreadableInput(str(error).replace(str(self._store.path), self._store.path.name))
         else:
-            crystal = attempt(_crystal, arrays)
+            crystal = attempt(crystal_of, arrays)
             of_atoms = {name: arrays[name] for name in self._atoms}
         found = {column: names.get(int(codes[row])) for column, (codes, names) in self._splits.items()}
         splits = {column: name for column, name in found.items() if name is not None}
@@ -288,5 +289,6 @@ def _values(store: Store, label: Label) -> Any:
     return (lambda row: bytes(values[row]).decode()) if column.role == "text" else values.__getitem__
 
 
-def _crystal(arrays: Mapping[str, Any]) -> Crystal:
+def crystal_of(arrays: Mapping[str, Any]) -> Crystal:
+    """Return the crystal of the arrays of a record."""
     return Crystal(arrays["lattice"], arrays["frac_coords"], arrays["numbers"], tuple(arrays["pbc"].tolist()))

@@ -37,9 +37,11 @@ __all__ = [
     "editing",
     "fit_elements",
     "gc",
+    "kept_columns",
     "set_about",
     "set_labels",
     "set_splits",
+    "with_columns",
 ]
 
 
@@ -94,7 +96,7 @@ def set_labels(
             reason = "; ".join(notes) or "there are no columns beside the ids"
             msg = f"no column of numbers or texts to take as a label: {reason}"
             raise LabelError(msg)
-        columns = _kept(store, layout)
+        columns = kept_columns(store, layout)
         applied = (descriptions or Descriptions()).applied(chosen)
         for label in applied:
             before = store.manifest.columns.get(label.name)
@@ -109,7 +111,7 @@ def set_labels(
             found, told = _values(label, values, rows, len(store))
             more = label_column(columns, label, [found])
             notes += (*told, *more, *dropped_energies(label.name, store.manifest))
-        publish(hold, layout.edit, _with_columns(store, columns))
+        publish(hold, layout.edit, with_columns(store, columns))
     return LabelReport(tuple(label.name for label in applied), len(store) - len(rows), tuple(unknown), tuple(notes))
 
 
@@ -252,9 +254,9 @@ def set_splits(
             codes, categories = _named_codes(store, names or {})
         else:
             codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
-        columns = _kept(store, hold.layout)
+        columns = kept_columns(store, hold.layout)
         write_split(columns, name, [codes], categories, rule)
-        publish(hold, hold.layout.edit, _with_columns(store, columns))
+        publish(hold, hold.layout.edit, with_columns(store, columns))
     return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
 
 
@@ -311,14 +313,14 @@ def editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
         yield hold, Store(layout.final)
 
 
-def _kept(store: Store, layout: Layout) -> ColumnWriter:
+def kept_columns(store: Store, layout: Layout) -> ColumnWriter:
     """A writer of columns that begins with those of the dataset."""
     blocks = store.digests()[1]
     kept = {name: (column, blocks[name]) for name, column in store.manifest.columns.items()}
     return ColumnWriter(layout.edit, kept)
 
 
-def _with_columns(store: Store, columns: ColumnWriter) -> Manifest:
+def with_columns(store: Store, columns: ColumnWriter) -> Manifest:
     """The manifest of the same graphs with other columns."""
     return replace(store.manifest, columns=columns.columns, digests=columns.digests(store.digests()[0]))
 

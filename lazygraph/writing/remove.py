@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, OutputExists
-from lazygraph.format.columns import ColumnWriter, attributes, unsigned
-from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
+from lazygraph.format.columns import ColumnWriter, attributes, narrowest
+from lazygraph.format.digests import BLOCK, BlockHasher, Blocks, content_id, graph_digest
 from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest, Removal, Shard
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import editing
+from lazygraph.writing.id_order import order_type
 from lazygraph.writing.label_columns import dropped_energies
+from lazygraph.writing.parts import Part, Parts
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import input_of_rows, read_quarantine
 
 __all__ = ["RemoveReport", "remove"]
+
+ROWS = 2**16  # that are copied at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +81,16 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
             )
             raise OutputExists(msg)
         rows = np.sort(rows_of(store, wanted))
-        keep = np.delete(np.arange(len(store)), rows)
-        if not len(keep):
+        left = len(store) - len(rows)
+        if not left:
             msg = f"all {len(store)} graphs of {store.path} would be removed; delete the directory instead"
             raise InputError(msg)
         manifest = store.manifest
-        blocks = _blocks(store, keep)
-        columns = _columns(store, keep, ColumnWriter(hold.layout.edit))
+        blocks = _blocks(store, rows)
+        columns = _columns(store, rows, ColumnWriter(hold.layout.edit))
         new = replace(
             manifest,
-            graphs=len(keep),
+            graphs=left,
             shards=_shards(manifest, rows),
             columns=columns.columns,
             digests=columns.digests(blocks),
@@ -93,7 +99,7 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
         )
         publish(hold, hold.layout.edit, new)
     notes = [note for name in manifest.columns for note in dropped_energies(name, manifest)]
-    return RemoveReport(len(rows), len(keep), new.content_id, tuple(notes))
+    return RemoveReport(len(rows), left, new.content_id, tuple(notes))
 
 
 def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
@@ -107,27 +113,52 @@ def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
     return tuple(out)
 
 
-def _blocks(store: Store, keep: NDArray[np.int64]) -> Blocks:
+def _blocks(store: Store, removed: NDArray[np.int64]) -> Blocks:
     """The digests of blocks of the graphs that stay: those before the first removed one are not read."""
-    whole = int(np.argmin(np.append(keep == np.arange(len(keep)), False))) // BLOCK
-    ids = store.checked_column("id")
-    digests = [graph_digest(ids.row(row), store.raw(row)) for row in keep[whole * BLOCK :].tolist()]
-    return np.concatenate([store.digests()[0][:whole], blocks_of_graphs(np.frombuffer(b"".join(digests), "V32"))])
+    whole = int(removed[0]) // BLOCK
+    ids, hasher = store.checked_column("id"), BlockHasher()
+    for start in range(whole * BLOCK, len(store), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(store)))
+        digests = [graph_digest(ids.row(row), store.raw(row)) for row in np.setdiff1d(rows, removed).tolist()]
+        hasher.add(np.frombuffer(b"".join(digests), "V32"))
+    return np.concatenate([store.digests()[0][:whole], hasher.blocks()])
 
 
-def _columns(store: Store, keep: NDArray[np.int64], columns: ColumnWriter) -> ColumnWriter:
+def _columns(store: Store, removed: NDArray[np.int64], columns: ColumnWriter) -> ColumnWriter:
     """The rows of all columns that stay."""
     manifest = store.manifest
-    ids = store.column("id")[keep]
-    order = np.argsort(ids, kind="stable").astype("<u4" if len(ids) < 2**32 else "<u8")
     own = store.column("input") if "input" in manifest.columns else None
     inputs = None
     if manifest.provenance.sources:
         inputs = input_of_rows(manifest, read_quarantine(store.path, manifest), own)
+
+    def values(start: int, end: int, name: str) -> NDArray[Any]:
+        if name == "input" and inputs is not None:
+            return inputs.of(np.arange(start, end))
+        return store.column(name)[start:end]
+
+    bounds = [*range(0, len(store), ROWS), len(store)]
+    table = Parts([Part(end - start, partial(values, start, end)) for start, end in pairwise(bounds)], removed)
     for name, column in manifest.columns.items():
-        if name != "input":
-            values = order if name == "id_order" else store.column(name)[keep]
-            columns.write(name, values, **attributes(column))
+        if name == "id_order":
+            columns.stream(name, _Order(store.column(name), removed), dtype=order_type(len(table)))
+        elif name != "input":
+            columns.stream(name, table.column(name), **attributes(column))
     if inputs is not None:
-        columns.write("input", unsigned(inputs.of(keep)))
+        columns.stream("input", table.column("input"), dtype=narrowest(table.column("input")))
     return columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The rows that stay in the order of their ids, in pieces. It can be iterated any number of times."""
+
+    order: NDArray[Any]
+    removed: NDArray[np.int64]
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(self.order), ROWS):
+            rows = self.order[start : start + ROWS].astype(np.int64)
+            before = np.searchsorted(self.removed, rows)
+            stays = self.removed[np.minimum(before, len(self.removed) - 1)] != rows
+            yield (rows - before)[stays]

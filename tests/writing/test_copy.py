@@ -18,6 +18,7 @@ from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.reading.diff import diff
 from lazygraph.reading.verify import verify
+from lazygraph.writing import remove as remove_module
 from lazygraph.writing.copy import concat, subset
 from lazygraph.writing.edit import editing, set_labels, set_splits
 from lazygraph.writing.publish import publish
@@ -399,6 +400,24 @@ def test_removed_graphs_are_gone_and_the_reason_stays(shelf, tmp_path, capsys):
     assert Manifest.load(tmp_path / "c.lg").content_id == Manifest.load(path).content_id
     lg.append(path, [("b7", crystal(1, 1), {"gap": 1.0})], workers=1, progress=False)
     assert list(sound(path))[-1] == "b7"
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, SIZES["b"] - 1), min_size=1, max_size=SIZES["b"] - 1))
+def test_any_graphs_can_be_removed_a_few_rows_at_a_time(shelf, tmp_path_factory, numbers):
+    folder = tmp_path_factory.mktemp("removed")
+    path = shutil.copytree(shelf / "b.lg", folder / "b.lg")
+    before = contents(path)
+    gone = [f"b{number}" for number in numbers]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remove_module, "ROWS", 3)
+        lg.remove(path, gone, reason="chance")
+    assert sound(path) == {graph_id: graph for graph_id, graph in before.items() if graph_id not in gone}
+    subset(lg.LazyGraphDataset(path), folder / "c.lg")
+    columns, others = Manifest.load(path).columns, Manifest.load(folder / "c.lg").columns
+    for name in ("id", "id_order", "formula", "gap", "n_node", "split"):
+        assert (columns[name].file.sha256, columns[name].dtype) == (others[name].file.sha256, others[name].dtype)
+    shutil.rmtree(folder)
 
 
 def test_a_subset_holds_no_removed_record(shelf, tmp_path):

@@ -10,7 +10,7 @@ from lazygraph.cli.output import say
 from lazygraph.errors import InputError
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import shared
-from lazygraph.writing.plan import Plan
+from lazygraph.writing.plan import read_head
 from lazygraph.writing.worker import make_shard
 
 SUMMARY = "Write one or several shards of a plan; any number of processes and machines may do so at once."
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the shards."""
     layout = Layout.of(arguments.dataset)
     with shared(layout):
-        shards = len(Plan.load(layout).tasks)
+        shards = read_head(layout).shards
         if arguments.part is None:
             tasks = [task for text in arguments.task for task in tasks_of(text, shards)]
         else:

@@ -52,7 +52,7 @@ class Layout:
     @property
     def plan(self) -> Path:
         """The plan, once it is made."""
-        return self.partial / "plan.json"
+        return self.partial / "plan"
 
     @property
     def spools(self) -> Path:

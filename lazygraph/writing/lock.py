@@ -17,7 +17,7 @@ from lazygraph.errors import StorageError, WriterBusy
 from lazygraph.writing.disk_errors import explained
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Plan
+from lazygraph.writing.plan import read_head
 from lazygraph.writing.publish import resumable, roll_forward, sweep
 
 __all__ = ["exclusive", "idle", "shared"]
@@ -90,7 +90,7 @@ def shared(layout: Layout) -> Iterator[None]:
         WriterBusy: a process plans, merges or edits right now.
     """
     with explained(layout):
-        descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: Plan.load(layout))
+        descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: read_head(layout))
         try:
             os.ftruncate(descriptor, 0)  # a killed process may have left its name
             yield

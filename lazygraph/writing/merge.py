@@ -339,7 +339,7 @@ def _duplicates(
         else:
             holder, number = shards.locate(earlier - old)
             where = f"the input at position {made[holder].arrays['position'][number]}"
-        source, entry = plan.origin(task, position)
+        source, entry = plan.origin(plan.tasks[task], position)
         message = f"the id is taken by {where}; required: unique ids"
         graph_id = made[task].arrays["id"][key].decode()
         rejected.append(Rejected(source, position, entry, graph_id, "DuplicateId", message))

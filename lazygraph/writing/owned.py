@@ -22,7 +22,7 @@ __all__ = ["data_files", "is_dataset", "partial_files", "remove_empty", "remove_
 _DATA = f"{re.escape(MANIFEST)}|{FILE_NAME.pattern}"
 _DATA_FOLDERS = ("shards", "columns")
 _WORK = (
-    r"lock|plan\.json|planning|at/[0-9]{5,}-[0-9a-f]{12}(\.json)?|done/[0-9]{5,}\.msgpack"
+    r"lock|plan|planning|at/[0-9]{5,}-[0-9a-f]{12}(\.json)?|done/[0-9]{5,}\.msgpack"
     r"|spool(\.new)?/[0-9]{5,}(\.(columns|facts\.json|frames))?"
     rf"|(dataset|edit)/({_DATA}|shards/[0-9]{{5,}}\.lmdb)"
 )

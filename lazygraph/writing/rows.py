@@ -23,7 +23,7 @@ from lazygraph.storage.mapping import mapped
 from lazygraph.writing.label_columns import gather
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.parts import Part
-from lazygraph.writing.plan import Plan
+from lazygraph.writing.plan import Job, Plan
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.remarks import Remarks
 
@@ -42,6 +42,11 @@ class Maker:
     def of(cls, plan: Plan) -> Maker:
         """What makes the shards of a plan: nobody with other versions may."""
         return cls(plan.digest, plan.title, plan.versions)
+
+    @classmethod
+    def of_job(cls, job: Job) -> Maker:
+        """The same, where only one of them was read."""
+        return cls(job.head.digest, job.head.title, job.plan.versions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from lazygraph.writing.crash_isolation import CrashGuard, crash_guard
 from lazygraph.writing.fields import count_columns, crystal_values, labelled_schema
 from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Plan, read_task, versions
+from lazygraph.writing.plan import Job, Plan, read_head, read_job, read_task, versions
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
 from lazygraph.writing.splits import DEFAULT
@@ -56,17 +56,14 @@ def make_shard(final: Path, task: int) -> Made:
             this process has other versions than the plan was made with.
     """
     layout = Layout.of(final)
-    plan = Plan.load(layout)
-    if task not in range(len(plan.tasks)):
-        msg = f"found the task {task}; required: 0 to {len(plan.tasks) - 1}, a shard of the plan of {layout.final}"
-        raise InputError(msg)
-    maker = Maker.of(plan)
+    job = read_job(layout, task)
+    maker = Maker.of_job(job)
     rows = finished(layout, task, maker)
     if rows is None:
-        _check_versions(plan)
+        _check_versions(job.plan)
         with crash_guard(layout.at(task, maker.plan)) as watch:
             try:
-                rows = _make(plan, task, layout, watch, maker)
+                rows = _make(job, task, layout, watch, maker)
             except Exception:
                 _check_in_place(maker, layout)  # else the reason: files of this plan are gone, say
                 raise
@@ -75,14 +72,14 @@ def make_shard(final: Path, task: int) -> Made:
     return Made(task, rows.rows, len(rows.rejected))
 
 
-def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:
+def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:
+    plan, task = job.plan, job.task
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = labelled_schema(spec, labels.node)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
     rows = RowBuffer(labels.graph, len(count_columns(spec, schema)), plan.splits)
-    job = plan.tasks[task]
     known = None if plan.columns is None else frozenset(plan.columns)
     frames = []
 
@@ -102,7 +99,7 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
             return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
 
     with time_limit(plan.max_seconds):
-        for position, entry in watch.reading(partial(read_task, plan, job, layout)):
+        for position, entry in watch.reading(partial(read_task, plan, task, layout)):
             work: Callable[[], tuple[Any, ...]] = partial(row, entry)
             killer = watch.verdict(work)
             made = _outcome(work) if killer is None else killer
@@ -114,13 +111,13 @@ def _make(plan: Plan, task: int, layout: Layout, watch: CrashGuard, maker: Maker
             rows.add(position, entry.id, formula, counts, labels=values, digest=digest, splits=_splits(entry))
             rows.remarks.add(entry.id, remarks)
     _check_in_place(maker, layout)
-    file, record = write_shard(layout.dataset, plan.first_shard + task, frames)
+    file, record = write_shard(layout.dataset, plan.first_shard + number, frames)
     return rows.finish(file, record, maker)
 
 
 def _check_in_place(maker: Maker, layout: Layout) -> None:
     """Refuse to put a shard into the folder of another plan: time has passed since this one was read."""
-    found = Plan.load(layout)
+    found = read_head(layout)
     if found.digest != maker.plan:
         msg = (
             f"{layout.partial} now holds the plan {found.title}; this shard was begun for the plan {maker.title}, "

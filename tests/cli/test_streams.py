@@ -138,7 +138,7 @@ def test_ctrl_c_is_one_line_and_130_and_the_same_command_goes_on(start, tmp_path
     command = ["write", "prototypes:3000?seed=0", "-o", "x.lg", "--graph", "cgcnn", "--shard-size", "100"]
     command += ["--workers", "2"]
     moments = {
-        "workers start": (tmp_path / "x.lg.partial" / "plan.json").exists,
+        "workers start": (tmp_path / "x.lg.partial" / "plan").exists,
         "more are made": lambda: done.is_dir() and len(list(done.glob("*.msgpack"))) > 9,
     }
     for moment, come in moments.items():

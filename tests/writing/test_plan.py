@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import lazygraph as lg
 from lazygraph.storage.files import temporary_beside
 from lazygraph.writing.edit import gc
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.plan import Plan, Task, shard_size
+from lazygraph.writing.plan import Plan, Task, read_head, read_job, shard_size
 from lazygraph.writing.worker import make_shard
 from lazygraph.writing.write import finish, plan
 
@@ -259,6 +261,36 @@ def test_a_plan_reads_back_as_it_was_written(tmp_path, salt, write):
     assert len(loaded.differences(again)) == 1
 
 
+def test_a_shard_is_made_from_its_own_line_of_the_plan(begun):
+    layout = Layout.of(begun)
+    whole = Plan.load(layout)
+    lines = layout.plan.read_text().splitlines(keepends=True)
+    assert read_head(layout) == (whole.digest, whole.title, len(whole.tasks))
+    for number, task in enumerate(whole.tasks):
+        # Other lines are not looked at.
+        layout.plan.write_text("".join(line if k in (0, number + 1) else "damaged\n" for k, line in enumerate(lines)))
+        job = read_job(layout, number)
+        assert (job.task, job.head) == (task, read_head(layout))
+        assert [source | {"files": []} for source in whole.sources] == list(job.plan.sources)
+        assert replace(job.plan, sources=whole.sources, tasks=whole.tasks) == whole
+
+
+def test_a_damaged_plan_is_one_error_whatever_is_damaged(begun):
+    layout = Layout.of(begun)
+    good, job = layout.plan.read_bytes(), read_job(layout, 3)
+    rng = np.random.default_rng(0)
+    cut = [good[:n] for n in (0, 1, 10, good.index(b"\n"), good.index(b"\n") + 1, len(good) - 2)]
+    flipped = [bytearray(good) for _ in range(30)]
+    for content in flipped:
+        content[rng.integers(len(content))] ^= 1 << rng.integers(7)
+    for content in [*cut, *flipped, b"[]\n", b"7\n"]:
+        layout.plan.write_bytes(content)
+        with pytest.raises(lg.InputError, match="is damaged; delete .* and begin anew"):
+            Plan.load(layout)
+        with suppress(lg.InputError):  # or it is another line
+            assert read_job(layout, 3) == job
+
+
 def test_differences_between_versions_are_named(begun, monkeypatch, write):
     from lazygraph.writing import plan as module
 
@@ -267,10 +299,13 @@ def test_differences_between_versions_are_named(begun, monkeypatch, write):
         write(SOURCE, begun, shard_size=SHARD)
 
 
-def test_a_plan_of_another_version_is_not_read(begun):
+def test_a_plan_of_another_version_is_not_read(begun, monkeypatch):
     layout = Layout.of(begun)
-    layout.plan.write_text(json.dumps(json.loads(layout.plan.read_text()) | {"plan": 99}))
-    with pytest.raises(lg.InputError, match="of plan version 99; required: 5"):
+    made = Plan.load(layout)
+    monkeypatch.setattr("lazygraph.writing.plan.PLAN_VERSION", 99)
+    made.save(layout)
+    monkeypatch.undo()
+    with pytest.raises(lg.InputError, match="of plan version 99; required: 6"):
         make_shard(begun, 5)
     with pytest.raises(lg.InputError, match="there is no plan in .*lazygraph-write plan SOURCE"):
         make_shard(begun.with_name("other.lg"), 0)

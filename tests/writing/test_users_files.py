@@ -39,7 +39,7 @@ MINE = (
     ".git/objects/ab/cdef",
     "notebooks/thesis.ipynb",
     "lock",
-    "plan.json",
+    "plan",
     "columns/notes.txt",
     f"columns/gap-{HASH}.npy.bak",
     f"columns/old/gap-{HASH}.npy",

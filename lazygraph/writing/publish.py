@@ -36,10 +36,7 @@ def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
     hold.check()
     manifest.check()  # before the change is decided
     folder.mkdir(parents=True, exist_ok=True)
-    named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
-    for path in partial_files(layout.partial, folder.name):
-        if path not in named:
-            remove_file(path)  # left by killed workers
+    _remove(_strays(folder, layout, manifest))
     if missing := _missing(folder, layout.final, manifest):
         msg = f"{folder / missing.name} is gone, so nothing was published; run the same command again"
         raise StorageError(msg)
@@ -106,8 +103,16 @@ def _missing(folder: Path, final: Path, manifest: Manifest) -> FileRef | None:
     return next((f for f in files if not ((folder / f.name).exists() or (final / f.name).exists())), None)
 
 
+def _strays(folder: Path, layout: Layout, manifest: Manifest) -> list[Path]:
+    """The files of killed processes in a prepared folder, which its manifest does not name."""
+    named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
+    return [path for path in partial_files(layout.partial, folder.name) if path not in named]
+
+
 def _make_final(folder: Path, layout: Layout) -> None:
     """Make a prepared folder the dataset: by one rename, unless it holds files that the user put there."""
+    # Where the power failed, a file that was renamed can be there under both names.
+    _remove(_strays(folder, layout, Manifest.load(folder)))
     own = {*partial_files(layout.partial, folder.name), folder / "shards", folder / "columns"}
     if own.issuperset(folder.rglob("*")):
         folder.rename(layout.final)

@@ -7,6 +7,10 @@ import os
 import pytest
 
 import lazygraph as lg
+from lazygraph.format.manifest import MANIFEST
+from lazygraph.storage.files import temporary_beside
+from lazygraph.writing import publish
+from lazygraph.writing.layout import Layout
 from tools.soak import power
 
 
@@ -45,3 +49,17 @@ def test_what_a_process_of_the_same_number_left_is_not_added_to(tmp_path, monkey
     (folder / f".00000.{os.getpid()}.tmp").write_bytes(bytes(8192))
     write("prototypes:20?seed=0", tmp_path / "x.lg")
     assert bytes_of(tmp_path / "x.lg") == bytes_of(tmp_path / "undisturbed.lg")
+
+
+def test_a_file_that_is_there_under_both_names_is_not_published(tmp_path, monkeypatch, write, bytes_of):
+    """Where the power failed between the two halves of the rename of a manifest."""
+    write("prototypes:20?seed=0", tmp_path / "undisturbed.lg")
+    path = tmp_path / "x.lg"
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "roll_forward", lambda layout: None)
+        with pytest.raises(FileNotFoundError):  # of the dataset, which is decided and not there
+            write("prototypes:20?seed=0", path)
+    manifest = Layout.of(path).dataset / MANIFEST
+    temporary_beside(manifest).write_bytes(manifest.read_bytes())
+    write("prototypes:20?seed=0", path)
+    assert bytes_of(path) == bytes_of(tmp_path / "undisturbed.lg")

@@ -137,11 +137,11 @@ def _told(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     identity = own["dataset"]
     yield "the content id", identity["content_id"]
     yield "the recipe", identity["recipe"]
+    for split, of in identity["splits"].items():
+        yield f"the split {split}", of
     for label, of in identity["labels"].items():
         yield f"the unit of the label {label!r}", repr(of.get("unit"))
         yield f"the digest of the label {label!r}", of["values"]
-    for split, of in identity["splits"].items():
-        yield f"the split {split}", of
     for name, value in own.items():
         if name != "dataset" and name not in MEANS:
             yield f"the option {name}", repr(value)

@@ -31,10 +31,13 @@ OPTIONS = {
     "splits": "fold_0",
 }  # fmt: skip
 
+DIFFER = "InputError: the processes of this training differ:"
+
 SCRIPT = """
 import json, os, sys
 sys.path.append({tests!r})
 import lazygraph as lg
+from lazygraph.cli.main import main
 
 cases, out = json.loads(sys.argv[1]), sys.argv[2]
 rank, node = os.environ["RANK"], int(os.environ["GROUP_RANK"])
@@ -47,6 +50,8 @@ for name, paths in cases.items():
         told[name] = f"{{type(error).__name__}}: {{error}}"
     else:
         told[name] = results.scores, [row.id for row in results.predictions]
+command = ["train", cases["resplit"][node], "--config", out + "/good/options.toml", "--model", "nets:Composition"]
+told["command"] = main([*command, "-o", out + "/again", "--no-progress"])
 json.dump(told, open(f"{{out}}/{{rank}}.json", "w"))
 """
 
@@ -63,14 +68,14 @@ def free_port():
 
 
 def on_two_nodes(processes, *command, cwd):
-    """Run a command under torchrun on two nodes of so many processes each; code and output of both."""
+    """Run a script under torchrun on two nodes of so many processes each; code, stdout and stderr of both."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", str(processes)]
     launch += ["--rdzv-backend", "static", "--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
     environment = os.environ | {"PYTHONPATH": str(Path(lg.__file__).parents[1])}
     nodes = [
         subprocess.Popen(
-            [*launch, "--node-rank", str(node), *(str(one[node] if type(one) is tuple else one) for one in command)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment,
+            [*launch, "--node-rank", str(node), *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, cwd=cwd, env=environment,
         )
         for node in range(2)
     ]  # fmt: skip
@@ -103,17 +108,21 @@ def test_two_nodes_are_one_process_or_all_of_their_processes_refuse(dataset, tmp
     good = copies(dataset, tmp_path)
     fewer = lg.subset(dataset, tmp_path / "fewer.lg", where="n_atoms > 1").path
     relabelled = Path(shutil.copytree(good[1], tmp_path / "relabelled.lg"))
+    resplit = Path(shutil.copytree(good[1], tmp_path / "resplit.lg"))
+    set_splits(resplit, (0.5, 0.25, 0.25), name="fold_0")
     ids, column = lg.LazyGraphDataset(dataset).ids.tolist(), lg.LazyGraphDataset(dataset).columns["density"]
     set_labels(relabelled, {one: {"density": 1.5 * value} for one, value in zip(ids, column.tolist(), strict=True)})
     cases = {
         "missing": [good[0], str(tmp_path / "none.lg")],
         "fewer": [good[0], str(fewer)],
         "relabelled": [str(relabelled), good[1]],
+        "resplit": [good[0], str(resplit)],
         "good": good,
     }
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), options=OPTIONS))
-    for code, _, error in on_two_nodes(2, script, json.dumps(cases), tmp_path, cwd=tmp_path):
+    said = on_two_nodes(2, script, json.dumps(cases), tmp_path, cwd=tmp_path)
+    for code, _, error in said:
         assert code == 0, error
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(4)]
 
@@ -126,12 +135,13 @@ def test_two_nodes_are_one_process_or_all_of_their_processes_refuse(dataset, tmp
     contents = [Manifest.load(Path(path)).content_id for path in cases["fewer"]]
     differ = f"the content id is {contents[0]} for {first} and {contents[1]} for {second}"
     for one in told:
-        assert one["fewer"].startswith(f"InputError: the processes of this training differ: {differ}; ")
+        assert one["fewer"].startswith(f"{DIFFER} {differ}; ")
     (refusal,) = {one["relabelled"] for one in told}
-    assert refusal.startswith("InputError: the processes of this training differ: the unit of the label 'density' is ")
-    assert "; the digest of the label 'density' is xxh3 " in refusal
-    assert "content id" not in refusal
-    assert not any((tmp_path / name).exists() for name in ("missing", "fewer", "relabelled"))
+    assert refusal.startswith(f"{DIFFER} the digest of the label 'density' is xxh3 ")
+    assert {one["resplit"].partition(", xxh3")[0] for one in told} == {f"{DIFFER} the split train is 90 graphs"}
+    assert [one["command"] for one in told] == [2] * 4
+    assert f"{DIFFER} the split train is 90 graphs".replace("InputError", "lazygraph: error") in said[1][2]
+    assert not any((tmp_path / name).exists() for name in ("missing", "fewer", "relabelled", "resplit", "again"))
 
     ds = lg.LazyGraphDataset(dataset)
     assert all(one["good"] == told[0]["good"] for one in told)
@@ -141,19 +151,6 @@ def test_two_nodes_are_one_process_or_all_of_their_processes_refuse(dataset, tmp
     for four, one in zip(losses(tmp_path / "good" / "metrics.csv"), losses(alone.folder.metrics), strict=True):
         assert four == pytest.approx(one, rel=1e-4)
     assert scores["density"]["mae"] == pytest.approx(alone.scores["density"]["mae"], rel=1e-4)
-
-
-@pytest.mark.slow
-def test_the_command_ends_on_all_nodes_if_their_copies_differ(dataset, tmp_path):
-    paths = copies(dataset, tmp_path)
-    set_splits(paths[1], (0.5, 0.25, 0.25), seed=7)
-    command = ["--no-python", Path(sys.executable).parent / "lazygraph", "train", tuple(paths)]
-    options = ["--target", "density", "--model", "cgcnn", "--n-epochs", "1", "--num-nodes", "2", "--devices", "1"]
-    ended = on_two_nodes(1, *command, *options, "-o", tmp_path / "run", cwd=tmp_path)
-    for code, _, error in ended:
-        assert code == 1  # of torchrun
-        assert "lazygraph: error: the processes of this training differ: the split train is 60 graphs, xxh3" in error
-    assert not (tmp_path / "run").exists()
 
 
 def one_process(nodes=1, **changes):

@@ -141,7 +141,8 @@ INTS = (
 )
 COUNTS = ("seed", "split_seed", "num_workers", "devices")
 FLOATS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
-MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "loss"} | {"graph", "splits"}
+MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay"}
+MAY_BE_NONE |= {"loss", "graph", "splits"}
 NO_INTS = (True, np.bool_(1), 1.0, np.float64(2), "1", math.nan, [1], -1)
 NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1], 10**400, 1j)
 

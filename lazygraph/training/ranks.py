@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import lightning
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
 
 from lazygraph.errors import InputError
@@ -44,7 +46,8 @@ class Ranks:
         """Connect the processes that share this trainer.
 
         Raises:
-            InputError: there are several nodes, and no launcher has started this process.
+            InputError: there are several nodes and no launcher has started this process, or a launcher has started
+                another number of processes than the trainer has devices.
         """
         node = f"node {trainer.node_rank} ({socket.gethostname()})"
         own_launch = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
@@ -55,6 +58,7 @@ class Ranks:
                 "4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --no-python lazygraph train ..."
             )
             raise InputError(msg)
+        _check_number(trainer)
         if own_launch or trainer.world_size == 1:
             return cls(0, trainer.is_global_zero, (node,))
         trainer.strategy.setup_environment()
@@ -130,6 +134,19 @@ class Ranks:
             parts.append(f"process{'es' if len(some) > 1 else ''} {', '.join(map(str, some))} on {node}")
         more = "" if len(parts) <= NODES else f", and those on {len(parts) - NODES} more nodes"
         return ", ".join(parts[:NODES]) + more
+
+
+def _check_number(trainer: lightning.Trainer) -> None:
+    """Refuse a number of processes that does not fit: some would wait for ever, or each would train alone."""
+    started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else trainer.world_size
+    wanted = trainer.num_devices * trainer.num_nodes
+    if started != wanted:
+        msg = (
+            f"found {started} processes, which the launcher has started, and devices={trainer.num_devices} on "
+            f"num_nodes={trainer.num_nodes}; required: {wanted} processes. Set devices (--devices) to the processes of "
+            "a node, and num_nodes (--num-nodes) to the number of nodes"
+        )
+        raise InputError(msg)
 
 
 def _told(own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -229,7 +229,7 @@ def trainer_of(options: TrainOptions, **settings: Any) -> lightning.Trainer:
     """Return a trainer for the devices of the options.
 
     Raises:
-        InputError: there are fewer devices, or a launcher has started another number of processes.
+        InputError: this machine does not have the devices.
     """
     devices = options.devices or ("auto" if torch.cuda.is_available() else 1)
     try:
@@ -240,8 +240,8 @@ def trainer_of(options: TrainOptions, **settings: Any) -> lightning.Trainer:
             enable_model_summary=False,
             **settings,
         )
-    except (ValueError, MisconfigurationException) as error:
-        msg = f"{error} Set devices (--devices) to the processes of a node, and num_nodes (--num-nodes) to the nodes"
+    except MisconfigurationException as error:
+        msg = f"devices={options.devices} and num_nodes={options.num_nodes} cannot be used: {error}"
         raise InputError(msg) from error
 
 

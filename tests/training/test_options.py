@@ -93,6 +93,7 @@ def test_every_option_is_plain():
         "train_ratio": np.float64(0.5),
         "val_ratio": np.float32(0.25),
         "test_ratio": np.float64(0.25),
+        "splits": np.str_("fold_0"),
         "num_workers": np.int64(1),
         "devices": np.int64(0),
         "num_nodes": np.int64(1),

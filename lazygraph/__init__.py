@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.loader import Loader, loader
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
+    from lazygraph.sharing.pull import pull
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
@@ -71,6 +72,7 @@ __all__ = [
     "graph",
     "loader",
     "predict",
+    "pull",
     "remove",
     "retry_quarantined",
     "subset",
@@ -102,6 +104,7 @@ _HOMES = {
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",
+    "pull": "sharing.pull",
     "remove": "writing.remove",
     "retry_quarantined": "writing.write",
     "subset": "writing.copy",

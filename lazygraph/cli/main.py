@@ -39,6 +39,7 @@ COMMANDS = (
     "split",
     "concat",
     "subset",
+    "pull",
     "diff",
     "duplicates",
     "remove",

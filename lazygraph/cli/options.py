@@ -27,6 +27,7 @@ __all__ = [
     "add_descriptions",
     "add_graph",
     "add_json",
+    "add_part",
     "add_source",
     "add_splits",
     "fractions",
@@ -65,6 +66,14 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose some graphs of a dataset; ``ids_of`` reads the last two."""
+    parser.add_argument("--where", metavar="CONDITION", help="keep the graphs that meet this condition on columns")
+    parser.add_argument("--split", metavar="NAME", help="keep the graphs of this split")
+    parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to keep; repeat for more")
+    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lazygraph.cli.options import add_dataset, ids_of
+from lazygraph.cli.options import add_dataset, add_part, ids_of
 from lazygraph.cli.output import say, warn
 from lazygraph.writing.copy import subset
 
@@ -24,10 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser)
     parser.add_argument("-o", "--output", required=True, metavar="SMALL.lg", help="the dataset directory to write")
-    parser.add_argument("--where", metavar="CONDITION", help="keep the graphs that meet this condition on columns")
-    parser.add_argument("--split", metavar="NAME", help="keep the graphs of this split")
-    parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to keep; repeat for more")
-    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
+    add_part(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
 
 

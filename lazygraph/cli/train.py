@@ -23,6 +23,11 @@ examples:
       the options of another run, with one change
   lazygraph train mp.lg --target band_gap --ensemble 5 -o run
       five models with different seeds; predictions have a standard deviation
+  lazygraph train mp.lg --target band_gap --splits fold_0 -o run-0
+      the first fold of a cross-validation, from splits that were made with lazygraph split --name fold_0
+  torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --no-python \
+    lazygraph train /local/nvme/mp.lg --target band_gap --devices 4 --num-nodes 2 -o /shared/run
+      on every node: two nodes with four devices each, each node with a copy of the dataset (lazygraph pull)
   lazygraph train mp.lg --target gap --model mypkg.models:Net --model-option hidden=128 -o run
 """
 
@@ -52,6 +57,7 @@ OPTIONS: dict[str, type] = {
     "train_ratio": float,
     "val_ratio": float,
     "test_ratio": float,
+    "splits": str,
     "num_workers": int,
     "devices": int,
     "num_nodes": int,
@@ -80,9 +86,10 @@ HELP = {
     "train_ratio": "share of the training graphs, if the dataset has no splits",
     "val_ratio": "share of the validation graphs",
     "test_ratio": "share of the test graphs",
+    "splits": "the column of splits to use, such as fold_0 (default: split, or the ratios if there is none)",
     "num_workers": "worker processes that read; 0 to choose automatically",
-    "devices": "devices on each machine; 0 for all",
-    "num_nodes": "number of machines",
+    "devices": "devices of each machine; 0 for all",
+    "num_nodes": "number of machines; Slurm or torchrun starts the command on each (see docs/training.md)",
 }
 
 

@@ -209,7 +209,7 @@ class Manifest:
         prefix = canonical_json(body)[:-1]
         return prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
 
-    def check_writable(self, directory: Path) -> None:
+    def check_writable(self, directory: str | Path) -> None:
         """Refuse to write a manifest of a newer minor version, whose additions would be lost.
 
         Raises:
@@ -270,9 +270,8 @@ class Manifest:
 def _not_found(directory: Path) -> str:
     partial = directory.with_name(directory.name + ".partial")
     if partial.is_dir():
-        return (
-            f"{directory} is not finished; run the same lazygraph-write command again and it goes on in {partial.name}"
-        )
+        command = "lazygraph pull" if (partial / "pull").is_dir() else "lazygraph-write"
+        return f"{directory} is not finished; run the same {command} command again and it goes on in {partial.name}"
     if directory.is_dir():
         return f"{directory} holds no {MANIFEST}; required: a dataset directory that lazygraph-write made"
     return f"there is no dataset at {directory}"

@@ -8,7 +8,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "streamed",
     "temporary_beside",
     "write_atomic",
+    "write_checked",
 ]
 
 T = TypeVar("T")
@@ -146,6 +148,40 @@ def streamed(directory: Path, stem: str, suffix: str, pieces: Iterable[Any]) -> 
         pieces: what it holds, one buffer of bytes after the other.
     """
     place = directory / f"{stem}-{'0' * 16}{suffix}"
+    with _temporary(place, pieces) as (temporary, size, found):
+        name = f"{stem}-{found[:16]}{suffix}"
+        temporary.replace(directory / name)
+    fsync_directory(place.parent)
+    return FileRef(name, size, found)
+
+
+def write_checked(directory: Path, file: FileRef, pieces: Iterable[Any], source: str) -> None:
+    """Write a file that a manifest names, if the pieces are its bytes; not more than one piece is held in memory.
+
+    Args:
+        directory: the dataset directory.
+        file: what is written: path within the directory, size, sha256.
+        pieces: what it holds, one buffer of bytes after the other.
+        source: where the pieces come from, for the error.
+
+    Raises:
+        CorruptDataset: the pieces have another size or sha256; then nothing is written.
+    """
+    place = directory / file.name
+    with _temporary(place, pieces) as (temporary, size, found):
+        if size != file.size:
+            msg = f"{source} has {size} bytes; required: {file.size}, as the manifest says"
+            raise CorruptDataset(msg)
+        if found != file.sha256:
+            msg = f"{source} has the sha256 {found}; required: {file.sha256}, as the manifest says"
+            raise CorruptDataset(msg)
+        temporary.replace(place)
+    fsync_directory(place.parent)
+
+
+@contextmanager
+def _temporary(place: Path, pieces: Iterable[Any]) -> Iterator[tuple[Path, int, str]]:
+    """A file beside ``place`` with these pieces, on the disk; its size and sha256. Gone at the end unless renamed."""
     make_folder(place.parent)
     temporary = temporary_beside(place)
     digest, size = hashlib.sha256(), 0
@@ -158,14 +194,9 @@ def streamed(directory: Path, stem: str, suffix: str, pieces: Iterable[Any]) -> 
                 size += len(piece)
             file.flush()
             os.fsync(file.fileno())
-        found = digest.hexdigest()
-        name = f"{stem}-{found[:16]}{suffix}"
-        temporary.replace(directory / name)
-    except BaseException:
+        yield temporary, size, digest.hexdigest()
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(place.parent)
-    return FileRef(name, size, found)
 
 
 def make_folder(folder: Path) -> None:

@@ -13,24 +13,39 @@ from torch_geometric.data import Batch
 from lazygraph.errors import InputError
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import Loader, loader
-from lazygraph.writing.splits import SPLITS, SplitRule, split_codes
+from lazygraph.registry import unknown_name
+from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, split_codes
 
-__all__ = ["LazyGraphDataModule", "check_ratios", "has_splits", "split_dataset"]
+__all__ = ["LazyGraphDataModule", "check_ratios", "column_of_splits", "split_dataset"]
 
 
-def has_splits(dataset: LazyGraphDataset) -> bool:
-    """Tell whether the dataset has its own training, validation and test splits; InputError if it has only some."""
-    column = dataset.manifest.columns.get("split")
+def column_of_splits(dataset: LazyGraphDataset, name: str | None = None) -> str | None:
+    """Return the column with the training, validation and test splits; None if the dataset has no splits.
+
+    Args:
+        dataset: all graphs.
+        name: the column, if the dataset has several; None for the default one, if there is one.
+
+    Raises:
+        InputError: there is no column of splits with this name, or it has only some of the three splits.
+    """
+    columns = dataset.manifest.splits()
+    if name is not None and name not in columns:
+        hint = "" if columns else f"; 'lazygraph split {dataset.path} 0.8,0.1,0.1 --name {name}' makes one"
+        raise InputError(unknown_name("column of splits", name, columns) + hint)
+    column = columns.get(name or DEFAULT)
     found = set() if column is None else set(column.categories or ())
-    if found and not set(SPLITS) <= found:
+    if (found or name) and not set(SPLITS) <= found:
         # Splitting it again would train on graphs that somebody has kept for testing.
-        msg = f"{dataset.path} has the splits {', '.join(sorted(found))}; required: train, val and test, or none at all"
+        where = f" in the column {name!r}" if name else ""
+        required = "train, val and test" if name else "train, val and test, or none at all"
+        msg = f"{dataset.path} has the splits {', '.join(sorted(found)) or 'none'}{where}; required: {required}"
         raise InputError(msg)
-    return bool(found)
+    return (name or DEFAULT) if found else None
 
 
 def split_dataset(
-    dataset: LazyGraphDataset, ratios: Sequence[float] | None = None, seed: int = 123
+    dataset: LazyGraphDataset, ratios: Sequence[float] | None = None, seed: int = 123, *, of: str = DEFAULT
 ) -> dict[str, LazyGraphDataset]:
     """Return the training, validation and test graphs as ``train``, ``val`` and ``test``.
 
@@ -38,12 +53,13 @@ def split_dataset(
         dataset: all graphs.
         ratios: the share of each, shuffled as the published crystal networks do; None for the dataset's own splits.
         seed: random seed of the shuffle.
+        of: the column of the dataset's own splits, if it has several.
 
     Raises:
         InputError: the dataset has no such splits, or a split with a positive ratio would have no graphs.
     """
     if ratios is None:
-        return {name: dataset.split(name) for name in SPLITS}
+        return {name: dataset.split(name, of=of) for name in SPLITS}
     check_ratios(len(dataset), ratios)
     rule = SplitRule(ratios, seed)
     codes = split_codes(len(dataset), rule.fractions, rule.seed)
@@ -72,6 +88,7 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         ratios: shares of train, val and test; None for the dataset's own splits.
         seed: random seed of the order.
         split_seed: random seed of the split by ratios.
+        splits: the column of the dataset's own splits, if it has several, such as ``"fold_0"``.
         options: options of :func:`lazygraph.loader`, such as ``batch_size=64`` or ``max_atoms=4000``.
 
     Example:
@@ -91,10 +108,11 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         *,
         seed: int = 123,
         split_seed: int = 123,
+        splits: str = DEFAULT,
         **options: Any,
     ) -> None:
         super().__init__()
-        self.splits = split_dataset(dataset, ratios, split_seed)
+        self.splits = split_dataset(dataset, ratios, split_seed, of=splits)
         self._options = {"shuffle": True, "seed": seed, **options}
         self.train = loader(self.splits["train"], **self._options)
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from torch import distributed
 
 from lazygraph.storage.files import write_atomic
-from lazygraph.training.folder import Folder
-from lazygraph.training.identity import identity_of
-from lazygraph.training.module import own_rank
+from lazygraph.training.folder import Folder, wait_for
 from lazygraph.training.option_types import whole_number
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.plots import draw_calibration, draw_parity
 from lazygraph.training.predict import Trained, joined, predictions
+from lazygraph.training.ranks import Ranks
 from lazygraph.training.report import scores_of, write_predictions
-from lazygraph.training.run import Results, prepare, train
+from lazygraph.training.run import Results, claimed, prepare, train, trainer_of
 from lazygraph.training.targets import Targets
 
 __all__ = ["train_ensemble"]
@@ -52,23 +52,23 @@ def train_ensemble(
         OutputExists: the folder, or the folder of a member, holds a run with other options, labels, units or splits.
     """
     members = whole_number("members", members, 2)
-    first = own_rank() == 0
     folder = Folder(Path(output_dir).resolve())
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
-    dataset, _, data = prepare(path, options)
-    identity = identity_of(dataset, data.splits, options.targets)
-    folder.claim(options.to_json() | {"dataset": identity | {"members": members}}, first=first)
+    ranks = Ranks.of(trainer_of(options, logger=False, enable_checkpointing=False, enable_progress_bar=False))
+    _, _, data, identity = ranks.together(partial(prepare, path, options))
+    claimed(folder, options.to_json() | {"dataset": identity | {"members": members}}, ranks)
     runs, models = [], []
     for number, settings in enumerate(of_members):
         member = folder.member(number)
         if not member.results.exists():
             train(path, settings, member.path, progress=progress)
+        wait_for(member.results)
         # Whoever trained it, and even if the dataset was changed meanwhile.
         member.check_same(settings.to_json() | {"dataset": identity})
         runs.append(json.loads(member.results.read_text(encoding="utf-8")))
         models.append(Trained.load(member.path, options.model))
     targets = models[0].module.targets
-    told = [predictions(model, data.splits["test"], progress and first) for model in models]
+    told = [predictions(model, data.splits["test"], progress and ranks.is_first) for model in models]
     rows = joined(told, targets)
     results = Results(
         scores=scores_of(rows, targets),
@@ -81,8 +81,9 @@ def train_ensemble(
         waited=sum(run["waited"] for run in runs) / members,
         quarantined=runs[0]["quarantined"],
         in_no_split=runs[0]["in_no_split"],
+        splits=runs[0]["splits"],
     )
-    if first:
+    if ranks.is_first:
         _write(results, targets)
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()  # whoever comes back finds the files

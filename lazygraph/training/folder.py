@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lazygraph.errors import OutputExists
+from lazygraph.errors import InputError, OutputExists
 from lazygraph.training.identity import differences
 from lazygraph.training.options import read_toml, write_toml
 
-__all__ = ["Folder"]
+__all__ = ["MEANS", "Folder", "wait_for"]
 
 # How a run is carried out, and not what it is: a run may resume with others. (Only the processes have to be as many.)
 MEANS = ("num_workers", "devices", "num_nodes")
+SEEN_WITHIN = 60.0  # s: as long as NFS may remember that a file was not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Folder:
                 else.
         """
         if not self.options.exists():
-            # Another rank may be writing the options this moment.
+            # Another process may be writing the options this moment.
             others = [p for p in self.path.iterdir() if not p.name.startswith(".")] if self.path.exists() else []
             if others and not self.options.exists():
                 msg = f"{self.path} holds files that are not of a run; choose another output_dir"
@@ -105,19 +108,41 @@ class Folder:
             msg = f"{self.path} holds another run: {'; '.join(parts)}; choose another output_dir, or delete it"
             raise OutputExists(msg)
 
-    def claim(self, own: Mapping[str, Any], *, first: bool) -> Path | None:
-        """Claim the folder for a run, which resumes where it was stopped. Raises the errors of ``check``.
+    def claim(self, own: Mapping[str, Any]) -> None:
+        """Claim the folder for a run, in the first of the processes that train together. Raises errors of ``check``.
 
         Args:
             own: everything that the run depends on, as plain values.
-            first: whether this process is the first of the processes that train together. Only the first one writes.
-                The others need not wait, because training starts when all processes have met.
-
-        Returns:
-            The checkpoint to resume from, if there is one.
         """
         self.check(own)
-        if first and not self.options.exists():
+        if not self.options.exists():
             self.path.mkdir(parents=True, exist_ok=True)
             write_toml(own, self.options)
+
+    def resume(self, own: Mapping[str, Any]) -> Path | None:
+        """Return the checkpoint to resume from, if there is one, after the first process has claimed the folder.
+
+        Raises:
+            InputError: this process does not see what the first process has written.
+            OutputExists: as for ``check``.
+        """
+        wait_for(self.options)
+        self.check(own)
         return self.last if self.last.exists() else None
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is seen that the first process has written.
+
+    Raises:
+        InputError: it is not seen within a minute, so the folder is not shared by the nodes.
+    """
+    until = time.monotonic() + SEEN_WITHIN
+    while not path.exists():
+        if time.monotonic() > until:
+            msg = (
+                f"found no {path} on {socket.gethostname()}, although the first process has written it; required: an "
+                "output_dir on a file system that all nodes share"
+            )
+            raise InputError(msg)
+        time.sleep(0.1)

@@ -108,6 +108,9 @@ def train_from_list(
             "labels={'gap': [...]}"
         )
         raise InputError(msg)
+    if further.get("splits") is not None:
+        msg = f"found splits={further['splits']!r}; required: none, because a list has no splits: the ratios split it"
+        raise InputError(msg)
     if not {"graph", "graph_options"}.isdisjoint(further):
         msg = (
             "found graph=; required: none, because the model chooses the preset, and cutoff and max_neighbors change it"

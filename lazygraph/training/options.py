@@ -118,9 +118,12 @@ class TrainOptions:
         train_ratio: share of the training graphs, unless the dataset has named splits.
         val_ratio: share of the validation graphs.
         test_ratio: share of the test graphs.
+        splits: the column of splits that is used, such as ``fold_0``, if the dataset has several; None for the default
+            column, or for a split by the ratios if the dataset has none.
         num_workers: worker processes that read; 0 to let the loader choose.
         devices: number of devices on each machine; 0 for all.
-        num_nodes: number of machines. Slurm or torchrun must start the same command on each.
+        num_nodes: number of machines. Slurm or torchrun must start the same command on each, with the same graphs,
+            labels and splits, and with a folder of the run that all machines share.
 
     Raises:
         InputError: an option is invalid; the message says what was found and what is required.
@@ -152,6 +155,7 @@ class TrainOptions:
     train_ratio: float = 0.8
     val_ratio: float = 0.1
     test_ratio: float = 0.1
+    splits: str | None = None
     num_workers: int = 0
     devices: int = 0
     num_nodes: int = 1
@@ -175,12 +179,9 @@ class TrainOptions:
         if not (isinstance(self.model, str) and self.model):
             msg = f"found model={self.model!r}; required: the name of one, or package.module:Class for your own"
             raise InputError(msg)
-        if self.graph is not None:
-            if not (isinstance(self.graph, str) and self.graph):
-                msg = f"found graph={self.graph!r}; required: the name of a preset, or None for the stored graphs"
-                raise InputError(msg)
-            self._set("graph", str.__str__(self.graph))
-        elif self.graph_options:
+        self._set("graph", self._optional_name("graph", "a preset, or None for the stored graphs"))
+        self._set("splits", self._optional_name("splits", "a column of splits, or None for the default one"))
+        if self.graph is None and self.graph_options:
             msg = f"found graph_options={self.graph_options!r} without graph; required: the preset that they are of"
             raise InputError(msg)
         for name, choices in CHOICES.items():
@@ -194,6 +195,15 @@ class TrainOptions:
         self._set("loss", self._loss())
         for name in ("model", "loss", *CHOICES):
             self._set(name, str.__str__(getattr(self, name)))
+
+    def _optional_name(self, name: str, of: str) -> str | None:
+        value = getattr(self, name)
+        if value is None:
+            return None
+        if not (isinstance(value, str) and value):
+            msg = f"found {name}={value!r}; required: the name of {of}"
+            raise InputError(msg)
+        return str.__str__(value)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -29,11 +29,12 @@ class Progress(Callback):
 
     Args:
         path: the CSV file. Lines of epochs that are trained again are replaced.
-        loader: the training loader.
     """
 
-    def __init__(self, path: Path, loader: Loader) -> None:
-        self._path, self._loader = path, loader
+    _loader: Loader
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._seconds, self._waited, self._elapsed = 0.0, 0.0, 0.0
         self._graphs, self._begin, self._end, self._before, self._start = 0, 0.0, 0.0, 0.0, 0.0
 
@@ -55,6 +56,10 @@ class Progress(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state."""
         self._seconds, self._waited, self._elapsed = (state_dict[k] for k in ("seconds", "waited", "elapsed"))
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Take the training loader, which counts the seconds that it was waited for."""
+        self._loader = trainer.datamodule.train  # type: ignore[attr-defined]  # that of train
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the clock, because a run that resumes within an epoch gets no start of an epoch."""

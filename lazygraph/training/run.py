@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -21,18 +23,20 @@ from lazygraph.graphs.spec import graph
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.storage.files import write_atomic
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
-from lazygraph.training.data import LazyGraphDataModule, has_splits
+from lazygraph.training.data import LazyGraphDataModule, column_of_splits
 from lazygraph.training.folder import Folder
 from lazygraph.training.identity import identity_of
 from lazygraph.training.models import ModelEntry, find_model
 from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
+from lazygraph.training.ranks import Ranks
 from lazygraph.training.report import Prediction, Scores, check_titles, predictions_of, scores_of, write_predictions
 from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
+from lazygraph.writing.splits import DEFAULT
 
-__all__ = ["Results", "prepare", "train"]
+__all__ = ["Prepared", "Results", "claimed", "prepare", "train", "trainer_of"]
 
 SEEN_EVERY = 10  # steps
 
@@ -53,6 +57,7 @@ class Results:
         waited: share of the time of training steps in which the device waited for data.
         quarantined: inputs of the dataset that could not become graphs.
         in_no_split: number of graphs that are in none of the splits train, val and test, and were not used.
+        splits: the column of splits that was used; None if the graphs were split by the ratios.
     """
 
     scores: Scores
@@ -65,6 +70,7 @@ class Results:
     waited: float
     quarantined: int
     in_no_split: int
+    splits: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except for the predictions, as plain values."""
@@ -77,6 +83,7 @@ class Results:
             "waited": round(self.waited, 4),
             "quarantined": self.quarantined,
             "in_no_split": self.in_no_split,
+            "splits": self.splits,
         }
 
 
@@ -114,19 +121,19 @@ def train(
     """
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())
-    dataset, module, data = prepare(path, options)
-    unused = _warn_of_unused(dataset, data)
-    own = options.to_json() | {"dataset": identity_of(dataset, data.splits, options.targets)}
-    folder.check(own)
-    clock = Progress(folder.metrics, data.train)
+    clock = Progress(folder.metrics)
     best = Kept(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
     )
     if progress:
         callbacks = (TQDMProgressBar(refresh_rate=SEEN_EVERY), *callbacks)  # each time it waits for the device
-    every = min(SEEN_EVERY, len(data.train))
-    trainer = _trainer(options, folder, every, progress=progress, callbacks=[clock, best, *callbacks])
-    resumes = folder.claim(own, first=trainer.is_global_zero)
+    trainer = _trainer(options, folder, progress=progress, callbacks=[clock, best, *callbacks])
+    ranks = Ranks.of(trainer)
+    dataset, module, data, identity = ranks.together(partial(prepare, path, options))
+    splits_of = column_of_splits(dataset, options.splits)
+    unused = 0 if splits_of is None else _warn_of_unused(dataset, data, splits_of)
+    resumes = claimed(folder, options.to_json() | {"dataset": identity}, ranks)
+    trainer.log_every_n_steps = min(SEEN_EVERY, len(data.train))  # type: ignore[attr-defined]  # an argument of Trainer
     times = {**(seconds or {}), "opening": time.perf_counter() - begin}
     try:
         with interruptible():
@@ -145,7 +152,7 @@ def train(
     quarantine = dataset.manifest.quarantine
     results = Results(
         scores, baseline, found, checkpoint, folder, trainer.current_epoch, times, clock.waited,
-        0 if quarantine is None else quarantine.count, unused,
+        0 if quarantine is None else quarantine.count, unused, splits_of,
     )  # fmt: skip
     if trainer.is_global_zero:
         _write(results, targets)
@@ -153,9 +160,16 @@ def train(
     return results
 
 
-def prepare(
-    path: str | os.PathLike[str], options: TrainOptions
-) -> tuple[LazyGraphDataset, GraphModule, LazyGraphDataModule]:
+class Prepared(NamedTuple):
+    """What a run needs: all graphs, the module, the loaders, and the identity of the data."""
+
+    dataset: LazyGraphDataset
+    module: GraphModule
+    data: LazyGraphDataModule
+    identity: dict[str, Any]
+
+
+def prepare(path: str | os.PathLike[str], options: TrainOptions) -> Prepared:
     """Prepare everything that a run needs. Raises all errors of options and dataset, and writes nothing."""
     entry = find_model(options.model)
     targets = list(options.targets)
@@ -164,11 +178,13 @@ def prepare(
     _check_edges(in_any_view, entry)
     view, model_options = entry.fitted(in_any_view, options.model_options)
     dataset = LazyGraphDataset(path, targets, view, target_dtype="float64", graph=spec)
+    splits_of = column_of_splits(dataset, options.splits)
     data = LazyGraphDataModule(
         dataset,
-        None if has_splits(dataset) else options.ratios,
+        options.ratios if splits_of is None else None,
         seed=options.seed,
         split_seed=options.split_seed,
+        splits=splits_of or DEFAULT,
         batch_size=options.batch_size,
         max_atoms=options.max_atoms,
         max_edges=options.max_edges,
@@ -189,7 +205,44 @@ def prepare(
         "view": {"name": view.name, "parameters": view.parameters},
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
-    return dataset, GraphModule(network, learned, options, stored), data
+    identity = identity_of(dataset, data.splits, options.targets)
+    return Prepared(dataset, GraphModule(network, learned, options, stored), data, identity)
+
+
+def claimed(folder: Folder, own: Mapping[str, Any], ranks: Ranks) -> Path | None:
+    """Claim the folder of a run for all processes, if they train the same.
+
+    Args:
+        folder: the folder.
+        own: everything that the run depends on, as plain values.
+        ranks: the processes.
+
+    Returns:
+        The checkpoint to resume from, if there is one.
+    """
+    ranks.agree(own)
+    ranks.together(lambda: folder.claim(own) if ranks.is_first else None)
+    return ranks.together(lambda: folder.resume(own))
+
+
+def trainer_of(options: TrainOptions, **settings: Any) -> lightning.Trainer:
+    """Return a trainer for the devices of the options.
+
+    Raises:
+        InputError: this machine does not have the devices.
+    """
+    devices = options.devices or ("auto" if torch.cuda.is_available() else 1)
+    try:
+        return lightning.Trainer(
+            accelerator=accelerator(),
+            devices=devices,
+            num_nodes=options.num_nodes,
+            enable_model_summary=False,
+            **settings,
+        )
+    except MisconfigurationException as error:
+        msg = f"devices={options.devices} and num_nodes={options.num_nodes} cannot be used: {error}"
+        raise InputError(msg) from error
 
 
 def _check_edges(dataset: LazyGraphDataset, entry: ModelEntry) -> None:
@@ -208,13 +261,14 @@ def _check_edges(dataset: LazyGraphDataset, entry: ModelEntry) -> None:
         raise RecipeMismatch(msg)
 
 
-def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule) -> int:
-    """Count, and warn of, graphs in none of the dataset's own splits. A split by ratios gives no warning."""
-    unused = len(dataset) - sum(map(len, data.splits.values())) if has_splits(dataset) else 0
+def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule, splits_of: str) -> int:
+    """Count, and warn of, graphs in none of the splits of a column."""
+    unused = len(dataset) - sum(map(len, data.splits.values()))
     if unused:
+        of = "" if splits_of == DEFAULT else f" of {splits_of}"
         msg = (
             f"{unused:,} of the {len(dataset):,} graphs of {Path(dataset.path).name} are in none of the splits train, "
-            "val and test, so this run does not use them; 'lazygraph split' splits the whole dataset"
+            f"val and test{of}, so this run does not use them; 'lazygraph split' splits the whole dataset"
         )
         rank_zero_warn(msg, category=UserWarning, stacklevel=4)
     return unused
@@ -253,9 +307,7 @@ def _best(kept: Kept, folder: Folder) -> Path:
     return path
 
 
-def _trainer(
-    options: TrainOptions, folder: Folder, every: int, *, progress: bool, callbacks: list[Callback]
-) -> lightning.Trainer:
+def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks: list[Callback]) -> lightning.Trainer:
     last = Last(
         folder.checkpoints, "last", every_n_train_steps=options.checkpoint_every, save_top_k=1,
         enable_version_counter=False, save_on_train_epoch_end=False,
@@ -271,12 +323,10 @@ def _trainer(
         callbacks.append(EMAWeightAveraging(decay=options.ema_decay, use_buffers=False))
     on_gpu = torch.cuda.is_available()
     precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[options.precision if on_gpu else "32"]
-    return lightning.Trainer(
+    return trainer_of(
+        options,
         default_root_dir=folder.path,
-        accelerator=accelerator(),
         plugins=[WholeFiles()],
-        devices=options.devices or ("auto" if on_gpu else 1),
-        num_nodes=options.num_nodes,
         precision=precision,
         max_epochs=options.n_epochs,
         gradient_clip_val=options.gradient_clip,
@@ -286,9 +336,7 @@ def _trainer(
         callbacks=callbacks,
         logger=_tensorboard(folder),
         enable_progress_bar=progress,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=every,
     )
 
 

@@ -78,6 +78,11 @@ class Layout:
         return self.partial / "edit"
 
     @property
+    def pull(self) -> Path:
+        """The files of a dataset that is being copied from another place, whole and checked."""
+        return self.partial / "pull"
+
+    @property
     def rows(self) -> Path:
         """The folder of what is known of finished shards."""
         return self.partial / "done"

@@ -24,11 +24,11 @@ _DATA_FOLDERS = ("shards", "columns")
 _WORK = (
     r"lock|plan|planning|at/[0-9]{5,}-[0-9a-f]{12}(\.json)?|done/[0-9]{5,}\.msgpack"
     r"|spool(\.new)?/[0-9]{5,}(\.(columns|facts\.json|frames))?"
-    rf"|(dataset|edit)/({_DATA}|shards/[0-9]{{5,}}\.lmdb)"
+    rf"|(dataset|edit|pull)/({_DATA}|shards/[0-9]{{5,}}\.lmdb)"
 )
 _WORK_FOLDERS = (
-    *(f"{folder}/{inner}" for folder in ("dataset", "edit") for inner in _DATA_FOLDERS),
-    *("at", "done", "spool", "spool.new", "dataset", "edit"),
+    *(f"{folder}/{inner}" for folder in ("dataset", "edit", "pull") for inner in _DATA_FOLDERS),
+    *("at", "done", "spool", "spool.new", "dataset", "edit", "pull"),
 )
 _OWN_WORK = re.compile(_WORK)
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")  # as format.files.temporary_beside names them

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO
 
-__all__ = ["Bar", "Lines", "Progress", "line", "progress"]
+__all__ = ["EVERY", "Bar", "Lines", "Progress", "duration", "in_notebook", "line", "progress"]
 
 EVERY = 60.0  # s between two lines
 
@@ -98,7 +98,7 @@ def progress(shards: int, crystals: int, *, show: bool) -> Progress:
     """The display for a write of so many shards and inputs: a bar, lines, or nothing where it is not to be shown."""
     if not show or sys.stderr is None:  # a program without a console has none
         return Progress()
-    return Bar(crystals) if sys.stderr.isatty() or _in_notebook() else Lines(shards, crystals, sys.stderr)
+    return Bar(crystals) if sys.stderr.isatty() or in_notebook() else Lines(shards, crystals, sys.stderr)
 
 
 def line(done: tuple[int, int], of: tuple[int, int], quarantined: int, seconds: float) -> str:
@@ -115,20 +115,21 @@ def line(done: tuple[int, int], of: tuple[int, int], quarantined: int, seconds: 
         '16 of 64 shards, 65,536 of 262,144 crystals, 546 a second, 3 quarantined, 6 min left'
     """
     rate = done[1] / seconds
-    left = f"{_duration((of[1] - done[1]) / rate)} left" if done[1] else "time left not known yet"
+    left = f"{duration((of[1] - done[1]) / rate)} left" if done[1] else "time left not known yet"
     return (
         f"{done[0]:,} of {of[0]:,} shards, {done[1]:,} of {of[1]:,} crystals, {rate:,.0f} a second, "
         f"{quarantined:,} quarantined, {left}"
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in hours and minutes, at least one minute."""
     minutes = max(1, round(seconds / 60))
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether this is the kernel of a notebook, where stderr is no terminal and tqdm has a bar all the same."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()

@@ -24,7 +24,7 @@ GRACE = 3600.0  # seconds for which readers of the state before find their files
 
 
 def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
-    """Make the files in ``folder`` (``layout.dataset`` or ``layout.edit``) and this manifest what the dataset is.
+    """Make the files in a folder (``layout.dataset``, ``edit`` or ``pull``) and this manifest what the dataset is.
 
     A new dataset appears by one rename. An existing one gets its new files first and its manifest last; files of the
     state before stay, files of states before that go once the state before is an hour old.
@@ -51,7 +51,7 @@ def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
 def roll_forward(layout: Layout) -> bool:
     """Finish changes that were decided; whether there was a write among them. Every step may be repeated."""
     written = False
-    for folder in (layout.edit, layout.dataset):
+    for folder in (layout.edit, layout.dataset, layout.pull):
         if not (folder / MANIFEST).exists():
             continue
         if _missing(folder, layout.final, Manifest.load(folder)):
@@ -63,6 +63,7 @@ def roll_forward(layout: Layout) -> bool:
             written = True
             layout.plan.unlink(missing_ok=True)
             fsync_directory(layout.partial)
+            _remove(partial_files(layout.partial, layout.pull.name))  # of a pull that was given up for this
         if layout.final.exists():
             _move_into(folder, layout.final)
         else:
@@ -74,8 +75,9 @@ def roll_forward(layout: Layout) -> bool:
 
 
 def resumable(layout: Layout) -> bool:
-    """Whether the partial folder holds work that a later run can finish: a plan, or a change that was decided."""
-    return layout.plan.exists() or any((folder / MANIFEST).exists() for folder in (layout.edit, layout.dataset))
+    """Whether the partial folder holds work for a later run: a plan, a change that was decided, or files of a pull."""
+    decided = any((folder / MANIFEST).exists() for folder in (layout.edit, layout.dataset))
+    return layout.plan.exists() or decided or any(True for _ in partial_files(layout.partial, layout.pull.name))
 
 
 def sweep(layout: Layout, keep: Collection[Path] = ()) -> None:

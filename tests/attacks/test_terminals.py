@@ -150,6 +150,8 @@ def commands(d, splits, run):
                    [d, f"n{EVIL}.lg", "-o", "x.lg"]],
         "subset": [[d, "-o", f"few{EVIL}.lg", "--where", "gap > 1"], [d, "-o", "x.lg", "--where", EVIL],
                    [d, "-o", "x.lg", "--ids", EVIL], [d, "-o", "x.lg", "--split", EVIL]],
+        "pull": [[d, "-o", f"pulled{EVIL}.lg"], [d, "-o", "x.lg", "--split", EVIL], ["damaged.lg", "-o", "y.lg"],
+                 [f"none{EVIL}.lg", "-o", "x.lg"], [f"{EVIL}://x.lg", "-o", "x.lg"], [d, "-o", d]],
         "diff": [[d, splits], [d, splits, "--json"], [d, f"none{EVIL}"]],
         "remove": [[d, "--ids", f"c1{EVIL}", "--reason", "why"], [d, "--ids", EVIL, "--reason", "why"],
                    [d, "--ids", f"c2{EVIL}", "--reason", EVIL], [d, "--ids-from", f"none{EVIL}", "--reason", "why"]],
@@ -163,6 +165,7 @@ def commands(d, splits, run):
             [d, "--config", "options.toml", "-o", "other"],
             [d, "--target", "gap", "--model", f"os:{EVIL}", "-o", "other"],
             [d, "--target", "gap", "--model-option", EVIL, "-o", "other"],
+            [d, "--target", "gap", "--splits", EVIL, "-o", "other"],
         ],
         "predict": [
             [run, d, "-o", f"p{EVIL}.csv"],

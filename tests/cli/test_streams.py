@@ -73,6 +73,7 @@ EVERY = {
     "split": ["split", "d.lg", "0.5,0.25,0.25"],
     "concat": ["concat", "d.lg", "saved.lg", "-o", "all.lg", "--on-duplicate", "prefix"],
     "subset": ["subset", "d.lg", "-o", "some.lg", "--where", "n_atoms > 0"],
+    "pull": ["pull", "d.lg", "-o", "pulled.lg", "--no-progress"],
     "diff": ["diff", "d.lg", "saved.lg"],
     "remove": ["remove", "some.lg", "--ids", "prototype-0000001", "--reason", "a reason"],
     "gc": ["gc", "d.lg"],

@@ -93,6 +93,7 @@ def test_every_option_is_plain():
         "train_ratio": np.float64(0.5),
         "val_ratio": np.float32(0.25),
         "test_ratio": np.float64(0.25),
+        "splits": np.str_("fold_0"),
         "num_workers": np.int64(1),
         "devices": np.int64(0),
         "num_nodes": np.int64(1),
@@ -141,7 +142,8 @@ INTS = (
 )
 COUNTS = ("seed", "split_seed", "num_workers", "devices")
 FLOATS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
-MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "loss", "graph"}
+MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay"}
+MAY_BE_NONE |= {"loss", "graph", "splits"}
 NO_INTS = (True, np.bool_(1), 1.0, np.float64(2), "1", math.nan, [1], -1)
 NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1], 10**400, 1j)
 
@@ -163,6 +165,7 @@ NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1
         ("model_options", ([("a", 1)], "a=1", None)),
         ("graph", ("", 3, torch.nn.Linear)),
         ("graph_options", ([("a", 1)], "a=1", None)),
+        ("splits", ("", 3, ("fold_0",))),
         ("task", ("classify", 1)),
         ("schedule", ("step", None)),
         ("loss", ("mae", 1)),

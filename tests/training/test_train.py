@@ -6,15 +6,18 @@ import csv
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 import lazygraph as lg
 from lazygraph.cli.main import main
@@ -208,6 +211,94 @@ def test_errors_come_before_anything_is_made(dataset, tmp_path):
     with pytest.raises(InputError, match="has the splits test, train; required: train, val and test"):
         train(parts, run)
     assert not run.exists()
+
+
+FOLD = {"train": range(100), "val": range(100, 120), "test": range(120, 150)}
+
+
+@pytest.fixture(scope="module")
+def folded(dataset, tmp_path_factory):
+    """The same dataset with the column ``fold_0``, whose splits are others than those of ``split``, and ``half``."""
+    path = Path(shutil.copytree(dataset, tmp_path_factory.mktemp("folded") / "p.lg"))
+    ids = lg.LazyGraphDataset(path).ids
+    set_splits(path, names={name: ids[list(rows)].tolist() for name, rows in FOLD.items()}, name="fold_0")
+    set_splits(path, names={"train": ids[:200].tolist(), "test": ids[200:].tolist()}, name="half")
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_column_of_splits_that_is_named(folded, tmp_path, capsys):
+    class Seen(Callback):
+        def __init__(self):
+            self.ids = set()
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            self.ids.update(batch.id)
+
+    ds, seen = lg.LazyGraphDataset(folded), Seen()
+    with pytest.warns(UserWarning, match="150 of the 300 graphs of p.lg are in none of the splits .* of fold_0"):
+        run = train(folded, tmp_path / "fold", splits="fold_0", callbacks=(seen,))
+    assert seen.ids == set(ds.ids[FOLD["train"]].tolist())
+    assert [row.id for row in run.predictions] == ds.ids[FOLD["test"]].tolist()
+    assert (run.splits, run.in_no_split) == ("fold_0", 150)
+    assert json.loads(run.folder.results.read_text())["splits"] == "fold_0"
+    assert tomllib.loads(run.folder.options.read_text())["splits"] == "fold_0"
+    stored = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["lazygraph"]
+    assert stored["options"]["splits"] == "fold_0"
+    train_labels = ds.split("train", of="fold_0").columns["density"]
+    assert stored["targets"]["mean"] == pytest.approx([train_labels.mean()])
+    assert len(predict(run.folder.path, folded).rows) == 300  # a prediction is for all graphs, whatever their split
+
+    command = ["train", str(folded), "--config", str(run.folder.options), "--model", QUICK["model"], "--json"]
+    assert main([*command, "-o", str(tmp_path / "again"), "--no-progress"]) == 0
+    assert json.loads(capsys.readouterr().out)["test"] == json.loads(run.folder.results.read_text())["test"]
+    with pytest.raises(OutputExists, match="splits is 'fold_0' there and None here"):
+        train(folded, run.folder.path)
+    members = lg.train_ensemble(
+        folded, lg.TrainOptions.of({**QUICK, "splits": "fold_0"}), tmp_path / "both", 2, progress=False
+    )
+    assert [row.id for row in members.predictions] == ds.ids[FOLD["test"]].tolist()
+    assert members.splits == "fold_0"
+
+
+def test_columns_of_splits_that_do_not_serve(folded, tmp_path):
+    for name, message in (
+        ("fold_1", "unknown column of splits 'fold_1'; did you mean 'fold_0'"),
+        ("density", "unknown column of splits 'density'; known: fold_0, half, split"),
+        ("half", "has the splits test, train in the column 'half'; required: train, val and test"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(folded, tmp_path / "run", splits=name)
+    bare = tmp_path / "bare.lg"
+    lg.write("prototypes:60?seed=1", bare, graph="comformer", workers=1, progress=False)
+    with pytest.raises(InputError, match="unknown column of splits 'fold_0'.*lazygraph split .* --name fold_0"):
+        train(bare, tmp_path / "run", splits="fold_0")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_data_module_takes_a_column_of_splits(folded):
+    ds = lg.LazyGraphDataset(folded)
+    data = lg.LazyGraphDataModule(ds, splits="fold_0", batch_size=50)
+    assert {name: len(part) for name, part in data.splits.items()} == {"train": 100, "val": 20, "test": 30}
+    data = lg.LazyGraphDataModule(ds, batch_size=50)
+    assert {name: len(part) for name, part in data.splits.items()} == {"train": 240, "val": 30, "test": 30}
+
+
+def test_a_list_has_no_columns_of_splits():
+    with pytest.raises(InputError, match="found splits='fold_0'; required: none"):
+        lg.train_from_list(strucs=[1], labels=[1.0], splits="fold_0")
+
+
+def test_the_processes_of_a_launcher_are_those_of_the_options(dataset, tmp_path, monkeypatch):
+    """As torchrun --nproc-per-node 4 starts them, but with --devices 2."""
+    launched = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "4", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in (launched | {"TORCHELASTIC_RUN_ID": "none"}).items():
+        monkeypatch.setenv(name, value)
+    for devices in (1, 2):
+        message = f"found 4 processes, which the launcher has started, and devices={devices} .*required: {devices} proc"
+        with pytest.raises(InputError, match=message):
+            train(dataset, tmp_path / "run", devices=devices)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -126,6 +126,31 @@ def test_workers_stop_at_a_full_disk(confined):
 
 
 @pytest.mark.slow
+def test_a_pull_stops_at_a_full_disk_and_continues_when_there_is_room(confined):
+    stopped = confined("""
+        disk = root / "disk"
+        mount(disk, "size=20m")
+        write(root / "mp.lg")
+        stopped, pull = 0, ("pull", root / "mp.lg", "-o", disk / "mp.lg", "--no-progress")
+        for leave in (0, 20480, 61440, 102400, 20 << 20):
+            fill(disk, leave)
+            code, said = command(main, *pull)
+            if code:
+                one_line(code, said, "no space left for", "mp.lg.partial", "same command again")
+                assert not (disk / "mp.lg").exists()
+                stopped += 1
+                (disk / "ballast").unlink()
+                assert command(main, *pull) == (0, [])
+            assert read(disk / "mp.lg") == read(root / "mp.lg")
+            assert not (disk / "mp.lg.partial").exists()
+            shutil.rmtree(disk / "mp.lg")
+            (disk / "ballast").unlink(missing_ok=True)
+        print(stopped)
+    """)
+    assert 2 <= stopped < 5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["append", "overwrite", "labels", "split", "merge"])
 def test_a_change_that_a_full_disk_stops_leaves_the_dataset_as_it_was(change, confined):
     stopped = confined(f"""

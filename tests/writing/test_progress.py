@@ -82,11 +82,11 @@ def test_which_display_is_chosen(monkeypatch):
     assert type(progress(2, 20, show=False)) is Progress
     shell = SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert module._in_notebook()
+    assert module.in_notebook()
     shell.config = {"TerminalIPythonApp": {}}
-    assert not module._in_notebook()
+    assert not module.in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
-    assert not module._in_notebook()
+    assert not module.in_notebook()
     monkeypatch.setattr(sys, "stderr", Terminal())
     bar = progress(2, 20, show=True)
     assert type(bar) is Bar

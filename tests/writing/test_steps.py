@@ -16,6 +16,7 @@ import traceback
 import pytest
 
 import lazygraph as lg
+from lazygraph.format.manifest import Manifest
 from lazygraph.writing.edit import gc, set_labels, set_splits
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.worker import make_shard
@@ -230,6 +231,29 @@ def test_an_edit(edit, every_step, states, bytes_of, sound, tmp_path):
         assert bytes_of(path) == new
 
     every_step(states.make, change, check)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", ["nothing", "another dataset"])
+def test_a_pull(there, every_step, states, bytes_of, tmp_path, append):
+    source = tmp_path / "source" / "mp.lg"
+    states.make(source)
+
+    def prepare(path):
+        if there == "another dataset":
+            states.make(path)
+            append(path, [("other", lg.Crystal([[4, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]))])
+
+    def work(path):
+        return lg.pull(source, path, overwrite=True, progress=False)
+
+    def check(path):
+        assert not path.exists() or Manifest.load(path).graphs in {SIZE, SIZE + 1}
+        work(path)
+        gc(path)
+        assert bytes_of(path) == states.one
+
+    every_step(prepare, work, check)
 
 
 @pytest.fixture

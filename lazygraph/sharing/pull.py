@@ -1,0 +1,234 @@
+"""The function ``pull``, which copies a dataset from any storage to a folder of this machine and checks every byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lazygraph.errors import CorruptDataset, DatasetReplaced, OutputExists, UnsupportedFormat
+from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.sharing.progress import Transfer, transfer
+from lazygraph.storage.base import Storage, open_storage
+from lazygraph.storage.files import FileRef, reading, write_checked
+from lazygraph.storage.local import LocalStorage
+from lazygraph.writing.copy import subset
+from lazygraph.writing.layout import Layout
+from lazygraph.writing.lock import exclusive
+from lazygraph.writing.owned import is_dataset, partial_files, remove_file
+from lazygraph.writing.publish import publish
+
+__all__ = ["PullReport", "pull"]
+
+PIECE = 2**23  # bytes that are asked for at once
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a pull did.
+
+    Attributes:
+        path: the dataset that is there now.
+        graphs: how many graphs it has.
+        content_id: the identity of its graphs.
+        copied: bytes that were copied.
+        kept: bytes of files that were there before, from a pull that was stopped or an earlier state of the dataset.
+        notes: one sentence for everything that a part of a dataset leaves out.
+    """
+
+    path: Path
+    graphs: int
+    content_id: str
+    copied: int
+    kept: int
+    notes: tuple[str, ...] = ()
+
+
+def pull(
+    source: str | os.PathLike[str] | Storage,
+    out: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    ids: Sequence[str] | None = None,
+    split: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> PullReport:
+    """Copy a dataset, or a part of it, into a folder of this machine.
+
+    The size and the sha256 of each file are compared while it is copied. The dataset appears when all of its files are
+    there, on the disk, with the same bytes as in the source. If a pull is stopped or killed, the same call continues:
+    files that were copied completely are checked and kept. At most 8 MiB are in memory.
+
+    Nothing is copied if ``out`` holds this dataset already. Of its files only the sizes are compared then; a file that
+    is missing or has another size is copied again. :func:`lazygraph.reading.verify.verify` checks every byte.
+
+    Args:
+        source: the dataset: a directory, a URL whose scheme an installed package declares as a storage, or a storage.
+        out: the dataset directory to write.
+        where: copy the graphs that meet this condition on columns, as ``LazyGraphDataset.where`` takes it. With
+            ``where``, ``ids`` or ``split``, the result is that of :func:`lazygraph.subset`: the source must be a
+            directory, and a pull that is stopped begins again.
+        ids: copy the graphs with these ids, in this order.
+        split: copy the graphs of this split.
+        overwrite: replace an existing dataset. Files that both have in common are kept.
+        progress: show the progress on stderr; a part of a dataset has no display.
+
+    Returns:
+        What was copied.
+
+    Raises:
+        DatasetNotFound: there is no dataset at the source.
+        CorruptDataset: a file of the source is missing or damaged; the message names it.
+        DatasetReplaced: the source was changed while it was copied, and a file is gone.
+        UnsupportedFormat: a newer release wrote the source.
+        OutputExists: ``out`` holds another dataset, other labels or splits, something else, or the source itself.
+        WriterBusy: another process is writing ``out``.
+        StorageError: ``out`` cannot be written, for example because the disk is full.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:30?seed=0", folder.name + "/p.lg", workers=1)
+        >>> pull(folder.name + "/p.lg", folder.name + "/copy.lg").graphs
+        30
+        >>> pull(folder.name + "/p.lg", folder.name + "/copy.lg").copied
+        0
+        >>> folder.cleanup()
+    """
+    if where is not None or ids is not None or split is not None:
+        return _part(source, out, where=where, ids=ids, split=split, overwrite=overwrite)
+    storage, layout = open_storage(source), Layout.of(out)
+    manifest = Manifest.load(storage)
+    manifest.check_writable(storage.name)
+    _check_apart(storage, layout)
+    files = dict.fromkeys(manifest.files())  # columns of equal values may share a file
+    size = sum(file.size for file in files)
+    # Without the lock: jobs that begin together may all ask for a dataset that has long been there.
+    if _missing(layout, manifest) == []:
+        return PullReport(layout.final, manifest.graphs, manifest.content_id, 0, size)
+    copied = 0
+    with exclusive(layout) as hold:
+        missing = _missing(layout, manifest)  # another pull may have finished meanwhile
+        if missing is None:
+            _check_output(layout, manifest, overwrite=overwrite)
+            missing = list(files)
+        _remove_others(layout, {file.name for file in files})
+        with closing(transfer(size, "pulling", show=progress)) as shown:
+            for file in missing:
+                copied += _bring(storage, manifest, file, layout, shown)
+        if missing:
+            publish(hold, layout.pull, manifest)
+    return PullReport(layout.final, manifest.graphs, manifest.content_id, copied, size - copied)
+
+
+def _part(
+    source: str | os.PathLike[str] | Storage,
+    out: str | os.PathLike[str],
+    *,
+    where: str | None,
+    ids: Sequence[str] | None,
+    split: str | None,
+    overwrite: bool,
+) -> PullReport:
+    place = source if isinstance(source, (str, os.PathLike)) else source.name
+    report = subset(place, out, where=where, ids=ids, split=split, overwrite=overwrite)
+    manifest = Manifest.load(report.path)
+    size = sum(file.size for file in manifest.files())
+    return PullReport(report.path, report.graphs, manifest.content_id, size, 0, report.notes)
+
+
+def _missing(layout: Layout, manifest: Manifest) -> list[FileRef] | None:
+    """The files that the output lacks of this very dataset, by name and size; None where it is not this dataset."""
+    try:
+        if not (layout.final / MANIFEST).is_file() or Manifest.load(layout.final) != manifest:
+            return None
+    except (CorruptDataset, UnsupportedFormat):
+        return None
+    return [file for file in dict.fromkeys(manifest.files()) if not _has_size(layout.final, file)]
+
+
+def _has_size(folder: Path, file: FileRef) -> bool:
+    try:
+        file.check_size(folder)
+    except (FileNotFoundError, CorruptDataset):
+        return False
+    return True
+
+
+def _check_apart(storage: Storage, layout: Layout) -> None:
+    if isinstance(storage, LocalStorage) and storage.directory.resolve() == layout.final.resolve():
+        msg = f"{layout.final} is the dataset that is read; choose another name"
+        raise OutputExists(msg)
+
+
+def _check_output(layout: Layout, manifest: Manifest, *, overwrite: bool) -> None:
+    """Refuse to write over what is there, unless it is a dataset and may be replaced."""
+    final = layout.final
+    if final.exists() and not is_dataset(final):
+        msg = f"{final} exists and is no lazygraph dataset; choose another name"
+        raise OutputExists(msg)
+    if layout.plan.exists():
+        msg = f"{layout.partial} holds an unfinished dataset; finish it, or delete that folder"
+        raise OutputExists(msg)
+    if final.exists() and not overwrite:
+        msg = f"{final} holds {_other(final, manifest)}; choose another name, or replace it with --overwrite "
+        raise OutputExists(msg + "(overwrite=True)")
+
+
+def _other(final: Path, manifest: Manifest) -> str:
+    """What a dataset is that is not the source."""
+    try:
+        found = Manifest.load(final)
+    except (CorruptDataset, UnsupportedFormat):
+        return "a dataset that cannot be read"
+    if found.content_id == manifest.content_id:
+        return f"the same graphs (content id {found.content_id}) with other labels, splits, description or compression"
+    return f"another dataset (content id {found.content_id}; the source has {manifest.content_id})"
+
+
+def _bring(storage: Storage, manifest: Manifest, file: FileRef, layout: Layout, shown: Transfer) -> int:
+    """Have a file in the folder of the pull, or in the dataset that is there, whole and checked.
+
+    Returns:
+        The bytes that were copied.
+    """
+    for folder in (layout.pull, layout.final):
+        try:
+            file.check(folder)
+        except (FileNotFoundError, NotADirectoryError, CorruptDataset):
+            continue
+        shown.add(file.size)
+        return 0
+    try:
+        write_checked(layout.pull, file, _pieces(storage, file, shown), f"{storage.name}/{file.name}")
+    except CorruptDataset as error:
+        if Manifest.load(storage) != manifest:
+            msg = f"{storage.name} was changed while it was copied, and {file.name} is not as before; pull it again"
+            raise DatasetReplaced(msg) from error
+        raise
+    return file.size
+
+
+def _pieces(storage: Storage, file: FileRef, shown: Transfer) -> Iterator[bytes]:
+    """A file of the storage from its beginning to its end, or to where it was cut off."""
+    name = f"{storage.name}/{file.name}"
+    for offset in range(0, file.size, PIECE):
+        asked = [(offset, min(PIECE, file.size - offset))]
+        try:
+            (piece,) = reading(name, partial(storage.read, file, asked))
+        except FileNotFoundError as error:
+            msg = f"{name} is missing, and the manifest names it"
+            raise CorruptDataset(msg) from error
+        yield piece
+        shown.add(len(piece))
+
+
+def _remove_others(layout: Layout, names: Collection[str]) -> None:
+    """Remove what pulls that were killed, or of another dataset, left in the folder."""
+    for path in partial_files(layout.partial, layout.pull.name):
+        if path.relative_to(layout.pull).as_posix() not in names:
+            remove_file(path)

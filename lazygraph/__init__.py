@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lazygraph.training.predict import predict
     from lazygraph.training.run import train
     from lazygraph.writing.copy import concat, subset
+    from lazygraph.writing.edit import set_splits
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.remove import remove
     from lazygraph.writing.write import Report, append, retry_quarantined, write
@@ -71,6 +72,7 @@ __all__ = [
     "predict",
     "remove",
     "retry_quarantined",
+    "set_splits",
     "subset",
     "train",
     "train_ensemble",
@@ -101,6 +103,7 @@ _HOMES = {
     "predict": "training.predict",
     "remove": "writing.remove",
     "retry_quarantined": "writing.write",
+    "set_splits": "writing.edit",
     "subset": "writing.copy",
     "train": "training.run",
     "train_ensemble": "training.ensemble",

@@ -270,7 +270,7 @@ def test_differences_between_versions_are_named(begun, monkeypatch, write):
 def test_a_plan_of_another_version_is_not_read(begun):
     layout = Layout.of(begun)
     layout.plan.write_text(json.dumps(json.loads(layout.plan.read_text()) | {"plan": 99}))
-    with pytest.raises(lg.InputError, match="of plan version 99; required: 5"):
+    with pytest.raises(lg.InputError, match="of plan version 99; required: 6"):
         make_shard(begun, 5)
     with pytest.raises(lg.InputError, match="there is no plan in .*lazygraph-write plan SOURCE"):
         make_shard(begun.with_name("other.lg"), 0)

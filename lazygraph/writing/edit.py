@@ -122,6 +122,8 @@ def set_labels(
                     f"the label {label.name!r} is required, and {len(store) - len(rows):,} graphs have no value for it"
                 )
                 raise LabelError(msg)
+            if before is not None and before.rule is not None:
+                notes += (f"the label {label.name!r} was computed, and is not computed any more for added graphs",)
             found, told = _values(label, values, rows, len(store))
             more = label_column(columns, label, [found])
             notes += (*told, *more, *dropped_energies(label.name, store.manifest))

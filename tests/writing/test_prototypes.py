@@ -209,6 +209,13 @@ def test_a_label_of_the_dataset_comes_before_computed_prototypes(forty, append):
         set_splits(forty, (0.5, 0.5, 0), group="prototype", symprec=0.1)
 
 
+def test_a_computed_label_that_is_replaced_is_told(forty):
+    set_splits(forty, (0.5, 0.5, 0), group="prototype", workers=1)
+    report = set_labels(forty, {f"id-{n}": {"prototype": "AB"[n % 2]} for n in range(40)})
+    assert report.notes == ("the label 'prototype' was computed, and is not computed any more for added graphs",)
+    assert Manifest.load(forty).columns["prototype"].rule is None
+
+
 def test_values_of_a_source_for_computed_prototypes_are_told(forty, append):
     set_splits(forty, (0.5, 0.5, 0), group="prototype", workers=1)
     name, one, labels = items(40, 41)[0]

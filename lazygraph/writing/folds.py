@@ -25,7 +25,7 @@ def folds_of_graphs(n: int, folds: int, seed: int, old: int = 0) -> NDArray[np.u
 
     Example:
         >>> folds_of_graphs(7, 3, 0).tolist()
-        [2, 1, 0, 1, 2, 0, 0]
+        [1, 0, 0, 1, 2, 2, 0]
     """
     order = _shuffled(np.arange(n, dtype=np.uint32 if n < 2**32 else np.uint64), np.random.RandomState(seed))
     out = np.empty(n, np.uint8)

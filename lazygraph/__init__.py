@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lazygraph.training.run import train
     from lazygraph.writing.copy import concat, subset
     from lazygraph.writing.duplicates import duplicates
+    from lazygraph.writing.edit import set_splits
     from lazygraph.writing.graph_writer import GraphWriter
     from lazygraph.writing.remove import remove
     from lazygraph.writing.write import Report, append, retry_quarantined, write
@@ -75,6 +76,7 @@ __all__ = [
     "pull",
     "remove",
     "retry_quarantined",
+    "set_splits",
     "subset",
     "train",
     "train_ensemble",
@@ -107,6 +109,7 @@ _HOMES = {
     "pull": "sharing.pull",
     "remove": "writing.remove",
     "retry_quarantined": "writing.write",
+    "set_splits": "writing.edit",
     "subset": "writing.copy",
     "train": "training.run",
     "train_ensemble": "training.ensemble",

@@ -15,6 +15,7 @@ from lazygraph.format.manifest import ABOUT, MANIFEST, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.writing.split_rules import rule_from_json
 from lazygraph.writing.splits import DEFAULT, Splits
 
 SUMMARY = "Describe a dataset: recipe, fields, labels, splits, size, origin, content id."
@@ -112,10 +113,7 @@ def _splits(store: Store, name: str) -> dict[str, Any]:
 
 
 def _rule(rule: dict[str, Any] | None) -> str:
-    if rule is None:
-        return ""
-    group = f", by {rule['group']}" if rule["group"] else ""
-    return f"; by the fractions {', '.join(f'{f:g}' for f in rule['fractions'])}, seed {rule['seed']}{group}"
+    return "" if rule is None else f"; {rule_from_json(rule).in_words()}"
 
 
 def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:

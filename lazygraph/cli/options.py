@@ -19,7 +19,7 @@ from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.options import InputOptions, WriteOptions
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.split_rules import SplitRule
 
 __all__ = [
     "GRAPH_OPTIONS",
@@ -234,7 +234,9 @@ def add_splits(parser: argparse.ArgumentParser) -> None:
     )
     splits.add_argument("--seed", type=int, default=123, help="random seed of the splits (default %(default)s)")
     splits.add_argument(
-        "--group", metavar="COLUMN", help="keep graphs with the same formula, or value of a label, in one split"
+        "--group",
+        metavar="COLUMN",
+        help="keep graphs with the same value in one split: formula, chemical_system, or a label",
     )
 
 

@@ -26,7 +26,7 @@ from lazygraph.cli.output import say, say_json, warn
 from lazygraph.errors import InputError
 from lazygraph.writing.extend import plan_append, plan_retry
 from lazygraph.writing.options import RunOptions
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.split_rules import SplitRule
 from lazygraph.writing.write import Report, add_inputs, write_dataset
 
 STDIN = "-"

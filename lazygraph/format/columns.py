@@ -64,9 +64,9 @@ class Column:
 
     ``dtype`` is numpy's ``descr`` of the array's type. ``role`` tells numbers (``label``), codes of texts
     (``category``), texts (``text``), codes of splits (``split``) and what belongs to the index. ``unit`` belongs to
-    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the one by
-    which all graphs were split. ``per`` says what a number is given per (``cell``, ``atom``), ``description`` is one
-    line on a label, and no graph lacks a label that is ``required``.
+    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the
+    one by which all graphs were split, or all prototypes were computed. ``per`` says what a number is given per
+    (``cell``, ``atom``), ``description`` is one line on a label, and no graph lacks a label that is ``required``.
     """
 
     file: FileRef
@@ -113,6 +113,10 @@ class ColumnWriter:
         """
         found = _write(self._directory, name, pieces, dtype, **description)
         self.columns[name], self._blocks[name] = found
+
+    def drop(self, name: str) -> None:
+        """Leave out a column that was kept or written."""
+        del self.columns[name], self._blocks[name]
 
     def digests(self, graphs: Blocks) -> FileRef:
         """Write the file of digests: those of the graphs' blocks, and of all columns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +54,8 @@ MAX_LINE = 10_000  # bytes of one text about a dataset or a label
 PER = ("cell", "atom")  # what a label can be given per
 ABOUT = ("title", "description", "license", "citation", "doi", "homepage", "level_of_theory")
 RULED = ("train", "val", "test")  # the splits that a rule makes
+MAX_FOLDS = 100
+PROTOTYPE_RULE = {"symprec"}  # the keys of the rule of a column of prototypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +386,7 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
         allowed = _LABELS.get(column.role, ())
         good = column.dtype in allowed and (column.role == "label" or len(column.shape) == 1)
         good = good and (column.unit is None or column.role == "label")
-        good = good and (column.role == "split" or (name != "split" and column.rule is None))
+        good = good and (column.role == "split" or name != "split")
         good = good and column.per in (None, *PER) and (column.per is None or column.role == "label")
     else:
         good = column.role == "index" and column.dtype in allowed and len(column.shape) == 1
@@ -395,7 +397,17 @@ def _check_column(name: str, column: Column, *, axis: bool) -> None:
     if column.categories is not None:
         _check_categories(name, column.categories, missing_code(np.dtype(column.dtype)))
     _check_description(name, column)
-    if column.rule is not None and column.categories != RULED:
+    if column.rule is not None:
+        _check_rule(name, column, column.rule)
+
+
+def _check_rule(name: str, column: Column, rule: Mapping[str, Any]) -> None:
+    """A rule must be of the kind of its column: one of splits, or the one of prototypes, which are texts."""
+    of_prototypes = set(rule) == PROTOTYPE_RULE
+    if of_prototypes != (column.role in ("category", "text")) or column.role in ("label", "index"):
+        msg = f"the column {name!r} has the role {column.role!r} and the rule {rule!r}, which is of another role"
+        raise CorruptDataset(msg)
+    if column.role == "split" and column.categories != RULED:
         msg = f"the column {name!r} has a rule, and its splits are {column.categories}; required: {RULED}"
         raise CorruptDataset(msg)
 
@@ -496,20 +508,70 @@ def _about(raw: Any) -> dict[str, str]:
 
 
 def _rule(raw: Any) -> dict[str, Any]:
+    """A rule of one of the forms in docs/format.md."""
     rule = mapping(raw)
-    fractions = rule.get("fractions")
-    if (
-        set(rule) != {"fractions", "seed", "group"}
-        or type(rule["seed"]) is not int
-        or not isinstance(fractions, list)
-        or not all(type(part) is float and 0 <= part <= 1 for part in fractions)
-        or len(fractions) != len(RULED)
-        or not 0 < sum(fractions) <= 1 + 1e-9
-    ):
-        msg = f"the rule {rule!r}; required: fractions of {RULED}, a seed and a group"
+    checks = next((checks for checks in _RULES if set(checks) == set(rule) - {"stratify"}), None)
+    if checks is None or not all(check(rule[key]) for key, check in checks.items()):
+        msg = f"the rule {rule!r}; required: one of the forms in docs/format.md"
         raise CorruptDataset(msg)
-    optional(text, rule["group"])
+    if "fold" in rule and rule["fold"] >= rule["folds"]:
+        msg = f"the rule {rule!r}; required: a fold below the number of folds"
+        raise CorruptDataset(msg)
+    if "stratify" in rule and not (rule.get("group", "") is None and _is_strata(rule["stratify"])):
+        msg = f"the rule {rule!r}; required: strata of a label, and no group"
+        raise CorruptDataset(msg)
     return rule
+
+
+def _is_fractions(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == len(RULED)
+        and all(_is_share(part) for part in value)
+        and 0 < sum(value) <= 1 + 1e-9
+    )
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) is float and 0 <= value <= 1
+
+
+def _is_group(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_elements(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(symbol, str) for symbol in value)
+
+
+def _is_strata(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"label", "edges"} or not isinstance(value["label"], str):
+        return False
+    edges = value["edges"]
+    return edges is None or (
+        isinstance(edges, list)
+        and all(type(edge) is float for edge in edges)
+        and all(low < high for low, high in pairwise(edges))
+    )
+
+
+_SEED_AND_GROUP: dict[str, Callable[[Any], bool]] = {"seed": lambda seed: type(seed) is int, "group": _is_group}
+_RULES: tuple[dict[str, Callable[[Any], bool]], ...] = (
+    {"fractions": _is_fractions, **_SEED_AND_GROUP},
+    {
+        "fold": lambda fold: type(fold) is int and fold >= 0,
+        "folds": lambda folds: type(folds) is int and 2 <= folds <= MAX_FOLDS,
+        "val": lambda val: _is_share(val) and val < 1,
+        **_SEED_AND_GROUP,
+        "seed": lambda seed: type(seed) is int and 0 <= seed < 2**32,
+    },
+    {
+        "leave_out": _is_elements,
+        "val": lambda val: _is_share(val) and val < 1,
+        "seed": lambda seed: type(seed) is int,
+    },
+    {"symprec": lambda symprec: type(symprec) is float and symprec > 0},
+)
 
 
 def _statistics(raw: Any) -> dict[str, Any]:

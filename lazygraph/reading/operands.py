@@ -101,6 +101,13 @@ class Elements:
             out |= here & (after == second if second else (after < ord("a")))
         return out
 
+    def any_of(self, symbols: Iterable[str]) -> NDArray[np.bool_]:
+        """Which crystals hold at least one of some elements. Raises as ``having`` does."""
+        out = np.zeros(len(self.formulas), bool)
+        for symbol in symbols:
+            out |= self.having(symbol)
+        return out
+
     def compare(self, op: str, symbols: Collection[str]) -> NDArray[np.bool_]:
         """Compare the set of elements with another one, as Python compares sets.
 

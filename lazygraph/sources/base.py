@@ -117,6 +117,9 @@ class Label:
     """One line."""
     required: bool = False
     """Whether an input without it is quarantined."""
+    symprec: float | None = None
+    """Where the writer computes it as the prototype of each crystal: how far an atom may be from its ideal position,
+    A."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form in a plan."""

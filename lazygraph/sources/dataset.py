@@ -272,6 +272,8 @@ def label_of(name: str, column: Column) -> Label:
     types: dict[str, LabelType] = {"|b1": "bool", "<i8": "int64", "<f8": "float64"}
     dtype: LabelType = types[column.dtype] if column.role == "label" else "text"
     said = {"per": column.per, "description": column.description, "required": column.required}
+    if column.rule is not None:
+        said["symprec"] = column.rule["symprec"]
     return Label(name, "graph", column.shape[1:], column.unit, dtype, **said)  # type: ignore[arg-type]
 
 

@@ -854,6 +854,12 @@ def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[st
                 notes.append(f"the label {name!r} is missing in {', '.join(missing)}, whose graphs have no value of it")
             required = all(column is not None and column.required for column in there)
             label = replace(label_of(name, described), required=required)
+            if any((None if column is None else column.rule) != described.rule for column in there):
+                label = replace(label, symprec=None)
+                notes.append(
+                    "the prototypes of the datasets were not all computed in the same way; those of graphs that are "
+                    "added later will be missing"
+                )
             notes += label_column(columns, label, _Column(parts, partial(_values, label)))
             notes += [note for part in parts for note in dropped_energies(name, part.store.manifest)]
         elif None in there:

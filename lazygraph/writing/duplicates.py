@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,13 +19,16 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.fingerprint import DISPLACEMENT, LENGTH, STRAIN, Tolerance
 from lazygraph.machine import usable_cpus
 from lazygraph.writing.edit import editing, kept_columns, with_columns
+from lazygraph.writing.id_order import sorted_ranges
 from lazygraph.writing.labels import bad_name
 from lazygraph.writing.leakage import Leakage, leakage
+from lazygraph.writing.parts import Joined
 from lazygraph.writing.publish import publish
 from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import Splits
 from lazygraph.writing.structure_candidates import Components, candidate_pairs
 from lazygraph.writing.structure_match import AHEAD, Pool, comparing
+from lazygraph.writing.value_groups import CHEMICAL_SYSTEM, FORMULA, columns_of
 
 __all__ = ["Duplicates", "duplicates"]
 
@@ -105,7 +107,7 @@ def duplicates(
         displacement: greatest displacement of an atom, as a fraction of the cube root of the volume per atom.
         name: of the column; None stores nothing.
         workers: processes that compare; None takes one for each usable CPU.
-        progress: called with the number of graphs that were compared, and the number of graphs with a common formula.
+        progress: called with the number of graphs that are done, and the number of all graphs.
 
     Returns:
         What was found. ``str`` of it is a report.
@@ -156,7 +158,7 @@ def duplicates(
 
 def _opened(path: str | os.PathLike[str]) -> Store:
     store = Store(path)
-    if "formula" not in store.manifest.columns:
+    if FORMULA not in store.manifest.columns:
         msg = f"the graphs of {store.path} came ready-made, without crystals; required: a dataset of crystals"
         raise InputError(msg)
     return store
@@ -222,18 +224,14 @@ class _Search:
         for numbers in _pieces(0, n):
             parents[numbers] = numbers
         self.components = Components(parents)
-        self._candidates = self._compared = 0
+        self._candidates = self._compared = self._done = 0
         self._alone: Counter[str] = Counter()
         self._failed: list[str] = []
 
     def run(self, pool: Pool) -> None:
         """Find all pairs."""
-        order, ends = self._by_formula()
-        starts = np.concatenate([[0], ends[:-1]])
-        several = np.flatnonzero(ends - starts > 1)
         waiting = _Waiting()
-        total, done = int((ends - starts)[several].sum()), 0
-        for rows, marks in self._fingerprinted(pool, (order[starts[k] : ends[k]] for k in several)):
+        for rows, marks, count in self._fingerprinted(pool):
             for one, other, difference in candidate_pairs(marks, self._tolerance):
                 pairs = np.sort(np.stack([rows[one], rows[other]], axis=1), axis=1)
                 wanted = np.ones(len(pairs), bool)
@@ -243,8 +241,8 @@ class _Search:
                 waiting.add(pairs[wanted], difference[wanted])
                 if len(waiting) >= WAITING:
                     self._compare(pool, waiting.taken())
-            done += len(rows)
-            self._tell(done, total)
+            self._done += count
+            self._tell(self._done, sum(map(len, self._stores)))
         self._compare(pool, waiting.taken())
 
     def report(self) -> Duplicates:
@@ -281,15 +279,16 @@ class _Search:
 
     def _leakage(self) -> Iterator[Leakage]:
         store = self._stores[0]
+        columns = columns_of(store, self._scratch)
+        roots = self._scratch.array(np.int64, len(store))
+        for numbers, found in self._roots(0):
+            roots[numbers] = found
         for name in store.manifest.splits():
             splits = Splits.of(store, name)
-            roots = self._scratch.array(np.int64, len(store))
-            for numbers, found in self._roots(0):
-                roots[numbers] = found
             yield leakage(name, splits, "structure", roots, len(store))
-            unique, numbers = np.unique(store.column("formula"), return_inverse=True)
-            yield leakage(name, splits, "formula", numbers, len(unique))
-            yield leakage(name, splits, "chemical system", _systems(unique)[numbers], len(unique))
+            for what, column in (("formula", FORMULA), ("chemical system", CHEMICAL_SYSTEM)):
+                groups = columns.groups(column)
+                yield leakage(name, splits, what, groups.numbers, len(groups.values))
 
     def _notes(self) -> Iterator[str]:
         if left := sum(self._alone.values()):
@@ -299,20 +298,22 @@ class _Search:
             some = "; ".join(self._failed[:SHOWN])
             yield f"{len(self._failed):,} pairs could not be compared, and count as different: {some}"
 
-    def _by_formula(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The numbers of the graphs in the order of their formulas, and where each formula ends."""
-        formulas = np.concatenate([store.column("formula") for store in self._stores])
-        _, numbers = np.unique(formulas, return_inverse=True)
-        return np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))
+    def _formulas(self) -> Iterator[NDArray[np.int64]]:
+        """The numbers of the graphs of each formula that several graphs have."""
+        columns = Joined([[store.column(FORMULA)] for store in self._stores])
+        for formulas, numbers in sorted_ranges(columns, self._scratch):
+            cuts = np.flatnonzero(formulas[1:] != formulas[:-1]) + 1
+            ends = np.append(cuts, len(numbers))
+            starts = np.append(0, cuts)
+            self._done += int((ends - starts == 1).sum())
+            yield from (numbers[starts[k] : ends[k]] for k in np.flatnonzero(ends - starts > 1).tolist())
 
-    def _fingerprinted(
-        self, pool: Pool, formulas: Iterable[NDArray[np.int64]]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """The graphs of each formula that have a fingerprint, and their fingerprints."""
+    def _fingerprinted(self, pool: Pool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], int]]:
+        """The graphs of each formula that have a fingerprint, the fingerprints, and the number of all its graphs."""
         ahead: deque[NDArray[np.int64]] = deque()  # formulas whose graphs a worker has
 
         def pieces() -> Iterator[NDArray[np.int64]]:
-            for formula in formulas:
+            for formula in self._formulas():
                 ahead.append(formula)
                 yield from (formula[start : start + ROWS] for start in range(0, len(formula), ROWS))
 
@@ -324,7 +325,8 @@ class _Search:
             filled += len(found.values)
             if filled == len(ahead[0]):
                 known = ~np.isnan(marks[:, 0])
-                yield ahead.popleft()[known], marks[known]
+                yield ahead[0][known], marks[known] if not known.all() else marks, filled
+                ahead.popleft()
                 marks, filled = None, 0
 
     def _compare(self, pool: Pool, pairs: NDArray[np.int64]) -> None:
@@ -368,9 +370,3 @@ class _Waiting:
 def _pieces(start: int, end: int) -> Iterator[NDArray[np.int64]]:
     """The numbers from ``start`` to ``end``, a block at a time."""
     return (np.arange(low, min(low + BLOCK, end)) for low in range(start, end, BLOCK))
-
-
-def _systems(formulas: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """(n,) the number of the chemical system of each formula."""
-    systems = ["-".join(sorted(re.findall("[A-Z][a-z]?", formula.decode()))) for formula in formulas.tolist()]
-    return np.unique(systems, return_inverse=True)[1]

@@ -26,13 +26,19 @@ from lazygraph.writing.labels import Label, LabelSet, bad_name, choose_labels
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.lock import exclusive, idle
 from lazygraph.writing.owned import remove_file
+from lazygraph.writing.prototype_column import check_symprec, compute_prototypes, stored_prototypes
 from lazygraph.writing.publish import garbage, publish
 from lazygraph.writing.reference_energies import ElementFit, fit_by_elements
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, groups_of, write_split
+from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.shares import SPLITS
+from lazygraph.writing.split_request import SplitRequest
+from lazygraph.writing.splits import DEFAULT, Splits, write_split
+from lazygraph.writing.value_groups import PROTOTYPE, columns_of
 
 __all__ = [
     "LabelReport",
+    "SplitReport",
     "describe_labels",
     "editing",
     "fit_elements",
@@ -54,6 +60,16 @@ class LabelReport:
     unknown_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """Columns and values that were left out, with the reasons, and numbers that changed their type."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What ``set_splits`` did."""
+
+    sizes: dict[str, dict[str, int]]
+    """Column of splits -> split -> the number of graphs in it."""
+    notes: tuple[str, ...] = ()
+    """Sentences about graphs in no split, without a value, or without a prototype, and columns that were removed."""
 
 
 def set_labels(
@@ -108,6 +124,8 @@ def set_labels(
                     f"the label {label.name!r} is required, and {len(store) - len(rows):,} graphs have no value for it"
                 )
                 raise LabelError(msg)
+            if before is not None and before.rule is not None:
+                notes += (f"the label {label.name!r} was computed, and is not computed any more for added graphs",)
             found, told = _values(label, values, rows, len(store))
             more = label_column(columns, label, [found])
             notes += (*told, *more, *dropped_energies(label.name, store.manifest))
@@ -219,45 +237,110 @@ def set_splits(
     fractions: Sequence[float] | None = None,
     *,
     names: Mapping[str, Iterable[str]] | None = None,
+    folds: int | None = None,
+    leave_out: Sequence[str] | None = None,
+    val: float | None = None,
     seed: int = 123,
     group: str | None = None,
-    name: str = DEFAULT,
-) -> dict[str, int]:
-    """Name the splits of a finished dataset, in place of those that it has under this name.
+    stratify: str | None = None,
+    bins: int | None = None,
+    symprec: float | None = None,
+    name: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> SplitReport:
+    """Split a finished dataset, in place of the splits that it has under this name.
+
+    Give one of ``fractions``, ``folds``, ``leave_out`` and ``names``. The dataset stores the rule of the first three,
+    and graphs that are added later follow it. No graph moves to another split then.
 
     A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The one called ``split`` is meant
     wherever none is named: by ``ds.split("train")``, training, and the option ``split`` of a write.
 
     Args:
         path: the dataset.
-        fractions: of train, val and test; together at most 1. The dataset keeps the rule: graphs that are added later
-            are split by it.
-        names: or split -> ids, such as a published split.
-        seed: of the shuffle.
-        group: ``formula``, or the name of a label: graphs with equal values stay in one split.
-        name: of the column of splits.
+        fractions: of train, val and test; together at most 1.
+        names: split -> ids, such as a published split.
+        folds: K, 2 to 100, for a K-fold cross-validation. Column ``fold_k`` has the graphs of fold k in ``test`` and
+            all others in ``train`` and ``val``. Without ``group``, the folds are those of scikit-learn's ``KFold``, and
+            with ``stratify`` those of its ``StratifiedKFold``, with ``shuffle=True`` and this seed.
+        leave_out: symbols of elements. All crystals with at least one of them are in ``test``.
+        val: with ``folds`` and ``leave_out``, the fraction of the other graphs that are in ``val`` (default 0).
+        seed: random seed of the shuffle.
+        group: graphs with the same value stay in one split: ``formula``, ``chemical_system`` (the elements, such as
+            Fe-O), ``prototype`` (the structure type by spglib, which is stored as a label), or the name of a label.
+            Graphs without a value are one group. A label of the dataset with one of these names is meant before them.
+        stratify: every split gets its share of each value of this label, within one graph a value. Numbers of more than
+            ``bins`` different values are divided into bins of about equal size. Graphs without a value are a stratum.
+        bins: how many bins (default 10).
+        symprec: how far an atom may be from its ideal position, A, in the search for prototypes (default 0.01).
+        name: of the column of splits (default ``split``), or its beginning for folds (default ``fold``).
+        workers: processes that compute prototypes; None takes one for each usable CPU.
+        progress: called with the number of prototypes that were computed since the last call.
 
     Returns:
-        The number of graphs in each split.
+        The number of graphs in each split of each column, and notes.
 
     Raises:
-        InputError: the fractions, the names, the ids or the group cannot be used, or the name is that of another
-            column.
+        InputError: options that do not belong together; or a column, an id, an element or a number that cannot be used.
+        OutputExists: prototypes have to be stored, and graphs are being added to the dataset.
+        WorkerDied: a worker process was killed.
+
+    Example:
+        >>> import tempfile, lazygraph as lg
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = lg.write("prototypes:50?seed=0", folder.name + "/p.lg", workers=1)
+        >>> set_splits(folder.name + "/p.lg", folds=5, val=0.1, seed=1).sizes["fold_4"]
+        {'train': 36, 'val': 4, 'test': 10}
+        >>> folder.cleanup()
     """
-    if (fractions is None) == (names is None):
-        msg = "found both or neither of fractions and named ids; required: one of them"
-        raise InputError(msg)
-    rule = None if fractions is None else SplitRule(fractions, seed, group)
+    request = SplitRequest(fractions, names, folds, leave_out, val, seed, group, stratify, bins, symprec, name)
     with editing(path) as (hold, store):
-        _check_name(store.manifest, name)
-        if rule is None:
-            codes, categories = _named_codes(store, names or {})
-        else:
-            codes, categories = rule.codes(len(store), groups_of(store.manifest.columns, store.column)), SPLITS
-        columns = kept_columns(store, hold.layout)
-        write_split(columns, name, [codes], categories, rule)
-        publish(hold, hold.layout.edit, with_columns(store, columns))
-    return {split: int((codes == code).sum()) for code, split in enumerate(categories)}
+        kept = kept_columns(store, hold.layout)
+        notes: list[str] = []
+        scratch = Scratch(hold.layout.partial)
+        columns = columns_of(store, scratch)
+        for column in request.columns:
+            _check_name(store.manifest, column)
+        if request.needs_prototypes:
+            found = stored_prototypes(store, scratch, symprec)
+            if found is None:
+                others = {name: column for name, column in kept.columns.items() if name not in request.columns}
+                check_symprec(others, symprec)
+                _refuse_unfinished(hold.layout, "compute prototypes")
+                found = compute_prototypes(store, kept, symprec, scratch, workers=workers, progress=progress)
+            columns = columns.with_column(PROTOTYPE, found.pieces)
+            notes += found.notes
+        rules = (None,) if names is not None else request.rules(columns)
+        sizes: dict[str, dict[str, int]] = {}
+        for column, rule in zip(request.columns, rules, strict=True):
+            if rule is None:
+                splits = Splits(*_named_codes(store, names or {}))
+            else:
+                splits = Splits(rule.codes(len(store), columns), SPLITS)
+            write_split(kept, column, [splits.codes], splits.names, rule)
+            sizes[column] = {split: int((splits.codes == code).sum()) for code, split in enumerate(splits.names)}
+            notes += splits.notes()
+        notes += request.missing_notes(columns)
+        if folds is not None:
+            notes += _drop_other_folds(kept, request.columns)
+        publish(hold, hold.layout.edit, with_columns(store, kept))
+    return SplitReport(sizes, tuple(notes))
+
+
+def _drop_other_folds(columns: ColumnWriter, names: Sequence[str]) -> Iterator[str]:
+    """Remove the columns of more folds that were made before under these names, and yield a sentence about them."""
+    earlier = [
+        name
+        for name, column in columns.columns.items()
+        if name not in names
+        and "fold" in (column.rule or {})
+        and name == f"{names[0].removesuffix('_0')}_{(column.rule or {})['fold']}"
+    ]
+    for name in earlier:
+        columns.drop(name)
+    if earlier:
+        yield f"the splits {', '.join(earlier)} of another number of folds were removed"
 
 
 def gc(

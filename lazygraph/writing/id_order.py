@@ -18,11 +18,11 @@ from lazygraph.format.digests import CheckedColumn
 from lazygraph.format.id_lookup import holders, insertion_places
 from lazygraph.writing.scratch import Scratch
 
-__all__ = ["IdOrder", "added_to", "order_ids", "order_type"]
+__all__ = ["IdOrder", "added_to", "order_ids", "order_type", "sorted_ranges"]
 
-RUN = 2**19  # bytes of the ids that are sorted at once
+RUN = 2**19  # bytes of the values that are sorted at once
 RUNS = 512  # beyond which they become longer
-SAMPLES = 256  # ids of each run by which ranges are chosen
+SAMPLES = 256  # values of each run by which ranges are chosen
 STEP = 2**16  # rows
 
 
@@ -80,36 +80,51 @@ def order_ids(pieces: Pieces, scratch: Scratch, first_row: int = 0) -> IdOrder:
         first_row: the number of the first row.
     """
     kind, (n,) = common_type(pieces)
+    return _unique(sorted_ranges(pieces, scratch, first_row), n, kind, scratch)
+
+
+def sorted_ranges(
+    pieces: Pieces, scratch: Scratch, first_row: int = 0
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Sort values that do not fit into memory.
+
+    Args:
+        pieces: the values of all rows, texts or numbers, one array after the other.
+        scratch: for what does not fit into memory.
+        first_row: the number of the first row.
+
+    Yields:
+        The values of one range in order, and their rows; of equal values the first row comes first. Ranges follow one
+        another in order and share no value.
+    """
+    kind, (n,) = common_type(pieces)
     run = max(1, RUN // kind.itemsize, -(-n // RUNS))
     keys, rows = scratch.array(kind, n), scratch.array(np.int64, n)
     starts = list(range(0, n, run))
     samples = []
-    for start, ids in zip(starts, _runs(pieces, kind, run), strict=True):
-        order = np.argsort(ids, kind="stable")
-        keys[start : start + len(ids)] = sorted_run = ids[order]
-        rows[start : start + len(ids)] = order + (start + first_row)
+    for start, values in zip(starts, _runs(pieces, kind, run), strict=True):
+        order = np.argsort(values, kind="stable")
+        keys[start : start + len(values)] = sorted_run = values[order]
+        rows[start : start + len(values)] = order + (start + first_row)
         samples.append(sorted_run[:: max(1, run // SAMPLES)].copy())  # a view would keep the whole run
     if len(starts) < 2:
-        return _unique([(keys, rows)], n, kind, scratch)
+        yield keys, rows
+        return
     every = np.sort(np.concatenate(samples))
     cuts = np.unique(every[SAMPLES::SAMPLES])
     bounds = []
     for start in starts:
         end = min(start + run, n)
         bounds.append([start, *(start + np.searchsorted(keys[start:end], cuts)).tolist(), end])
-
-    def merged() -> Iterator[tuple[NDArray[np.bytes_], NDArray[np.int64]]]:
-        for low, high in zip(range(len(cuts) + 1), range(1, len(cuts) + 2), strict=True):
-            parts = [slice(bound[low], bound[high]) for bound in bounds]
-            ids = np.concatenate([keys[part] for part in parts])
-            order = np.argsort(ids, kind="stable")  # the runs in their order: of equal ids the first row stays first
-            yield ids[order], np.concatenate([rows[part] for part in parts])[order]
-
-    return _unique(merged(), n, kind, scratch)
+    for low, high in zip(range(len(cuts) + 1), range(1, len(cuts) + 2), strict=True):
+        parts = [slice(bound[low], bound[high]) for bound in bounds]
+        values = np.concatenate([keys[part] for part in parts])
+        order = np.argsort(values, kind="stable")  # the runs in their order: of equal values the first row stays first
+        yield values[order], np.concatenate([rows[part] for part in parts])[order]
 
 
-def _runs(pieces: Pieces, kind: np.dtype[Any], run: int) -> Iterator[NDArray[np.bytes_]]:
-    """The ids in arrays of ``run`` rows, the last one of fewer."""
+def _runs(pieces: Pieces, kind: np.dtype[Any], run: int) -> Iterator[NDArray[Any]]:
+    """The values in arrays of ``run`` rows, the last one of fewer."""
     waiting = np.empty(min(run, common_type(pieces)[1][0]), kind)
     filled = 0
     for piece in pieces:

@@ -76,6 +76,8 @@ def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[st
         columns.stream(label.name, parts, role="label", unit=label.unit, per=label.per, **said)
         dtype = dtype_of(columns.columns[label.name])
         return (*_type_notes(label, parts, dtype), *_rounding_notes(label, parts, dtype))
+    if label.symprec is not None:
+        said["rule"] = {"symprec": label.symprec}
     names = _categories(parts)
     if names is None:
         columns.stream(label.name, parts, role="text", **said)

@@ -225,7 +225,8 @@ def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapp
             mine, other = replace(mine, dtype=common), replace(other, dtype=common)
         unit, per = other.unit or mine.unit, other.per or mine.per
         line, required = other.description or mine.description, other.required and mine.required
-        known[label.name] = replace(other, unit=unit, per=per, description=line, required=required)
+        symprec = other.symprec if other.symprec == mine.symprec else None  # then values are taken as they are
+        known[label.name] = replace(other, unit=unit, per=per, description=line, required=required, symprec=symprec)
         if any(
             getattr(one, key) not in (None, getattr(known[label.name], key))
             for one in (mine, other)

@@ -38,7 +38,9 @@ from lazygraph.writing.quarantine import (
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import LABEL, SPLIT, Maker, ShardRows, finished
 from lazygraph.writing.scratch import Scratch
-from lazygraph.writing.splits import DEFAULT, Groups, SplitRule, Splits, groups_of, recorded_rule, write_split
+from lazygraph.writing.split_rules import Rule, SplitRule
+from lazygraph.writing.splits import DEFAULT, Splits, recorded_rule, write_split
+from lazygraph.writing.value_groups import FORMULA, RuleColumns, columns_of
 
 ROWS = 2**16  # of a finished dataset that are copied at once
 
@@ -148,7 +150,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
     written = plan.entries - rejected
-    if split is not None and not _is_split(store, len(store) - written, split):
+    if split is not None and not _is_split(store, len(store) - written, split, Scratch(layout.partial)):
         return None
     splits = Splits.of(store)
     own = manifest.provenance.notes if plan.base is None else plan.notes
@@ -156,12 +158,11 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
     return Merged(written, rejected, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
-def _is_split(store: Store, old: int, split: SplitRule | str) -> bool:
+def _is_split(store: Store, old: int, split: SplitRule | str, scratch: Scratch) -> bool:
     """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
     found = Splits.of(store)
     try:
-        groups = groups_of(store.manifest.columns, store.column)
-        wanted = found.with_added(old, split, recorded_rule(store.manifest), groups)
+        wanted = found.with_added(old, split, recorded_rule(store.manifest), columns_of(store, scratch))
     except InputError:
         return False
     return found.names == wanted.names and np.array_equal(found.codes, wanted.codes)
@@ -175,10 +176,11 @@ def _splits(  # noqa: PLR0917
     base: Store | None,
     plan: Plan,
     scratch: Scratch,
-) -> tuple[dict[str, Splits], dict[str, SplitRule | None]]:
+) -> tuple[dict[str, Splits], dict[str, Rule | None]]:
     """The splits of all graphs in each column of splits, and the rule that all of them follow."""
     splits: dict[str, Splits] = {}
-    rules: dict[str, SplitRule | None] = {}
+    rules: dict[str, Rule | None] = {}
+    columns = _rule_columns(table, plan, scratch)
     known = {} if base is None else base.manifest.splits()
     for name in dict.fromkeys((DEFAULT, *known, *(name for rows in made for name in rows.splits))):
         own = list(known[name].categories or ()) if name in known else []
@@ -192,7 +194,7 @@ def _splits(  # noqa: PLR0917
         asked = split if name == DEFAULT else None
         rule = None if base is None else recorded_rule(base.manifest, name)
         by_name = bool((codes[old:] != NO_SPLIT).any())
-        splits[name] = found.with_added(old, asked, rule, _groups(table, plan))
+        splits[name] = found.with_added(old, asked, rule, columns)
         if base is None:
             rules[name] = asked if isinstance(asked, SplitRule) else None
         else:
@@ -216,14 +218,13 @@ def _codes(rows: ShardRows, key: str, _: str) -> NDArray[np.uint8]:
     return rows.arrays[key] if key in rows.arrays else np.full(rows.rows, NO_SPLIT, np.uint8)
 
 
-def _groups(table: Parts, plan: Plan) -> Groups:
-    """The groups of the rows of a table by the name of a column."""
+def _rule_columns(table: Parts, plan: Plan, scratch: Scratch) -> RuleColumns:
+    """The columns of a table for the rules of splits."""
 
-    def groups(name: str) -> NDArray[Any]:
-        plan.check_group(name)
-        return np.concatenate(list(table.column("formula" if name == "formula" else f"{LABEL}{name}")))
+    def stored(name: str) -> Pieces:
+        return table.column(FORMULA if name == FORMULA else f"{LABEL}{name}")
 
-    return groups
+    return RuleColumns(stored, plan.groups(), scratch)
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:

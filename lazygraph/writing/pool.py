@@ -31,7 +31,7 @@ from lazygraph.writing.signs_of_life import SignsOfLife
 from lazygraph.writing.window import Window
 from lazygraph.writing.worker import Made, make_shard
 
-__all__ = ["make_shards"]
+__all__ = ["make_shards", "processes"]
 
 # BLAS and OpenMP would start a thread pool in every worker for arrays of a few hundred numbers.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -150,7 +150,7 @@ def _outlived(final: Path, tasks: list[int], workers: int, tick: Callable[[], No
     deaths = _Deaths(layout, plan, tasks)
     while waiting:
         try:
-            with _processes(min(workers, len(waiting))) as pool:
+            with processes(min(workers, len(waiting))) as pool:
                 submit = _submitting(pool, plugins, final)
                 for task, future in Window(submit, waiting, lambda: 4 * workers).finished(tick):
                     made = future.result()
@@ -229,7 +229,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[Executor]:
+def processes(workers: int) -> Iterator[Executor]:
     """Worker processes that neither fork this one nor run the user's script again, and that die with it."""
     from loky import ProcessPoolExecutor
 

@@ -21,7 +21,7 @@ from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import RunOptions, WriteOptions
 from lazygraph.writing.plan import Plan, check_split_columns, common_about, scan_sources
 from lazygraph.writing.scratch import Scratch
-from lazygraph.writing.splits import SplitRule
+from lazygraph.writing.split_rules import SplitRule
 
 __all__ = ["COPIED", "StoredGraphs", "find_stored_graphs"]
 

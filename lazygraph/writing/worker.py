@@ -17,7 +17,7 @@ from lazygraph.format.record import pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.sources.base import Entry, Remark, shown
+from lazygraph.sources.base import Entry, Label, Remark, shown
 from lazygraph.sources.time_limit import one_input, time_limit
 from lazygraph.text import shortened
 from lazygraph.writing.crash_isolation import CrashGuard, crash_guard
@@ -25,6 +25,7 @@ from lazygraph.writing.fields import count_columns, crystal_values, labelled_sch
 from lazygraph.writing.labels import LabelSet, is_missing
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Job, Plan, read_head, read_job, read_task, versions
+from lazygraph.writing.prototypes import SYMPREC, prototype_of
 from lazygraph.writing.quarantine import Rejected
 from lazygraph.writing.rows import Maker, RowBuffer, ShardRows, finished
 from lazygraph.writing.splits import DEFAULT
@@ -81,19 +82,21 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
     rows = RowBuffer(labels.graph, len(count_columns(spec, schema)), plan.splits)
     known = None if plan.columns is None else frozenset(plan.columns)
+    computed = next((label for label in labels.graph if label.symprec is not None), None)
     frames = []
 
     def row(entry: Entry) -> tuple[Any, ...]:
         with one_input():
             crystal = _crystal(entry)
             graph = spec.build(crystal, max_images=plan.max_images)
-            values, atoms, left_out = labels.row(entry.labels, len(crystal), entry.atom_labels)
+            given, told = (entry.labels, ()) if computed is None else _with_prototype(entry, crystal, computed)
+            values, atoms, left_out = labels.row(given, len(crystal), entry.atom_labels)
             raw, counts = pack(schema, crystal_values(schema, graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula
             text_array([formula], "formula")  # too long with some fifty elements
-            remarks = (*entry.remarks, *left_out)
+            remarks = (*entry.remarks, *left_out, *told)
             if known is not None:
                 remarks = (*remarks, *_unknown_columns(entry, known))
             return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
@@ -159,6 +162,17 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
                         "has, and which is left out: name it with --label to keep it"
                     )
                     yield Remark(what, shown(value, 20))
+
+
+def _with_prototype(entry: Entry, crystal: Crystal, label: Label) -> tuple[Mapping[str, Any], tuple[Remark, ...]]:
+    """The labels of an input with the computed prototype, and what to tell of it."""
+    found = prototype_of(crystal, SYMPREC if label.symprec is None else label.symprec)
+    remarks = found.remarks()
+    given = entry.labels.get(label.name)
+    if not is_missing(given) and given not in ("", found.text):
+        what = f"have another value under {label.name!r}, which the dataset computes from the crystal"
+        remarks = (*remarks, Remark(what, shown(given, 60)))
+    return {**entry.labels, label.name: found.text}, remarks
 
 
 def _splits(entry: Entry) -> Mapping[str, str]:

@@ -33,8 +33,10 @@ from lazygraph.writing.plan import Plan, check_same_work, make_plan
 from lazygraph.writing.pool import make_shards
 from lazygraph.writing.rows import Maker
 from lazygraph.writing.rows import finished as finished_shard
-from lazygraph.writing.splits import SplitRule, Splits
+from lazygraph.writing.split_rules import SplitRule
+from lazygraph.writing.splits import Splits
 from lazygraph.writing.stored_graphs import COPIED, StoredGraphs, find_stored_graphs
+from lazygraph.writing.value_groups import check_group
 
 __all__ = [
     "Report",
@@ -686,7 +688,7 @@ def _check_dataset(layout: Layout, split: SplitRule | str | None) -> None:
 def _check_group(split: SplitRule | str | None, new: Plan) -> None:
     """Refuse to keep together graphs by a label that they will not have, before work begins."""
     if isinstance(split, SplitRule) and split.group is not None:
-        new.check_group(split.group)
+        check_group(split.group, new.groups())
 
 
 def _report(merged: Merged, layout: Layout, begin: float, *, copied: bool = False) -> Report:

@@ -43,6 +43,9 @@ def index(name, dtype, **more):
 
 
 RULE = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": "kind"}
+FOLD = {"fold": 0, "folds": 5, "val": 0.1, "seed": 1, "group": None}
+LEFT_OUT = {"leave_out": ["Co", "Fe"], "val": 0.0, "seed": 1}
+STRATA = {"label": "n", "edges": [0.5, 1.5]}
 COUNTS = {"count": 3, "missing": 0}
 ENERGIES = COUNTS | {"mean": 1.0, "std": 0.5, "min": 0, "max": 2, "elements": {"Fe": -3.5, "O": -1.25}}
 EXAMPLE = Manifest(
@@ -337,6 +340,26 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
 
 
 @pytest.mark.parametrize(
+    ("column", "rule"),
+    [
+        ("split", RULE | {"group": None, "stratify": STRATA}),
+        ("split", RULE | {"group": None, "stratify": STRATA | {"edges": None}}),
+        ("split", RULE | {"group": None, "stratify": STRATA | {"edges": []}}),
+        ("split", FOLD),
+        ("split", FOLD | {"group": "kind"}),
+        ("split", FOLD | {"stratify": STRATA}),
+        ("split", LEFT_OUT),
+        ("kind", {"symprec": 0.01}),
+        ("note", {"symprec": 0.1}),
+    ],
+)
+def test_rules_that_columns_may_have(column, rule, folder):
+    body = body_of(EXAMPLE)
+    body["columns"][column]["rule"] = rule
+    assert load(folder, file_of(body)).columns[column].rule == rule
+
+
+@pytest.mark.parametrize(
     ("column", "key", "value"),
     [
         ("record", "dtype", "<f8"),
@@ -364,6 +387,36 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
         ("split", "rule", RULE | {"fractions": [1, 0, 0]}),
         ("split", "rule", RULE | {"seed": "1"}),
         ("split", "rule", RULE | {"more": 1}),
+        ("split", "rule", RULE | {"group": 1}),
+        ("split", "rule", RULE | {"stratify": STRATA}),  # beside a group
+        ("split", "rule", RULE | {"group": None, "stratify": STRATA | {"label": 1}}),
+        ("split", "rule", RULE | {"group": None, "stratify": STRATA | {"edges": [1.0, 1.0]}}),
+        ("split", "rule", RULE | {"group": None, "stratify": STRATA | {"edges": [1]}}),
+        ("split", "rule", RULE | {"group": None, "stratify": STRATA | {"edges": 1.0}}),
+        ("split", "rule", RULE | {"group": None, "stratify": STRATA | {"more": 1}}),
+        ("split", "rule", RULE | {"group": None, "stratify": "n"}),
+        ("split", "rule", FOLD | {"fold": 5}),
+        ("split", "rule", FOLD | {"fold": -1}),
+        ("split", "rule", FOLD | {"fold": True}),
+        ("split", "rule", FOLD | {"folds": 1}),
+        ("split", "rule", FOLD | {"folds": 101}),
+        ("split", "rule", FOLD | {"val": 1.0}),
+        ("split", "rule", FOLD | {"val": 0}),
+        ("split", "rule", FOLD | {"seed": 2**32}),
+        ("split", "rule", FOLD | {"fractions": [0.5, 0.25, 0.25]}),
+        ("split", "rule", LEFT_OUT | {"leave_out": []}),
+        ("split", "rule", LEFT_OUT | {"leave_out": "Fe"}),
+        ("split", "rule", LEFT_OUT | {"leave_out": [1]}),
+        ("split", "rule", LEFT_OUT | {"group": None}),
+        ("split", "rule", LEFT_OUT | {"stratify": STRATA}),
+        ("split", "rule", {"symprec": 0.01}),
+        ("kind", "rule", FOLD),
+        ("kind", "rule", {"symprec": 0.0}),
+        ("kind", "rule", {"symprec": 1}),
+        ("kind", "rule", {"symprec": 0.01, "more": 1}),
+        ("n", "rule", {"symprec": 0.01}),
+        ("id", "rule", {"symprec": 0.01}),
+        ("formula", "rule", RULE),
         ("fold 0", "dtype", "<u2"),
         ("fold 0", "role", "label"),
         ("fold 0", "unit", "eV"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,11 @@ from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import Manifest
 from lazygraph.writing.edit import set_splits
 from lazygraph.writing.salvage import salvage
-from lazygraph.writing.splits import SPLITS, SplitRule, Splits, recorded_rule
+from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.shares import SPLITS
+from lazygraph.writing.split_rules import SplitRule
+from lazygraph.writing.splits import Splits, recorded_rule
+from lazygraph.writing.value_groups import RuleColumns
 
 FRACTIONS = st.sampled_from(
     [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (1, 0, 0), (0.5, 0.2, 0.1), (0, 0.5, 0.5)]
@@ -29,8 +34,12 @@ def text(numbers):
     return np.array([f"X{n}".encode() for n in numbers])
 
 
-def NO_GROUPS(name):  # noqa: N802
-    raise AssertionError(name)
+def columns(values):
+    """The columns of a dataset of which all are these values."""
+    return RuleColumns(lambda _: [values], ["formula"], Scratch(Path()))
+
+
+NO_COLUMNS = RuleColumns(pytest.fail, [], Scratch(Path()))
 
 
 def counts(codes):
@@ -40,14 +49,14 @@ def counts(codes):
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), FRACTIONS, st.integers(0, 99))
 def test_a_dataset_that_grows_keeps_the_shares_of_one_that_was_written_at_once(sizes, fractions, seed):
     rule = SplitRule(fractions, seed)
-    codes = rule.codes(sizes[0], NO_GROUPS)
+    codes = rule.codes(sizes[0], NO_COLUMNS)
     for size in sizes[1:]:
         old = len(codes)
         grown = np.concatenate([codes, np.full(size, NO_SPLIT, np.uint8)])
-        after = rule.extended(grown, old, lambda _: text(range(old + size)), continued=True)
+        after = rule.extended(grown, old, NO_COLUMNS, continued=True)
         assert (after[:old] == codes).all()
         codes = after
-    wanted = counts(rule.codes(len(codes), NO_GROUPS))
+    wanted = counts(rule.codes(len(codes), NO_COLUMNS))
     assert all(n <= most for n, most in zip(counts(codes), wanted, strict=True))
     assert sum(wanted) - sum(counts(codes)) <= 2  # those that rounding left over before stay in none
 
@@ -56,25 +65,25 @@ def test_a_dataset_that_grows_keeps_the_shares_of_one_that_was_written_at_once(s
 def test_fractions_of_the_new_graphs_alone_are_the_rule_for_so_many_graphs(size, fractions, seed):
     rule = SplitRule(fractions, seed)
     codes = np.concatenate([np.zeros(7, np.uint8), np.full(size, NO_SPLIT, np.uint8)])
-    after = rule.extended(codes, 7, lambda _: text(range(7 + size)), continued=False)
+    after = rule.extended(codes, 7, NO_COLUMNS, continued=False)
     assert (after[:7] == 0).all()
-    assert after[7:].tolist() == rule.codes(size, NO_GROUPS).tolist()
+    assert after[7:].tolist() == rule.codes(size, NO_COLUMNS).tolist()
 
 
 def test_where_the_numbers_are_round_a_continued_rule_is_the_rule_for_the_new_graphs():
     rule = SplitRule((0.8, 0.1, 0.1), 5)
-    codes = np.concatenate([rule.codes(100, NO_GROUPS), np.full(300, NO_SPLIT, np.uint8)])
-    after = rule.extended(codes, 100, lambda _: text(range(400)), continued=True)
-    assert after[100:].tolist() == rule.codes(300, NO_GROUPS).tolist()
+    codes = np.concatenate([rule.codes(100, NO_COLUMNS), np.full(300, NO_SPLIT, np.uint8)])
+    after = rule.extended(codes, 100, NO_COLUMNS, continued=True)
+    assert after[100:].tolist() == rule.codes(300, NO_COLUMNS).tolist()
 
 
 @given(FORMULAS, FORMULAS, FRACTIONS, st.integers(0, 99), st.booleans())
 def test_a_formula_stays_in_the_split_that_it_is_in(first, second, fractions, seed, continued):
     rule = SplitRule(fractions, seed, "formula")
-    codes = rule.codes(len(first), lambda _: text(first))
+    codes = rule.codes(len(first), columns(text(first)))
     grown = np.concatenate([codes, np.full(len(second), NO_SPLIT, np.uint8)])
     formulas = text([*first, *second])
-    after = rule.extended(grown, len(first), lambda _: formulas, continued=continued)
+    after = rule.extended(grown, len(first), columns(formulas), continued=continued)
     assert (after[: len(first)] == codes).all()
     for formula in set(formulas.tolist()):
         found = set(after[formulas == formula].tolist()) - {NO_SPLIT}
@@ -87,8 +96,8 @@ def test_a_group_that_is_split_already_cannot_be_kept_together():
     codes = np.array([0, 2, NO_SPLIT, NO_SPLIT], np.uint8)
     rule = SplitRule((0.8, 0.1, 0.1), 1, "formula")
     with pytest.raises(lg.InputError, match="the graphs with formula 'X1' in the dataset are in several splits"):
-        rule.extended(codes, 2, lambda _: text([1, 1, 1, 2]), continued=False)
-    assert rule.extended(codes, 2, lambda _: text([1, 1, 3, 2]), continued=False)[2:].max() < 3
+        rule.extended(codes, 2, columns(text([1, 1, 1, 2])), continued=False)
+    assert rule.extended(codes, 2, columns(text([1, 1, 3, 2])), continued=False)[2:].max() < 3
 
 
 # ---- datasets ----

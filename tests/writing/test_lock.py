@@ -141,7 +141,7 @@ def test_a_lock_that_a_dead_process_left_blocks_nobody(holder, finished):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert Layout.of(finished).lock.read_bytes() != b""
-    assert set_splits(finished, (0.5, 0.25, 0.25)) == {"train": 3, "val": 1, "test": 1}
+    assert set_splits(finished, (0.5, 0.25, 0.25)).sizes["split"] == {"train": 3, "val": 1, "test": 1}
     assert not Layout.of(finished).partial.exists()
 
 

@@ -305,7 +305,7 @@ def test_a_plan_of_another_version_is_not_read(begun, monkeypatch):
     monkeypatch.setattr("lazygraph.writing.plan.PLAN_VERSION", 99)
     made.save(layout)
     monkeypatch.undo()
-    with pytest.raises(lg.InputError, match="of plan version 99; required: 6"):
+    with pytest.raises(lg.InputError, match="of plan version 99; required: 7"):
         make_shard(begun, 5)
     with pytest.raises(lg.InputError, match="there is no plan in .*lazygraph-write plan SOURCE"):
         make_shard(begun.with_name("other.lg"), 0)

@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 import lazygraph as lg
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import Manifest
+from lazygraph.format.store import Store
 from lazygraph.writing.edit import gc, set_labels, set_splits
-from lazygraph.writing.splits import SPLITS, SplitRule, grouped_codes, split_codes
+from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.shares import SPLITS, grouped_codes, split_codes
+from lazygraph.writing.split_rules import SplitRule
+from lazygraph.writing.value_groups import columns_of
 
 SHARES = st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (0.5, 0.25, 0.25), (0.9, 0.05, 0.05)])
 
@@ -77,7 +81,8 @@ def test_fractions_that_are_none_are_refused_before_work_begins(shares, tmp_path
 
 def test_a_group_that_is_unknown_is_refused(tmp_path, write):
     with pytest.raises(
-        lg.InputError, match="unknown group 'densty'; did you mean 'density'.* required: formula, or a l"
+        lg.InputError,
+        match="unknown group 'densty'; did you mean 'density'.* required: formula, chemical_system, or a l",
     ):
         write("prototypes:5", tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="densty")
     assert not (tmp_path / "x.lg").exists()
@@ -120,7 +125,7 @@ def test_a_dataset_has_several_splits(twelve, write, salt):
     for fold in range(3):
         rule = SplitRule((0.5, 0.25, 0.25), fold, "kind")
         assert ds.columns[f"fold_{fold}"].tolist() == [
-            SPLITS[code] for code in rule.codes(12, lambda name: ds.columns[name])
+            SPLITS[code] for code in rule.codes(12, columns_of(Store(twelve), Scratch(twelve.parent)))
         ]
         part = ds.split("test", of=f"fold_{fold}")
         assert part.ids.tolist() == ds.where(f"fold_{fold} == 'test'").ids.tolist()
@@ -199,7 +204,9 @@ def test_splits_written_at_once_and_named_later_are_the_same(tmp_path, write, by
     write("prototypes:80", tmp_path / "one.lg", split=(0.6, 0.2, 0.2), seed=5)
     write("prototypes:80", tmp_path / "two.lg")
     before = Manifest.load(tmp_path / "two.lg").content_id
-    assert set_splits(tmp_path / "two.lg", (0.6, 0.2, 0.2), seed=5) == {"train": 48, "val": 16, "test": 16}
+    assert set_splits(tmp_path / "two.lg", (0.6, 0.2, 0.2), seed=5).sizes == {
+        "split": {"train": 48, "val": 16, "test": 16}
+    }
     gc(tmp_path / "two.lg")  # the digests of the columns without the splits
     assert bytes_of(tmp_path / "one.lg") == bytes_of(tmp_path / "two.lg")
     assert Manifest.load(tmp_path / "one.lg").content_id == before
@@ -227,7 +234,9 @@ def test_named_splits(tmp_path, write):
     path = tmp_path / "x.lg"
     write("prototypes:6", path, split=(0.5, 0.25, 0.25))
     ids = [f"prototype-{n:07d}" for n in range(6)]
-    assert set_splits(path, names={"fold-1": ids[3:1:-1], "fold-0": iter(ids[:1])}) == {"fold-1": 2, "fold-0": 1}
+    report = set_splits(path, names={"fold-1": ids[3:1:-1], "fold-0": iter(ids[:1])})
+    assert report.sizes == {"split": {"fold-1": 2, "fold-0": 1}}
+    assert "3 of 6 graphs are in no split" in report.notes[0]
     ds = lg.LazyGraphDataset(path)
     assert ds.split("fold-1").ids.tolist() == ids[2:4]
     assert ds.columns["split"].tolist() == ["fold-0", "", "fold-1", "fold-1", "", ""]
@@ -238,8 +247,8 @@ def test_named_splits(tmp_path, write):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "both or neither"),
-        ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "both or neither"),
+        ({}, "found none of fractions, names, folds, leave_out; required: one of them"),
+        ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "found fractions and names of fractions, names"),
         ({"names": {}}, "found 0 splits"),
         ({"names": {str(n): [] for n in range(255)}}, "found 255 splits"),
         ({"names": {"a": ["prototype-0000001"], "b": ["prototype-0000001"]}}, "in the splits 'a' and 'b'"),
@@ -262,7 +271,7 @@ def test_splits_of_ready_made_graphs(tmp_path):
             writer.add({"z": np.ones(n + 1)})
     with pytest.raises(lg.InputError, match="unknown group 'formula'; known: "):
         set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="formula")
-    assert set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1)) == {"train": 8, "val": 1, "test": 1}
+    assert set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1)).sizes["split"] == {"train": 8, "val": 1, "test": 1}
 
 
 def test_the_largest_number_of_splits(tmp_path, write):
@@ -271,4 +280,4 @@ def test_the_largest_number_of_splits(tmp_path, write):
     set_splits(tmp_path / "x.lg", names=names)
     ds = lg.LazyGraphDataset(tmp_path / "x.lg")
     assert ds.split("s253").ids.tolist() == ["prototype-0000253"]
-    assert SplitRule((1, 0, 0)).codes(3, None).tolist() == [0, 0, 0]
+    assert SplitRule((1, 0, 0)).codes(3, columns_of(Store(tmp_path / "x.lg"), Scratch(tmp_path))).tolist() == [0, 0, 0]

@@ -269,7 +269,10 @@ def half_appended(states, tmp_path):
 
 
 def test_splits_may_be_named_while_an_append_is_unfinished(half_appended, states, sound):
-    assert set_splits(half_appended, names={"train": ["id-0"], "test": ["id-1"]}) == {"train": 1, "test": 1}
+    assert set_splits(half_appended, names={"train": ["id-0"], "test": ["id-1"]}).sizes["split"] == {
+        "train": 1,
+        "test": 1,
+    }
     states.append(half_appended)
     assert sound(half_appended).graphs == SIZE + ADDED
     ds = lg.LazyGraphDataset(half_appended)

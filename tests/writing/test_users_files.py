@@ -187,7 +187,7 @@ def test_links_lead_nowhere_and_are_left(dataset, tmp_path):
     assert deleted == {name for name in STALE if not name.startswith("columns/")}
     assert {p.relative_to(outside) for p in outside.rglob("*")} == before
     assert all((dataset / link).is_symlink() for link in (*links, "dangling", "outside", "columns"))
-    assert set_splits(dataset, (0.5, 0.25, 0.25)) == {"train": 3, "val": 1, "test": 1}
+    assert set_splits(dataset, (0.5, 0.25, 0.25)).sizes["split"] == {"train": 3, "val": 1, "test": 1}
     assert {p.relative_to(outside) for p in outside.rglob("*")} > before
 
 

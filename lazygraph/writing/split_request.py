@@ -1,0 +1,108 @@
+"""What a user asks of the splits of a dataset: options that are checked together, and the rules that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lazygraph.errors import InputError
+from lazygraph.writing.split_rules import BINS, FoldRule, LeaveOutRule, Rule, SplitRule, Strata
+from lazygraph.writing.splits import DEFAULT
+from lazygraph.writing.value_groups import PROTOTYPE, RuleColumns
+
+__all__ = ["FOLD", "SplitRequest"]
+
+_OPTIONS = {
+    "fractions": ("group", "stratify", "bins", "symprec"),
+    "names": (),
+    "folds": ("val", "group", "stratify", "bins", "symprec"),
+    "leave_out": ("val",),
+}
+"""How a dataset is split -> the options that say more of it."""
+FOLD = "fold"  # how the names of the columns of folds begin
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRequest:
+    """The options of ``set_splits``, which documents them.
+
+    Raises:
+        InputError: they do not belong together.
+    """
+
+    fractions: Sequence[float] | None
+    names: Mapping[str, Iterable[str]] | None
+    folds: int | None
+    leave_out: Sequence[str] | None
+    val: float | None
+    seed: int
+    group: str | None
+    stratify: str | None
+    bins: int | None
+    symprec: float | None
+    name: str | None
+
+    def __post_init__(self) -> None:
+        given = [kind for kind in _OPTIONS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            msg = f"found {' and '.join(given) or 'none'} of {', '.join(_OPTIONS)}; required: one of them"
+            raise InputError(msg)
+        allowed = _OPTIONS[given[0]]
+        for option in ("val", "group", "stratify", "bins", "symprec"):
+            if getattr(self, option) is not None and option not in allowed:
+                msg = f"found {option} with {given[0]}; required: {', '.join(allowed) or 'no other option'}"
+                raise InputError(msg)
+        if self.bins is not None and self.stratify is None:
+            msg = "found bins without stratify; required: the label whose numbers are divided into bins"
+            raise InputError(msg)
+        if self.symprec is not None and not self.needs_prototypes:
+            msg = f"found symprec without the group {PROTOTYPE!r}; required: both"
+            raise InputError(msg)
+        if self.group is not None and self.stratify is not None:
+            msg = f"found the group {self.group!r} together with strata by {self.stratify!r}; required: one of them"
+            raise InputError(msg)
+        list(self._rules(None))  # which refuse wrong numbers before prototypes and strata are computed
+        if self.needs_prototypes and PROTOTYPE in self.columns:
+            msg = f"found the name {PROTOTYPE!r} for splits by prototypes; required: another name"
+            raise InputError(msg)
+
+    @property
+    def needs_prototypes(self) -> bool:
+        """Whether the rules read the prototypes of the crystals."""
+        return PROTOTYPE in (self.group, self.stratify)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of splits that are made."""
+        if self.folds is None:
+            return (DEFAULT if self.name is None else self.name,)
+        stem = FOLD if self.name is None else self.name
+        return tuple(f"{stem}_{fold}" for fold in range(max(1, self.folds)))  # no folds are refused by their rule
+
+    def rules(self, columns: RuleColumns) -> Iterator[Rule]:
+        """The rule of each of ``self.columns``; none where splits are named.
+
+        Args:
+            columns: of the dataset, from which strata are chosen.
+
+        Raises:
+            InputError: numbers or names of columns that cannot be used.
+        """
+        bins = BINS if self.bins is None else self.bins
+        return self._rules(None if self.stratify is None else Strata.of(self.stratify, bins, columns))
+
+    def _rules(self, strata: Strata | None) -> Iterator[Rule]:
+        val = 0.0 if self.val is None else self.val
+        if self.fractions is not None:
+            yield SplitRule(self.fractions, self.seed, self.group, strata)
+        elif self.folds is not None:
+            first = FoldRule(0, self.folds, val, self.seed, self.group, strata)
+            yield from (replace(first, fold=fold) for fold in range(self.folds))
+        elif self.leave_out is not None:
+            yield LeaveOutRule(self.leave_out, val, self.seed)
+
+    def missing_notes(self, columns: RuleColumns) -> Iterator[str]:
+        """Yield a sentence where graphs have no value in the column of the groups or of the strata."""
+        for name, what in ((self.group, "group, which stays whole"), (self.stratify, "stratum")):
+            if name is not None and (missing := columns.groups(name).missing()):
+                yield f"{missing:,} graphs have no value of {name!r}; they are one {what}"

@@ -1,0 +1,206 @@
+"""Graphs with equal values in a column, numbered as groups in memory that does not grow with the number of graphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lazygraph.errors import InputError
+from lazygraph.format.columns import Pieces, bounded, common_type, texts_of
+from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
+from lazygraph.writing.id_order import sorted_ranges
+from lazygraph.writing.scratch import Scratch
+
+__all__ = [
+    "CHEMICAL_SYSTEM",
+    "FORMULA",
+    "PROTOTYPE",
+    "Groups",
+    "RuleColumns",
+    "check_group",
+    "chemical_systems",
+    "columns_of",
+    "number_groups",
+]
+
+FORMULA = "formula"
+CHEMICAL_SYSTEM = "chemical_system"  # which follows from the formula, and is not stored
+PROTOTYPE = "prototype"
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of graphs that have the same value.
+
+    Attributes:
+        numbers: (n,) unsigned, the number of the group of each graph. Groups are numbered in the order of their values.
+        values: (g,) the value of each group; NaN, the last one, is one group.
+    """
+
+    numbers: NDArray[Any]
+    values: NDArray[Any]
+
+    def shown(self, number: int) -> str:
+        """The value of a group, for a message."""
+        value = self.values[number].item()
+        return repr(value.decode() if isinstance(value, bytes) else value)
+
+    def missing(self) -> int:
+        """The number of graphs without a value: NaN, or an empty text."""
+        if not len(self.values):
+            return 0
+        of_texts = self.values.dtype.kind == "S"
+        number = 0 if of_texts else len(self.values) - 1
+        value = self.values[number]
+        there = value != b"" if of_texts else value == value  # noqa: PLR0124  # NaN differs from itself
+        return 0 if there else sum(int((piece == number).sum()) for piece in bounded([self.numbers]))
+
+
+def number_groups(pieces: Pieces, scratch: Scratch) -> Groups:
+    """Number the groups of rows with equal values.
+
+    The different values are sorted on disk. A row takes 4 bytes, and a different value its own width, in files.
+
+    Args:
+        pieces: the values of all rows, texts or numbers, one array after the other.
+        scratch: for what does not fit into memory.
+
+    Example:
+        >>> from pathlib import Path
+        >>> groups = number_groups([np.array([2.5, np.nan]), np.array([0.5, 2.5])], Scratch(Path()))
+        >>> groups.numbers.tolist(), groups.values.tolist()
+        ([1, 2, 0, 1], [0.5, 2.5, nan])
+    """
+    kind, (n,) = common_type(pieces)
+    found = scratch.array(kind, n)
+    filled = 0
+    for piece in bounded(pieces):
+        own = np.unique(piece)
+        found[filled : filled + len(own)] = own
+        filled += len(own)
+    values = scratch.array(kind, filled)
+    count = 0
+    for some, _ in sorted_ranges([found[:filled]], scratch):
+        different = np.unique(some)
+        values[count : count + len(different)] = different
+        count += len(different)
+    values = values[:count]
+    numbers = scratch.array(np.uint32 if count < 2**32 else np.uint64, n)
+    row = 0
+    for piece in bounded(pieces):
+        # Numpy finds sorted values faster; another type would make it copy all values.
+        own, inverse = np.unique(piece.astype(kind, copy=False), return_inverse=True)
+        numbers[row : row + len(piece)] = np.searchsorted(values, own)[inverse]
+        row += len(piece)
+    return Groups(numbers, values)
+
+
+def chemical_systems(formulas: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """The chemical system of each formula: its elements in alphabetical order.
+
+    Example:
+        >>> chemical_systems(np.array([b"Fe2O3", b"FeO", b"C", b"BaTiO3"])).tolist()
+        [b'Fe-O', b'Fe-O', b'C', b'Ba-O-Ti']
+    """
+    different, inverse = np.unique(formulas, return_inverse=True)
+    systems = [b"-".join(sorted(re.findall(rb"[A-Z][a-z]?", formula))) for formula in different.tolist()]
+    out: NDArray[np.bytes_] = np.array(systems, f"S{max(map(len, systems), default=1)}")[inverse]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class RuleColumns:
+    """The columns that rules of splits read.
+
+    Args:
+        stored: name -> the values of a column, texts as UTF-8 bytes. It is asked for ``formula`` and for ``names``.
+        names: the columns with one value a graph: ``formula`` where there is one, and labels.
+        scratch: for what does not fit into memory.
+    """
+
+    stored: Callable[[str], Pieces]
+    names: Sequence[str]
+    scratch: Scratch
+    _groups: dict[str, Groups] = field(default_factory=dict, init=False)
+    """Groups by column, as several rules may ask for them."""
+
+    def values(self, name: str) -> Pieces:
+        """The values of a column, one array after the other.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        check_group(name, self.names)
+        if name == CHEMICAL_SYSTEM and name not in self.names:
+            return _Mapped(self.stored(FORMULA), chemical_systems)
+        return self.stored(name)
+
+    def with_column(self, name: str, pieces: Pieces) -> RuleColumns:
+        """The same with another column of this name."""
+        names = self.names if name in self.names else [*self.names, name]
+        return RuleColumns(lambda wanted: pieces if wanted == name else self.stored(wanted), names, self.scratch)
+
+    def groups(self, name: str) -> Groups:
+        """The groups of graphs with equal values in a column. Raises as ``values`` does."""
+        if name not in self._groups:
+            self._groups[name] = number_groups(self.values(name), self.scratch)
+        return self._groups[name]
+
+
+def columns_of(store: Store, scratch: Scratch) -> RuleColumns:
+    """The columns of a finished dataset for the rules of splits."""
+    columns = store.manifest.columns
+    names = [
+        name
+        for name, column in columns.items()
+        if name == FORMULA or (column.role in ("category", "text", "label") and len(column.shape) == 1)
+    ]
+
+    def stored(name: str) -> Pieces:
+        column, values = columns[name], [store.column(name)]
+        # As texts: the codes of a category depend on what else is in it.
+        return _Mapped(values, lambda codes: texts_of(column, codes)) if column.role == "category" else values
+
+    return RuleColumns(stored, names, scratch)
+
+
+def check_group(name: str, known: Sequence[str]) -> None:
+    """Refuse a column that is not there, or that has more than one value a graph.
+
+    Args:
+        name: of the column.
+        known: the columns with one value a graph.
+
+    Raises:
+        InputError: with the columns that there are.
+    """
+    names = [*known, *([CHEMICAL_SYSTEM] if FORMULA in known and CHEMICAL_SYSTEM not in known else [])]
+    if name in names:
+        return
+    required = "formula, chemical_system, or a label of one value a graph"
+    if name == PROTOTYPE:
+        found = "the dataset has no prototypes of its crystals"
+        required = "'lazygraph split --group prototype' on a finished dataset of crystals, which computes them"
+    else:
+        found = unknown_name("group", name, names)
+    msg = f"{found}; required: {required}"
+    raise InputError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """What a function makes of the pieces of a column. It can be iterated any number of times."""
+
+    pieces: Pieces
+    function: Callable[[NDArray[Any]], NDArray[Any]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for piece in self.pieces:
+            # An empty piece still tells the type.
+            yield from map(self.function, bounded([piece]) if len(piece) else [piece])

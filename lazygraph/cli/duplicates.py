@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json, warn
-from lazygraph.errors import OutputExists
+from lazygraph.errors import InputError, OutputExists
 from lazygraph.graphs.fingerprint import DISPLACEMENT, STRAIN
 from lazygraph.writing.duplicates import NAME, duplicates
 
@@ -79,8 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=tell,
         )
     if arguments.ids_to is not None:
-        with Path(arguments.ids_to).open("x", encoding="utf-8") as file:
-            file.writelines(f"{graph_id}\n" for graph_id, _ in found.matches)
+        _write_ids(Path(arguments.ids_to), found.matches)
     for note in found.notes:
         warn(f"note: {note}")
     if arguments.json:
@@ -95,3 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(*str(found).split("\n"))
     return 0
+
+
+def _write_ids(path: Path, matches: Iterable[tuple[str, str]]) -> None:
+    """Write the first id of each pair in a line, as ``--ids-from`` reads them."""
+    for graph_id, _ in matches:
+        if "\n" in graph_id or graph_id.endswith("\r"):
+            msg = f"the id {graph_id!r} holds a line end, so no file with one id per line can hold it; use --json"
+            raise InputError(msg)
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{graph_id}\n" for graph_id, _ in matches)

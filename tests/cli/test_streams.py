@@ -75,6 +75,7 @@ EVERY = {
     "subset": ["subset", "d.lg", "-o", "some.lg", "--where", "n_atoms > 0"],
     "pull": ["pull", "d.lg", "-o", "pulled.lg", "--no-progress"],
     "diff": ["diff", "d.lg", "saved.lg"],
+    "duplicates": ["duplicates", "d.lg", "--workers", "1"],
     "remove": ["remove", "some.lg", "--ids", "prototype-0000001", "--reason", "a reason"],
     "gc": ["gc", "d.lg"],
     "doctor": ["doctor", "d.lg"],

@@ -234,6 +234,14 @@ def test_the_command_writes_ids_that_remove_takes(write, tmp_path, salt, capsys)
     assert "exists already" in capsys.readouterr().err
 
 
+def test_ids_that_no_line_can_hold_are_not_written(write, tmp_path, salt, capsys):
+    path, ids = tmp_path / "a.lg", tmp_path / "ids.txt"
+    write([("a", salt(), {}), ("b\nc", salt(), {})], path)
+    assert main(["duplicates", str(path), "--ids-to", str(ids), "--workers", "1"]) == 2
+    assert "holds a line end" in capsys.readouterr().err
+    assert not ids.exists()
+
+
 @settings(max_examples=50)
 @given(
     arrays(

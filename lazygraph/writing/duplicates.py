@@ -18,10 +18,10 @@ from lazygraph.format.digests import BLOCK
 from lazygraph.format.store import Store
 from lazygraph.graphs.fingerprint import DISPLACEMENT, LENGTH, STRAIN, Tolerance
 from lazygraph.machine import usable_cpus
+from lazygraph.reading.leakage import Leakage, leakage
 from lazygraph.writing.edit import editing, kept_columns, with_columns
 from lazygraph.writing.id_order import sorted_ranges
 from lazygraph.writing.labels import bad_name
-from lazygraph.writing.leakage import Leakage, leakage
 from lazygraph.writing.parts import Joined
 from lazygraph.writing.publish import publish
 from lazygraph.writing.scratch import Scratch
@@ -97,7 +97,8 @@ def duplicates(
     The result is stored as a text column: for each graph the id of the first graph of its group, which is its own id if
     no earlier graph has the same structure. So ``lazygraph split --group group`` keeps the graphs of a structure in one
     split. Graphs that are appended later have no text in this column; call ``duplicates`` again. Memory does not grow
-    with the number of graphs, but with the largest number of graphs of one formula.
+    with the number of graphs, but with the largest number of graphs of one formula. Files without a name in the
+    temporary folder (``TMPDIR``) take about 30 bytes a graph.
 
     Args:
         path: the dataset.
@@ -285,10 +286,11 @@ class _Search:
             roots[numbers] = found
         for name in store.manifest.splits():
             splits = Splits.of(store, name)
-            yield leakage(name, splits, "structure", roots, len(store))
+            yield leakage(name, splits.codes, splits.names, what="structure", numbers=roots, count=len(store))
             for what, column in (("formula", FORMULA), ("chemical system", CHEMICAL_SYSTEM)):
                 groups = columns.groups(column)
-                yield leakage(name, splits, what, groups.numbers, len(groups.values))
+                count = len(groups.values)
+                yield leakage(name, splits.codes, splits.names, what=what, numbers=groups.numbers, count=count)
 
     def _notes(self) -> Iterator[str]:
         if left := sum(self._alone.values()):

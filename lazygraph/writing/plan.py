@@ -249,7 +249,7 @@ class Plan:
         """Read the plan of a dataset that is being made.
 
         Raises:
-            InputError: there is none, it is damaged, or it is of another version of lazygraph.
+            InputError: there is no plan, the plan is damaged, or another version of lazygraph made it.
         """
         with _opened(layout) as lines:
             shared = _shared(lines, layout)
@@ -345,7 +345,7 @@ def _opened(layout: Layout) -> Iterator[Iterator[bytes]]:
             msg += f"; {name} holds {Manifest.load(layout.final).graphs} graphs"
         raise InputError(msg) from None
     except (_DamagedError, StopIteration) as error:
-        msg = f"{layout.plan} is damaged; delete {layout.partial} and begin anew"
+        msg = f"{layout.plan} is damaged; delete {layout.partial} and run the command again"
         raise InputError(msg) from error
 
 
@@ -371,7 +371,7 @@ def _shared(lines: Iterator[bytes], layout: Layout) -> dict[str, Any]:
     if shared.get("plan") != PLAN_VERSION:
         msg = (
             f"{layout.plan} is of plan version {shared.get('plan')}; required: {PLAN_VERSION}, which this release "
-            "makes: delete it and plan anew"
+            "makes. Delete the file and make a new plan"
         )
         raise InputError(msg)
     return shared

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, WorkerDied
 from lazygraph.format.columns import Column, ColumnWriter, Pieces
 from lazygraph.format.store import Store
 from lazygraph.machine import usable_cpus
 from lazygraph.sources.base import Label
+from lazygraph.sources.dataset import crystal_of
 from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.pool import processes
 from lazygraph.writing.prototypes import SYMPREC, prototype_of
@@ -95,11 +95,14 @@ def compute_prototypes(
         progress: called with the number of crystals that were finished since the last call.
 
     Raises:
-        InputError: the graphs came ready-made, without crystals.
+        InputError: the graphs came ready-made, without crystals, or there is no worker.
         WorkerDied: a worker process was killed.
     """
     if store.manifest.recipe is None:
         msg = f"the graphs of {store.path} came ready-made, without crystals; required: a dataset of crystals"
+        raise InputError(msg)
+    if workers is not None and workers < 1:
+        msg = f"found {workers} workers; required: at least 1"
         raise InputError(msg)
     distance = SYMPREC if symprec is None else float(symprec)
     workers = usable_cpus() if workers is None else workers
@@ -175,10 +178,7 @@ def _some(store: Store, symprec: float, start: int, end: int) -> _Some:
     texts: list[bytes] = []
     remarks = Remarks()
     for row in range(start, min(end, len(store))):
-        arrays = store.arrays(row)
-        x, y, z = map(bool, arrays["pbc"])
-        crystal = Crystal(arrays["lattice"], arrays["frac_coords"], arrays["numbers"], (x, y, z))
-        found = prototype_of(crystal, symprec)
+        found = prototype_of(crystal_of(store.arrays(row)), symprec)
         texts.append(found.text.encode())
         remarks.add(store.graph_id(row), found.remarks())
     return _Some(np.array(texts, f"S{max(map(len, texts), default=1)}"), remarks)

@@ -15,11 +15,10 @@ import lazygraph as lg
 from lazygraph.cli.main import main
 from lazygraph.errors import CorruptDataset, DatasetReplaced, InputError
 from lazygraph.graphs.fingerprint import Tolerance
+from lazygraph.reading.leakage import leakage
 from lazygraph.writing import duplicates as module
 from lazygraph.writing import structure_candidates
 from lazygraph.writing.edit import set_about, set_labels, set_splits
-from lazygraph.writing.leakage import leakage
-from lazygraph.writing.splits import Splits
 from lazygraph.writing.structure_candidates import Components, candidate_pairs
 
 BLENDE = lg.Crystal([[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], [[0, 0, 0], [0.25, 0.25, 0.25]], [11, 17])
@@ -230,6 +229,9 @@ def test_the_command_writes_ids_that_remove_takes(write, tmp_path, salt, capsys)
     assert "group" not in lg.LazyGraphDataset(path).columns
     assert main(["remove", str(path), "--ids-from", str(ids), "--reason", "twice"]) == 0
     assert lg.LazyGraphDataset(path).ids.tolist() == ["a", "c"]
+    for option in (["--dry-run"], ["--name", "same"]):
+        assert main(["duplicates", str(path), "--against", str(path), *option]) == 2
+        assert "beside --against" in capsys.readouterr().err
     assert main(["duplicates", str(path), "--ids-to", str(ids)]) == 2
     assert "exists already" in capsys.readouterr().err
 
@@ -286,7 +288,7 @@ def test_components_are_those_of_a_graph(n, data):
 def test_leakage_counts_graphs_that_share_a_number_with_another_split(graphs):
     codes = np.array([code for code, _ in graphs], np.uint8)
     numbers = np.array([number for _, number in graphs], np.int64)
-    found = leakage("split", Splits(codes, ("train", "val", "test")), "formula", numbers, 6)
+    found = leakage("split", codes, ("train", "val", "test"), what="formula", numbers=numbers, count=6)
     names = dict(enumerate(("train", "val", "test")))
     for a in range(3):
         for b in range(a + 1, 3):

@@ -285,7 +285,7 @@ def test_a_damaged_plan_is_one_error_whatever_is_damaged(begun):
         content[rng.integers(len(content))] ^= 1 << rng.integers(7)
     for content in [*cut, *flipped, b"[]\n", b"7\n"]:
         layout.plan.write_bytes(content)
-        with pytest.raises(lg.InputError, match="is damaged; delete .* and begin anew"):
+        with pytest.raises(lg.InputError, match="is damaged; delete .* and run the command again"):
             Plan.load(layout)
         with suppress(lg.InputError):  # or it is another line
             assert read_job(layout, 3) == job

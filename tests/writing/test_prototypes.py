@@ -254,3 +254,10 @@ def test_something_else_of_this_name_is_no_prototype(forty):
 def test_a_new_dataset_has_no_prototypes_yet(tmp_path, write):
     with pytest.raises(lg.InputError, match="required: 'lazygraph split --group prototype' on a finished dataset"):
         write(items(0, 9), tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="prototype")
+
+
+def test_no_worker_cannot_compute_prototypes(write, tmp_path, salt):
+    write([("a", salt(), {}), ("b", salt(1), {})], tmp_path / "a.lg")
+    for workers in (0, -1):
+        with pytest.raises(lg.InputError, match="required: at least 1"):
+            lg.set_splits(tmp_path / "a.lg", (0.5, 0.25, 0.25), group="prototype", workers=workers)

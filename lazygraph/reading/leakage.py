@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.format.digests import BLOCK
-from lazygraph.writing.splits import Splits
 
 __all__ = ["Leakage", "leakage"]
 
@@ -38,24 +37,27 @@ class Leakage:
         )
 
 
-def leakage(name: str, splits: Splits, what: str, numbers: NDArray[np.integer], count: int) -> Leakage:
+def leakage(
+    name: str, codes: NDArray[np.uint8], names: Sequence[str], *, what: str, numbers: NDArray[np.integer], count: int
+) -> Leakage:
     """Count the graphs that share something with graphs of another split.
 
     Args:
         name: of the column of splits.
-        splits: the splits of the n graphs.
+        codes: (n,) the split of each graph, an index into ``names``; 255 for a graph in no split.
+        names: of the splits.
         what: what they may share, in words.
         numbers: (n,) graphs that share it have the same number.
         count: all numbers are less than this.
     """
-    sizes = {split: int((splits.codes == code).sum()) for code, split in enumerate(splits.names)}
+    sizes = {split: int((codes == code).sum()) for code, split in enumerate(names)}
     shared: dict[tuple[str, str], int] = {}
-    for one, other in combinations(range(len(splits.names)), 2):
+    for one, other in combinations(range(len(names)), 2):
         present = np.zeros(count, bool)
         for rows in _steps(len(numbers)):
-            present[numbers[rows][splits.codes[rows] == one]] = True
-        both = sum(int(present[numbers[rows][splits.codes[rows] == other]].sum()) for rows in _steps(len(numbers)))
-        shared[splits.names[one], splits.names[other]] = both
+            present[numbers[rows][codes[rows] == one]] = True
+        both = sum(int(present[numbers[rows][codes[rows] == other]].sum()) for rows in _steps(len(numbers)))
+        shared[names[one], names[other]] = both
     return Leakage(name, what, sizes, shared)
 
 

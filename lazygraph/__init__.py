@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import (
+    ContentMismatch,
     CorruptDataset,
     DatasetNotFound,
     DatasetReplaced,
@@ -18,6 +19,7 @@ from lazygraph.errors import (
     RecipeError,
     RecipeMismatch,
     StructureError,
+    TransferError,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.pull import pull
+    from lazygraph.sharing.push import push
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from lazygraph.writing.write import Report, append, retry_quarantined, write
 
 __all__ = [
+    "ContentMismatch",
     "CorruptDataset",
     "Crystal",
     "CrystalGraph",
@@ -63,6 +67,7 @@ __all__ = [
     "Report",
     "StructureError",
     "TrainOptions",
+    "TransferError",
     "View",
     "append",
     "collate",
@@ -74,6 +79,7 @@ __all__ = [
     "loader",
     "predict",
     "pull",
+    "push",
     "remove",
     "retry_quarantined",
     "set_splits",
@@ -107,6 +113,7 @@ _HOMES = {
     "loader": "loading.loader",
     "predict": "training.predict",
     "pull": "sharing.pull",
+    "push": "sharing.push",
     "remove": "writing.remove",
     "retry_quarantined": "writing.write",
     "set_splits": "writing.edit",

@@ -40,6 +40,8 @@ COMMANDS = (
     "concat",
     "subset",
     "pull",
+    "push",
+    "cache",
     "diff",
     "duplicates",
     "remove",

@@ -246,7 +246,8 @@ def _open(place: str) -> Store:
         for name in store.manifest.columns:
             if name not in NOT_NEEDED:
                 store.column(name)
-        store.check_dictionaries()
+        for dictionary in store.manifest.dictionaries:
+            store.file(dictionary)
     except (LazyGraphError, OSError) as error:
         raise UnreadableInput(str(error)) from error
     return store

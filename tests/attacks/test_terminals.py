@@ -152,6 +152,8 @@ def commands(d, splits, run):
                    [d, "-o", "x.lg", "--ids", EVIL], [d, "-o", "x.lg", "--split", EVIL]],
         "pull": [[d, "-o", f"pulled{EVIL}.lg"], [d, "-o", "x.lg", "--split", EVIL], ["damaged.lg", "-o", "y.lg"],
                  [f"none{EVIL}.lg", "-o", "x.lg"], [f"{EVIL}://x.lg", "-o", "x.lg"], [d, "-o", d]],
+        "push": [[d, f"pushed{EVIL}.lg"], [f"none{EVIL}.lg", "x2.lg"], [d, f"{EVIL}://x.lg"], [d, "https://x/" + EVIL]],
+        "cache": [[], ["--json"], ["--shrink", EVIL], ["--empty"]],
         "diff": [[d, splits], [d, splits, "--json"], [d, f"none{EVIL}"]],
         "duplicates": [[d, "--workers", "1"], [d, "--json", "--workers", "1", "--dry-run"],
                        [d, "--against", splits, "--workers", "1"], [d, "--against", f"none{EVIL}"],

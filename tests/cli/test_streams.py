@@ -74,6 +74,8 @@ EVERY = {
     "concat": ["concat", "d.lg", "saved.lg", "-o", "all.lg", "--on-duplicate", "prefix"],
     "subset": ["subset", "d.lg", "-o", "some.lg", "--where", "n_atoms > 0"],
     "pull": ["pull", "d.lg", "-o", "pulled.lg", "--no-progress"],
+    "push": ["push", "d.lg", "pushed.lg", "--no-progress"],
+    "cache": ["cache"],
     "diff": ["diff", "d.lg", "saved.lg"],
     "duplicates": ["duplicates", "d.lg", "--workers", "1"],
     "remove": ["remove", "some.lg", "--ids", "prototype-0000001", "--reason", "a reason"],

@@ -15,7 +15,8 @@ from lazygraph.sharing.contained import losses
 from lazygraph.sharing.progress import transfer
 from lazygraph.sharing.pull import copy_whole
 from lazygraph.storage.base import is_url, open_storage
-from lazygraph.storage.target import ChangedMeanwhile, Target, open_target
+from lazygraph.storage.target import ChangedMeanwhile, Target
+from lazygraph.storage.targets import open_target
 from lazygraph.storage.transport import VersionedManifest, shown
 
 __all__ = ["PushReport", "push"]

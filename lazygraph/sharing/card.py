@@ -101,7 +101,7 @@ def _part(manifest: Manifest, url: str) -> Iterator[str]:
         yield "|---|---|---|---|---|---|---|"
         yield from (_row(name, column) for name, column in labels.items())
     yield ""
-    yield "Written with [lazygraph](https://pypi.org/project/lazygraph). It is read without a copy, graph by graph:"
+    yield "Written with lazygraph, which reads it graph by graph:"
     yield ""
     yield "```python"
     yield "import lazygraph as lg"

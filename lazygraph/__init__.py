@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.pull import pull
     from lazygraph.sharing.push import push
+    from lazygraph.sharing.report import report
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
@@ -81,6 +82,7 @@ __all__ = [
     "pull",
     "push",
     "remove",
+    "report",
     "retry_quarantined",
     "set_splits",
     "subset",
@@ -115,6 +117,7 @@ _HOMES = {
     "pull": "sharing.pull",
     "push": "sharing.push",
     "remove": "writing.remove",
+    "report": "sharing.report",
     "retry_quarantined": "writing.write",
     "set_splits": "writing.edit",
     "subset": "writing.copy",

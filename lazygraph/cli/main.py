@@ -32,6 +32,7 @@ COMMANDS = (
     "info",
     "show",
     "stats",
+    "report",
     "verify",
     "salvage",
     "labels",

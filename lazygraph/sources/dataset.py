@@ -87,8 +87,8 @@ class DatasetSource:
         """
         if dataset.transform is not None:
             msg = (
-                f"{dataset!r} has a transform; required: none, because graphs are made again from the stored crystals. "
-                f"Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
+                f"the dataset {dataset.path!r} has a transform; required: none, because graphs are made again "
+                f"from the stored crystals. Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
             )
             raise InputError(msg)
         rows = dataset.indices()

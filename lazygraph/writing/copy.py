@@ -395,7 +395,7 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
         store = Store(dataset)
         return store, range(len(store))
     if getattr(dataset, "transform", None) is not None:
-        msg = f"{dataset!r} has a transform, which cannot be stored; required: none"
+        msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; required: none"
         raise InputError(msg)
     store = Store(dataset.storage)
     if store.manifest != dataset.manifest:
@@ -404,8 +404,8 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
     spec = dataset.spec
     if spec is not None and spec.to_json() != store.manifest.recipe:
         msg = (
-            f"{dataset!r} is read with other graphs than those that are stored; write them with lazygraph.write, which "
-            "builds them"
+            f"the dataset {dataset.path!r} is read with other graphs than those that are stored; write them with "
+            "lazygraph.write, which builds them"
         )
         raise RecipeMismatch(msg)
     rows = dataset.indices()

@@ -133,6 +133,8 @@ def commands(d, splits, run):
         "info": [[d], [splits], [d, "--json"], [f"c{EVIL}.lg"], [f"none{EVIL}.lg"]],
         "show": [[d, "--row", "0"], [d, "--row", "0", "--json"], [d, f"none{EVIL}"], [f"c{EVIL}.lg", "--row", "0"]],
         "stats": [[d], [d, "--json"]],
+        "report": [[d, "-o", f"report{EVIL}.html"], [d, "-o", f"report{EVIL}.html"], ["damaged.lg", "-o", "r.html"],
+                   [d, "-o", f"none{EVIL}/r.html"], [f"none{EVIL}", "-o", "r.html"]],
         "verify": [[d], [d, "--json"], ["damaged.lg"]],
         "salvage": [[d, "-o", f"s{EVIL}.lg"], ["damaged.lg", "-o", "t.lg"]],
         "labels": [

@@ -66,6 +66,7 @@ EVERY = {
     "info": ["info", "d.lg"],
     "show": ["show", "d.lg", "--row", "0"],
     "stats": ["stats", "d.lg"],
+    "report": ["report", "d.lg", "-o", "d.html"],
     "verify": ["verify", "d.lg"],
     "salvage": ["salvage", "d.lg", "-o", "saved.lg"],
     "labels": ["labels", "d.lg", "--from", "gaps.csv"],

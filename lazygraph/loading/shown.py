@@ -9,10 +9,11 @@ from typing import Any
 from lazygraph.crystal import SYMBOLS
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.markup.charts import legend
 from lazygraph.markup.elements import Html, card, facts, statistics_cells, table, tag
 from lazygraph.markup.periodic_table import element_picture
-from lazygraph.reading.distributions import element_counts, split_sizes
-from lazygraph.reading.pictures import number_chart, title_of
+from lazygraph.reading.distributions import UNSPLIT, element_counts, split_sizes
+from lazygraph.reading.pictures import OUTLINES, number_chart, title_of
 from lazygraph.reading.views import View
 from lazygraph.text import printable, shortened
 
@@ -108,6 +109,10 @@ class Shown:
         names += [name for name in manifest.labels() if name not in names][: CHARTS - len(names)]
         charts = [number_chart(self._store, name, self._rows, splits) for name in names]
         parts = [tag("div", *charts, class_="charts")]
+        found_splits = {} if splits is None else split_sizes(self._store, splits, self._rows)
+        groups = {name: size for name, size in found_splits.items() if size and name != UNSPLIT}
+        if 1 < len(groups) <= OUTLINES:
+            parts.insert(0, legend(groups))
         found = element_counts(self._store, self._rows)
         if found is not None:
             summary = tag("summary", f"{len(found.graphs)} elements: graphs that hold each")

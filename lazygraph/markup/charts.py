@@ -31,7 +31,7 @@ def histogram(edges: Sequence[float], counts: Mapping[str, Sequence[int]], *, ti
     top = max((max(values, default=0) for values in heights.values()), default=0) or 1
     x = _scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
     drawn = [
-        _outline([x(edge) for edge in edges], [_y(value / top) for value in values], color, filled=not shares)
+        _outline([x(edge) for edge in edges], [_y(value / top) for value in values], color, shares=shares)
         for values, color in zip(heights.values(), _colors(), strict=False)
     ]
     hovered = [_hovered(x(low), x(high), _told(low, high, k, counts, steps)) for k, (low, high) in _bins(edges)]
@@ -132,15 +132,17 @@ def _told(low: float, high: float, k: int, counts: Mapping[str, Sequence[int]], 
     return f"{place}: " + ", ".join(f"{group} {values[k]:,}" for group, values in counts.items())
 
 
-def _outline(xs: Sequence[float], ys: Sequence[float], color: tuple[int, str], *, filled: bool) -> Html:
-    """The outline of a histogram, from the left to the right."""
+def _outline(xs: Sequence[float], ys: Sequence[float], color: tuple[int, str], *, shares: bool) -> Html:
+    """The outline of a histogram, from the left to the right. Of several, only the first is filled, and lightly."""
     base = HEIGHT - BOTTOM
     path = f"M{xs[0]:.1f} {base}" + "".join(f"V{y:.1f}H{right:.1f}" for y, right in zip(ys, xs[1:], strict=True))
     place, value = color
-    fill: dict[str, str | float] = {"fill": value, "fill_opacity": 0.85 if filled else 0.12, "class_": f"g{place}"}
-    if filled:
-        return tag("path", d=f"{path}V{base}Z", **fill)
-    return tag("path", d=f"{path}V{base}", stroke=value, stroke_width=1.5, **fill)
+    if not shares:
+        return tag("path", d=f"{path}V{base}Z", fill=value, fill_opacity=0.85, class_=f"g{place}")
+    opacity = 0 if place else 0.18
+    return tag(
+        "path", d=f"{path}V{base}", stroke=value, stroke_width=1.5, fill=value, fill_opacity=opacity, class_=f"g{place}"
+    )
 
 
 def _hovered(left: float, right: float, text: str) -> Html:

@@ -26,7 +26,7 @@ __all__ = [
     "total",
 ]
 
-BINS = 40
+BINS = 40  # at most
 BLOCK = 2**14  # rows that are read at once
 SAMPLE = 2**15  # values by which the range of a histogram is chosen
 UNSPLIT = "in no split"
@@ -143,7 +143,7 @@ def distribution(store: Store, name: str, rows: Any, splits: str | None = None) 
 def distribution_of(
     column: NDArray[Any], rows: Any, codes: NDArray[Any] | None = None, groups: Sequence[str] = (ALL,)
 ) -> Distribution:
-    """Return the histogram of an array of numbers, with 40 bins or a few more.
+    """Return the histogram of an array of numbers, with at most 40 bins.
 
     A few values far away from all others are counted in ``below`` and ``above``, because one bin would hold all other
     values otherwise. Memory does not grow with the number of graphs.
@@ -163,7 +163,7 @@ def distribution_of(
     least, greatest, sum_, count, missing, infinite = _extremes(column, rows)
     if not count:
         return Distribution((), {}, 0, 0, missing, infinite, np.nan, np.nan, np.nan, whole)
-    edges = _edges(_sample(column, rows), least, greatest, whole=whole)
+    edges = _edges(_sample(column, rows), least, greatest, _bins(count), whole=whole)
     counts = np.zeros((len(groups), len(edges) + 1), np.int64)
     for _, part in blocks(rows, _width(column)):
         values = _numbers(column[part])
@@ -243,7 +243,7 @@ def _extremes(column: NDArray[Any], rows: Any) -> tuple[float, float, float, int
         infinite += values.size - int(nan.sum()) - finite.size
         if finite.size:
             least, greatest = min(least, float(finite.min())), max(greatest, float(finite.max()))
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 sum_ += float(finite.sum())
             count += finite.size
     return least, greatest, sum_, count, missing, infinite
@@ -257,7 +257,14 @@ def _sample(column: NDArray[Any], rows: Any) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def _edges(sample: NDArray[np.float64], least: float, greatest: float, *, whole: bool) -> NDArray[np.float64]:
+def _bins(count: int) -> int:
+    """The number of bins for so many values: by the rule of Rice, 2 n^(1/3), and at most 40."""
+    return max(5, min(BINS, math.ceil(2 * math.cbrt(count))))
+
+
+def _edges(
+    sample: NDArray[np.float64], least: float, greatest: float, bins: int, *, whole: bool
+) -> NDArray[np.float64]:
     """The limits of the bins, for a range that holds nearly all values."""
     low, high = least, greatest
     if len(sample):
@@ -267,7 +274,7 @@ def _edges(sample: NDArray[np.float64], least: float, greatest: float, *, whole:
             low, high = max(low, 2 * (bottom - span / 2)), min(high, 2 * (top + span / 2))
     if whole:
         low, high = float(np.floor(low)), float(np.ceil(high))
-        width = max(1.0, float(np.ceil((high - low + 1) / BINS)))
+        width = max(1.0, float(np.ceil((high - low + 1) / bins)))
         number = int(np.ceil((high - low + 1) / width))
         edges: NDArray[np.float64] = low - 0.5 + width * np.arange(number + 1, dtype=np.float64)
         if (np.diff(edges) > 0).all():
@@ -275,4 +282,4 @@ def _edges(sample: NDArray[np.float64], least: float, greatest: float, *, whole:
     if low == high:
         away = abs(low) / 2 or 0.5
         return np.array([low - away, low + away])
-    return np.unique(np.linspace(low / 2, high / 2, BINS + 1) * 2)
+    return np.unique(np.linspace(low / 2, high / 2, bins + 1) * 2)

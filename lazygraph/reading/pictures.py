@@ -8,7 +8,7 @@ from lazygraph.format.columns import Column
 from lazygraph.format.store import Store
 from lazygraph.markup.charts import COLORS, bars, histogram
 from lazygraph.markup.elements import Html, number, tag
-from lazygraph.reading.distributions import ALL, Distribution, category_counts, distribution
+from lazygraph.reading.distributions import ALL, UNSPLIT, Distribution, category_counts, distribution
 from lazygraph.text import shortened
 
 __all__ = ["OUTLINES", "category_chart", "number_chart", "title_of"]
@@ -34,13 +34,15 @@ def number_chart(store: Store, name: str, rows: Any, splits: str | None = None) 
         store: the dataset.
         name: of the column.
         rows: the graphs.
-        splits: the column of splits that are compared. More than six splits are drawn as one.
+        splits: the column of splits that are compared. More than six splits are drawn as one. Graphs in no split are
+            not compared with them.
     """
     column = store.manifest.columns[name]
     found, title = distribution(store, name, rows, splits), title_of(name, column)
-    counts = _short_names({group: values for group, values in found.counts.items() if any(values)})
-    if len(counts) > OUTLINES or len(counts) < 2:
-        counts = {ALL: [sum(values) for values in zip(*counts.values(), strict=True)]} if counts else {}
+    compared = {group: values for group, values in found.counts.items() if any(values) and group != UNSPLIT}
+    counts = _short_names(compared)
+    if not 2 <= len(compared) <= OUTLINES:
+        counts = {ALL: [sum(values) for values in zip(*found.counts.values(), strict=True)]} if found.edges else {}
     drawn = histogram(found.edges, counts, title=title, steps=found.steps) if counts else tag("p", "no value")
     return _figure(title, drawn, _said(found, components=len(column.shape) > 1))
 

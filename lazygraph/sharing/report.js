@@ -106,7 +106,17 @@
     return axis === "x" ? [[1, 0, 0], [0, c, -s], [0, s, c]]
       : axis === "y" ? [[c, 0, s], [0, 1, 0], [-s, 0, c]] : [[c, -s, 0], [s, c, 0], [0, 0, 1]];
   };
-  const first = () => multiply(about("x", -1.25), about("z", -0.55));
+  const cross = (p, q) => [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]];
+  const unit = (p) => {
+    const length = Math.hypot(...p) || 1;
+    return p.map((x) => x / length);
+  };
+  // c points up and a to the right, seen a little from above and from the side.
+  const first = () => {
+    const [a, , c] = scene.directions;
+    const y = unit(cross(c, a));
+    return multiply(multiply(about("x", -1.25), about("z", -0.6)), [cross(y, c), y, c]);
+  };
 
   // Atoms, sticks and the twelve edges of the cell, around the middle of the cell.
   const sceneOf = (structure) => {
@@ -183,17 +193,17 @@
     }
     for (const [m, n] of scene.sticks) {
       const p = atoms[m].at, q = atoms[n].at;
-      const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
-      things.push({ depth: (p[2] + q[2]) / 2 - 0.05, paint: () => {
-        for (const [end, atom] of [[p, atoms[m]], [q, atoms[n]]]) {
+      const middle = [0, 1, 2].map((k) => (p[k] + q[k]) / 2);
+      for (const [end, atom] of [[p, atoms[m]], [q, atoms[n]]]) { // each half in the colour of its atom
+        things.push({ depth: (end[2] + middle[2]) / 2, paint: () => {
           context.strokeStyle = shade(data.elements[atom.number][1], -0.15);
           context.lineWidth = Math.max(1.5, 0.22 * scale);
           context.beginPath();
           context.moveTo(end[0], end[1]);
           context.lineTo(middle[0], middle[1]);
           context.stroke();
-        }
-      } });
+        } });
+      }
     }
     for (const atom of atoms) {
       const [symbol, color, radius] = data.elements[atom.number];
@@ -211,7 +221,9 @@
         context.strokeStyle = shade(color, -0.55);
         context.lineWidth = 0.7;
         context.stroke();
-        if (r > 13 && scene.atoms.length <= 60) {
+      } });
+      if (r > 13 && scene.atoms.length <= 60) { // in front of the sticks of its atom, behind atoms that are nearer
+        things.push({ depth: z + 0.9, paint: () => {
           context.fillStyle = "#000";
           context.strokeStyle = "rgba(255,255,255,0.65)";
           context.lineWidth = 2.5;
@@ -220,8 +232,8 @@
           context.textBaseline = "middle";
           context.strokeText(symbol, x, y);
           context.fillText(symbol, x, y);
-        }
-      } });
+        } });
+      }
     }
     things.sort((one, other) => one.depth - other.depth);
     for (const thing of things) thing.paint();
@@ -248,10 +260,7 @@
   function show(graph, row, asked) {
     if (!canvas) return;
     scene = sceneOf(graph.structure);
-    scene.directions = [0, 3, 6].map((k) => {
-      const vector = graph.structure.lattice.slice(k, k + 3), length = Math.hypot(...vector) || 1;
-      return vector.map((x) => x / length);
-    });
+    scene.directions = [0, 3, 6].map((k) => unit(graph.structure.lattice.slice(k, k + 3)));
     turn = first();
     zoom = 1;
     for (const other of rows) other.removeAttribute("aria-current");

@@ -16,7 +16,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.markup.charts import legend
 from lazygraph.markup.elements import Html, bytes_in_words, facts, join, number, statistics_cells, table, tag
-from lazygraph.reading.distributions import ElementCounts, element_counts, split_sizes, total
+from lazygraph.reading.distributions import UNSPLIT, ElementCounts, element_counts, split_sizes, total
 from lazygraph.reading.pictures import OUTLINES, category_chart, number_chart
 from lazygraph.sharing.quarantine_reasons import quarantine_reasons
 from lazygraph.sharing.report_graphs import sample_graphs
@@ -254,8 +254,12 @@ def _recipe(opened: _Opened) -> Html:
         return tag("p", "The graphs came ready-made: another program built them.")
     built = [tag("p", "These graphs are built from the stored crystals at every read.")] if opened.rebuilds else []
     alone = [] if recipe.rule.has_edges else [tag("p", "Crystals alone, without edges.")]
-    values = [(name, str(value)) for name, value in recipe.to_json().items() if value is not None]
-    return join([tag("p", tag("code", repr(recipe))), *built, *alone, facts(values)])
+    values = [
+        tag("span", tag("strong", name), f" {value}")
+        for name, value in recipe.to_json().items()
+        if value is not None and name != "preset"
+    ]
+    return join([tag("p", tag("code", repr(recipe))), *built, *alone, tag("div", *values, class_="chips")])
 
 
 def _labels(manifest: Manifest, most: int) -> Html:
@@ -316,9 +320,11 @@ def _charts(opened: _Opened, most: int) -> tuple[Html, list[str]]:
     said = Html("")
     if splits is not None:
         found = {split: size for split, size in split_sizes(store, splits, rows).items() if size}
+        lost = found.pop(UNSPLIT, 0)
         if 1 < len(found) <= OUTLINES:
-            note = tag("p", f"Each outline is the share of one split (column {splits}) in each bin.", class_="note")
-            said = join([note, legend(found)])
+            note = f"Each outline is the share of one split (column {splits}) in each bin."
+            note += f" {lost:,} graphs in no split are not drawn." if lost else ""
+            said = join([tag("p", note, class_="note"), legend(found)])
     left = len(names) + len(categories) - len(chosen)
     notes = [f"{left} labels have no histogram, because at most {most} are drawn"] if left else []
     said_too = [tag("p", f"{note}.", class_="note") for note in notes]
@@ -370,7 +376,7 @@ def _provenance(manifest: Manifest, most: int) -> Html:
     sources = manifest.provenance.sources
     files = [(source.name, file) for source in sources for file in source.files]
     rows = [
-        [source, str(file["name"]), f"{file['size']:,}", tag("code", str(file["sha256"])[:64])]
+        [source, str(file["name"]), tag("code", str(file["sha256"])[:64]), f"{file['size']:,}"]
         for source, file in files[:most]
     ]
     inputs = [[source.name, f"{source.inputs:,}"] for source in sources[:most]]
@@ -385,7 +391,7 @@ def _provenance(manifest: Manifest, most: int) -> Html:
             ]
         ),
         *_list("Sources", table(["source", "inputs"], inputs), len(sources), most),
-        *_list("Files", table(["source", "file", "bytes", "sha256"], rows, texts=2), len(files), most),
+        *_list("Files", table(["source", "file", "sha256", "bytes"], rows, texts=3), len(files), most),
         *_sentences("Notes", manifest.provenance.notes, most),
         *_sentences("History", removed, most),
     ]

@@ -118,7 +118,11 @@ def _graphs(summary: Summary) -> Section:
     )  # fmt: skip
     buttons = [
         tag("button", text, type="button", id=name, title=said, aria_label=said)
-        for text, name, said in (("+", "nearer", "nearer"), ("-", "farther", "farther"), ("0", "reset", "first view"))
+        for text, name, said in (
+            ("+", "nearer", "nearer"),
+            ("-", "farther", "farther"),
+            ("reset", "reset", "first view"),
+        )
     ]
     help_text = "Drag, or use the arrow keys, to turn the crystal; + and - to zoom; 0 for the first view."
     viewer = tag(

@@ -25,6 +25,7 @@ from lazygraph.markup.elements import Html, join, or_plain, tag
 from lazygraph.markup.periodic_table import place_of
 from lazygraph.reading.distributions import distribution_of, element_counts
 from lazygraph.sharing.quarantine_reasons import OTHERS, quarantine_reasons
+from lazygraph.storage.local import LocalStorage
 from tools.fuzz.hostile import Hostile
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J\x00\n\u202e</style></title>-->"
@@ -379,6 +380,33 @@ def test_a_file_has_at_most_two_megabytes(tmp_path):
     # Of 90 labels and the number of atoms, 60 are drawn.
     assert any(note.startswith("31 labels have no histogram") for note in written.notes)
     assert "the table of graphs shows 12 of the 90 labels" in written.notes
+
+
+def test_long_texts_take_the_place_of_graphs(tmp_path):
+    """Without a crystal the page would still be too large: then fewer graphs are shown, and the report says so."""
+    crystal = lg.Crystal(np.eye(3) * 4, [[0, 0, 0]], [26])
+    inputs = [(f"{k:04}{'<' * 200}", crystal, {f"t{n}": f"{k}{'&' * 200}" for n in range(12)}) for k in range(600)]
+    lg.write(inputs, tmp_path / "t.lg", graph="none", workers=1, progress=False)
+    written, page = made(tmp_path / "t.lg", tmp_path, structures=600)
+    assert 0 < written.shown < 600
+    assert f"{written.shown} of 600 graphs" in page.text
+    check_nothing_got_in(page, written.path.read_bytes())
+
+
+class Elsewhere(LocalStorage):
+    """A storage whose files are fetched before they are read."""
+
+    is_local = False
+
+
+def test_a_dataset_that_lies_elsewhere(path, tmp_path):
+    written, page = made(Elsewhere(path), tmp_path)
+    assert (written.graphs, written.drawn) == (60, 60)
+    assert lg.LazyGraphDataset(path).content_id in page.text
+    ds = lg.LazyGraphDataset(Elsewhere(path), target="density")
+    assert "train, val, test" in repr(ds)  # no column is fetched to show it
+    assert "<svg" not in ds._repr_html_()
+    assert made(ds.where("n_atoms < 8"), tmp_path)[0].graphs < 60
 
 
 # ---- files and errors ----

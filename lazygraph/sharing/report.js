@@ -23,7 +23,7 @@
 
   const has = (key) => graphs.some((graph) => graph[key] !== null);
   const columns = [{ title: "id", cell: (graph) => graph.id }];
-  if (has("formula")) columns.push({ title: "formula", cell: (graph) => formula(graph.formula) });
+  if (has("formula")) columns.push({ title: "formula", key: (graph) => graph.formula, cell: (graph) => formula(graph.formula) });
   if (has("atoms")) columns.push({ title: "atoms", number: true, cell: (graph) => graph.atoms });
   if (has("edges")) columns.push({ title: "edges", number: true, cell: (graph) => graph.edges });
   if (has("split")) columns.push({ title: "split", cell: (graph) => graph.split });
@@ -34,7 +34,11 @@
 
   const titles = make("tr");
   for (const column of columns) {
-    titles.append(make("th", column.title, { scope: "col", className: column.number ? "number" : "" }));
+    const title = make("th", undefined, { scope: "col", className: column.number ? "number" : "" });
+    const button = make("button", column.title, { type: "button", title: `sort by ${column.title}` });
+    button.addEventListener("click", () => sort(column, title));
+    title.append(button);
+    titles.append(title);
   }
   $("titles").append(titles);
   const rows = graphs.map((graph) => {
@@ -56,6 +60,23 @@
     $("rows").append(row);
     return row;
   });
+
+  // Rows with the same value keep their order; rows without a value come last.
+  const sort = (column, title) => {
+    const down = title.getAttribute("aria-sort") === "ascending";
+    for (const other of titles.children) other.removeAttribute("aria-sort");
+    title.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const value = (graph) => {
+      const text = column.key ? column.key(graph) : column.cell(graph);
+      return text === "" || text === null ? null : column.number ? Number(text) : String(text);
+    };
+    const keyed = graphs.map((graph, k) => [value(graph), rows[k]]);
+    keyed.sort(([one], [other]) => {
+      if (one === null || other === null) return (one === null) - (other === null);
+      return (one < other ? -1 : one > other ? 1 : 0) * (down ? -1 : 1);
+    });
+    $("rows").append(...keyed.map(([, row]) => row));
+  };
 
   let chosen = null;
   const filter = () => {
@@ -115,7 +136,7 @@
   const first = () => {
     const [a, , c] = scene.directions;
     const y = unit(cross(c, a));
-    return multiply(multiply(about("x", -1.25), about("z", -0.6)), [cross(y, c), y, c]);
+    return multiply(multiply(about("x", -1.15), about("z", -0.45)), [cross(y, c), y, c]);
   };
 
   // Atoms, sticks and the twelve edges of the cell, around the middle of the cell.
@@ -250,10 +271,10 @@
       context.strokeStyle = context.fillStyle = color;
       context.lineWidth = 1.4;
       context.beginPath();
-      context.moveTo(32, height - 32);
-      context.lineTo(32 + 18 * x, height - 32 - 18 * y);
+      context.moveTo(40, height - 40);
+      context.lineTo(40 + 22 * x, height - 40 - 22 * y);
       context.stroke();
-      context.fillText("abc"[k], 32 + 26 * x, height - 32 - 26 * y);
+      context.fillText("abc"[k], 40 + 31 * x, height - 40 - 31 * y);
     });
   };
 

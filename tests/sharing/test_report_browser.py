@@ -99,6 +99,24 @@ def test_an_element_filters_the_graphs(browser, report):
     page.close()
 
 
+def test_the_graphs_are_sorted_by_a_column(browser, report):
+    page = browser.open(report.as_uri())
+    ids = "[...document.querySelectorAll('#rows tr')].map((row) => row.cells[0].textContent)"
+    atoms = "[...document.querySelectorAll('#rows tr')].map((row) => Number(row.cells[2].textContent))"
+    first, before = page.evaluate(ids), page.evaluate(atoms)
+    page.click("#titles th:nth-child(3) button")
+    assert page.evaluate(atoms) == sorted(before)
+    page.click("#titles th:nth-child(3) button")
+    assert page.evaluate(atoms) == sorted(before, reverse=True)
+    page.click("#titles th:nth-child(1) button")
+    assert page.evaluate(ids) == first
+    page.click("#titles th:nth-child(2) button")
+    formulas = page.evaluate(SHOWN)
+    assert formulas == sorted(formulas)
+    assert page.problems() == []
+    page.close()
+
+
 def test_crystals_turn_by_mouse_touch_and_keys(browser, report):
     page = browser.open(report.as_uri())
     seen = [page.evaluate(PIXELS)[2]]

@@ -14,7 +14,7 @@ __all__ = ["COLORS", "bars", "histogram", "legend", "scatter"]
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
 WIDTH, HEIGHT = 320, 150
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 20
-LONGEST = 24  # characters beside a bar
+LONGEST = 20  # characters beside a bar
 
 
 def histogram(edges: Sequence[float], counts: Mapping[str, Sequence[int]], *, title: str, steps: bool = False) -> Html:

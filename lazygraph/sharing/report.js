@@ -287,7 +287,8 @@
     for (const other of rows) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     const lengths = [0, 3, 6].map((k) => Math.hypot(...graph.structure.lattice.slice(k, k + 3)).toFixed(2));
-    const said = `${graph.structure.numbers.length} atoms, cell ${lengths.join(" × ")} Å`;
+    const count = graph.structure.numbers.length;
+    const said = `${count} atom${count === 1 ? "" : "s"}, cell ${lengths.join(" × ")} Å`;
     $("what").replaceChildren(graph.id, " ", formula(graph.formula), make("br"), make("span", said, { className: "note" }));
     canvas.setAttribute("aria-label", `Crystal ${graph.id}, ${graph.formula || ""}, ${said}`);
     const counts = new Map();

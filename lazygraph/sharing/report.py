@@ -269,14 +269,14 @@ def _labels(manifest: Manifest, most: int) -> Html:
             name,
             column.unit or "",
             column.per or "",
-            *statistics_cells(column.statistics),
             _description(column),
+            *statistics_cells(column.statistics),
         ]
         for name, column in list(labels.items())[:most]
     ]
-    titles = ["label", "unit", "per", "mean", "std", "min", "max", "missing", "description"]
+    titles = ["label", "unit", "per", "description", "mean", "std", "min", "max", "missing"]
     whole = tag("p", "Statistics are those of the whole dataset, without missing and infinite values.", class_="note")
-    return join([table(titles, rows, texts=3), whole, _more(len(labels), most, "labels")])
+    return join([table(titles, rows, texts=4), whole, _more(len(labels), most, "labels")])
 
 
 def _description(column: Column) -> str:

@@ -89,10 +89,11 @@ class Results:
         }
 
     def __repr__(self) -> str:
-        lines = [
-            f"Results({os.fspath(self.folder.path)!r}, {self.epochs} epochs, {len(self.predictions):,} predictions)"
-        ]
+        lines = [f"Results({os.fspath(self.folder.path)!r}, {self._epochs()}, {len(self.predictions):,} predictions)"]
         return "\n  ".join(lines + scores_text(self.scores, self.baseline))
+
+    def _epochs(self) -> str:
+        return f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
 
     def _repr_html_(self) -> str:
         return or_plain(self._html, self.__repr__)
@@ -106,7 +107,7 @@ class Results:
             "quarantined": f"{self.quarantined:,} inputs of the dataset" if self.quarantined else "",
             "in no split": f"{self.in_no_split:,} graphs, which were not used" if self.in_no_split else "",
         }
-        title = f"Trained for {self.epochs} epochs: {len(self.predictions):,} test graphs"
+        title = f"Trained for {self._epochs()}: {len(self.predictions):,} test graphs"
         return results_html(title, self.scores, self.baseline, self.predictions, others)
 
 

@@ -137,6 +137,7 @@ def outcome(call, path):
 def run(command, path):
     """Exit code, output and errors of a command; the class of an error that it lets through."""
     name, *options = command
+    options = [os.fspath(path.with_name("r.html")) if option == "r.html" else option for option in options]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -102,11 +102,17 @@ class Page:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
         self.call("Page.navigate", url=url)
         end = time.monotonic() + TIMEOUT
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events()):
+        while self._state() != [url, "complete"]:
             if time.monotonic() > end:
                 raise TimeoutError(f"{url} did not load")
-            self.evaluate("1")
+            time.sleep(0.01)
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def _state(self):
+        try:
+            return self.evaluate("[document.URL, document.readyState]")
+        except RuntimeError:  # between two documents
+            return None
 
     def call(self, method, **parameters):
         return self._browser.call(method, self._session, **parameters)

@@ -77,7 +77,7 @@ class Shown:
             parts.append(table(["label", "mean", "std", "min", "max", "missing"], rows[:LABELS]))
         if len(rows) > LABELS:
             parts.append(tag("p", f"and {len(rows) - LABELS} more labels", class_="note"))
-        if 0 < len(self._rows) <= CHEAP and self._store.storage.is_local:
+        if 0 < len(self._rows) <= CHEAP and not self._store.is_remote:
             parts += self._pictures()
         return card(title, *parts, tag("p", "lazygraph.report writes all of this, with crystals.", class_="note"))
 
@@ -89,7 +89,7 @@ class Shown:
         of = "" if name == "split" else f"{name}: "
         try:
             # A far dataset would have to be asked for its column.
-            sizes = split_sizes(self._store, name, self._rows) if self._store.storage.is_local else None
+            sizes = split_sizes(self._store, name, self._rows) if not self._store.is_remote else None
         except Exception:  # noqa: BLE001  # the next read of the column says what is wrong
             sizes = None
         parts = list(columns[name].categories or ()) if sizes is None else [f"{k} {n:,}" for k, n in sizes.items()]

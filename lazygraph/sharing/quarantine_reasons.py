@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.store import Store
-from lazygraph.storage.files import sha256_of
 
 __all__ = ["Reason", "quarantine_reasons"]
 
@@ -36,13 +37,14 @@ def quarantine_reasons(store: Store) -> list[Reason]:
     quarantine = store.manifest.quarantine
     if quarantine is None:
         return []
-    path = store.storage.path(quarantine.file)
-    if (found := sha256_of(path)) != quarantine.file.sha256:
-        msg = f"{path} has the sha256 {found}; required: {quarantine.file.sha256}, as the manifest says"
-        raise CorruptDataset(msg)
+    path = f"{store.name}/{quarantine.file.name}"
     counts: Counter[str] = Counter()
     first: dict[str, tuple[str, str]] = {}
-    with path.open("rb") as file:
+    with os.fdopen(store.storage.descriptor(quarantine.file), "rb") as file:
+        if (found := hashlib.file_digest(file, "sha256").hexdigest()) != quarantine.file.sha256:
+            msg = f"{path} has the sha256 {found}; required: {quarantine.file.sha256}, as the manifest says"
+            raise CorruptDataset(msg)
+        file.seek(0)
         for line in iter(lambda: file.readline(LONGEST), b""):
             try:
                 entry = json.loads(line)

@@ -83,7 +83,8 @@ EVERY = {
     "gc": ["gc", "d.lg"],
     "doctor": ["doctor", "d.lg"],
     "train": TRAIN,
-    "predict": ["predict", "run", "d.lg", "-o", "p.csv", "--no-progress"],
+    "predict": ["predict", "run", "d.lg", "-o", "p.csv", "--overwrite", "--no-progress"],
+    "completion": ["completion", "bash"],
 }
 
 

@@ -175,7 +175,7 @@ def commands(d, splits, run):
             [d, "--target", "gap", "--model-option", EVIL, "-o", "other"],
             [d, "--target", "gap", "--splits", EVIL, "-o", "other"],
         ],
-        "completion": [["bash"], [EVIL]],
+        "completion": [["bash"]],
         "predict": [
             [run, d, "-o", f"p{EVIL}.csv"],
             [run, *sources, "-o", "q.csv"],

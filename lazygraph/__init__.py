@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.loader import Loader, loader
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
+    from lazygraph.sharing.export import ExportReport, export
     from lazygraph.sharing.pull import pull
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
@@ -50,6 +51,7 @@ __all__ = [
     "CrystalGraph",
     "DatasetNotFound",
     "DatasetReplaced",
+    "ExportReport",
     "GraphSpec",
     "GraphWriter",
     "InputError",
@@ -70,6 +72,7 @@ __all__ = [
     "diff",
     "duplicates",
     "executors",
+    "export",
     "graph",
     "loader",
     "predict",
@@ -90,6 +93,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Crystal": "crystal",
     "CrystalGraph": "graphs.crystal_graph",
+    "ExportReport": "sharing.export",
     "GraphSpec": "graphs.spec",
     "GraphWriter": "writing.graph_writer",
     "LazyGraphDataModule": "training.data",
@@ -103,6 +107,7 @@ _HOMES = {
     "concat": "writing.copy",
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
+    "export": "sharing.export",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",

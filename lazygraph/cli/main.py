@@ -40,6 +40,7 @@ COMMANDS = (
     "concat",
     "subset",
     "pull",
+    "export",
     "diff",
     "duplicates",
     "remove",

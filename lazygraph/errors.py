@@ -8,11 +8,13 @@ LazyGraphError
 │   ├── UnreadableInput                 a file or one of its entries cannot be read or recognised
 │   ├── InputTimeout                    one input takes longer than allowed
 │   ├── RecipeError                     an unknown preset or an invalid parameter
-│   └── RecipeMismatch                  a dataset has another recipe than expected
+│   ├── RecipeMismatch                  a dataset has another recipe than expected
+│   └── ContentMismatch                 a dataset has other graphs than expected
 ├── OutputExists (FileExistsError)      the output already exists and has other contents
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
 ├── WorkerDied (RuntimeError)           a worker process died repeatedly, or at one input
 ├── StorageError (OSError)              the output cannot be written: disk full, read-only, no permission, no locks
+├── TransferError (OSError)             a server cannot be reached, refuses, or sends something else than asked for
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (ValueError)         bytes on disk differ from the bytes that were written
@@ -26,6 +28,7 @@ LazyGraphError
 from __future__ import annotations
 
 __all__ = [
+    "ContentMismatch",
     "CorruptDataset",
     "DatasetNotFound",
     "DatasetReplaced",
@@ -42,6 +45,7 @@ __all__ = [
     "RecipeMismatch",
     "StorageError",
     "StructureError",
+    "TransferError",
     "UnknownId",
     "UnreadableInput",
     "UnsupportedFormat",
@@ -86,6 +90,10 @@ class RecipeMismatch(InputError):
     """A dataset has another recipe than expected."""
 
 
+class ContentMismatch(InputError):
+    """A dataset has another content id than expected."""
+
+
 class OutputExists(LazyGraphError, FileExistsError):
     """The output already exists and has other contents."""
 
@@ -104,6 +112,10 @@ class StorageError(LazyGraphError, OSError):
     def __str__(self) -> str:
         # OSError adds its number and file name, but the sentence already contains both.
         return str(self.args[0]) if self.args else ""
+
+
+class TransferError(LazyGraphError, OSError):
+    """A server cannot be reached, refuses access, or sends something other than what was asked for."""
 
 
 class DatasetNotFound(LazyGraphError, FileNotFoundError):

@@ -10,6 +10,7 @@ pyproject.toml declares them as entry points. When the package is installed, laz
 from __future__ import annotations
 
 import getpass
+import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -190,6 +191,8 @@ TOY_MODEL = ModelEntry("toy", view="toy", preset="toy", build=_network)
 
 # ---- a storage: a dataset in a zip file, "toyzip://PATH" ----
 
+PIECE = 2**20  # bytes that are read at once
+
 
 @dataclass(frozen=True)
 class ToyZip:
@@ -206,27 +209,42 @@ class ToyZip:
         """The name of the dataset in errors."""
         return self.url
 
-    @property
-    def is_local(self) -> bool:
-        """False, because a shard is not a file of its own."""
-        return False
-
     def manifest(self) -> bytes:
         """Return the content of the manifest."""
         return self._read("manifest.json", 0, -1)
 
-    def path(self, file: FileRef) -> Path:
-        """Return the path of a file, and unpack the file at first use. The hash in the name identifies the content."""
-        target = Path(tempfile.gettempdir(), f"toyzip-{getpass.getuser()}", file.name.replace("/", "-"))
+    def is_at_hand(self, file: FileRef) -> bool:
+        """Return whether the file was unpacked before."""
+        return self._target(file).exists()
+
+    def descriptor(self, file: FileRef) -> int:
+        """Return a descriptor of the file, which is unpacked at its first use."""
+        target = self._target(file)
         if not target.exists():
             content = self._read(file.name, 0, -1)
             target.parent.mkdir(exist_ok=True, mode=0o700)
             write_atomic(target, content)
-        return file._replace(name=target.name).check_size(target.parent)
+        return os.open(file._replace(name=target.name).check_size(target.parent), os.O_RDONLY)
+
+    def renew(self, file: FileRef) -> bool:
+        """Remove an unpacked file whose bytes are wrong, and return whether it was there."""
+        was_there = self.is_at_hand(file)
+        self._target(file).unlink(missing_ok=True)
+        return was_there
+
+    @staticmethod
+    def _target(file: FileRef) -> Path:
+        """Return where a file is unpacked. The hash in its name identifies the content."""
+        return Path(tempfile.gettempdir(), f"toyzip-{getpass.getuser()}", file.name.replace("/", "-"))
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges of a file."""
         return [self._read(file.name, offset, length) for offset, length in ranges]
+
+    def stream(self, file: FileRef) -> Iterator[bytes]:
+        """Yield a whole file in pieces."""
+        for offset in range(0, file.size, PIECE):
+            yield self._read(file.name, offset, min(PIECE, file.size - offset))
 
     def state(self) -> object:
         """Return a value that changes when the zip file is replaced."""

@@ -11,7 +11,7 @@ import numpy as np
 from lazygraph.cli.options import add_dataset, add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.format.columns import Column
-from lazygraph.format.manifest import ABOUT, MANIFEST, Manifest
+from lazygraph.format.manifest import ABOUT, Manifest
 from lazygraph.format.schema import Field
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
@@ -23,6 +23,7 @@ EXAMPLES = """\
 examples:
   lazygraph info mp.lg
   lazygraph info mp.lg --json
+  lazygraph info hf://datasets/our-group/crystals/mp.lg
   lazygraph info mp.lg --json | python -c 'import json, sys; print(json.load(sys.stdin)["content_id"])'
 """
 SHOWN = 5  # input files that are listed
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts. Reads the manifest and the column of splits, but no graph."""
+    """Print the facts. Reads the manifest and columns of a folder, but no graph; of a server, the manifest alone."""
     store = Store(arguments.dataset)
     facts = facts_of(store)
     if arguments.json:
@@ -48,11 +49,15 @@ def run(arguments: argparse.Namespace) -> int:
 def facts_of(store: Store) -> dict[str, Any]:
     """Return the facts of the manifest, as ``--json`` prints them."""
     manifest = store.manifest
-    size = sum(file.size for file in manifest.files()) + (store.path / MANIFEST).stat().st_size
-    atoms = int(store.column("n_node").sum()) if "n_node" in manifest.columns else None
-    edges = int(store.column("n_edge").sum()) if "n_edge" in manifest.columns else None
+    size = sum(file.size for file in manifest.files()) + len(manifest.to_bytes())
+    # The columns of a dataset on a server are not fetched for this: the manifest says the rest.
+    counted = {} if store.is_remote else {axis: f"n_{axis}" for axis in ("node", "edge")}
+    atoms, edges = (
+        int(store.column(counted[axis]).sum()) if counted.get(axis) in manifest.columns else None
+        for axis in ("node", "edge")
+    )
     return {
-        "path": str(store.path),
+        "path": store.name,
         "graphs": manifest.graphs,
         "atoms": atoms,
         "edges": edges,
@@ -106,7 +111,13 @@ def _energies(elements: dict[str, float]) -> str:
 
 
 def _splits(store: Store, name: str) -> dict[str, Any]:
-    """The sizes of the splits in one column, the number of graphs in none, and the rule."""
+    """The sizes of the splits in one column, the number of graphs in none, and the rule.
+
+    Of a dataset on a server, the sizes are not known without its columns.
+    """
+    if store.is_remote:
+        column = store.manifest.columns[name]
+        return {"sizes": dict.fromkeys(column.categories or ()), "in_no_split": None, "rule": column.rule}
     found = Splits.of(store, name)
     sizes = {split: int((found.codes == code).sum()) for code, split in enumerate(found.names)}
     return {"sizes": sizes, "in_no_split": found.unsplit, "rule": store.manifest.columns[name].rule}
@@ -141,7 +152,7 @@ def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
         *(f"  per atom    {field.name}{_unit(field.unit)}{_shape(field.shape)}" for field in _atom_labels(manifest)),
     ]
     for name, split in facts["splits"].items():
-        parts = [f"{part} {n:,}" for part, n in split["sizes"].items()]
+        parts = [part if n is None else f"{part} {n:,}" for part, n in split["sizes"].items()]
         parts += [f"{split['in_no_split']:,} graphs in none"] if split["in_no_split"] else []
         of = "" if name == DEFAULT else f"{name}: "
         lines.append(f"  splits      {of}" + ", ".join(parts) + _rule(split["rule"]))

@@ -60,7 +60,7 @@ GRAPH_OPTIONS = (
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the dataset that a command works on."""
-    parser.add_argument("dataset", metavar="NAME.lg", help="the dataset directory")
+    parser.add_argument("dataset", metavar="NAME.lg", help="the dataset: a directory, or a URL where it is only read")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

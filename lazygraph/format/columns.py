@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +20,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.format.digests import BlockHasher, Blocks, write_digests
 from lazygraph.storage.base import Storage
-from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import FileRef, sha256_of, streamed
+from lazygraph.storage.files import FileRef, streamed
 from lazygraph.storage.local import LocalStorage
 from lazygraph.storage.mapping import mapped
 
@@ -256,16 +257,18 @@ def open_column(storage: Storage, column: Column, *, check: bool = True) -> NDAr
         FileNotFoundError: the file is gone.
         CorruptDataset: it is not the file that was written, or its header is not the one that the manifest implies.
     """
-    path = storage.path(column.file)
+    path = f"{storage.name}/{column.file.name}"
     dtype = dtype_of(column)
-    with opening(path, lambda: path.open("rb")) as file:
+    with os.fdopen(storage.descriptor(column.file), "rb") as file:
         start = _data_start(file, dtype, column.shape)
         if start is None or column.file.size != start + dtype.itemsize * math.prod(column.shape):
             msg = f"{path} is not a .npy file of {dtype} and shape {column.shape}, as the manifest says"
             raise CorruptDataset(msg)
-        if check and (found := sha256_of(path)) != column.file.sha256:
-            msg = f"{path} has the sha256 {found}; required: {column.file.sha256}, as the manifest says"
-            raise CorruptDataset(msg)
+        if check:
+            file.seek(0)
+            if (found := hashlib.file_digest(file, "sha256").hexdigest()) != column.file.sha256:
+                msg = f"{path} has the sha256 {found}; required: {column.file.sha256}, as the manifest says"
+                raise CorruptDataset(msg)
         content = mapped(file.fileno(), column.file.size)
     try:
         return np.ndarray(column.shape, dtype, content, start)

@@ -6,7 +6,7 @@ One file holds 32 bytes for every block of the graphs, then 32 bytes for every b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,13 @@ class CheckedColumn:
         name: where it lies, for errors.
         values: (N, ...) the rows.
         blocks: their digests.
+        renew: called where a block is damaged; removes a copy that was damaged and says whether there was one.
     """
 
-    def __init__(self, name: str, values: NDArray[Any], blocks: Blocks) -> None:
-        self.values = values
+    def __init__(
+        self, name: str, values: NDArray[Any], blocks: Blocks, renew: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.values, self._renew = values, renew
         self._name, self._blocks = name, blocks
         self._checked = np.zeros(len(blocks), bool)
         self._complete = not len(blocks)
@@ -186,5 +189,7 @@ class CheckedColumn:
                 f"{self._name}: the values of rows {start} to {end - 1} are not as they were written: their sha256 is "
                 f"{found.hex()}; required: {self._blocks[block].tobytes().hex()}, as the file of digests says"
             )
+            if self._renew():
+                msg += ". The damaged copy was removed from the cache: open the dataset again"
             raise CorruptDataset(msg)
         self._checked[block] = True

@@ -6,6 +6,9 @@ import errno
 import hashlib
 import os
 from bisect import bisect_right
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import (
+    ContentMismatch,
     CorruptDataset,
     DatasetReplaced,
     InputError,
@@ -23,7 +27,7 @@ from lazygraph.errors import (
 )
 from lazygraph.format.codec import CODECS, Decoder
 from lazygraph.format.columns import open_column
-from lazygraph.format.digests import BLOCK, Blocks, CheckedColumn, read_digests
+from lazygraph.format.digests import BLOCK, Blocks, CheckedColumn, content_id, read_digests
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.native_reader import NativeReader, RecordIndex, ShardNotOpen
 from lazygraph.format.native_types import UNCOMPRESSED, ZSTD
@@ -32,7 +36,7 @@ from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import check_place, check_value, read_value
 from lazygraph.machine import memory_limit
 from lazygraph.storage.base import Storage, open_storage
-from lazygraph.storage.descriptors import Descriptor, ShardFiles, budget, opening
+from lazygraph.storage.descriptors import Descriptor, ShardFiles, budget
 from lazygraph.storage.files import FileRef, reading
 from lazygraph.storage.local import LocalStorage
 
@@ -40,6 +44,7 @@ __all__ = ["Store"]
 
 
 DECODERS = 64  # of dictionaries that are kept
+REQUESTS = 8  # shards of which records are asked for at the same time
 
 
 class _Index(NamedTuple):
@@ -102,6 +107,26 @@ class Store:
         msg = f"{self.name} does not lie in a directory of this machine; copy it first"
         raise InputError(msg)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the dataset lies somewhere else than in a directory of this machine."""
+        return not isinstance(self.storage, LocalStorage)
+
+    def check_content(self, wanted: str) -> None:
+        """Compare the content id with the one that is wanted, and with the digests of the graphs.
+
+        Raises:
+            ContentMismatch: it is another one.
+            CorruptDataset: the digests are not those of the manifest's content id.
+        """
+        manifest = self.manifest
+        if manifest.content_id != wanted:
+            msg = f"{self.name} has the content id {manifest.content_id}; required: {wanted}. It holds other graphs"
+            raise ContentMismatch(msg)
+        if (found := content_id(manifest.recipe, manifest.schema, self.digests()[0])) != wanted:
+            msg = f"{self.name}: the digests of its graphs have the content id {found}; the manifest says {wanted}"
+            raise CorruptDataset(msg)
+
     def _reset(self) -> None:
         self._columns: dict[str, CheckedColumn] = {}
         self._digests: tuple[Blocks, dict[str, Blocks]] | None = None
@@ -109,6 +134,7 @@ class Store:
         self._ends: list[int] = row_starts(self.manifest.shards)[1:].tolist()
         self._files = ShardFiles(len(self._ends))
         self._index: _Index | None = None
+        self._whole: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return self.manifest.graphs
@@ -133,7 +159,8 @@ class Store:
             array = reading(path, lambda: open_column(self.storage, column, check=False))
         except FileNotFoundError:
             self._missing(column.file)
-        self._columns[name] = found = CheckedColumn(path, array, self.digests()[1][name])
+        renew = partial(self.storage.renew, column.file)
+        self._columns[name] = found = CheckedColumn(path, array, self.digests()[1][name], renew)
         return found
 
     def digests(self) -> tuple[Blocks, dict[str, Blocks]]:
@@ -143,6 +170,11 @@ class Store:
             self._digests = read_digests(self._file(manifest.digests), manifest.graphs, manifest.columns)
         return self._digests
 
+    def check_dictionaries(self) -> None:
+        """Compare all dictionaries with the manifest. Raises as ``column`` does."""
+        for dictionary in self.manifest.dictionaries:
+            self._file(dictionary)
+
     def _file(self, file: FileRef) -> bytes:
         """A whole file of the dataset, checked."""
         try:
@@ -151,15 +183,18 @@ class Store:
             self._missing(file)
 
     def _checked(self, file: FileRef) -> bytes:
-        path = self.storage.path(file)
-        content: bytes = opening(path, path.read_bytes)
-        if len(content) != file.size or (found := hashlib.sha256(content).hexdigest()) != file.sha256:
-            msg = (
-                f"{path} has the sha256 {found if len(content) == file.size else 'of another size'}; required: "
-                f"{file.sha256}, as the manifest says"
-            )
-            raise CorruptDataset(msg)
-        return content
+        while True:
+            with os.fdopen(self.storage.descriptor(file), "rb") as opened:
+                content = opened.read(file.size + 1)
+            if len(content) == file.size and (found := hashlib.sha256(content).hexdigest()) == file.sha256:
+                return content
+            if not self.storage.renew(file):
+                break
+        msg = (
+            f"{self.name}/{file.name} has the sha256 {found if len(content) == file.size else 'of another size'}; "
+            f"required: {file.sha256}, as the manifest says"
+        )
+        raise CorruptDataset(msg)
 
     def graph_id(self, row: int) -> str:
         """The id of the graph in a row."""
@@ -221,8 +256,7 @@ class Store:
         index.check_row(row)  # what is wrong there is wrong of a column, and not of the row
         shard = bisect_right(self._ends, row)
         try:
-            offset, length, digest = index.located.record[row].item()
-            frame = self._value(shard, offset, length, digest)
+            frame = self._renewed_value(shard, *index.located.record[row].item())
             counts = tuple([int(column[row]) for column in index.located.counts])
             raw = self._decoder(shard)(frame, self.manifest.schema.bound(counts))
         except CorruptDataset as error:
@@ -235,11 +269,23 @@ class Store:
             raise OSError(error.errno, msg) from error
         return raw, counts
 
+    def _renewed_value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
+        """The compressed record at a place of a shard; of a new copy of the shard if this one is damaged."""
+        try:
+            return self._value(shard, offset, length, digest)
+        except CorruptDataset:
+            if not self.storage.renew(self.manifest.shards[shard].file):
+                raise
+        self._files.forget(shard)
+        return self._value(shard, offset, length, digest)
+
     def _value(self, shard: int, offset: int, length: int, digest: int) -> bytes:
         """The compressed record at a place of a shard."""
-        if not self.storage.is_local:
-            return self._values(shard, [(offset, length, digest)])[0]
-        descriptor = self._files.now.held.get(shard) or self._open(shard)
+        descriptor = self._files.now.held.get(shard)
+        if descriptor is None:
+            if not self._may_open(shard):
+                return self._values(shard, [(offset, length, digest)])[0]
+            descriptor = self._open(shard)
         try:
             return read_value(descriptor.number, descriptor.size, offset, length, digest)
         except OSError as error:
@@ -249,6 +295,18 @@ class Store:
         self._files.forget(shard)
         descriptor = self._open(shard)
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
+
+    def read_whole(self, shards: Iterable[int]) -> None:
+        """Let shards be fetched as a whole when their first record is read, because most of their records will be.
+
+        Args:
+            shards: their numbers. It changes nothing for shards that are on this machine.
+        """
+        self._whole = self._whole | frozenset(shards)
+
+    def _may_open(self, shard: int) -> bool:
+        """Whether the file of a shard is on this machine, or is to be fetched."""
+        return shard in self._whole or self.storage.is_at_hand(self.manifest.shards[shard].file)
 
     def _values(self, shard: int, entries: list[tuple[int, int, int]]) -> list[bytes]:
         """The compressed records at several places of a shard that does not lie on this machine."""
@@ -266,7 +324,7 @@ class Store:
         index = self._index or self._open_index()
         index.check_row(row)
         try:
-            return self._value(bisect_right(self._ends, row), *index.located.record[row].item())
+            return self._renewed_value(bisect_right(self._ends, row), *index.located.record[row].item())
         except CorruptDataset as error:
             self.raise_corrupt(row, error)
 
@@ -300,10 +358,8 @@ class Store:
         index = self._index or self._open_index()
         index.check(rows)
         loops = index.loops
-        if loops is not None and len(rows):
-            together = self._read_batch_at_once if self.storage.is_local else self._fetch_batch
-            if (at_once := together(loops, rows)) is not None:
-                return at_once
+        if loops is not None and len(rows) and (at_once := self._read_batch_at_once(loops, rows)) is not None:
+            return at_once
         if len(rows) > 1:  # of one, its record tells whether its sizes are true
             self._check_memory(rows)
         records: list[Any] = [None] * len(rows)
@@ -318,6 +374,8 @@ class Store:
             return loops.read_batch(rows, opened.numbers, self._dictionary)
         except ShardNotOpen:
             needed = np.unique(np.searchsorted(self._ends, rows, side="right")).tolist()
+            if not all(map(self._may_open, needed)):
+                return self._fetch_batch(loops, rows)
             if len(needed) > budget():
                 return None
             del opened  # or its files could not be closed now
@@ -334,14 +392,21 @@ class Store:
         index = self._index or self._open_index()
         shards = np.searchsorted(self._ends, rows, side="right")
         frames: list[bytes] = [b""] * len(rows)
-        for shard in np.unique(shards).tolist():
+
+        def fetch(shard: int) -> None:
             places = np.flatnonzero(shards == shard).tolist()
-            try:
-                values = self._values(shard, [index.located.record[rows[place]].item() for place in places])
-            except CorruptDataset:
-                return None  # one by one, it is said of which row
+            values = self._values(shard, [index.located.record[rows[place]].item() for place in places])
             for place, value in zip(places, values, strict=True):
                 frames[place] = value
+
+        needed = np.unique(shards).tolist()
+        try:
+            # Each waits for a server, so they wait at the same time.
+            with ThreadPoolExecutor(min(len(needed), REQUESTS)) as pool:
+                for _ in pool.map(fetch, needed):
+                    pass
+        except CorruptDataset:
+            return None  # one by one, it is said of which row
         return loops.read_batch(rows, self._files.now.numbers, self._dictionary, frames)
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
@@ -406,11 +471,11 @@ class Store:
         except FileNotFoundError:  # it was deleted after its size was looked at
             self._missing(self.manifest.shards[shard].file)
 
-    def _find(self, shard: int) -> tuple[Path, int]:
-        """The path and the size of a shard's file."""
+    def _find(self, shard: int) -> tuple[int, int]:
+        """A descriptor and the size of a shard's file."""
         file = self.manifest.shards[shard].file
         try:
-            return self.storage.path(file), file.size
+            return self.storage.descriptor(file), file.size
         except FileNotFoundError:
             self._missing(file)
 
@@ -440,7 +505,7 @@ class Store:
 
     def _is_gone(self, file: FileRef) -> bool:
         try:
-            self.storage.path(file)
+            self.storage.read(file, [(0, 0), (file.size - 1, 1)])
         except FileNotFoundError:
             return True
         return False
@@ -449,11 +514,12 @@ class Store:
         return ", ".join(repr(self.graph_id(row)) for row in range(min(3, len(self))))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"storage": self.storage, "manifest": self.manifest}
+        return {"storage": self.storage, "manifest": self.manifest, "whole": self._whole}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.storage, self.manifest = state["storage"], state["manifest"]
         self._reset()
+        self._whole = state["whole"]
 
     def __repr__(self) -> str:
         return f"Store({self.name!r})"

@@ -24,7 +24,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
-from lazygraph.loading.read_ahead import ReadAhead, bytes_to_read, shards_to_read
+from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.reading.conditions import evaluate
@@ -53,7 +53,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph``.
 
     Args:
-        path: the dataset directory, a URL whose scheme an installed package declares as a storage, or a storage.
+        path: the dataset directory, a URL, or a storage. URLs begin with ``https://``, ``s3://``, ``gs://``, ``az://``,
+            ``sftp://`` or ``hf://datasets/``, or with the scheme of an installed plug-in (docs/sharing.md). Files are
+            fetched when they are needed and kept in the cache.
         target: the label or labels that become ``y``, of shape (1, T). Each component of a vector label is one column.
         view: the arrays of a graph, as a name or as the result of :func:`lazygraph.view`. Ready-made graphs have the
             arrays that they were written with. Default ``"pyg"``.
@@ -64,6 +66,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         graph: a recipe, or the name of a preset. Its graphs are built from the stored crystals at every read, in 50 to
             120 us for a dozen atoms. The sizes of these graphs are not known beforehand, so there are no columns
             ``n_edges`` and ``n_triplets``. Default: the stored graphs.
+        content_id: the identity that the graphs must have, as ``lazygraph info`` prints it. It pins the data of a
+            paper. The digests of all graphs are compared, but no graph is read (:func:`lazygraph.pull` reads each).
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
             are stored. A torch dtype works too.
 
@@ -71,6 +75,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the path holds no dataset that can be read.
         RecipeMismatch: the recipe differs from ``expect``; the message compares each field. Or the view needs graphs
             of another recipe, or ``graph`` is given for ready-made graphs.
+        ContentMismatch: the dataset has another content id than ``content_id``.
+        TransferError: a server cannot be reached, and nothing is in the cache.
         LabelError: a target does not exist; the message lists the labels.
         InputError: ``target_dtype`` is not one of the two types.
 
@@ -99,11 +105,14 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         expect: GraphSpec | str | None = None,
         *,
         graph: GraphSpec | str | None = None,
+        content_id: str | None = None,
         target_dtype: str | torch.dtype = "float32",
     ) -> None:
         super().__init__(transform=transform)
         self._chosen: Any = None  # rows of a subset; PyG's own name for it is private
         self._store = Store(path)
+        if content_id is not None:
+            self._store.check_content(content_id)
         manifest = self._store.manifest
         self.view = as_view(view)
         self.target = target
@@ -263,9 +272,29 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         shards = shards_to_read(self._store, self.indices())
         return shards, bytes_to_read(self._store, shards)
 
-    def read_ahead(self) -> ReadAhead:
-        """Read the shards of this (sub)set into the page cache, from beginning to end, in a thread."""
-        return ReadAhead(self._store, self.shards_to_read()[0])
+    def read_ahead(self, batches: Iterable[NDArray[np.int64]] = ()) -> ReadAhead:
+        """Read the shards of this (sub)set into the page cache, in threads; fetch those of a server.
+
+        Args:
+            batches: positions, batch by batch, in the order in which they will be read. It matters for a server alone.
+        """
+        shards = self.shards_to_read()[0]
+        if not self.is_remote:
+            return ReadAhead(self._store, [NextShard(shard, 0) for shard in shards])
+        return ReadAhead(self._store, shards_in_order(self._store, self.indices(), batches, shards))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the dataset lies on a server, and not in a folder of this machine."""
+        return self._store.is_remote
+
+    def read_whole_shards(self) -> None:
+        """Let the shards of this (sub)set be fetched as a whole from a server, where many of their graphs are in it."""
+        self._store.read_whole(self.shards_to_read()[0])
+
+    def shard_rows(self) -> int:
+        """Return the number of graphs of the largest shard."""
+        return max((shard.rows for shard in self.manifest.shards), default=0)
 
     def indices(self) -> Any:
         """Return the rows on disk of this (sub)set: a range or an int64 array."""

@@ -29,6 +29,7 @@ class MeasuredFacts:
         self.compiled, self.transform = kernels() is not None, dataset.transform is not None
         self.cuda = torch.cuda.is_available()
         self.shard_bytes, self.memory = dataset.shards_to_read()[1], memory_limit()
+        self.is_remote = dataset.is_remote
 
     @property
     def batch_seconds(self) -> float:

@@ -39,6 +39,8 @@ STATE = 1  # the version of a loader's state
 SAMPLE = 64  # graphs, read to see what a batch costs
 LARGEST_EVALUATION = 128
 DEFAULT_BATCH = 64
+REMOTE_WINDOW = 2**15  # graphs that are shuffled together where a dataset is on a server
+REMOTE_SHARDS = 8  # shards, at least, whose graphs are shuffled together there
 SIZES = {"atoms": "n_atoms", "edges": "n_edges", "triplets": "n_triplets"}  # what a batch may be limited by: its column
 
 
@@ -78,7 +80,9 @@ class Loader:
         ranks: tuple[int, int] | None,
         wanted: WantedSettings,
         device: torch.device | None,
+        note: str | None = None,
     ) -> None:
+        self._note = note
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
         self._pins = False
@@ -109,6 +113,8 @@ class Loader:
             with closing(self._reading(requests, settings)) as read:
                 for batch in self._clocked(map(finish, read)):
                     now.batches += 1
+                    if self._ahead is not None:
+                        self._ahead.visited += batch.num_graphs
                     self._epochs.delivered(now, is_last=now.batches == total)
                     self._begin_read_ahead(settings)  # with workers only now: they may be forked, which threads disturb
                     yield batch.pin_memory() if self._pins and self.device is None else batch
@@ -120,7 +126,7 @@ class Loader:
     def _begin_read_ahead(self, settings: Settings) -> None:
         """Begin to read the shards ahead, unless that was done before."""
         if settings.read_ahead and self._ahead is None:
-            self._ahead = self.dataset.read_ahead()
+            self._ahead = self.dataset.read_ahead(self._batches(self._epochs.current().epoch))
 
     def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""
@@ -241,9 +247,13 @@ class Loader:
     @cached_property
     def settings(self) -> Settings:
         """How the batches are read, and why. The first access also writes this to the log."""
+        if self.dataset.is_remote:
+            self.dataset.read_whole_shards()
         settings = choose(
             lambda: MeasuredFacts(self.dataset, self._measure), self._wanted, batch_bytes=self._batch_bytes()
         )
+        if self._note is not None:
+            settings = replace(settings, reasons=(*settings.reasons, self._note))
         logger.info("%s: %s", self.dataset, settings)
         return settings
 
@@ -263,7 +273,9 @@ class Loader:
         n = min(round(graphs), SAMPLE)
         if not n:
             return 0.0, 0
-        positions = np.linspace(0, len(self.dataset) - 1, n).astype(np.int64)
+        # Of a server the first graphs, which lie together: the others need not be there yet.
+        last = n - 1 if self.dataset.is_remote else len(self.dataset) - 1
+        positions = np.linspace(0, last, n).astype(np.int64)
         request = Request(positions, Draw(int(self._last_sampling.seed), 0, 0))
         self._transformed(self._prefetched(request))  # which opens files
         begin = time.perf_counter()
@@ -338,7 +350,9 @@ def loader(
     Args:
         dataset: the dataset, a part of it, or a ``torch.utils.data.Subset`` of it.
         batch_size: greatest number of graphs in a batch; default 64, or no limit if you give a budget.
-        shuffle: visit the graphs in a new order in every epoch.
+        shuffle: visit the graphs in a new order in every epoch. The graphs of a dataset on a server are shuffled within
+            windows of 8 shards, and at least 32,768 graphs, so that its shards are fetched one after another. A larger
+            ``window`` is more random; one as large as the dataset shuffles all.
         seed: seed of all random choices.
         max_atoms: greatest number of atoms in a batch. Budgets can be combined with each other and with ``batch_size``.
         max_edges: greatest number of edges in a batch.
@@ -388,10 +402,19 @@ def loader(
         raise InputError(msg)
     dataset = as_dataset(dataset)
     limits = _limits(batch_size, given)
+    note, block = None, None
+    if dataset.is_remote and shuffle and window is None and weights is None:
+        # A rule of the dataset alone: ranks on several machines, whose caches differ, must agree on it.
+        block = max(dataset.shard_rows(), 1)
+        window = max(REMOTE_SHARDS * block, REMOTE_WINDOW)
+        note = (
+            f"graphs are shuffled within windows of {window:,}, because the dataset is on a server (window= changes it)"
+        )
     order = order_of(
         len(dataset),
         shuffle=shuffle,
         window=window,
+        block=block,
         weights=None if weights is None else _weights(dataset.columns[weights]),
     )
     return Loader(
@@ -403,6 +426,7 @@ def loader(
             num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context, read_ahead
         ),
         device=None if device is None else torch.device(device),
+        note=note,
     )
 
 

@@ -251,7 +251,9 @@ class Weighted:
         return f"Weighted({self.n} weights, xxh3 {digest(self.weights)})"
 
 
-def order_of(n: int, *, shuffle: bool, window: int | None = None, weights: ArrayLike | None = None) -> Order:
+def order_of(
+    n: int, *, shuffle: bool, window: int | None = None, block: int | None = None, weights: ArrayLike | None = None
+) -> Order:
     """Return the order of ``n`` graphs for these options.
 
     Raises:
@@ -275,7 +277,7 @@ def order_of(n: int, *, shuffle: bool, window: int | None = None, weights: Array
             msg = f"found window={window} without shuffle; required: shuffle=True, or no window"
             raise InputError(msg)
         check_whole("window", window, 1)
-        return Windowed(n, window, min(BLOCK, window))
+        return Windowed(n, window, min(BLOCK if block is None else block, window))
     return Shuffled(n) if shuffle else Sequential(n)
 
 

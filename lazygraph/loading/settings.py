@@ -35,6 +35,8 @@ class LoaderFacts(Protocol):
     def shard_bytes(self) -> int: ...  # noqa: D102
     @property
     def memory(self) -> int: ...  # noqa: D102
+    @property
+    def is_remote(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Facts:
     shared_memory: int | None
     shard_bytes: int = 0
     memory: int = 0
+    is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +154,8 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
             reasons.append("copies to a CUDA device are faster from pinned memory")
     read_ahead = wanted.read_ahead
     if read_ahead is None:
-        size, room = facts().shard_bytes, facts().memory // 2
-        read_ahead = 0 < size <= room
-        if read_ahead:
-            reasons.append(f"the {_size(size)} of its shards fit into half of the memory and are read ahead")
-        elif size:
-            reasons.append(f"the {_size(size)} of its shards do not fit into half of the memory")
+        read_ahead, why = _read_ahead(facts())
+        reasons += why
     return Settings(
         num_workers=num_workers,
         threads=0 if num_workers else threads,
@@ -168,6 +167,18 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         read_ahead=read_ahead,
         reasons=tuple(reasons) or ("all was set by the caller",),
     )
+
+
+def _read_ahead(facts: LoaderFacts) -> tuple[bool, list[str]]:
+    """Choose whether shards are read ahead and give the reason."""
+    size, room = facts.shard_bytes, facts.memory // 2
+    if not size:
+        return False, []
+    if facts.is_remote:
+        return True, [f"the {_size(size)} of its shards are fetched into the cache in the order of the epoch"]
+    if size <= room:
+        return True, [f"the {_size(size)} of its shards fit into half of the memory and are read ahead"]
+    return False, [f"the {_size(size)} of its shards do not fit into half of the memory"]
 
 
 def _workers(facts: LoaderFacts) -> tuple[int, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import FileRef, sha256_of
+from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import LocalStorage
 
 __all__ = [
     "check_column",
@@ -36,9 +39,9 @@ __all__ = [
 def check_file(store: Store, file: FileRef, *, content: bool = True) -> Iterator[str]:
     """Compare the size of a file with the manifest, and with ``content`` its sha256."""
     try:
-        path = store.storage.path(file)
-        if content and (found := sha256_of(path)) != file.sha256:
-            yield f"{path} has the sha256 {found}; required: {file.sha256}, as the manifest says"
+        with os.fdopen(store.storage.descriptor(file), "rb") as opened:
+            if content and (found := hashlib.file_digest(opened, "sha256").hexdigest()) != file.sha256:
+                yield f"{store.name}/{file.name} has the sha256 {found}; required: {file.sha256}, as the manifest says"
     except (CorruptDataset, OSError) as error:
         yield _said(error)
 
@@ -134,10 +137,10 @@ def check_tree(store: Store, number: int) -> Iterator[str]:
     name = f"{store.name}/{shard.file.name}"
     try:
         # Of a directory also a shard of another size: its tree may tell what is wrong.
-        path = store.path / shard.file.name if store.storage.is_local else store.storage.path(shard.file)
-        if not path.is_file():  # opening a pipe would wait for ever
+        file = _opened(store, shard.file)
+        if file is None:
             return
-        with opening(path, lambda: path.open("rb")) as file:
+        with file:
             found = locate(file.fileno(), os.fstat(file.fileno()).st_size, shard.records)
     except (CorruptDataset, OSError) as error:
         yield f"{name}: {_said(error)}"
@@ -159,6 +162,15 @@ def check_tree(store: Store, number: int) -> Iterator[str]:
             f"{name}, row {start + row}: the column record says {length} bytes at {offset}; "
             f"the page tree of the shard has its record, of key {keys[row]}, in {size} bytes at {there}"
         )
+
+
+def _opened(store: Store, file: FileRef) -> BinaryIO | None:
+    """The file of a shard; of a directory also one of another size, whose tree may tell what is wrong."""
+    if not isinstance(store.storage, LocalStorage):
+        return os.fdopen(store.storage.descriptor(file), "rb")
+    path = store.path / file.name
+    # Opening a pipe would wait for ever.
+    return opening(path, lambda: path.open("rb")) if path.is_file() else None
 
 
 def check_column(store: Store, name: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from lazygraph.errors import InputError
 from lazygraph.format.store import Store
+from lazygraph.storage.local import LocalStorage
 
 __all__ = ["State", "opened_state"]
 
@@ -49,7 +50,7 @@ def opened_state(path: str | os.PathLike[str] | None, store: Store, options: dic
         yield State()
         return
     place = Path(path).absolute()
-    if store.storage.is_local and place.resolve().is_relative_to(store.path.resolve()):
+    if isinstance(store.storage, LocalStorage) and place.resolve().is_relative_to(store.path.resolve()):
         msg = f"the state {place} lies in the dataset, which verify only reads; choose a place outside it"
         raise InputError(msg)
     manifest = hashlib.sha256(store.storage.manifest()).hexdigest()

@@ -6,14 +6,13 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from lazygraph.errors import CorruptDataset, DatasetReplaced, OutputExists, UnsupportedFormat
+from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, OutputExists, UnsupportedFormat
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.sharing.progress import Transfer, transfer
 from lazygraph.storage.base import Storage, open_storage
-from lazygraph.storage.files import FileRef, reading, write_checked
+from lazygraph.storage.files import FileRef, write_checked
 from lazygraph.storage.local import LocalStorage
 from lazygraph.writing.copy import subset
 from lazygraph.writing.layout import Layout
@@ -22,8 +21,6 @@ from lazygraph.writing.owned import is_dataset, partial_files, remove_file
 from lazygraph.writing.publish import publish
 
 __all__ = ["PullReport", "pull"]
-
-PIECE = 2**23  # bytes that are asked for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +213,19 @@ def _bring(storage: Storage, manifest: Manifest, file: FileRef, layout: Layout, 
 def _pieces(storage: Storage, file: FileRef, shown: Transfer) -> Iterator[bytes]:
     """A file of the storage from its beginning to its end, or to where it was cut off."""
     name = f"{storage.name}/{file.name}"
-    for offset in range(0, file.size, PIECE):
-        asked = [(offset, min(PIECE, file.size - offset))]
+    pieces = storage.stream(file)
+    while True:
         try:
-            (piece,) = reading(name, partial(storage.read, file, asked))
+            piece = next(pieces, None)
         except FileNotFoundError as error:
             msg = f"{name} is missing, and the manifest names it"
             raise CorruptDataset(msg) from error
+        except OSError as error:
+            if isinstance(error, LazyGraphError) or error.errno is None:
+                raise
+            raise OSError(error.errno, f"{name}: {error.strerror}") from error
+        if piece is None:
+            return
         yield piece
         shown.add(len(piece))
 

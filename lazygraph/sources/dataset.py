@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,9 @@ from lazygraph.sources.base import (
     Scan,
     attempt,
     default_id,
-    hash_file,
     read_entry,
 )
+from lazygraph.storage.base import is_url, open_storage
 
 __all__ = [
     "DatasetSource",
@@ -59,10 +60,11 @@ class DatasetSource:
 
     The source holds a path, and the rows of a part. It is picklable and safe in any process. ``scan`` puts the sha256
     of the manifest and the rows into the spool. Each ``read`` opens the dataset again and refuses another state of it.
-    Opening takes one pass over the columns (about 0.1 ms per 1,000 graphs), and a crystal about 60 us.
+    Opening takes one pass over the columns (about 0.1 ms per 1,000 graphs), and a crystal about 60 us. The shards of a
+    dataset on a server are fetched as a whole.
 
     Args:
-        path: the dataset directory.
+        path: the dataset directory, or its URL.
         rows: (N,) int64, the graphs to read, in this order; None for all. Only the process that got the rows can scan.
             Later ``read`` finds them in the spool.
         wanted: the recipe with which the dataset was opened, if it differs from the stored recipe.
@@ -93,7 +95,8 @@ class DatasetSource:
         whole = isinstance(rows, range) and rows == range(dataset.manifest.graphs)
         spec = dataset.spec
         return cls(
-            os.path.abspath(dataset.path),  # noqa: PTH100  # Path.absolute keeps ".."
+            # Path.absolute keeps "..".
+            dataset.path if is_url(dataset.path) else os.path.abspath(dataset.path),  # noqa: PTH100
             None if whole else np.array(rows, dtype=np.int64),
             None if spec is None else spec.to_json(),
             dataset.manifest,
@@ -101,8 +104,12 @@ class DatasetSource:
 
     @property
     def name(self) -> str:
-        """The directory's name without ``.lg``."""
-        return Path(self.path).name.removesuffix(".lg")
+        """The last part of the path without ``.lg``."""
+        return self._last.removesuffix(".lg")
+
+    @property
+    def _last(self) -> str:
+        return PurePath(urlsplit(self.path).path if is_url(self.path) else self.path).name
 
     def recipe(self) -> Mapping[str, Any] | None:
         """Return the recipe of the graphs; None for ready-made graphs.
@@ -119,40 +126,40 @@ class DatasetSource:
             UnreadableInput: the path holds no dataset.
         """
         try:
-            return Manifest.load(Path(self.path)).recipe
+            return Manifest.load(open_storage(self.path)).recipe
         except (LazyGraphError, OSError) as error:
             raise UnreadableInput(str(error)) from error
 
     def scan(self, every: int, spool: Path) -> Scan:
         """Check the columns and hash the manifest, which holds the hashes of all other files; no record is read."""
-        folder = Path(self.path)
-        store = _open(folder)
+        store, last = _open(self.path), self._last
         manifest = store.manifest
         if manifest.recipe is None or not set(CRYSTAL) <= set(manifest.schema.names):
-            msg = f"{folder} holds graphs that came ready-made, and no crystals; required: one made from structures"
+            msg = f"{store.name} holds graphs that came ready-made, and no crystals; required: one made from structures"
             raise UnreadableInput(msg)
         if self.opened is not None and self.opened != manifest:
-            msg = f"{folder} was changed since it was opened; open it again, and choose its graphs again"
+            msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"
             raise UnreadableInput(msg)
-        file = hash_file(folder / MANIFEST)
-        files, notes = [file._replace(name=f"{folder.name}/{MANIFEST}")], []
+        content = store.storage.manifest()
+        digest = hashlib.sha256(content).hexdigest()
+        files, notes = [InputFile(f"{last}/{MANIFEST}", len(content), digest)], []
         chosen = b""
         if self.rows is not None:
             chosen = self.rows.astype("<i8").tobytes()
-            files.append(InputFile(f"{folder.name}/rows", len(chosen), hashlib.sha256(chosen).hexdigest()))
-            notes.append(f"{len(self.rows)} of the {len(store)} graphs of {folder.name} were chosen")
-        spool.write_bytes(file.sha256.encode() + (b"" if self.rows is None else b"\n" + chosen))
+            files.append(InputFile(f"{last}/rows", len(chosen), hashlib.sha256(chosen).hexdigest()))
+            notes.append(f"{len(self.rows)} of the {len(store)} graphs of {last} were chosen")
+        spool.write_bytes(digest.encode() + (b"" if self.rows is None else b"\n" + chosen))
         if manifest.quarantine is not None:
             lost = manifest.quarantine.count
-            notes.append(f"{lost} inputs were quarantined when {folder.name} was made, and are not in it")
+            notes.append(f"{lost} inputs were quarantined when {last} was made, and are not in it")
         notes += (rule_left_out(name) for name, column in manifest.splits().items() if column.rule is not None)
         fitted = (name for name, column in manifest.labels().items() if "elements" in (column.statistics or {}))
         notes += map(energies_left_out, fitted)
         if manifest.history:
             removed = sum(len(one.removed) for one in manifest.history)
-            notes.append(f"the history of {folder.name} is not copied, in which {removed} graphs were removed")
+            notes.append(f"the history of {last} is not copied, in which {removed} graphs were removed")
         if manifest.user:
-            notes.append(f"the user's metadata of {folder.name} are not copied: {', '.join(sorted(manifest.user))}")
+            notes.append(f"the user's metadata of {last} are not copied: {', '.join(sorted(manifest.user))}")
         entries = len(store) if self.rows is None else len(self.rows)
         labels = (*_graph_labels(manifest), *_atom_labels(manifest))
         splits = {name: tuple(column.categories or ()) for name, column in manifest.splits().items()}
@@ -165,11 +172,12 @@ class DatasetSource:
         Raises:
             UnreadableInput: the dataset differs from the scanned one.
         """
-        store = _open(Path(self.path))
+        store = _open(self.path)
         scanned, rows = _scanned(spool, cut)
-        if hash_file(store.path / MANIFEST).sha256 != scanned:
-            msg = f"{store.path} was changed since it was planned to make graphs from it; required: what it was then"
+        if hashlib.sha256(store.storage.manifest()).hexdigest() != scanned:
+            msg = f"{store.name} was changed since it was planned to make graphs from it; required: what it was then"
             raise UnreadableInput(msg)
+        store.read_whole(range(len(store.manifest.shards)))
         crystals = _Crystals(store, self.name)
         for row in rows:
             yield read_entry(default_id(self.name, row), crystals.entry, row)
@@ -199,7 +207,7 @@ class _Crystals:
             arrays = self._store.arrays(row)
         except CorruptDataset as error:
             # Where the dataset lies is no part of the reason, which goes into the new dataset.
-            crystal = UnreadableInput(str(error).replace(str(self._store.path), self._store.path.name))
+            crystal = UnreadableInput(str(error).replace(self._store.name, PurePath(self._store.name).name))
         else:
             crystal = attempt(crystal_of, arrays)
             of_atoms = {name: arrays[name] for name in self._atoms}
@@ -231,15 +239,14 @@ def is_dataset(path: Path) -> bool:
     return path.suffix == ".lg" and not path.is_file() and glob.escape(str(path)) == str(path)
 
 
-def _open(folder: Path) -> Store:
+def _open(place: str) -> Store:
     """Return the dataset after checking all files except for the shards against the manifest."""
     try:
-        store = Store(folder)
+        store = Store(place)
         for name in store.manifest.columns:
             if name not in NOT_NEEDED:
                 store.column(name)
-        for dictionary in store.manifest.dictionaries:
-            dictionary.check(store.path)
+        store.check_dictionaries()
     except (LazyGraphError, OSError) as error:
         raise UnreadableInput(str(error)) from error
     return store

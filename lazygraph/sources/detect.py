@@ -43,6 +43,8 @@ from lazygraph.sources.python import PythonSource
 from lazygraph.sources.records import holds_structure
 from lazygraph.sources.structure_keys import USUAL_NAMES
 from lazygraph.sources.unpack import read_head
+from lazygraph.storage.base import is_url
+from lazygraph.storage.transport import shown
 
 __all__ = ["FORMATS", "SOURCE_REGISTRY", "open_sources", "source_from_json", "source_to_json"]
 
@@ -281,7 +283,25 @@ def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any
     path = os.fspath(place)
     if is_uri(path):
         yield PrototypesSource, path
-        return
+    elif is_url(path):
+        yield DatasetSource, _checked_url(path, named)
+    else:
+        yield from _kinds_of_path(path, named)
+
+
+def _checked_url(url: str, named: type[Any] | None) -> str:
+    """Return the URL of a dataset, which plans store."""
+    if named not in (None, DatasetSource):
+        msg = f"found the format {named.kind!r} for {shown(url)}; required: none, because a URL names a dataset"
+        raise InputError(msg)
+    if "?" in url or "@" in url.partition("://")[2].partition("/")[0]:
+        msg = f"{shown(url)}: a URL with a user name or a signature would be written into the plan; pull it first"
+        raise InputError(msg)
+    return url
+
+
+def _kinds_of_path(path: str, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
+    """The class of source for one path, and the path; for each match of a pattern that mixes kinds."""
     # Stored plans are run from other folders.
     path = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", Path.resolve follows links
     place = Path(path)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from lazygraph.errors import InputError
@@ -12,24 +11,20 @@ from lazygraph.registry import Registry
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import LocalStorage
 
-__all__ = ["STORAGES", "Storage", "open_storage"]
+__all__ = ["STORAGES", "Storage", "is_url", "open_storage"]
 
 
 @runtime_checkable
 class Storage(Protocol):
     """Read access to the files of one dataset, for any number of threads. Picklable; keeps no file open.
 
-    A file that a manifest names never changes, so what was read once may be kept for ever. No method checks what is in
-    a file: readers compare sizes and checksums with the manifest.
+    A file that a manifest names never changes, so what was read once may be kept for ever. Readers compare checksums
+    with the manifest, whatever a storage has checked.
     """
 
     @property
     def name(self) -> str:
         """What errors call the dataset, such as its path or its URL."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the files lie in a file system of this machine, so that shards are best read through descriptors."""
 
     def manifest(self) -> bytes:
         """Return the content of ``manifest.json``, of which a reader takes at most 256 MiB.
@@ -39,8 +34,13 @@ class Storage(Protocol):
             OSError: the storage failed.
         """
 
-    def path(self, file: FileRef) -> Path:
-        """Return the path of a whole file on this machine, with the size that the manifest says; fetched if need be.
+    def is_at_hand(self, file: FileRef) -> bool:
+        """Return whether the whole file is on this machine, so that ``descriptor`` transfers nothing."""
+
+    def descriptor(self, file: FileRef) -> int:
+        """Return an open descriptor of a whole file on this machine, with the size that the manifest says.
+
+        The file is fetched if it is not there. The caller closes the descriptor.
 
         Raises:
             FileNotFoundError: the storage does not have it.
@@ -56,6 +56,14 @@ class Storage(Protocol):
             OSError: the storage failed.
         """
 
+    def stream(self, file: FileRef) -> Iterator[bytes]:
+        """Yield a whole file from its beginning to its end, in pieces of at most 8 MiB; less where it was cut off.
+
+        Raises:
+            FileNotFoundError: the storage does not have it.
+            OSError: the storage failed.
+        """
+
     def state(self) -> Any:
         """Return what changes when the dataset is replaced by another one; compared with ``==``.
 
@@ -63,23 +71,52 @@ class Storage(Protocol):
             OSError: there is no dataset, or the storage failed.
         """
 
+    def renew(self, file: FileRef) -> bool:
+        """Give up a copy of a file in which wrong bytes were found.
 
-STORAGES: Registry[type[Storage]] = Registry("storage", {}, group="lazygraph.storages", error=InputError)
+        Returns:
+            Whether there was a copy, so that reading the file again may give other bytes.
+        """
+
+
+def _remote(url: str) -> Storage:
+    from lazygraph.storage.remote import RemoteStorage
+
+    return RemoteStorage(url)
+
+
+_REMOTE = ("abfs", "az", "gcs", "gs", "hf", "http", "https", "s3", "sftp")
+STORAGES: Registry[Callable[[str], Storage]] = Registry(
+    "storage", dict.fromkeys(_REMOTE, _remote), group="lazygraph.storages", error=InputError
+)
 """Scheme of a URL -> what is called with the URL and gives a ``Storage``."""
 
 
+def is_url(place: object) -> bool:
+    """Return whether a text is a URL such as ``"s3://bucket/mp.lg"``, and not a path.
+
+    Example:
+        >>> is_url("s3://bucket/mp.lg"), is_url("data/mp.lg"), is_url("prototypes:30")
+        (True, False, False)
+    """
+    scheme, separator, _ = str(place).partition("://")
+    return bool(separator) and scheme.isalnum()
+
+
 def open_storage(place: str | os.PathLike[str] | Storage) -> Storage:
-    """The storage of a dataset: a directory, or what ``lazygraph.storages`` has for the scheme of a URL.
+    """The storage of a dataset: a directory, or the storage of the scheme of a URL.
+
+    The schemes are those of :mod:`lazygraph.storage.remote`, and those that installed packages declare as
+    ``lazygraph.storages``.
 
     Args:
         place: a path, a URL such as ``"s3://bucket/mp.lg"``, or a storage.
 
     Raises:
-        InputError: no installed package declares a storage for the scheme.
+        InputError: there is no storage for the scheme.
     """
     if isinstance(place, (str, os.PathLike)):
-        scheme, separator, _ = os.fspath(place).partition("://")
-        if separator and scheme.isalnum():
-            return STORAGES.get(scheme)(os.fspath(place))  # type: ignore[call-arg]
+        if is_url(os.fspath(place)):
+            return STORAGES.get(os.fspath(place).partition("://")[0])(os.fspath(place))
         return LocalStorage(place)
     return place

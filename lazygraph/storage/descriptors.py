@@ -95,13 +95,17 @@ def opening(path: Path, call: Callable[[], T]) -> T:
 
 
 class Descriptor:
-    """An open shard file, closed when the last thread that reads from it lets go."""
+    """An open shard file, closed when the last thread that reads from it lets go.
+
+    Args:
+        number: the descriptor, which belongs to this object from now on.
+        size: the size of the file, as the manifest says.
+    """
 
     __slots__ = ("number", "size")
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.size = size
-        self.number = opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+    def __init__(self, number: int, size: int) -> None:
+        self.number, self.size = number, size
         soft = descriptor_limit()[0]
         if self.number < SELECTABLE and soft is not None and soft >= 4 * SELECTABLE:
             self._move_up()
@@ -116,8 +120,7 @@ class Descriptor:
             os.close(low)
 
     def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
+        os.close(self.number)
 
 
 class Opened:
@@ -149,12 +152,12 @@ class ShardFiles:
         self.turn = key = next(_TURNS)
         _POOLS[key] = weakref.ref(self, lambda _: _POOLS.pop(key, None))
 
-    def open(self, needed: Collection[int], find: Callable[[int], tuple[Path, int]]) -> Opened:
+    def open(self, needed: Collection[int], find: Callable[[int], tuple[int, int]]) -> Opened:
         """Open these shards, no more than the budget; files of this dataset or of others are closed for them.
 
         Args:
             needed: their numbers.
-            find: gives the path and the size of a shard.
+            find: opens the file of a shard; gives its descriptor and its size.
 
         Raises:
             StorageError: the process cannot open another file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ __all__ = ["MANIFEST", "LocalStorage"]
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 2**28
+PIECE = 2**23  # bytes of a file that are read at once
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -37,25 +38,37 @@ class LocalStorage:
         """The path."""
         return os.fspath(self.directory)
 
-    @property
-    def is_local(self) -> bool:
-        """True."""
-        return True
-
     def manifest(self) -> bytes:
         """Return the content of the manifest; CorruptDataset where it is no regular file, or larger than any may be."""
         path = self.directory / MANIFEST
         return reading(path, lambda: _whole(path, MAX_MANIFEST))
 
-    def path(self, file: FileRef) -> Path:
-        """Return the path of a file, after its size was compared."""
-        return file.check_size(self.directory)
+    def is_at_hand(self, file: FileRef) -> bool:  # noqa: ARG002  # whatever the file
+        """Return True."""
+        return True
+
+    def descriptor(self, file: FileRef) -> int:
+        """Return a descriptor of a file, after its size was compared."""
+        path = file.check_size(self.directory)
+        return opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges of a file."""
-        path = self.path(file)
-        with opening(path, lambda: path.open("rb")) as opened:
-            return [os.pread(opened.fileno(), length, offset) for offset, length in ranges]
+        descriptor = self.descriptor(file)
+        try:
+            return [os.pread(descriptor, length, offset) for offset, length in ranges]
+        finally:
+            os.close(descriptor)
+
+    def stream(self, file: FileRef) -> Iterator[bytes]:
+        """Yield a file in pieces."""
+        with os.fdopen(self.descriptor(file), "rb", buffering=0) as opened:
+            while piece := opened.read(PIECE):
+                yield piece
+
+    def renew(self, file: FileRef) -> bool:  # noqa: ARG002  # whatever the file
+        """Return False: there is no other copy."""
+        return False
 
     def state(self) -> Any:
         """Return what changes when the directory is renamed or its manifest replaced."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lazygraph as lg
-from lazygraph.loading.read_ahead import ReadAhead
+from lazygraph.loading.read_ahead import NextShard, ReadAhead
 from lazygraph.loading.settings import Facts, WantedSettings, choose
 
 
@@ -19,16 +19,14 @@ def path(tmp_path_factory):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The names of the files that are opened to be read from beginning to end."""
-    names, real = [], Path.open
+    """The names of the files that were read from beginning to end."""
+    names, real = [], ReadAhead._bring
 
-    def spy(path, *arguments, **options):
-        file = real(path, *arguments, **options)
-        if options.get("buffering") == 0:
-            names.append(path.name)
-        return file
+    def spy(ahead, file):
+        real(ahead, file)
+        names.append(Path(file.name).name)
 
-    monkeypatch.setattr(Path, "open", spy)
+    monkeypatch.setattr(ReadAhead, "_bring", spy)
     return names
 
 
@@ -64,10 +62,10 @@ def test_an_epoch_that_is_left_ends_the_reading_and_the_next_one_begins_again(pa
 
     class Stopped(ReadAhead):
         def __init__(self, store, shards):
-            begun.append(shards)
+            begun.append([one.shard for one in shards])
             super().__init__(store, [])
             self.join()
-            self._is_complete = len(begun) > 1
+            self._complete = [True] * (len(begun) > 1)
 
     monkeypatch.setattr("lazygraph.loading.dataset.ReadAhead", Stopped)
     loader = lg.loader(ds, 8, threads=0)
@@ -85,7 +83,7 @@ def test_a_shard_that_cannot_be_opened_is_left_to_its_reader(path, tmp_path, ope
         with pytest.raises(lg.CorruptDataset, match="is missing"):
             list(loader)
         opened.clear()
-        ahead = ReadAhead(ds._store, [0, 1, 2, 3])
+        ahead = ReadAhead(ds._store, [NextShard(shard, 0) for shard in range(4)])
         ahead.join()
         assert ahead.stop()
         assert opened == names_of(ds, [0, 1, 3])

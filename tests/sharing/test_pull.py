@@ -21,7 +21,6 @@ from lazygraph.cli.main import main
 from lazygraph.errors import CorruptDataset, DatasetReplaced, UnsupportedFormat, WriterBusy
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.reading.verify import verify
-from lazygraph.sharing import pull as pull_module
 from lazygraph.sharing.progress import Lines
 from lazygraph.storage.local import LocalStorage
 from lazygraph.writing.edit import gc, set_labels
@@ -51,15 +50,15 @@ def own(source, tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The files that were read from a folder by pieces, in order, once for every piece."""
+    """The files that were read from a folder, in order."""
     seen = []
-    read = LocalStorage.read
+    stream = LocalStorage.stream
 
-    def counted(storage, file, ranges):
+    def counted(storage, file):
         seen.append(file.name)
-        return read(storage, file, ranges)
+        return stream(storage, file)
 
-    monkeypatch.setattr(LocalStorage, "read", counted)
+    monkeypatch.setattr(LocalStorage, "stream", counted)
     return seen
 
 
@@ -107,35 +106,30 @@ def test_a_complete_copy_is_found_while_another_process_asks_too(source, tmp_pat
 class Elsewhere:
     """A storage that has nothing but what the protocol promises of it, and no file system."""
 
-    is_local = False
-
     def __init__(self, folder):
         self.name = "memory://mp.lg"
         self.files = bytes_of(folder)
-        self.longest = 0
 
     def manifest(self):
         return self.files[MANIFEST]
 
-    def path(self, file):
+    def descriptor(self, file):
         raise AssertionError("a pull needs no second copy of a file")
 
-    def read(self, file, ranges):
-        self.longest = max([self.longest, *(length for _, length in ranges)])
+    def stream(self, file):
         if file.name not in self.files:
             raise FileNotFoundError(file.name)
-        return [self.files[file.name][offset : offset + length] for offset, length in ranges]
+        for start in range(0, len(self.files[file.name]), 1000):
+            yield self.files[file.name][start : start + 1000]
 
     def state(self):
         return 0
 
 
-def test_a_copy_of_any_storage_in_pieces(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(pull_module, "PIECE", 1000)
+def test_a_copy_of_any_storage_in_pieces(source, tmp_path):
     storage = Elsewhere(source)
     pull(storage, tmp_path / "mp.lg")
     assert bytes_of(tmp_path / "mp.lg") == bytes_of(source)
-    assert storage.longest == 1000
     name = Manifest.load(source).digests.name
     whole = storage.files.pop(name)
     with pytest.raises(CorruptDataset, match=rf"memory://mp.lg/{name} is missing, and the manifest names it"):
@@ -148,18 +142,20 @@ def test_a_copy_of_any_storage_in_pieces(source, tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from lazygraph.sharing import pull as module
+from lazygraph.storage import local
 from lazygraph.storage.local import LocalStorage
 
-read, left = LocalStorage.read, [int(sys.argv[3])]
+stream, left = LocalStorage.stream, [int(sys.argv[3])]
 
-def until(storage, file, ranges):
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
+def until(storage, file):
     print(file.name, flush=True)
-    return read(storage, file, ranges)
+    for piece in stream(storage, file):
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        yield piece
 
-LocalStorage.read, module.PIECE = until, 1000
+LocalStorage.stream, local.PIECE = until, 1000
 module.pull(sys.argv[1], sys.argv[2], progress=False)
 """
 
@@ -191,14 +187,14 @@ def test_a_pull_that_is_killed_again_and_again_copies_each_whole_file_once(sourc
 def interrupted(source, out, reads):
     """Leave some of the files of a pull behind; their names."""
 
-    def stop(storage, file, ranges):
+    def stop(storage, file):
         if len(reads) == 6:
             raise KeyboardInterrupt
         reads.append(file.name)
-        return [(storage.directory / file.name).read_bytes()]
+        yield (storage.directory / file.name).read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalStorage, "read", stop)
+        patch.setattr(LocalStorage, "stream", stop)
         with pytest.raises(KeyboardInterrupt):
             pull(source, out)
     return reads[:]
@@ -357,16 +353,16 @@ def test_a_write_takes_the_place_of_a_pull_that_was_given_up(source, tmp_path, r
 
 def test_a_source_that_changes_meanwhile_is_said_to_have_changed(own, tmp_path, monkeypatch):
     set_labels(own, LABELS)
-    read = LocalStorage.read
+    stream = LocalStorage.stream
 
-    def changing(storage, file, ranges):
-        monkeypatch.setattr(LocalStorage, "read", read)
+    def changing(storage, file):
+        monkeypatch.setattr(LocalStorage, "stream", stream)
         os.utime(own / MANIFEST, (1, 1))  # nobody reads the state before any more
         set_labels(own, {"prototype-0000001": {"gap": 2.0}})
         gc(own)
-        return read(storage, file, ranges)
+        return stream(storage, file)
 
-    monkeypatch.setattr(LocalStorage, "read", changing)
+    monkeypatch.setattr(LocalStorage, "stream", changing)
     with pytest.raises(
         DatasetReplaced, match=r"own.lg was changed while it was copied, and columns/gap-.* pull it again"
     ):

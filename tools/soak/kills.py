@@ -41,8 +41,11 @@ if change == "write":
     lg.write("prototypes:700?seed=0", path, **write)
 elif change in ("append", "overwrite"):
     cells = [[[4 + n / 100, 0, 0], [0, 4, 0], [0, 0, 4]] for n in range(200)]
-    lg.write([(f"id-{n}", lg.Crystal(cell, [[0, 0, 0]], [11])) for n, cell in enumerate(cells)],
-             path, **{change: True}, **write)
+    crystals = [(f"id-{n}", lg.Crystal(cell, [[0, 0, 0]], [11])) for n, cell in enumerate(cells)]
+    if change == "append":
+        lg.append(path, crystals, workers=2, progress=False)
+    else:
+        lg.write(crystals, path, overwrite=True, **write)
 elif change == "merge":
     lazygraph.writing.write.finish(path)
 elif change == "labels":
@@ -114,7 +117,8 @@ def run(change, victims, kills, folder, base, planned, chance):
     prepare(change, path, base, planned)
     begin = time.monotonic()
     process = start(change, path)
-    process.communicate()
+    _, said = process.communicate()
+    assert process.returncode == 0, said
     takes = time.monotonic() - begin
     gc(path)
     expected, table, done = read(path), {v: {} for v in victims}, 0

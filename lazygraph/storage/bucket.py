@@ -1,0 +1,184 @@
+"""``BucketTransport``: a dataset in an object store (S3, Google Cloud Storage, Azure), through fsspec."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, TransferError
+from lazygraph.extras import require
+from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
+from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, complete, repeated, shown
+from lazygraph.text import printable, shortened
+
+__all__ = ["BUCKETS", "BucketTransport"]
+
+T = TypeVar("T")
+PIECE = 2**23  # bytes of one request
+AT_ONCE = 4  # requests for one file at the same time
+CLIENTS = ("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google")  # packages that speak to servers
+
+
+class _Kind(NamedTuple):
+    """One kind of object store."""
+
+    module: str
+    """The package with its fsspec file system, which is also the name of the extra's package."""
+    extra: str
+
+
+BUCKETS = {
+    "s3": _Kind("s3fs", "s3"),
+    "gs": _Kind("gcsfs", "gs"),
+    "gcs": _Kind("gcsfs", "gs"),
+    "az": _Kind("adlfs", "az"),
+    "abfs": _Kind("adlfs", "az"),
+}
+"""Scheme of a URL -> the package that speaks to the store."""
+
+
+class BucketTransport:
+    """The files of a dataset below a prefix of a bucket.
+
+    Credentials, region and endpoint are those that the package of the store finds, for example in environment variables
+    such as ``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL`` or ``AWS_PROFILE``, or in ``FSSPEC_S3_...``. They are written
+    nowhere.
+
+    Args:
+        url: such as ``"s3://bucket/datasets/mp.lg"``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._scheme, _, rest = url.partition("://")
+        self._root = rest.rstrip("/")
+        if not self._root or "@" in urlsplit(url).netloc:
+            msg = f"found {shown(url)!r}; required: {self._scheme}://BUCKET/PATH, without user name and password"
+            raise InputError(msg)
+        self._kept: tuple[int, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return printable(f"{self._scheme}://{self._root}")
+
+    def path(self, name: str) -> str:
+        """The path of a file as the file system takes it."""
+        return f"{self._root}/{name}"
+
+    @property
+    def system(self) -> Any:
+        """The fsspec file system of this process, without a cache of listings."""
+        if self._kept is None or self._kept[0] != os.getpid():
+            kind = BUCKETS[self._scheme]
+            require(kind.module, kind.extra, f"{self._scheme}:// URLs")
+            fsspec = require("fsspec", kind.extra, f"{self._scheme}:// URLs")
+            found = fsspec.filesystem(self._scheme, skip_instance_cache=True, use_listings_cache=False)
+            self._kept = os.getpid(), found
+        return self._kept[1]
+
+    def manifest(self, known: str | None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
+        """Return the manifest; None if its version is still ``known``."""
+        path = self.path(MANIFEST)
+
+        def ask() -> VersionedManifest | None:
+            info = self._call(MANIFEST, lambda: self.system.info(path, refresh=True))
+            version = _version(info)
+            if known is not None and version == known:
+                return None
+            if info["size"] > MAX_MANIFEST:
+                msg = f"it has {info['size']} bytes; required: at most {MAX_MANIFEST}"
+                raise CorruptDataset(msg)
+            content = self._call(MANIFEST, lambda: self.system.cat_file(path))
+            return VersionedManifest(content, version if len(content) == info["size"] else None)
+
+        return repeated(ask, f"{self.name}/{MANIFEST}", attempts)
+
+    def version(self) -> str:
+        """Return the ETag of the manifest, or its time and length."""
+        path = self.path(MANIFEST)
+        info = repeated(
+            lambda: self._call(MANIFEST, lambda: self.system.info(path, refresh=True)), f"{self.name}/{MANIFEST}"
+        )
+        return _version(info) or repr(sorted((key, str(value)) for key, value in info.items()))
+
+    def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of a file, several at the same time."""
+        return repeated(partial(self._ranges, file, ranges), f"{self.name}/{file.name}")
+
+    def _ranges(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        path = self.path(file.name)
+        wanted = [(offset, offset + length) for offset, length in ranges if length]
+        starts, ends = [start for start, _ in wanted], [end for _, end in wanted]
+        found = self._call(
+            file.name, lambda: self.system.cat_ranges([path] * len(wanted), starts, ends, on_error="return")
+        )
+        contents = iter(found)
+        answers = []
+        for _, length in ranges:
+            content = next(contents) if length else b""
+            if isinstance(content, BaseException):
+                self._call(file.name, partial(_raise, content))
+            if len(content) != length:
+                msg = f"{len(content)} bytes came of the {length} that were asked for"
+                raise TransientError(msg)
+            answers.append(content)
+        return answers
+
+    def stream(self, file: FileRef, offset: int) -> Iterator[bytes]:
+        """Yield a file from an offset on, in pieces of 8 MiB of which some are on their way at the same time."""
+        return complete(partial(self._from, file), file, offset, f"{self.name}/{file.name}")
+
+    def _from(self, file: FileRef, offset: int) -> Iterator[bytes]:
+        info = self._call(file.name, lambda: self.system.info(self.path(file.name)))
+        if info["size"] != file.size:
+            msg = f"{self.name}/{file.name} has {info['size']} bytes; required: {file.size}, as the manifest says"
+            raise CorruptDataset(msg)
+        for start in range(offset, file.size, AT_ONCE * PIECE):
+            end = min(start + AT_ONCE * PIECE, file.size)
+            yield from self._ranges(file, [(at, min(PIECE, end - at)) for at in range(start, end, PIECE)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
+
+    def _call(self, name: str, call: Callable[[], T]) -> T:
+        """Return what a call of fsspec gives, with the errors of this package."""
+        try:
+            return call()
+        except FileNotFoundError:
+            raise FileNotFoundError(2, "the store has no such object", f"{self.name}/{name}") from None
+        except (LazyGraphError, TransientError):
+            raise
+        except PermissionError as error:
+            msg = f"{self.name}/{name}: the store refuses access ({_said(error)}); check your credentials for it"
+            raise TransferError(msg) from None
+        except Exception as error:
+            if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"):
+                msg = f"{self.name}/{name}: no credentials were found; set those of the store ({type(error).__name__})"
+                raise TransferError(msg) from None
+            if isinstance(error, (OSError, TimeoutError)) or _of_connection(error):
+                raise TransientError(_said(error)) from None
+            raise
+
+
+def _version(info: dict[str, Any]) -> str | None:
+    found = info.get("ETag") or info.get("etag") or info.get("generation")
+    return None if found is None else str(found).strip('"')
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _of_connection(error: Exception) -> bool:
+    """Whether an error is of the packages that speak to servers."""
+    return type(error).__module__.partition(".")[0] in CLIENTS
+
+
+def _said(error: BaseException) -> str:
+    # Without the query of a URL, which may be a signature.
+    return shortened(printable(re.sub(r"\?\S+", "?...", f"{type(error).__name__}: {error}")), 200)

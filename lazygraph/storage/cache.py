@@ -1,0 +1,509 @@
+"""``Cache``: files that came from servers, kept on this machine under the sha256 of what they hold."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import platformdirs
+
+from lazygraph.errors import CorruptDataset, InputError, StorageError
+from lazygraph.storage.descriptors import opening
+from lazygraph.storage.files import FileRef, sha256_of, temporary_beside, write_atomic
+
+__all__ = ["FOLDER", "SIZE", "Cache", "CacheEntry", "KeptManifest", "cache", "parse_size"]
+
+FOLDER = "LAZYGRAPH_CACHE"
+SIZE = "LAZYGRAPH_CACHE_SIZE"
+DIGEST = re.compile("[0-9a-f]{64}")
+TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Files that lazygraph can fetch again.\n"
+PATIENCE = 60.0  # s without a byte, after which a process no longer waits for another one that fetches a file
+WAIT = 0.05  # s
+TOUCHED = 60.0  # s, between two notes of when a file was used
+FORGOTTEN = 7 * 86400.0  # s, after which the beginning of a file is no longer kept
+
+Begin = Callable[[int], Iterator[bytes]]
+"""Gives the bytes of a file from an offset on."""
+
+
+class CacheEntry(NamedTuple):
+    """A file of the cache."""
+
+    path: Path
+    size: int
+    used: float
+    """When it was used last, in seconds since 1970."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptManifest:
+    """The manifest of a dataset as it was when it was read last.
+
+    Attributes:
+        url: the dataset, without credentials.
+        version: the server's name for these bytes, or None.
+        fetched: when it was read, in seconds since 1970.
+        content: the bytes.
+    """
+
+    url: str
+    version: str | None
+    fetched: float
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Files by the sha256 of their content, shared by any number of processes.
+
+    A file is checked while it is written and appears whole, under its final name, so a reader needs no lock. Processes
+    that want the same file wait for the one that fetches it. A fetch that was stopped or killed continues where it
+    ended. Files that were not used for longest are removed when there are more than ``limit`` bytes, but none that a
+    process has open.
+
+    Args:
+        folder: where the files lie; made when the first file comes.
+        limit: the greatest size of all files in bytes; None for no limit.
+    """
+
+    folder: Path
+    limit: int | None = None
+
+    # ---- files ----
+
+    def has(self, file: FileRef) -> bool:
+        """Return whether the cache holds a whole file."""
+        try:
+            return self._path(file.sha256).stat().st_size == file.size
+        except OSError:
+            return False
+
+    def open(self, file: FileRef) -> int | None:
+        """Return a descriptor of a file, which stays in the cache while it is open; None if it is not there."""
+        path = self._path(file.sha256)
+        try:
+            descriptor = opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            _lock(descriptor, shared=True)
+            found = os.fstat(descriptor)
+            if found.st_size == file.size and found.st_nlink:  # else it was removed before it was locked
+                if time.time() - found.st_mtime > TOUCHED:
+                    with suppress(OSError):  # a cache that may only be read
+                        os.utime(path)
+                return descriptor
+        except BlockingIOError:  # it is being removed
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def fetch(self, file: FileRef, begin: Begin, source: str) -> int:
+        """Return a descriptor of a file, which is fetched if it is not there.
+
+        Args:
+            file: the file, with size and sha256.
+            begin: gives its bytes from an offset on.
+            source: where they come from, for errors.
+
+        Raises:
+            CorruptDataset: the bytes do not have the sha256.
+            StorageError: the cache cannot be written.
+            TransferError, FileNotFoundError: what ``begin`` raises.
+        """
+        while True:
+            if (descriptor := self.open(file)) is not None:
+                return descriptor
+            with self._errors(), self._turn(file.sha256) as (partial, turn):
+                if turn is not None and not self.has(file):
+                    self._bring(file, begin, source, partial)
+                    _lock(turn, shared=True)  # it may be the file itself now, which is opened below
+                descriptor = self.open(file)  # before others are removed: what is open stays
+            if descriptor is not None:
+                self.evict()
+                return descriptor
+
+    def _bring(self, file: FileRef, begin: Begin, source: str, partial: Path) -> None:
+        """Write the rest of a file, check it and give it its name."""
+        for _ in range(2):
+            digest, start = _beginning(partial, file.size)
+            try:
+                size = _append(partial, digest, start, file.size, begin)
+            except CorruptDataset:
+                partial.unlink(missing_ok=True)
+                raise
+            except OSError as error:
+                if not partial.stat().st_size:
+                    partial.unlink(missing_ok=True)
+                if error.errno != errno.ENOSPC or not self._make_room(file.size):
+                    raise
+                partial.touch()
+                continue
+            if size == file.size and digest.hexdigest() == file.sha256:
+                final = self._path(file.sha256)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                partial.replace(final)
+                return
+            partial.unlink(missing_ok=True)
+            if not start:  # else the part that was kept may have been damaged: once more from the beginning
+                break
+            partial.touch()
+        msg = f"{source} has not the bytes that the manifest names: the sha256 is {digest.hexdigest()}; required: "
+        raise CorruptDataset(msg + file.sha256)
+
+    def discard(self, file: FileRef) -> bool:
+        """Remove a file whose bytes were found to be wrong; return whether it was there."""
+        try:
+            self._path(file.sha256).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _turn(self, sha256: str) -> Iterator[tuple[Path, int | None]]:
+        """Wait until no other process fetches a file.
+
+        Yields:
+            The path of the part of the file that is there, and its locked descriptor; None if another process has
+            removed it meanwhile, because it finished or failed: look again.
+        """
+        folder = self._ready("partial")
+        partial = folder / sha256
+        descriptor = _opened(partial)
+        own = None
+        try:
+            seen, since = -1, time.monotonic()
+            while not _try_lock(descriptor):
+                if (size := os.fstat(descriptor).st_size) != seen:
+                    seen, since = size, time.monotonic()
+                if time.monotonic() - since > PATIENCE:  # it was stopped, or the connection is dead: go on without it
+                    own = temporary_beside(partial)
+                    os.close(descriptor)
+                    descriptor = _opened(own)
+                    yield own, descriptor
+                    return
+                time.sleep(WAIT)
+            yield partial, descriptor if _is_at(descriptor, partial) else None
+        finally:
+            if own is not None:
+                own.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOSPC or error.errno == getattr(errno, "EDQUOT", None):
+                msg = (
+                    f"the disk of the cache {self.folder} is full; free some space ('lazygraph cache' lists what is "
+                    f"kept), or set {FOLDER} to a folder of another disk"
+                )
+                raise StorageError(msg) from error
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                msg = f"the cache {self.folder} cannot be written: {error.strerror}; set {FOLDER} to another folder"
+                raise StorageError(msg) from error
+            raise
+
+    # ---- manifests ----
+
+    def manifest(self, url: str) -> KeptManifest | None:
+        """Return the manifest of a dataset as it was read last; None if there is none, or it is damaged."""
+        try:
+            head, _, content = self._manifest_path(url).read_bytes().partition(b"\n")
+            told = json.loads(head)
+            if told["url_sha256"] != _digest(url) or told["sha256"] != hashlib.sha256(content).hexdigest():
+                return None
+            return KeptManifest(told["url"], told["version"], float(told["fetched"]), content)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_manifest(self, url: str, kept: KeptManifest) -> None:
+        """Keep the manifest of a dataset for when its server cannot be reached.
+
+        Args:
+            url: the whole URL, of which only the sha256 is written.
+            kept: the manifest.
+        """
+        told = {
+            "url": kept.url,
+            "url_sha256": _digest(url),
+            "version": kept.version,
+            "fetched": kept.fetched,
+            "sha256": hashlib.sha256(kept.content).hexdigest(),
+        }
+        with self._errors():
+            self._ready("manifests")
+            write_atomic(self._manifest_path(url), json.dumps(told).encode() + b"\n" + kept.content)
+
+    @contextmanager
+    def manifest_turn(self, url: str) -> Iterator[None]:
+        """Let one process at a time ask for a manifest, so that those that come together ask whether it changed."""
+        try:
+            with self._errors():
+                path = self._ready("manifests") / f"{_digest(url)[:32]}.lock"
+                descriptor = _opened(path)
+        except StorageError:  # a cache that may only be read
+            yield
+            return
+        try:
+            until = time.monotonic() + PATIENCE
+            while not _try_lock(descriptor) and time.monotonic() < until:
+                time.sleep(WAIT)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _manifest_path(self, url: str) -> Path:
+        return self.folder / "manifests" / f"{_digest(url)[:32]}.manifest"
+
+    def manifests(self) -> list[KeptManifest]:
+        """Return the manifests that are kept, in no order. Their content is empty."""
+        found = []
+        for path in (self.folder / "manifests").glob("*.manifest"):
+            with suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+                told = json.loads(file.readline())
+                found.append(KeptManifest(str(told["url"]), told["version"], float(told["fetched"]), b""))
+        return found
+
+    # ---- the whole cache ----
+
+    def entries(self) -> list[CacheEntry]:
+        """Return all whole files, those that were not used for longest first."""
+        found = []
+        for path in (self.folder / "files").glob("??/*"):
+            with suppress(OSError):
+                state = path.stat()
+                if DIGEST.fullmatch(path.name):
+                    found.append(CacheEntry(path, state.st_size, state.st_mtime, path.name))
+        return sorted(found, key=lambda entry: (entry.used, entry.sha256))
+
+    def unfinished(self) -> list[CacheEntry]:
+        """Return the beginnings of files that are fetched now, or whose fetch was stopped."""
+        found = []
+        for path in (self.folder / "partial").glob("*"):
+            with suppress(OSError):
+                state = path.stat()
+                found.append(CacheEntry(path, state.st_size, state.st_mtime, path.name))
+        return found
+
+    def verify(self) -> Iterator[tuple[CacheEntry, bool]]:
+        """Yield every file and whether it still has its sha256. One that has not is removed."""
+        for entry in self.entries():
+            with suppress(FileNotFoundError):
+                is_good = sha256_of(entry.path) == entry.sha256
+                if not is_good:
+                    entry.path.unlink(missing_ok=True)
+                yield entry, is_good
+
+    def evict(self, limit: int | None = None) -> int:
+        """Remove files until the cache has at most ``limit`` bytes; those that were not used for longest go first.
+
+        Files that a process has open stay.
+
+        Args:
+            limit: by default the limit of the cache.
+
+        Returns:
+            The number of bytes that were removed.
+        """
+        allowed = self.limit if limit is None else limit
+        if allowed is None or not self.folder.is_dir():
+            return 0
+        with self._errors(), self._evicting():
+            self._remove_forgotten(0.0 if allowed == 0 else FORGOTTEN)
+            entries = self.entries()
+            excess = sum(entry.size for entry in entries) - allowed
+            removed = 0
+            for entry in entries:
+                if removed >= excess:
+                    break
+                if _remove_if_closed(entry.path):
+                    removed += entry.size
+            return removed
+
+    def clear(self) -> int:
+        """Remove all files that no process has open, and all manifests; return the number of bytes of files."""
+        removed = self.evict(0)
+        for path in (self.folder / "manifests").glob("*.manifest"):
+            path.unlink(missing_ok=True)
+        return removed
+
+    def _make_room(self, size: int) -> bool:
+        """Remove what was not used for longest, as the disk is full; whether anything was removed."""
+        return self.evict(max(0, sum(entry.size for entry in self.entries()) - size)) > 0
+
+    def _remove_forgotten(self, age: float) -> None:
+        for entry in self.unfinished():
+            if time.time() - entry.used >= age:
+                _remove_if_closed(entry.path)
+
+    @contextmanager
+    def _evicting(self) -> Iterator[None]:
+        """Wait until no other process removes files, so that no two of them remove for the same excess."""
+        descriptor = _opened(self.folder / "evict.lock")
+        try:
+            while not _try_lock(descriptor):
+                time.sleep(WAIT)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _path(self, sha256: str) -> Path:
+        return self.folder / "files" / sha256[:2] / sha256
+
+    def _ready(self, name: str) -> Path:
+        """Make a folder of the cache; programs that make backups leave it out."""
+        folder = self.folder / name
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            tag = self.folder / "CACHEDIR.TAG"
+            if not tag.exists():
+                write_atomic(tag, TAG)
+        return folder
+
+
+def cache() -> Cache:
+    """Return the cache that the environment chooses.
+
+    ``LAZYGRAPH_CACHE`` is its folder, by default ``lazygraph`` in the user's cache folder of the platform.
+    ``LAZYGRAPH_CACHE_SIZE`` is its limit, such as ``200GB`` or ``50GiB``; there is none by default.
+
+    Raises:
+        InputError: the limit is no size.
+    """
+    folder = os.environ.get(FOLDER) or platformdirs.user_cache_dir("lazygraph", appauthor=False)
+    limit = os.environ.get(SIZE)
+    return Cache(Path(folder).absolute(), None if not limit else parse_size(limit, SIZE))
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def parse_size(text: str, name: str) -> int:
+    """Return a size in bytes.
+
+    Args:
+        text: a number with a unit: ``B``, ``kB``, ``MB``, ``GB``, ``TB``, ``KiB``, ``MiB``, ``GiB`` or ``TiB``.
+        name: what it is the size of, for the error.
+
+    Raises:
+        InputError: it is something else.
+
+    Example:
+        >>> parse_size("1.5 GiB", "the limit"), parse_size("200GB", "the limit"), parse_size("1000", "the limit")
+        (1610612736, 200000000000, 1000)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    if found is None or (found[3] and not found[2]):
+        msg = f"found {name}={text!r:.100}; required: a size such as 200GB or 50GiB"
+        raise InputError(msg)
+    unit = found[2].lower()
+    return int(float(found[1]) * (1024 ** " kmgt".index(unit or " ") if found[3] else _UNITS[unit]))
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
+
+
+def _beginning(partial: Path, size: int) -> tuple[Any, int]:
+    """The hash of the part of a file that is there, and its length."""
+    digest, length = hashlib.sha256(), 0
+    with partial.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+            length += len(piece)
+    if length > size:
+        partial.write_bytes(b"")
+        return hashlib.sha256(), 0
+    return digest, length
+
+
+def _append(partial: Path, digest: Any, start: int, size: int, begin: Begin) -> int:
+    """Write the bytes of a file from ``start`` on, to the disk; return the length of what is there then."""
+    with partial.open("r+b", buffering=0) as file:
+        file.seek(start)
+        for piece in begin(start):
+            if start + len(piece) > size:
+                return size + 1
+            view = memoryview(piece)
+            while view:
+                view = view[file.write(view) :]
+            digest.update(piece)
+            start += len(piece)
+        os.fsync(file.fileno())
+    return start
+
+
+def _remove_if_closed(path: Path) -> bool:
+    """Remove a file that no process has open; whether it was removed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        if not _try_lock(descriptor):
+            return False
+        path.unlink()
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of a file that may be written; made if it is not there."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def _lock(descriptor: int, *, shared: bool) -> None:
+    """Lock an open file. The lock ends with the last copy of the descriptor, and with the last mapping of the file.
+
+    Raises:
+        BlockingIOError: another process has a lock that excludes this one.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        _lock(descriptor, shared=False)
+    except BlockingIOError:
+        return False
+    return True

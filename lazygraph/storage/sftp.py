@@ -1,0 +1,199 @@
+"""``SftpTransport``: a dataset on a machine that is reached by SSH."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, TransferError
+from lazygraph.extras import require
+from lazygraph.storage.files import FileRef
+from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
+from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, complete, repeated, shown
+from lazygraph.text import printable, shortened
+
+__all__ = ["SftpTransport"]
+
+T = TypeVar("T")
+TIMEOUT = 20.0  # s
+PIECE = 2**15  # bytes of one request; servers send no more at once
+READ = 2**22  # bytes that are asked for ahead
+
+_CONNECTIONS = threading.local()
+
+
+class SftpTransport:
+    """The files of a dataset in a folder of another machine.
+
+    The key of the host must be in ``~/.ssh/known_hosts``: log in once with ``ssh``. Names, users, ports and key files
+    of ``~/.ssh/config`` are used, and the keys of an agent. Each thread has a connection of its own.
+
+    Args:
+        url: such as ``"sftp://host/data/mp.lg"`` or ``"sftp://me@host:2222/data/mp.lg"``. The path begins at the root
+            of the server; ``/~/`` begins in the home folder. A password in the URL is refused, because URLs are logged.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.password is not None or not parts.path.strip("/"):
+            msg = f"found {shown(url)!r}; required: sftp://[USER@]HOST[:PORT]/PATH, without a password"
+            raise InputError(msg)
+        self._host, self._port = parts.hostname, parts.port
+        self._user = None if parts.username is None else unquote(parts.username)
+        path = unquote(parts.path).rstrip("/")
+        self.folder = path.removeprefix("/~/")
+        self._name = shown(url)
+
+    @property
+    def name(self) -> str:
+        """The URL without a user name."""
+        return self._name
+
+    def path(self, name: str) -> str:
+        """The path of a file on the server."""
+        return f"{self.folder}/{name}"
+
+    def manifest(self, known: str | None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
+        """Return the manifest; None if time, size and number of the file are still ``known``."""
+        return repeated(partial(self.call, MANIFEST, partial(self._manifest, known)), self._what(MANIFEST), attempts)
+
+    def _manifest(self, known: str | None, client: Any) -> VersionedManifest | None:
+        with client.open(self.path(MANIFEST), "rb") as file:
+            version = _version(found := file.stat())
+            if version == known:
+                return None
+            if found.st_size > MAX_MANIFEST:
+                msg = f"it has {found.st_size} bytes; required: at most {MAX_MANIFEST}"
+                raise CorruptDataset(msg)
+            return VersionedManifest(_range(file, 0, found.st_size), version)
+
+    def version(self) -> str:
+        """Return time and size of the manifest."""
+        return repeated(
+            partial(self.call, MANIFEST, lambda client: _version(client.stat(self.path(MANIFEST)))),
+            self._what(MANIFEST),
+        )
+
+    def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of a file, which are asked for all at once."""
+
+        def ask(client: Any) -> list[bytes]:
+            with client.open(self.path(file.name), "rb") as opened:
+                return [_range(opened, offset, length) for offset, length in ranges]
+
+        return repeated(partial(self.call, file.name, ask), self._what(file.name))
+
+    def stream(self, file: FileRef, offset: int) -> Iterator[bytes]:
+        """Yield a file from an offset on."""
+        return complete(partial(self._from, file), file, offset, self._what(file.name))
+
+    def _from(self, file: FileRef, offset: int) -> Iterator[bytes]:
+        opened = self.call(file.name, lambda client: client.open(self.path(file.name), "rb"))
+        with opened:
+            size = self.call(file.name, lambda _: opened.stat().st_size)
+            if size != file.size:
+                msg = f"{self._what(file.name)} has {size} bytes; required: {file.size}, as the manifest says"
+                raise CorruptDataset(msg)
+            for start in range(offset, file.size, READ):
+                length = min(READ, file.size - start)
+                yield self.call(file.name, partial(self._piece, opened, start, length))
+
+    @staticmethod
+    def _piece(opened: Any, start: int, length: int, client: Any) -> bytes:  # noqa: ARG004  # that of the open file
+        return _range(opened, start, length)
+
+    def _what(self, name: str) -> str:
+        return f"{self.name}/{name}"
+
+    def call(self, name: str, call: Callable[[Any], T]) -> T:
+        """Return what a function of the connection gives, with the errors of this package.
+
+        Args:
+            name: the file that is read, for the error.
+            call: takes paramiko's ``SFTPClient``.
+        """
+        paramiko = require("paramiko", "sftp", "sftp:// URLs")
+        try:
+            return call(self._client(paramiko))
+        except FileNotFoundError:
+            raise FileNotFoundError(2, "the server has no such file", self._what(name)) from None
+        except (LazyGraphError, TransientError):
+            raise
+        except PermissionError:
+            msg = f"{self._what(name)}: the server denies permission"
+            raise TransferError(msg) from None
+        except paramiko.BadHostKeyException:
+            msg = f"{self._host}: the key of the host is another one than in known_hosts; this may be an attack"
+            raise TransferError(msg) from None
+        except paramiko.AuthenticationException:
+            msg = f"{self._host}: the server refuses your keys; check 'ssh {self._host}'"
+            raise TransferError(msg) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            _forget(self._key())
+            said = shortened(printable(str(error)), 100)
+            if "not found in known_hosts" in said:
+                msg = f"{self._host}: the key of the host is not in known_hosts; log in once with 'ssh {self._host}'"
+                raise TransferError(msg) from None
+            msg = f"the connection failed: {type(error).__name__}: {said}"
+            raise TransientError(msg) from None
+
+    def _key(self) -> tuple[Any, ...]:
+        return os.getpid(), self._host, self._port, self._user
+
+    def _client(self, paramiko: Any) -> Any:
+        """The connection of this thread."""
+        known = _CONNECTIONS.__dict__.setdefault("clients", {})
+        found = known.get(key := self._key())
+        if found is None:
+            found = known[key] = self._connect(paramiko)
+        return found[1]
+
+    def _connect(self, paramiko: Any) -> tuple[Any, Any]:
+        config = paramiko.SSHConfig()
+        path = Path("~/.ssh/config").expanduser()
+        if path.is_file():
+            config = paramiko.SSHConfig.from_path(str(path))
+        told = config.lookup(self._host)
+        connection = paramiko.SSHClient()
+        connection.load_system_host_keys()
+        connection.set_missing_host_key_policy(paramiko.RejectPolicy())
+        connection.connect(
+            told.get("hostname", self._host),
+            port=self._port or int(told.get("port", 22)),
+            username=self._user or told.get("user") or getpass.getuser(),
+            key_filename=told.get("identityfile"),
+            timeout=TIMEOUT,
+            banner_timeout=TIMEOUT,
+            auth_timeout=TIMEOUT,
+        )
+        client = connection.open_sftp()
+        client.get_channel().settimeout(3 * TIMEOUT)
+        return connection, client
+
+
+def _forget(key: tuple[Any, ...]) -> None:
+    """Close a connection of this thread that failed; the next call opens another one."""
+    found = _CONNECTIONS.__dict__.get("clients", {}).pop(key, None)
+    if found is not None:
+        found[0].close()
+
+
+def _range(file: Any, offset: int, length: int) -> bytes:
+    """A range of an open file, asked for in pieces that are on their way at the same time."""
+    pieces = [(at, min(PIECE, offset + length - at)) for at in range(offset, offset + length, PIECE)]
+    content = b"".join(file.readv(pieces))
+    if len(content) != length:
+        msg = f"{len(content)} bytes came of the {length} that were asked for"
+        raise TransientError(msg)
+    return content
+
+
+def _version(found: Any) -> str:
+    return f"{found.st_mtime} {found.st_size} {stat.S_IFMT(found.st_mode or 0)}"

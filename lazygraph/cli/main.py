@@ -40,6 +40,7 @@ COMMANDS = (
     "concat",
     "subset",
     "pull",
+    "catalogue",
     "export",
     "diff",
     "duplicates",

@@ -152,6 +152,7 @@ def commands(d, splits, run):
                    [d, "-o", "x.lg", "--ids", EVIL], [d, "-o", "x.lg", "--split", EVIL]],
         "pull": [[d, "-o", f"pulled{EVIL}.lg"], [d, "-o", "x.lg", "--split", EVIL], ["damaged.lg", "-o", "y.lg"],
                  [f"none{EVIL}.lg", "-o", "x.lg"], [f"{EVIL}://x.lg", "-o", "x.lg"], [d, "-o", d]],
+        "catalogue": [[], ["--json"], ["matbench:phonons"], [EVIL], [f"jarvis:{EVIL}", "--download"]],
         "export": [[d, "-o", f"out{EVIL}.xyz"], [d, "-o", "x.csv", "--split", EVIL], [d, "-o", f"x.{EVIL}"],
                    ["damaged.lg", "-o", "y.json"], [d, "-o", "x.db", "--id-key", EVIL], [splits, "-o", "x.aselmdb"],
                    [d, "-o", "x.parquet", "--format", EVIL], [f"none{EVIL}.lg", "-o", "x.xyz"], [splits, "-o", "x.db"]],

@@ -31,7 +31,7 @@ from lazygraph.sources.detect import open_sources, source_from_json, source_to_j
 from lazygraph.storage import transport
 from lazygraph.writing.descriptions import check_about
 from lazygraph.writing.folds import folds_of_graphs, folds_of_strata
-from lazygraph.writing.write import plan
+from tests.doc_examples import run_examples
 from tests.real import existing, needs_whole
 
 BODY = os.urandom(300_000)
@@ -296,16 +296,17 @@ def test_files_of_published_splits(host, listed, tmp_path):
 
 
 @needs_whole
-def test_the_real_file_of_matbench_phonons(host, listed, tmp_path):
-    """The sum in the table is that of the file, and its 1,265 rows give the official folds."""
+@pytest.mark.slow
+def test_the_real_file_of_matbench_phonons(host, listed, tmp_path, monkeypatch, capsys):
+    """The table has the sum of the file, its 1,265 rows give the official folds, and docs/catalogue.md is right."""
     host.files["/p"] = existing("matbench/matbench_phonons.json.gz").read_bytes()
     entry = catalogue()["matbench:phonons"]
     file = CatalogueFile(entry.files[0].name, f"{host.url}/p", sha256=entry.files[0].sha256)
     listed(CatalogueEntry(entry.name, entry.title, (file,), entry.facts, entry.graphs, folds=entry.folds))
-    plan("matbench:phonons", tmp_path / "p.lg", graph="cgcnn")
-    (source,) = open_sources("matbench:phonons")
-    scan = source.scan(512, tmp_path / "spool")
-    assert (scan.entries, scan.notes) == (1265, ())
+    monkeypatch.chdir(tmp_path)
+    run_examples(Path(__file__).parents[2] / "docs" / "catalogue.md")
+    assert capsys.readouterr().out.startswith("mb-phonons-0001 253 None\n")
+    assert len(lg.LazyGraphDataset("phonons.lg")) == 1265
 
 
 def test_names(listed, host, tmp_path, monkeypatch):

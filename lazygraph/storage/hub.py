@@ -126,7 +126,7 @@ def hub_errors(name: str) -> Iterator[None]:
     Args:
         name: the URL, for the message.
     """
-    errors = require("huggingface_hub", "hub", "hf:// URLs").errors
+    errors = require("huggingface_hub.errors", "hub", "hf:// URLs")
     try:
         yield
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:

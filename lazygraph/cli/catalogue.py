@@ -9,8 +9,8 @@ from typing import Any
 from lazygraph.cli.options import add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.errors import InputError
-from lazygraph.sources.catalogue.download import downloaded, folder_of, is_downloaded
-from lazygraph.sources.catalogue.table import CatalogueEntry, CatalogueFile, catalogue, find_entry
+from lazygraph.sources.catalogue.download import downloaded, entry_of, folder_of, is_downloaded
+from lazygraph.sources.catalogue.table import CatalogueEntry, CatalogueFile, catalogue
 
 SUMMARY = "List public data sets that can be written by name, with addresses, sums, licences and citations."
 EXAMPLES = """\
@@ -21,6 +21,8 @@ examples:
       say everything about one: files, sums, licence, what to cite, published splits
   lazygraph-write matbench:phonons -o phonons.lg
       download it, and write it with its splits, licence and citation
+  lazygraph catalogue hf:LeMaterial/LeMat-Bulk/compatible_pbe
+      the Parquet files in a folder of a repository of the Hugging Face Hub
   lazygraph catalogue cdvae:mp_20 --download
       download the files alone, and print where they are
 """
@@ -29,7 +31,12 @@ UNKNOWN = "not known"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a data set, such as jarvis:dft_3d (default: list all)")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="a data set, such as jarvis:dft_3d, or hf:ORG/NAME/FOLDER (default: list all)",
+    )
     parser.add_argument("--download", action="store_true", help="download its files into the cache of this machine")
     add_json(parser)
 
@@ -44,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(msg)
         _list(as_json=arguments.json)
         return 0
-    entry = find_entry(arguments.name)
+    entry = entry_of(arguments.name)
     if arguments.download:
         paths = [str(path) for path in downloaded(entry)]
         if arguments.json:
@@ -103,7 +110,7 @@ def _print(entry: CatalogueEntry) -> None:
         say(f"  {'to read':<12}it is {entry.unpack}")
     say(f"  {'facts from':<12}{entry.facts}")
     if is_downloaded(entry):
-        say(f"  {'downloaded':<12}{folder_of(entry)}")
+        say(f"  {'downloaded':<12}{folder_of(entry.name)}")
 
 
 def _splits(entry: CatalogueEntry) -> str:

@@ -34,7 +34,7 @@ from lazygraph.sources import (
 )
 from lazygraph.sources.base import Source
 from lazygraph.sources.catalogue.source import CatalogueSource
-from lazygraph.sources.catalogue.table import find_entry, is_catalogue_name
+from lazygraph.sources.catalogue.table import is_catalogue_name
 from lazygraph.sources.dataset import DatasetSource, is_dataset, is_open_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
@@ -339,9 +339,9 @@ def _kinds_of_path(path: str, named: type[Any] | None) -> Iterator[tuple[type[An
 
 def _of_catalogue(name: str, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
     """The files of a data set of the catalogue, which are downloaded if need be."""
-    from lazygraph.sources.catalogue.download import downloaded
+    from lazygraph.sources.catalogue.download import downloaded, entry_of
 
-    entry = find_entry(name)
+    entry = entry_of(name)
     if entry.unpack is not None:
         msg = f"{name} is {entry.unpack}; download it with: lazygraph catalogue {name} --download"
         raise InputError(msg)

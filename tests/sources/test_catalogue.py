@@ -50,6 +50,7 @@ class Host:
         self.ranges = True
         self.length = True
         self.slow = 0.0
+        self.api = b""  # what the Hub says of every repository
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +69,8 @@ class Host:
                     self.send_header("Location", host.redirect + "/there" + self.path)
                     self.send_header("Content-Length", "0")
                     return self.end_headers()
+                if self.path.startswith("/api/"):
+                    return self.end(200, host.api) if host.api else self.end(404, b"", {"X-Error-Code": "RepoNotFound"})
                 body = host.files.get(self.path.removeprefix("/there"))
                 if body is None:
                     return self.end(404, b"no")
@@ -324,6 +327,68 @@ def test_names(listed, host, tmp_path, monkeypatch):
     (tmp_path / "jarvis:mine").write_text('2\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\nCl 2 2 2\n')
     assert lg.write("jarvis:mine", "x.lg", graph="none", workers=1, progress=False).written == 1
     assert not [p for p in tmp_path.iterdir() if p.name == "cache"]
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(host, tmp_path, monkeypatch):
+    """A repository of the Hub with two folders of Parquet files."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "ENDPOINT", host.url)
+    siblings = [{"rfilename": "README.md", "size": 3, "blobId": "0" * 40}]
+    for k, name in enumerate(("pbe/train-0.parquet", "pbe/train-1.parquet", "scan/train-0.parquet")):
+        lg.write(f"prototypes:5?seed={k}", tmp_path / f"{k}.lg", graph="none", workers=1, progress=False)
+        body = lg.export(
+            tmp_path / f"{k}.lg", tmp_path / f"{k}.parquet", id_key="row", progress=False
+        ).path.read_bytes()
+        host.files[f"/datasets/g/crystals/resolve/{COMMIT}/{name}"] = body
+        lfs = {"sha256": sums(body)["sha256"], "size": len(body), "pointerSize": 130}
+        siblings.append({"rfilename": name, "size": len(body), "blobId": "1" * 40, "lfs": lfs})
+    said = {"id": "g/crystals", "sha": COMMIT, "siblings": siblings, "cardData": {"license": "cc-by-4.0"}, "tags": []}
+    host.api = json.dumps(said).encode()
+    return host
+
+
+def test_parquet_files_of_the_hub(hub, tmp_path, capsys):
+    report = lg.write("hf:g/crystals/pbe", tmp_path / "pbe.lg", graph="cgcnn", workers=1, progress=False, id_key="row")
+    assert report.written + report.quarantined == 10  # both files have ids of the same form
+    ds = lg.LazyGraphDataset(tmp_path / "pbe.lg")
+    assert ds.manifest.about == {
+        "title": "g/crystals", "license": "cc-by-4.0", "homepage": f"{hub.url}/datasets/g/crystals",
+    }  # fmt: skip
+    names = [source.files[0]["name"] for source in ds.manifest.provenance.sources]
+    assert names == ["pbe--train-0.parquet", "pbe--train-1.parquet"]
+    assert main(["catalogue", "hf:g/crystals/pbe"]) == 0
+    said = capsys.readouterr().out
+    assert f"facts from  the Hugging Face Hub, commit {COMMIT}" in said
+    assert "licence     cc-by-4.0" in said
+    asked = len(hub.requests)
+    hub.status = [503] * 50  # the Hub cannot be reached any more, but the files are here
+    lg.write("hf:g/crystals/pbe", tmp_path / "again.lg", graph="cgcnn", workers=1, progress=False, id_key="row")
+    assert len(hub.requests) > asked
+    with pytest.raises(TransferError, match="at 5 attempts"):
+        lg.write("hf:g/crystals/scan", tmp_path / "scan.lg")
+
+
+def test_folders_of_the_hub(hub, tmp_path, folder):
+    with pytest.raises(
+        InputError, match="has 0 Parquet files in this folder; name one of the folders: hf:g/crystals/pbe, "
+    ):
+        lg.write("hf:g/crystals", tmp_path / "x.lg")
+    with pytest.raises(InputError, match="has 0 Parquet files in this folder; name one of the folders: pbe, scan"):
+        lg.write("hf:g/crystals/pbesol", tmp_path / "x.lg")
+    for name in ("hf:g", "hf:g/crystals/../../x", "hf:/etc"):
+        with pytest.raises(InputError, match="required: hf://datasets/ORG/NAME"):
+            lg.write(name, tmp_path / "x.lg")
+    place = f"/datasets/g/crystals/resolve/{COMMIT}/scan/train-0.parquet"
+    hub.files[place] = hub.files[place][:-1] + b"x"
+    with pytest.raises(TransferError, match="its sha256 is .*; required: .*, as the catalogue says"):
+        lg.write("hf:g/crystals/scan", tmp_path / "x.lg")
+    hub.api = b""
+    with pytest.raises(TransferError, match="hf:g/none: no such repository, or no access"):
+        lg.write("hf:g/none", tmp_path / "x.lg")
 
 
 # ---- downloads ----

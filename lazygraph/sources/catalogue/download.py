@@ -16,7 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lazygraph.errors import InputError, TransferError
-from lazygraph.sources.catalogue.table import CatalogueEntry, CatalogueFile
+from lazygraph.sources.catalogue.hub import hub_entry, keep_entry
+from lazygraph.sources.catalogue.table import HUB, CatalogueEntry, CatalogueFile, find_entry
 from lazygraph.storage.cache import cache
 from lazygraph.storage.files import fsync_directory, make_folder, write_atomic
 from lazygraph.storage.http import request
@@ -27,21 +28,31 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["downloaded", "folder_of", "is_downloaded"]
+__all__ = ["downloaded", "entry_of", "folder_of", "is_downloaded"]
 
 PIECE = 2**20  # bytes that are held at once
 PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml[^>]*>\s*<error)", re.IGNORECASE)
 
 
-def folder_of(entry: CatalogueEntry) -> Path:
+def entry_of(name: str) -> CatalogueEntry:
+    """Return the entry of a name: of the table, or of the Hugging Face Hub, which is asked.
+
+    Raises:
+        InputError: there is none.
+        TransferError: the Hub cannot be reached.
+    """
+    return hub_entry(name, folder_of(name)) if name.startswith(f"{HUB}:") else find_entry(name)
+
+
+def folder_of(name: str) -> Path:
     """Return the folder of the cache in which the files of a data set lie under their names."""
-    group, _, name = entry.name.partition(":")
-    return cache().folder / "catalogue" / group / name
+    group, _, rest = name.partition(":")
+    return cache().folder / "catalogue" / group / rest
 
 
 def is_downloaded(entry: CatalogueEntry) -> bool:
     """Whether all files of a data set are in the cache."""
-    folder = folder_of(entry)
+    folder = folder_of(entry.name)
     return bool(entry.files) and all(_kept(folder / file.name, file) for file in entry.files)
 
 
@@ -61,9 +72,12 @@ def downloaded(entry: CatalogueEntry) -> list[Path]:
         where = f"; see {entry.homepage}" if entry.homepage else ""
         msg = f"the catalogue has no addresses of the files of {entry.name}{where}"
         raise InputError(msg)
-    folder = folder_of(entry)
+    folder = folder_of(entry.name)
     make_folder(folder)
-    return [_downloaded(folder / file.name, file) for file in entry.files]
+    paths = [_downloaded(folder / file.name, file) for file in entry.files]
+    if entry.name.startswith(f"{HUB}:"):
+        keep_entry(entry, folder)
+    return paths
 
 
 def _kept(path: Path, file: CatalogueFile) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources.base import Cut, Entry, Scan, default_id
 from lazygraph.sources.catalogue.folds import official_folds
-from lazygraph.sources.catalogue.table import CatalogueEntry, find_entry
+from lazygraph.sources.catalogue.table import HUB, CatalogueEntry, find_entry
 from lazygraph.sources.facts import recall, remember
 
 __all__ = ["CatalogueSource"]
@@ -88,6 +88,10 @@ class CatalogueSource:
             yield one._replace(id=own, other_splits=splits)
 
     def _entry(self) -> CatalogueEntry:
+        if self.entry.startswith(f"{HUB}:"):
+            from lazygraph.sources.catalogue.hub import kept_entry
+
+            return kept_entry(self.entry, Path(self.path).parent)
         return find_entry(self.entry)
 
     def _labels(self, name: str, scan: Scan, spool: Path) -> list[Any]:

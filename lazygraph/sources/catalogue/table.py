@@ -17,7 +17,9 @@ from typing import Any
 from lazygraph.errors import InputError
 from lazygraph.registry import unknown_name
 
-__all__ = ["CatalogueEntry", "CatalogueFile", "Folds", "catalogue", "find_entry", "is_catalogue_name"]
+__all__ = ["HUB", "CatalogueEntry", "CatalogueFile", "Folds", "catalogue", "find_entry", "is_catalogue_name"]
+
+HUB = "hf"  # the group of all repositories of the Hugging Face Hub, which the table does not list
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +152,11 @@ def is_catalogue_name(text: str) -> bool:
         (True, False, False)
     """
     group, colon, rest = text.partition(":")
-    return bool(colon and rest) and any(name.startswith(f"{group}:") for name in catalogue())
+    return bool(colon and rest) and (group == HUB or any(name.startswith(f"{group}:") for name in catalogue()))
 
 
 def find_entry(name: str) -> CatalogueEntry:
-    """Return the entry of a name.
+    """Return the entry of a name in the table.
 
     Raises:
         InputError: there is none; the message lists the names of its group.
@@ -163,5 +165,6 @@ def find_entry(name: str) -> CatalogueEntry:
     if name in entries:
         return entries[name]
     group = name.partition(":")[0]
-    names = [known for known in entries if known.startswith(f"{group}:")] or sorted({k.split(":")[0] for k in entries})
+    names = [known for known in entries if known.startswith(f"{group}:")]
+    names = names or sorted({HUB, *(known.split(":")[0] for known in entries)})
     raise InputError(unknown_name("data set of the catalogue", name, names))

@@ -35,7 +35,7 @@ __all__ = ["ExportReport", "export"]
 
 GRAPHS, ATOMS = 2**8, 2**15  # of one piece, which a worker writes in one call
 AHEAD = 4  # pieces that wait for each worker
-FEW = 2**14  # graphs for which starting processes takes longer than the work
+FEW = 2**16  # graphs for which starting processes takes longer than the work
 ID_KEY = "material_id"
 
 
@@ -91,7 +91,7 @@ def export(
         split: the name of a split.
         id_key: the name under which the ids stand in the file. Default ``"material_id"``.
         workers: processes that write text and compress; None takes one for each usable CPU, and this process alone for
-            fewer than 16,384 graphs. ``.pt`` needs none.
+            fewer than 65,536 graphs. ``.pt`` needs none.
         overwrite: replace an existing file.
         progress: show a bar on stderr, or a line a minute where it is no terminal.
 

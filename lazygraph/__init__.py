@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from lazygraph.errors import (
+    ContentMismatch,
     CorruptDataset,
     DatasetNotFound,
     DatasetReplaced,
@@ -18,6 +19,7 @@ from lazygraph.errors import (
     RecipeError,
     RecipeMismatch,
     StructureError,
+    TransferError,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.export import ExportReport, export
     from lazygraph.sharing.pull import pull
+    from lazygraph.sharing.push import push
+    from lazygraph.sharing.report import report
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from lazygraph.writing.write import Report, append, retry_quarantined, write
 
 __all__ = [
+    "ContentMismatch",
     "CorruptDataset",
     "Crystal",
     "CrystalGraph",
@@ -65,6 +70,7 @@ __all__ = [
     "Report",
     "StructureError",
     "TrainOptions",
+    "TransferError",
     "View",
     "append",
     "collate",
@@ -77,7 +83,9 @@ __all__ = [
     "loader",
     "predict",
     "pull",
+    "push",
     "remove",
+    "report",
     "retry_quarantined",
     "set_splits",
     "subset",
@@ -112,7 +120,9 @@ _HOMES = {
     "loader": "loading.loader",
     "predict": "training.predict",
     "pull": "sharing.pull",
+    "push": "sharing.push",
     "remove": "writing.remove",
+    "report": "sharing.report",
     "retry_quarantined": "writing.write",
     "set_splits": "writing.edit",
     "subset": "writing.copy",

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lazygraph.cli.output import Parser, tell_error, tell_traceback, warn, warnings_in_one_line
+import lazygraph
+from lazygraph.cli.config import with_config
+from lazygraph.cli.output import Parser, log_to_stderr, tell_error, tell_traceback, warn, warnings_in_one_line
 from lazygraph.cli.streams import ReaderLeft, standard_streams
 from lazygraph.errors import CorruptDataset, InputError, LazyGraphError
 from lazygraph.registry import Registry, unknown_name
@@ -32,6 +34,7 @@ COMMANDS = (
     "info",
     "show",
     "stats",
+    "report",
     "verify",
     "salvage",
     "labels",
@@ -42,6 +45,8 @@ COMMANDS = (
     "pull",
     "catalogue",
     "export",
+    "push",
+    "cache",
     "diff",
     "duplicates",
     "remove",
@@ -49,8 +54,12 @@ COMMANDS = (
     "doctor",
     "train",
     "predict",
+    "completion",
 )
 WRITE_COMMANDS = ("plan", "shard", "merge")
+WITH_CONFIG = ("write",)  # whose options may stand in a file; train reads its own
+LEVELS = ("debug", "info", "warning", "error")
+VERSION = f"lazygraph {lazygraph.__version__}"
 SAFE_PATH = "PYTHONSAFEPATH"
 
 
@@ -64,15 +73,30 @@ def main_write(arguments: Sequence[str] | None = None) -> int:
     return _run(_parse_write, arguments)
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of ``lazygraph`` with all commands."""
+    return _command_line()[0]
+
+
+def _command_line() -> tuple[Parser, dict[str, Parser]]:
     parser = Parser(
         prog="lazygraph",
         description="Write, inspect, share and train on datasets of crystal graphs.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers: dict[str, Parser] = {}
     for name in COMMANDS:
-        _configure(commands.add_parser(name, help=_module(name).SUMMARY), name)
+        parsers[name] = commands.add_parser(name, help=_module(name).SUMMARY)
+        _configure(parsers[name], name)
+    return parser, parsers
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser, parsers = _command_line()
+    if arguments and arguments[0] in WITH_CONFIG:
+        arguments[1:] = with_config(parsers[arguments[0]], arguments[1:])
     return parser.parse_args(arguments)
 
 
@@ -82,8 +106,9 @@ def _parse_write(arguments: list[str]) -> argparse.Namespace:
         name = arguments.pop(0)
     program = "lazygraph-write" if name == "write" else f"lazygraph-write {name}"
     parser = Parser(prog=program)
+    parser.add_argument("--version", action="version", version=VERSION)
     _configure(parser, name)
-    return parser.parse_args(arguments)
+    return parser.parse_args(with_config(parser, arguments) if name in WITH_CONFIG else arguments)
 
 
 def _configure(parser: argparse.ArgumentParser, name: str) -> None:
@@ -97,6 +122,9 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
         default=[],
         metavar="NAME",
         help="import this preset or format of an installed plug-in, which a dataset or a plan names; repeat for more",
+    )
+    parser.add_argument(
+        "--log-level", choices=LEVELS, help="also print what the package logs, from this level on, on stderr"
     )
     parser.add_argument("-T", "--traceback", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=command.run)
@@ -148,6 +176,8 @@ def _run(parse: Callable[[list[str]], argparse.Namespace], given: Sequence[str] 
         with standard_streams(), warnings_in_one_line(), _children_ignore_this_folder():
             arguments = parse(list(sys.argv[1:] if given is None else given))
             trace = arguments.traceback
+            if arguments.log_level is not None:
+                log_to_stderr(arguments.log_level)
             _use_plugins(arguments.plugin)
             code: int = arguments.run(arguments)
     except ReaderLeft:

@@ -7,7 +7,9 @@ prints errors of arguments. No other code in ``lazygraph.cli`` may print; ruff c
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import logging
 import re
 import sys
 import traceback
@@ -16,9 +18,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
+from lazygraph.registry import unknown_name
 from lazygraph.text import printable
 
-__all__ = ["Parser", "say", "say_json", "tell_error", "tell_traceback", "warn", "warnings_in_one_line"]
+__all__ = [
+    "Parser",
+    "log_to_stderr",
+    "say",
+    "say_json",
+    "tell_error",
+    "tell_traceback",
+    "warn",
+    "warnings_in_one_line",
+]
 
 
 def say(*lines: str) -> None:
@@ -65,8 +77,47 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that escapes its errors, because a shell pattern may expand to a hostile file name."""
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and error, then exit with 2."""
-        super().error(printable(message))
+        """Print usage and error, with a similar name if one is unknown; then exit with 2."""
+        super().error(printable(self._with_hint(message)))
+
+    def _with_hint(self, message: str) -> str:
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            known = re.findall(r"'?([^', ]+)'?", choice[2])
+            kind = "command" if "COMMAND" in message[: choice.start()] else "value"
+            where = "" if kind == "command" else message[: choice.start()].removesuffix(": ") + ": "
+            return where + unknown_name(kind, choice[1], known)
+        unknown = re.fullmatch(r"unrecognized arguments: (--[^ =]+).*", message, re.DOTALL)
+        close = difflib.get_close_matches(unknown[1], self._options(), n=1) if unknown else []
+        return f"{message}; did you mean {close[0]}?" if close else message
+
+    def _options(self) -> set[str]:
+        """The options of this parser and of its commands."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # there is no public name
+                for parser in action.choices.values():
+                    found |= set(parser._option_string_actions)  # noqa: SLF001
+        return found
+
+
+class _Lines(logging.Handler):
+    """Prints each log record as one escaped line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(f"lazygraph: {record.levelname.lower()}: {record.name}: {_in_one_line(record.getMessage())}")
+
+
+def log_to_stderr(level: str) -> None:
+    """Print what the package logs, from this level on.
+
+    Args:
+        level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+    """
+    logger = logging.getLogger("lazygraph")
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logger.handlers = [_Lines()]
 
 
 def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

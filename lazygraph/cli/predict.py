@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from lazygraph.cli.options import import_from_here
 from lazygraph.cli.output import say, warn
-from lazygraph.errors import InputError
+from lazygraph.errors import InputError, OutputExists
 
 SUMMARY = "Predict with a trained model, for structures of any format or for a dataset."
 EXAMPLES = """\
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE.csv", help="the table to write, .csv or .parquet"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the table if it exists")
     parser.add_argument(
         "--model", metavar="PACKAGE.MODULE:CLASS", help="your own class, if the run was trained with one"
     )
@@ -52,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     if rank := own_rank():
         warn(f"lazygraph: process {rank} leaves the predictions to process 0")
         return 0
+    if os.path.lexists(arguments.output) and not arguments.overwrite:
+        msg = f"{arguments.output} exists; choose another name, or replace it with --overwrite"
+        raise OutputExists(msg)
     if ":" in (arguments.model or ""):
         import_from_here()
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source

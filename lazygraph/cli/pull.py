@@ -11,6 +11,12 @@ from lazygraph.sharing.pull import pull
 SUMMARY = "Copy a dataset, or a part of it, to this machine, and check every byte."
 EXAMPLES = """\
 examples:
+  lazygraph pull hf://datasets/our-group/mp-graphs -o mp.lg
+      copy a dataset from the Hub; s3://, gs://, az://, sftp:// and https:// work too
+  lazygraph pull s3://our-bucket/mp.lg -o small.lg --where 'n_atoms < 20'
+      fetch the columns, and then only the records that are needed
+  lazygraph pull https://example.org/mp.lg -o mp.lg --content-id 5b1c...
+      refuse other graphs than those of a paper
   lazygraph pull /shared/mp.lg -o /local/nvme/mp.lg
       copy the dataset to the disk of this node; after an interruption, the same command continues
   lazygraph pull /shared/mp.lg -o mp.lg --overwrite
@@ -24,9 +30,10 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.add_argument("source", metavar="SOURCE", help="the dataset: a directory, or a URL that a plug-in reads")
+    parser.add_argument("source", metavar="SOURCE", help="the dataset: a directory or a URL")
     parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to write")
     add_part(parser)
+    parser.add_argument("--content-id", metavar="ID", help="refuse other graphs than those of this identity")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress")
 
@@ -39,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         where=arguments.where,
         ids=ids_of(arguments),
         split=arguments.split,
+        content_id=arguments.content_id,
         overwrite=arguments.overwrite,
         progress=arguments.progress,
     )

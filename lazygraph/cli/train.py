@@ -9,6 +9,7 @@ from typing import Any
 
 from lazygraph.cli.options import add_dataset, add_json, import_from_here
 from lazygraph.cli.output import say, say_json
+from lazygraph.cli.train_options import train_options
 from lazygraph.errors import InputError
 from lazygraph.graphs.presets import PRESETS
 
@@ -31,67 +32,6 @@ examples:
   lazygraph train mp.lg --target gap --model mypkg.models:Net --model-option hidden=128 -o run
 """
 
-# The fields of TrainOptions that are one number or text. They are listed here so that --help needs no torch; a test
-# compares the two lists.
-OPTIONS: dict[str, type] = {
-    "model": str,
-    "graph": str,
-    "task": str,
-    "n_epochs": int,
-    "batch_size": int,
-    "max_atoms": int,
-    "max_edges": int,
-    "learning_rate": float,
-    "weight_decay": float,
-    "schedule": str,
-    "loss": str,
-    "gradient_clip": float,
-    "accumulate": int,
-    "precision": str,
-    "patience": int,
-    "ema_decay": float,
-    "keep": int,
-    "checkpoint_every": int,
-    "seed": int,
-    "split_seed": int,
-    "train_ratio": float,
-    "val_ratio": float,
-    "test_ratio": float,
-    "splits": str,
-    "num_workers": int,
-    "devices": int,
-    "num_nodes": int,
-}
-HELP = {
-    "model": "icomformer (default), ecomformer, cgcnn, m3gnet, mace, or package.module:Class",
-    "graph": "build graphs of this preset from the stored crystals at every read (default: the stored graphs)",
-    "task": "regression (default) or classification",
-    "n_epochs": "passes over the training graphs",
-    "batch_size": "greatest number of graphs in a batch",
-    "max_atoms": "greatest number of atoms in a batch",
-    "max_edges": "greatest number of edges in a batch",
-    "learning_rate": "greatest learning rate of the schedule",
-    "weight_decay": "weight decay of AdamW",
-    "schedule": "onecycle (default), cosine, plateau or none",
-    "loss": "l1 (default), mse or huber; for classes cross_entropy",
-    "gradient_clip": "greatest norm of the gradients",
-    "accumulate": "batches per step",
-    "precision": "32 (default), or on a GPU bf16 or 16",
-    "patience": "stop after N epochs without a lower validation loss",
-    "ema_decay": "decay of a moving average of the weights",
-    "keep": "number of best checkpoints to keep",
-    "checkpoint_every": "steps between two writes of the last checkpoint",
-    "seed": "random seed of weights and order",
-    "split_seed": "random seed of the split by ratios",
-    "train_ratio": "share of the training graphs, if the dataset has no splits",
-    "val_ratio": "share of the validation graphs",
-    "test_ratio": "share of the test graphs",
-    "splits": "name of the column of splits to use, such as fold_0 (default: split; without it, the ratios)",
-    "num_workers": "worker processes that read; 0 to choose automatically",
-    "devices": "devices of each machine; 0 for all",
-    "num_nodes": "number of machines; Slurm or torchrun starts the command on each (see docs/training.md)",
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command: the fields of ``TrainOptions`` under the same names."""
@@ -109,9 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--graph-option", action="append", metavar="NAME=VALUE", default=[], dest="graph_options",
         help="a parameter of --graph, such as cutoff=5; repeat for more",
     )  # fmt: skip
-    group = parser.add_argument_group("training", "help(lazygraph.TrainOptions) has the defaults and more details")
-    for name, kind in OPTIONS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=HELP[name])
+    group = parser.add_argument_group("training", "the fields of lazygraph.TrainOptions")
+    for option in train_options():
+        group.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=option.kind,
+            choices=option.choices,
+            metavar=None if option.choices else option.kind.__name__.upper(),
+            help=option.text.replace("%", "%%"),
+        )
     parser.add_argument("--ensemble", type=int, metavar="N", help="train N models with consecutive seeds")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bar")
     add_json(parser)
@@ -130,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     values = {} if arguments.config is None else read_toml(arguments.config)
     values.pop("dataset", None)  # the dataset of the run that wrote the options
-    given = {name: getattr(arguments, name) for name in OPTIONS}
+    given = {option.name: getattr(arguments, option.name) for option in train_options()}
     given |= {"target": arguments.target, "model_options": _pairs("--model-option", arguments.model_options)}
     given |= {"graph_options": _pairs("--graph-option", arguments.graph_options)}
     values |= {name: value for name, value in given.items() if value is not None}

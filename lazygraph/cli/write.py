@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lazygraph.cli.config import add_config
 from lazygraph.cli.options import (
     add_graph,
     add_json,
@@ -37,6 +38,8 @@ examples:
       all structures of a JARVIS file with all labels, as graphs of the preset comformer (4 A, 25 neighbours)
   lazygraph-write 'cifs/*.cif' -o cifs.lg --graph radius --cutoff 6 --workers 8
       CIF files; edges join each atom to all atoms within 6 A
+  lazygraph-write --config mp.toml -o mp.lg
+      all options in a file, one a line: source = ["mp.json"], graph = "alignn", unit = {gap = "eV"}
   lazygraph-write 'prototypes:2000?seed=0' -o demo.lg --split 0.8,0.1,0.1 --seed 123
       2,000 generated crystals (no download), split into train, val and test
 
@@ -50,6 +53,7 @@ To write on many machines, use lazygraph-write plan, shard and merge, or lazygra
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_source(parser)
+    add_config(parser)
     add_graph(parser)
     output = parser.add_argument_group("adding to a dataset")
     output.add_argument("--append", action="store_true", help="add the source's graphs to the dataset")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -35,7 +34,7 @@ from lazygraph.format.record import Record, check_counts, unpack
 from lazygraph.format.record_batch import RecordBatch, concatenate
 from lazygraph.format.shard import check_place, check_value, read_value
 from lazygraph.machine import memory_limit
-from lazygraph.storage.base import Storage, open_storage
+from lazygraph.storage.base import Storage, open_storage, read_checked
 from lazygraph.storage.descriptors import Descriptor, ShardFiles, budget
 from lazygraph.storage.files import FileRef, reading
 from lazygraph.storage.local import LocalStorage
@@ -167,34 +166,15 @@ class Store:
         """The digests of the blocks of graphs, and of those of each column. Raises as ``column`` does."""
         if self._digests is None:
             manifest = self.manifest
-            self._digests = read_digests(self._file(manifest.digests), manifest.graphs, manifest.columns)
+            self._digests = read_digests(self.file(manifest.digests), manifest.graphs, manifest.columns)
         return self._digests
 
-    def check_dictionaries(self) -> None:
-        """Compare all dictionaries with the manifest. Raises as ``column`` does."""
-        for dictionary in self.manifest.dictionaries:
-            self._file(dictionary)
-
-    def _file(self, file: FileRef) -> bytes:
-        """A whole file of the dataset, checked."""
+    def file(self, file: FileRef) -> bytes:
+        """A whole file that the manifest names, checked, such as a dictionary. Raises as ``column`` does."""
         try:
-            return reading(f"{self.name}/{file.name}", lambda: self._checked(file))
+            return reading(f"{self.name}/{file.name}", lambda: read_checked(self.storage, file))
         except FileNotFoundError:
             self._missing(file)
-
-    def _checked(self, file: FileRef) -> bytes:
-        while True:
-            with os.fdopen(self.storage.descriptor(file), "rb") as opened:
-                content = opened.read(file.size + 1)
-            if len(content) == file.size and (found := hashlib.sha256(content).hexdigest()) == file.sha256:
-                return content
-            if not self.storage.renew(file):
-                break
-        msg = (
-            f"{self.name}/{file.name} has the sha256 {found if len(content) == file.size else 'of another size'}; "
-            f"required: {file.sha256}, as the manifest says"
-        )
-        raise CorruptDataset(msg)
 
     def graph_id(self, row: int) -> str:
         """The id of the graph in a row."""
@@ -328,6 +308,21 @@ class Store:
         except CorruptDataset as error:
             self.raise_corrupt(row, error)
 
+    def frames(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """The records of several rows as they are stored, in the order of the rows.
+
+        Records of a shard that is not on this machine are asked for together. Raises as ``raw`` does.
+        """
+        index = self._index or self._open_index()
+        shards = np.searchsorted(self._ends, rows, side="right")
+        if all(map(self._may_open, np.unique(shards).tolist())):
+            return [self.frame(row) for row in rows.tolist()]
+        index.check(rows)
+        try:
+            return self._fetched(index, rows, shards)
+        except CorruptDataset:  # one by one, it is said of which row
+            return [self.frame(row) for row in rows.tolist()]
+
     def record(self, row: int) -> Record:
         """The record of a row, its fields decoded on demand. Raises as ``raw`` does."""
         raw, counts = self._read(row)
@@ -390,7 +385,14 @@ class Store:
     def _fetch_batch(self, loops: NativeReader, rows: NDArray[np.int64]) -> RecordBatch | None:
         """``read_batch`` of a dataset elsewhere: the records of each shard by one request, then by compiled loops."""
         index = self._index or self._open_index()
-        shards = np.searchsorted(self._ends, rows, side="right")
+        try:
+            frames = self._fetched(index, rows, np.searchsorted(self._ends, rows, side="right"))
+        except CorruptDataset:
+            return None  # one by one, it is said of which row
+        return loops.read_batch(rows, self._files.now.numbers, self._dictionary, frames)
+
+    def _fetched(self, index: _Index, rows: NDArray[np.int64], shards: NDArray[np.int64]) -> list[bytes]:
+        """The compressed records of several rows, of which the shards are given, each by one request for a shard."""
         frames: list[bytes] = [b""] * len(rows)
 
         def fetch(shard: int) -> None:
@@ -400,14 +402,11 @@ class Store:
                 frames[place] = value
 
         needed = np.unique(shards).tolist()
-        try:
-            # Each waits for a server, so they wait at the same time.
-            with ThreadPoolExecutor(min(len(needed), REQUESTS)) as pool:
-                for _ in pool.map(fetch, needed):
-                    pass
-        except CorruptDataset:
-            return None  # one by one, it is said of which row
-        return loops.read_batch(rows, self._files.now.numbers, self._dictionary, frames)
+        # Each waits for a server, so they wait at the same time.
+        with ThreadPoolExecutor(min(len(needed), REQUESTS)) as pool:
+            for _ in pool.map(fetch, needed):
+                pass
+        return frames
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
         """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
@@ -448,7 +447,7 @@ class Store:
 
     def _dictionary(self, number: int) -> bytes:
         """A dictionary, checked."""
-        return self._file(self.manifest.dictionaries[number])
+        return self.file(self.manifest.dictionaries[number])
 
     def _decoder(self, shard: int) -> Decoder:
         """What undoes the compression of a shard's records; of those with dictionaries some are kept."""

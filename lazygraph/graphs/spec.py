@@ -20,6 +20,7 @@ from lazygraph.graphs.parameters import impossible
 from lazygraph.graphs.presets import PRESET_REGISTRY, PRESETS, REQUIRED, Preset
 from lazygraph.graphs.rule import Rule
 from lazygraph.graphs.rules import find_angles, find_rule
+from lazygraph.markup.elements import Html, card, facts, or_plain
 from lazygraph.registry import unknown_name
 
 __all__ = ["GraphSpec", "check_images", "graph"]
@@ -160,6 +161,14 @@ class GraphSpec:
             if name in ("cutoff", "max_neighbors") or values[name] != self.rule.setting(name, given, declared):
                 shown.append(f"{name}={values[name]!r}")
         return f"lazygraph.graph({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        return or_plain(self._html, self.__repr__)
+
+    def _html(self) -> Html:
+        """Return the recipe for a notebook: its parameters that are set."""
+        values = [(name, str(value)) for name, value in self.to_json().items() if value is not None]
+        return card(repr(self), facts(values))
 
     def _flat(self) -> dict[str, Any]:
         """Everything in one level, with None for what rule and angles do not have."""

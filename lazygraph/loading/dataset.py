@@ -26,7 +26,9 @@ from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
+from lazygraph.loading.shown import Shown
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.markup.elements import or_plain
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.rebuild import RebuiltRecords, gives_the_stored_graphs
 from lazygraph.reading.table import Columns
@@ -466,7 +468,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         warnings.warn(printable(msg), stacklevel=4)
 
     def __repr__(self) -> str:
-        return f"LazyGraphDataset({self.path!r}, {len(self)} graphs)"
+        return self._shown().text()
+
+    def _repr_html_(self) -> str:
+        return or_plain(lambda: self._shown().html(), self.__repr__)
+
+    def _shown(self) -> Shown:
+        return Shown(
+            self._store, self.indices(), self._spec, rebuilds=self.rebuilds, target=self.target, view=self.view
+        )
 
 
 def _float_type(dtype: Any) -> str:

@@ -76,7 +76,10 @@ def evaluate(condition: str, column: Callable[[str], Any]) -> NDArray[np.bool_]:
             raise _refusal(condition, str(error)) from None
         raise
     except (SyntaxError, RecursionError, MemoryError) as error:
-        raise _refusal(condition, f"it is not an expression ({error})") from None
+        hint = (
+            "; a name with spaces or other signs needs backticks, as in `band gap` > 1" if "`" not in condition else ""
+        )
+        raise _refusal(condition, f"it is not an expression ({error}){hint}") from None
     except CorruptDataset:  # of a column
         raise
     except (TypeError, ValueError) as error:  # of numpy: text compared with numbers, arrays of different shapes

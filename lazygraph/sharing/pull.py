@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from lazygraph.errors import CorruptDataset, DatasetReplaced, LazyGraphError, OutputExists, UnsupportedFormat
 from lazygraph.format.manifest import MANIFEST, Manifest
+from lazygraph.format.store import Store
+from lazygraph.reading.verify import verify
 from lazygraph.sharing.progress import Transfer, transfer
 from lazygraph.storage.base import Storage, open_storage
 from lazygraph.storage.files import FileRef, write_checked
@@ -20,7 +22,7 @@ from lazygraph.writing.lock import exclusive
 from lazygraph.writing.owned import is_dataset, partial_files, remove_file
 from lazygraph.writing.publish import publish
 
-__all__ = ["PullReport", "pull"]
+__all__ = ["PullReport", "copy_whole", "pull"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ def pull(
     where: str | None = None,
     ids: Sequence[str] | None = None,
     split: str | None = None,
+    content_id: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> PullReport:
-    """Copy a dataset, or a part of it, into a folder of this machine.
+    """Copy a dataset, or a part of it, from a server or another folder into a folder of this machine.
 
     The size and the sha256 of each file are compared while it is copied. The dataset appears when all of its files are
     there, on the disk, with the same bytes as in the source. If a pull is stopped or killed, the same call continues:
@@ -64,13 +67,16 @@ def pull(
     is missing or has another size is copied again. :func:`lazygraph.reading.verify.verify` checks every byte.
 
     Args:
-        source: the dataset: a directory, a URL whose scheme an installed package declares as a storage, or a storage.
+        source: the dataset: a directory, a URL as ``LazyGraphDataset`` takes it, or a storage.
         out: the dataset directory to write.
         where: copy the graphs that meet this condition on columns, as ``LazyGraphDataset.where`` takes it. With
-            ``where``, ``ids`` or ``split``, the result is that of :func:`lazygraph.subset`: the source must be a
-            directory, and a pull that is stopped begins again.
+            ``where``, ``ids`` or ``split``, the result is that of :func:`lazygraph.subset`. Of a server, the columns
+            are fetched, and then the records that are needed, or shards of which an eighth is. A pull that is stopped
+            begins again, with the shards that are in the cache.
         ids: copy the graphs with these ids, in this order.
         split: copy the graphs of this split.
+        content_id: the identity that the graphs of the source must have, as ``lazygraph info`` prints it. Every graph
+            is then compared with it.
         overwrite: replace an existing dataset. Files that both have in common are kept.
         progress: show the progress on stderr; a part of a dataset has no display.
 
@@ -79,6 +85,8 @@ def pull(
 
     Raises:
         DatasetNotFound: there is no dataset at the source.
+        ContentMismatch: the source has another content id than ``content_id``.
+        TransferError: the server cannot be reached, or refuses.
         CorruptDataset: a file of the source is missing or damaged; the message names it.
         DatasetReplaced: the source was changed while it was copied, and a file is gone.
         UnsupportedFormat: a newer release wrote the source.
@@ -97,10 +105,33 @@ def pull(
         >>> folder.cleanup()
     """
     if where is not None or ids is not None or split is not None:
-        return _part(source, out, where=where, ids=ids, split=split, overwrite=overwrite)
+        return _part(source, out, where=where, ids=ids, split=split, content_id=content_id, overwrite=overwrite)
+    return copy_whole(source, out, content_id=content_id, replace=lambda _: overwrite, progress=progress)
+
+
+def copy_whole(
+    source: str | os.PathLike[str] | Storage,
+    out: str | os.PathLike[str],
+    *,
+    content_id: str | None = None,
+    replace: Callable[[Path], bool],
+    progress: bool,
+) -> PullReport:
+    """Copy a whole dataset, as ``pull`` does.
+
+    Args:
+        source: the dataset.
+        out: the dataset directory to write.
+        content_id: the identity that the graphs must have.
+        replace: called with the directory of another dataset that is there, while no other process writes it. It
+            returns whether that is replaced, and may raise an error that says why not.
+        progress: show the progress on stderr.
+    """
     storage, layout = open_storage(source), Layout.of(out)
     manifest = Manifest.load(storage)
     manifest.check_writable(storage.name)
+    if content_id is not None:
+        Store(storage).check_content(content_id)
     _check_apart(storage, layout)
     files = dict.fromkeys(manifest.files())  # columns of equal values may share a file
     size = sum(file.size for file in files)
@@ -111,7 +142,7 @@ def pull(
     with exclusive(layout) as hold:
         missing = _missing(layout, manifest)  # another pull may have finished meanwhile
         if missing is None:
-            _check_output(layout, manifest, overwrite=overwrite)
+            _check_output(layout, manifest, replace)
             missing = list(files)
         _remove_others(layout, {file.name for file in files})
         with closing(transfer(size, "pulling", show=progress)) as shown:
@@ -119,7 +150,17 @@ def pull(
                 copied += _bring(storage, manifest, file, layout, shown)
         if missing:
             publish(hold, layout.pull, manifest)
+    if content_id is not None:
+        _check_graphs(layout.final, content_id)
     return PullReport(layout.final, manifest.graphs, manifest.content_id, copied, size - copied)
+
+
+def _check_graphs(path: Path, content_id: str) -> None:
+    """Compare every graph with the digests that its content id is made of, which no server can imitate."""
+    problems = verify(path).problems
+    if problems:
+        msg = f"{path} does not hold the graphs of the content id {content_id}; delete it. {problems[0]}"
+        raise CorruptDataset(msg)
 
 
 def _part(
@@ -129,10 +170,13 @@ def _part(
     where: str | None,
     ids: Sequence[str] | None,
     split: str | None,
+    content_id: str | None,
     overwrite: bool,
 ) -> PullReport:
-    place = source if isinstance(source, (str, os.PathLike)) else source.name
-    report = subset(place, out, where=where, ids=ids, split=split, overwrite=overwrite)
+    storage = open_storage(source)
+    if content_id is not None:
+        Store(storage).check_content(content_id)
+    report = subset(storage, out, where=where, ids=ids, split=split, overwrite=overwrite)
     manifest = Manifest.load(report.path)
     size = sum(file.size for file in manifest.files())
     return PullReport(report.path, report.graphs, manifest.content_id, size, 0, report.notes)
@@ -162,7 +206,7 @@ def _check_apart(storage: Storage, layout: Layout) -> None:
         raise OutputExists(msg)
 
 
-def _check_output(layout: Layout, manifest: Manifest, *, overwrite: bool) -> None:
+def _check_output(layout: Layout, manifest: Manifest, replace: Callable[[Path], bool]) -> None:
     """Refuse to write over what is there, unless it is a dataset and may be replaced."""
     final = layout.final
     if final.exists() and not is_dataset(final):
@@ -171,7 +215,7 @@ def _check_output(layout: Layout, manifest: Manifest, *, overwrite: bool) -> Non
     if layout.plan.exists():
         msg = f"{layout.partial} holds an unfinished dataset; finish it, or delete that folder"
         raise OutputExists(msg)
-    if final.exists() and not overwrite:
+    if final.exists() and not replace(final):
         msg = f"{final} holds {_other(final, manifest)}; choose another name, or replace it with --overwrite "
         raise OutputExists(msg + "(overwrite=True)")
 

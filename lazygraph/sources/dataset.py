@@ -87,8 +87,8 @@ class DatasetSource:
         """
         if dataset.transform is not None:
             msg = (
-                f"{dataset!r} has a transform; required: none, because graphs are made again from the stored crystals. "
-                f"Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
+                f"the dataset {dataset.path!r} has a transform; required: none, because graphs are made again "
+                f"from the stored crystals. Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
             )
             raise InputError(msg)
         rows = dataset.indices()
@@ -246,7 +246,8 @@ def _open(place: str) -> Store:
         for name in store.manifest.columns:
             if name not in NOT_NEEDED:
                 store.column(name)
-        store.check_dictionaries()
+        for dictionary in store.manifest.dictionaries:
+            store.file(dictionary)
     except (LazyGraphError, OSError) as error:
         raise UnreadableInput(str(error)) from error
     return store

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from lazygraph.errors import InputError
+from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.registry import Registry
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import LocalStorage
 
-__all__ = ["STORAGES", "Storage", "is_url", "open_storage"]
+__all__ = ["STORAGES", "Storage", "is_url", "open_storage", "read_checked"]
 
 
 @runtime_checkable
@@ -120,3 +121,23 @@ def open_storage(place: str | os.PathLike[str] | Storage) -> Storage:
             return STORAGES.get(os.fspath(place).partition("://")[0])(os.fspath(place))
         return LocalStorage(place)
     return place
+
+
+def read_checked(storage: Storage, file: FileRef) -> bytes:
+    """Return the content of a whole file, after its sha256 was compared.
+
+    Raises:
+        FileNotFoundError: the storage does not have it.
+        CorruptDataset: it is not the file that the manifest names.
+        OSError: the storage failed.
+    """
+    while True:
+        with os.fdopen(storage.descriptor(file), "rb") as opened:
+            content = opened.read(file.size + 1)
+        found = hashlib.sha256(content).hexdigest() if len(content) == file.size else "of another size"
+        if found == file.sha256:
+            return content
+        if not storage.renew(file):
+            break
+    msg = f"{storage.name}/{file.name} has the sha256 {found}; required: {file.sha256}, as the manifest says"
+    raise CorruptDataset(msg)

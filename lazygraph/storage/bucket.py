@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,15 +14,23 @@ from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, Transfe
 from lazygraph.extras import require
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
-from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, complete, repeated, shown
+from lazygraph.storage.target import ChangedMeanwhile
+from lazygraph.storage.transport import TransientError, VersionedManifest, complete, repeated, shown
 from lazygraph.text import printable, shortened
 
-__all__ = ["BUCKETS", "BucketTransport"]
+__all__ = ["BUCKETS", "BucketTarget", "BucketTransport"]
 
 T = TypeVar("T")
+ATTEMPTS = 2  # the packages of the stores repeat requests themselves
 PIECE = 2**23  # bytes of one request
 AT_ONCE = 4  # requests for one file at the same time
+REFUSED_CONDITION = ("PreconditionFailed", "pre-condition", "ConditionalRequestConflict", "FileExistsError")
 CLIENTS = ("aiohttp", "aiobotocore", "azure", "botocore", "gcsfs", "google")  # packages that speak to servers
+
+
+SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_")  # beginnings of environment variables
+
+_SYSTEMS: dict[tuple[Any, ...], Any] = {}
 
 
 class _Kind(NamedTuple):
@@ -59,7 +68,6 @@ class BucketTransport:
         if not self._root or "@" in urlsplit(url).netloc:
             msg = f"found {shown(url)!r}; required: {self._scheme}://BUCKET/PATH, without user name and password"
             raise InputError(msg)
-        self._kept: tuple[int, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -72,14 +80,18 @@ class BucketTransport:
 
     @property
     def system(self) -> Any:
-        """The fsspec file system of this process, without a cache of listings."""
-        if self._kept is None or self._kept[0] != os.getpid():
+        """The fsspec file system of this process and of the credentials that are set, without a cache of listings."""
+        told = sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS))
+        key = os.getpid(), self._scheme, tuple(told)
+        found = _SYSTEMS.get(key)
+        if found is None:
             kind = BUCKETS[self._scheme]
             require(kind.module, kind.extra, f"{self._scheme}:// URLs")
             fsspec = require("fsspec", kind.extra, f"{self._scheme}:// URLs")
             found = fsspec.filesystem(self._scheme, skip_instance_cache=True, use_listings_cache=False)
-            self._kept = os.getpid(), found
-        return self._kept[1]
+            _SYSTEMS.clear()  # of a parent process, or of other credentials
+            _SYSTEMS[key] = found
+        return found
 
     def manifest(self, known: str | None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
         """Return the manifest; None if its version is still ``known``."""
@@ -96,19 +108,21 @@ class BucketTransport:
             content = self._call(MANIFEST, lambda: self.system.cat_file(path))
             return VersionedManifest(content, version if len(content) == info["size"] else None)
 
-        return repeated(ask, f"{self.name}/{MANIFEST}", attempts)
+        return repeated(ask, f"{self.name}/{MANIFEST}", min(attempts, ATTEMPTS))
 
     def version(self) -> str:
         """Return the ETag of the manifest, or its time and length."""
         path = self.path(MANIFEST)
         info = repeated(
-            lambda: self._call(MANIFEST, lambda: self.system.info(path, refresh=True)), f"{self.name}/{MANIFEST}"
+            lambda: self._call(MANIFEST, lambda: self.system.info(path, refresh=True)),
+            f"{self.name}/{MANIFEST}",
+            ATTEMPTS,
         )
         return _version(info) or repr(sorted((key, str(value)) for key, value in info.items()))
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges of a file, several at the same time."""
-        return repeated(partial(self._ranges, file, ranges), f"{self.name}/{file.name}")
+        return repeated(partial(self._ranges, file, ranges), f"{self.name}/{file.name}", ATTEMPTS)
 
     def _ranges(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         path = self.path(file.name)
@@ -142,16 +156,13 @@ class BucketTransport:
             end = min(start + AT_ONCE * PIECE, file.size)
             yield from self._ranges(file, [(at, min(PIECE, end - at)) for at in range(start, end, PIECE)])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}
-
     def _call(self, name: str, call: Callable[[], T]) -> T:
         """Return what a call of fsspec gives, with the errors of this package."""
         try:
             return call()
         except FileNotFoundError:
             raise FileNotFoundError(2, "the store has no such object", f"{self.name}/{name}") from None
-        except (LazyGraphError, TransientError):
+        except (LazyGraphError, TransientError, ChangedMeanwhile):
             raise
         except PermissionError as error:
             msg = f"{self.name}/{name}: the store refuses access ({_said(error)}); check your credentials for it"
@@ -162,6 +173,76 @@ class BucketTransport:
                 raise TransferError(msg) from None
             if isinstance(error, (OSError, TimeoutError)) or _of_connection(error):
                 raise TransientError(_said(error)) from None
+            raise
+
+
+class BucketTarget(BucketTransport):
+    """A prefix of a bucket where a dataset is published.
+
+    The manifest of S3 is put by a conditional request, so of two that publish at the same time one is refused. Of the
+    other stores the manifest is compared right before it is put.
+    """
+
+    takes_card = False
+
+    def manifest(self, known: str | None = None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
+        """Return the manifest that is there; None if there is none."""
+        try:
+            return super().manifest(known, attempts)
+        except FileNotFoundError:
+            return None
+
+    def present(self, files: Sequence[FileRef]) -> set[FileRef]:
+        """Return those of these files that are there, by name and size."""
+        what = self.name
+
+        def ask() -> dict[str, int]:
+            found = self._call("", lambda: self.system.find(self._root, detail=True))
+            start = len(self._root.removeprefix("/")) + 1
+            return {path[start:]: info["size"] for path, info in found.items()}
+
+        try:
+            sizes = repeated(ask, what, ATTEMPTS)
+        except FileNotFoundError:
+            return set()
+        return {file for file in files if sizes.get(file.name) == file.size}
+
+    def put(self, file: FileRef, path: Path) -> None:
+        """Send a file. An object appears when all of it was sent."""
+        remote = self.path(file.name)
+        repeated(lambda: self._call(file.name, lambda: self.system.put_file(str(path), remote)), self.name, ATTEMPTS)
+
+    def read_text(self, name: str) -> str | None:  # noqa: ARG002  # no card is written
+        """Return None."""
+        return None
+
+    def publish(self, content: bytes, before: VersionedManifest | None, extras: Mapping[str, bytes]) -> str | None:
+        """Put the manifest in its place."""
+        del extras
+
+        def put() -> None:
+            now = self.manifest()
+            if now is not None and now.content == content:
+                return  # the answer to the last attempt was lost
+            if now != before:
+                raise ChangedMeanwhile
+            self._call(MANIFEST, lambda: self._put_manifest(content, None if before is None else before.version))
+
+        repeated(put, f"{self.name}/{MANIFEST}", ATTEMPTS)
+        return None
+
+    def _put_manifest(self, content: bytes, version: str | None) -> None:
+        path = self.path(MANIFEST)
+        if self._scheme != "s3":
+            self.system.pipe_file(path, content)
+            return
+        bucket, key, _ = self.system.split_path(path)
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
+        try:
+            self.system.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
+        except Exception as error:
+            if any(word in f"{type(error).__name__} {error}" for word in REFUSED_CONDITION):
+                raise ChangedMeanwhile from None
             raise
 
 

@@ -79,7 +79,7 @@ class HubTransport(HttpTransport):
         return str(hub.hf_hub_url(address.repository, address.path(name), repo_type="dataset", revision=self._commit))
 
     def _headers(self) -> dict[str, str]:
-        headers = require("huggingface_hub", "hub", "hf:// URLs").utils.build_hf_headers()
+        headers = require("huggingface_hub.utils", "hub", "hf:// URLs").build_hf_headers()
         return {"Authorization": headers["authorization"]} if "authorization" in headers else {}
 
     @contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import io
 import os
+import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -16,10 +19,11 @@ from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, Transfe
 from lazygraph.extras import require
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
+from lazygraph.storage.target import ChangedMeanwhile
 from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, complete, repeated, shown
 from lazygraph.text import printable, shortened
 
-__all__ = ["SftpTransport"]
+__all__ = ["SftpTarget", "SftpTransport"]
 
 T = TypeVar("T")
 TIMEOUT = 20.0  # s
@@ -124,7 +128,7 @@ class SftpTransport:
             return call(self._client(paramiko))
         except FileNotFoundError:
             raise FileNotFoundError(2, "the server has no such file", self._what(name)) from None
-        except (LazyGraphError, TransientError):
+        except (LazyGraphError, TransientError, ChangedMeanwhile):
             raise
         except PermissionError:
             msg = f"{self._what(name)}: the server denies permission"
@@ -176,6 +180,79 @@ class SftpTransport:
         client = connection.open_sftp()
         client.get_channel().settimeout(3 * TIMEOUT)
         return connection, client
+
+
+class SftpTarget(SftpTransport):
+    """A folder of another machine where a dataset is published.
+
+    Files are sent under another name and renamed. The manifest is compared right before it is replaced, in one step.
+    """
+
+    takes_card = False
+
+    def manifest(self, known: str | None = None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
+        """Return the manifest that is there; None if there is none."""
+        try:
+            return super().manifest(known, attempts)
+        except FileNotFoundError:
+            return None
+
+    def present(self, files: Sequence[FileRef]) -> set[FileRef]:
+        """Return those of these files that are there, by name and size."""
+        sizes: dict[str, int] = {}
+        for folder in sorted({PurePosixPath(file.name).parent.as_posix() for file in files}):
+            try:
+                found = repeated(partial(self.call, folder, partial(self._listing, folder)), self._what(folder))
+            except FileNotFoundError:
+                continue
+            sizes |= {(PurePosixPath(folder) / one.filename).as_posix(): one.st_size for one in found}
+        return {file for file in files if sizes.get(file.name) == file.size}
+
+    def _listing(self, folder: str, client: Any) -> Any:
+        return client.listdir_attr(self.path(folder))
+
+    def put(self, file: FileRef, path: Path) -> None:
+        """Send a file under another name, and rename it."""
+
+        def send(client: Any) -> None:
+            with path.open("rb") as content:
+                self._send(client, file.name, content, file.size)
+
+        repeated(partial(self.call, file.name, send), self._what(file.name))
+
+    def read_text(self, name: str) -> str | None:  # noqa: ARG002  # no card is written
+        """Return None."""
+        return None
+
+    def publish(self, content: bytes, before: VersionedManifest | None, extras: Mapping[str, bytes]) -> str | None:
+        """Put the manifest in its place."""
+        del extras
+
+        def put(client: Any) -> None:
+            now = self.manifest()
+            if now is not None and now.content == content:
+                return  # the answer to the last attempt was lost
+            if now != before:
+                raise ChangedMeanwhile
+            self._send(client, MANIFEST, io.BytesIO(content), len(content))
+
+        repeated(partial(self.call, MANIFEST, put), self._what(MANIFEST))
+        return None
+
+    def _send(self, client: Any, name: str, content: Any, size: int) -> None:
+        final = PurePosixPath(self.path(name))
+        for folder in (*reversed(final.parent.parents), final.parent):
+            if folder.as_posix() not in ("/", "."):
+                with suppress(OSError):  # it is there, or the next step says what is wrong
+                    client.mkdir(folder.as_posix())
+        temporary = final.with_name(f".{final.name}.{secrets.token_hex(8)}.tmp").as_posix()
+        try:
+            client.putfo(content, temporary, file_size=size, confirm=True)
+            client.posix_rename(temporary, final.as_posix())
+        except BaseException:
+            with suppress(Exception):
+                client.remove(temporary)
+            raise
 
 
 def _forget(key: tuple[Any, ...]) -> None:

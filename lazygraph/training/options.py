@@ -88,7 +88,8 @@ class TrainOptions:
 
     Args:
         target: the label, or the labels, to learn; kept as a tuple.
-        model: a name that :func:`lazygraph.training.models.find_model` knows, or ``package.module:Class``.
+        model: ``icomformer``, ``ecomformer``, ``cgcnn``, ``m3gnet``, ``mace``, the name of a plug-in, or
+            ``package.module:Class``.
         model_options: keyword arguments of the model.
         graph: the preset whose graphs are built from the stored crystals at every read, as ``LazyGraphDataset(graph=)``
             takes it; None for the stored graphs.

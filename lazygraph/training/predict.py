@@ -24,6 +24,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import loader
+from lazygraph.markup.elements import or_plain
 from lazygraph.reading.views import View, known_view, view
 from lazygraph.sources.dataset import is_dataset
 from lazygraph.text import printable
@@ -32,6 +33,7 @@ from lazygraph.training.models import MODELS, find_model
 from lazygraph.training.module import GraphModule, accelerator
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.report import Prediction, predictions_of
+from lazygraph.training.shown import predictions_html, predictions_text
 from lazygraph.training.targets import Targets
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
@@ -43,7 +45,7 @@ VERSION = 1
 DEEPEST = 50  # lists in lists, of what a checkpoint says beside the weights
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Predictions:
     """The predictions of a model.
 
@@ -57,6 +59,12 @@ class Predictions:
     targets: Targets
     rows: list[Prediction]
     quarantined: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        return predictions_text(self.targets, self.rows, len(self.quarantined))
+
+    def _repr_html_(self) -> str:
+        return or_plain(lambda: predictions_html(self.targets, self.rows, len(self.quarantined)), self.__repr__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.graphs.spec import graph
 from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.markup.elements import Html, or_plain
 from lazygraph.storage.files import write_atomic
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
 from lazygraph.training.data import LazyGraphDataModule, column_of_splits
@@ -32,6 +33,7 @@ from lazygraph.training.options import TrainOptions
 from lazygraph.training.progress import Progress
 from lazygraph.training.ranks import Ranks
 from lazygraph.training.report import Prediction, Scores, check_titles, predictions_of, scores_of, write_predictions
+from lazygraph.training.shown import results_html, scores_text
 from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
 from lazygraph.writing.splits import DEFAULT
@@ -41,7 +43,7 @@ __all__ = ["Prepared", "Results", "claimed", "prepare", "train", "trainer_of"]
 SEEN_EVERY = 10  # steps
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Results:
     """The results of a training run.
 
@@ -85,6 +87,28 @@ class Results:
             "in_no_split": self.in_no_split,
             "splits": self.splits,
         }
+
+    def __repr__(self) -> str:
+        lines = [f"Results({os.fspath(self.folder.path)!r}, {self._epochs()}, {len(self.predictions):,} predictions)"]
+        return "\n  ".join(lines + scores_text(self.scores, self.baseline))
+
+    def _epochs(self) -> str:
+        return f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+
+    def _repr_html_(self) -> str:
+        return or_plain(self._html, self.__repr__)
+
+    def _html(self) -> Html:
+        others = {
+            "folder": os.fspath(self.folder.path),
+            "checkpoint": os.fspath(self.checkpoint),
+            "times": ", ".join(f"{name} {value:.1f} s" for name, value in self.seconds.items()),
+            "waited for data": f"{self.waited:.0%} of the time of training steps",
+            "quarantined": f"{self.quarantined:,} inputs of the dataset" if self.quarantined else "",
+            "in no split": f"{self.in_no_split:,} graphs, which were not used" if self.in_no_split else "",
+        }
+        title = f"Trained for {self._epochs()}: {len(self.predictions):,} test graphs"
+        return results_html(title, self.scores, self.baseline, self.predictions, others)
 
 
 def train(

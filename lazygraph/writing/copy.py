@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, combinations
 from itertools import count as count_from
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,7 +35,8 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of, rule_left_out
-from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic
+from lazygraph.storage.base import Storage
+from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic, write_checked
 from lazygraph.writing.common_fields import common_schema, with_fields
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.id_order import IdOrder, order_ids, order_type
@@ -157,7 +158,7 @@ def subset(
     another way. If you give several conditions, a graph must meet all of them.
 
     Args:
-        dataset: a path, an open ``LazyGraphDataset``, or a part of one. The order of the graphs is kept.
+        dataset: a path, a URL, an open ``LazyGraphDataset``, or a part of one. The order of the graphs is kept.
         out: the dataset directory to write.
         where: a condition on columns, as ``LazyGraphDataset.where`` takes it.
         ids: the ids to take, in this order.
@@ -357,22 +358,21 @@ def _graphs(
 
 def _opened(dataset: Any) -> tuple[Store, Rows]:
     """The dataset and the rows of a path, or of a ``LazyGraphDataset`` without a transform and with its own recipe."""
-    if isinstance(dataset, (str, os.PathLike)):
+    if isinstance(dataset, (str, os.PathLike, Storage)):
         store = Store(dataset)
         return store, range(len(store))
     if getattr(dataset, "transform", None) is not None:
-        msg = f"{dataset!r} has a transform, which cannot be stored; required: none"
+        msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; required: none"
         raise InputError(msg)
     store = Store(dataset.storage)
-    _ = store.path  # a dataset elsewhere is refused
     if store.manifest != dataset.manifest:
         msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"
         raise InputError(msg)
     spec = dataset.spec
     if spec is not None and spec.to_json() != store.manifest.recipe:
         msg = (
-            f"{dataset!r} is read with other graphs than those that are stored; write them with lazygraph.write, which "
-            "builds them"
+            f"the dataset {dataset.path!r} is read with other graphs than those that are stored; write them with "
+            "lazygraph.write, which builds them"
         )
         raise RecipeMismatch(msg)
     rows = dataset.indices()
@@ -393,8 +393,8 @@ def _prefixes(stores: Sequence[Store]) -> list[bytes]:
 
 
 def _name(store: Store) -> str:
-    """The name of a dataset's folder, in letters that UTF-8 can write."""
-    return readable(store.path.name)
+    """The last part of the path or the URL of a dataset, in letters that UTF-8 can write."""
+    return readable(PurePath(store.name).name)
 
 
 def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: Scratch, notes: list[str]) -> list[_Part]:
@@ -513,7 +513,7 @@ def _alike(role: Any) -> Any:
 
 def _check_output(layout: Layout, parts: Sequence[_Part], *, overwrite: bool) -> None:
     final = layout.final
-    if any(part.store.path.resolve() == final.resolve() for part in parts):
+    if any(not part.store.is_remote and part.store.path.resolve() == final.resolve() for part in parts):
         msg = f"{final} is one of the datasets that are read; choose another name"
         raise OutputExists(msg)
     if final.exists() and not (overwrite and is_dataset(final)):
@@ -624,7 +624,7 @@ def _shards(
         store = parts[segment.part].store
         old = store.manifest.shards[segment.shard]
         start = int(starts[segment.part][segment.shard])
-        file = _copied(store.path, old.file, folder, len(shards))
+        file = _copied(store, old.file, folder, len(shards))
         number = dictionaries.number(segment.part, old.dictionary)
         entries = store.checked_column("record").rows(np.arange(start, start + old.rows))
         take(replace(old, file=file, dictionary=number), entries)
@@ -672,7 +672,7 @@ class _Dictionaries:
     def content(self, part: int, dictionary: int) -> bytes:
         """The bytes of a dictionary of a part."""
         store = self._parts[part].store
-        return _checked(store.path, store.manifest.dictionaries[dictionary]).read_bytes()
+        return store.file(store.manifest.dictionaries[dictionary])
 
 
 def _written(
@@ -695,7 +695,7 @@ def _written(
     chosen = max(counts, key=counts.__getitem__)
     part, own = example[chosen]
     compress = CODECS[chosen.codec].encoder(LEVEL, None if own is None else dictionaries.content(part, own))
-    frames = []
+    frames: list[bytes] = []
     for (number_of_part, rows), shards in zip(taken, shards_of, strict=True):
         part_of, store = parts[number_of_part], parts[number_of_part].store
         alike = {
@@ -703,19 +703,27 @@ def _written(
             and dictionaries.compression(number_of_part, store.manifest.shards[shard]) == chosen
             for shard in np.unique(shards).tolist()
         }
-        for row, shard in zip(rows.tolist(), shards.tolist(), strict=True):
-            frames.append(store.frame(row) if alike[shard] else compress(part_of.raw(row)))
+        is_alike = np.array([alike[shard] for shard in shards.tolist()], bool)
+        stored = iter(store.frames(rows[is_alike]))
+        frames += [
+            next(stored) if same else compress(part_of.raw(row))
+            for row, same in zip(rows.tolist(), is_alike.tolist(), strict=True)
+        ]
     file, record = write_shard(folder, number, frames)
     return Shard(file, len(frames), (), chosen.codec, dictionaries.number(part, own)), record
 
 
-def _copied(directory: Path, file: FileRef, folder: Path, number: int) -> FileRef:
+def _copied(store: Store, file: FileRef, folder: Path, number: int) -> FileRef:
     """A shard under another number: a second link to the same file where the file system allows it, else a copy.
 
     Files of a dataset never change, so sharing one is safe. It is compared with its sha256 on the way.
     """
-    path = _checked(directory, file).resolve()
     new = f"shards/{number:05d}-{file.sha256[:16]}.lmdb"
+    if store.is_remote:
+        renamed = file._replace(name=new)
+        write_checked(folder, renamed, store.storage.stream(file), f"{store.name}/{file.name}")
+        return renamed
+    path = _checked(store.path, file).resolve()
     make_folder((folder / new).parent)
     temporary = temporary_beside(folder / new)
     try:
@@ -856,7 +864,7 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> Pieces | None:
         if not manifest.provenance.sources:
             return None  # graphs that came ready-made have no inputs
         column = part.store.column("input") if "input" in manifest.columns else None
-        own = input_of_rows(manifest, read_quarantine(part.store.path, manifest), column)
+        own = input_of_rows(manifest, read_quarantine(part.store.storage, manifest), column)
         if own is None:
             return None
         follows = follows and column is None and len(part.rows) == len(part.store)
@@ -875,7 +883,7 @@ def _numbered(own: InputNumbers, first: int, total: int, part: _Part, rows: NDAr
 def _rejected(parts: Sequence[_Part]) -> Iterator[Rejected]:
     first = 0
     for part in parts:
-        for one in read_quarantine(part.store.path, part.store.manifest):
+        for one in read_quarantine(part.store.storage, part.store.manifest):
             yield replace(one, position=one.position + first, id=part.prefix.decode() + one.id)
         first += part.store.manifest.inputs
 

@@ -15,7 +15,9 @@ from lazygraph.errors import CorruptDataset
 from lazygraph.format.columns import invalid_inputs
 from lazygraph.format.manifest import Manifest, Quarantine
 from lazygraph.sources.base import readable
+from lazygraph.storage.base import Storage, read_checked
 from lazygraph.storage.files import named_after_content
+from lazygraph.storage.local import LocalStorage
 
 __all__ = ["InputNumbers", "Rejected", "input_of_rows", "read_quarantine", "renumbered", "write_quarantine"]
 
@@ -42,7 +44,7 @@ class Rejected:
         return cls(source, position, entry, readable(graph_id[:LONGEST]), type(error).__name__, message)
 
 
-def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
+def read_quarantine(place: Path | Storage, manifest: Manifest) -> list[Rejected]:
     """The inputs of a dataset that could not become graphs.
 
     Raises:
@@ -50,16 +52,17 @@ def read_quarantine(directory: Path, manifest: Manifest) -> list[Rejected]:
     """
     if manifest.quarantine is None:
         return []
-    path = manifest.quarantine.file.check(directory)
+    storage = LocalStorage(place) if isinstance(place, Path) else place
+    file = manifest.quarantine.file
     # splitlines() also breaks at U+2028 and its like, which an id may hold.
-    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    lines = read_checked(storage, file).removesuffix(b"\n").split(b"\n")
     try:
         found = [Rejected(**json.loads(line)) for line in lines]
         problem = _problem(found, manifest)
     except (TypeError, ValueError, RecursionError) as error:
         problem = str(error)
     if problem is not None:
-        msg = f"{path} is no list of quarantined inputs: {problem}"
+        msg = f"{storage.name}/{file.name} is no list of quarantined inputs: {problem}"
         raise CorruptDataset(msg)
     return found
 

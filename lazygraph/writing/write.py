@@ -16,6 +16,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as make_spec
+from lazygraph.markup.elements import Html, card, facts, or_plain, tag
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
@@ -50,6 +51,8 @@ __all__ = [
     "write_dataset",
 ]
 
+SHOWN_NOTES = 20  # in a notebook
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -76,6 +79,26 @@ class Report:
     notes: tuple[str, ...] = ()
     in_no_split: int = 0
     copied: bool = False
+
+    def _repr_html_(self) -> str:
+        return or_plain(self._html, self.__repr__)
+
+    def _html(self) -> Html:
+        """Return the report for a notebook."""
+        how = "copied as they are stored" if self.copied else "built"
+        rows = [
+            ("path", os.fspath(self.path)),
+            ("graphs added", f"{self.written:,}, {how}"),
+            ("recipe", "ready-made graphs" if self.recipe is None else repr(self.recipe)),
+            ("quarantined", f"{self.quarantined:,}"),
+            ("listed in", "" if self.quarantine_file is None else os.fspath(self.quarantine_file)),
+            ("in no split", f"{self.in_no_split:,}" if self.in_no_split else ""),
+            ("time", f"{self.seconds:.1f} s"),
+        ]
+        notes = [tag("p", note, class_="note") for note in self.notes[:SHOWN_NOTES]]
+        left = len(self.notes) - len(notes)
+        notes += [tag("p", f"and {left:,} more notes", class_="note")] if left else []
+        return card(f"Wrote {self.written:,} graphs", facts(rows), *notes)
 
 
 def write(

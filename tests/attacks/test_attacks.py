@@ -28,8 +28,11 @@ SECONDS = 600  # against a hang, with sanitizers on a busy machine too
 KNOWN = {"CorruptDataset", "UnsupportedFormat", "RecipeError", "OSError"}
 COMMANDS = {
     name: name.split()
-    for name in ("info", "info --json", "stats", "stats --json", "show --row 1", "show --row 1 --json", "verify")
-}
+    for name in (
+        "info", "info --json", "stats", "stats --json", "show --row 1", "show --row 1 --json", "verify",
+        "report -o r.html --overwrite",
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,7 @@ def outcome(call, path):
 def run(command, path):
     """Exit code, output and errors of a command; the class of an error that it lets through."""
     name, *options = command
+    options = [os.fspath(path.with_name("r.html")) if option == "r.html" else option for option in options]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -225,10 +229,11 @@ def dataset_failures(attack, said):
 
 
 def command_failures(command, code, out, err, *, clean):
+    if not (out + err).replace("\n", "").isprintable():
+        yield f"{command} steers the terminal: {(out + err)[:500]!r}"
+    err = "".join(line for line in err.splitlines(keepends=True) if not line.startswith("note: "))
     good = code == 0 and (clean or command != "verify")
     if code not in (0, 2, 3) or good != (err == "" and (command != "verify" or clean)):
         yield f"{command} ended with {code}, {err[:500]}"
     if err.count("\n") != (err != "") or len(err) > 10_000 or "Traceback" in err:
         yield f"{command} says {err[:500]}"
-    if not (out + err).replace("\n", "").isprintable():
-        yield f"{command} steers the terminal: {(out + err)[:500]!r}"

@@ -133,6 +133,8 @@ def commands(d, splits, run):
         "info": [[d], [splits], [d, "--json"], [f"c{EVIL}.lg"], [f"none{EVIL}.lg"]],
         "show": [[d, "--row", "0"], [d, "--row", "0", "--json"], [d, f"none{EVIL}"], [f"c{EVIL}.lg", "--row", "0"]],
         "stats": [[d], [d, "--json"]],
+        "report": [[d, "-o", f"report{EVIL}.html"], [d, "-o", f"report{EVIL}.html"], ["damaged.lg", "-o", "r.html"],
+                   [d, "-o", f"none{EVIL}/r.html"], [f"none{EVIL}", "-o", "r.html"]],
         "verify": [[d], [d, "--json"], ["damaged.lg"]],
         "salvage": [[d, "-o", f"s{EVIL}.lg"], ["damaged.lg", "-o", "t.lg"]],
         "labels": [
@@ -156,6 +158,8 @@ def commands(d, splits, run):
         "export": [[d, "-o", f"out{EVIL}.xyz"], [d, "-o", "x.csv", "--split", EVIL], [d, "-o", f"x.{EVIL}"],
                    ["damaged.lg", "-o", "y.json"], [d, "-o", "x.db", "--id-key", EVIL], [splits, "-o", "x.aselmdb"],
                    [d, "-o", "x.parquet", "--format", EVIL], [f"none{EVIL}.lg", "-o", "x.xyz"], [splits, "-o", "x.db"]],
+        "push": [[d, f"pushed{EVIL}.lg"], [f"none{EVIL}.lg", "x2.lg"], [d, f"{EVIL}://x.lg"], [d, "https://x/" + EVIL]],
+        "cache": [[], ["--json"], ["--shrink", EVIL], ["--empty"]],
         "diff": [[d, splits], [d, splits, "--json"], [d, f"none{EVIL}"]],
         "duplicates": [[d, "--workers", "1"], [d, "--json", "--workers", "1", "--dry-run"],
                        [d, "--against", splits, "--workers", "1"], [d, "--against", f"none{EVIL}"],
@@ -175,6 +179,7 @@ def commands(d, splits, run):
             [d, "--target", "gap", "--model-option", EVIL, "-o", "other"],
             [d, "--target", "gap", "--splits", EVIL, "-o", "other"],
         ],
+        "completion": [["bash"], [EVIL]],
         "predict": [
             [run, d, "-o", f"p{EVIL}.csv"],
             [run, *sources, "-o", "q.csv"],

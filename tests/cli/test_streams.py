@@ -66,6 +66,7 @@ EVERY = {
     "info": ["info", "d.lg"],
     "show": ["show", "d.lg", "--row", "0"],
     "stats": ["stats", "d.lg"],
+    "report": ["report", "d.lg", "-o", "d.html"],
     "verify": ["verify", "d.lg"],
     "salvage": ["salvage", "d.lg", "-o", "saved.lg"],
     "labels": ["labels", "d.lg", "--from", "gaps.csv"],
@@ -76,13 +77,16 @@ EVERY = {
     "pull": ["pull", "d.lg", "-o", "pulled.lg", "--no-progress"],
     "catalogue": ["catalogue"],
     "export": ["export", "d.lg", "-o", "d.xyz", "--no-progress"],
+    "push": ["push", "d.lg", "pushed.lg", "--no-progress"],
+    "cache": ["cache"],
     "diff": ["diff", "d.lg", "saved.lg"],
     "duplicates": ["duplicates", "d.lg", "--workers", "1"],
     "remove": ["remove", "some.lg", "--ids", "prototype-0000001", "--reason", "a reason"],
     "gc": ["gc", "d.lg"],
     "doctor": ["doctor", "d.lg"],
     "train": TRAIN,
-    "predict": ["predict", "run", "d.lg", "-o", "p.csv", "--no-progress"],
+    "predict": ["predict", "run", "d.lg", "-o", "p.csv", "--overwrite", "--no-progress"],
+    "completion": ["completion", "bash"],
 }
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -117,17 +118,23 @@ class TestSftp(StorageContract):
         url = self.put(local, tmp_path)
         known = Path("~/.ssh/known_hosts").expanduser()
         before = known.read_text()
+
+        # In new threads, which have no connection yet.
+        def opened():
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(Store, url).result()
+
         try:
             known.write_text("")
             with pytest.raises(TransferError, match=r"the key of the host is not in known_hosts; log in once"):
-                Store(url)
+                opened()
             key = before.split()
             import asyncssh
 
             other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()[1]
             known.write_text(f"{key[0]} {key[1]} {other}\n")
             with pytest.raises(TransferError, match="this may be an attack"):
-                Store(url)
+                opened()
         finally:
             known.write_text(before)
 

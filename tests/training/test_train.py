@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Callback
 
 import lazygraph as lg
 from lazygraph.cli.main import main
-from lazygraph.cli.train import OPTIONS
+from lazygraph.cli.train_options import train_options
 from lazygraph.errors import InputError, LabelError, OutputExists, RecipeMismatch
 from lazygraph.training.report import write_predictions
 from lazygraph.training.targets import Targets
@@ -30,6 +30,7 @@ from tools.fuzz.hostile import Hostile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 
+TASK = {"cross_entropy": {"task": "classification"}}
 QUICK = {"model": "nets:Composition", "n_epochs": 3, "batch_size": 32, "learning_rate": 0.05, "target": "density"}
 
 
@@ -589,7 +590,7 @@ def test_nothing_is_imported_because_a_checkpoint_names_it(finished, dataset, tm
     )
     checkpoint["lazygraph"]["model"] = f"{module}:Net"
     torch.save(checkpoint, "own.ckpt")
-    command = ["predict", "own.ckpt", str(dataset), "-o", "p.csv", "--no-progress"]
+    command = ["predict", "own.ckpt", str(dataset), "-o", "p.csv", "--overwrite", "--no-progress"]
     with pytest.raises(InputError, match=f"--model {module}:Net"):
         lg.predict("own.ckpt", dataset, progress=False)
     assert main(command) == 2
@@ -676,10 +677,17 @@ def test_labels_beside_predictions_are_those_of_the_model(finished, tmp_path):
 def test_the_command_line_has_every_option():
     from dataclasses import fields
 
-    declared = {f.name: str(f.type).removesuffix(" | None") for f in fields(lg.TrainOptions)}
-    assert {name: kind.__name__ for name, kind in OPTIONS.items()} == {
-        name: kind for name, kind in declared.items() if name not in ("target", "model_options", "graph_options")
+    declared = {
+        f.name: (str(f.type).removesuffix(" | None"), f.default)
+        for f in fields(lg.TrainOptions)
+        if f.name not in ("target", "model_options", "graph_options")
     }
+    assert {one.name: (one.kind.__name__, one.default) for one in train_options()} == declared
+    for option in train_options():
+        assert len(option.text) > 10
+        assert "`" not in option.text
+        for choice in option.choices or ():
+            assert lg.TrainOptions.of({"target": "x", option.name: choice, **TASK.get(choice, {})})
 
 
 @pytest.mark.slow

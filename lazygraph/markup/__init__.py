@@ -1,0 +1,1 @@
+"""Pieces of HTML and SVG from plain data, with every text escaped."""

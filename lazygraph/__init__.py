@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.loader import Loader, loader
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
+    from lazygraph.sharing.export import ExportReport, export
     from lazygraph.sharing.pull import pull
     from lazygraph.sharing.push import push
     from lazygraph.sharing.report import report
@@ -55,6 +56,7 @@ __all__ = [
     "CrystalGraph",
     "DatasetNotFound",
     "DatasetReplaced",
+    "ExportReport",
     "GraphSpec",
     "GraphWriter",
     "InputError",
@@ -76,6 +78,7 @@ __all__ = [
     "diff",
     "duplicates",
     "executors",
+    "export",
     "graph",
     "loader",
     "predict",
@@ -98,6 +101,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Crystal": "crystal",
     "CrystalGraph": "graphs.crystal_graph",
+    "ExportReport": "sharing.export",
     "GraphSpec": "graphs.spec",
     "GraphWriter": "writing.graph_writer",
     "LazyGraphDataModule": "training.data",
@@ -111,6 +115,7 @@ _HOMES = {
     "concat": "writing.copy",
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
+    "export": "sharing.export",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",

@@ -76,6 +76,17 @@ for name in ("0.lg", "6.lg"):
     assert done.stdout == 2 * line
 
 
+def test_its_export_format_is_named_on_the_command_line(run, tmp_path):
+    done = run("lazygraph-write", "c.toy", "-o", "toy.lg", "--graph", "cgcnn")
+    assert done.returncode == 0, done.stderr
+    for workers in ("1", "2"):
+        done = run("lazygraph", "export", "toy.lg", "-o", f"{workers}.toy", "--format", "toy", "--workers", workers)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"{workers}.toy").read_text() == LINES.replace("flat 0.0 8 0.0\n", "")
+    refused = run("lazygraph", "export", "toy.lg", "-o", "3.toy", "--format", "toy", bare=True)
+    assert (refused.returncode, "unknown export format 'toy'; known: extxyz, " in refused.stderr) == (2, True)
+
+
 def test_a_plan_makes_nothing_be_imported(run):
     done = run("lazygraph-write", "plan", "c.toy", "-o", "planned.lg", "--graph", "toy-alike")
     assert done.returncode == 0, done.stderr

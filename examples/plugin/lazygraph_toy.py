@@ -1,9 +1,10 @@
-"""A plug-in for lazygraph: a format, two presets (one with its own rule and angles), a view, a model and a storage.
+"""A plug-in for lazygraph: a format to read and to write, two presets, a view, a model and a storage.
 
 pyproject.toml declares them as entry points. When the package is installed, lazygraph finds them by name:
 
     lazygraph-write crystals.toy -o toy.lg --graph toy
     lazygraph train toy.lg --target energy --model toy -o run
+    lazygraph export toy.lg -o copy.toy --format toy
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lazygraph.graphs import Angles, ChosenEdges, Preset, Radius
 from lazygraph.graphs.neighbors import Search
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast
+from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_entry
 from lazygraph.storage.files import FileRef, write_atomic
 from lazygraph.training.models import ModelEntry
@@ -85,6 +87,31 @@ def entry_of(line: str) -> Entry:
 
 def cubic(edge: str, number: str) -> Crystal:
     return Crystal(np.eye(3) * float(edge), [[0.0, 0.0, 0.0]], [int(number)])
+
+
+# ---- an export format: the same lines ----
+
+
+class ToyExport(ExportFormat):
+    """A ``.toy`` file with the ids, the volumes as cubes, the first elements and the label ``energy``."""
+
+    kind: ClassVar[str] = "toy"
+    suffixes: ClassVar[tuple[str, ...]] = (".toy",)
+
+    def encode(self, contents: Contents, graphs: Sequence[ExportedGraph]) -> bytes:
+        """Return some lines. Worker processes call this."""
+        return "".join(map(_line, graphs)).encode()
+
+    def save(self, path: Path, contents: Contents, pieces: Iterator[bytes]) -> None:
+        """Write the file. ``pieces`` are the results of ``encode``, in order."""
+        with path.open("xb") as file:
+            file.write(MAGIC)
+            file.writelines(pieces)
+
+
+def _line(graph: ExportedGraph) -> str:
+    edge = round(graph.crystal.volume ** (1 / 3), 9)
+    return f"{graph.id} {edge} {graph.crystal.numbers[0]} {graph.labels.get('energy', 0.0)!r}\n"
 
 
 # ---- a preset of one of lazygraph's rules ----

@@ -43,6 +43,8 @@ COMMANDS = (
     "concat",
     "subset",
     "pull",
+    "catalogue",
+    "export",
     "push",
     "cache",
     "diff",

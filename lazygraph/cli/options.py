@@ -82,8 +82,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="+",
         metavar="SOURCE",
-        help="files, folders, globs, datasets, prototypes:N?seed=S, or - for standard input; the content decides the "
-        "kind (see docs/sources.md)",
+        help="files, folders, globs, datasets, prototypes:N?seed=S, names of the catalogue (lazygraph catalogue), or - "
+        "for standard input; the content decides the kind (see docs/sources.md)",
     )
     parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to write")
     group = parser.add_argument_group("input")

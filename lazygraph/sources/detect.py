@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, PluginError, UnreadableInput
@@ -33,6 +33,8 @@ from lazygraph.sources import (
     xdatcar,
 )
 from lazygraph.sources.base import Source
+from lazygraph.sources.catalogue.source import CatalogueSource
+from lazygraph.sources.catalogue.table import is_catalogue_name
 from lazygraph.sources.dataset import DatasetSource, is_dataset, is_open_dataset
 from lazygraph.sources.files import FilesSource, expand, is_structure_name, walk
 from lazygraph.sources.id_prop import TABLE, IdPropSource
@@ -70,6 +72,7 @@ SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
 )
 CLASSES: tuple[type[Any], ...] = (
     *dict.fromkeys(source for _, source in SNIFFED),
+    CatalogueSource,
     DatasetSource,
     IdPropSource,
     PickleSource,
@@ -77,7 +80,7 @@ CLASSES: tuple[type[Any], ...] = (
     PythonSource,
 )
 KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
-FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {PythonSource.kind}))
+FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {CatalogueSource.kind, PythonSource.kind}))
 """The names that ``format`` takes, but for those of plug-ins."""
 SOURCE_REGISTRY: Registry[type[Any]] = Registry(
     "format", {name: KINDS[name] for name in FORMATS}, group="lazygraph.sources"
@@ -115,9 +118,9 @@ def open_sources(
     ``recognizes(head: bytes, name: str) -> bool``.
 
     Args:
-        inputs: a path, a glob pattern, ``prototypes:N?seed=S``, a ``LazyGraphDataset`` or a part of one, or several of
-            these; or a structure, an iterable of structures, or a mapping of ids to structures (see
-            :class:`~lazygraph.sources.python.PythonSource`).
+        inputs: a path, a glob pattern, ``prototypes:N?seed=S``, a name of the catalogue such as ``jarvis:dft_3d``, a
+            ``LazyGraphDataset`` or a part of one, or several of these; or a structure, an iterable of structures, or a
+            mapping of ids to structures (see :class:`~lazygraph.sources.python.PythonSource`).
         format: one of ``FORMATS``, or a format that an installed plug-in declares, for all inputs, in place of what
             their content says.
         id_key: the name under which the inputs hold their ids.
@@ -166,6 +169,8 @@ def source_to_json(source: Source) -> dict[str, Any]:
         value = getattr(source, name)
         if isinstance(value, SourceOptions):
             value = value.to_json() or None
+        elif name == "inner":
+            value = source_to_json(value)
         if value is not None:
             data[name] = list(value) if isinstance(value, tuple) else value
     return data
@@ -190,6 +195,12 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
         raise InputError(msg)
     if "options" in options:
         options["options"] = SourceOptions.from_json(options["options"])
+    if known is CatalogueSource:
+        inner = options.get("inner")
+        if not isinstance(inner, dict) or inner.get("kind") == kind:
+            msg = f"found {inner!r:.60} as the source of a file of the catalogue; required: a kind and a path"
+            raise InputError(msg)
+        options["inner"] = source_from_json(inner)
     source: Source = known(**options)
     return source
 
@@ -236,6 +247,8 @@ def _in_use(kind: Any, data: dict[str, Any]) -> type[Any]:
 
 def _has_columns(source: Source) -> bool:
     """Whether records of this source may hold structures under several keys; a plug-in's has to say so by a field."""
+    if isinstance(source, CatalogueSource):
+        return _has_columns(source.inner)
     return isinstance(source, WITH_COLUMNS) or (source.kind not in KINDS and "options" in _fields(type(source)))
 
 
@@ -285,6 +298,8 @@ def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any
         yield PrototypesSource, path
     elif is_url(path):
         yield DatasetSource, _checked_url(path, named)
+    elif is_catalogue_name(path) and not Path(path).exists():  # a file of this name is meant before it
+        yield from _of_catalogue(path, named)
     else:
         yield from _kinds_of_path(path, named)
 
@@ -320,6 +335,26 @@ def _kinds_of_path(path: str, named: type[Any] | None) -> Iterator[tuple[type[An
             return
         for match in matches:
             yield named or _kind_of_file(match), str(match)
+
+
+def _of_catalogue(name: str, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
+    """The files of a data set of the catalogue, which are downloaded if need be."""
+    from lazygraph.sources.catalogue.download import downloaded, entry_of
+
+    entry = entry_of(name)
+    if entry.unpack is not None:
+        msg = f"{name} is {entry.unpack}; download it with: lazygraph catalogue {name} --download"
+        raise InputError(msg)
+    for file in downloaded(entry):
+        yield CatalogueSource, _File(name, named or _kind_of_file(file), os.fspath(file))
+
+
+class _File(NamedTuple):
+    """A file of a data set of the catalogue."""
+
+    entry: str
+    kind: type[Any]
+    path: str
 
 
 def _kind_of_folder(folder: Path) -> type[Any]:
@@ -360,6 +395,8 @@ def _kind_of_file(path: Path) -> type[Any]:
 
 
 def _make(source: type[Any], places: tuple[Any, ...], id_key: str | None, options: SourceOptions) -> Source:
+    if isinstance(place := places[0], _File):
+        return CatalogueSource(place.entry, _make(place.kind, (place.path,), id_key, options))
     names = _fields(source)
     if id_key is not None and "id_key" not in names:
         msg = f"found the id key {id_key!r} for {places[0]}; required: none, {source.kind} inputs have no keys"

@@ -2,7 +2,8 @@
 
 The columns of a structure are those of LeMaterial (OPTIMADE's ``lattice_vectors``, ``cartesian_site_positions``,
 ``species_at_sites``), those of ColabFit and others (``cell``, ``positions``, ``atomic_numbers`` or ``numbers``), or one
-column with CIF, POSCAR, the JSON of a structure dict, or a struct of its parts.
+column with CIF, POSCAR, the JSON of a structure dict, or a struct of its parts. If there is also a column
+``scaled_positions``, its fractional coordinates are read, and not the Cartesian ones.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Row: TypeAlias = Callable[[], dict[str, Any]]
 """Gives a row, or raises what is wrong with it."""
 _BATCH = 256  # rows that are turned into Python objects at once
 _ATOMS = ({"cell", "positions", "atomic_numbers"}, {"cell", "positions", "numbers"})
-_STRUCTURE = frozenset({"cell", "positions", "atomic_numbers", "numbers", "pbc"})
+_STRUCTURE = frozenset({"cell", "positions", "scaled_positions", "atomic_numbers", "numbers", "pbc"})
 _IDS = {"optimade": ("id", "immutable_id"), "atoms": ("property_id", *ID_KEYS, "configuration_id", "id")}
 
 
@@ -150,7 +151,10 @@ def _crystal_of_atoms(row: dict[str, Any]) -> Crystal:
     if cell is None:
         cell = np.zeros((3, 3))
     pbc = (bool(np.any(cell)),) * 3 if pbc is None else np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).tolist()
-    return Crystal.from_cartesian(cell, row["positions"], np.asarray(numbers, dtype=np.int64), tuple(pbc))
+    atomic_numbers = np.asarray(numbers, dtype=np.int64)
+    if row.get("scaled_positions") is not None:
+        return Crystal(cell, row["scaled_positions"], atomic_numbers, tuple(pbc))
+    return Crystal.from_cartesian(cell, row["positions"], atomic_numbers, tuple(pbc))
 
 
 @contextmanager

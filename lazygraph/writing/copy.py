@@ -27,14 +27,11 @@ from lazygraph.errors import CorruptDataset, InputError, LabelError, OutputExist
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces, Repeats, narrowest, text_array, texts_of
 from lazygraph.format.digests import BLOCK, Blocks, blocks_of_graphs, content_id, graph_digest
-from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import MAX_DICTIONARIES, Manifest, Provenance, Removal, Shard, row_starts
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import record_dtype, write_shard
 from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.reading.conditions import evaluate
-from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of, rule_left_out
@@ -59,11 +56,11 @@ from lazygraph.writing.quarantine import (
     write_quarantine,
 )
 from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.selection import Rows, chosen_rows, pieces_of, rows_where, some_rows
 from lazygraph.writing.splits import Splits, write_split
 
 __all__ = ["Chosen", "CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "repeated_id", "subset"]
 
-PIECE = 2**15  # rows that are copied at once
 LEVEL = 9  # of records that are compressed again
 Duplicates = Literal["refuse", "skip", "prefix"]
 Fields = Literal["same", "common"]
@@ -185,18 +182,12 @@ def subset(
         >>> folder.cleanup()
     """
     store, rows = _opened(dataset)
-    scratch = Scratch(Layout.of(out).final.parent)
-    if ids is not None:
-        rows = _rows_of_ids(store, rows, ids)
-    if where is not None:
-        rows = _chosen(rows, lambda some: evaluate(where, Columns(store, some).operand), scratch)
-    if split is not None:
-        rows = _chosen(rows, _in_split(store, split), scratch)
+    rows = chosen_rows(store, rows, Scratch(Layout.of(out).final.parent), where=where, ids=ids, split=split)
     if not len(rows):
         msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
         raise InputError(msg)
     repeats = Repeats(len(store))
-    if any(repeats.first(some) is not None for some in _pieces(rows)):
+    if any(repeats.first(some) is not None for some in pieces_of(rows)):
         msg = f"some graphs of {store.name} were chosen more than once; required: each once"
         raise InputError(msg)
     notes = []
@@ -206,32 +197,8 @@ def subset(
     return _copy([_Part(store, rows, b"")], out, overwrite=overwrite, notes=notes, whole=False, skip=False)
 
 
-Rows: TypeAlias = range | NDArray[np.int64]
-"""Rows of a dataset: all of them or a slice as a range, which takes no memory, or any, in memory or in a file."""
 Chosen: TypeAlias = tuple[Store, Rows]
 """A dataset, and the rows of it that are copied."""
-
-
-def _pieces(rows: Rows) -> Iterator[NDArray[np.int64]]:
-    """Rows, so many at a time that copies of them are small."""
-    for start in range(0, len(rows), PIECE):
-        yield _some(rows, start, start + PIECE)
-
-
-def _some(rows: Rows, start: int, end: int) -> NDArray[np.int64]:
-    part = rows[start:end]
-    return np.arange(part.start, part.stop, part.step) if isinstance(part, range) else part
-
-
-def _chosen(rows: Rows, choose: Callable[[NDArray[np.int64]], NDArray[np.bool_]], scratch: Scratch) -> Rows:
-    """The rows of which ``choose`` is true."""
-    out = scratch.array(np.int64, len(rows))
-    found = 0
-    for some in _pieces(rows):
-        taken = some[choose(some)]
-        out[found : found + len(taken)] = taken
-        found += len(taken)
-    return out[:found]
 
 
 class _Part(NamedTuple):
@@ -271,7 +238,7 @@ class _Column:
     values: Callable[[_Part, NDArray[np.int64]], NDArray[Any]]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self.values(part, rows) for part in self.parts for rows in _pieces(part.rows))
+        return (self.values(part, rows) for part in self.parts for rows in pieces_of(part.rows))
 
 
 def _copy(
@@ -412,25 +379,6 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
     return store, rows if isinstance(rows, range) else np.asarray(rows, np.int64)
 
 
-def _rows_of_ids(store: Store, rows: Rows, ids: Sequence[str]) -> NDArray[np.int64]:
-    wanted = rows_of(store, map(str, ids))
-    if len(np.unique(wanted)) < len(wanted):
-        twice = next(one for k, one in enumerate(ids) if wanted[k] in wanted[:k])
-        msg = f"the id {twice!r} is listed twice; required: each once"
-        raise InputError(msg)
-    if isinstance(rows, range) and len(rows) == len(store):
-        return wanted
-    return wanted[np.isin(wanted, np.asarray(rows))]
-
-
-def _in_split(store: Store, name: str) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
-    column = store.manifest.columns.get("split")
-    names = () if column is None else column.categories or ()
-    if name not in names:
-        raise InputError(unknown_name("split", name, names))
-    return lambda rows: store.checked_column("split").rows(rows) == names.index(name)
-
-
 def _prefixes(stores: Sequence[Store]) -> list[bytes]:
     """The name of each dataset and a dash; where names are equal, they are numbered from 1, until all differ."""
     stems = [_name(store).removesuffix(".lg") for store in stores]
@@ -464,7 +412,7 @@ def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: Scratch, no
             )
             left_out = Repeats(len(part.rows))
             left_out.first(taken)
-            out.append(part._replace(rows=_chosen(part.rows, partial(_without, left_out), scratch)))
+            out.append(part._replace(rows=rows_where(part.rows, partial(_without, left_out), scratch)))
         else:
             out.append(part)
     return out
@@ -608,7 +556,7 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
         for place, first in _places(rows, starts[firsts]):
             shard = int(np.searchsorted(starts, first, side="right")) - 1
             size = entries[shard].rows
-            if place < at or not np.array_equal(_some(rows, place, place + size), np.arange(first, first + size)):
+            if place < at or not np.array_equal(some_rows(rows, place, place + size), np.arange(first, first + size)):
                 continue
             if begin < place:
                 yield _Frames(number, rows[begin:place])
@@ -621,7 +569,7 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
 def _places(rows: Rows, wanted: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Where rows are that are wanted: their places among the rows, and the rows."""
     start = 0
-    for some in _pieces(rows):
+    for some in pieces_of(rows):
         found = np.flatnonzero(np.isin(some, wanted))
         yield from zip((found + start).tolist(), some[found].tolist(), strict=True)
         start += len(some)
@@ -662,7 +610,7 @@ def _shards(
             taken, room = [], most
             while frames and room:
                 part, rows = frames.pop(0)
-                taken.append((part, _some(rows, 0, room)))
+                taken.append((part, some_rows(rows, 0, room)))
                 if len(rows) > room:
                     frames.insert(0, (part, rows[room:]))
                 room -= len(taken[-1][1])
@@ -827,12 +775,12 @@ def _blocks(parts: Sequence[_Part]) -> Blocks:
                 and row % BLOCK == 0
                 and at + size <= n
                 and (size == BLOCK or (at + size == n and part is parts[-1]))
-                and np.array_equal(_some(rows, at, at + size), np.arange(row, row + size))
+                and np.array_equal(some_rows(rows, at, at + size), np.arange(row, row + size))
             ):
                 out.append(known[row // BLOCK : row // BLOCK + 1])
                 at += size
                 continue
-            for one in _some(rows, at, at + BLOCK).tolist():
+            for one in some_rows(rows, at, at + BLOCK).tolist():
                 waiting.append(graph_digest(part.prefix + ids.row(one), part.raw(one)))
                 if len(waiting) == BLOCK:
                     out.append(blocks_of_graphs(np.frombuffer(b"".join(waiting), "V32")))

@@ -75,6 +75,8 @@ EVERY = {
     "concat": ["concat", "d.lg", "saved.lg", "-o", "all.lg", "--on-duplicate", "prefix"],
     "subset": ["subset", "d.lg", "-o", "some.lg", "--where", "n_atoms > 0"],
     "pull": ["pull", "d.lg", "-o", "pulled.lg", "--no-progress"],
+    "catalogue": ["catalogue"],
+    "export": ["export", "d.lg", "-o", "d.xyz", "--no-progress"],
     "push": ["push", "d.lg", "pushed.lg", "--no-progress"],
     "cache": ["cache"],
     "diff": ["diff", "d.lg", "saved.lg"],

@@ -333,7 +333,7 @@ def test_a_broken_file_with_the_name_of_a_structure_is_a_bad_entry_not_a_failure
 SOURCES = st.one_of(
     st.builds(FilesSource, st.lists(st.text(), min_size=1).map(tuple)),
     st.sampled_from(
-        sorted(KINDS.keys() - {"files", "python", "id-prop", "lazygraph", "prototypes", "xdatcar"})
+        sorted(KINDS.keys() - {"catalogue", "files", "python", "id-prop", "lazygraph", "prototypes", "xdatcar"})
     ).flatmap(lambda kind: st.builds(KINDS[kind], st.text(), st.none() | st.text())),
     st.sampled_from([DatasetSource, IdPropSource, PrototypesSource, XdatcarSource]).flatmap(
         lambda source: st.builds(source, st.text())
@@ -363,6 +363,6 @@ def test_json_of_another_version_is_refused():
 
 
 def test_formats_are_the_kinds_that_files_have():
-    assert set(FORMATS) == KINDS.keys() - {"python"}
+    assert set(FORMATS) == KINDS.keys() - {"catalogue", "python"}
     assert list(FORMATS) == sorted(FORMATS)
     assert all(kind == source.kind for kind, source in KINDS.items())

@@ -1,0 +1,1 @@
+"""Formats of other programs that datasets are exported to, one module each."""

@@ -288,8 +288,8 @@ def main():
             web.fault("line")
             many = together(f"{web.url}/graphs.lg", web, options.processes)
     names = {
-        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of the line", "first_mb": "MB, first epoch",
-        "second": "graphs/s, second epoch", "second_mb": "MB, second epoch",
+        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of the line",
+        "first_mb": "MB, first epoch", "second": "graphs/s, second epoch", "second_mb": "MB, second epoch",
     }  # fmt: skip
     table = {
         contestant: {

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import lazygraph as lg
+from tests.servers.started import hub_server, use_hub
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -181,15 +182,22 @@ def test_what_is_typed_of_a_block():
 
 
 @pytest.mark.slow
-def test_the_readme_runs(tmp_path, monkeypatch):
+def test_the_readme_runs(tmp_path, tmp_path_factory, monkeypatch):
     """Its Python blocks in one namespace, and its blocks of commands, in the order in which they stand."""
     if not README.exists():
         pytest.skip("there is no README.md yet")
     scripts = sysconfig.get_path("scripts")
     if shutil.which("lazygraph", path=scripts) is None:
         pytest.skip("lazygraph is not installed in this environment: pip install -e .")
+    folder = tmp_path_factory.mktemp("hub")
     monkeypatch.chdir(tmp_path)
-    environment = os.environ | {"PATH": scripts + os.pathsep + os.environ["PATH"]}
+    monkeypatch.setenv("LAZYGRAPH_CACHE", str(folder / "cache"))
+    with hub_server(folder) as (_, hub):  # which the README pushes to
+        use_hub(hub, monkeypatch)
+        run_readme(os.environ | {"PATH": scripts + os.pathsep + os.environ["PATH"]})
+
+
+def run_readme(environment):
     namespace = {"__name__": "readme"}
     text = README.read_text()
     blocks = list(BLOCK.finditer(text))

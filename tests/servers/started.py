@@ -93,6 +93,19 @@ def hub_server(folder):
         )
 
 
+def use_hub(environment, patch):
+    """Let ``huggingface_hub`` of this process speak to a server; it reads the environment when it is imported."""
+    from huggingface_hub import constants
+
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    template = environment["HF_ENDPOINT"] + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "ENDPOINT", environment["HF_ENDPOINT"])
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    patch.setattr(constants, "HF_HUB_CACHE", environment["HF_HOME"] + "/hub")
+
+
 @contextmanager
 def sftp_server(root, folder):
     """The port of an SFTP server, and the environment (a home folder) in which its key is known and ours is used."""

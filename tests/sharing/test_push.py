@@ -22,7 +22,7 @@ from lazygraph.storage.bucket import BucketTarget
 from lazygraph.storage.hub_target import HubTarget
 from lazygraph.storage.sftp import SftpTarget
 from lazygraph.writing.edit import set_about, set_labels
-from tests.servers.started import hub_server, s3_server, sftp_server
+from tests.servers.started import hub_server, s3_server, sftp_server, use_hub
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +59,9 @@ def sftp(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    from huggingface_hub import constants
-
-    with hub_server(tmp_path_factory.mktemp("hub")) as (port, environment), pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        template = environment["HF_ENDPOINT"] + "/{repo_id}/resolve/{revision}/{filename}"
-        patch.setattr(constants, "ENDPOINT", environment["HF_ENDPOINT"])
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hubcache")))
+    folder = tmp_path_factory.mktemp("hub")
+    with hub_server(folder) as (_, environment), pytest.MonkeyPatch.context() as patch:
+        use_hub(environment, patch)
         yield environment["HF_ENDPOINT"]
 
 

@@ -22,7 +22,7 @@ from lazygraph.storage.base import STORAGES, open_storage
 from lazygraph.storage.cache import cache
 from lazygraph.storage.remote import SCHEMES, _apart, _together
 from lazygraph.testing import StorageContract
-from tests.servers.started import hub_server, s3_server, sftp_server, web_server
+from tests.servers.started import hub_server, s3_server, sftp_server, use_hub, web_server
 
 
 @pytest.fixture(autouse=True)
@@ -142,16 +142,8 @@ class TestSftp(StorageContract):
 class TestHub(StorageContract):
     @pytest.fixture(scope="class", autouse=True)
     def server(self, tmp_path_factory):
-        # huggingface_hub reads the environment when it is imported, and other tests may have imported it.
-        from huggingface_hub import constants
-
         with hub_server(tmp_path_factory.mktemp("hub")) as (port, environment), pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            template = environment["HF_ENDPOINT"] + "/{repo_id}/resolve/{revision}/{filename}"
-            patch.setattr(constants, "ENDPOINT", environment["HF_ENDPOINT"])
-            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-            patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            use_hub(environment, patch)
             type(self).port = port
             yield
 

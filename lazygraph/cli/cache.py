@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from lazygraph.cli.options import add_json
 from lazygraph.cli.output import say, say_json
-from lazygraph.storage.cache import FOLDER, SIZE, cache, parse_size
+from lazygraph.storage.cache import FOLDER, SIZE, Cache, cache, parse_size
 
 SUMMARY = "List, check, shrink or empty the cache of files that came from servers."
 EXAMPLES = f"""\
@@ -44,31 +46,39 @@ def run(arguments: argparse.Namespace) -> int:
         removed = kept.evict(parse_size(arguments.shrink, "--shrink"))
     elif arguments.empty:
         removed = kept.clear()
-    entries, unfinished = kept.entries(), kept.unfinished()
-    manifests = sorted(kept.manifests(), key=lambda one: one.url)
-    size = sum(entry.size for entry in entries)
+    facts = {**_facts(kept), "removed_bytes": removed, "damaged": damaged}
     if arguments.json:
-        say_json({
-            "folder": str(kept.folder),
-            "files": len(entries),
-            "bytes": size,
-            "limit": kept.limit,
-            "unfinished_bytes": sum(entry.size for entry in unfinished),
-            "datasets": [{"url": one.url, "fetched": one.fetched} for one in manifests],
-            "removed_bytes": removed,
-            "damaged": damaged,
-        })  # fmt: skip
-        return 1 if damaged else 0
-    limit = "no limit" if kept.limit is None else f"limit {kept.limit:,} bytes"
-    say(f"{kept.folder}: {len(entries):,} files, {size:,} bytes ({limit})")
-    if unfinished:
-        say(f"  {len(unfinished):,} transfers are not finished: {sum(one.size for one in unfinished):,} bytes")
-    for one in manifests:
-        say(f"  {one.url}  opened {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.fetched))}")
-    if removed:
-        say(f"removed {removed:,} bytes")
-    for sha256 in damaged:
-        say(f"damaged and removed: {sha256}")
-    if arguments.verify and not damaged:
-        say("every file is as it was")
+        say_json(facts)
+    else:
+        say(*_lines(facts), *(["every file is as it was"] if arguments.verify and not damaged else []))
     return 1 if damaged else 0
+
+
+def _facts(kept: Cache) -> dict[str, Any]:
+    entries = kept.entries()
+    return {
+        "folder": str(kept.folder),
+        "files": len(entries),
+        "bytes": sum(entry.size for entry in entries),
+        "limit": kept.limit,
+        "unfinished_bytes": sum(entry.size for entry in kept.unfinished()),
+        "catalogue_bytes": sum(entry.size for entry in kept.downloads()),
+        "datasets": [
+            {"url": one.url, "fetched": one.fetched} for one in sorted(kept.manifests(), key=lambda one: one.url)
+        ],
+    }
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    limit = "no limit" if facts["limit"] is None else f"limit {facts['limit']:,} bytes"
+    yield f"{facts['folder']}: {facts['files']:,} files, {facts['bytes']:,} bytes ({limit})"
+    if facts["unfinished_bytes"]:
+        yield f"  transfers that are not finished: {facts['unfinished_bytes']:,} bytes"
+    if facts["catalogue_bytes"]:
+        yield f"  data sets of the catalogue: {facts['catalogue_bytes']:,} bytes, which do not count for the limit"
+    for one in facts["datasets"]:
+        yield f"  {one['url']}  opened {time.strftime('%Y-%m-%d %H:%M', time.localtime(one['fetched']))}"
+    if facts["removed_bytes"]:
+        yield f"removed {facts['removed_bytes']:,} bytes"
+    for sha256 in facts["damaged"]:
+        yield f"damaged and removed: {sha256}"

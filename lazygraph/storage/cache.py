@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -302,6 +303,16 @@ class Cache:
                 found.append(CacheEntry(path, state.st_size, state.st_mtime, path.name))
         return found
 
+    def downloads(self) -> list[CacheEntry]:
+        """Return the files of public data sets that were downloaded by name. They do not count for the limit."""
+        found = []
+        for path in (self.folder / "catalogue").rglob("*"):
+            with suppress(OSError):
+                state = path.stat()
+                if stat.S_ISREG(state.st_mode):
+                    found.append(CacheEntry(path, state.st_size, state.st_mtime, ""))
+        return found
+
     def verify(self) -> Iterator[tuple[CacheEntry, bool]]:
         """Yield every file and whether it still has its sha256. One that has not is removed."""
         for entry in self.entries():
@@ -338,8 +349,9 @@ class Cache:
             return removed
 
     def clear(self) -> int:
-        """Remove all files that no process has open, and all manifests; return the number of bytes of files."""
+        """Remove all files that no process has open, all manifests and downloads; return the number of bytes."""
         removed = self.evict(0)
+        removed += sum(entry.size for entry in self.downloads() if _remove_if_closed(entry.path))
         for path in (self.folder / "manifests").glob("*.manifest"):
             path.unlink(missing_ok=True)
         return removed

@@ -14,7 +14,7 @@ from lazygraph.storage.local import MANIFEST
 from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, repeated
 from lazygraph.text import printable, shortened
 
-__all__ = ["HubAddress", "HubTransport", "hub_errors"]
+__all__ = ["HubAddress", "HubTransport", "hub_errors", "hub_headers"]
 
 REVISION = "main"
 
@@ -79,8 +79,7 @@ class HubTransport(HttpTransport):
         return str(hub.hf_hub_url(address.repository, address.path(name), repo_type="dataset", revision=self._commit))
 
     def _headers(self) -> dict[str, str]:
-        headers = require("huggingface_hub.utils", "hub", "hf:// URLs").build_hf_headers()
-        return {"Authorization": headers["authorization"]} if "authorization" in headers else {}
+        return hub_headers()
 
     @contextmanager
     def _request(self, name: str, **options: Any) -> Iterator[Any]:
@@ -117,6 +116,12 @@ class HubTransport(HttpTransport):
             return str(found.sha)
 
         return repeated(ask, self.name, attempts)
+
+
+def hub_headers() -> dict[str, str]:
+    """The headers with the token of the Hub, for requests to the Hub alone; none if nobody is logged in."""
+    headers = require("huggingface_hub.utils", "hub", "hf:// URLs").build_hf_headers()
+    return {"Authorization": headers["authorization"]} if "authorization" in headers else {}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lazygraph.errors import InputError, TransferError
-from lazygraph.sources.catalogue.hub import hub_entry, keep_entry
+from lazygraph.sources.catalogue.hub import hub_entry, keep_entry, token_headers
 from lazygraph.sources.catalogue.table import HUB, CatalogueEntry, CatalogueFile, find_entry
 from lazygraph.storage.cache import cache
 from lazygraph.storage.files import fsync_directory, make_folder, write_atomic
@@ -31,6 +31,8 @@ except ImportError:  # Windows
 __all__ = ["downloaded", "entry_of", "folder_of", "is_downloaded"]
 
 PIECE = 2**20  # bytes that are held at once
+Headers = Callable[[str], dict[str, str]]
+"""Gives the headers of a request for an address, such as those with a token."""
 PAGE = re.compile(rb"\s*<(!doctype html|html|\?xml[^>]*>\s*<error)", re.IGNORECASE)
 
 
@@ -74,8 +76,9 @@ def downloaded(entry: CatalogueEntry) -> list[Path]:
         raise InputError(msg)
     folder = folder_of(entry.name)
     make_folder(folder)
-    paths = [_downloaded(folder / file.name, file) for file in entry.files]
-    if entry.name.startswith(f"{HUB}:"):
+    is_of_hub = entry.name.startswith(f"{HUB}:")
+    paths = [_downloaded(folder / file.name, file, token_headers if is_of_hub else _no_headers) for file in entry.files]
+    if is_of_hub:
         keep_entry(entry, folder)
     return paths
 
@@ -93,14 +96,19 @@ def _notes(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _downloaded(path: Path, file: CatalogueFile) -> Path:
+def _no_headers(url: str) -> dict[str, str]:
+    del url
+    return {}
+
+
+def _downloaded(path: Path, file: CatalogueFile, headers: Headers) -> Path:
     if _kept(path, file):
         return path
     partial = path.with_name(f".{path.name}.part")
     with _alone(partial):
         if _kept(path, file):  # another process has downloaded it meanwhile
             return path
-        _fetch(partial, file)
+        _fetch(partial, file, headers)
         size, sums = _sums(partial)
         _check(partial, file, size, sums)
         told = {"url": file.url, "size": size, "sha256": sums["sha256"]}
@@ -128,7 +136,7 @@ def _version(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.version")
 
 
-def _fetch(partial: Path, file: CatalogueFile) -> None:
+def _fetch(partial: Path, file: CatalogueFile, headers: Headers) -> None:
     """Download the rest of a file. After a failure it goes on where it ended, a few times in a row.
 
     Raises:
@@ -142,7 +150,7 @@ def _fetch(partial: Path, file: CatalogueFile) -> None:
     with shown:
         while True:
             try:
-                if _append(partial, file, shown):
+                if _append(partial, file, headers, shown):
                     return
             except TransientError as error:
                 size = partial.stat().st_size if partial.exists() else 0
@@ -153,13 +161,13 @@ def _fetch(partial: Path, file: CatalogueFile) -> None:
                 time.sleep(max(FIRST_PAUSE * 2 ** (failures - 1), min(error.pause or 0.0, LONGEST_PAUSE)))
 
 
-def _append(partial: Path, file: CatalogueFile, shown: Any) -> bool:
+def _append(partial: Path, file: CatalogueFile, headers_of: Headers, shown: Any) -> bool:
     """Ask for what is missing and append it; whether the file is then complete."""
     version = _version(partial)
     known = version.read_text("utf-8") if version.exists() else ""
     url, _, tag = known.partition("\n")
     start = partial.stat().st_size if partial.exists() and url == file.url and tag else 0
-    headers = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
+    headers = headers_of(file.url) | ({"Range": f"bytes={start}-", "If-Range": tag} if start else {})
     try:
         with request(file.url, headers=headers, other_hosts=True) as answer:
             if answer.status_code == 416 and start:  # the part is complete already, or of another file

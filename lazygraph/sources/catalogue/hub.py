@@ -12,10 +12,10 @@ from lazygraph.errors import InputError, TransferError
 from lazygraph.extras import require
 from lazygraph.sources.catalogue.table import CatalogueEntry, CatalogueFile
 from lazygraph.storage.files import make_folder, write_atomic
-from lazygraph.storage.hub import HubAddress, hub_errors
+from lazygraph.storage.hub import HubAddress, hub_errors, hub_headers
 from lazygraph.storage.transport import UnreachableError, repeated
 
-__all__ = ["ENTRY", "hub_entry", "keep_entry", "kept_entry"]
+__all__ = ["ENTRY", "hub_entry", "keep_entry", "kept_entry", "token_headers"]
 
 ENTRY = ".entry.json"  # beside the files: what the Hub said of them
 
@@ -80,6 +80,12 @@ def hub_entry(name: str, folder: Path) -> CatalogueEntry:
         license=said if isinstance(said, str) else None,
         homepage=f"{endpoint}/datasets/{address.repository}",
     )
+
+
+def token_headers(url: str) -> dict[str, str]:
+    """Return the headers of a request for a file: with the token of the Hub, if the address is of the Hub."""
+    endpoint = require("huggingface_hub.constants", "hub", "hf: data sets").ENDPOINT
+    return hub_headers() if url.startswith(f"{endpoint}/") else {}
 
 
 def keep_entry(entry: CatalogueEntry, folder: Path) -> None:

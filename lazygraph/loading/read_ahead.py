@@ -27,7 +27,7 @@ __all__ = ["NextShard", "ReadAhead", "bytes_to_read", "shards_in_order", "shards
 
 LEAST_SHARE = 1 / 8  # of the graphs of a shard that are wanted, below which it is not read as a whole
 PIECE = 2**20  # bytes that are read at a time
-FETCHES = 4  # shards that are fetched at the same time
+FETCHES = 6  # shards that are fetched at the same time
 LIMITED_SHARE = 1 / 4  # of a limited cache that may be filled ahead
 WAIT = 0.05  # s
 

@@ -28,7 +28,7 @@ SIZE = "LAZYGRAPH_CACHE_SIZE"
 DIGEST = re.compile("[0-9a-f]{64}")
 TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Files that lazygraph can fetch again.\n"
 PATIENCE = 60.0  # s without a byte, after which a process no longer waits for another one that fetches a file
-WAIT = 0.05  # s
+SHORT_WAIT, LONG_WAIT = 0.002, 0.05  # s, while another process fetches a file: at first, and after a second
 TOUCHED = 60.0  # s, between two notes of when a file was used
 FORGOTTEN = 7 * 86400.0  # s, after which the beginning of a file is no longer kept
 
@@ -188,20 +188,25 @@ class Cache:
         try:
             seen, since = -1, time.monotonic()
             while not _try_lock(descriptor):
+                if not _is_at(descriptor, partial):  # it is the whole file now, which others have open
+                    yield partial, None
+                    return
                 if (size := os.fstat(descriptor).st_size) != seen:
                     seen, since = size, time.monotonic()
-                if time.monotonic() - since > PATIENCE:  # it was stopped, or the connection is dead: go on without it
+                if (
+                    waited := time.monotonic() - since
+                ) > PATIENCE:  # it was stopped, or the connection is dead: go on without it
                     own = temporary_beside(partial)
                     os.close(descriptor)
                     descriptor = _opened(own)
                     yield own, descriptor
                     return
-                time.sleep(WAIT)
+                time.sleep(SHORT_WAIT if waited < 1 else LONG_WAIT)
             yield partial, descriptor if _is_at(descriptor, partial) else None
         finally:
             if own is not None:
                 own.unlink(missing_ok=True)
-            os.close(descriptor)
+            _unlock_and_close(descriptor)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -265,10 +270,10 @@ class Cache:
         try:
             until = time.monotonic() + PATIENCE
             while not _try_lock(descriptor) and time.monotonic() < until:
-                time.sleep(WAIT)
+                time.sleep(SHORT_WAIT)
             yield
         finally:
-            os.close(descriptor)
+            _unlock_and_close(descriptor)
 
     def _manifest_path(self, url: str) -> Path:
         return self.folder / "manifests" / f"{_digest(url)[:32]}.manifest"
@@ -371,10 +376,10 @@ class Cache:
         descriptor = _opened(self.folder / "evict.lock")
         try:
             while not _try_lock(descriptor):
-                time.sleep(WAIT)
+                time.sleep(SHORT_WAIT)
             yield
         finally:
-            os.close(descriptor)
+            _unlock_and_close(descriptor)
 
     def _path(self, sha256: str) -> Path:
         return self.folder / "files" / sha256[:2] / sha256
@@ -511,6 +516,17 @@ def _lock(descriptor: int, *, shared: bool) -> None:
         raise
     except OSError:  # a file system without locks
         return
+
+
+def _unlock_and_close(descriptor: int) -> None:
+    """End a lock and close the file. A child that was forked meanwhile has a copy, which must not keep the lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except (ImportError, OSError):  # Windows, or a file system without locks
+        pass
+    os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

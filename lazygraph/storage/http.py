@@ -29,7 +29,7 @@ NOT_FOUND = (404, 410)
 REFUSED = (401, 403, 407)
 
 _SESSIONS: dict[int, Any] = {}
-_CONNECTIONS = threading.BoundedSemaphore(CONNECTIONS)
+_SLOTS: dict[int, threading.BoundedSemaphore] = {}
 
 
 class HttpTransport:
@@ -192,7 +192,7 @@ def request(
     import requests
 
     first, told = urlsplit(url), dict(headers or {})
-    with _CONNECTIONS:
+    with _slots():
         for _ in range(MOST_REDIRECTS + 1):
             sent = {"Accept-Encoding": "identity", **told}
             try:
@@ -296,6 +296,12 @@ def _reason(error: BaseException) -> str:
         error = inner
     said = getattr(error, "strerror", None)
     return str(said) if said else type(error).__name__
+
+
+def _slots() -> threading.BoundedSemaphore:
+    """The requests that this process may still begin. Those of a parent process may be taken for ever."""
+    found = _SLOTS.get(os.getpid())
+    return found if found is not None else _SLOTS.setdefault(os.getpid(), threading.BoundedSemaphore(CONNECTIONS))
 
 
 def _session() -> Any:

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -197,6 +199,47 @@ def test_processes_that_come_together_fetch_a_file_once(tmp_path):
     children = [subprocess.Popen(command) for _ in range(6)]
     assert [child.wait() for child in children] == [0] * 6
     assert (tmp_path / "log").read_text() == "begun\n"
+
+
+def test_who_waits_for_a_file_does_not_wait_until_others_close_it(kept):
+    content = os.urandom(5000)
+    file, begun = file_of(content), threading.Event()
+
+    def slow(offset):
+        begun.set()
+        time.sleep(0.3)
+        yield content[offset:]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(kept.fetch, file, slow, "s")
+        begun.wait()
+        begin = time.monotonic()
+        second = pool.submit(kept.fetch, file, Server(content), "s")
+        descriptors = [first.result(), second.result()]
+    assert time.monotonic() - begin < 30
+    assert [read(descriptor) for descriptor in descriptors] == [content] * 2
+
+
+def test_a_child_that_is_forked_meanwhile_keeps_no_lock(kept):
+    content = os.urandom(5000)
+    children = []
+
+    def forking(offset):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        children.append(child)
+        yield content[offset : offset + 1000]
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    with pytest.raises(ConnectionResetError):
+        kept.fetch(file_of(content), forking, "s")
+    begin = time.monotonic()
+    os.close(kept.fetch(file_of(content), Server(content), "s"))
+    assert time.monotonic() - begin < 30
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
 
 
 def test_a_process_that_does_not_go_on_is_not_waited_for(kept, monkeypatch):

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,6 +96,18 @@ class TestS3(StorageContract):
 
     def empty(self, folder):
         return f"s3://bucket/{folder.name}/nothing.lg"
+
+    @pytest.mark.slow
+    def test_forked_workers_read_what_the_parent_has_read_from(self, made, tmp_path):
+        """Connections and locks of the parent are not theirs, and none of them waits for another without end."""
+        url = self.put(made / "p.lg", tmp_path)
+        ds = lg.LazyGraphDataset(url, target="density")
+        assert ds[3].y is not None
+        batches = lg.loader(ds, 64, shuffle=True, num_workers=2, multiprocessing_context="fork")
+        begin = time.monotonic()
+        assert [sum(batch.num_graphs for batch in batches) for _ in range(2)] == [1200, 1200]
+        batches.close()
+        assert time.monotonic() - begin < 45
 
 
 class TestSftp(StorageContract):

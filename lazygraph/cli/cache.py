@@ -19,11 +19,11 @@ examples:
   lazygraph cache --verify
       compare every file with its sha256; remove damaged ones
   lazygraph cache --shrink 50GB
-      remove files that were not used for longest, until 50 GB are left
+      remove the least recently used files, until 50 GB are left
   lazygraph cache --empty
       remove all files; they are fetched again when they are needed
 
-{FOLDER} chooses the folder, and {SIZE} the size that it may have, such as 200GB.
+{FOLDER} sets the folder, and {SIZE} its greatest size, such as 200GB.
 Files that a process has open are never removed.
 """
 

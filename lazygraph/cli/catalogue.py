@@ -12,13 +12,13 @@ from lazygraph.errors import InputError
 from lazygraph.sources.catalogue.download import downloaded, entry_of, folder_of, is_downloaded
 from lazygraph.sources.catalogue.table import CatalogueEntry, CatalogueFile, catalogue
 
-SUMMARY = "List public data sets that can be written by name, with addresses, sums, licences and citations."
+SUMMARY = "List public data sets that you can write by name: addresses, checksums, licences, citations."
 EXAMPLES = """\
 examples:
   lazygraph catalogue
       list all data sets
   lazygraph catalogue matbench:phonons
-      say everything about one: files, sums, licence, what to cite, published splits
+      show the facts of one data set: files, checksums, licence, citation, published splits
   lazygraph-write matbench:phonons -o phonons.lg
       download it, and write it with its splits, licence and citation
   lazygraph catalogue hf:LeMaterial/LeMat-Bulk/compatible_pbe

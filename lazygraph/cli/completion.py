@@ -7,14 +7,14 @@ import argparse
 from lazygraph.cli.output import say
 from lazygraph.extras import require
 
-SUMMARY = "Print a script with which a shell completes commands and options."
+SUMMARY = "Print a script that lets a shell complete commands and options."
 EXAMPLES = """\
 examples:
   lazygraph completion bash > ~/.local/share/bash-completion/completions/lazygraph
   lazygraph completion zsh > ~/.zfunc/_lazygraph
   lazygraph completion tcsh > ~/.lazygraph.completion.tcsh
 
-It needs pip install 'lazygraph[completion]'. Print it again after an update.
+The command needs pip install 'lazygraph[completion]'. Print the script again after an update.
 """
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -17,7 +17,7 @@ examples:
   lazygraph diff mp-2024.lg mp-2025.lg --json
       list every id that only one of them has, and every graph that differs
   lazygraph diff mp.lg copy.lg || lazygraph verify copy.lg
-      find out whether a difference is damage
+      check whether the difference is damage
 """
 
 

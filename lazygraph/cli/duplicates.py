@@ -17,10 +17,10 @@ SUMMARY = "Find graphs of the same structure, also between splits or in another 
 EXAMPLES = """\
 examples:
   lazygraph duplicates mp.lg
-      store for each graph the id of the first graph with its structure, in the column "group", and print how many
-      graphs of one split have the structure, formula or chemical system of a graph in another split
+      store for each graph the id of the first graph with its structure, in the column "group", and count the graphs
+      whose structure, formula or chemical system is also in another split
   lazygraph split mp.lg 0.8,0.1,0.1 --group group
-      then split, with all graphs of a structure in one split
+      split afterwards, and keep all graphs of a structure in one split
   lazygraph duplicates train.lg --against test.lg --ids-to leaked.txt
       list the graphs of train.lg whose structure is in test.lg ...
   lazygraph remove train.lg --ids-from leaked.txt --reason "in the test set"
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ids-to",
         metavar="FILE",
-        help="write the ids of the graphs that another graph makes superfluous, one per line",
+        help="write the ids of the graphs that repeat the structure of another graph, one per line",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one per available CPU)")
     add_json(parser)

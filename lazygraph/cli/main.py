@@ -121,10 +121,10 @@ def _configure(parser: argparse.ArgumentParser, name: str) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="import this preset or format of an installed plug-in, which a dataset or a plan names; repeat for more",
+        help="import this installed plug-in, such as a preset that a dataset or a plan names; repeat for more",
     )
     parser.add_argument(
-        "--log-level", choices=LEVELS, help="also print what the package logs, from this level on, on stderr"
+        "--log-level", choices=LEVELS, help="also print log messages of this level and above, on stderr"
     )
     parser.add_argument("-T", "--traceback", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=command.run)

@@ -60,7 +60,9 @@ GRAPH_OPTIONS = (
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the dataset that a command works on."""
-    parser.add_argument("dataset", metavar="NAME.lg", help="the dataset: a directory, or a URL where it is only read")
+    parser.add_argument(
+        "dataset", metavar="NAME.lg", help="the dataset: a directory, or a URL if the command only reads it"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +217,7 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--codec",
         choices=tuple(CODECS),
-        help=f"how records are compressed: none is faster to read, at about twice the bytes (default {CODEC})",
+        help=f"compression of the records; none is faster to read and takes about twice the bytes (default {CODEC})",
     )
     output.add_argument("--level", type=int, help=f"zstd level, 1 to 22 (default {LEVEL})")
     output.add_argument(

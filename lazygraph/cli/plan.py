@@ -32,7 +32,7 @@ examples:
   lazygraph-write plan more.json -o mp.lg --append --split train --json
       plan shards that are added to a dataset; print their number as JSON
 
-lazygraph slurm prints job scripts that do all three.
+lazygraph slurm prints a script that submits all three steps.
 """
 
 

@@ -16,7 +16,7 @@ examples:
   lazygraph pull s3://our-bucket/mp.lg -o small.lg --where 'n_atoms < 20'
       fetch the columns, and then only the records that are needed
   lazygraph pull https://example.org/mp.lg -o mp.lg --content-id 5b1c...
-      refuse other graphs than those of a paper
+      refuse graphs that differ from the graphs of a paper
   lazygraph pull /shared/mp.lg -o /local/nvme/mp.lg
       copy the dataset to the disk of this node; after an interruption, the same command continues
   lazygraph pull /shared/mp.lg -o mp.lg --overwrite
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="the dataset: a directory or a URL")
     parser.add_argument("-o", "--output", required=True, metavar="NAME.lg", help="the dataset directory to write")
     add_part(parser)
-    parser.add_argument("--content-id", metavar="ID", help="refuse other graphs than those of this identity")
+    parser.add_argument("--content-id", metavar="ID", help="refuse a dataset with another content id")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress")
 

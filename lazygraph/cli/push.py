@@ -13,13 +13,13 @@ examples:
   lazygraph push mp.lg s3://our-bucket/mp.lg
       send the files that are not there yet; the manifest comes last
   lazygraph push mp.lg hf://datasets/our-group/mp-graphs
-      publish on the Hugging Face Hub, with a card; a repository that is made is private
+      publish on the Hugging Face Hub, with a card; a new repository is private
   lazygraph push mp.lg hf://datasets/our-group/mp-graphs --public
-      the same, for everybody
+      the same, but a new repository is public
   lazygraph push mp.lg sftp://cluster/data/shared/mp.lg
       copy to another machine by SSH
 
-After an append, the same command sends what is new. Nobody sees a half-published dataset.
+After an append, the same command sends the new files. Readers never see a half-published dataset.
 """
 
 
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace what is there, even if graphs, labels or splits of it would be lost",
+        help="replace a published dataset, even if its graphs, labels or splits would be lost",
     )
-    parser.add_argument("--public", action="store_true", help="let a repository that is made on the Hub be public")
+    parser.add_argument("--public", action="store_true", help="make a new repository on the Hub public")
     parser.add_argument("--no-card", dest="card", action="store_false", help="write no card on the Hub")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress")
 

@@ -14,7 +14,7 @@ examples:
   lazygraph report mp.lg -o mp.html
       open mp.html in any browser; it needs no network, and has at most 2 MB
   lazygraph report mp.lg -o mp.html --overwrite --structures 300
-      show more graphs one by one, with crystals to turn
+      show more graphs one by one, with crystals that you can turn
   lazygraph subset mp.lg -o oxides.lg --where "'O' in elements" && lazygraph report oxides.lg -o oxides.html
       a report of a part
 """

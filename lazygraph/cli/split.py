@@ -28,7 +28,7 @@ examples:
   lazygraph split mp.lg 0.8,0.1,0.1 --stratify band_gap
       give every split its share of low and of high band gaps; with a label of texts, its share of each text
   lazygraph split mp.lg --folds 5 --seed 18012019
-      five folds, those of scikit-learn's KFold and so of matbench; read one with ds.split("test", of="fold_0")
+      five folds, as in scikit-learn's KFold and in matbench; read a fold with ds.split("test", of="fold_0")
   lazygraph split mp.lg --folds 5 --val 0.1 --group chemical_system --name system
       folds of whole chemical systems, with a tenth of the other graphs for validation: system_0 to system_4
   lazygraph split mp.lg --leave-out Fe,Co --val 0.1
@@ -47,14 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("fractions", nargs="?", metavar="TRAIN,VAL,TEST", help="fractions of the graphs")
     how.add_argument("--folds", type=int, metavar="K", help="K folds of a cross-validation: NAME_0, NAME_1, ...")
     how.add_argument(
-        "--leave-out", metavar="ELEMENTS", help="all crystals with one of these elements test, such as Fe or Fe,Co"
+        "--leave-out",
+        metavar="ELEMENTS",
+        help="put all crystals with one of these elements into test, such as Fe or Fe,Co",
     )
     how.add_argument("--from", dest="file", metavar="FILE.json", help="a JSON object: split -> list of ids")
     parser.add_argument(
         "--val",
         type=float,
         metavar="FRACTION",
-        help="with --folds or --leave-out: this fraction of the other graphs validates (default 0)",
+        help="with --folds or --leave-out: fraction of the other graphs for val (default 0)",
     )
     parser.add_argument("--seed", type=int, default=123, help="random seed of the shuffle (default %(default)s)")
     parser.add_argument(
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bins",
         type=int,
         metavar="N",
-        help=f"with --stratify: bins of equal size into which more than N different numbers go (default {BINS})",
+        help=f"with --stratify: number N of bins of equal size, for more than N different numbers (default {BINS})",
     )
     parser.add_argument(
         "--symprec",

@@ -14,7 +14,7 @@ LazyGraphError
 ├── WriterBusy (BlockingIOError)        another process is writing the same dataset
 ├── WorkerDied (RuntimeError)           a worker process died repeatedly, or at one input
 ├── StorageError (OSError)              the output cannot be written: disk full, read-only, no permission, no locks
-├── TransferError (OSError)             a server cannot be reached, refuses, or sends something else than asked for
+├── TransferError (OSError)             a server cannot be reached, refuses, or sends other data than requested
 ├── DatasetNotFound (FileNotFoundError) no finished dataset at this path
 ├── DatasetReplaced (FileNotFoundError) the dataset changed on disk while it was open
 ├── CorruptDataset (ValueError)         bytes on disk differ from the bytes that were written
@@ -115,7 +115,7 @@ class StorageError(LazyGraphError, OSError):
 
 
 class TransferError(LazyGraphError, OSError):
-    """A server cannot be reached, refuses access, or sends something other than what was asked for."""
+    """A server cannot be reached, refuses access, or sends other data than requested."""
 
 
 class DatasetNotFound(LazyGraphError, FileNotFoundError):

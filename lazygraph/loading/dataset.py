@@ -275,10 +275,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return shards, bytes_to_read(self._store, shards)
 
     def read_ahead(self, batches: Iterable[NDArray[np.int64]] = ()) -> ReadAhead:
-        """Read the shards of this (sub)set into the page cache, in threads; fetch those of a server.
+        """Read the shards of this (sub)set into the page cache, in threads. Shards on a server are fetched.
 
         Args:
-            batches: positions, batch by batch, in the order in which they will be read. It matters for a server alone.
+            batches: positions, batch by batch, in the order in which they will be read. Only a dataset on a server
+                needs it.
         """
         shards = self.shards_to_read()[0]
         if not self.is_remote:
@@ -287,11 +288,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     @property
     def is_remote(self) -> bool:
-        """Whether the dataset lies on a server, and not in a folder of this machine."""
+        """Whether the dataset is on a server, and not in a folder of this machine."""
         return self._store.is_remote
 
     def read_whole_shards(self) -> None:
-        """Let the shards of this (sub)set be fetched as a whole from a server, where many of their graphs are in it."""
+        """Let shards be fetched from a server as a whole if this (sub)set has many of their graphs."""
         self._store.read_whole(self.shards_to_read()[0])
 
     def shard_rows(self) -> int:
@@ -352,11 +353,12 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """Select the graphs of a named split.
 
         Args:
-            name: of the split, such as ``"train"``.
+            name: name of the split, such as ``"train"``.
             of: the column of splits, if the dataset has several, such as ``"fold_0"``.
 
         Raises:
-            InputError: the split does not exist, or no column of splits has this name; the message lists what there is.
+            InputError: the split does not exist, or no column of splits has this name; the message lists the existing
+                names.
         """
         columns = self.manifest.splits()
         if of != "split" and of not in columns:

@@ -142,7 +142,7 @@ class Loader:
         return len(self._batches(self._epochs.current().epoch))
 
     def next_batches(self) -> Batches:
-        """Return the batches of the next epoch, or the rest of them, as positions."""
+        """Return the batches of the next epoch, or its remaining batches, as positions."""
         place = self._epochs.next()
         return self._batches(place.epoch).skip(place.batches)
 
@@ -352,7 +352,7 @@ def loader(
         batch_size: greatest number of graphs in a batch; default 64, or no limit if you give a budget.
         shuffle: visit the graphs in a new order in every epoch. The graphs of a dataset on a server are shuffled within
             windows of 8 shards, and at least 32,768 graphs, so that its shards are fetched one after another. A larger
-            ``window`` is more random; one as large as the dataset shuffles all.
+            ``window`` is more random; a window as large as the dataset is a full shuffle.
         seed: seed of all random choices.
         max_atoms: greatest number of atoms in a batch. Budgets can be combined with each other and with ``batch_size``.
         max_edges: greatest number of edges in a batch.
@@ -374,7 +374,7 @@ def loader(
             pass does not wait for single records. By default the loader does so if they fit into half of the memory.
         device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.
-        rank: index of this process among those that share an epoch; default from torch.distributed.
+        rank: index of this process among the processes that share an epoch; default from torch.distributed.
         world_size: number of processes that share an epoch; default from torch.distributed.
 
     Raises:

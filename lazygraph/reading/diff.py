@@ -1,4 +1,4 @@
-"""What differs between two datasets: recipe, labels, ids, and graphs, compared block by block where they are equal."""
+"""The function ``diff``, which compares recipe, labels, ids and graphs of two datasets."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class DatasetDiff:
 
     Attributes:
         recipe: a sentence for each difference of the recipes.
-        labels: a sentence for each label, split or field of the atoms that only one has, or that differs.
-        removed: a sentence for each time that graphs which the other one has were removed, with the reason.
+        labels: a sentence for each label, split or per-atom field that only one dataset has, or that differs.
+        removed: a sentence for each removal of graphs that the other dataset still has, with the reason.
         only_a: ids that only ``a`` has.
         only_b: ids that only ``b`` has.
-        different: ids of both, of graphs that differ. Where recipes or fields differ, only what both store is compared:
-            of crystals, that is the structures.
-        same: how many graphs are equal.
-        order: whether the graphs of both stand in one order, where both have the same ids.
+        different: ids that both datasets have, with different graphs. If recipes or fields differ, only the data that
+            both store are compared: for crystals, the structures.
+        same: number of equal graphs.
+        order: whether both datasets have the same order, if they have the same ids.
     """
 
     recipe: tuple[str, ...]

@@ -46,9 +46,9 @@ class ExportReport:
     Attributes:
         path: the file.
         format: the name of its format.
-        graphs: how many graphs it holds.
-        size: its bytes.
-        notes: a sentence for everything that is left out, or that the file holds in another form.
+        graphs: number of graphs in the file.
+        size: its size in bytes.
+        notes: a sentence for all data that are left out, or that the file holds in another form.
     """
 
     path: Path
@@ -82,25 +82,25 @@ def export(
     it is complete. If you give several conditions, a graph must meet all of them.
 
     Args:
-        dataset: a path, a URL of a storage that is installed, an open ``LazyGraphDataset``, or a part of one.
+        dataset: a path, a URL, an open ``LazyGraphDataset``, or a part of one.
         out: the file to write.
         format: the name of the format, if the suffix does not tell it: ``"extxyz"``, ``"ase-db"``, ``"aselmdb"``,
             ``"csv"``, ``"parquet"``, ``"json"``, ``"jsonl"``, ``"pyg"``, or the name of a plug-in.
         where: a condition on columns, as ``LazyGraphDataset.where`` takes it.
         ids: the ids to take, in this order.
         split: the name of a split.
-        id_key: the name under which the ids stand in the file. Default ``"material_id"``.
+        id_key: the name of the ids in the file. Default ``"material_id"``.
         workers: processes that write text and compress; None takes one for each usable CPU, and this process alone for
             fewer than 65,536 graphs. ``.pt`` needs none.
         overwrite: replace an existing file.
-        progress: show a bar on stderr, or a line a minute where it is no terminal.
+        progress: show a bar on stderr, or one line per minute if stderr is not a terminal.
 
     Returns:
-        The number of graphs, the size of the file, and notes about everything that is left out or has another form.
+        The number of graphs, the size of the file, and notes about all data that are left out or have another form.
 
     Raises:
         InputError: the format is unknown, a condition or a split is invalid, or the format needs crystals and the
-            graphs came ready-made.
+            graphs are ready-made.
         UnknownId: the dataset has no graph with one of the ids.
         CorruptDataset: a record is damaged.
         DatasetReplaced: the dataset was changed meanwhile.

@@ -30,12 +30,12 @@ class PullReport:
     """What a pull did.
 
     Attributes:
-        path: the dataset that is there now.
-        graphs: how many graphs it has.
+        path: the dataset directory.
+        graphs: number of its graphs.
         content_id: the identity of its graphs.
         copied: bytes that were copied.
         kept: bytes of files that were there before, from a pull that was stopped or an earlier state of the dataset.
-        notes: one sentence for everything that a part of a dataset leaves out.
+        notes: one sentence for each kind of data that a part of a dataset leaves out.
     """
 
     path: Path
@@ -60,25 +60,25 @@ def pull(
     """Copy a dataset, or a part of it, from a server or another folder into a folder of this machine.
 
     The size and the sha256 of each file are compared while it is copied. The dataset appears when all of its files are
-    there, on the disk, with the same bytes as in the source. If a pull is stopped or killed, the same call continues:
-    files that were copied completely are checked and kept. At most 8 MiB are in memory.
+    on the disk, with the same bytes as in the source. If a pull is stopped or killed, the same call continues: files
+    that were copied completely are checked and kept. At most 8 MiB are in memory.
 
-    Nothing is copied if ``out`` holds this dataset already. Of its files only the sizes are compared then; a file that
+    Nothing is copied if ``out`` holds this dataset already. Then only the sizes of its files are compared; a file that
     is missing or has another size is copied again. :func:`lazygraph.reading.verify.verify` checks every byte.
 
     Args:
         source: the dataset: a directory, a URL as ``LazyGraphDataset`` takes it, or a storage.
         out: the dataset directory to write.
         where: copy the graphs that meet this condition on columns, as ``LazyGraphDataset.where`` takes it. With
-            ``where``, ``ids`` or ``split``, the result is that of :func:`lazygraph.subset`. Of a server, the columns
-            are fetched, and then the records that are needed, or shards of which an eighth is. A pull that is stopped
-            begins again, with the shards that are in the cache.
+            ``where``, ``ids`` or ``split``, the result equals the result of :func:`lazygraph.subset`. From a server,
+            the columns are fetched first, and then the needed records, or a whole shard if an eighth of it is needed.
+            If such a pull is stopped, the next pull begins again, with the shards in the cache.
         ids: copy the graphs with these ids, in this order.
         split: copy the graphs of this split.
         content_id: the identity that the graphs of the source must have, as ``lazygraph info`` prints it. Every graph
             is then compared with it.
-        overwrite: replace an existing dataset. Files that both have in common are kept.
-        progress: show the progress on stderr; a part of a dataset has no display.
+        overwrite: replace an existing dataset. Files that both datasets share are kept.
+        progress: show the progress on stderr, except for a part of a dataset.
 
     Returns:
         What was copied.

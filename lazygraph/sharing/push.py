@@ -29,8 +29,8 @@ class PushReport:
     """What a push did.
 
     Attributes:
-        url: where the dataset is now, without credentials.
-        graphs: how many graphs it has.
+        url: the place of the published dataset, without credentials.
+        graphs: number of its graphs.
         content_id: the identity of its graphs.
         sent: bytes of the files that were sent.
         kept: bytes of files that were there before.
@@ -56,29 +56,29 @@ def push(
 ) -> PushReport:
     """Publish a dataset on a server, or in another folder.
 
-    Only files that are not there yet are sent. Every file is compared with its sha256 before. The manifest is sent
-    last, in one step, so a reader sees the state before or the new one. A push that was stopped continues with the
-    files that are missing. Files of earlier states stay, because readers may have them open.
+    Only files that the target lacks are sent, after a comparison with their sha256. The manifest is sent last, in one
+    step, so a reader sees the old state or the new state. If a push was stopped, the next push sends the missing files.
+    Files of earlier states stay, because readers may have them open.
 
-    A dataset that is there may be replaced if nothing is lost: its graphs are the first graphs of the new one, with the
-    same labels and splits. This is so after an append, or after labels were added.
+    An existing dataset is replaced only if nothing is lost: its graphs are the first graphs of the new dataset, with
+    the same labels and splits. This is so after an append, or after labels were added.
 
     Args:
         dataset: the dataset directory.
         target: a folder, or a URL such as ``"s3://bucket/mp.lg"``, ``"sftp://host/data/mp.lg"`` or
-            ``"hf://datasets/ORG/NAME/mp.lg"``. A repository of the Hub is made if it does not exist.
-        force: also replace a dataset of which graphs, labels or splits would be lost, and one that somebody else
-            publishes meanwhile.
-        public: let a repository that is made on the Hub be public; it is private by default.
-        card: write the card of the dataset, if the target shows one (the Hub does). Of a card that is there, only the
-            part between the two marks is written again.
+            ``"hf://datasets/ORG/NAME/mp.lg"``. A repository of the Hub is created if it does not exist.
+        force: also replace a dataset if graphs, labels or splits would be lost, or if somebody else publishes
+            meanwhile.
+        public: make a new repository on the Hub public; it is private by default.
+        card: write the card of the dataset, if the target shows one (the Hub does). In an existing card, only the part
+            between the two marks is replaced.
         progress: show the progress on stderr.
 
     Returns:
         What was sent.
 
     Raises:
-        DatasetNotFound, CorruptDataset: the dataset is not there, or damaged.
+        DatasetNotFound, CorruptDataset: the dataset does not exist, or is damaged.
         OutputExists: something would be lost, or somebody else published meanwhile.
         InputError: nothing can be published at the target.
         TransferError: the server cannot be reached, or refuses.

@@ -45,8 +45,8 @@ class ReportFile:
         size: its bytes.
         graphs: number of graphs that the report counts.
         shown: number of graphs that the report shows one by one.
-        drawn: number of these graphs with a crystal to turn.
-        notes: one sentence for everything that the report leaves out.
+        drawn: number of these graphs with a crystal that you can turn.
+        notes: one sentence for each kind of data that the report leaves out.
     """
 
     path: Path
@@ -106,16 +106,16 @@ def report(
     """Write a report of a dataset: one HTML file that any browser opens, without a network.
 
     The report shows the description, the recipe and the size of the dataset, histograms of atoms, edges and labels by
-    split, the number of graphs with each element on a periodic table, the reasons of quarantined inputs, where the data
-    come from, and some graphs one by one, with crystals to turn. It reads the columns in blocks, and only the records
-    of the graphs that it shows one by one. The same dataset gives the same bytes.
+    split, the number of graphs with each element on a periodic table, the reasons of quarantined inputs, the origin of
+    the data, and some graphs one by one, with crystals that you can turn. It reads the columns in blocks, and only the
+    records of the graphs that it shows one by one. The same dataset gives the same bytes.
 
     Texts of the dataset are escaped, so that a dataset of a stranger cannot bring scripts or links into the page. A
-    policy in the file forbids the browser every access to a network.
+    policy in the file forbids all access to a network.
 
     Args:
-        dataset: the dataset: a directory, a URL whose scheme an installed package declares as a storage, or a
-            ``LazyGraphDataset`` or a part of one (``ds.where(...)``, ``ds.split("train")``).
+        dataset: a directory, a URL, a ``LazyGraphDataset``, or a part of one (``ds.where(...)``,
+            ``ds.split("train")``).
         out: the file to write, usually ``NAME.html``. It has at most 2 MB.
         structures: number of graphs that are shown one by one, 1 to 1,000. Default 100: the first graph of each
             element, and others at even distances.

@@ -57,7 +57,7 @@ MAY_BE_NONE = ("batch_size", "max_atoms", "max_edges", "gradient_clip", "patienc
 
 
 class FurtherOptions(TypedDict, total=False):
-    """The options of a training run that ``train_from_list`` takes beside those that it names."""
+    """The options of a training run that ``train_from_list`` takes besides its own arguments."""
 
     model_options: Mapping[str, Any]
     task: str

@@ -137,7 +137,7 @@ class Trained:
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
         """Open a dataset with the recipe and view of the model, without labels.
 
-        Graphs of another recipe are not used: the model's are built from the stored crystals.
+        If the dataset has another recipe, graphs of the model's recipe are built from the stored crystals.
 
         Raises:
             RecipeMismatch: only one of the dataset and the training has ready-made graphs, without a recipe.

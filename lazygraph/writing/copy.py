@@ -1,7 +1,7 @@
 """Datasets made of datasets without building a graph: several as one (``concat``), or a part of one (``subset``).
 
-A record says nothing of its place, so whole shards are linked or copied as files, and single records as they are.
-Nothing is compressed again, except where a shard would mix codecs or dictionaries, or fields are left out.
+A record does not depend on its position, so whole shards are linked or copied as files, and single records as they are.
+Records are compressed again only if a shard would mix codecs or dictionaries, or if fields are left out.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def concat(
 
     The datasets must have the same recipe. They must have the same fields, unless ``fields="common"`` keeps only the
     fields that all datasets have. Labels and splits with the same name become one, and a label must have the same unit
-    in all datasets. A label that only some datasets have is missing (NaN) in the others. The lists of quarantined
-    inputs are joined.
+    in all datasets. If only some datasets have a label, it is missing (NaN) in the other graphs. The lists of
+    quarantined inputs are joined.
 
     Args:
         paths: the datasets, at least two.

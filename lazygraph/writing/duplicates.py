@@ -51,9 +51,9 @@ class Duplicates:
             dataset.
         candidates: the number of pairs of graphs within the tolerance.
         compared: the number of pairs that were compared by pymatgen's ``StructureMatcher``. Pairs that other pairs
-            connect are not.
-        matches: for each of those graphs, its id and the id of the first graph with the same structure. They can be
-            iterated any number of times.
+            already connect are not compared.
+        matches: for each duplicate, its id and the id of the first graph with the same structure. They can be iterated
+            any number of times.
         across: whether two datasets were compared.
         leakage: for each column of splits, which graphs of one split are like graphs of another.
         notes: what was left out, with the reasons.
@@ -86,13 +86,12 @@ def duplicates(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Duplicates:
-    """Find graphs of the same structure, and store which ones these are.
+    """Find graphs with the same structure, and store their groups in a column.
 
     Two graphs are candidates if their crystals have the same reduced formula, and their fingerprints (mean distances to
-    the nearest atoms) differ by no more than ``strain`` and ``displacement`` can make them differ. So no pair within
-    the tolerance is lost, whatever the cells, the order of the atoms, the orientation and the volume. pymatgen's
-    ``StructureMatcher``, with its defaults, decides about each candidate. Graphs that are connected by pairs are one
-    group.
+    the nearest atoms) differ by no more than ``strain`` and ``displacement`` allow. So no pair within the tolerance is
+    lost, whatever the cells, the order of the atoms, the orientation and the volume. pymatgen's ``StructureMatcher``,
+    with its defaults, decides about each candidate. Graphs that are connected by pairs are one group.
 
     The result is stored as a text column: for each graph the id of the first graph of its group, which is its own id if
     no earlier graph has the same structure. So ``lazygraph split --group group`` keeps the graphs of a structure in one
@@ -106,7 +105,7 @@ def duplicates(
             is stored.
         strain: greatest relative change of a length.
         displacement: greatest displacement of an atom, as a fraction of the cube root of the volume per atom.
-        name: of the column; None stores nothing.
+        name: name of the column; None stores nothing.
         workers: processes that compare; None takes one for each usable CPU.
         progress: called with the number of graphs that are done, and the number of all graphs.
 
@@ -114,8 +113,7 @@ def duplicates(
         What was found. ``str`` of it is a report.
 
     Raises:
-        InputError: the graphs of a dataset came ready-made, a tolerance cannot be used, or the name is that of another
-            column.
+        InputError: the graphs of a dataset are ready-made, a tolerance cannot be used, or another column has this name.
         CorruptDataset: a record is damaged.
         DatasetReplaced: the dataset was changed meanwhile.
         WorkerDied: a worker process was killed.

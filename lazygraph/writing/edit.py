@@ -84,11 +84,11 @@ def set_labels(
 
     Args:
         path: the dataset.
-        values: id -> label -> value. Graphs that are not named have NaN, or an empty text. Ids that the dataset does
-            not have are reported, not refused: a table may cover more than one dataset.
-        labels: the labels to take; all numbers and texts unless said.
+        values: id -> label -> value. All other graphs get NaN, or an empty text. Ids that the dataset does not have are
+            reported, not refused, because a table may cover more than one dataset.
+        labels: the labels to take; by default all numbers and texts.
         units: name -> unit.
-        descriptions: what else to say of them.
+        descriptions: further descriptions of the labels.
 
     Raises:
         LabelError: a label does not exist, cannot be one, or none of the ids is known.
@@ -136,11 +136,11 @@ def set_labels(
 def describe_labels(
     path: str | os.PathLike[str], descriptions: Descriptions, *, units: Mapping[str, str] | None = None
 ) -> None:
-    """Say what labels of a finished dataset are. Only its manifest changes.
+    """Describe labels of a finished dataset. Only its manifest changes.
 
     Args:
         path: the dataset.
-        descriptions: what to say.
+        descriptions: the descriptions.
         units: name -> unit.
 
     Raises:
@@ -177,14 +177,15 @@ def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
 
     Args:
         path: the dataset.
-        name: of a label of one number a crystal, of which is said what it is given per.
+        name: name of a label with one number per crystal. Its description must say whether it is per cell or per atom.
 
     Returns:
         The fit.
 
     Raises:
-        LabelError: there is no such label, it has no value, or it is not said whether it is per cell or per atom.
-        InputError: the graphs came ready-made, without formulas.
+        LabelError: there is no such label, it has no value, or its description does not say whether it is per cell or
+            per atom.
+        InputError: the graphs are ready-made, without formulas.
     """
     with editing(path) as (hold, store):
         manifest = store.manifest
@@ -211,15 +212,14 @@ def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
 
 
 def set_about(path: str | os.PathLike[str], about: Mapping[str, str | None]) -> dict[str, str]:
-    """Say what a finished dataset is. Only its manifest changes, and its content id stays.
+    """Change the description of a finished dataset. Only its manifest changes, and its content id stays.
 
     Args:
         path: the dataset.
-        about: some of title, description, license, citation, doi, homepage, level_of_theory. None removes what was
-            said.
+        about: some of title, description, license, citation, doi, homepage, level_of_theory. None removes an entry.
 
     Returns:
-        All that is said of it now.
+        The whole description after the change.
 
     Raises:
         InputError: an unknown key, or a text that is empty or longer than 10,000 bytes.
@@ -254,27 +254,28 @@ def set_splits(
     Give one of ``fractions``, ``folds``, ``leave_out`` and ``names``. The dataset stores the rule of the first three,
     and graphs that are added later follow it. No graph moves to another split then.
 
-    A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The one called ``split`` is meant
-    wherever none is named: by ``ds.split("train")``, training, and the option ``split`` of a write.
+    A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The column ``split`` is the default
+    of ``ds.split("train")``, of training, and of the option ``split`` of a write.
 
     Args:
         path: the dataset.
         fractions: of train, val and test; together at most 1.
         names: split -> ids, such as a published split.
         folds: K, 2 to 100, for a K-fold cross-validation. Column ``fold_k`` has the graphs of fold k in ``test`` and
-            all others in ``train`` and ``val``. Without ``group``, the folds are those of scikit-learn's ``KFold``, and
-            with ``stratify`` those of its ``StratifiedKFold``, with ``shuffle=True`` and this seed.
+            all others in ``train`` and ``val``. Without ``group``, they equal the folds of scikit-learn's ``KFold``, or
+            with ``stratify`` of its ``StratifiedKFold``, with ``shuffle=True`` and this seed.
         leave_out: symbols of elements. All crystals with at least one of them are in ``test``.
         val: with ``folds`` and ``leave_out``, the fraction of the other graphs that are in ``val`` (default 0).
         seed: random seed of the shuffle.
         group: graphs with the same value stay in one split: ``formula``, ``chemical_system`` (the elements, such as
             Fe-O), ``prototype`` (the structure type by spglib, which is stored as a label), or the name of a label.
-            Graphs without a value are one group. A label of the dataset with one of these names is meant before them.
+            Graphs without a value are one group. If the dataset has a label with one of these names, the label is used.
         stratify: every split gets its share of each value of this label, within one graph a value. Numbers of more than
-            ``bins`` different values are divided into bins of about equal size. Graphs without a value are a stratum.
-        bins: how many bins (default 10).
+            ``bins`` different values are divided into bins of about equal size. Graphs without a value form one
+            stratum.
+        bins: number of bins (default 10).
         symprec: how far an atom may be from its ideal position, A, in the search for prototypes (default 0.01).
-        name: of the column of splits (default ``split``), or its beginning for folds (default ``fold``).
+        name: name of the column of splits (default ``split``), or its beginning for folds (default ``fold``).
         workers: processes that compute prototypes; None takes one for each usable CPU.
         progress: called with the number of prototypes that were computed since the last call.
 

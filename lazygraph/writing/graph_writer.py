@@ -1,4 +1,4 @@
-"""``GraphWriter``: a dataset of graphs that are made already, PyG ``Data`` or any mapping of arrays."""
+"""The class ``GraphWriter``, which writes ready-made graphs (PyG ``Data`` or mappings of arrays) as a dataset."""
 
 from __future__ import annotations
 

@@ -205,10 +205,10 @@ class GraphSpec:
 
 
 def check_images(max_images: int) -> int:
-    """The greatest number of images that a search may look at.
+    """Return the greatest number of images that a search may examine.
 
     Raises:
-        RecipeError: it is no number from 1 to 1,000,000,000.
+        RecipeError: it is not an integer from 1 to 1,000,000,000.
     """
     whole: object = max_images
     if not isinstance(whole, numbers.Integral) or not 1 <= max_images <= MOST_IMAGES:

@@ -281,11 +281,11 @@ def _copy(
 
 
 def repeated_id(chosen: Sequence[Chosen], scratch: Scratch) -> str | None:
-    """An id that two of these graphs have; None where all differ.
+    """Return an id that two of these graphs have; None if all differ.
 
     Args:
         chosen: datasets, and the rows of each.
-        scratch: for what does not fit into memory.
+        scratch: for data that do not fit into memory.
     """
     parts = [_Part(store, rows, b"") for store, rows in chosen]
     order = order_ids(_Column(parts, _Part.ids), scratch)
@@ -296,11 +296,11 @@ def repeated_id(chosen: Sequence[Chosen], scratch: Scratch) -> str | None:
 
 
 def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[Chosen]) -> None:
-    """Publish stored graphs as the dataset of a plan to build them: what it says of itself is what the plan says.
+    """Publish stored graphs as the dataset of a plan to build them, with the description in the plan.
 
     Args:
         hold: the exclusive lock on the place where it lies.
-        plan: its inputs are the graphs, in order, and its labels and schema are theirs.
+        plan: its inputs are the graphs, in order, with the same labels and schema.
         chosen: datasets, and the rows to copy of each.
 
     Raises:

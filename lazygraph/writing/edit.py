@@ -347,7 +347,7 @@ def _drop_other_folds(columns: ColumnWriter, names: Sequence[str]) -> Iterator[s
 def gc(
     path: str | os.PathLike[str], *, dry_run: bool = False, tell: Callable[[str], None] | None = None
 ) -> tuple[int, int]:
-    """Delete the files of earlier states of a dataset. Readers that still have one open get ``DatasetReplaced``.
+    """Delete the files of earlier states of a dataset. Readers of an earlier state get ``DatasetReplaced``.
 
     Only regular files of the forms of docs/format.md that the manifest does not name are deleted. Everything else in
     the directory is the user's and stays.
@@ -385,7 +385,7 @@ def _each(
 
 @contextmanager
 def editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
-    """The dataset as it is once no one else can change it.
+    """Yield the dataset once no other process can change it.
 
     Raises:
         DatasetNotFound: there is none; then nothing is left at its place.
@@ -398,7 +398,7 @@ def editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
 
 
 def kept_columns(store: Store, layout: Layout) -> ColumnWriter:
-    """A writer of columns that begins with those of the dataset."""
+    """Return a writer of columns that begins with the columns of the dataset."""
     blocks = store.digests()[1]
     kept = {name: (column, blocks[name]) for name, column in store.manifest.columns.items()}
     return ColumnWriter(layout.edit, kept)

@@ -481,7 +481,7 @@ def add_inputs(
     Args:
         path: the dataset.
         source: what to add, or where quarantined inputs are found again.
-        planned: ``plan_append`` or ``plan_retry``: which inputs of the sources are to be made graphs.
+        planned: ``plan_append`` or ``plan_retry``: which inputs of the sources become graphs.
         reading: how inputs are read.
         options: what is kept of them.
         run: who makes the shards.
@@ -517,12 +517,12 @@ def plan_dataset(
     Args:
         source: as for :func:`write`.
         path: the dataset to make, or to add to.
-        spec: the recipe; None for that of the dataset, or of the sources.
+        spec: the recipe; None for the recipe of the dataset or of the sources.
         reading: how inputs are read.
         options: what is written.
-        overwrite: replace a dataset that is there already.
+        overwrite: replace an existing dataset.
         split: the splits that :func:`finish` gives to the graphs.
-        append: add to the dataset that is there.
+        append: add to the existing dataset.
 
     Raises:
         DatasetNotFound, InputError, LabelError, OutputExists, WriterBusy: as :func:`write` and :func:`append` do.
@@ -545,16 +545,17 @@ def plan_dataset(
 
 
 def finish(path: str | os.PathLike[str], split: SplitRule | str | None = None) -> Report:
-    """The last third of ``write``: put the shards together and publish the dataset.
+    """The last step of ``write``: merge the shards and publish the dataset.
 
-    Where a process was killed while it published them, it finishes that; the report is then of the whole dataset.
+    If a process was killed while it published them, this call finishes its work, and the report covers the whole
+    dataset.
 
     Args:
         path: the dataset.
-        split: the splits of the new graphs, where the plan says none.
+        split: the splits of the new graphs, if the plan has none.
 
     Raises:
-        InputError: shards are missing, or the splits cannot be made or are said twice.
+        InputError: shards are missing, or the splits cannot be made or are given twice.
     """
     begin = time.perf_counter()
     layout = Layout.of(path)
@@ -615,10 +616,10 @@ def _make(hold: Hold, new: Plan, run: RunOptions, split: SplitRule | str | None)
 
 
 def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
-    """The recipe where none was asked for: that which the sources share if all are datasets, and comformer if none is.
+    """Return the default recipe: the common recipe if all sources are datasets, ``comformer`` if none is.
 
     Raises:
-        InputError: it has to be asked for.
+        InputError: the recipe must be given.
     """
     datasets = [source for source in sources if isinstance(source, DatasetSource)]
     if not datasets:
@@ -643,10 +644,10 @@ def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
 
 
 def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool) -> None:
-    """Refuse an output that is there and holds something else.
+    """Refuse an existing output with other contents.
 
     Raises:
-        OutputExists: with what is there, and what to do.
+        OutputExists: the message says what is there and what to do.
     """
     if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():

@@ -81,7 +81,7 @@ def _list(*, as_json: bool) -> None:
         say(f"{entry.name:{width}}  {graphs:>10}  {'; '.join(said)}")
     say(
         "",
-        "The addresses are those of the projects that publish the data. The developers of lazygraph tried none.",
+        "The addresses are those of the projects that publish the data. None of these addresses was tested.",
     )
 
 
@@ -102,7 +102,7 @@ def _print(entry: CatalogueEntry) -> None:
     ):
         say(f"  {what:<12}{value or UNKNOWN}")
     for file in entry.files:
-        say(f"  {'file':<12}{file.name}", f"    address   {file.url} (never tried by the developers of lazygraph)")
+        say(f"  {'file':<12}{file.name}", f"    address   {file.url} (untested)")
         say(f"    size      {UNKNOWN if file.size is None else f'{file.size:,} bytes'}", f"    sum       {_sums(file)}")
     if not entry.files:
         say(f"  {'files':<12}{UNKNOWN}")

@@ -29,7 +29,7 @@ from lazygraph.format.strict_json import (
     texts,
 )
 from lazygraph.storage.base import Storage
-from lazygraph.storage.files import FILE_NAME, FileRef, write_atomic
+from lazygraph.storage.files import FILE_NAME, FileRef, is_whole_manifest, write_atomic
 from lazygraph.storage.local import MANIFEST, MAX_MANIFEST, LocalStorage
 
 __all__ = [
@@ -280,12 +280,11 @@ def _not_found(directory: Path) -> str:
 
 
 def _parse(data: bytes) -> Manifest:
-    prefix, separator, rest = data.rpartition(b',"sha256":"')
-    if not separator or rest != hashlib.sha256(prefix).hexdigest().encode() + b'"}\n':
+    if not is_whole_manifest(data):
         msg = "the checksum at the end is missing or wrong: the file was changed or cut off after it was written"
         raise CorruptDataset(msg)
     try:
-        raw = loads(prefix + b"}")
+        raw = loads(data.rpartition(b',"sha256":"')[0] + b"}")
         return _build(raw, _version(raw))
     except (CorruptDataset, UnsupportedFormat):
         raise

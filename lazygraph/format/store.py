@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -254,7 +254,8 @@ class Store:
         try:
             return self._value(shard, offset, length, digest)
         except CorruptDataset:
-            if not self.storage.renew(self.manifest.shards[shard].file):
+            # Of a server another process may have removed the damaged copy already.
+            if not self.storage.renew(self.manifest.shards[shard].file) and not self.is_remote:
                 raise
         self._files.forget(shard)
         return self._value(shard, offset, length, digest)
@@ -374,6 +375,7 @@ class Store:
             if len(needed) > budget():
                 return None
             del opened  # or its files could not be closed now
+            self._close_for(needed)
             try:
                 opened = self._files.open(needed, self._find)
             except DatasetReplaced:
@@ -463,12 +465,34 @@ class Store:
 
     def _open(self, shard: int) -> Descriptor:
         """The open file of a shard."""
+        self._close_for([shard])
         try:
             return self._files.open({shard}, self._find).held[shard]
         except DatasetReplaced:
             raise
         except FileNotFoundError:  # it was deleted after its size was looked at
             self._missing(self.manifest.shards[shard].file)
+
+    def _close_for(self, needed: Sequence[int]) -> None:
+        """Close shards of a cache with a limit, which could not remove them while they are open.
+
+        Args:
+            needed: shards that will be opened; no more than half of the limit stays open besides them.
+        """
+        limit = getattr(getattr(self.storage, "cache", None), "limit", None)
+        if limit is None:
+            return
+        sizes = [entry.file.size for entry in self.manifest.shards]
+        others = [shard for shard in self._files.now.held if shard not in needed]  # in the order of opening
+        excess = sum(sizes[shard] for shard in (*others, *needed)) - limit / 2
+        closed: set[int] = set()
+        for shard in others:
+            if excess <= 0:
+                break
+            closed.add(shard)
+            excess -= sizes[shard]
+        if closed:
+            self._files.close([shard for shard in self._files.now.held if shard not in closed])
 
     def _find(self, shard: int) -> tuple[int, int]:
         """A descriptor and the size of a shard's file."""

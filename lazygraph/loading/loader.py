@@ -104,7 +104,7 @@ class Loader:
         settings, now = self.settings, self._epochs.begin()
         self._pins = settings.pin_memory
         if not settings.num_workers:
-            self._begin_read_ahead(settings)
+            self._begin_read_ahead(settings, now)
         try:
             requests = self._requests(now)
             total = now.batches + len(requests)
@@ -116,17 +116,20 @@ class Loader:
                     if self._ahead is not None:
                         self._ahead.visited += batch.num_graphs
                     self._epochs.delivered(now, is_last=now.batches == total)
-                    self._begin_read_ahead(settings)  # with workers only now: they may be forked, which threads disturb
+                    self._begin_read_ahead(
+                        settings, now
+                    )  # with workers only now: they may be forked, which threads disturb
                     yield batch.pin_memory() if self._pins and self.device is None else batch
         finally:
             self._epochs.end(now)
-            if self._ahead is not None and not self._ahead.stop():
-                self._ahead = None  # the next epoch begins again
+            # The next epoch begins again, also for a server: its cache may have removed files.
+            if self._ahead is not None and (not self._ahead.stop() or self.dataset.is_remote):
+                self._ahead = None
 
-    def _begin_read_ahead(self, settings: Settings) -> None:
+    def _begin_read_ahead(self, settings: Settings, now: EpochPosition) -> None:
         """Begin to read the shards ahead, unless that was done before."""
         if settings.read_ahead and self._ahead is None:
-            self._ahead = self.dataset.read_ahead(self._batches(self._epochs.current().epoch))
+            self._ahead = self.dataset.read_ahead(self._batches(now.epoch).skip(now.batches))
 
     def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""

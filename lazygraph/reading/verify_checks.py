@@ -39,9 +39,14 @@ __all__ = [
 def check_file(store: Store, file: FileRef, *, content: bool = True) -> Iterator[str]:
     """Compare the size of a file with the manifest, and with ``content`` its sha256."""
     try:
-        with os.fdopen(store.storage.descriptor(file), "rb") as opened:
-            if content and (found := hashlib.file_digest(opened, "sha256").hexdigest()) != file.sha256:
-                yield f"{store.name}/{file.name} has the sha256 {found}; required: {file.sha256}, as the manifest says"
+        for _ in range(2):
+            with os.fdopen(store.storage.descriptor(file), "rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest() if content else file.sha256
+            if found == file.sha256:
+                return
+            if not store.storage.renew(file):  # a copy in the cache was damaged, and the file is fetched again
+                break
+        yield f"{store.name}/{file.name} has the sha256 {found}; required: {file.sha256}, as the manifest says"
     except (CorruptDataset, OSError) as error:
         yield _said(error)
 

@@ -35,6 +35,7 @@ def losses(there: Store, new: Store) -> Iterator[str]:
         if not np.array_equal(_first_graphs(new, len(there)), there.digests()[0]):
             yield "its graphs are not the first graphs of this one"
             return
+    yield from _lost_descriptions(there, new)
     known = new.manifest.columns
     for name, column in there.manifest.columns.items():
         if column.role == "index":
@@ -43,6 +44,14 @@ def losses(there: Store, new: Store) -> Iterator[str]:
             yield f"it has the column {name!r}, which this one lacks"
         elif known[name] != column and not _same_values(there, new, name):
             yield f"its values of the column {name!r} are others"
+
+
+def _lost_descriptions(there: Store, new: Store) -> Iterator[str]:
+    lost = sorted(set(there.manifest.about) - set(new.manifest.about))
+    if lost:
+        yield f"it has {', '.join(lost)}, which this one lacks (lazygraph about)"
+    if there.manifest.quarantine is not None and new.manifest.quarantine is None:
+        yield "it has a list of quarantined inputs, which this one lacks"
 
 
 def _first_graphs(store: Store, graphs: int) -> NDArray[np.void]:

@@ -76,7 +76,7 @@ def pull(
         ids: copy the graphs with these ids, in this order.
         split: copy the graphs of this split.
         content_id: the identity that the graphs of the source must have, as ``lazygraph info`` prints it. Every graph
-            is then compared with it.
+            is then compared with it before the dataset appears. Of a part, the digests of all graphs are compared.
         overwrite: replace an existing dataset. Files that both datasets share are kept.
         progress: show the progress on stderr, except for a part of a dataset.
 
@@ -128,15 +128,18 @@ def copy_whole(
         progress: show the progress on stderr.
     """
     storage, layout = open_storage(source), Layout.of(out)
-    manifest = Manifest.load(storage)
+    store = Store(storage)
+    manifest = store.manifest
     manifest.check_writable(storage.name)
     if content_id is not None:
-        Store(storage).check_content(content_id)
+        store.check_content(content_id)
     _check_apart(storage, layout)
     files = dict.fromkeys(manifest.files())  # columns of equal values may share a file
     size = sum(file.size for file in files)
     # Without the lock: jobs that begin together may all ask for a dataset that has long been there.
     if _missing(layout, manifest) == []:
+        if content_id is not None:
+            _check_graphs(LocalStorage(layout.final), content_id)
         return PullReport(layout.final, manifest.graphs, manifest.content_id, 0, size)
     copied = 0
     with exclusive(layout) as hold:
@@ -148,19 +151,58 @@ def copy_whole(
         with closing(transfer(size, "pulling", show=progress)) as shown:
             for file in missing:
                 copied += _bring(storage, manifest, file, layout, shown)
+        if content_id is not None:
+            _check_graphs(_Copied((layout.pull, layout.final), manifest.to_bytes()), content_id)
         if missing:
             publish(hold, layout.pull, manifest)
-    if content_id is not None:
-        _check_graphs(layout.final, content_id)
     return PullReport(layout.final, manifest.graphs, manifest.content_id, copied, size - copied)
 
 
-def _check_graphs(path: Path, content_id: str) -> None:
+def _check_graphs(storage: Storage, content_id: str) -> None:
     """Compare every graph with the digests that its content id is made of, which no server can imitate."""
-    problems = verify(path).problems
+    problems = list(verify(storage).problems)
+    if not problems and (found := Manifest.load(storage).content_id) != content_id:
+        problems = [f"it has the content id {found}"]
     if problems:
-        msg = f"{path} does not hold the graphs of the content id {content_id}; delete it. {problems[0]}"
+        msg = f"{storage.name} does not hold the graphs of the content id {content_id}. {problems[0]}"
         raise CorruptDataset(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """The files of a pull that is not published yet: those that were copied, and those of the dataset that is there."""
+
+    folders: tuple[Path, Path]
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        return f"the copy in {self.folders[0]}"
+
+    def manifest(self) -> bytes:
+        return self.content
+
+    def is_at_hand(self, file: FileRef) -> bool:  # noqa: ARG002  # whatever the file
+        return True
+
+    def descriptor(self, file: FileRef) -> int:
+        return self._of(file).descriptor(file)
+
+    def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        return self._of(file).read(file, ranges)
+
+    def stream(self, file: FileRef) -> Iterator[bytes]:
+        return self._of(file).stream(file)
+
+    def renew(self, file: FileRef) -> bool:  # noqa: ARG002  # there is no other copy
+        return False
+
+    def state(self) -> int:
+        return 0
+
+    def _of(self, file: FileRef) -> LocalStorage:
+        copied, there = self.folders
+        return LocalStorage(copied if (copied / file.name).exists() else there)
 
 
 def _part(
@@ -173,13 +215,14 @@ def _part(
     content_id: str | None,
     overwrite: bool,
 ) -> PullReport:
-    storage = open_storage(source)
+    store, notes = Store(open_storage(source)), list[str]()
     if content_id is not None:
-        Store(storage).check_content(content_id)
-    report = subset(storage, out, where=where, ids=ids, split=split, overwrite=overwrite)
+        store.check_content(content_id)
+        notes = ["the digests of the graphs have the content id; the graphs of a part are not compared one by one"]
+    report = subset(store, out, where=where, ids=ids, split=split, overwrite=overwrite)
     manifest = Manifest.load(report.path)
     size = sum(file.size for file in manifest.files())
-    return PullReport(report.path, report.graphs, manifest.content_id, size, 0, report.notes)
+    return PullReport(report.path, report.graphs, manifest.content_id, size, 0, (*notes, *report.notes))
 
 
 def _missing(layout: Layout, manifest: Manifest) -> list[FileRef] | None:
@@ -244,8 +287,14 @@ def _bring(storage: Storage, manifest: Manifest, file: FileRef, layout: Layout, 
             continue
         shown.add(file.size)
         return 0
+    source = f"{storage.name}/{file.name}"
     try:
-        write_checked(layout.pull, file, _pieces(storage, file, shown), f"{storage.name}/{file.name}")
+        try:
+            write_checked(layout.pull, file, _pieces(storage, file, shown), source)
+        except CorruptDataset:
+            if not storage.renew(file):  # a copy in the cache was damaged
+                raise
+            write_checked(layout.pull, file, _pieces(storage, file, shown), source)
     except CorruptDataset as error:
         if Manifest.load(storage) != manifest:
             msg = f"{storage.name} was changed while it was copied, and {file.name} is not as before; pull it again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from lazygraph.storage.transport import VersionedManifest, shown
 __all__ = ["PushReport", "push"]
 
 CARD = "README.md"
+MOST_CONFLICTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def push(
     target: str | os.PathLike[str],
     *,
     force: bool = False,
+    resend: bool = False,
     public: bool = False,
     card: bool = True,
     progress: bool = True,
@@ -69,6 +72,7 @@ def push(
             ``"hf://datasets/ORG/NAME/mp.lg"``. A repository of the Hub is created if it does not exist.
         force: also replace a dataset if graphs, labels or splits would be lost, or if somebody else publishes
             meanwhile.
+        resend: send all files, also files that are there, because some are damaged (``lazygraph verify`` names them).
         public: make a new repository on the Hub public; it is private by default.
         card: write the card of the dataset, if the target shows one (the Hub does). In an existing card, only the part
             between the two marks is replaced.
@@ -99,7 +103,7 @@ def push(
     store = Store(Path(dataset))
     if not is_url(os.fspath(target)):
         return _to_folder(store, Path(target), force=force, public=public, progress=progress)
-    return _to_server(store, os.fspath(target), force=force, public=public, card=card, progress=progress)
+    return _to_server(store, os.fspath(target), force=force, resend=resend, public=public, card=card, progress=progress)
 
 
 def _to_folder(store: Store, target: Path, *, force: bool, public: bool, progress: bool) -> PushReport:
@@ -117,13 +121,15 @@ def _to_folder(store: Store, target: Path, *, force: bool, public: bool, progres
     return PushReport(str(report.path), report.graphs, report.content_id, report.copied, report.kept)
 
 
-def _to_server(store: Store, url: str, *, force: bool, public: bool, card: bool, progress: bool) -> PushReport:
+def _to_server(
+    store: Store, url: str, *, force: bool, resend: bool, public: bool, card: bool, progress: bool
+) -> PushReport:
     target, manifest = open_target(url, public=public), store.manifest
     before = target.manifest()
     if before is not None and not force:
         _check_losses(_opened(url, before, target), store)
     files = list(dict.fromkeys(manifest.files()))
-    present = target.present(files)
+    present = set() if resend else target.present(files)
     missing = [file for file in files if file not in present]
     sent = sum(file.size for file in missing)
     with closing(transfer(sent, "pushing", show=progress)) as display:
@@ -132,19 +138,27 @@ def _to_server(store: Store, url: str, *, force: bool, public: bool, card: bool,
             display.add(file.size)
     content = manifest.to_bytes()
     kept = sum(file.size for file in present)
-    extras = _card(target, manifest, url) if card and target.takes_card else {}
-    if before is not None and before.content == content and not missing and not extras:
+
+    def extras() -> dict[str, bytes]:
+        return _card(target, manifest, url) if card and target.takes_card else {}
+
+    if before is not None and before.content == content and not missing and not extras():
         return PushReport(target.name, manifest.graphs, manifest.content_id, 0, kept)
     revision = _published(target, content, before, extras, force=force)
     return PushReport(target.name, manifest.graphs, manifest.content_id, sent, kept, revision)
 
 
 def _published(
-    target: Target, content: bytes, before: VersionedManifest | None, extras: dict[str, bytes], *, force: bool
+    target: Target,
+    content: bytes,
+    before: VersionedManifest | None,
+    extras: Callable[[], dict[str, bytes]],
+    *,
+    force: bool,
 ) -> str | None:
-    while True:
+    for _ in range(MOST_CONFLICTS):
         try:
-            return target.publish(content, before, extras)
+            return target.publish(content, before, extras())
         except ChangedMeanwhile:
             if not force:
                 msg = (
@@ -153,13 +167,17 @@ def _published(
                 )
                 raise OutputExists(msg) from None
         before = target.manifest()
+    msg = f"others published {target.name} {MOST_CONFLICTS} times while this dataset was sent; try again later"
+    raise OutputExists(msg)
 
 
 def _opened(url: str, before: VersionedManifest, target: Target) -> Store:
-    store = Store(open_storage(url))
-    if store.manifest.to_bytes() != before.content:
+    storage = open_storage(url)
+    if storage.manifest() != before.content:
         msg = f"somebody else is publishing {target.name} at this moment; push again when that has ended"
         raise OutputExists(msg)
+    store = Store(storage)
+    store.manifest.check_writable(target.name)
     return store
 
 

@@ -131,13 +131,14 @@ def read_checked(storage: Storage, file: FileRef) -> bytes:
         CorruptDataset: it is not the file that the manifest names.
         OSError: the storage failed.
     """
-    while True:
+    for attempt in range(3):
         with os.fdopen(storage.descriptor(file), "rb") as opened:
             content = opened.read(file.size + 1)
         found = hashlib.sha256(content).hexdigest() if len(content) == file.size else "of another size"
         if found == file.sha256:
             return content
-        if not storage.renew(file):
+        # A second look, for another process may have removed a damaged copy meanwhile.
+        if not storage.renew(file) and attempt:
             break
     msg = f"{storage.name}/{file.name} has the sha256 {found}; required: {file.sha256}, as the manifest says"
     raise CorruptDataset(msg)

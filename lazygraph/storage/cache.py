@@ -32,6 +32,8 @@ SHORT_WAIT, LONG_WAIT = 0.002, 0.05  # s, while another process fetches a file: 
 TOUCHED = 60.0  # s, between two notes of when a file was used
 FORGOTTEN = 7 * 86400.0  # s, after which the beginning of a file is no longer kept
 
+EVICTION = 5.0  # s, to wait for another process that removes files
+
 Begin = Callable[[int], Iterator[bytes]]
 """Gives the bytes of a file from an offset on."""
 
@@ -44,6 +46,16 @@ class CacheEntry(NamedTuple):
     used: float
     """When it was used last, in seconds since 1970."""
     sha256: str
+
+
+class _Total(NamedTuple):
+    """What a process knows of the size of a cache: when it was listed last, and what the process has added since."""
+
+    listed: int
+    added: int
+
+
+_TOTALS: dict[Path, _Total] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +143,11 @@ class Cache:
             with self._errors(), self._turn(file.sha256) as (partial, turn):
                 if turn is not None and not self.has(file):
                     self._bring(file, begin, source, partial)
-                    _lock(turn, shared=True)  # it may be the file itself now, which is opened below
+                    with suppress(BlockingIOError):
+                        _lock(turn, shared=True)  # it may be the file itself now, which is opened below
                 descriptor = self.open(file)  # before others are removed: what is open stays
             if descriptor is not None:
-                self.evict()
+                self._count(file.size)
                 return descriptor
 
     def _bring(self, file: FileRef, begin: Begin, source: str, partial: Path) -> None:
@@ -156,7 +169,11 @@ class Cache:
             if size == file.size and digest.hexdigest() == file.sha256:
                 final = self._path(file.sha256)
                 final.parent.mkdir(parents=True, exist_ok=True)
-                partial.replace(final)
+                try:
+                    partial.replace(final)
+                except FileNotFoundError:  # where nothing can be locked, another process may have been faster
+                    if not self.has(file):
+                        raise
                 return
             partial.unlink(missing_ok=True)
             if not start:  # else the part that was kept may have been damaged: once more from the beginning
@@ -166,11 +183,19 @@ class Cache:
         raise CorruptDataset(msg + file.sha256)
 
     def discard(self, file: FileRef) -> bool:
-        """Remove a file whose bytes were found to be wrong; return whether it was there."""
+        """Remove a file whose bytes were found to be wrong; return whether it was there.
+
+        Raises:
+            StorageError: it cannot be removed.
+        """
+        path = self._path(file.sha256)
         try:
-            self._path(file.sha256).unlink()
+            path.unlink()
         except FileNotFoundError:
             return False
+        except OSError as error:
+            msg = f"the copy {path} is damaged and cannot be removed ({error.strerror}); delete it"
+            raise StorageError(msg) from error
         return True
 
     @contextmanager
@@ -187,21 +212,23 @@ class Cache:
         own = None
         try:
             seen, since = -1, time.monotonic()
-            while not _try_lock(descriptor):
+            while (is_mine := _try_lock(descriptor)) is False:
                 if not _is_at(descriptor, partial):  # it is the whole file now, which others have open
                     yield partial, None
                     return
                 if (size := os.fstat(descriptor).st_size) != seen:
                     seen, since = size, time.monotonic()
-                if (
-                    waited := time.monotonic() - since
-                ) > PATIENCE:  # it was stopped, or the connection is dead: go on without it
-                    own = temporary_beside(partial)
-                    os.close(descriptor)
-                    descriptor = _opened(own)
-                    yield own, descriptor
-                    return
+                waited = time.monotonic() - since
+                if waited > PATIENCE:  # a process that was stopped, or whose connection is dead
+                    is_mine = None
+                    break
                 time.sleep(SHORT_WAIT if waited < 1 else LONG_WAIT)
+            if is_mine is None:  # or nothing can be locked on this file system: a part of our own
+                own = temporary_beside(partial)
+                os.close(descriptor)
+                descriptor = _opened(own)
+                yield own, descriptor
+                return
             yield partial, descriptor if _is_at(descriptor, partial) else None
         finally:
             if own is not None:
@@ -269,7 +296,7 @@ class Cache:
             return
         try:
             until = time.monotonic() + PATIENCE
-            while not _try_lock(descriptor) and time.monotonic() < until:
+            while _try_lock(descriptor) is False and time.monotonic() < until:
                 time.sleep(SHORT_WAIT)
             yield
         finally:
@@ -341,7 +368,9 @@ class Cache:
         allowed = self.limit if limit is None else limit
         if allowed is None or not self.folder.is_dir():
             return 0
-        with self._errors(), self._evicting():
+        with self._errors(), self._evicting() as may_evict:
+            if not may_evict:
+                return 0
             self._remove_forgotten(0.0 if allowed == 0 else FORGOTTEN)
             entries = self.entries()
             excess = sum(entry.size for entry in entries) - allowed
@@ -351,7 +380,21 @@ class Cache:
                     break
                 if _remove_if_closed(entry.path):
                     removed += entry.size
+            _TOTALS[self.folder] = _Total(sum(entry.size for entry in entries) - removed, 0)
             return removed
+
+    def _count(self, size: int) -> None:
+        """Note that a file came, and remove others where there may be more than the limit.
+
+        The cache is listed after a hundredth of its limit came, for other processes add files too.
+        """
+        if self.limit is None:
+            return
+        total = _TOTALS.get(self.folder)
+        if total is not None:
+            _TOTALS[self.folder] = total = _Total(total.listed, total.added + size)
+        if total is None or total.listed + total.added > self.limit or total.added > self.limit / 100:
+            self.evict()
 
     def clear(self) -> int:
         """Remove all files that no process has open, all manifests and downloads; return the number of bytes."""
@@ -371,13 +414,18 @@ class Cache:
                 _remove_if_closed(entry.path)
 
     @contextmanager
-    def _evicting(self) -> Iterator[None]:
-        """Wait until no other process removes files, so that no two of them remove for the same excess."""
+    def _evicting(self) -> Iterator[bool]:
+        """Wait until no other process removes files, so that no two of them remove for the same excess.
+
+        Yields:
+            Whether this process may. It may not if another one has not ended after some seconds; then that one does.
+        """
         descriptor = _opened(self.folder / "evict.lock")
         try:
-            while not _try_lock(descriptor):
-                time.sleep(SHORT_WAIT)
-            yield
+            until = time.monotonic() + EVICTION
+            while (is_mine := _try_lock(descriptor)) is False and time.monotonic() < until:
+                time.sleep(LONG_WAIT)
+            yield is_mine is not False
         finally:
             _unlock_and_close(descriptor)
 
@@ -388,10 +436,16 @@ class Cache:
         """Make a folder of the cache; programs that make backups leave it out."""
         folder = self.folder / name
         if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            tag = self.folder / "CACHEDIR.TAG"
-            if not tag.exists():
-                write_atomic(tag, TAG)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                tag = self.folder / "CACHEDIR.TAG"
+                if not tag.exists():
+                    write_atomic(tag, TAG)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise
+                msg = f"the cache {self.folder} cannot be written: {error.strerror}; set {FOLDER} to another folder"
+                raise StorageError(msg) from error
         return folder
 
 
@@ -474,7 +528,7 @@ def _remove_if_closed(path: Path) -> bool:
     except OSError:
         return False
     try:
-        if not _try_lock(descriptor):
+        if _try_lock(descriptor) is False:
             return False
         path.unlink()
     except OSError:
@@ -500,8 +554,11 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
-def _lock(descriptor: int, *, shared: bool) -> None:
+def _lock(descriptor: int, *, shared: bool) -> bool:
     """Lock an open file. The lock ends with the last copy of the descriptor, and with the last mapping of the file.
+
+    Returns:
+        Whether it is locked; False where the system or the file system has no such locks.
 
     Raises:
         BlockingIOError: another process has a lock that excludes this one.
@@ -509,13 +566,14 @@ def _lock(descriptor: int, *, shared: bool) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
-        return
+        return False
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:  # a file system without locks
-        return
+        return False
+    return True
 
 
 def _unlock_and_close(descriptor: int) -> None:
@@ -529,9 +587,9 @@ def _unlock_and_close(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether the file could be locked for this process alone; None where nothing can be locked."""
     try:
-        _lock(descriptor, shared=False)
+        return _lock(descriptor, shared=False) or None
     except BlockingIOError:
         return False
-    return True

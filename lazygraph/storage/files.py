@@ -20,6 +20,7 @@ __all__ = [
     "FILE_NAME",
     "FileRef",
     "fsync_directory",
+    "is_whole_manifest",
     "make_folder",
     "named_after_content",
     "reading",
@@ -71,6 +72,12 @@ class FileRef(NamedTuple):
             msg = f"{path} has the sha256 {found}; required: {self.sha256}, as the manifest says"
             raise CorruptDataset(msg)
         return path
+
+
+def is_whole_manifest(content: bytes) -> bool:
+    """Whether a manifest ends with the sha256 of what stands before it, so that no byte is missing or changed."""
+    prefix, separator, rest = content.rpartition(b',"sha256":"')
+    return bool(separator) and rest == hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
 
 
 def sha256_of(path: Path) -> str:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
-from lazygraph.errors import CorruptDataset, TransferError
+from lazygraph.errors import CorruptDataset, InputError, TransferError
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
 from lazygraph.storage.transport import ATTEMPTS, NoRanges, TransientError, VersionedManifest, complete, repeated, shown
 
-__all__ = ["HttpTransport", "request"]
+__all__ = ["HttpTransport", "parsed", "request"]
 
 PIECE = 2**20  # bytes that are taken from the connection at once
 TIMEOUT = (10.0, 60.0)  # s, to connect, and without a byte
 CONNECTIONS = 16  # requests of one process at the same time
 MOST_REDIRECTS = 5
+MANIFEST_SECONDS = 300.0  # s, for a whole manifest
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 NOT_FOUND = (404, 410)
 REFUSED = (401, 403, 407)
@@ -45,10 +47,10 @@ class HttpTransport:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.hostname:
-            msg = f"{shown(url)} names no host; required: a URL such as https://example.org/mp.lg"
-            raise TransferError(msg)
+        parts = parsed(url)
+        if parts is None or not parts.hostname:
+            msg = f"found {shown(url)!r}; required: a URL such as https://example.org/mp.lg"
+            raise InputError(msg)
         self._parts = parts
 
     @property
@@ -76,8 +78,8 @@ class HttpTransport:
             if answer.status_code == 304 and headers:
                 return None
             _require(answer, 200)
-            content = bytearray()
-            for piece in _pieces(answer):
+            content, end = bytearray(), time.monotonic() + MANIFEST_SECONDS
+            for piece in _pieces(answer, rest=lambda: end - time.monotonic()):
                 content += piece
                 if len(content) > MAX_MANIFEST:
                     msg = f"it has more than {MAX_MANIFEST} bytes; required: at most {MAX_MANIFEST}"
@@ -189,26 +191,10 @@ def request(
         TransferError: the server refuses, or redirects to where it may not.
         TransientError: it cannot be reached, or is busy.
     """
-    import requests
-
     first, told = urlsplit(url), dict(headers or {})
     with _slots():
         for _ in range(MOST_REDIRECTS + 1):
-            sent = {"Accept-Encoding": "identity", **told}
-            try:
-                answer = _session().request(
-                    method, url, headers=sent, stream=True, allow_redirects=False, timeout=TIMEOUT
-                )
-            except requests.exceptions.SSLError as error:
-                msg = f"{shown(url)}: the certificate of the server cannot be trusted: {_reason(error)}"
-                raise TransferError(msg) from None
-            except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-                msg = f"{urlsplit(url).hostname} cannot be reached: {_reason(error)}"
-                raise TransientError(msg) from None
-            except requests.exceptions.RequestException as error:
-                msg = f"{shown(url)}: {type(error).__name__}"
-                raise TransferError(msg) from None
-            with answer:
+            with _answer(method, url, told) as answer:
                 if answer.status_code not in (301, 302, 303, 307, 308):
                     _check_status(answer, url)
                     yield answer
@@ -218,12 +204,54 @@ def request(
     raise TransferError(msg)
 
 
+def _answer(method: str, url: str, headers: Mapping[str, str]) -> Any:
+    """The answer to one request, whatever its status."""
+    import requests
+    import urllib3
+
+    # A header with a token counts more than what ~/.netrc has for the host.
+    auth = _unchanged if "Authorization" in headers else None
+    sent = {"Accept-Encoding": "identity", **headers}
+    failure: Exception
+    try:
+        return _session().request(
+            method, url, headers=sent, auth=auth, stream=True, allow_redirects=False, timeout=TIMEOUT
+        )
+    except requests.exceptions.SSLError as error:
+        failure = TransferError(f"{shown(url)}: the certificate of the server cannot be trusted: {_reason(error)}")
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        failure = TransientError(f"{urlsplit(url).hostname} cannot be reached: {_reason(error)}")
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        failure = TransferError(f"{shown(url)}: {type(error).__name__}")
+    raise failure  # here, and so without the error of the connection, which holds the whole URL
+
+
+def _unchanged(prepared: Any) -> Any:
+    return prepared
+
+
+def parsed(url: str) -> SplitResult | None:
+    """The parts of a URL; None if it has a host or a port that cannot be."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
 def _redirected(
     url: str, location: str, first: Any, headers: dict[str, str], *, other_hosts: bool
 ) -> tuple[str, dict[str, str]]:
     """Where a redirect leads, and the headers that may be sent there."""
-    target = urljoin(url, location)
-    there, here = urlsplit(target), urlsplit(url)
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        target = ""
+    there, here = parsed(target), urlsplit(url)
+    if there is None or not target:
+        msg = f"{shown(url)} redirects to what is no URL"
+        raise TransferError(msg)
     if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
         msg = f"{shown(url)} redirects to {there.scheme[:20]}:, which is refused; required: https"
         raise TransferError(msg)
@@ -267,19 +295,24 @@ def _check_length(answer: Any, size: int, what: str) -> None:
         raise CorruptDataset(msg)
 
 
-def _pieces(answer: Any, most: int | None = None) -> Iterator[bytes]:
-    """The body of an answer, no more than a byte beyond ``most``."""
+def _pieces(answer: Any, most: int | None = None, rest: Callable[[], float] | None = None) -> Iterator[bytes]:
+    """The body of an answer, no more than a byte beyond ``most``, in the seconds that ``rest`` says are left."""
     import urllib3
 
     if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
         msg = f"{shown(answer.url)}: the server compresses its answers ({encoding:.30}), though that was declined"
         raise TransferError(msg)
     left = most
+    # With a limit of time, what has come is looked at piece by piece, and not only a whole MiB.
+    read = answer.raw.read if rest is None else getattr(answer.raw, "read1", answer.raw.read)
     try:
         while left is None or left >= 0:
-            piece = answer.raw.read(PIECE if left is None else min(PIECE, left + 1), decode_content=False)
+            piece = read(PIECE if left is None else min(PIECE, left + 1), decode_content=False)
             if not piece:
                 return
+            if rest is not None and rest() < 0:
+                msg = "the server sends too slowly"
+                raise TransientError(msg)
             left = None if left is None else left - len(piece)
             yield piece
     except (urllib3.exceptions.HTTPError, OSError) as error:

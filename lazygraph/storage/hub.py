@@ -11,7 +11,7 @@ from lazygraph.errors import InputError, TransferError
 from lazygraph.extras import require
 from lazygraph.storage.http import HttpTransport, request
 from lazygraph.storage.local import MANIFEST
-from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, repeated
+from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, repeated, shown
 from lazygraph.text import printable, shortened
 
 __all__ = ["HubAddress", "HubTransport", "hub_errors", "hub_headers"]
@@ -41,7 +41,7 @@ class HubAddress(NamedTuple):
         name = r"[A-Za-z0-9][A-Za-z0-9._-]*"
         found = re.fullmatch(rf"hf://datasets/({name}/{name})(?:@([^/@]+))?((?:/[^/]+)*)/?", url)
         if found is None or any(part in (".", "..") for part in found[3].split("/")):
-            msg = f"found {url!r}; required: hf://datasets/ORG/NAME, with @REVISION and /FOLDER if you want"
+            msg = f"found {shown(url)!r}; required: hf://datasets/ORG/NAME, with @REVISION and /FOLDER if you want"
             raise InputError(msg)
         revision = REVISION if found[2] is None else found[2].replace("%2F", "/")
         return cls(found[1], revision, found[3].strip("/"))

@@ -112,9 +112,9 @@ class HubTarget(HubTransport):
     def publish(self, content: bytes, before: VersionedManifest | None, extras: Mapping[str, bytes]) -> str | None:
         """Commit all files with the manifest, and the extras at the root of the repository."""
         hub, parent = require("huggingface_hub", "hub", "hf:// URLs"), self._commit
-        self._add(MANIFEST, content)
+        last = hub.CommitOperationAdd(self.address.path(MANIFEST), content)
         message = f"{'Publish' if before is None else 'Update'} {self.address.folder or 'dataset'}"
-        operations = [*self._added, *(hub.CommitOperationAdd(name, extra) for name, extra in extras.items())]
+        operations = [*self._added, last, *(hub.CommitOperationAdd(name, extra) for name, extra in extras.items())]
 
         def ask() -> str:
             try:

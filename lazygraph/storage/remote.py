@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from lazygraph.errors import InputError, TransferError
+from lazygraph.errors import InputError, StorageError, TransferError
 from lazygraph.storage.bucket import BUCKETS, BucketTransport
 from lazygraph.storage.cache import Cache, KeptManifest, cache
-from lazygraph.storage.files import FileRef
+from lazygraph.storage.files import FileRef, is_whole_manifest
 from lazygraph.storage.http import HttpTransport
 from lazygraph.storage.hub import HubTransport
 from lazygraph.storage.local import PIECE
@@ -28,6 +30,7 @@ WHOLE_SHARE = 1 / 8  # of the bytes of a file that are asked for, from which on 
 SMALL = 2**16  # bytes of a file that is always fetched as a whole
 ATTEMPTS_IF_KEPT = 2  # to ask for a manifest of which there is a copy
 BAR_AFTER = 2.0  # s
+ENDPOINTS = ("AWS_ENDPOINT_URL", "HF_ENDPOINT")  # variables that send a URL to another server
 
 SCHEMES: dict[str, Callable[[str], Transport]] = {
     "http": HttpTransport,
@@ -56,8 +59,10 @@ def connect(url: str) -> Transport:
 class _Asked:
     """How many bytes this process asked for, by file, and the files of which its server sends no ranges."""
 
-    bytes: dict[str, int]
-    whole: set[str]
+    bytes: dict[str, int] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    fetched: set[str] = field(default_factory=set)
+    """The files that were fetched as a whole because of what was asked for."""
 
 
 class RemoteStorage:
@@ -73,7 +78,7 @@ class RemoteStorage:
 
     def __init__(self, url: str, cache: Cache | None = None) -> None:
         self._url, self._transport, self._cache = url.rstrip("/"), connect(url), cache
-        self._asked = _Asked({}, set())
+        self._asked = _Asked()
 
     @property
     def name(self) -> str:
@@ -87,8 +92,8 @@ class RemoteStorage:
 
     def manifest(self) -> bytes:
         """Return the manifest of the server; the one that was read last, with a warning, if there is no connection."""
-        with self.cache.manifest_turn(self._url):
-            kept = self.cache.manifest(self._url)
+        with self.cache.manifest_turn(self._key):
+            kept = self.cache.manifest(self._key)
             try:
                 found = self._transport.manifest(
                     None if kept is None else kept.version, ATTEMPTS if kept is None else ATTEMPTS_IF_KEPT
@@ -103,8 +108,16 @@ class RemoteStorage:
             if found is None:
                 msg = f"{self.name}: the server says that nothing changed, of what was never read"
                 raise TransferError(msg)
-            self.cache.keep_manifest(self._url, KeptManifest(self.name, found.version, time.time(), found.content))
+            if is_whole_manifest(found.content):  # not what a proxy sent in its place, or a part of it
+                new = KeptManifest(self.name, found.version, time.time(), found.content)
+                with suppress(StorageError):  # a cache that may only be read
+                    self.cache.keep_manifest(self._key, new)
             return found.content
+
+    @property
+    def _key(self) -> str:
+        """What the kept manifest is found by: the URL, and the server that the environment names for it."""
+        return "\n".join([self._url, *(os.environ.get(name, "") for name in ENDPOINTS)])
 
     def _work_without_network(self, kept: KeptManifest, error: UnreachableError) -> None:
         if isinstance(self._transport, HubTransport):
@@ -131,10 +144,13 @@ class RemoteStorage:
 
     def _shown(self, file: FileRef, offset: int) -> Iterator[bytes]:
         """The rest of a file, with a progress bar for transfers that take long."""
-        hidden = multiprocessing.parent_process() is not None or None  # None: hidden where stderr is no terminal
+        # A bar that is only disabled takes a lock, which a thread may have held when this process was forked.
+        if multiprocessing.parent_process() is not None or sys.stderr is None or not sys.stderr.isatty():
+            yield from self._transport.stream(file, offset)
+            return
         with tqdm(
             total=file.size, initial=offset, unit="B", unit_scale=True, desc=file.name.rpartition("/")[2][:24],
-            delay=BAR_AFTER, leave=False, disable=hidden,
+            delay=BAR_AFTER, leave=False,
         ) as bar:  # fmt: skip
             for piece in self._transport.stream(file, offset):
                 yield piece
@@ -142,10 +158,10 @@ class RemoteStorage:
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges of a file: from the cache, or from the server."""
-        if self._is_wanted_whole(file, sum(length for _, length in ranges)):
-            return self._of_whole(file, ranges)
         if (descriptor := self.cache.open(file)) is not None:
             return _ranges(descriptor, ranges)
+        if self._is_wanted_whole(file, sum(length for _, length in ranges)):
+            return self._of_whole(file, ranges)
         spans = _together(ranges)
         try:
             contents = self._transport.read(file, spans)
@@ -155,10 +171,13 @@ class RemoteStorage:
         return _apart(ranges, spans, contents)
 
     def _of_whole(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self._asked.fetched.add(file.sha256)
         return _ranges(self.descriptor(file), ranges)
 
     def _is_wanted_whole(self, file: FileRef, size: int) -> bool:
         asked = self._asked.bytes[file.sha256] = self._asked.bytes.get(file.sha256, 0) + size
+        if file.sha256 in self._asked.fetched:  # and gone: the cache is too small for what is read
+            return file.sha256 in self._asked.whole
         return asked >= WHOLE_SHARE * file.size or file.size <= SMALL or file.sha256 in self._asked.whole
 
     def stream(self, file: FileRef) -> Iterator[bytes]:
@@ -179,7 +198,7 @@ class RemoteStorage:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._url, self._cache, self._transport = state["url"], state["cache"], state["transport"]
-        self._asked = _Asked({}, set())
+        self._asked = _Asked()
 
     def __repr__(self) -> str:
         return f"RemoteStorage({self.name!r})"

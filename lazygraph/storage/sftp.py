@@ -7,17 +7,17 @@ import io
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from lazygraph.errors import CorruptDataset, InputError, LazyGraphError, TransferError
 from lazygraph.extras import require
 from lazygraph.storage.files import FileRef
+from lazygraph.storage.http import parsed
 from lazygraph.storage.local import MANIFEST, MAX_MANIFEST
 from lazygraph.storage.target import ChangedMeanwhile
 from lazygraph.storage.transport import ATTEMPTS, TransientError, VersionedManifest, complete, repeated, shown
@@ -30,14 +30,17 @@ TIMEOUT = 20.0  # s
 PIECE = 2**15  # bytes of one request; servers send no more at once
 READ = 2**22  # bytes that are asked for ahead
 
-_CONNECTIONS = threading.local()
+MOST_IDLE = 8  # connections to one place that are kept
+
+_IDLE: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}
+"""Connections that nobody uses, by process and place. Each has one user at a time."""
 
 
 class SftpTransport:
     """The files of a dataset in a folder of another machine.
 
     The key of the host must be in ``~/.ssh/known_hosts``: log in once with ``ssh``. Names, users, ports and key files
-    of ``~/.ssh/config`` are used, and the keys of an agent. Each thread has a connection of its own.
+    of ``~/.ssh/config`` are used, and the keys of an agent.
 
     Args:
         url: such as ``"sftp://host/data/mp.lg"`` or ``"sftp://me@host:2222/data/mp.lg"``. The path begins at the root
@@ -45,8 +48,8 @@ class SftpTransport:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if not parts.hostname or parts.password is not None or not parts.path.strip("/"):
+        parts = parsed(url)
+        if parts is None or not parts.hostname or parts.password is not None or not parts.path.strip("/"):
             msg = f"found {shown(url)!r}; required: sftp://[USER@]HOST[:PORT]/PATH, without a password"
             raise InputError(msg)
         self._host, self._port = parts.hostname, parts.port
@@ -65,14 +68,13 @@ class SftpTransport:
         return f"{self.folder}/{name}"
 
     def manifest(self, known: str | None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
-        """Return the manifest; None if time, size and number of the file are still ``known``."""
-        return repeated(partial(self.call, MANIFEST, partial(self._manifest, known)), self._what(MANIFEST), attempts)
+        """Return the manifest. It is always read: time and size do not tell two versions of one second apart."""
+        del known
+        return repeated(partial(self.call, MANIFEST, self._manifest), self._what(MANIFEST), attempts)
 
-    def _manifest(self, known: str | None, client: Any) -> VersionedManifest | None:
+    def _manifest(self, client: Any) -> VersionedManifest:
         with client.open(self.path(MANIFEST), "rb") as file:
             version = _version(found := file.stat())
-            if version == known:
-                return None
             if found.st_size > MAX_MANIFEST:
                 msg = f"it has {found.st_size} bytes; required: at most {MAX_MANIFEST}"
                 raise CorruptDataset(msg)
@@ -99,19 +101,13 @@ class SftpTransport:
         return complete(partial(self._from, file), file, offset, self._what(file.name))
 
     def _from(self, file: FileRef, offset: int) -> Iterator[bytes]:
-        opened = self.call(file.name, lambda client: client.open(self.path(file.name), "rb"))
-        with opened:
-            size = self.call(file.name, lambda _: opened.stat().st_size)
+        with self._errors(file.name), self._client() as client, client.open(self.path(file.name), "rb") as opened:
+            size = opened.stat().st_size
             if size != file.size:
                 msg = f"{self._what(file.name)} has {size} bytes; required: {file.size}, as the manifest says"
                 raise CorruptDataset(msg)
             for start in range(offset, file.size, READ):
-                length = min(READ, file.size - start)
-                yield self.call(file.name, partial(self._piece, opened, start, length))
-
-    @staticmethod
-    def _piece(opened: Any, start: int, length: int, client: Any) -> bytes:  # noqa: ARG004  # that of the open file
-        return _range(opened, start, length)
+                yield _range(opened, start, min(READ, file.size - start))
 
     def _what(self, name: str) -> str:
         return f"{self.name}/{name}"
@@ -123,9 +119,14 @@ class SftpTransport:
             name: the file that is read, for the error.
             call: takes paramiko's ``SFTPClient``.
         """
+        with self._errors(name), self._client() as client:
+            return call(client)
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
         paramiko = require("paramiko", "sftp", "sftp:// URLs")
         try:
-            return call(self._client(paramiko))
+            yield
         except FileNotFoundError:
             raise FileNotFoundError(2, "the server has no such file", self._what(name)) from None
         except (LazyGraphError, TransientError, ChangedMeanwhile):
@@ -140,7 +141,6 @@ class SftpTransport:
             msg = f"{self._host}: the server refuses your keys; check 'ssh {self._host}'"
             raise TransferError(msg) from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            _forget(self._key())
             said = shortened(printable(str(error)), 100)
             if "not found in known_hosts" in said:
                 msg = f"{self._host}: the key of the host is not in known_hosts; log in once with 'ssh {self._host}'"
@@ -151,13 +151,26 @@ class SftpTransport:
     def _key(self) -> tuple[Any, ...]:
         return os.getpid(), self._host, self._port, self._user
 
-    def _client(self, paramiko: Any) -> Any:
-        """The connection of this thread."""
-        known = _CONNECTIONS.__dict__.setdefault("clients", {})
-        found = known.get(key := self._key())
-        if found is None:
-            found = known[key] = self._connect(paramiko)
-        return found[1]
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """A connection for one caller at a time; kept for the next caller unless something failed."""
+        idle = _IDLE.setdefault(self._key(), [])
+        try:
+            connection, client = idle.pop()
+        except IndexError:
+            connection, client = self._connect(require("paramiko", "sftp", "sftp:// URLs"))
+        try:
+            yield client
+        except (FileNotFoundError, PermissionError):  # which the server says, and goes on
+            idle.append((connection, client))
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        if len(idle) < MOST_IDLE:
+            idle.append((connection, client))
+        else:
+            connection.close()
 
     def _connect(self, paramiko: Any) -> tuple[Any, Any]:
         config = paramiko.SSHConfig()
@@ -253,13 +266,6 @@ class SftpTarget(SftpTransport):
             with suppress(Exception):
                 client.remove(temporary)
             raise
-
-
-def _forget(key: tuple[Any, ...]) -> None:
-    """Close a connection of this thread that failed; the next call opens another one."""
-    found = _CONNECTIONS.__dict__.get("clients", {}).pop(key, None)
-    if found is not None:
-        found[0].close()
 
 
 def _range(file: Any, offset: int, length: int) -> bytes:

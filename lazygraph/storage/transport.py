@@ -151,9 +151,14 @@ def shown(url: str) -> str:
     """Return a URL as messages may show it: without user name, password, query and fragment.
 
     Example:
-        >>> shown("https://me:secret@example.org/mp.lg?signature=abc")
-        'https://example.org/mp.lg'
+        >>> shown("https://me:secret@example.org/mp.lg?signature=abc"), shown("https://me:se#cret@example.org/mp.lg")
+        ('https://example.org/mp.lg', 'https://example.org/mp.lg')
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # a password with signs that end the host, or no URL at all: nothing before the last @ is shown
+        scheme, separator, rest = url.partition("://")
+        parts = urlsplit(f"{scheme}{separator}{re.sub('[^A-Za-z0-9./_-]', '', rest.rpartition('@')[2])}")
     host = parts.netloc.rpartition("@")[2]
     return re.sub("[^ -~]", "?", urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")))

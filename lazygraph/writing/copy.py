@@ -358,8 +358,8 @@ def _graphs(
 
 def _opened(dataset: Any) -> tuple[Store, Rows]:
     """The dataset and the rows of a path, or of a ``LazyGraphDataset`` without a transform and with its own recipe."""
-    if isinstance(dataset, (str, os.PathLike, Storage)):
-        store = Store(dataset)
+    if isinstance(dataset, (str, os.PathLike, Storage, Store)):
+        store = dataset if isinstance(dataset, Store) else Store(dataset)
         return store, range(len(store))
     if getattr(dataset, "transform", None) is not None:
         msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; required: none"
@@ -721,7 +721,13 @@ def _copied(store: Store, file: FileRef, folder: Path, number: int) -> FileRef:
     new = f"shards/{number:05d}-{file.sha256[:16]}.lmdb"
     if store.is_remote:
         renamed = file._replace(name=new)
-        write_checked(folder, renamed, store.storage.stream(file), f"{store.name}/{file.name}")
+        source = f"{store.name}/{file.name}"
+        try:
+            write_checked(folder, renamed, store.storage.stream(file), source)
+        except CorruptDataset:
+            if not store.storage.renew(file):
+                raise
+            write_checked(folder, renamed, store.storage.stream(file), source)
         return renamed
     path = _checked(store.path, file).resolve()
     make_folder((folder / new).parent)

@@ -134,7 +134,19 @@ def test_other_records_under_the_digests_of_these_are_found_by_a_pull(web, tmp_p
     content = prefix + b',"sha256":"' + hashlib.sha256(prefix).hexdigest().encode() + b'"}\n'
     (other / "manifest.json").write_bytes(content)
     try:
-        with pytest.raises(CorruptDataset, match="does not hold the graphs of the content id .*; delete it"):
+        with pytest.raises(CorruptDataset, match="does not hold the graphs of the content id"):
             lg.pull(f"{web.url}/r.lg", tmp_path / "r.lg", content_id=wanted.content_id, progress=False)
+        assert not (tmp_path / "r.lg").exists()
+        # A copy that is there already is compared too, and one of other graphs is kept.
+        lg.pull(f"{web.url}/r.lg", tmp_path / "r.lg", progress=False)
+        with pytest.raises(CorruptDataset, match="does not hold the graphs of the content id"):
+            lg.pull(f"{web.url}/r.lg", tmp_path / "r.lg", content_id=wanted.content_id, progress=False)
+        lg.pull(mine, tmp_path / "mine.lg", where="n_atoms < 5", progress=False)
+        before = Manifest.load(tmp_path / "mine.lg")
+        with pytest.raises(CorruptDataset):
+            lg.pull(
+                f"{web.url}/r.lg", tmp_path / "mine.lg", content_id=wanted.content_id, overwrite=True, progress=False
+            )
+        assert Manifest.load(tmp_path / "mine.lg") == before
     finally:
         shutil.rmtree(other)

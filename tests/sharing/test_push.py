@@ -348,3 +348,22 @@ def test_a_bucket_that_refuses_is_one_error(s3, own, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(TransferError, match=r"s3://bucket/y.lg/manifest.json: .*at 2 attempts"):
         lg.LazyGraphDataset("s3://bucket/y.lg")
+
+
+def test_a_damaged_file_of_a_server_is_sent_again(s3, own, tmp_path, monkeypatch):
+    import fsspec
+
+    url = f"{s3}/damaged/p.lg"
+    lg.push(own, url, progress=False)
+    file = Manifest.load(own).shards[1].file
+    system = fsspec.filesystem("s3", skip_instance_cache=True)
+    system.pipe_file(f"bucket/damaged/p.lg/{file.name}", bytes(file.size))
+    assert any(file.name in problem for problem in verify(url).problems)
+    assert lg.push(own, url, progress=False).sent == 0
+    assert lg.push(own, url, resend=True, progress=False).kept == 0
+    assert verify(url).problems == ()
+
+
+def test_what_a_dataset_says_of_itself_is_not_lost(own, made, tmp_path):
+    set_about(own, {"title": None, "license": None})
+    assert list(losses(Store(made), Store(own))) == ["it has license, title, which this one lacks (lazygraph about)"]

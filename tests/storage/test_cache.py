@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -319,3 +320,52 @@ def test_the_environment_chooses_folder_and_limit(monkeypatch, tmp_path):
     for wrong in ("much", "-1", "5 apples", "1iB"):
         with pytest.raises(InputError, match="required: a size such as 200GB"):
             parse_size(wrong, "it")
+
+
+def test_an_eviction_that_does_not_end_is_left_to_its_process(tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(module, "EVICTION", 0.1)
+    kept = Cache(tmp_path, limit=100)
+    with (tmp_path / "evict.lock").open("wb") as stuck:
+        fcntl.flock(stuck, fcntl.LOCK_EX)
+        assert read(kept.fetch(file_of(b"abc" * 100), Server(b"abc" * 100), "s")) == b"abc" * 100
+        assert kept.evict() == 0
+    assert kept.evict() == 300
+
+
+def test_without_locks_processes_do_not_write_one_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_lock", lambda *_, **__: False)
+    content = os.urandom(50_000)
+    file, kept = file_of(content), Cache(tmp_path)
+
+    def slow(offset):
+        for start in range(offset, len(content), 5000):
+            time.sleep(0.005)
+            yield content[start : start + 5000]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [read(one) for one in pool.map(lambda _: kept.fetch(file, slow, "s"), range(4))] == [content] * 4
+    assert all(good for _, good in kept.verify())
+
+
+def test_the_cache_is_not_listed_for_every_file(tmp_path, monkeypatch):
+    kept, listed = Cache(tmp_path, limit=1_000_000), []
+    entries = Cache.entries
+    monkeypatch.setattr(Cache, "entries", lambda cache: listed.append(1) or entries(cache))
+    for number in range(50):
+        content = bytes([number]) * 100
+        os.close(kept.fetch(file_of(content), Server(content), "s"))
+    assert len(listed) == 1
+
+
+def test_a_damaged_file_that_cannot_be_removed_is_one_error(kept, monkeypatch):
+    content = os.urandom(50)
+    os.close(kept.fetch(file_of(content), Server(content), "s"))
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match=r"is damaged and cannot be removed \(Permission denied\); delete it"):
+        kept.discard(file_of(content))

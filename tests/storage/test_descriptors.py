@@ -217,7 +217,7 @@ def test_threads_that_open_files_at_once_stay_within_the_budget(tmp_path, monkey
 
             def open_one(number, files=files, barrier=barrier):
                 barrier.wait()
-                files.open({number}, lambda shard: (tmp_path / str(shard), 1))
+                files.open({number}, lambda shard: (os.open(tmp_path / str(shard), os.O_RDONLY), 1))
 
             threads = [threading.Thread(target=open_one, args=(number,)) for number in range(8)]
             for thread in threads:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ from lazygraph.errors import ContentMismatch, CorruptDataset, DatasetNotFound, I
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.reading.verify import verify
-from lazygraph.storage import transport
+from lazygraph.storage import sftp, transport
 from lazygraph.storage.base import STORAGES, open_storage
 from lazygraph.storage.cache import cache
+from lazygraph.storage.local import LocalStorage
 from lazygraph.storage.remote import SCHEMES, _apart, _together
 from lazygraph.testing import StorageContract
 from tests.servers.started import hub_server, s3_server, sftp_server, use_hub, web_server
@@ -132,10 +132,9 @@ class TestSftp(StorageContract):
         known = Path("~/.ssh/known_hosts").expanduser()
         before = known.read_text()
 
-        # In new threads, which have no connection yet.
         def opened():
-            with ThreadPoolExecutor(1) as pool:
-                return pool.submit(Store, url).result()
+            sftp._IDLE.clear()  # the connections that were made before
+            return Store(url)
 
         try:
             known.write_text("")
@@ -472,3 +471,153 @@ def test_commands_take_a_url(web, url, made, capsys):
     assert main(["verify", url]) == 0
     assert main(["diff", url, str(made / "p.lg")]) == 0
     capsys.readouterr()
+
+
+# ---- the cache and the connection ----
+
+
+def test_a_manifest_that_is_none_is_not_kept(web, url):
+    web.fault("length", match="manifest", length=100, times=1)
+    with pytest.raises(CorruptDataset):
+        Store(url)
+    assert cache().manifests() == []
+    assert len(Store(url)) == 1200
+    (before,) = cache().manifests()
+    web.fault("length", match="manifest", length=100, times=1)
+    with pytest.raises(CorruptDataset):
+        Store(url)
+    assert cache().manifests() == [before]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_cache_with_a_limit_stays_near_it(web, url, monkeypatch, times):
+    manifest = Store(url).manifest
+    shard = max(one.file.size for one in manifest.shards)
+    columns = sum(file.size for file in manifest.files() if "shards/" not in file.name)
+    limit = columns + times * shard
+    monkeypatch.setenv("LAZYGRAPH_CACHE_SIZE", str(limit))
+    ds = lg.LazyGraphDataset(url)
+    seen = []
+    for batch in lg.loader(ds, 50, shuffle=True, window=300, threads=0):
+        seen += batch.id
+        assert sum(entry.size for entry in cache().entries()) <= limit + 3 * shard
+    assert len(set(seen)) == 1200
+    ds = lg.LazyGraphDataset(url)
+    for row in np.random.default_rng(0).integers(0, 1200, 100).tolist():
+        ds[row]
+    web.log()
+    for row in np.random.default_rng(1).integers(0, 1200, 100).tolist():
+        ds[row]
+    whole = [entry for entry in web.log() if "shards/" in entry["path"] and entry["range"] is None]
+    assert len(whole) <= 8  # and not a whole shard for every record
+
+
+def test_a_pull_and_a_verification_fetch_damaged_copies_again(web, url, tmp_path):
+    store = Store(url)
+    for file in (store.manifest.shards[1].file, store.manifest.columns["id"].file):
+        os.close(store.storage.descriptor(file))
+        entry = next(one for one in cache().entries() if one.sha256 == file.sha256)
+        entry.path.write_bytes(bytes(file.size))
+    lg.pull(url, tmp_path / "x.lg", progress=False)
+    assert verify(tmp_path / "x.lg").problems == ()
+    for file in (store.manifest.shards[1].file, store.manifest.columns["id"].file):
+        os.close(store.storage.descriptor(file))
+        entry = next(one for one in cache().entries() if one.sha256 == file.sha256)
+        entry.path.write_bytes(bytes(file.size))
+    assert verify(url).problems == ()
+
+
+def test_a_pull_by_content_id_copies_what_was_compared(made, tmp_path):
+    """A place whose manifest changes between two looks at it."""
+    lg.write("prototypes:20?seed=9", tmp_path / "b.lg", graph="cgcnn", workers=1, progress=False)
+
+    class Changing:
+        def __init__(self, *folders):
+            self.folders, self.looks = [LocalStorage(folder) for folder in folders], 0
+
+        def manifest(self):
+            self.looks += 1
+            return self.folders[self.looks % 2].manifest()
+
+        def __getattr__(self, name):
+            return getattr(self.folders[self.looks % 2], name)
+
+    wanted = Manifest.load(made / "p.lg").content_id
+    for looks in (0, 1):
+        storage = Changing(made / "p.lg", tmp_path / "b.lg")
+        storage.looks = looks
+        try:
+            lg.pull(storage, tmp_path / "out.lg", content_id=wanted, progress=False)
+        except (ContentMismatch, CorruptDataset):
+            continue
+        assert Manifest.load(tmp_path / "out.lg").content_id == wanted
+
+
+def test_a_resumed_epoch_fetches_what_is_left(web, url):
+    options = {"shuffle": True, "window": 300, "threads": 0}
+    batches = lg.loader(lg.LazyGraphDataset(url), 50, **options)
+    for number, _ in enumerate(batches):
+        if number == 17:  # three of four windows were visited
+            state = batches.state_dict()
+            break
+    shutil.rmtree(cache().folder)
+    web.log()
+    again = lg.loader(lg.LazyGraphDataset(url), 50, **options)
+    again.load_state_dict(state)
+    assert sum(batch.num_graphs for batch in again) == 300
+    shards = {entry["path"] for entry in web.log() if "shards/" in entry["path"]}
+    assert len(shards) <= 2  # one more for the measurement of a batch
+
+
+def test_a_token_counts_more_than_netrc(web, url, tmp_path, monkeypatch):
+    from lazygraph.storage.http import request
+
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password of-git\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with request(f"{url}/manifest.json", headers={"Authorization": "Bearer token"}):
+        pass
+    with request(f"{url}/manifest.json"):
+        pass
+    assert [entry["authorization"][:6] for entry in web.log()] == ["Bearer", "Basic "]
+
+
+@pytest.mark.parametrize("where", ["http://127.0.0.1:99999/", "http://[::1/", "http://h:abc/", "http://a..b/"])
+def test_a_redirect_to_no_url_is_one_error(web, url, where):
+    web.fault("redirect", match="manifest", to=where)
+    with pytest.raises(TransferError, match="manifest.json"):
+        Store(url)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["http://[::1/x", "sftp://h:abc/x", "http://a..b/x", "https://me:se#secret@host/x", "https://me:se/secret@host/x",
+     "hf://me:secret@datasets/a/b"],
+)  # fmt: skip
+def test_a_url_that_is_none_is_one_error(wrong):
+    with pytest.raises((InputError, TransferError)) as caught:
+        Store(wrong)
+    error = caught.value
+    while error is not None:
+        assert "secret" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_the_reasons_of_an_error_hold_no_signature(monkeypatch):
+    with pytest.raises(TransferError) as caught:
+        Store("http://127.0.0.1:9/x.lg?signature=hidden")
+    error = caught.value
+    while error is not None:
+        assert "hidden" not in repr(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_sftp_keeps_few_connections(made, tmp_path):
+    folder = tmp_path / "sftp"
+    folder.mkdir()
+    with sftp_server(made, folder) as (port, environment), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", environment["HOME"])
+        store = Store(f"sftp://127.0.0.1:{port}/p.lg")
+        for start in range(6):
+            store.frames(np.arange(start, 1200, 110))
+        (connections,) = [idle for key, idle in sftp._IDLE.items() if key[2] == port]
+        assert 1 <= len(connections) <= sftp.MOST_IDLE

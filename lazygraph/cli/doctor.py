@@ -11,7 +11,9 @@ from lazygraph.cli.advice import FolderFacts, MachineFacts, advise
 from lazygraph.cli.options import add_json
 from lazygraph.cli.output import say, say_json
 from lazygraph.cli.surroundings import look
-from lazygraph.errors import DatasetNotFound
+from lazygraph.errors import DatasetNotFound, InputError
+from lazygraph.storage.base import is_url
+from lazygraph.storage.transport import shown
 
 SUMMARY = "Inspect this machine and a dataset on it; say which settings to change, and why."
 EXAMPLES = """\
@@ -34,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts and the advice. Changes nothing."""
+    if arguments.path is not None and is_url(arguments.path):
+        msg = f"{shown(arguments.path)} is on a server; doctor looks at folders, such as the cache ('lazygraph cache')"
+        raise InputError(msg)
     if arguments.path is not None and not Path(arguments.path).exists():
         msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder where one is to be"
         raise DatasetNotFound(msg)

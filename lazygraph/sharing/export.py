@@ -28,8 +28,8 @@ from lazygraph.sources.base import ID_KEYS
 from lazygraph.storage.base import Storage
 from lazygraph.storage.files import fsync_directory, make_folder, temporary_beside
 from lazygraph.writing.pool import processes
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.selection import Rows, chosen_rows, pieces_of
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["ExportReport", "export"]
 
@@ -130,7 +130,7 @@ def export(
         raise InputError(msg)
     _check_id_key(id_key)
     store, rows = _opened(dataset)
-    rows = chosen_rows(store, rows, Scratch(final.parent), where=where, ids=ids, split=split)
+    rows = chosen_rows(store, rows, TemporaryArrays(final.parent), where=where, ids=ids, split=split)
     repeats = Repeats(len(store))
     if any(repeats.first(some) is not None for some in pieces_of(rows)):
         msg = f"some graphs of {store.name} were chosen more than once; required: each once"

@@ -27,6 +27,7 @@ from lazygraph.loading.loader import loader
 from lazygraph.markup.elements import or_plain
 from lazygraph.reading.views import View, known_view, view
 from lazygraph.sources.dataset import is_dataset
+from lazygraph.storage.base import is_url
 from lazygraph.text import printable
 from lazygraph.training.folder import Folder
 from lazygraph.training.models import MODELS, find_model
@@ -180,8 +181,8 @@ def predict(
     of_members = folder.members() if folder.results.exists() else []
     models = [Trained.load(member, model) for member in of_members or [Path(run)]]
     first = models[0]
-    if isinstance(source, (str, os.PathLike)) and is_dataset(Path(source)):
-        return _told(models, Path(source), [], progress=progress, num_workers=num_workers)
+    if isinstance(source, (str, os.PathLike)) and (is_url(os.fspath(source)) or is_dataset(Path(source))):
+        return _told(models, source, [], progress=progress, num_workers=num_workers)
     if first.spec is None:
         raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
     with tempfile.TemporaryDirectory() as temporary:
@@ -192,7 +193,12 @@ def predict(
 
 
 def _told(
-    models: Sequence[Trained], path: Path, quarantined: list[dict[str, Any]], *, progress: bool, num_workers: int | None
+    models: Sequence[Trained],
+    path: str | os.PathLike[str],
+    quarantined: list[dict[str, Any]],
+    *,
+    progress: bool,
+    num_workers: int | None,
 ) -> Predictions:
     """Predict for the graphs of a dataset whose elements the models know."""
     parts = [known_to(model.view, model.open(path)) for model in models]

@@ -55,9 +55,9 @@ from lazygraph.writing.quarantine import (
     renumbered,
     write_quarantine,
 )
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.selection import Rows, chosen_rows, pieces_of, rows_where, some_rows
 from lazygraph.writing.splits import Splits, write_split
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["Chosen", "CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "repeated_id", "subset"]
 
@@ -182,7 +182,7 @@ def subset(
         >>> folder.cleanup()
     """
     store, rows = _opened(dataset)
-    rows = chosen_rows(store, rows, Scratch(Layout.of(out).final.parent), where=where, ids=ids, split=split)
+    rows = chosen_rows(store, rows, TemporaryArrays(Layout.of(out).final.parent), where=where, ids=ids, split=split)
     if not len(rows):
         msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
         raise InputError(msg)
@@ -256,7 +256,7 @@ def _copy(
     """
     _check_alike(parts)
     layout = Layout.of(out)
-    scratch = Scratch(layout.final.parent)
+    scratch = TemporaryArrays(layout.final.parent)
     order = order_ids(_Column(parts, _Part.ids), scratch)
     told = list(notes)
     if skip:
@@ -280,7 +280,7 @@ def _copy(
     return CopyReport(layout.final, graphs.graphs, tuple(told))
 
 
-def repeated_id(chosen: Sequence[Chosen], scratch: Scratch) -> str | None:
+def repeated_id(chosen: Sequence[Chosen], scratch: TemporaryArrays) -> str | None:
     """Return an id that two of these graphs have; None if all differ.
 
     Args:
@@ -307,7 +307,7 @@ def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[Chosen]) -> None:
         CorruptDataset: a record, a shard or a column is damaged.
     """
     parts = [_Part(store, rows, b"") for store, rows in chosen]
-    scratch = Scratch(hold.layout.final.parent)
+    scratch = TemporaryArrays(hold.layout.final.parent)
     told = list(plan.notes)
     order = order_ids(_Column(parts, _Part.ids), scratch)
     graphs = _graphs(parts, order, hold.layout.dataset, told, scratch, whole=False, inputs=None)
@@ -321,7 +321,7 @@ def _graphs(
     order: IdOrder,
     folder: Path,
     notes: list[str],
-    scratch: Scratch,
+    scratch: TemporaryArrays,
     *,
     whole: bool,
     inputs: Pieces | None,
@@ -397,7 +397,7 @@ def _name(store: Store) -> str:
     return readable(PurePath(store.name).name)
 
 
-def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: Scratch, notes: list[str]) -> list[_Part]:
+def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: TemporaryArrays, notes: list[str]) -> list[_Part]:
     """The parts without graphs of ids that an earlier part has; the notes tell what was left out."""
     out, start = [], 0
     for part in parts:
@@ -583,7 +583,7 @@ class _Record(NamedTuple):
 
 
 def _shards(
-    parts: Sequence[_Part], folder: Path, scratch: Scratch, *, whole: bool
+    parts: Sequence[_Part], folder: Path, scratch: TemporaryArrays, *, whole: bool
 ) -> tuple[tuple[Shard, ...], _Record, tuple[FileRef, ...]]:
     """Copy the records.
 

@@ -24,10 +24,10 @@ from lazygraph.writing.id_order import sorted_ranges
 from lazygraph.writing.labels import bad_name
 from lazygraph.writing.parts import Joined
 from lazygraph.writing.publish import publish
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.splits import Splits
 from lazygraph.writing.structure_candidates import Components, candidate_pairs
 from lazygraph.writing.structure_match import AHEAD, Pool, comparing
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import CHEMICAL_SYSTEM, FORMULA, columns_of
 
 __all__ = ["Duplicates", "duplicates"]
@@ -139,7 +139,7 @@ def duplicates(
     stored = name if against is None else None
     if stored is not None:
         _check_name(store, stored)
-    scratch = Scratch(Path(tempfile.gettempdir()))
+    scratch = TemporaryArrays(Path(tempfile.gettempdir()))
     search = _Search(stores, tolerance, scratch, progress or (lambda *_: None))
     with comparing(stores, workers or usable_cpus()) as pool:
         search.run(pool)
@@ -158,7 +158,7 @@ def duplicates(
 def _opened(path: str | os.PathLike[str]) -> Store:
     store = Store(path)
     if FORMULA not in store.manifest.columns:
-        msg = f"the graphs of {store.path} came ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.name} came ready-made, without crystals; required: a dataset of crystals"
         raise InputError(msg)
     return store
 
@@ -214,7 +214,7 @@ class _Search:
     """
 
     def __init__(
-        self, stores: Sequence[Store], tolerance: Tolerance, scratch: Scratch, tell: Callable[[int, int], None]
+        self, stores: Sequence[Store], tolerance: Tolerance, scratch: TemporaryArrays, tell: Callable[[int, int], None]
     ) -> None:
         self._stores, self._tolerance, self._scratch, self._tell = stores, tolerance, scratch, tell
         self._first = len(stores[0])

@@ -30,10 +30,10 @@ from lazygraph.writing.prototype_column import check_symprec, compute_prototypes
 from lazygraph.writing.publish import garbage, publish
 from lazygraph.writing.reference_energies import ElementFit, fit_by_elements
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.shares import SPLITS
 from lazygraph.writing.split_request import SplitRequest
 from lazygraph.writing.splits import DEFAULT, Splits, write_split
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import PROTOTYPE, columns_of
 
 __all__ = [
@@ -299,7 +299,7 @@ def set_splits(
     with editing(path) as (hold, store):
         kept = kept_columns(store, hold.layout)
         notes: list[str] = []
-        scratch = Scratch(hold.layout.partial)
+        scratch = TemporaryArrays(hold.layout.partial)
         columns = columns_of(store, scratch)
         for column in request.columns:
             _check_name(store.manifest, column)

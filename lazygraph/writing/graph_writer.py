@@ -35,7 +35,7 @@ from lazygraph.writing.plan import shard_size, versions
 from lazygraph.writing.publish import publish
 from lazygraph.writing.ready_made import Arrays, ReadyMade
 from lazygraph.writing.rows import LABEL, RowBuffer, ShardRows
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["GraphWriter"]
 
@@ -150,7 +150,7 @@ class GraphWriter:
             raise
         self._guess = SchemaGuess(counts or {}, self._units)
         self._labels: LabelSet | None = None
-        self._ids = IdSet(Scratch(self._layout.partial), self._id_of)
+        self._ids = IdSet(TemporaryArrays(self._layout.partial), self._id_of)
         # The first graphs wait: together they tell the schema, and the dictionary is trained on them.
         self._waiting: list[_Graph] = []
         self._waiting_bytes = 0
@@ -320,7 +320,7 @@ class GraphWriter:
     def _manifest(self, schema: Schema) -> Manifest:
         folder, shards = self._layout.dataset, self._shards
         table = Parts([_part(rows, schema) for rows in shards])
-        order = order_ids(table.column("id"), Scratch(self._layout.partial))
+        order = order_ids(table.column("id"), TemporaryArrays(self._layout.partial))
         columns = ColumnWriter(folder)
         write_index(columns, table, order, [f"n_{axis}" for axis in schema.axes])
         notes: list[str] = []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lazygraph.format.columns import Pieces, common_type
 from lazygraph.format.digests import CheckedColumn
 from lazygraph.format.id_lookup import holders, insertion_places
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["IdOrder", "added_to", "order_ids", "order_type", "sorted_ranges"]
 
@@ -71,7 +71,7 @@ def order_type(rows: int) -> np.dtype[Any]:
     return np.dtype("<u4" if rows < 2**32 else "<u8")
 
 
-def order_ids(pieces: Pieces, scratch: Scratch, first_row: int = 0) -> IdOrder:
+def order_ids(pieces: Pieces, scratch: TemporaryArrays, first_row: int = 0) -> IdOrder:
     """Sort ids.
 
     Args:
@@ -84,7 +84,7 @@ def order_ids(pieces: Pieces, scratch: Scratch, first_row: int = 0) -> IdOrder:
 
 
 def sorted_ranges(
-    pieces: Pieces, scratch: Scratch, first_row: int = 0
+    pieces: Pieces, scratch: TemporaryArrays, first_row: int = 0
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Sort values that do not fit into memory.
 
@@ -142,7 +142,10 @@ def _runs(pieces: Pieces, kind: np.dtype[Any], run: int) -> Iterator[NDArray[Any
 
 
 def _unique(
-    ranges: Iterable[tuple[NDArray[np.bytes_], NDArray[np.int64]]], n: int, kind: np.dtype[Any], scratch: Scratch
+    ranges: Iterable[tuple[NDArray[np.bytes_], NDArray[np.int64]]],
+    n: int,
+    kind: np.dtype[Any],
+    scratch: TemporaryArrays,
 ) -> IdOrder:
     """The first row of each id, from sorted ids in ranges that share no id."""
     keys, rows = scratch.array(kind, n), scratch.array(np.int64, n)
@@ -170,7 +173,7 @@ def _by_row(
     return rows[order], firsts[order]
 
 
-def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: Scratch) -> IdOrder:
+def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: TemporaryArrays) -> IdOrder:
     """The order of the ids of a dataset and of new ones, of which those that the dataset has are dropped.
 
     Args:

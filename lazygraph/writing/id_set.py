@@ -9,7 +9,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["IdSet"]
 
@@ -28,7 +28,7 @@ class IdSet:
         id_of: gives the id that was added as a number.
     """
 
-    def __init__(self, scratch: Scratch, id_of: Callable[[int], str]) -> None:
+    def __init__(self, scratch: TemporaryArrays, id_of: Callable[[int], str]) -> None:
         self._scratch, self._id_of = scratch, id_of
         self._count = 0
         self._bits = FIRST

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lazygraph.errors import InputError
+from lazygraph.storage.base import is_url
+from lazygraph.storage.transport import shown
 
 __all__ = ["Layout"]
 
@@ -25,8 +27,14 @@ class Layout:
         A link is followed, so that all who write the folder that it leads to share a lock.
 
         Raises:
-            InputError: the path is empty, has no name such as ``/``, or is a link that leads to itself.
+            InputError: the path is a URL, or empty, has no name such as ``/``, or is a link that leads to itself.
         """
+        if is_url(os.fspath(path)):
+            msg = (
+                f"{shown(os.fspath(path))} is on a server, where nothing can be written; pull it (lazygraph pull), "
+                "change the copy, and push it"
+            )
+            raise InputError(msg)
         final = Path(path).absolute()
         try:
             if final.name == ".." or final.is_symlink():

@@ -37,9 +37,9 @@ from lazygraph.writing.quarantine import (
 )
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.rows import LABEL, SPLIT, Maker, ShardRows, finished
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.split_rules import Rule, SplitRule
 from lazygraph.writing.splits import DEFAULT, Splits, recorded_rule, write_split
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import FORMULA, RuleColumns, columns_of
 
 ROWS = 2**16  # of a finished dataset that are copied at once
@@ -72,7 +72,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     """
     layout = hold.layout
     hold.check()
-    scratch = Scratch(layout.partial)
+    scratch = TemporaryArrays(layout.partial)
     plan = Plan.load(layout)
     made = _load_rows(plan, layout)
     plan = replace(plan, notes=(*plan.notes, *_remarks(made).notes()))
@@ -150,7 +150,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         return None
     rejected = sum(one.position >= first for one in read_quarantine(layout.final, manifest))
     written = plan.entries - rejected
-    if split is not None and not _is_split(store, len(store) - written, split, Scratch(layout.partial)):
+    if split is not None and not _is_split(store, len(store) - written, split, TemporaryArrays(layout.partial)):
         return None
     splits = Splits.of(store)
     own = manifest.provenance.notes if plan.base is None else plan.notes
@@ -158,7 +158,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
     return Merged(written, rejected, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
-def _is_split(store: Store, old: int, split: SplitRule | str, scratch: Scratch) -> bool:
+def _is_split(store: Store, old: int, split: SplitRule | str, scratch: TemporaryArrays) -> bool:
     """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
     found = Splits.of(store)
     try:
@@ -175,7 +175,7 @@ def _splits(  # noqa: PLR0917
     split: SplitRule | str | None,
     base: Store | None,
     plan: Plan,
-    scratch: Scratch,
+    scratch: TemporaryArrays,
 ) -> tuple[dict[str, Splits], dict[str, Rule | None]]:
     """The splits of all graphs in each column of splits, and the rule that all of them follow."""
     splits: dict[str, Splits] = {}
@@ -218,7 +218,7 @@ def _codes(rows: ShardRows, key: str, _: str) -> NDArray[np.uint8]:
     return rows.arrays[key] if key in rows.arrays else np.full(rows.rows, NO_SPLIT, np.uint8)
 
 
-def _rule_columns(table: Parts, plan: Plan, scratch: Scratch) -> RuleColumns:
+def _rule_columns(table: Parts, plan: Plan, scratch: TemporaryArrays) -> RuleColumns:
     """The columns of a table for the rules of splits."""
 
     def stored(name: str) -> Pieces:

@@ -23,7 +23,7 @@ from lazygraph.writing.label_columns import label_column
 from lazygraph.writing.pool import processes
 from lazygraph.writing.prototypes import SYMPREC, prototype_of
 from lazygraph.writing.remarks import Remarks
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import PROTOTYPE, columns_of
 
 __all__ = ["Prototypes", "check_symprec", "compute_prototypes", "stored_prototypes"]
@@ -43,7 +43,7 @@ class Prototypes(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def stored_prototypes(store: Store, scratch: Scratch, symprec: float | None) -> Prototypes | None:
+def stored_prototypes(store: Store, scratch: TemporaryArrays, symprec: float | None) -> Prototypes | None:
     """The prototypes that a dataset has, as a label of its own or computed; None where they must be computed.
 
     Args:
@@ -78,7 +78,7 @@ def compute_prototypes(
     store: Store,
     columns: ColumnWriter,
     symprec: float | None,
-    scratch: Scratch,
+    scratch: TemporaryArrays,
     *,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,

@@ -81,7 +81,7 @@ def salvage(
         OutputExists: there is something at the output.
         WriterBusy: another process is writing there.
     """
-    source = Path(path).absolute()
+    source = Layout.of(path).final
     manifest = Manifest.load(source)
     manifest.check_writable(source)
     layout = Layout.of(output)

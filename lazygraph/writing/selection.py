@@ -14,7 +14,7 @@ from lazygraph.format.store import Store
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.table import Columns
 from lazygraph.registry import unknown_name
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["Rows", "chosen_rows", "pieces_of", "rows_where", "some_rows"]
 
@@ -26,7 +26,7 @@ Rows: TypeAlias = range | NDArray[np.int64]
 def chosen_rows(
     store: Store,
     rows: Rows,
-    scratch: Scratch,
+    scratch: TemporaryArrays,
     *,
     where: str | None = None,
     ids: Sequence[str] | None = None,
@@ -67,7 +67,7 @@ def some_rows(rows: Rows, start: int, end: int) -> NDArray[np.int64]:
     return np.arange(part.start, part.stop, part.step) if isinstance(part, range) else part
 
 
-def rows_where(rows: Rows, choose: Callable[[NDArray[np.int64]], NDArray[np.bool_]], scratch: Scratch) -> Rows:
+def rows_where(rows: Rows, choose: Callable[[NDArray[np.int64]], NDArray[np.bool_]], scratch: TemporaryArrays) -> Rows:
     """The rows of which ``choose`` is true."""
     out = scratch.array(np.int64, len(rows))
     found = 0

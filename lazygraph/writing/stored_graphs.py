@@ -20,8 +20,8 @@ from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.options import RunOptions, WriteOptions
 from lazygraph.writing.plan import Plan, check_split_columns, common_about, scan_sources
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.split_rules import SplitRule
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["COPIED", "StoredGraphs", "find_stored_graphs"]
 
@@ -77,7 +77,7 @@ def find_stored_graphs(  # noqa: PLR0917
         return reason
     scanned = scan_sources(sources, spec, options, layout.staged())
     chosen = tuple(_rows(one, of["files"]) for one, of in zip(datasets, scanned.plan.sources, strict=True))
-    reason = next(_contents(chosen, scanned.plan, spec, options, Scratch(layout.final.parent)), None)
+    reason = next(_contents(chosen, scanned.plan, spec, options, TemporaryArrays(layout.final.parent)), None)
     if reason is not None:
         return reason
     about, differences = common_about(scanned.abouts, options.about)
@@ -127,7 +127,7 @@ def _asked(
 
 
 def _contents(
-    chosen: Sequence[Chosen], plan: Plan, spec: GraphSpec, options: WriteOptions, scratch: Scratch
+    chosen: Sequence[Chosen], plan: Plan, spec: GraphSpec, options: WriteOptions, scratch: TemporaryArrays
 ) -> Iterator[str]:
     """Yield the reasons why building would give another dataset than copying."""
     labels: dict[str, Label] = {}

@@ -15,7 +15,7 @@ from lazygraph.format.columns import Pieces, bounded, common_type, texts_of
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
 from lazygraph.writing.id_order import sorted_ranges
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = [
     "CHEMICAL_SYSTEM",
@@ -62,7 +62,7 @@ class Groups:
         return 0 if there else sum(int((piece == number).sum()) for piece in bounded([self.numbers]))
 
 
-def number_groups(pieces: Pieces, scratch: Scratch) -> Groups:
+def number_groups(pieces: Pieces, scratch: TemporaryArrays) -> Groups:
     """Number the groups of rows with equal values.
 
     The different values are sorted on disk. A row takes 4 bytes, and a different value its own width, in files.
@@ -73,7 +73,7 @@ def number_groups(pieces: Pieces, scratch: Scratch) -> Groups:
 
     Example:
         >>> from pathlib import Path
-        >>> groups = number_groups([np.array([2.5, np.nan]), np.array([0.5, 2.5])], Scratch(Path()))
+        >>> groups = number_groups([np.array([2.5, np.nan]), np.array([0.5, 2.5])], TemporaryArrays(Path()))
         >>> groups.numbers.tolist(), groups.values.tolist()
         ([1, 2, 0, 1], [0.5, 2.5, nan])
     """
@@ -126,7 +126,7 @@ class RuleColumns:
 
     stored: Callable[[str], Pieces]
     names: Sequence[str]
-    scratch: Scratch
+    scratch: TemporaryArrays
     _groups: dict[str, Groups] = field(default_factory=dict, init=False)
     """Groups by column, as several rules may ask for them."""
 
@@ -153,7 +153,7 @@ class RuleColumns:
         return self._groups[name]
 
 
-def columns_of(store: Store, scratch: Scratch) -> RuleColumns:
+def columns_of(store: Store, scratch: TemporaryArrays) -> RuleColumns:
     """The columns of a finished dataset for the rules of splits."""
     columns = store.manifest.columns
     names = [

@@ -621,3 +621,20 @@ def test_sftp_keeps_few_connections(made, tmp_path):
             store.frames(np.arange(start, 1200, 110))
         (connections,) = [idle for key, idle in sftp._IDLE.items() if key[2] == port]
         assert 1 <= len(connections) <= sftp.MOST_IDLE
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["split", "0.8,0.1,0.1"], ["labels", "--from", "x.csv"], ["gc"], ["salvage", "-o", "z.lg"], ["duplicates"],
+     ["remove", "--ids", "a", "--reason", "x"], ["about", "title=x"], ["doctor"]],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_commands_that_change_a_dataset_refuse_a_url(url, command, capsys, tmp_path, monkeypatch):
+    from lazygraph.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text("id,gap\na,1\n")
+    assert main([command[0], url, *command[1:]]) == 2
+    said = capsys.readouterr().err
+    assert f"{url} is on a server" in said
+    assert "http:/1" not in said  # no path was made of it

@@ -18,10 +18,10 @@ from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import Manifest
 from lazygraph.writing.edit import set_splits
 from lazygraph.writing.salvage import salvage
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.shares import SPLITS
 from lazygraph.writing.split_rules import SplitRule
 from lazygraph.writing.splits import Splits, recorded_rule
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import RuleColumns
 
 FRACTIONS = st.sampled_from(
@@ -36,10 +36,10 @@ def text(numbers):
 
 def columns(values):
     """The columns of a dataset of which all are these values."""
-    return RuleColumns(lambda _: [values], ["formula"], Scratch(Path()))
+    return RuleColumns(lambda _: [values], ["formula"], TemporaryArrays(Path()))
 
 
-NO_COLUMNS = RuleColumns(pytest.fail, [], Scratch(Path()))
+NO_COLUMNS = RuleColumns(pytest.fail, [], TemporaryArrays(Path()))
 
 
 def counts(codes):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lazygraph.format.digests import CheckedColumn, blocks_of_column
 from lazygraph.writing import id_order
 from lazygraph.writing.id_order import added_to, order_ids, order_type
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 IDS = st.lists(st.binary(min_size=1, max_size=3).filter(lambda raw: b"\0" not in raw), min_size=1, max_size=60)
 
@@ -54,7 +54,7 @@ def small(monkeypatch):
 @pytest.mark.usefixtures("small")
 @given(IDS, st.integers(1, 5))
 def test_runs_and_ranges_sort_as_numpy_does_at_once(ids, cuts):
-    found = order_ids(pieces_of(ids, cuts), Scratch(Path()))
+    found = order_ids(pieces_of(ids, cuts), TemporaryArrays(Path()))
     assert listed(found) == at_once(ids)
     assert found.sorted_ids.tolist() == sorted(set(ids))
 
@@ -65,15 +65,15 @@ def test_new_ids_are_put_between_those_of_a_dataset(old, new, cuts):
     old = list(dict.fromkeys(old))
     ids = np.array(old)
     order = np.argsort(ids, kind="stable").astype("<u4")
-    added = order_ids(pieces_of(new, cuts), Scratch(Path()), len(old))
-    found = added_to(added, checked(ids), checked(order), Scratch(Path()))
+    added = order_ids(pieces_of(new, cuts), TemporaryArrays(Path()), len(old))
+    found = added_to(added, checked(ids), checked(order), TemporaryArrays(Path()))
     assert listed(found) == at_once([*old, *new])
 
 
 @pytest.mark.usefixtures("small")
 def test_all_ids_equal_or_in_order_or_reversed():
     for ids in ([b"x"] * 50, [b"%02d" % n for n in range(60)], [b"%02d" % n for n in range(60)][::-1]):
-        assert listed(order_ids(pieces_of(ids, 3), Scratch(Path()))) == at_once(ids)
+        assert listed(order_ids(pieces_of(ids, 3), TemporaryArrays(Path()))) == at_once(ids)
 
 
 @settings(max_examples=20)
@@ -87,7 +87,7 @@ def test_memory_does_not_grow_with_the_number_of_ids(tmp_path):
         numbers = np.random.default_rng(0).permutation(n)
         pieces = [np.char.mod("id-%08d", part).astype("S") for part in np.array_split(numbers, 8)]
         tracemalloc.start()
-        order = order_ids(pieces, Scratch(tmp_path))
+        order = order_ids(pieces, TemporaryArrays(tmp_path))
         count = sum(len(piece) for piece in order)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from lazygraph.writing import id_set
 from lazygraph.writing.id_set import IdSet
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 
 def made(ids, folder=Path()):
     """A table of these ids, and what it said of each before it was added."""
     added = []
-    table = IdSet(Scratch(folder), lambda number: added[number])
+    table = IdSet(TemporaryArrays(folder), lambda number: added[number])
     said = []
     for one in ids:
         said.append(one in table)
@@ -56,7 +56,7 @@ def test_a_table_that_grew_many_times_has_every_id():
 
 def test_the_table_is_not_in_memory(tmp_path):
     def peak(n):
-        table = IdSet(Scratch(tmp_path), str)
+        table = IdSet(TemporaryArrays(tmp_path), str)
         tracemalloc.start()
         for number in range(n):
             table.add(str(number))

@@ -14,9 +14,9 @@ import lazygraph as lg
 from lazygraph.format.columns import NO_SPLIT
 from lazygraph.writing import shares
 from lazygraph.writing.folds import folds_of_graphs, folds_of_groups, folds_of_strata
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.shares import SPLITS, grouped_codes
 from lazygraph.writing.split_rules import FoldRule, LeaveOutRule, SplitRule, Strata, rule_from_json
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import RuleColumns
 
 TRAIN, VAL, TEST = range(3)
@@ -29,7 +29,7 @@ FORMULAS = np.array([b"Fe2O3", b"FeO", b"C", b"CoO", b"NaCl", b"CsCl", b"Fe"])
 
 def columns(values, name="kind"):
     """The columns of a dataset of which this is one."""
-    return RuleColumns(lambda _: [np.asarray(values)], [name], Scratch(Path()))
+    return RuleColumns(lambda _: [np.asarray(values)], [name], TemporaryArrays(Path()))
 
 
 def texts(numbers):

@@ -14,9 +14,9 @@ from lazygraph.format.columns import NO_SPLIT
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import gc, set_labels, set_splits
-from lazygraph.writing.scratch import Scratch
 from lazygraph.writing.shares import SPLITS, grouped_codes, split_codes
 from lazygraph.writing.split_rules import SplitRule
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import columns_of
 
 SHARES = st.sampled_from([(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.7, 0.15, 0.15), (0.5, 0.25, 0.25), (0.9, 0.05, 0.05)])
@@ -125,7 +125,7 @@ def test_a_dataset_has_several_splits(twelve, write, salt):
     for fold in range(3):
         rule = SplitRule((0.5, 0.25, 0.25), fold, "kind")
         assert ds.columns[f"fold_{fold}"].tolist() == [
-            SPLITS[code] for code in rule.codes(12, columns_of(Store(twelve), Scratch(twelve.parent)))
+            SPLITS[code] for code in rule.codes(12, columns_of(Store(twelve), TemporaryArrays(twelve.parent)))
         ]
         part = ds.split("test", of=f"fold_{fold}")
         assert part.ids.tolist() == ds.where(f"fold_{fold} == 'test'").ids.tolist()
@@ -280,4 +280,8 @@ def test_the_largest_number_of_splits(tmp_path, write):
     set_splits(tmp_path / "x.lg", names=names)
     ds = lg.LazyGraphDataset(tmp_path / "x.lg")
     assert ds.split("s253").ids.tolist() == ["prototype-0000253"]
-    assert SplitRule((1, 0, 0)).codes(3, columns_of(Store(tmp_path / "x.lg"), Scratch(tmp_path))).tolist() == [0, 0, 0]
+    assert SplitRule((1, 0, 0)).codes(3, columns_of(Store(tmp_path / "x.lg"), TemporaryArrays(tmp_path))).tolist() == [
+        0,
+        0,
+        0,
+    ]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.writing import id_order
-from lazygraph.writing.scratch import Scratch
+from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import RuleColumns, chemical_systems, number_groups
 
 TEXTS = st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"bulk", b"\xc3\xa9"]), min_size=1, max_size=60)
 NUMBERS = st.lists(st.sampled_from([np.nan, -1.5, -0.0, 0.0, 2.0, 1e300]), min_size=1, max_size=60)
-SCRATCH = Scratch(Path())
+SCRATCH = TemporaryArrays(Path())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_numbering_takes_memory_that_does_not_grow(different, tmp_path):
     n = 400_000
     texts = np.char.add("a-long-chemical-formula-", (np.arange(n) * 7919 % different).astype("U6")).astype("S")
     tracemalloc.start()
-    groups = number_groups([texts], Scratch(tmp_path))
+    groups = number_groups([texts], TemporaryArrays(tmp_path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(groups.values) == different

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scratch"]
+__all__ = ["TemporaryArrays"]
 
 
 SMALL = 2**18  # bytes of an array that is not worth a file
 
 
-class Scratch:
+class TemporaryArrays:
     """Makes arrays whose values lie in files: their pages are the system's, which writes them out when memory is short.
 
     A file has no name, so a killed process leaves nothing behind. Its bytes are reserved first: a full disk is an

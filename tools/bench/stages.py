@@ -91,7 +91,7 @@ def round_of(ds, seed):
         tensors = _tensors(values)
         tensors |= {"y": torch.from_numpy(y), "id": ids}
         clock("tensors")
-        batch = make_batch(tensors, reader._shown.layout, records.counts)
+        batch = make_batch(tensors, reader._presenter.layout, records.counts)
         clock("PyG Batch")
         del batch, tensors, values, crystals, records
         clock("freeing")

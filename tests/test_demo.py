@@ -73,6 +73,7 @@ def test_the_demo_leaves_a_foreign_folder_of_that_name_alone(tmp_path):
         ("memory", ["--sizes", 40, "--workers", 2], "40 crystals, 2 workers"),
         ("read_speed", ["--crystals", 40, "--repeats", 1, "--only", "prototypes"], "ds[i], cold"),
         ("build", ["--crystals", 3, "--repeats", 1, "--no-jarvis"], "lazygraph comformer k=25"),
+        ("stages", ["--repeats", 1], "edge vectors"),
     ],
 )
 def test_a_benchmark_runs_and_its_report_is_readable(name, arguments, row, tmp_path, data):

@@ -139,7 +139,9 @@ class TestElsewhere(StorageContract):
             assert mine.id == theirs.id
             assert mine.edge_attr.tolist() == theirs.edge_attr.tolist()
         with pytest.raises(InputError, match="does not lie in a directory of this machine; copy it first"):
-            lg.subset(ds, tmp_path / "x.lg")
+            _ = ds._store.path
+        lg.subset(ds, tmp_path / "x.lg")
+        assert lg.LazyGraphDataset(tmp_path / "x.lg").content_id == known.content_id
 
     def test_damage_is_found(self, local, store):
         file = store.manifest.shards[0].file

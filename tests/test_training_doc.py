@@ -36,7 +36,7 @@ def test_the_examples_run(tmp_path):
         assert done.returncode == 0, f"line {line}: {done.stdout}{done.stderr}"
     run = {file.name for file in (tmp_path / "density").iterdir()}
     assert run >= {"options.toml", "metrics.csv", "checkpoints", "predictions.csv", "results.json", "parity.png"}
-    head = (tmp_path / "predictions.csv").read_text().splitlines()[0]
+    head = (tmp_path / "predictions-both.csv").read_text().splitlines()[0]
     assert "deviation density" in head
     assert len(list((tmp_path / "graph_cache").iterdir())) == 1
 

@@ -80,7 +80,7 @@ def test_an_epoch_that_is_left_ends_the_reading_and_the_next_one_begins_again(pa
 
 def test_a_shard_that_cannot_be_opened_is_left_to_its_reader(path, tmp_path, opened):
     ds = lg.LazyGraphDataset(path)
-    loader = lg.loader(ds, 8, threads=0)
+    loader = lg.loader(ds, 8, threads=0, read_ahead=False)
     (path / ds.manifest.shards[2].file.name).rename(tmp_path / "away")
     try:
         with pytest.raises(lg.CorruptDataset, match="is missing"):

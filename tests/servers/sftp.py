@@ -8,15 +8,12 @@ from pathlib import Path
 
 import asyncssh
 
-root, host_key, client_key, port_file = sys.argv[1:]
 
+async def main(root, host_key, client_key, port_file):
+    class Folder(asyncssh.SFTPServer):
+        def __init__(self, connection):
+            super().__init__(connection, chroot=os.fsencode(root))
 
-class Folder(asyncssh.SFTPServer):
-    def __init__(self, connection):
-        super().__init__(connection, chroot=os.fsencode(root))
-
-
-async def main():
     server = await asyncssh.listen(
         "127.0.0.1", 0, server_host_keys=[host_key], authorized_client_keys=client_key, sftp_factory=Folder
     )
@@ -28,4 +25,5 @@ async def main():
         await asyncio.sleep(0.5)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -554,7 +554,7 @@ def test_one_data_set(capsys, host, monkeypatch):
     said = capsys.readouterr().out
     for part in (
         "structures  1,265", "licence     not known", "cite        A. Dunn", "5 official folds", "size      not known",
-        "sum       sha256 4db551f2", "(never tried by", "facts from  matminer 0.10.1",
+        "sum       sha256 4db551f2", "(untested)", "facts from  matminer 0.10.1",
     ):  # fmt: skip
         assert part in said
     assert main(["catalogue", "jarvis:dft_3d"]) == 0

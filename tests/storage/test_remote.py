@@ -638,3 +638,18 @@ def test_commands_that_change_a_dataset_refuse_a_url(url, command, capsys, tmp_p
     said = capsys.readouterr().err
     assert f"{url} is on a server" in said
     assert "http:/1" not in said  # no path was made of it
+
+
+@pytest.mark.parametrize("match", ["manifest", "columns/record", "digests", "shards/00002"])
+def test_a_transfer_that_is_cut_anywhere_gives_the_same_bytes(web, url, made, match):
+    expected = Store(made / "p.lg").raw(700)
+    (path,) = (made / "p.lg").glob(f"{match}*")
+    size = path.stat().st_size
+    for at in sorted({0, 1, 2, size // 3, size // 2, size - 2, size - 1}):
+        shutil.rmtree(cache().folder, ignore_errors=True)
+        web.fault("cut", match=match, at=at, times=1)
+        store = Store(url)
+        store.read_whole(range(4))
+        assert store.raw(700) == expected
+        web.fault("clear")
+    assert all(good for _, good in cache().verify())

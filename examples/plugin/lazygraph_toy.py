@@ -25,7 +25,7 @@ from lazygraph.graphs import Angles, ChosenEdges, Preset, Radius
 from lazygraph.graphs.neighbors import Search
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph
 from lazygraph.sources.base import Cut, Entry, Scan, attempt, hash_file, read_entry
 from lazygraph.storage.files import FileRef, write_atomic
 from lazygraph.training.models import ModelEntry
@@ -92,7 +92,7 @@ def cubic(edge: str, number: str) -> Crystal:
 # ---- an export format: the same lines ----
 
 
-class ToyExport(ExportFormat):
+class ToyExport(CrystalFormat):
     """A ``.toy`` file with the ids, the volumes as cubes, the first elements and the label ``energy``."""
 
     kind: ClassVar[str] = "toy"

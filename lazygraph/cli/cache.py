@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked for, and print what the cache holds."""
+    """Verify, shrink or empty the cache, and print its contents."""
     kept, damaged, removed = cache(), [], 0
     if arguments.verify:
         damaged = [entry.sha256 for entry, is_good in kept.verify() if not is_good]

@@ -116,9 +116,8 @@ class Loader:
                     if self._ahead is not None:
                         self._ahead.visited += batch.num_graphs
                     self._epochs.delivered(now, is_last=now.batches == total)
-                    self._begin_read_ahead(
-                        settings, now
-                    )  # with workers only now: they may be forked, which threads disturb
+                    # With workers only now: they may be forked, which threads disturb.
+                    self._begin_read_ahead(settings, now)
                     yield batch.pin_memory() if self._pins and self.device is None else batch
         finally:
             self._epochs.end(now)

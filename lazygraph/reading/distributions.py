@@ -45,8 +45,8 @@ class Distribution:
         above: number of values that are greater than the last limit.
         missing: number of values that are NaN.
         infinite: number of values that are infinite.
-        least, greatest: the least and the greatest finite value; NaN where there is none.
-        mean: of the finite values; NaN where there is none.
+        least, greatest: the least and the greatest finite value; NaN without finite values.
+        mean: the mean of the finite values; NaN without finite values.
         steps: whether all values are integers, and the limits lie between integers.
     """
 

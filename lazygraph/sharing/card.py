@@ -42,7 +42,7 @@ def updated_card(old: str | None, manifest: Manifest, url: str) -> str:
     The part stands between two comments that name the folder of the dataset, so a repository may hold several.
 
     Args:
-        old: the card that is there; None if there is none.
+        old: the existing card, or None.
         manifest: the dataset.
         url: where it is published.
     """

@@ -16,11 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.errors import DatasetReplaced, InputError, LazyGraphError, OutputExists, StorageError, WorkerDied
+from lazygraph.errors import (
+    DatasetReplaced,
+    InputError,
+    LazyGraphError,
+    OutputExists,
+    PluginError,
+    StorageError,
+    WorkerDied,
+)
 from lazygraph.format.columns import Repeats
 from lazygraph.format.store import Store
 from lazygraph.machine import usable_cpus
-from lazygraph.sharing.exports.base import Contents, ExportFormat
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportFormat, GraphFormat
 from lazygraph.sharing.exports.formats import format_of
 from lazygraph.sharing.exports.reader import GraphReader, contents_of, require_crystals
 from lazygraph.sharing.progress import Transfer, counted
@@ -140,15 +148,16 @@ def export(
     temporary = temporary_beside(final)
     with closing(counted(len(rows), "exporting", show=progress)) as shown:
         try:
-            if chosen.of_crystals:
+            if isinstance(chosen, CrystalFormat):
                 require_crystals(store, f"the format {chosen.kind}")
                 pieces = _Pieces(store, rows, chosen, contents, _workers(workers, len(rows)), shown)
                 chosen.save(temporary, contents, iter(pieces))
                 notes += pieces.notes()
+            elif isinstance(chosen, GraphFormat):
+                notes += chosen.write(_graphs(dataset, store, rows), temporary, contents, shown.add)
             else:
-                from lazygraph.sharing.exports.pyg_list import save_graphs
-
-                notes += save_graphs(_graphs(dataset, store, rows), temporary, contents, shown.add)
+                msg = f"the export format {chosen.kind!r} is neither a CrystalFormat nor a GraphFormat"
+                raise PluginError(msg)
             size = _on_disk(temporary)
             _check_output(final, overwrite=overwrite)
             temporary.replace(final)
@@ -231,7 +240,7 @@ def _contents(store: Store, chosen: ExportFormat, id_key: str) -> tuple[Contents
         units = [f"{name} {said['unit']}" for name, said in described["labels"].items() if "unit" in said]
         what = f"units ({', '.join(units)}) and descriptions" if units else "descriptions"
         notes.append(f"{what} of labels are not in the file, because the format has no place for them")
-    if chosen.of_crystals and "edge" in manifest.schema.axes:
+    if isinstance(chosen, CrystalFormat) and "edge" in manifest.schema.axes:
         notes.append("edges are not in the file, because the format holds crystals; lazygraph-write builds them again")
     return contents, notes
 
@@ -274,7 +283,7 @@ class _Task(NamedTuple):
     storage: Storage
     state: str
     """The sha256 of the manifest, which must be what it was."""
-    format: ExportFormat
+    format: CrystalFormat
     contents: Contents
     rows: NDArray[np.int64]
 
@@ -295,7 +304,7 @@ class _Pieces:
 
     store: Store
     rows: Rows
-    format: ExportFormat
+    format: CrystalFormat
     contents: Contents
     workers: int
     shown: Transfer

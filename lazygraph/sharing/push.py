@@ -36,7 +36,7 @@ class PushReport:
         content_id: the identity of its graphs.
         sent: bytes of the files that were sent.
         kept: bytes of files that were there before.
-        revision: the name of the new state, such as a commit of the Hub; None if there is none.
+        revision: the name of the new state, such as a commit of the Hub, or None.
     """
 
     url: str
@@ -102,6 +102,9 @@ def push(
         raise InputError(msg)
     store = Store(Path(dataset))
     if not is_url(os.fspath(target)):
+        if resend:
+            msg = f"resend is about servers; delete the damaged files in {os.fspath(target)} and push again"
+            raise InputError(msg)
         return _to_folder(store, Path(target), force=force, public=public, progress=progress)
     return _to_server(store, os.fspath(target), force=force, resend=resend, public=public, card=card, progress=progress)
 

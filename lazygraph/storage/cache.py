@@ -256,7 +256,7 @@ class Cache:
     # ---- manifests ----
 
     def manifest(self, url: str) -> KeptManifest | None:
-        """Return the manifest of a dataset as it was read last; None if there is none, or it is damaged."""
+        """Return the last manifest that was read of a dataset; None if it is missing or damaged."""
         try:
             head, _, content = self._manifest_path(url).read_bytes().partition(b"\n")
             told = json.loads(head)

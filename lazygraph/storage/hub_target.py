@@ -42,7 +42,7 @@ class HubTarget(HubTransport):
         return require("huggingface_hub", "hub", "hf:// URLs").HfApi()
 
     def manifest(self, known: str | None = None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
-        """Return the manifest that is there; None if there is none."""
+        """Return the published manifest, or None."""
         try:
             self._commit = self._head(attempts)
         except FileNotFoundError:
@@ -96,7 +96,7 @@ class HubTarget(HubTransport):
         return added
 
     def read_text(self, name: str) -> str | None:
-        """Return a text at the root of the repository; None if there is none."""
+        """Return a text file at the root of the repository, or None."""
         hub = require("huggingface_hub", "hub", "hf:// URLs")
 
         def ask() -> str | None:

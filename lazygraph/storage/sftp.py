@@ -204,7 +204,7 @@ class SftpTarget(SftpTransport):
     takes_card = False
 
     def manifest(self, known: str | None = None, attempts: int = ATTEMPTS) -> VersionedManifest | None:
-        """Return the manifest that is there; None if there is none."""
+        """Return the published manifest, or None."""
         try:
             return super().manifest(known, attempts)
         except FileNotFoundError:

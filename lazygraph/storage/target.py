@@ -28,7 +28,7 @@ class Target(Protocol):
         """The URL without credentials."""
 
     def manifest(self) -> VersionedManifest | None:
-        """Return the manifest that is there; None if there is none."""
+        """Return the published manifest, or None."""
 
     def present(self, files: Sequence[FileRef]) -> set[FileRef]:
         """Return those of these files that are there already."""
@@ -52,7 +52,7 @@ class Target(Protocol):
         """
 
     def read_text(self, name: str) -> str | None:
-        """Return the content of a file that is not part of the dataset, such as its card; None if there is none."""
+        """Return the content of a file that is not part of the dataset, such as its card, or None."""
 
     takes_card: bool
     """Whether the place shows a card, so that one is written."""

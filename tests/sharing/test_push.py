@@ -331,6 +331,7 @@ def test_a_pull_with_a_content_id_compares_every_graph(own, made, tmp_path):
     [
         ("https://example.org/x.lg", {}, r"nothing can be pushed to https://example.org/x.lg; required: a folder"),
         ("s3://bucket/x.lg", {"public": True}, "public is about repositories of the Hub"),
+        ("/tmp/x/y.lg", {"resend": True}, "resend is about servers; delete the damaged files"),
         ("/tmp/x/y.lg", {"public": True}, "public is about repositories of the Hub"),
     ],
 )  # fmt: skip

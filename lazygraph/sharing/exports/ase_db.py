@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, not_written
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, not_written
 from lazygraph.sharing.exports.results import is_result, other_units
 
 __all__ = ["AseDbFormat", "Row", "results_of", "structure_of"]
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     data: dict[str, Any]
 
 
-class AseDbFormat(ExportFormat):
+class AseDbFormat(CrystalFormat):
     """One row a graph, which ``ase.db.connect("x.db")`` reads.
 
     Energy, forces and the other results of ASE's calculators are results if they have the level, the shape and the unit

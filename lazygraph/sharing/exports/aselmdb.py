@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lazygraph.sharing.exports.ase_db import results_of, structure_of
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, not_written
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, not_written
 from lazygraph.sharing.exports.results import is_result, other_units
 
 __all__ = ["AseLmdbFormat"]
@@ -20,7 +20,7 @@ MAP_SIZE = 2**41  # bytes of addresses; the file takes what it holds
 LEVEL = 6  # of zlib
 
 
-class AseLmdbFormat(ExportFormat):
+class AseLmdbFormat(CrystalFormat):
     """One row a graph, under the keys 1, 2, ...
 
     Energy, forces and the other results of ASE's calculators are results if they have the level, the shape and the unit

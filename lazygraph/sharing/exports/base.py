@@ -1,9 +1,9 @@
-"""What every export format has: the class ``ExportFormat``, and the graphs and labels that it is given."""
+"""What every export format has: the class ``ExportFormat``, its two kinds, and what they are given."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -15,7 +15,17 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, StorageError
 from lazygraph.sources.base import Label
 
-__all__ = ["Contents", "ExportFormat", "ExportedGraph", "LeftOut", "finite", "not_written", "taken_names"]
+__all__ = [
+    "Contents",
+    "CrystalFormat",
+    "ExportFormat",
+    "ExportedGraph",
+    "GraphFormat",
+    "LeftOut",
+    "finite",
+    "not_written",
+    "taken_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +108,20 @@ class LeftOut(NamedTuple):
 
 
 class ExportFormat(ABC):
-    """One file format of another program. It has no state, so it is picklable, and safe in any thread or process.
+    """One file format of another program: a ``CrystalFormat`` or a ``GraphFormat``.
 
-    ``encode`` runs in worker processes, and ``save`` in the process that exports. The file that ``save`` writes has a
-    temporary name, and gets its own one when it is complete.
+    It has no state, so it is picklable, and safe in any thread or process. The new file has a temporary name, and gets
+    its own name when it is complete.
 
     Attributes:
         kind: the name that ``--format`` takes.
         suffixes: the suffixes of its files.
-        of_crystals: whether it holds crystals; False for graphs as they are.
         exact_positions: whether it holds fractional coordinates, with all bits. Others hold Cartesian ones.
         holds_descriptions: whether it holds units, descriptions of labels, and what a dataset says about itself.
     """
 
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    of_crystals: ClassVar[bool] = True
     exact_positions: ClassVar[bool] = True
     holds_descriptions: ClassVar[bool] = False
 
@@ -124,6 +132,10 @@ class ExportFormat(ABC):
     def notes(self, contents: Contents) -> Iterator[str]:  # noqa: ARG002
         """Yield sentences about values that the file holds in another form than the dataset."""
         yield from ()
+
+
+class CrystalFormat(ExportFormat):
+    """A format that holds crystals. ``encode`` runs in worker processes, and ``save`` in the process that exports."""
 
     @abstractmethod
     def encode(self, contents: Contents, graphs: Sequence[ExportedGraph]) -> Any:
@@ -136,6 +148,24 @@ class ExportFormat(ABC):
     @abstractmethod
     def save(self, path: Path, contents: Contents, pieces: Iterator[Any]) -> None:
         """Write a new file from the results of ``encode``, in the order of the graphs."""
+
+
+class GraphFormat(ExportFormat):
+    """A format that holds graphs with their edges."""
+
+    @abstractmethod
+    def write(self, dataset: Any, path: Path, contents: Contents, tell: Callable[[int], None]) -> list[str]:
+        """Write a new file with the graphs of an open dataset.
+
+        Args:
+            dataset: a ``LazyGraphDataset``.
+            path: the new file.
+            contents: the labels and splits to write.
+            tell: called with the number of graphs that were read since the last call.
+
+        Returns:
+            Notes about labels that are left out.
+        """
 
 
 def taken_names(contents: Contents, names: Sequence[str], what: str) -> Iterator[LeftOut]:

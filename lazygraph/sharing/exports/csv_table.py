@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, LeftOut, finite, taken_names
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, LeftOut, finite, taken_names
 from lazygraph.sharing.exports.pymatgen_json import STRUCTURE, structure_dict
 
 __all__ = ["CsvFormat"]
@@ -16,7 +16,7 @@ __all__ = ["CsvFormat"]
 _SPECIAL = frozenset(',"\r\n')
 
 
-class CsvFormat(ExportFormat):
+class CsvFormat(CrystalFormat):
     """A table in UTF-8 with commas, a header, and lines that end in a line feed.
 
     Numbers have the fewest digits that give back all bits, and truth values are ``True`` and ``False``. A cell is empty

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from lazygraph.crystal import SYMBOLS
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, LeftOut, taken_names
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, LeftOut, taken_names
 from lazygraph.sharing.exports.results import other_units
 
 __all__ = ["ExtxyzFormat"]
@@ -29,7 +29,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class ExtxyzFormat(ExportFormat):
+class ExtxyzFormat(CrystalFormat):
     """One frame a graph. Numbers are written with the fewest digits that give back all bits.
 
     Vectors of a crystal are lists of numbers, and matrices are ASE's ``_JSON``. A text that ASE would read as a number,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lazygraph.errors import MissingExtra
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, LeftOut, taken_names
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, LeftOut, taken_names
 from lazygraph.sources.base import Label
 
 __all__ = ["ParquetFormat"]
@@ -17,7 +17,7 @@ _STRUCTURE = ("numbers", "cell", "positions", "scaled_positions", "pbc")
 GROUP_ROWS, GROUP_BYTES = 2**13, 2**25  # of a row group, which is held in memory
 
 
-class ParquetFormat(ExportFormat):
+class ParquetFormat(CrystalFormat):
     """One row a graph; a missing value is null.
 
     The structure is in the columns ``numbers``, ``cell`` (A, rows are lattice vectors), ``positions`` (A),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import NotEnoughMemory
 from lazygraph.machine import memory_limit
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat
+from lazygraph.sharing.exports.base import Contents, GraphFormat
 
-__all__ = ["PygFormat", "save_graphs"]
+__all__ = ["PygFormat"]
 
 OVERHEAD = 2**13  # bytes of the objects of one graph
 SHARE = 2  # part of the memory of the process that the list may take: one half
 
 
-class PygFormat(ExportFormat):
+class PygFormat(GraphFormat):
     """The graphs as ``LazyGraphDataset`` gives them, each with its labels as further attributes.
 
     Labels of one number are tensors of shape (1,), vectors have a first dimension of 1, and texts are texts. As in a
@@ -29,58 +29,39 @@ class PygFormat(ExportFormat):
 
     kind: ClassVar[str] = "pyg"
     suffixes: ClassVar[tuple[str, ...]] = (".pt",)
-    of_crystals: ClassVar[bool] = False
 
-    def encode(self, contents: Contents, graphs: Sequence[ExportedGraph]) -> Any:
-        """Not used: graphs are read with their edges, by :func:`save_graphs`."""
-        raise NotImplementedError
+    def write(self, dataset: Any, path: Path, contents: Contents, tell: Callable[[int], None]) -> list[str]:
+        """Write the graphs of an open dataset.
 
-    def save(self, path: Path, contents: Contents, pieces: Iterator[Any]) -> None:
-        """Not used: graphs are read with their edges, by :func:`save_graphs`."""
-        raise NotImplementedError
+        Raises:
+            NotEnoughMemory: the list would take more than half of the memory that the process may use.
+        """
+        import torch
 
-
-def save_graphs(dataset: Any, path: Path, contents: Contents, tell: Callable[[int], None]) -> list[str]:
-    """Write the graphs of an open dataset.
-
-    Args:
-        dataset: a ``LazyGraphDataset``.
-        path: the new file.
-        contents: the labels and splits to write.
-        tell: called with the number of graphs that were read since the last call.
-
-    Returns:
-        Notes about labels that are left out.
-
-    Raises:
-        NotEnoughMemory: the list would take more than half of the memory that the process may use.
-    """
-    import torch
-
-    _check_memory(dataset)
-    graphs: list[Any] = []
-    left_out: set[str] = set()
-    names = [label.name for label in contents.labels]
-    columns = {name: dataset.columns[name] for name in (*names, *contents.splits)}
-    for place, data in enumerate(_single(dataset)):
-        graph = data.clone()  # whose tensors have storages of their own
-        for name, column in columns.items():
-            if name in graph:
-                left_out.add(name)
-            else:
-                graph[name] = _value(column[place])
-        graphs.append(graph)
-        tell(1)
-    with path.open("xb") as file:
-        torch.save(graphs, file)
-    notes = [
-        f"the label {name!r} is left out, because an array of the graphs has this name" for name in sorted(left_out)
-    ]
-    if graphs and type(graphs[0]).__module__.startswith("lazygraph"):
-        notes.append(
-            "the graphs keep how lazygraph collates them, so loading them needs lazygraph, and weights_only=False"
-        )
-    return notes
+        _check_memory(dataset)
+        graphs: list[Any] = []
+        left_out: set[str] = set()
+        names = [label.name for label in contents.labels]
+        columns = {name: dataset.columns[name] for name in (*names, *contents.splits)}
+        for place, data in enumerate(_single(dataset)):
+            graph = data.clone()  # whose tensors have storages of their own
+            for name, column in columns.items():
+                if name in graph:
+                    left_out.add(name)
+                else:
+                    graph[name] = _value(column[place])
+            graphs.append(graph)
+            tell(1)
+        with path.open("xb") as file:
+            torch.save(graphs, file)
+        notes = [
+            f"the label {name!r} is left out, because an array of the graphs has this name" for name in sorted(left_out)
+        ]
+        if graphs and type(graphs[0]).__module__.startswith("lazygraph"):
+            notes.append(
+                "the graphs keep how lazygraph collates them, so loading them needs lazygraph, and weights_only=False"
+            )
+        return notes
 
 
 def _single(dataset: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from lazygraph.crystal import SYMBOLS
-from lazygraph.sharing.exports.base import Contents, ExportedGraph, ExportFormat, LeftOut, finite, taken_names
+from lazygraph.sharing.exports.base import Contents, CrystalFormat, ExportedGraph, LeftOut, finite, taken_names
 
 __all__ = ["JsonFormat", "JsonLinesFormat", "structure_dict"]
 
@@ -18,7 +18,7 @@ STRUCTURE = "structure"
 _MONTY = ("@module", "@class", "@version")  # keys by which monty finds the class of an object
 
 
-class JsonLinesFormat(ExportFormat):
+class JsonLinesFormat(CrystalFormat):
     """One entry a line: the id, the structure, labels and splits. Labels of atoms are properties of the sites.
 
     A missing component of a vector is ``null``, because JSON has no NaN.

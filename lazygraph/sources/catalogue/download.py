@@ -40,7 +40,7 @@ def entry_of(name: str) -> CatalogueEntry:
     """Return the entry of a name: of the table, or of the Hugging Face Hub, which is asked.
 
     Raises:
-        InputError: there is none.
+        InputError: the entry does not exist.
         TransferError: the Hub cannot be reached.
     """
     return hub_entry(name, folder_of(name)) if name.startswith(f"{HUB}:") else find_entry(name)

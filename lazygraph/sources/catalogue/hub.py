@@ -99,7 +99,7 @@ def kept_entry(name: str, folder: Path) -> CatalogueEntry:
     """Return the entry that was kept.
 
     Raises:
-        InputError: there is none.
+        InputError: the entry does not exist.
     """
     try:
         return CatalogueEntry.from_json(name, json.loads((folder / ENTRY).read_bytes()))

@@ -159,7 +159,7 @@ def find_entry(name: str) -> CatalogueEntry:
     """Return the entry of a name in the table.
 
     Raises:
-        InputError: there is none; the message lists the names of its group.
+        InputError: the data set does not exist; the message lists the names of its group.
     """
     entries = catalogue()
     if name in entries:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lazygraph.format import codec, encoding, native_types, record, record_batch, schema
-from lazygraph.graphs import effort, lattice, neighbors
+from lazygraph.graphs import effort, lattice, neighbors, vectors
 
 HEADER = Path(__file__).resolve().parents[1] / "lazygraph" / "native" / "constants.h"
 BEGINNING = """\
@@ -32,6 +32,7 @@ CONSTANTS = {
     neighbors: ("MIN_DISTANCE", "MAX_RADIUS", "MAX_IMAGE", "SEARCH_MARGIN", "GROWTH"),
     effort: ("BORDER", "HAIR", "LEAST_RADIUS", "IMAGES_A_BOX", "ROUNDING"),
     lattice: ("MAX_IMAGES", "PARALLEL", "SLACK"),
+    vectors: ("EDGE_VECTORS", "EDGE_SHIFTS", "EDGE_LENGTHS"),
 }
 STRUCTURES = {"field": native_types.CField, "library": native_types.CLibrary, "source": native_types.CSource}
 TYPES = {

@@ -49,6 +49,11 @@
 #define PARALLEL 1e-05
 #define SLACK 0.001
 
+/* lazygraph.graphs.vectors */
+#define EDGE_VECTORS 0
+#define EDGE_SHIFTS 1
+#define EDGE_LENGTHS 2
+
 /* lazygraph.format.encoding: stored types, by the low bits of a code byte, and their bytes */
 enum { I1, I2, I4, I8, U1, U2, U4, U8, F2, F4, F8 };
 #define STORED_BYTES {1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 0, 0, 0, 0}

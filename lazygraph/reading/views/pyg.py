@@ -57,7 +57,7 @@ class Pyg(View):
         """Compute the arrays that the class describes."""
         values = {
             "x": node_features(crystals.numbers, self.features, self.dtype),
-            "pos": self.real(crystals.cart_coords),
+            "pos": crystals.positions(self.dtype),
             "edge_index": cast(crystals.edge_index, "int64"),
             "edge_attr": self.vectors(crystals),
             "images": cast(crystals.images, "int64"),

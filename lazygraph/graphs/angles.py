@@ -150,12 +150,14 @@ class Angles(Parameters):
         """Find the pairs of edges that make an angle, and count them, without making them.
 
         Args:
-            edges: of one crystal or of a batch.
+            edges: of one crystal, or of a batch with ``n_edge`` (B,), the number of edges of each crystal.
         """
         first = self.first(edges)
         second = first if type(self).second is Angles.second else self.second(edges)
         end = 0 if self.shares_centre else 1
-        return find_pairs(edges.edge_index, edges.n_atoms, first, second, end=end, itself=self.with_itself)
+        n_edge = getattr(edges, "n_edge", None)
+        itself = self.with_itself
+        return find_pairs(edges.edge_index, edges.n_atoms, first, second, end=end, itself=itself, n_edge=n_edge)
 
     def pairs(self, edges: Any, check: Callable[[int], None] | None = None) -> Any:
         """(2, T) int32 ids of edges, sorted by the first, then by the second.

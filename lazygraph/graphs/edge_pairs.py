@@ -22,6 +22,7 @@ from lazygraph.native.arrays import empty
 __all__ = ["CompiledPairs", "EdgePairs", "PlainPairs", "find_pairs"]
 
 MOST_EDGES = 2**31 - 1  # ids of edges are int32
+SLACK = 8  # ids behind the last one that may be read; angles.c
 
 
 class EdgePairs(Protocol):
@@ -52,11 +53,21 @@ class EdgePairs(Protocol):
     def of_edges(self) -> Any:
         """Return in how many pairs each edge comes first, (E,) int64."""
 
-    def of_graphs(self, n_edge: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of pairs of each graph, (B,), from the number of its edges (B,)."""
+    @property
+    def of_graphs(self) -> NDArray[np.int64]:
+        """The number of pairs of each graph, (B,); one graph unless ``n_edge`` was given."""
 
 
-def find_pairs(edge_index: Any, n_atoms: int, first: Any, second: Any, *, end: int, itself: bool) -> EdgePairs:
+def find_pairs(
+    edge_index: Any,
+    n_atoms: int,
+    first: Any,
+    second: Any,
+    *,
+    end: int,
+    itself: bool,
+    n_edge: NDArray[np.int64] | None = None,
+) -> EdgePairs:
     """Find the pairs of edges.
 
     Args:
@@ -66,22 +77,34 @@ def find_pairs(edge_index: Any, n_atoms: int, first: Any, second: Any, *, end: i
         second: (E,) booleans, the edges that may come second, all of which may come first; None for all.
         end: the second edge starts from the atom in this row of the first edge.
         itself: whether an edge may make a pair with itself.
+        n_edge: (B,) the number of edges of each graph, one graph after another; None for one graph.
 
     Raises:
-        IndexError: an edge starts or ends at an atom outside 0 to N - 1.
+        IndexError: an edge starts or ends at an atom outside 0 to N - 1, or the graphs have another number of edges.
     """
     kind = CompiledPairs if isinstance(edge_index, np.ndarray) and kernels() is not None else PlainPairs
-    return kind(edge_index, n_atoms, first, second, end=end, itself=itself)
+    n_edge = np.array([edge_index.shape[1]]) if n_edge is None else n_edge
+    return kind(edge_index, n_atoms, first, second, end=end, itself=itself, n_edge=n_edge)
 
 
 class PlainPairs:
     """The pairs in operations of numpy and torch; arguments as for :func:`find_pairs`."""
 
-    def __init__(self, edge_index: Any, n_atoms: int, first: Any, second: Any, *, end: int, itself: bool) -> None:
+    def __init__(
+        self,
+        edge_index: Any,
+        n_atoms: int,
+        first: Any,
+        second: Any,
+        *,
+        end: int,
+        itself: bool,
+        n_edge: NDArray[np.int64],
+    ) -> None:
         xp = array_namespace(edge_index)
         self._xp, self._where, self._edges, self._itself = xp, device(edge_index), edge_index, itself
         self._all = edge_index.shape[1]
-        self._end = end
+        self._end, self._n_edge = end, n_edge
         ids = xp.arange(self._all, device=self._where)
         self._first = ids if first is None else xp.nonzero(first)[0]
         others = ids if second is None else xp.nonzero(second)[0]
@@ -137,24 +160,34 @@ class PlainPairs:
         out[self._first] = counts
         return out
 
-    def of_graphs(self, n_edge: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of pairs of each graph, (B,)."""
+    @property
+    def of_graphs(self) -> NDArray[np.int64]:
+        """The number of pairs of each graph, (B,)."""
         before = np.cumsum([0, *np.asarray(_on_cpu(self.of_edges())).tolist()])
-        behind = np.cumsum(n_edge)
-        return np.asarray(before[behind] - before[behind - n_edge], np.int64)
+        behind = np.cumsum(self._n_edge)
+        return np.asarray(before[behind] - before[behind - self._n_edge], np.int64)
 
 
 class CompiledPairs:
     """The pairs of numpy arrays in compiled loops; arguments as for :func:`find_pairs`."""
 
     def __init__(
-        self, edge_index: NDArray[Any], n_atoms: int, first: Any, second: Any, *, end: int, itself: bool
+        self,
+        edge_index: NDArray[Any],
+        n_atoms: int,
+        first: Any,
+        second: Any,
+        *,
+        end: int,
+        itself: bool,
+        n_edge: NDArray[np.int64],
     ) -> None:
         count = edge_index.shape[1]
         if max(count, n_atoms) > MOST_EDGES:
             msg = f"found {count} edges of {n_atoms} atoms; allowed: up to {MOST_EDGES} in a batch"
             raise LazyGraphError(msg)
-        self._library: Any = kernels()
+        library: Any = kernels()
+        self._library = library
         self._count, self._n_atoms, self._end, self._itself = count, n_atoms, end, itself
         self._ends = np.ascontiguousarray(edge_index, np.int32)
         if self._ends is not edge_index and (self._ends != edge_index).any():
@@ -163,9 +196,16 @@ class CompiledPairs:
             None if some is None else np.ascontiguousarray(some, np.bool_) for some in (first, second)
         )
         # One piece of memory: where the edges of each atom begin, a cursor of each atom, and the edges by their atom.
-        work = empty(2 * n_atoms + 1 + count, np.int32)
-        self._start, self._cursor, self._by_start = np.split(work, [n_atoms + 1, 2 * n_atoms + 1])
-        self.total = self._find(None, None)
+        work = empty(2 * n_atoms + 1 + count + SLACK, np.int32)
+        parts = work[: n_atoms + 1], work[n_atoms + 1 : 2 * n_atoms + 1], work[2 * n_atoms + 1 :]
+        self._start, self._cursor, self._by_start = map(address, parts)
+        self._work = work
+        n_edge = np.ascontiguousarray(n_edge, np.int64)
+        self.of_graphs = np.empty(len(n_edge), np.int64)
+        graphs = address(n_edge), len(n_edge), address(self.of_graphs)
+        self.total = int(library.lg_pairs_find(*self._given(), self._start, self._by_start, *graphs))
+        if self.total < 0:
+            raise _outside(n_atoms)
 
     def ids(self, dtype: str = "int32") -> NDArray[Any]:
         """Return the pairs, (2, T)."""
@@ -193,29 +233,12 @@ class CompiledPairs:
         self._library.lg_pairs_of_edges(*self._told(), address(out))
         return out
 
-    def of_graphs(self, n_edge: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of pairs of each graph, (B,)."""
-        out = np.empty(len(n_edge), np.int64)
-        self._check(self._find(np.ascontiguousarray(n_edge, np.int64), out))
-        return out
-
-    def _find(self, n_edge: NDArray[np.int64] | None, of_graphs: NDArray[np.int64] | None) -> int:
-        """Sort the second edges by their atom; return the number of pairs."""
-        graphs = (
-            (0, 0, 0) if n_edge is None or of_graphs is None else (address(n_edge), len(n_edge), address(of_graphs))
-        )
-        given = self._given()
-        total = int(self._library.lg_pairs_find(*given, address(self._start), address(self._by_start), *graphs))
-        if total < 0:
-            raise _outside(self._n_atoms)
-        return total
-
     def _given(self) -> tuple[int, ...]:
         first, second = (0 if some is None else address(some) for some in (self._first, self._second))
         return address(self._ends), self._count, self._n_atoms, first, second, self._end, self._itself
 
     def _told(self) -> tuple[int, ...]:
-        return (*self._given(), address(self._start), address(self._by_start), address(self._cursor))
+        return (*self._given(), self._start, self._by_start, self._cursor)
 
     def _check(self, written: int) -> None:
         if written != self.total:
@@ -224,7 +247,10 @@ class CompiledPairs:
 
 
 def _outside(n_atoms: int) -> IndexError:
-    return IndexError(f"an edge starts or ends at an atom that is not there; required: atoms 0 to {n_atoms - 1}")
+    return IndexError(
+        "an edge starts or ends at an atom that is not there, or the graphs have another number of edges; required: "
+        f"atoms 0 to {n_atoms - 1}"
+    )
 
 
 def _on_cpu(array: Any) -> Any:

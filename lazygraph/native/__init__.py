@@ -59,6 +59,7 @@ _SIGNATURES = {
         (_POINTER, _INT64, *[_POINTER] * 3, *[_INT64] * 2, *[_POINTER] * 3, _INT64, *[_INT32] * 2, _POINTER),
     ),
     "lg_edge_order": (_INT32, (_POINTER, *[_INT64] * 2, _POINTER, _INT64, *[_POINTER] * 3)),
+    "lg_unpaired": (_INT64, (_POINTER, _INT64, _POINTER, _INT64)),
     "lg_within": (_INT32, (_POINTER, _INT64, *[_POINTER] * 3, _INT64, _DOUBLE, _INT32, _POINTER)),
 }
 

@@ -32,25 +32,53 @@ static int run_of(search *s, int64_t e, int64_t *low, int64_t *gap, int64_t *ski
     return 1;
 }
 
+/* Whether the edges come by the atom that they start from. */
+VERSIONS static int is_sorted(const int32_t *from, int64_t edges) {
+    int32_t descending = 0;
+    for (int64_t e = 1; e < edges; e++) descending |= from[e - 1] > from[e];
+    return !descending;
+}
+
+/* Whether one of n atoms is not there. */
+VERSIONS static int is_outside(const int32_t *atom, int64_t n, uint32_t atoms) {
+    int32_t found = 0;
+    for (int64_t e = 0; e < n; e++) found |= (uint32_t)atom[e] >= atoms;
+    return found;
+}
+
+/* Sort the second edges by the atom that they start from: by_start, and where those of each atom begin (atoms + 1). */
+static void sort(const int32_t *from, int64_t edges, int64_t atoms, const uint8_t *second, int32_t *start, int32_t *by_start) {
+    if (is_sorted(from, edges)) {
+        int32_t kept = 0;
+        int64_t atom = 0;
+        for (int64_t e = 0; e < edges; e++) {
+            for (; atom <= from[e]; atom++) start[atom] = kept;
+            by_start[kept] = (int32_t)e; /* which the next one overwrites where this is none */
+            kept += second == NULL || second[e] != 0;
+        }
+        for (; atom <= atoms; atom++) start[atom] = kept;
+        return;
+    }
+    memset(start, 0, (size_t)(atoms + 1) * sizeof *start);
+    for (int64_t e = 0; e < edges; e++) start[from[e] + 1] += second == NULL || second[e] != 0;
+    for (int64_t a = 0; a < atoms; a++) start[a + 1] += start[a];
+    for (int64_t e = 0; e < edges; e++)
+        if (second == NULL || second[e]) by_start[start[from[e]]++] = (int32_t)e;
+    for (int64_t a = atoms; a > 0; a--) start[a] = start[a - 1]; /* each begins where the one before ended */
+    start[0] = 0;
+}
+
 /* Sort the second edges by their atom, and count the pairs.
  *
- * end: (2, edges). start: (atoms + 1), becomes where the edges of each atom begin in by_start (edges). graph: (graphs)
- * edges of each graph, or NULL; of_graph: (graphs), becomes the pairs of each. Returns the number of pairs, or -1 where an
- * edge ends outside the atoms or the graphs have another number of edges. */
+ * end: (2, edges). start: (atoms + 1), becomes where the edges of each atom begin in by_start (edges, and SLACK more). graph:
+ * (graphs) edges of each graph, or NULL; of_graph: (graphs), becomes the pairs of each. Returns the number of pairs, or -1
+ * where an edge ends outside the atoms or the graphs have another number of edges. */
 int64_t lg_pairs_find(const int32_t *end, int64_t edges, int64_t atoms, const uint8_t *first, const uint8_t *second,
                       int32_t at_end, int32_t itself, int32_t *start, int32_t *by_start, const int64_t *graph,
                       int64_t graphs, int64_t *of_graph) {
     const int32_t *joint = end + (at_end ? edges : 0);
-    memset(start, 0, (size_t)(atoms + 1) * sizeof *start);
-    for (int64_t e = 0; e < edges; e++) {
-        if ((uint32_t)end[e] >= (uint64_t)atoms || (uint32_t)end[edges + e] >= (uint64_t)atoms) return -1;
-        start[end[e] + 1] += second == NULL || second[e] != 0;
-    }
-    for (int64_t a = 0; a < atoms; a++) start[a + 1] += start[a];
-    for (int64_t e = 0; e < edges; e++)
-        if (second == NULL || second[e]) by_start[start[end[e]]++] = (int32_t)e;
-    for (int64_t a = atoms; a > 0; a--) start[a] = start[a - 1]; /* each begins where the one before ended */
-    start[0] = 0;
+    if (is_outside(end, 2 * edges, (uint32_t)atoms)) return -1;
+    sort(end, edges, atoms, second, start, by_start);
     int64_t total = 0, e = 0;
     for (int64_t g = 0; g < (graph == NULL ? 1 : graphs); g++) {
         int64_t before = total, behind = graph == NULL ? edges : e + graph[g];
@@ -72,24 +100,41 @@ static search of(const int32_t *end, int64_t edges, int64_t atoms, const uint8_t
     return s;
 }
 
-#define PAIRS(NAME, T)                                                                      \
-    VERSIONS static int64_t NAME(search s, int64_t edges, int64_t pairs, T *out) {          \
-        int64_t t = 0, low, gap, skipped, high;                                             \
-        for (int64_t e = 0; e < edges; e++) {                                               \
-            if (!run_of(&s, e, &low, &gap, &skipped, &high)) continue;                      \
-            int64_t n = high - low - skipped, before = gap - low;                           \
-            if (t + n > pairs) return -1;                                                   \
-            T *one = out + t, *other = out + pairs + t;                                     \
-            const int32_t *partner = s.by_start + low;                                      \
-            for (int64_t p = 0; p < n; p++) one[p] = (T)e;                                  \
-            for (int64_t p = 0; p < before; p++) other[p] = (T)partner[p];                  \
-            for (int64_t p = before; p < n; p++) other[p] = (T)partner[p + skipped];        \
-            t += n;                                                                         \
-        }                                                                                   \
-        return t;                                                                           \
+/* Runs are short: they are copied eight ids at a time, and what is written too much is overwritten by the next run. */
+#define SLACK 8
+typedef int32_t ids __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int64_t wide_ids __attribute__((vector_size(64), aligned(8), may_alias));
+
+#define PAIRS(NAME, T, V)                                                                              \
+    static inline __attribute__((always_inline)) void NAME##_run(const int32_t *from, int64_t n, T *to) { \
+        for (int64_t p = 0; p < n; p += SLACK)                                                         \
+            *(V *)(to + p) = __builtin_convertvector(*(const ids *)(from + p), V);                     \
+    }                                                                                                  \
+    VERSIONS static int64_t NAME(search s, int64_t edges, int64_t pairs, T *restrict out) {            \
+        int64_t t = 0, low, gap, skipped, high;                                                        \
+        for (int64_t e = 0; e < edges; e++) {                                                          \
+            if (!run_of(&s, e, &low, &gap, &skipped, &high)) continue;                                 \
+            int64_t n = high - low - skipped, before = gap - low;                                      \
+            if (t + n > pairs) return -1;                                                              \
+            T *one = out + t, *other = out + pairs + t;                                                \
+            const int32_t *partner = s.by_start + low;                                                 \
+            if (t + n + SLACK <= pairs) {                                                              \
+                V same = (V){0} + (T)e;                                                                \
+                for (int64_t p = 0; p < n; p += SLACK) *(V *)(one + p) = same;                         \
+                NAME##_run(partner, before, other);                                                    \
+                NAME##_run(partner + before + skipped, n - before, other + before);                    \
+            } else {                                                                                   \
+                for (int64_t p = 0; p < n; p++) {                                                      \
+                    one[p] = (T)e;                                                                     \
+                    other[p] = (T)partner[p < before ? p : p + skipped];                               \
+                }                                                                                      \
+            }                                                                                          \
+            t += n;                                                                                    \
+        }                                                                                              \
+        return t;                                                                                      \
     }
-PAIRS(pairs_32, int32_t)
-PAIRS(pairs_64, int64_t)
+PAIRS(pairs_32, int32_t, ids)
+PAIRS(pairs_64, int64_t, wide_ids)
 #undef PAIRS
 
 /* The pairs (2, pairs) as int32 or int64; start and by_start as lg_pairs_find left them, cursor (atoms) memory to work
@@ -105,10 +150,13 @@ int64_t lg_pairs_write(const int32_t *end, int64_t edges, int64_t atoms, const u
 void lg_pairs_of_edges(const int32_t *end, int64_t edges, int64_t atoms, const uint8_t *first, const uint8_t *second,
                        int32_t at_end, int32_t itself, const int32_t *start, const int32_t *by_start, int32_t *cursor,
                        int64_t *out) {
-    search s = of(end, edges, atoms, first, second, at_end, itself, start, by_start, cursor);
-    int64_t low, gap, skipped, high;
-    for (int64_t e = 0; e < edges; e++)
-        out[e] = run_of(&s, e, &low, &gap, &skipped, &high) ? high - low - skipped : 0;
+    (void)atoms, (void)by_start, (void)cursor;
+    const int32_t *joint = end + (at_end ? edges : 0);
+    for (int64_t e = 0; e < edges; e++) {
+        int64_t n = start[joint[e] + 1] - start[joint[e]];
+        n -= !itself && joint[e] == end[e] && (second == NULL || second[e]);
+        out[e] = first == NULL || first[e] ? n : 0;
+    }
 }
 
 /* A row for each partner between two places; returns where the next row goes. */
@@ -156,7 +204,7 @@ VERSIONS static void to_units(const double *vector, int64_t edges, double *x, do
 
 #define COSINES(NAME, T)                                                                                          \
     VERSIONS static int64_t NAME(search s, int64_t edges, const double *unit, const double *sorted, int64_t pairs, \
-                                 T *out) {                                                                        \
+                                 T *restrict out) {                                                               \
         int64_t t = 0, low, gap, skipped, high;                                                                   \
         for (int64_t e = 0; e < edges; e++) {                                                                     \
             if (!run_of(&s, e, &low, &gap, &skipped, &high)) continue;                                            \

@@ -4,6 +4,7 @@
  *     lg_positions    Cartesian coordinates                   lazygraph/graphs/vectors.py, batch_positions
  *     lg_edge_values  vectors, translations, lengths          lazygraph/graphs/vectors.py, batch_values
  *     lg_edge_order   edges sorted by their first atom        lazygraph/graphs/edge_order.py, by_first_atom
+ *     lg_unpaired     the first edge without its reverse     lazygraph/reading/crystals.py, check_pairs
  *     lg_within       which bonds are within a cutoff         lazygraph/reading/views/matgl.py, _within
  *
  * They give the same bits: compile without contraction of floating-point operations (-ffp-contract=off) and without
@@ -218,4 +219,31 @@ int32_t lg_edge_order(const int32_t *end, int64_t edges, int64_t atoms, const ui
         }
     }
     return 0;
+}
+
+/* The first of the edges 0, 2, 4, ... that is not followed by its reverse, or -1. ends: (2, edges), an even number; images
+ * (edges, 3) of `bytes` bytes a number. */
+#define UNPAIRED(NAME, T)                                                                                               \
+    static int64_t NAME(const int32_t *from, const int32_t *to, int64_t edges, const T *image) {                        \
+        for (int64_t e = 0; e < edges; e += 2) {                                                                        \
+            const T *s = image + 3 * e;                                                                                 \
+            int64_t differ = (from[e] ^ to[e + 1]) | (to[e] ^ from[e + 1]);                                             \
+            for (int c = 0; c < 3; c++) differ |= s[c] != (T)(0 - (uint64_t)s[3 + c]);                                  \
+            if (differ) return e;                                                                                       \
+        }                                                                                                               \
+        return -1;                                                                                                      \
+    }
+UNPAIRED(unpaired_1, int8_t)
+UNPAIRED(unpaired_2, int16_t)
+UNPAIRED(unpaired_4, int32_t)
+UNPAIRED(unpaired_8, int64_t)
+#undef UNPAIRED
+
+int64_t lg_unpaired(const int32_t *end, int64_t edges, const void *image, int64_t bytes) {
+    switch (bytes) {
+        case 1: return unpaired_1(end, end + edges, edges, image);
+        case 2: return unpaired_2(end, end + edges, edges, image);
+        case 4: return unpaired_4(end, end + edges, edges, image);
+        default: return unpaired_8(end, end + edges, edges, image);
+    }
 }

@@ -36,6 +36,7 @@ from lazygraph.graphs.vectors import (
     lengths,
 )
 from lazygraph.machine import memory_limit
+from lazygraph.native import address, kernels
 from lazygraph.native.arrays import empty
 
 __all__ = ["AnglesDiffer", "Crystals", "cast"]
@@ -155,6 +156,13 @@ class Crystals:
         if (odd := self.n_edge % 2).any():
             crystal = int(odd.argmax())
             raise Untrue(crystal, odd_edges(int(self.n_edge[crystal])))
+        library = kernels() if isinstance(self.images, np.ndarray) else None
+        if library is not None and self.edge_index.dtype == np.int32 and self.images.dtype.kind == "i":
+            ends, images = np.ascontiguousarray(self.edge_index), np.ascontiguousarray(self.images)
+            edge = int(library.lg_unpaired(address(ends), len(images), address(images), images.itemsize))
+            if edge >= 0:
+                raise Untrue(int(np.searchsorted(self.n_edge.cumsum(), edge, side="right")), UNPAIRED)
+            return
         xp = array_namespace(self.images)
         there, back = self.edge_index[:, ::2], self.edge_index[:, 1::2]
         same = (there[0] == back[1]) & (there[1] == back[0])

@@ -69,4 +69,4 @@ class Chgnet(View):
             "bond_graph": pairs.bonds(),
             "lattice": self.real(crystals.lattice),
         }
-        return Arrays(values, {"undirected": crystals.n_edge // 2, "angle": pairs.of_graphs(crystals.n_edge)})
+        return Arrays(values, {"undirected": crystals.n_edge // 2, "angle": pairs.of_graphs})

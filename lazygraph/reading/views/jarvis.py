@@ -116,4 +116,4 @@ class Alignn(View):
             "h": pairs.cosines(seen.vectors("float64"), self.dtype),
             "lattice": self.real(seen.lattice),
         }
-        return Arrays(values, {"angle": pairs.of_graphs(crystals.n_edge)})
+        return Arrays(values, {"angle": pairs.of_graphs})

@@ -134,11 +134,12 @@ class M3gnet(Megnet):
         xp, ordered = array_namespace(crystals.images), crystals.by_first_atom()
         values = self._graph(ordered)
         kept = _within(values["pos"], values["pbc_offshift"], ordered.edge_index, self._angles(spec).threebody_cutoff)
-        pairs = find_pairs(ordered.edge_index, ordered.n_atoms, kept, kept, end=0, itself=False)
+        edges = ordered.edge_index, ordered.n_atoms
+        pairs = find_pairs(*edges, kept, kept, end=0, itself=False, n_edge=ordered.n_edge)
         crystals.check_angles(pairs.total)
         ids = xp.nonzero(kept)[0]
         values |= {"line_edge_index": pairs.ids(), "n_triple_ij": pairs.of_edges(), "kept_edge_ids": ids}
-        return Arrays(values, {"angle": pairs.of_graphs(ordered.n_edge), "kept": ordered.edges_in(ids)})
+        return Arrays(values, {"angle": pairs.of_graphs, "kept": ordered.edges_in(ids)})
 
 
 def _within(pos: Any, shifts: Any, edge_index: Any, cutoff: float) -> Any:

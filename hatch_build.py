@@ -13,8 +13,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = Path("lazygraph", "native", "kernels.so")
-# No contraction of floating-point operations: the loops give the bits of the plain functions that they stand for. Nobody
-# asks for errno or for floating-point exceptions, and without them more loops are vectorized.
+# No contraction of floating-point operations: the loops give the bits of the plain functions that they stand for.
+# Nothing reads errno or the flags of exceptions, and without them more loops are vectorized.
 FLAGS = ("-O3", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 
 

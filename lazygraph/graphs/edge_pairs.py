@@ -1,10 +1,10 @@
 """Pairs of edges that share an atom: found, counted, and written in the form that a model takes.
 
-A pair is a first edge and a second edge, its partner, which starts from an atom of the first edge: from the atom where it
-starts, or from the atom where it ends. Some edges may come first, and some of these may come second.
+A pair is a first edge and a second edge. The second edge starts from an atom of the first edge: from the atom where the
+first edge starts, or from the atom where it ends. Some edges may come first, and some of these may come second.
 
-:func:`find_pairs` works on numpy arrays and torch tensors. :class:`PlainPairs` states what a pair is, in the operations that
-both share; :class:`CompiledPairs` gives the same for numpy arrays in compiled loops, without lists of pairs in between.
+:func:`find_pairs` works on numpy arrays and torch tensors. :class:`PlainPairs` states what a pair is, in operations
+that both share. :class:`CompiledPairs` gives the same for numpy arrays in compiled loops.
 """
 
 from __future__ import annotations

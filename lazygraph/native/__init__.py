@@ -2,8 +2,8 @@
 
 Everything works without them, through the plain Python functions that they are the twins of. The sources name these
 functions: ``batch.c``, ``edges.c`` and ``angles.c`` read graphs, ``search.c`` and ``lattice.c`` make them. Without the
-loops, reading whole batches and making graphs takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes 1 ms and no memory
-to speak of, and a call lets other threads run.
+loops, reading whole batches and making graphs takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off.
+Loading them takes 1 ms and hardly any memory, and a call lets other threads run.
 
 Constants and structures that both sides use are stated in Python, and ``constants.h`` is made of them
 (``tools/native_constants.py``).

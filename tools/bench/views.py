@@ -11,10 +11,12 @@ the `Data` of every graph, angles included. All readers take turns on the same b
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start their threads
@@ -27,15 +29,16 @@ import lazygraph as lg
 
 BATCH = 64
 SOURCES = {"MPtrj": "extxyz/mptrj-random-1k.xyz", "Alexandria": "extxyz/alexandria-random-1k.xyz"}
-CASES = {
-    "comformer, pyg": (("comformer", {}), "pyg"),
-    "mace 5 A, pyg": (("mace", {"cutoff": 5.0}), "pyg"),
-    "mace 5 A, mace": (("mace", {"cutoff": 5.0}), "mace"),
-    "chgnet 6 A, pyg": (("chgnet", {}), "pyg"),
-    "chgnet 6 A, chgnet": (("chgnet", {}), "chgnet"),
-    "m3gnet 5 A, m3gnet": (("m3gnet", {}), "m3gnet"),
-    "alignn, alignn": (("alignn", {}), "alignn"),
-    "alignn-2026, alignn": (("alignn-2026", {}), "alignn"),
+CASES = {  # row: recipe, its options, view and its options
+    "comformer, pyg": ("comformer", {}, "pyg", {}),
+    "comformer, pyg without images": ("comformer", {}, "pyg", {"images": False}),
+    "mace 5 A, pyg": ("mace", {"cutoff": 5.0}, "pyg", {}),
+    "mace 5 A, mace": ("mace", {"cutoff": 5.0}, "mace", {}),
+    "chgnet 6 A, pyg": ("chgnet", {}, "pyg", {}),
+    "chgnet 6 A, chgnet": ("chgnet", {}, "chgnet", {}),
+    "m3gnet 5 A, m3gnet": ("m3gnet", {}, "m3gnet", {}),
+    "alignn, alignn": ("alignn", {}, "alignn", {}),
+    "alignn-2026, alignn": ("alignn-2026", {}, "alignn", {}),
 }
 
 
@@ -47,65 +50,56 @@ def passes(loader):
     return 1e6 * (time.perf_counter() - start) / graphs
 
 
-def view_of(name, crystals):
-    if name != "mace":
-        return name
-    return lg.view("mace", elements=sorted({symbol for crystal in crystals for symbol in crystal}))
+def elements_of(ds):
+    """The elements of a dataset: those of its formulas."""
+    return sorted({match for formula in ds.columns["formula"] for match in re.findall("[A-Z][a-z]?", str(formula))})
 
 
 def measure(folder, title, source, options):
     """The rows of one data set."""
     table = {}
-    for number, (name, ((preset, changes), view)) in enumerate(CASES.items()):
-        if options.only and not any(text in name for text in options.only):
+    for number, (name, (preset, changes, view, parameters)) in enumerate(CASES.items()):
+        if name not in options.rows:
             continue
         path = Path(folder) / f"{title}-{number}.lg"
-        labels = ["energy"]
-        lg.write(common.data(source), path, graph=lg.graph(preset, **changes), labels=labels, progress=False,
-                 codec=options.codec)  # fmt: skip
+        recipe = lg.graph(preset, **changes)
+        lg.write(common.data(source), path, graph=recipe, labels=["energy"], progress=False, codec=options.codec)
         bare = lg.LazyGraphDataset(path)
-        if view == "mace":
-            elements = {symbol for texts in bare.columns["formula"] for symbol in _symbols(str(texts))}
-            view = lg.view("mace", elements=sorted(elements))
-        ds = lg.LazyGraphDataset(path, view=view, target="energy")
+        elements = {"elements": elements_of(bare)} if view == "mace" else {}
+        ds = lg.LazyGraphDataset(path, view=lg.view(view, **parameters, **elements), target="energy")
         graphs = [ds[i] for i in range(len(ds))]
-        readers = {
-            "list": DataLoader(graphs, BATCH, shuffle=True),
-            "one": lg.loader(ds, BATCH, shuffle=True, seed=0, num_workers=0, threads=0),
+        ours = {"in the calling process": 0} | {f"{n} thread{'s' * (n > 1)}": n for n in options.threads}
+        readers = {"list": DataLoader(graphs, BATCH, shuffle=True)} | {
+            way: lg.loader(ds, BATCH, shuffle=True, seed=0, num_workers=0, threads=threads)
+            for way, threads in ours.items()
         }
-        for threads in options.threads:
-            readers[f"{threads}"] = lg.loader(ds, BATCH, shuffle=True, seed=0, num_workers=0, threads=threads)
         for reader in readers.values():
             passes(reader)
-        found = common.in_turn({k: (lambda r=r: passes(r)) for k, r in readers.items()}, options.repeats)
-        edges = float(bare.columns["n_edges"].mean())
-        row = {"edges": round(edges), "list_us": statistics.median(found["list"])}
-        for key in list(readers)[1:]:
-            ratios = [a / b for a, b in zip(found["list"], found[key], strict=True)]
-            heading = "us" if key == "one" else f"{key}_threads_us"
-            row[heading] = statistics.median(found[key])
-            row |= common.spread("times the list" if key == "one" else f"times, {key} threads", ratios)
+        found = common.in_turn({way: partial(passes, reader) for way, reader in readers.items()}, options.repeats)
+        row = {"edges": round(float(bare.columns["n_edges"].mean())), "list us": statistics.median(found["list"])}
+        for way in ours:
+            ratios = [theirs / mine for theirs, mine in zip(found["list"], found[way], strict=True)]
+            row |= {f"us {way}": statistics.median(found[way]), **common.spread(f"times the list {way}", ratios)}
         table[name] = row
-        print(name, row, file=sys.stderr, flush=True)
     return table
-
-
-def _symbols(formula):
-    from pymatgen.core import Composition
-
-    return [str(element) for element in Composition(formula)]
 
 
 def main():
     parser = common.parser(__doc__, repeats=5)
-    parser.add_argument("--only", nargs="+", help="rows that contain one of these texts")
-    parser.add_argument("--codec", default="zstd")
+    parser.add_argument("--only", nargs="+", default=[""], help="rows that contain one of these texts")
+    parser.add_argument("--codec", default="zstd", choices=["zstd", "none"])
     parser.add_argument("--threads", nargs="*", type=int, default=[2])
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES))
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
     options = parser.parse_args()
+    options.rows = [name for name in CASES if any(text in name for text in options.only)]
+    if not options.rows:
+        sys.exit(f"no row contains {' or '.join(map(repr, options.only))}; the rows are {'; '.join(CASES)}")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        tables = {t: measure(folder, t, s, options) for t, s in SOURCES.items() if t in options.sources}
+        tables = {
+            f"{title}, codec {options.codec}": measure(folder, title, SOURCES[title], options)
+            for title in options.sources
+        }
     common.publish(__doc__, options, tables)
 
 

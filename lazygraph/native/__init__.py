@@ -30,7 +30,6 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
-_CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32, _INT64), (_INT64, *[_POINTER] * 3)
 _PAIRS = (_POINTER, *[_INT64] * 2, *[_POINTER] * 2, *[_INT32] * 2, *[_POINTER] * 3)
 _SIGNATURES = {
     "lg_sources": (ctypes.c_char_p, ()),
@@ -48,10 +47,11 @@ _SIGNATURES = {
     "lg_pairs_of_edges": (None, (*_PAIRS, _POINTER)),
     "lg_pairs_bonds": (_INT64, (*_PAIRS, _INT64, _POINTER)),
     "lg_pairs_cosines": (_INT64, (*_PAIRS, *[_POINTER] * 2, _INT64, _INT32, _POINTER)),
-    "lg_radius": (_INT64, (*_CRYSTAL, _DOUBLE, *_EDGES)),
-    "lg_shell": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, _INT32, _POINTER, _INT64, _DOUBLE, *_EDGES)),
-    "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
-    "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
+    "lg_builder_new": (_POINTER, ()),
+    "lg_builder_free": (None, (_POINTER,)),
+    "lg_build": (_INT64, (*[_POINTER] * 6, *[_INT64] * 3, *[_POINTER] * 3)),
+    "lg_builder_write": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
+    "lg_lattice": (_INT32, (*[_POINTER] * 2, _INT64, _POINTER)),
     "lg_ends": (_INT64, (*[_POINTER] * 3, _INT64)),
     "lg_positions": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, _INT32, _POINTER)),
     "lg_edge_values": (

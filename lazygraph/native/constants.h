@@ -35,7 +35,13 @@
 #define MAX_RADIUS 100.0
 #define MAX_IMAGE 32767
 #define SEARCH_MARGIN 1e-06
+#define GUESS 1.14
 #define GROWTH 1.3
+
+/* lazygraph.graphs.compiled */
+#define RULE_RADIUS 0
+#define RULE_SHELL 1
+#define RULE_NEAREST 2
 
 /* lazygraph.graphs.effort */
 #define BORDER 0.15
@@ -96,3 +102,18 @@ typedef struct {
     const int64_t *size;
     const int32_t *codec;
 } source;
+
+/* lazygraph.graphs.compiled.CRule */
+typedef struct {
+    int64_t kind;
+    int64_t k;
+    int64_t duplicates;
+    int64_t own_lattice;
+    int64_t own_count;
+    int64_t finds_lattice;
+    int64_t none_isolated;
+    void *own;
+    double reach;
+    double tolerance;
+    double own_limit;
+} rule;

@@ -13,8 +13,11 @@ from lazygraph.errors import CorruptDataset, NotEnoughMemory, StructureError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
+from lazygraph.graphs.compiled import EdgesOfCrystals, PackedCrystals, build_edges
 from lazygraph.graphs.crystal_graph import CrystalGraph
-from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, check_crystals, crystal_schema
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, are_possible, check_crystals, crystal_schema
+from lazygraph.graphs.effort import MAX_IMAGES
+from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.machine import memory_limit
 
@@ -37,9 +40,10 @@ def gives_the_stored_graphs(stored: GraphSpec, wanted: GraphSpec) -> bool:
 class RebuiltRecords:
     """The records of a store, with edges that a recipe builds from the stored crystals; the stored edges are not used.
 
-    It stands in the place of the store: atoms keep their order, and per-atom labels their values. A record costs about
-    as much as building its graph, 50 to 120 us for a dozen atoms, and nothing is kept. Picklable; safe in threads and
-    under fork, like the store.
+    It stands in the place of the store: atoms keep their order, and per-atom labels their values. The edges of a batch
+    are made in one compiled call, which lets other threads run, and nothing is kept. Without compiled loops, and for
+    rules and crystals that these leave to Python, each crystal is built by itself. Picklable; safe in threads and under
+    fork, like the store.
 
     Args:
         store: a dataset of crystals.
@@ -75,16 +79,23 @@ class RebuiltRecords:
         fields = {name: value for name, value in found.fields.items() if name in self.schema.names}
         counts = {"node": n_node}
         if self._wanted.rule.has_edges:
-            graphs = list(self._built(rows, n_node, found.fields))
-            n_edge = counts["edge"] = np.array([graph.n_edges for graph in graphs], dtype=np.int64)
-            ends = [graph.edge_index for graph in graphs]
-            first = (n_node.cumsum() - n_node).astype(np.int32)
-            fields["edge_index"] = np.concatenate(ends, axis=1) + first.repeat(n_edge)
-            fields["images"] = np.concatenate([graph.images for graph in graphs])
-            images = [graph.lattice_images for graph in graphs if graph.lattice_images is not None]
-            if images:
-                fields["lattice_images"] = np.stack(images)
+            edges = self._edges(rows, n_node, found.fields)
+            counts["edge"] = edges.n_edge
+            fields |= {"edge_index": edges.edge_index, "images": edges.images}
+            if edges.lattice_images is not None and "lattice_images" in self.schema.names:
+                fields["lattice_images"] = edges.lattice_images
         return RecordBatch(counts, {name: fields[name] for name in self.schema.names})
+
+    def _edges(self, rows: NDArray[np.int64], n_node: NDArray[np.int64], fields: Mapping[str, Any]) -> EdgesOfCrystals:
+        """Build the edges of every crystal of a batch of stored records."""
+        told = native_rule(self._wanted.rule)
+        packed = PackedCrystals(fields["frac_coords"], fields["lattice"], fields["pbc"], n_node)
+        if told is None or not are_possible(packed):  # each by itself, which says what is wrong
+            return _joined(list(self._built(rows, n_node, fields)), n_node)
+        found = build_edges(told, packed, MAX_IMAGES, most_edges=memory_limit() // EDGE_BYTES)
+        if found is None or (found.n_edge < 0).any():
+            return _joined(list(self._built(rows, n_node, fields)), n_node)
+        return found
 
     def _built(
         self, rows: NDArray[np.int64], n_node: NDArray[np.int64], fields: Mapping[str, Any]
@@ -112,3 +123,13 @@ class RebuiltRecords:
                 )
                 raise NotEnoughMemory(msg)
             yield graph
+
+
+def _joined(graphs: list[CrystalGraph], n_node: NDArray[np.int64]) -> EdgesOfCrystals:
+    """Return the edges of graphs one after another."""
+    n_edge = np.array([graph.n_edges for graph in graphs], dtype=np.int64)
+    first = (n_node.cumsum() - n_node).astype(np.int32)
+    ends = np.concatenate([graph.edge_index for graph in graphs], axis=1) + first.repeat(n_edge)
+    along = [graph.lattice_images for graph in graphs if graph.lattice_images is not None]
+    images = np.concatenate([graph.images for graph in graphs])
+    return EdgesOfCrystals(n_edge, ends, images, np.stack(along) if along else None, None)

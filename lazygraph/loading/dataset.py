@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMisma
 from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
@@ -30,7 +31,7 @@ from lazygraph.loading.shown import Shown
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
 from lazygraph.reading.conditions import evaluate
-from lazygraph.reading.rebuild import RebuiltRecords, gives_the_stored_graphs
+from lazygraph.reading.rebuild import RebuiltRecords, chosen_edges
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
 from lazygraph.registry import unknown_name
@@ -52,7 +53,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     runs no code from the dataset.
 
     Attributes:
-        rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph``.
+        rebuilds: whether edges are built from the stored crystals when they are read, because of ``graph`` or
+            ``edges``.
+        edges_reason: one sentence that says why.
 
     Args:
         path: the dataset directory, a URL, or a storage. URLs begin with ``https://``, ``s3://``, ``gs://``, ``az://``,
@@ -65,9 +68,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             numbers for each graph. In ``ds[i]`` and in the loaders of PyG and torch, random numbers come from the
             generators of the process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
-        graph: a recipe, or the name of a preset. Its graphs are built from the stored crystals at every read, in 50 to
-            120 us for a dozen atoms. The sizes of these graphs are not known beforehand, so there are no columns
+        graph: a recipe, or the name of a preset. If the stored graphs have another recipe, its graphs are built from
+            the stored crystals at every read. Their sizes are not known beforehand, so there are no columns
             ``n_edges`` and ``n_triplets``. Default: the stored graphs.
+        edges: ``"stored"`` reads the stored edges, and refuses a recipe that gives others. ``"build"`` builds the edges
+            at every read. ``"auto"`` (default) reads the stored edges if the recipe gives them, and else builds edges.
         content_id: the identity that the graphs must have, as ``lazygraph info`` prints it. It pins the data of a
             paper. The digests of all graphs are compared, but no graph is read (:func:`lazygraph.pull` reads each).
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
@@ -107,6 +112,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         expect: GraphSpec | str | None = None,
         *,
         graph: GraphSpec | str | None = None,
+        edges: Literal["auto", "stored", "build"] = "auto",
         content_id: str | None = None,
         target_dtype: str | torch.dtype = "float32",
     ) -> None:
@@ -127,7 +133,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         if wanted is not None and stored is None:
             msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
-        self.rebuilds = wanted is not None and stored is not None and not gives_the_stored_graphs(stored, wanted)
+        self.rebuilds, self.edges_reason = chosen_edges(edges, stored, self._spec)
         if expected is not None:
             self._check_recipe(expected)
         self.reader = self._make_reader(stored, targets)
@@ -153,6 +159,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def spec(self) -> GraphSpec | None:
         """The recipe of the graphs that are read; None for ready-made graphs."""
         return self._spec
+
+    @property
+    def builds_in_python(self) -> bool:
+        """Whether edges are built by Python code, during which no other thread runs: the rule has no compiled loop."""
+        return self.rebuilds and self._spec is not None and native_rule(self._spec.rule) is None
 
     @property
     def content_id(self) -> str:

@@ -254,8 +254,8 @@ class Loader:
         settings = choose(
             lambda: MeasuredFacts(self.dataset, self._measure), self._wanted, batch_bytes=self._batch_bytes()
         )
-        if self._note is not None:
-            settings = replace(settings, reasons=(*settings.reasons, self._note))
+        notes = [note for note in (self.dataset.edges_reason, self._note) if note is not None]
+        settings = replace(settings, reasons=(*settings.reasons, *notes))
         logger.info("%s: %s", self.dataset, settings)
         return settings
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, NotEnoughMemory, StructureError
+from lazygraph.errors import CorruptDataset, InputError, NotEnoughMemory, RecipeMismatch, StructureError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Schema
 from lazygraph.format.store import Store
@@ -21,7 +21,7 @@ from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.machine import memory_limit
 
-__all__ = ["RebuiltRecords", "gives_the_stored_graphs"]
+__all__ = ["RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
 
 EDGE_BYTES = 40  # of two ids and three image numbers, as a view widens them
 
@@ -35,6 +35,47 @@ def gives_the_stored_graphs(stored: GraphSpec, wanted: GraphSpec) -> bool:
         True
     """
     return (stored.rule, stored.angles) == (wanted.rule, wanted.angles)
+
+
+def chosen_edges(edges: str, stored: GraphSpec | None, wanted: GraphSpec | None) -> tuple[bool, str]:
+    """Choose between the stored edges of a dataset and edges that are built when it is read.
+
+    Args:
+        edges: ``auto``, ``stored`` or ``build``.
+        stored: the recipe of the dataset; None for ready-made graphs.
+        wanted: the recipe of the graphs to read; None for ready-made graphs.
+
+    Returns:
+        Whether edges are built, and one sentence that says why.
+
+    Raises:
+        InputError: ``edges`` is none of the three words, or it is ``build`` for ready-made graphs.
+        RecipeMismatch: the stored edges were asked for, and the recipe gives others.
+    """
+    if edges not in ("auto", "stored", "build"):
+        msg = f"found edges={edges!r}; required: 'auto', 'stored' or 'build'"
+        raise InputError(msg)
+    if stored is None or wanted is None:
+        if edges == "build":
+            msg = "found edges='build' for graphs that came ready-made; required: a dataset of crystals"
+            raise InputError(msg)
+        return False, "the graphs came ready-made"
+    same = gives_the_stored_graphs(stored, wanted)
+    if edges == "build":
+        return True, "edges are built at every read (edges='build')"
+    if same:
+        return False, "the stored edges are those of the recipe"
+    if edges == "stored":
+        msg = (
+            f"found edges='stored' and graph={wanted!r}, but the dataset stores graphs of {stored!r}: "
+            f"{'; '.join(stored.diff(wanted))}. Leave edges= out to build the edges at every read"
+        )
+        raise RecipeMismatch(msg)
+    return True, f"the dataset stores {_stored_graphs(stored)}, so the edges of {wanted!r} are built at every read"
+
+
+def _stored_graphs(stored: GraphSpec) -> str:
+    return f"graphs of {stored!r}" if stored.rule.has_edges else "crystals alone"
 
 
 class RebuiltRecords:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lazygraph.training.predict import predict
     from lazygraph.training.run import train
     from lazygraph.writing.copy import concat, subset
+    from lazygraph.writing.count import count
     from lazygraph.writing.duplicates import duplicates
     from lazygraph.writing.edit import set_splits
     from lazygraph.writing.graph_writer import GraphWriter
@@ -75,6 +76,7 @@ __all__ = [
     "append",
     "collate",
     "concat",
+    "count",
     "diff",
     "duplicates",
     "executors",
@@ -113,6 +115,7 @@ _HOMES = {
     "append": "writing.write",
     "collate": "loading.graph_list",
     "concat": "writing.copy",
+    "count": "writing.count",
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
     "export": "sharing.export",

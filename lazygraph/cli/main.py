@@ -38,6 +38,7 @@ COMMANDS = (
     "verify",
     "salvage",
     "labels",
+    "count",
     "about",
     "split",
     "concat",

@@ -28,6 +28,7 @@ __all__ = [
     "add_graph",
     "add_json",
     "add_part",
+    "add_recipe",
     "add_source",
     "add_splits",
     "fractions",
@@ -175,12 +176,23 @@ def add_descriptions(parser: argparse.ArgumentParser) -> None:
 
 def add_graph(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which edges a graph has, and how the dataset is written."""
+    add_recipe(parser, default="default comformer; if every SOURCE is a dataset, their common recipe")
+    add_output(parser)
+
+
+def add_recipe(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add the arguments that say which edges a graph has.
+
+    Args:
+        parser: takes the arguments.
+        default: what happens without ``--graph``; None if it is required.
+    """
     group = parser.add_argument_group("graph")
     group.add_argument(
         "--graph",
         metavar="PRESET",
-        help=f"recipe: {', '.join(PRESETS)}, or module:variable for your own (default comformer; if every SOURCE is a "
-        "dataset, their common recipe)",
+        required=default is None,
+        help=f"recipe: {', '.join(PRESETS)}, or module:variable for your own{f' ({default})' if default else ''}",
     )
     group.add_argument("--cutoff", type=float, metavar="A", help="cutoff radius, A (comformer: 4.0)")
     group.add_argument(
@@ -212,6 +224,10 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
         const=False,
         help="leave out the edges along the lattice vectors (comformer, matformer)",
     )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how a dataset is written."""
     output = parser.add_argument_group("output")
     output.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
     output.add_argument(
@@ -291,7 +307,7 @@ def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
     given = {name: value for name, value in options.items() if value is not None}
     if arguments.graph is None and not given:
         return None
-    datasets = [path for path in arguments.source if is_dataset(Path(path))]
+    datasets = [path for path in getattr(arguments, "source", []) if is_dataset(Path(path))]
     if arguments.graph is None and datasets:
         names = ", ".join(given)
         msg = f"found {names} without --graph for the dataset {datasets[0]}; required: --graph PRESET beside it"

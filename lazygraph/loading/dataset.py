@@ -31,6 +31,7 @@ from lazygraph.loading.shown import Shown
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
 from lazygraph.reading.conditions import evaluate
+from lazygraph.reading.counted_sizes import counted_sizes
 from lazygraph.reading.rebuild import RebuiltRecords, chosen_edges
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
@@ -69,8 +70,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             generators of the process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
         graph: a recipe, or the name of a preset. If the stored graphs have another recipe, its graphs are built from
-            the stored crystals at every read. Their sizes are not known beforehand, so there are no columns
-            ``n_edges`` and ``n_triplets``. Default: the stored graphs.
+            the stored crystals at every read. Their sizes are known beforehand only if :func:`lazygraph.count` counted
+            them; else there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         edges: ``"stored"`` reads the stored edges, and refuses a recipe that gives others. ``"build"`` builds the edges
             at every read. ``"auto"`` (default) reads the stored edges if the recipe gives them, and else builds edges.
         content_id: the identity that the graphs must have, as ``lazygraph info`` prints it. It pins the data of a
@@ -178,7 +179,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     @property
     def columns(self) -> Columns:
         """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
-        return Columns(self._store, self._chosen, of_crystals=self.rebuilds)
+        counted = counted_sizes(self.manifest, self._spec) if self.rebuilds and self._spec is not None else {}
+        return Columns(self._store, self._chosen, of_crystals=self.rebuilds, counted=counted)
 
     # ---- one graph ----
 

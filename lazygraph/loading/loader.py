@@ -488,7 +488,10 @@ def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputErr
     """The error for a limit or a bucket of a size that is not known before the graphs are read."""
     spec = dataset.spec
     if dataset.rebuilds:
-        why = f"its graphs are built when they are read (graph={spec!r})"
+        why = (
+            f"its graphs are built when they are read (graph={spec!r}), and were not counted; count them once with "
+            f"lazygraph.count({dataset.path!r}, {spec!r}), or with the command lazygraph count"
+        )
     elif spec is not None and size == "edges" and not spec.rule.has_edges:
         why = "the dataset stores no edges"
     else:

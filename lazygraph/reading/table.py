@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from numpy import char  # now: a child forked while a thread imports it would wait for ever
@@ -24,14 +25,22 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     The columns are labels, sizes, ``formula``, ``n_elements``, ``split`` and ``id``. Sizes are ``n_atoms``,
     ``n_edges``, and ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs
-    are left out, because other graphs are built from the crystals, and only the number of atoms is known in advance.
+    are left out, because other graphs are built from the crystals. ``counted`` names the labels that hold the sizes of
+    those other graphs, if they were counted.
 
     Labels are bool, int64 or float64, with NaN for a missing number, or texts, which are empty where missing. Numbers
     of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are copies.
     """
 
-    def __init__(self, store: Store, rows: Any = None, *, of_crystals: bool = False) -> None:
-        self._store, self._rows, self._of_crystals = store, rows, of_crystals
+    def __init__(
+        self,
+        store: Store,
+        rows: Any = None,
+        *,
+        of_crystals: bool = False,
+        counted: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._store, self._rows, self._of_crystals, self._counted = store, rows, of_crystals, counted
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array = self.raw(name)
@@ -51,6 +60,7 @@ class Columns(Mapping[str, NDArray[Any]]):
         """
         if name not in self._names():
             raise UnknownColumn(unknown_name("column", name, self._names()))
+        name = self._counted.get(name, name)
         column = self._store.manifest.columns.get(name)
         if name == "n_elements" and column is None:
             return n_elements(self._rows_of("formula"))
@@ -89,7 +99,9 @@ class Columns(Mapping[str, NDArray[Any]]):
         axes = [f"n_{axis}" for axis in manifest.schema.axes]
         aliases = [alias for alias, name in _ALIASES.items() if name in axes and alias not in manifest.columns]
         names = [*manifest.all_labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
-        return [name for name in names if not self._of_crystals or name not in ("n_edges", "n_triplets")]
+        if not self._of_crystals:
+            return names
+        return [*(name for name in names if name not in ("n_edges", "n_triplets")), *self._counted]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())

@@ -167,6 +167,7 @@ def commands(d, splits, run):
                        [d, "--against", splits, "--ids-to", f"ids{EVIL.replace('/', '')}", "--workers", "1"]],
         "remove": [[d, "--ids", f"c1{EVIL}", "--reason", "why"], [d, "--ids", EVIL, "--reason", "why"],
                    [d, "--ids", f"c2{EVIL}", "--reason", EVIL], [d, "--ids-from", f"none{EVIL}", "--reason", "why"]],
+        "count": [[d, "--graph", "mace", "--name", EVIL], [d, "--graph", EVIL], ["damaged.lg", "--graph", "mace"]],
         "about": [[d, f"title={EVIL}"], [d, f"titel{EVIL}={EVIL}"], [d, EVIL], [d], [d, "--json"]],
         "gc": [[d]],
         "doctor": [[d], [d, "--json"], ["damaged.lg"], [f"none{EVIL}"]],

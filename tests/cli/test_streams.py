@@ -70,6 +70,7 @@ EVERY = {
     "verify": ["verify", "d.lg"],
     "salvage": ["salvage", "d.lg", "-o", "saved.lg"],
     "labels": ["labels", "d.lg", "--from", "gaps.csv"],
+    "count": ["count", "d.lg", "--graph", "mace"],
     "about": ["about", "d.lg", "title=Prototypes"],
     "split": ["split", "d.lg", "0.5,0.25,0.25"],
     "concat": ["concat", "d.lg", "saved.lg", "-o", "all.lg", "--on-duplicate", "prefix"],

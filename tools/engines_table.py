@@ -23,14 +23,14 @@ ENGINES = {
 TESTS = {
     "test_a_worker_that_is_killed_costs_nothing_but_time": "a worker killed",
     "test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on": "Ctrl-C, and the same command again",
-    "test_an_input_that_kills_every_worker_is_quarantined": "an input that kills",
-    "test_workers_of_a_write_that_was_given_up_leave_another_one_alone": "another plan in place",
+    "test_an_input_that_kills_every_worker_is_quarantined": "an input that kills its worker",
+    "test_workers_of_a_write_that_was_given_up_leave_another_one_alone": "replaced by another write",
 }
 SLURM = {
     "test_the_jobs_write_the_bytes_of_one_process": "array and dependencies",
-    "test_a_requeued_task_and_one_that_is_killed_cost_nothing_but_time": "a task requeued, a task killed",
-    "test_a_time_limit_that_strikes_keeps_what_is_finished": "a time limit that strikes",
-    "test_a_structure_that_kills_is_quarantined": "an input that kills",
+    "test_a_requeued_task_and_one_that_is_killed_cost_nothing_but_time": "a task that is requeued or killed",
+    "test_a_time_limit_that_strikes_keeps_what_is_finished": "a task that reaches its time limit",
+    "test_a_structure_that_kills_is_quarantined": "an input that kills its worker",
 }
 PACKAGES = ("dask", "distributed", "ray", "parsl", "executorlib", "mpi4py")
 

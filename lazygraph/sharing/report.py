@@ -322,7 +322,7 @@ def _charts(opened: _Opened, most: int) -> tuple[Html, list[str]]:
         found = {split: size for split, size in split_sizes(store, splits, rows).items() if size}
         lost = found.pop(UNSPLIT, 0)
         if 1 < len(found) <= OUTLINES:
-            note = f"Each outline is the share of one split (column {splits}) in each bin."
+            note = f"Each outline shows which share of a split (column {splits}) is in each bin."
             note += f" {lost:,} graphs in no split are not drawn." if lost else ""
             said = join([tag("p", note, class_="note"), legend(found)])
     left = len(names) + len(categories) - len(chosen)

@@ -11,5 +11,5 @@ from tools.soak.damage import soak
 def test_every_damage_is_found_and_nothing_else_is_read():
     table, wrong = soak(flips=8, cuts=3, every=16)
     assert wrong == []
-    assert all(row["found_and_named"] == row["damages"] > 0 for row in table.values())
-    assert all(sum(row[outcome] for row in table.values()) for outcome in ("exact", "refused"))
+    assert all(row["named_by_verify"] == row["damages"] > 0 for row in table.values())
+    assert all(sum(row[outcome] for row in table.values()) for outcome in ("read_exactly", "refused"))

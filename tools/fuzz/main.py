@@ -34,7 +34,7 @@ def main():
             rows[run], finding = fuzz(run, options, options.work or Path(folder))
             if finding:
                 break
-    publish(__doc__, options, {"fuzzed": rows}, finding=finding)
+    publish(__doc__, options, {"Fuzzing": rows}, finding=finding)
     if finding:
         sys.exit(f"a finding in the target {finding}: its input lies in {options.findings}")
 

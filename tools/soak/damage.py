@@ -261,7 +261,7 @@ def cases(path, other, before, flips, cuts, seed):
         "two shards exchanged": exchanges(files, "shards/"),
         "two columns exchanged": exchanges(files, "columns/"),
         "files of another dataset": mixtures(files, others),
-        "no file, or no regular one": no_files(files),
+        "file missing, or not a regular file": no_files(files),
         "manifest of an earlier state": [{MANIFEST: before}],
         "manifest of another dataset": [{MANIFEST: others[MANIFEST]}],
     }
@@ -324,11 +324,20 @@ def soak(flips, cuts, seed=0, only=None, every=1):
     return {kind: told(row) for kind, row in table.items()}, wrong
 
 
-COLUMNS = ("damages", "found_and_named", "exact", "refused", "other data", "signal", "hung", "raised")
+COLUMNS = {
+    "damages": "damages",
+    "found_and_named": "named_by_verify",
+    "exact": "read_exactly",
+    "refused": "refused",
+    "other data": "read_wrongly",
+    "signal": "process_died",
+    "hung": "process_hung",
+    "raised": "other_error",
+}
 
 
 def told(row):
-    return {name.replace(" ", "_"): row[name] for name in COLUMNS}
+    return {column: row[name] for name, column in COLUMNS.items()}
 
 
 # ---- crafted page trees ----

@@ -81,7 +81,7 @@ def hit(process, victim, chance):
     with contextlib.suppress(psutil.Error, ProcessLookupError):
         if victim == "writer":
             process.kill()
-        elif victim == "group":
+        elif victim == "process group":
             os.killpg(process.pid, signal.SIGKILL)
         elif workers := workers_of(process):
             chance.choice(workers).kill()
@@ -107,8 +107,8 @@ def prepare(change, path, base, planned):
 
 def moment(path):
     if not Layout.of(path).plan.exists():
-        return "at_the_ends"
-    return "while_shards_are_made" if not (Layout.of(path).dataset / "columns").exists() else "while_merging"
+        return "in_other_steps"
+    return "while_writing_shards" if not (Layout.of(path).dataset / "columns").exists() else "while_merging"
 
 
 def run(change, victims, kills, folder, base, planned, chance):
@@ -170,7 +170,7 @@ def main():
         shutil.move(Layout.of(folder / "x.lg").partial, planned)
         for change in CHANGES:
             workers = change in ("write", "append", "overwrite")
-            victims = ("writer", "group", "worker") if workers else ("writer",)
+            victims = ("writer", "process group", "worker") if workers else ("writer",)
             kills = options.kills if change == "write" else -(-options.kills // 10)
             found = run(change, victims, kills, folder, base, planned, chance)
             for victim, moments in found.items():

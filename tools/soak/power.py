@@ -296,7 +296,7 @@ def main():
                 calls, count, seen = check(name, Path(temporary).resolve() / str(seed), options.states, seed)
                 tried += count
                 found = {key: found[key] + seen[key] for key in found}
-        table[name] = {"calls": calls, "states": tried} | {f"found_{key}": value for key, value in found.items()}
+        table[name] = {"calls": calls, "states": tried} | {f"{key}_dataset": value for key, value in found.items()}
     publish(__doc__, options, {"Power failures": table})
 
 

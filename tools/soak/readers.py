@@ -382,6 +382,18 @@ def read_on(number, path, file, way, seed, stop, answers):
     answers.put((number, {"counts": dict(reader.counts), "wrong": reader.wrong[:3], "n_wrong": len(reader.wrong)}))
 
 
+WAYS = {
+    "threads": "4 threads",
+    "processes": "lg.loader with a worker",
+    "forked": "forked children",
+    "pyg": "PyG's DataLoader with a worker",
+    "torch": "torch's DataLoader with a worker",
+    "thread": "lg.loader with a thread",
+    "batch": "ds.batch",
+}
+"""Way of reading -> its name in the table."""
+CHANGES = {"again": "earlier_content_again"}
+"""Kind of change -> its name in the table, where that differs."""
 # Two rounds of these are the sixteen; the first four, which start quickly, the short form in the test suite.
 KINDS = [
     ("fork", "threads"), ("spawn", "processes"), ("fork", "forked"), ("fork", "pyg"),
@@ -448,10 +460,10 @@ def tables(kinds, found, silent, dead):
             texts += told["wrong"]
             texts += [f"the reader {method}, {way} hangs"] * (number in silent)
             texts += [f"the reader {method}, {way} died"] * (number in dead)
-        rows[f"{method}, {way}"] = row(len(numbers_of), counts, wrong)
+        rows[f"{method}, {WAYS[way]}"] = row(len(numbers_of), counts, wrong)
     total = {"readers": len(kinds), **{k: sum(r[k] for r in rows.values()) for k in list(row(0, Counter(), 0))[1:]}}
     rows["all"] = total
-    changed = {name: count for name, count in sorted(changes.items()) if isinstance(count, int)}
+    changed = {CHANGES.get(name, name): n for name, n in sorted(changes.items()) if isinstance(n, int)}
     replaced = {"all": {"changes": sum(changed.values()), **changed}}
     return {"Readers": rows, "Changes at the same path": replaced}, texts
 
@@ -468,7 +480,7 @@ def row(readers, counts, wrong):
         "readers": readers,
         "reads_checked": counts["checked"],
         "replaced_and_opened_again": counts["replaced"],
-        "not_there_between_two_renames": counts["not there"],
+        "missing_between_two_renames": counts["not there"],
         "wrong": wrong,
     }
 

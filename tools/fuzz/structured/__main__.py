@@ -57,7 +57,7 @@ def main():
         **{word: said[word] for word in sorted(said)},
         "slowest_s": round(slowest, 2),
         "peak_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-        "loops": "sanitized" if sanitized() else "as installed" if kernels() else "none",
+        "compiled_code": "sanitized" if sanitized() else "as installed" if kernels() else "none",
         "findings": 0,
     }
     before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}

@@ -47,10 +47,10 @@ def case(draw, rng):
             rows[0] = draw.choice((-1, len(records), 2**62, -(2**63)))
             assert loops.read_batch(rows, files, dictionaries.__getitem__) is None
     if mine is None:
-        return "refused" if plain is None else "left_to_the_plain_way"
+        return "refused" if plain is None else "read_by_python_only"
     assert plain is not None, "the loops read what the plain functions refuse"
     _same(schema, mine, plain)
-    return "read_alike"
+    return "read_the_same"
 
 
 def _plain(schema, located, rows, number, dictionaries):

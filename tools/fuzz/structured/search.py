@@ -38,16 +38,16 @@ def case(draw, rng):
     try:
         crystal = Crystal(lattice, frac, numbers, pbc)
     except lg.StructureError:
-        return "no_crystal"
+        return "not_a_crystal"
     spec, most = draw.choice(SPECS), draw.choice(IMAGES)
     mine, plain = (_built(spec, crystal, backend, most) for backend in ("native", "pymatgen"))
     if isinstance(plain, str) and " finds about " in plain and not isinstance(mine, str):
         # Without the compiled loops neighbours are estimated before memory is taken for them; docs/sources.md.
         edges = mine[0][1][1]
         assert edges > most / 30, (edges, plain)
-        return "refused_by_the_estimate"
+        return "refused_by_the_estimate_only"
     assert mine == plain, (str(mine)[:500], str(plain)[:500])
-    return "refused" if isinstance(mine, str) else "built_alike"
+    return "refused" if isinstance(mine, str) else "built_the_same"
 
 
 def _built(spec, crystal, backend, most):

@@ -91,7 +91,7 @@ def _judged(draw, path, name):
             assert found.id == graph_id
     for spec in draw.sample(OTHERS, draw.randint(0, 2)):
         _outcome(lambda spec=spec: lg.LazyGraphDataset(path, graph=spec).batch(range(CRYSTALS)))
-    return "refused" if errors else "read_with_problems" if problems else "read"
+    return "refused" if errors else "read_but_named_by_verify" if problems else "read"
 
 
 def _outcome(call):

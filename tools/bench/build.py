@@ -91,8 +91,8 @@ def summary(best):
             "median_us": round(median, 1),
             "quartiles_us": [round(low, 1), round(high, 1)],
             "mean_us": round(seconds.mean() * 1e6, 1),
-            "times_faster_median": round(float(np.median(base / seconds)), 2),
-            "times_faster_in_all": round(float(base.sum() / seconds.sum()), 2),
+            "times_faster_by_median": round(float(np.median(base / seconds)), 2),
+            "times_faster_by_sum": round(float(base.sum() / seconds.sum()), 2),
         }
     return table
 
@@ -137,7 +137,7 @@ def main():
         low, high = row["quartiles_us"]
         print(
             f"{name:34}{row['median_us']:9.1f}{f'{low:.1f} - {high:.1f}':>19}{row['mean_us']:9.1f}"
-            f"{row['times_faster_median']:10.1f}{row['times_faster_in_all']:9.1f}"
+            f"{row['times_faster_by_median']:10.1f}{row['times_faster_by_sum']:9.1f}"
         )
     for mine, theirs in COMPARED:
         if theirs in best:

@@ -226,7 +226,7 @@ elif what.startswith("1 percent"):
     begin = time.perf_counter()
     for batch in lg.loader(ds[chosen], 64):
         pass
-elif what == "all shards, not read":
+elif what == "all shards, downloaded only":
     files = [shard.file for shard in ds.manifest.shards]
     begin = time.perf_counter()
     with ThreadPoolExecutor(FETCHES) as pool:
@@ -235,7 +235,7 @@ elif what == "all shards, not read":
 print(time.perf_counter() - begin)
 """
     found = {}
-    for what in ("opening", "one graph", "a second graph", "1 percent, scattered", "all shards, not read"):
+    for what in ("opening", "one graph", "a second graph", "1 percent, scattered", "all shards, downloaded only"):
         with tempfile.TemporaryDirectory() as cache:
             web.log()
             done = subprocess.run(
@@ -246,7 +246,7 @@ print(time.perf_counter() - begin)
         shards = sum(entry["sent"] for entry in log if "/shards/" in entry["path"])
         seconds = float(done.stdout)
         found[what] = {
-            "seconds": seconds, "share of the line": shards / seconds / RATE, "requests": len(log),
+            "seconds": seconds, "share of bandwidth": shards / seconds / RATE, "requests": len(log),
             "kilobytes": sum(entry["sent"] for entry in log) / 1e3, "percent of shards": 100 * shards / size,
         }  # fmt: skip
     return found
@@ -264,7 +264,7 @@ def together(url, web, processes):
         ]
         assert not any(child.wait() for child in children)
         log = [entry for entry in web.log() if entry["sent"]]
-    return {"files": len({entry["path"] for entry in log}), "transfers": len(log)}
+    return {"different files": len({entry["path"] for entry in log}), "transfers": len(log)}
 
 
 def main():
@@ -298,7 +298,7 @@ def main():
             web.fault("line")
             many = together(f"{web.url}/graphs.lg", web, options.processes)
     names = {
-        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of the line",
+        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of bandwidth",
         "first_mb": "MB, first epoch", "second": "graphs/s, second epoch", "second_mb": "MB, second epoch",
     }  # fmt: skip
     table = {
@@ -309,8 +309,8 @@ def main():
     }  # fmt: skip
     publish(
         __doc__, options,
-        {"Epochs over the line": table, "Less than everything": few,
-         f"{options.processes} processes at once": {"transfers with a body": many}},
+        {"Epochs over the network": table, "Reading a part": few,
+         f"{options.processes} processes at once": {"files that were sent": many}},
     )  # fmt: skip
 
 

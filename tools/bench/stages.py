@@ -94,11 +94,11 @@ def round_of(ds, seed):
         batch = make_batch(tensors, reader._presenter.layout, records.counts)
         clock("PyG Batch")
         del batch, tensors, values, crystals, records
-        clock("freeing")
+        clock("freeing memory")
     native._library = timed.loops
     read, decode = timed.seconds["lg_batch_read"], timed.seconds["lg_batch_decode"]
     whole = clock.stages.pop("records to arrays")
-    parts = {"read, hash, decompress": read, "decode": decode, "arrays around it": whole - read - decode}
+    parts = {"read, hash, decompress": read, "decode": decode, "Python around these calls": whole - read - decode}
     return {stage: 1e6 * seconds / BATCHES for stage, seconds in (parts | clock.stages).items()}
 
 
@@ -120,7 +120,7 @@ def main():
                 }
                 for stage in rounds[0]
             }
-            rows["all"] = {"us": statistics.median(sums), "percent": 100.0}
+            rows["total"] = {"us": statistics.median(sums), "percent": 100.0}
             tables[f"A batch of {BATCH}, {title}: {atoms:.0f} atoms and {edges:.0f} edges a graph"] = rows
     common.publish(__doc__, options, tables, cache="warm")
 

@@ -67,8 +67,8 @@ def steady(path, options, epochs, samples):
         "descriptors": [int(descriptors.min()), int(descriptors.max())],
         "RSS_MiB": [resident[later].min() / 2**20, resident[later].max() / 2**20],
         "USS_MiB": [own[later].min() / 2**20, own[later].max() / 2**20],
-        "KiB_per_1000_epochs": 1000 * slope / 1024,
-        "percent_in_the_run": 100 * slope * number[-1] / own[later].mean(),
+        "KiB_growth_per_1000_epochs": 1000 * slope / 1024,
+        "percent_growth_in_the_run": 100 * slope * number[-1] / own[later].mean(),
     }
 
 

@@ -51,7 +51,7 @@ def row(folder, source, target, unit, model, epochs, published):
         "epochs": epochs,
         "minutes": (time.process_time() - begin) / 60 / CORES,
         "test_MAE": score["mae"],
-        "of_a_mean_predictor": baseline["mae"],
+        "MAE_of_a_mean_predictor": baseline["mae"],
         "published_MAE": published,
         "unit": unit,
         "waiting_for_data_percent": 100 * results.waited,

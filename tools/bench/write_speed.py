@@ -84,8 +84,8 @@ def main():
 
     table = {
         name: common.spread("crystals_per_s", [count / process for process, _ in times])
-        | common.spread("s_in_all", [process for process, _ in times])
-        | common.spread("s_of_write_alone", [write for _, write in times])
+        | common.spread("s_of_the_process", [process for process, _ in times])
+        | common.spread("s_in_lazygraph.write", [write for _, write in times])
         for name, times in runs.items()
     }
     common.publish(__doc__, options, {f"{count:,} crystals": table}, cache="warm", data=list(sources))

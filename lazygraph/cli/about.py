@@ -25,7 +25,7 @@ The keys are {", ".join(ABOUT)}. The content id of the dataset stays the same.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset: a directory, or a URL to show its description")
     parser.add_argument("about", nargs="*", metavar="KEY=TEXT", help="set this entry; an empty TEXT removes it")
     add_json(parser)
 

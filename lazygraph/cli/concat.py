@@ -15,7 +15,7 @@ examples:
   lazygraph concat mp-2024.lg mp-2025.lg -o mp.lg --on-duplicate skip
       keep the first graph of every id
   lazygraph concat a/mp.lg b/mp.lg -o both.lg --on-duplicate prefix
-      put the name of its dataset before every id, and number equal names: mp1-mp-149, mp2-mp-149
+      put the name of the dataset before each id; equal names get numbers: mp1-mp-149, mp2-mp-149
   lazygraph concat forces.lg energies.lg -o both.lg --fields common
       keep the per-atom labels that both have, and leave out all others
 """

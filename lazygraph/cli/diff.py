@@ -23,8 +23,8 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    parser.add_argument("a", metavar="A.lg", help="the first dataset directory")
-    parser.add_argument("b", metavar="B.lg", help="the second dataset directory")
+    parser.add_argument("a", metavar="A.lg", help="the first dataset: a directory or a URL")
+    parser.add_argument("b", metavar="B.lg", help="the second dataset: a directory or a URL")
     add_json(parser)
 
 

@@ -30,7 +30,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset: a directory, or a URL with --dry-run")
     parser.add_argument(
         "--against", metavar="OTHER.lg", help="look for structures of this other dataset, and store nothing"
     )

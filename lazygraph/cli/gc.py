@@ -22,7 +22,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset directory")
     parser.add_argument("--dry-run", action="store_true", help="print what would be deleted, and delete nothing")
 
 

@@ -21,7 +21,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset directory")
     add_splits(parser)
     add_json(parser)
 

@@ -59,11 +59,14 @@ GRAPH_OPTIONS = (
 )
 
 
-def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """Add the argument for the dataset that a command works on."""
-    parser.add_argument(
-        "dataset", metavar="NAME.lg", help="the dataset: a directory, or a URL if the command only reads it"
-    )
+def add_dataset(parser: argparse.ArgumentParser, what: str = "the dataset: a directory or a URL") -> None:
+    """Add the argument for the dataset that a command works on.
+
+    Args:
+        parser: the parser of the command.
+        what: the help text. Commands that change a dataset accept no URL.
+    """
+    parser.add_argument("dataset", metavar="NAME.lg", help=what)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

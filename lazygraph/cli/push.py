@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace a published dataset, even if its graphs, labels or splits would be lost",
     )
-    parser.add_argument("--resend", action="store_true", help="send all files again, because some there are damaged")
+    parser.add_argument(
+        "--resend", action="store_true", help="send all files again, to replace damaged files on the server"
+    )
     parser.add_argument("--public", action="store_true", help="make a new repository on the Hub public")
     parser.add_argument("--no-card", dest="card", action="store_false", help="write no card on the Hub")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress")

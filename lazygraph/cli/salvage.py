@@ -23,7 +23,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset directory")
     parser.add_argument("-o", "--output", required=True, metavar="GOOD.lg", help="the dataset directory to write")
     add_json(parser)
 

@@ -20,13 +20,13 @@ examples:
   lazygraph-write shard mp.lg --part $SLURM_ARRAY_TASK_ID/64
       write the shards of one of 64 tasks (numbered from 1), for any number of shards
   lazygraph-write shard mp.lg --task 0-99 --task 120
-      skip shards that are already finished
+      write these shards; finished shards are skipped
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset directory")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--task",
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N|A-B",
         help="number of a shard, from 0, or a range such as 0-99; repeat for more",
     )
-    which.add_argument("--part", metavar="K/N", help="part K of all shards in N equal parts, K from 1 to N")
+    which.add_argument(
+        "--part", metavar="K/N", help="divide the shards into N equal parts, and write part K, from 1 to N"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ examples:
       add to a dataset
 
 The other options are the options of lazygraph-write plan. All machines must share the folders, and the file system must
-have file locks. The jobs run in the folder and with the environment from which you submit them.
+have file locks. The jobs run in the folder where you submit them, and with the same environment.
 """
 ATTEMPTS = 3
 

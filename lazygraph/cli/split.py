@@ -42,7 +42,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
-    add_dataset(parser)
+    add_dataset(parser, "the dataset directory")
     how = parser.add_argument_group("how the graphs are split: one of these")
     how.add_argument("fractions", nargs="?", metavar="TRAIN,VAL,TEST", help="fractions of the graphs")
     how.add_argument("--folds", type=int, metavar="K", help="K folds of a cross-validation: NAME_0, NAME_1, ...")

@@ -26,7 +26,7 @@ examples:
       five models with different seeds; predictions have a standard deviation
   lazygraph train mp.lg --target band_gap --splits fold_0 -o run-0
       the first fold of a cross-validation, from the column fold_0 of lazygraph split --folds
-  torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --no-python \
+  torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --no-python \\
     lazygraph train /local/nvme/mp.lg --target band_gap --devices 4 --num-nodes 2 -o /shared/run
       on every node: two nodes with four devices each, each node with a copy of the dataset (lazygraph pull)
   lazygraph train mp.lg --target gap --model mypkg.models:Net --model-option hidden=128 -o run

@@ -264,7 +264,7 @@ def _atom_labels(manifest: Manifest) -> list[Label]:
 
 def rule_left_out(name: str) -> str:
     """The note where graphs keep their splits in a column, and its rule is not that of a new dataset."""
-    return f"the rule of the splits in {name!r} is left out, because it was about other graphs"
+    return f"the rule of the splits in {name!r} is left out, because it describes the splits of another dataset"
 
 
 def energies_left_out(name: str) -> str:

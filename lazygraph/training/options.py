@@ -116,9 +116,9 @@ class TrainOptions:
             epoch.
         seed: random seed of weights and order.
         split_seed: random seed of the split by ratios; 123 as in the published crystal networks.
-        train_ratio: share of the training graphs, unless the dataset has named splits.
-        val_ratio: share of the validation graphs.
-        test_ratio: share of the test graphs.
+        train_ratio: share of the graphs for training, unless the dataset has named splits.
+        val_ratio: share of the graphs for validation.
+        test_ratio: share of the graphs for testing.
         splits: the column of splits that is used, such as ``fold_0``, if the dataset has several; None for the default
             column, or for a split by the ratios if the dataset has none.
         num_workers: worker processes that read; 0 to let the loader choose.

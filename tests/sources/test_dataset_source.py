@@ -387,7 +387,10 @@ def test_every_column_of_splits_travels_and_its_rule_does_not(folds, tmp_path):
     report = lg.write(folds, tmp_path / "new.lg", graph=OTHER, workers=1, progress=False, shard_size=3)
     assert columns_of_splits(tmp_path / "new.lg") == before
     assert all(column.rule is None for column in Manifest.load(tmp_path / "new.lg").splits().values())
-    told = [f"the rule of the splits in {name!r} is left out, because it was about other graphs" for name in before]
+    told = [
+        f"the rule of the splits in {name!r} is left out, because it describes the splits of another dataset"
+        for name in before
+    ]
     assert [note for note in report.notes if "the rule" in note] == [
         told[list(before).index(n)] for n in ("fold_0", "split")
     ]

@@ -1,4 +1,4 @@
-"""Advice about the settings of a machine, from facts that ``surroundings`` gathers."""
+"""Advice about the settings of a machine, from the facts that ``surroundings`` gathers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NETWORK = frozenset(
     "nfs nfs4 cifs smb3 smbfs lustre gpfs beegfs ceph glusterfs 9p afs pvfs2 wekafs fuse.sshfs fuse.glusterfs "
     "fuse.ceph fuse.s3fs fuse.gcsfuse fuse.juicefs".split()
 )
-SMALL_SHM = 2**30  # bytes; containers are given 64 MiB unless asked for more
-OWN_DESCRIPTORS = 256  # of Python, torch, its workers and their pipes, and a quarter for shards
+SMALL_SHM = 2**30  # bytes; a container has 64 MiB by default
+OWN_DESCRIPTORS = 256  # for Python, torch, workers and their pipes, and a quarter of them for shards
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """A folder: path, type of its file system, and free bytes. A value is None if the system does not tell it."""
+    """A folder: path, type of its file system, and free bytes. A value is None if the system does not give it."""
 
     path: str
     file_system: str | None
@@ -33,12 +33,12 @@ class DatasetFacts:
     """The facts of a dataset that advice depends on.
 
     Args:
-        problem: why it cannot be opened or read; None where it can.
-        graphs: how many there are.
-        shards: files of records.
-        columns: files of columns, each of which is mapped into memory.
-        column_bytes: their bytes.
-        microseconds: what reading a graph took, in a batch of random ones, when they had been read before.
+        problem: the reason why it cannot be opened or read, or None.
+        graphs: number of graphs.
+        shards: number of files with records.
+        columns: number of files with columns; each file is memory-mapped.
+        column_bytes: size of all columns, bytes.
+        microseconds: time to read a graph in a batch of random graphs that are in the page cache, us.
     """
 
     problem: str | None
@@ -51,27 +51,27 @@ class DatasetFacts:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """The facts of a machine. A value is None if the system does not tell it.
+    """The facts of a machine. A value is None if the system does not give it.
 
     Args:
-        system: its operating system.
-        versions: package -> version, None where it is not installed.
-        native: why there are no compiled loops; None where there are.
-        has_zstd: whether zstd and XXH3 were found for them.
+        system: the operating system.
+        versions: package -> version, or None if it is not installed.
+        native: the reason why compiled code is not used, or None if it is used.
+        has_zstd: whether compiled code found zstd and XXH3.
         start_method: how this Python starts processes.
-        cpus: CPUs of the machine.
-        usable_cpus: how many can work for this process at once: affinity, container and LOKY_MAX_CPU_COUNT counted.
-        cpu_limit: how many the container may use at once.
-        memory: bytes of the machine.
-        memory_limit: bytes that the container may use.
-        descriptors: how many files a process may have open now.
-        descriptors_hard: how many it may allow itself.
+        cpus: number of CPUs of the machine.
+        usable_cpus: number of CPUs that this process can use, by affinity, container and LOKY_MAX_CPU_COUNT.
+        cpu_limit: number of CPUs that the container may use.
+        memory: memory of the machine, bytes.
+        memory_limit: memory that the container may use, bytes.
+        descriptors: soft limit of open files.
+        descriptors_hard: hard limit of open files.
         threads: the variable OMP_NUM_THREADS.
-        shm: /dev/shm.
+        shm: the folder /dev/shm.
         memfd: whether memory can be shared without /dev/shm.
         temporary: the folder for temporary files.
-        place: the folder that was asked about, if any.
-        dataset: the dataset in it, if there is one.
+        place: the folder that the user named, if any.
+        dataset: the dataset in this folder, if there is one.
     """
 
     system: str
@@ -96,33 +96,35 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One piece of advice: something to ``set`` or to ``know``, and the reason."""
+    """One piece of advice: a setting to ``change`` or a ``note``, and the reason."""
 
-    kind: Literal["set", "know"]
+    kind: Literal["change", "note"]
     what: str
     why: str
 
 
 def advise(facts: MachineFacts) -> list[Advice]:
-    """Return what to set and what to know, for the facts of any machine."""
+    """Return the settings to change, and notes, for the facts of a machine."""
     parts = (_dataset, _loops, _file_system, _descriptors, _processes, _cpus, _shared_memory, _memory, _versions)
     return [advice for part in parts for advice in part(facts)]
 
 
 def _dataset(facts: MachineFacts) -> Iterator[Advice]:
     if facts.dataset is not None and facts.dataset.problem is not None:
-        yield Advice("set", "run lazygraph verify, then write or copy the dataset again", facts.dataset.problem)
+        yield Advice("change", "run lazygraph verify, and write or copy the dataset again", facts.dataset.problem)
 
 
 def _loops(facts: MachineFacts) -> Iterator[Advice]:
     if facts.native is not None:
-        what = "install lazygraph again where there is a C compiler (gcc or clang)"
+        what = "install a C compiler (gcc or clang), then install lazygraph again"
         if "LAZYGRAPH_NATIVE" in facts.native:
             what = "unset LAZYGRAPH_NATIVE"
-        yield Advice("set", what, f"{facts.native}; batches are read by plain Python, several times slower")
+        yield Advice(
+            "change", what, f"{facts.native}; without compiled code, reading batches takes several times as long"
+        )
     elif not facts.has_zstd:
-        why = "zstd or XXH3 was not found in them; batches are read by plain Python, several times slower"
-        yield Advice("set", "install zstandard and xxhash from PyPI's wheels", why)
+        why = "compiled code found no zstd or XXH3; without them, reading batches takes several times as long"
+        yield Advice("change", "install the wheels of zstandard and xxhash from PyPI", why)
 
 
 def _file_system(facts: MachineFacts) -> Iterator[Advice]:
@@ -132,43 +134,46 @@ def _file_system(facts: MachineFacts) -> Iterator[Advice]:
     if place.file_system in NETWORK:
         what = "copy the dataset to a local disk before training, or shuffle with lg.loader(..., window=4096)"
         why = (
-            f"{place.path} is on {place.file_system}: every random read asks the server. Network file systems are "
-            "unproven: the writer's lock needs flock, and old files must not be deleted (gc) while others read"
+            f"{place.path} is on {place.file_system}, where each random read is a request to the server. Network file "
+            "systems are untested: writing needs flock, and you must not run lazygraph gc while others read"
         )
-        yield Advice("set", what, why)
+        yield Advice("change", what, why)
     elif place.file_system in ("tmpfs", "ramfs"):
-        why = f"{place.path} is on {place.file_system}: it counts as memory, and is gone when the machine restarts"
-        yield Advice("know", "keep a copy on a disk", why)
+        why = f"{place.path} is on {place.file_system}, which uses memory and is lost when the machine restarts"
+        yield Advice("note", "keep a copy of the dataset on a disk", why)
     elif place.file_system is None:
-        yield Advice("know", "if it is a network file system, copy the dataset to a local disk", "its type is not told")
+        what = "if the dataset is on a network file system, copy it to a local disk"
+        yield Advice("note", what, "the system does not give the type of the file system")
 
 
 def _descriptors(facts: MachineFacts) -> Iterator[Advice]:
     if facts.descriptors is None:
         return
     if facts.descriptors < OWN_DESCRIPTORS:
-        what = "ulimit -n 4096"
+        what = "run ulimit -n 4096"
         if facts.descriptors_hard is not None and facts.descriptors_hard < OWN_DESCRIPTORS:
             what += f" (an administrator must allow it: the hard limit is {facts.descriptors_hard})"
-        why = f"a process may have {facts.descriptors} files open; {OWN_DESCRIPTORS} are wanted"
-        yield Advice("set", what, why)
+        why = f"a process may have {facts.descriptors} files open, and lazygraph needs about {OWN_DESCRIPTORS}"
+        yield Advice("change", what, why)
     most = budget(facts.descriptors)
     if facts.dataset is not None and facts.dataset.shards > most:
         why = (
-            f"it has {facts.dataset.shards} shards, of which {most} are open at once where a process may have "
-            f"{facts.descriptors} files open (ulimit -n); others are opened each time"
+            f"the dataset has {facts.dataset.shards} shards, and lazygraph keeps at most {most} open if a process may "
+            f"have {facts.descriptors} files open (ulimit -n), so shards are opened again and again"
         )
-        yield Advice("know", "shuffle with lg.loader(..., window=4096), or write the dataset with larger shards", why)
+        yield Advice("note", "shuffle with lg.loader(..., window=4096), or write the dataset with larger shards", why)
 
 
 def _processes(facts: MachineFacts) -> Iterator[Advice]:
     if facts.start_method == "fork":
-        what = "lg.loader(..., multiprocessing_context='forkserver') where workers are used beside threads or CUDA"
-        why = (
-            "this Python forks by default: lazygraph is safe under fork, but locks that other threads of the process "
-            "hold at that moment stay locked in the child, and CUDA cannot be used in it"
+        what = (
+            "if you use workers together with threads or CUDA, use lg.loader(..., multiprocessing_context='forkserver')"
         )
-        yield Advice("know", what, why)
+        why = (
+            "this Python forks by default. lazygraph is safe after a fork, but a lock that another thread holds during "
+            "the fork stays locked in the child, and the child cannot use CUDA"
+        )
+        yield Advice("note", what, why)
 
 
 def _cpus(facts: MachineFacts) -> Iterator[Advice]:
@@ -176,11 +181,11 @@ def _cpus(facts: MachineFacts) -> Iterator[Advice]:
     if usable is None:
         return
     if usable > 1:
-        why = f"{usable} CPUs may be used; the loader reads in a thread of its own where that is fast enough"
-        yield Advice("know", f"num_workers up to {_workers(usable)} where a transform is slow, else none", why)
+        what = f"if a transform is slow, use num_workers up to {_workers(usable)}; otherwise use none"
+        yield Advice("note", what, f"{usable} CPUs may be used, and without a slow transform one thread is fast enough")
     if facts.threads is None and (facts.cpus or 0) > usable:
-        why = f"torch and numpy start a thread for each of {facts.cpus} CPUs; {usable} can work"
-        yield Advice("set", f"export OMP_NUM_THREADS={usable}", why)
+        why = f"torch and numpy start a thread for each of {facts.cpus} CPUs, but only {usable} may be used"
+        yield Advice("change", f"run export OMP_NUM_THREADS={usable}", why)
 
 
 def _workers(usable: int) -> int:
@@ -192,11 +197,11 @@ def _shared_memory(facts: MachineFacts) -> Iterator[Advice]:
         return
     free = f"{facts.shm.path} has {facts.shm.free >> 20} MiB free"
     if facts.memfd:
-        why = f"{free}: lazygraph's loader needs none of it, a transform and torch's DataLoader with workers do"
-        yield Advice("know", "a larger /dev/shm (docker run --shm-size=8g) for other loaders", why)
+        why = f"{free}. lazygraph's loader needs no /dev/shm, but torch's DataLoader with workers and a transform do"
+        yield Advice("note", "for other loaders, enlarge /dev/shm (docker run --shm-size=8g)", why)
     else:
-        why = f"{free}, through which workers send batches here"
-        yield Advice("set", "a larger /dev/shm, or lg.loader(..., num_workers=0)", why)
+        why = f"{free}, and on this system workers send batches through it"
+        yield Advice("change", "enlarge /dev/shm, or use lg.loader(..., num_workers=0)", why)
 
 
 def _memory(facts: MachineFacts) -> Iterator[Advice]:
@@ -205,15 +210,17 @@ def _memory(facts: MachineFacts) -> Iterator[Advice]:
         return
     why = f"the columns take {facts.dataset.column_bytes >> 20} MiB of the {min(limits) >> 20} MiB that may be used"
     yield Advice(
-        "set", "more memory, or a dataset with fewer labels", f"{why}: they are read from the disk again and again"
+        "change",
+        "use a machine with more memory, or a dataset with fewer labels",
+        f"{why}, so they are read from the disk again and again",
     )
 
 
 def _versions(facts: MachineFacts) -> Iterator[Advice]:
     for name in ("torch", "numpy", "lmdb", "zstandard"):
         if facts.versions.get(name, "") is None:
-            yield Advice("set", f"pip install {name}", f"{name} is not installed, and lazygraph needs it")
+            yield Advice("change", f"run pip install {name}", f"lazygraph needs {name}, which is not installed")
     if facts.versions.get("lightning", "") is None:
-        yield Advice("know", "pip install 'lazygraph[train]' for lazygraph train", "lightning is not installed")
+        yield Advice("note", "for lazygraph train, run pip install 'lazygraph[train]'", "lightning is not installed")
     if facts.system != "Linux":
-        yield Advice("know", "try it with lazygraph verify first", f"{facts.system} is unproven")
+        yield Advice("note", "check a dataset with lazygraph verify first", f"lazygraph is untested on {facts.system}")

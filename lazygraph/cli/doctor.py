@@ -37,10 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts and the advice. Changes nothing."""
     if arguments.path is not None and is_url(arguments.path):
-        msg = f"{shown(arguments.path)} is on a server; doctor looks at folders, such as the cache ('lazygraph cache')"
+        msg = (
+            f"{shown(arguments.path)} is on a server, and doctor inspects only this machine; give a folder, such as "
+            "the folder of the cache (lazygraph cache)"
+        )
         raise InputError(msg)
     if arguments.path is not None and not Path(arguments.path).exists():
-        msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder where one is to be"
+        msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder for a new dataset"
         raise DatasetNotFound(msg)
     facts = look(arguments.path)
     advice = advise(facts)
@@ -48,19 +51,19 @@ def run(arguments: argparse.Namespace) -> int:
         say_json({"facts": asdict(facts), "advice": [asdict(one) for one in advice]})
     else:
         say(*_lines(facts))
-        for kind in ("set", "know"):
+        for kind in ("change", "note"):
             for one in advice:
                 if one.kind == kind:
-                    say("", f"{kind}: {one.what}", f"     because {one.why}")
-        if not any(one.kind == "set" for one in advice):
-            say("", "nothing needs to be set")
-    return int(arguments.strict and any(one.kind == "set" for one in advice))
+                    say("", f"{kind}: {one.what}", f"    because {one.why}")
+        if not any(one.kind == "change" for one in advice):
+            say("", "no setting needs to change")
+    return int(arguments.strict and any(one.kind == "change" for one in advice))
 
 
 def _lines(facts: MachineFacts) -> Iterator[str]:
     versions = ", ".join(f"{name} {version or 'not installed'}" for name, version in facts.versions.items())
     yield f"versions        {versions}"
-    yield f"compiled loops  {facts.native or ('there' if facts.has_zstd else 'there, without zstd and XXH3')}"
+    yield f"compiled code   {facts.native or ('used' if facts.has_zstd else 'used, without zstd and XXH3')}"
     limit = "none" if facts.cpu_limit is None else f"{facts.cpu_limit:g}"
     yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.usable_cpus)}, limit of the container {limit}"
     yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"
@@ -73,7 +76,7 @@ def _lines(facts: MachineFacts) -> Iterator[str]:
         yield f"path            {_place(facts.place)}"
     if facts.dataset is not None and facts.dataset.problem is None:
         dataset = facts.dataset
-        speed = "" if dataset.microseconds is None else f", {dataset.microseconds:.0f} us a graph read again"
+        speed = "" if dataset.microseconds is None else f", {dataset.microseconds:.0f} us per graph from the page cache"
         yield f"dataset         {dataset.graphs:,} graphs in {dataset.shards:,} shards{speed}"
 
 

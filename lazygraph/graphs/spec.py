@@ -115,10 +115,10 @@ class GraphSpec:
 
         Example:
             >>> graph("comformer").diff(graph("comformer", cutoff=8.0))
-            ['cutoff: 4.0 here, 8.0 there (the shell rule does not look at it: the edges are the same)']
+            ['cutoff: 4.0 here, 8.0 there (the shell rule does not use it, so the edges are the same)']
         """
         unused = self.rule.unused & other.rule.unused if self.rule.name == other.rule.name else frozenset()
-        note = f" (the {self.rule.name} rule does not look at it: the edges are the same)"
+        note = f" (the {self.rule.name} rule does not use it, so the edges are the same)"
         mine, theirs = self._flat(), other._flat()  # of its own class
         return [
             f"{name}: {mine.get(name)!r} here, {theirs.get(name)!r} there{note if name in unused else ''}"

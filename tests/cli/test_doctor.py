@@ -45,26 +45,26 @@ def test_nothing_is_said_of_a_machine_that_needs_nothing():
 @pytest.mark.parametrize(
     ("change", "kind", "what", "why"),
     [
-        ({"place": FolderFacts("/home/x", "nfs4", 1)}, "set", "copy the dataset to a local disk", "/home/x is on nfs4"),
-        ({"place": FolderFacts("/home/x", None, 1)}, "know", "if it is a network file system", "not told"),
-        ({"place": FolderFacts("/tmp/x", "tmpfs", 1)}, "know", "keep a copy on a disk", "counts as memory"),
-        ({"native": "there is no kernels.so"}, "set", "C compiler", "no kernels.so; batches are read by plain"),
-        ({"native": "LAZYGRAPH_NATIVE=0 leaves"}, "set", "unset LAZYGRAPH_NATIVE", "plain Python"),
-        ({"has_zstd": False}, "set", "install zstandard and xxhash", "zstd or XXH3 was not found"),
-        ({"descriptors": 100}, "set", "ulimit -n 4096", "100 files open; 256 are wanted"),
-        ({"descriptors": 100, "descriptors_hard": 200}, "set", "the hard limit is 200", "256 are wanted"),
-        ({"descriptors": 1024, "dataset": MANY}, "know", "window=4096", "900 shards, of which 256 are open at once"),
-        ({"start_method": "fork"}, "know", "multiprocessing_context='forkserver'", "forks by default"),
-        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "know", "num_workers up to 3", "4 CPUs may be used"),
-        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "set", "OMP_NUM_THREADS=4", "each of 64 CPUs; 4 can work"),
-        ({"cpus": 64, "usable_cpus": 64}, "know", "num_workers up to 8", "64 CPUs may be used"),
-        ({"shm": FolderFacts("/dev/shm", "tmpfs", 2**26)}, "know", "--shm-size", "lazygraph's loader needs none"),
-        ({"shm": FolderFacts("/dev/shm", "tmpfs", 2**26), "memfd": False}, "set", "num_workers=0", "64 MiB free"),
-        ({"dataset": replace(MANY, shards=1), "memory_limit": 2**24}, "set", "more memory", "take 16 MiB of the 16"),
-        ({"dataset": DatasetFacts("x.lg: sha256")}, "set", "lazygraph verify", "x.lg: sha256"),
-        ({"versions": VERSIONS | {"lmdb": None}}, "set", "pip install lmdb", "not installed"),
-        ({"versions": VERSIONS | {"lightning": None}}, "know", "lazygraph[train]", "not installed"),
-        ({"system": "Darwin"}, "know", "lazygraph verify", "Darwin is unproven"),
+        ({"place": FolderFacts("/home/x", "nfs4", 1)}, "change", "to a local disk", "/home/x is on nfs4"),
+        ({"place": FolderFacts("/home/x", None, 1)}, "note", "on a network file system", "does not give the type"),
+        ({"place": FolderFacts("/tmp/x", "tmpfs", 1)}, "note", "keep a copy of the dataset on a disk", "uses memory"),
+        ({"native": "there is no kernels.so"}, "change", "C compiler", "no kernels.so; without compiled code"),
+        ({"native": "LAZYGRAPH_NATIVE=0 leaves"}, "change", "unset LAZYGRAPH_NATIVE", "without compiled code"),
+        ({"has_zstd": False}, "change", "wheels of zstandard and xxhash", "found no zstd or XXH3"),
+        ({"descriptors": 100}, "change", "ulimit -n 4096", "100 files open, and lazygraph needs about 256"),
+        ({"descriptors": 100, "descriptors_hard": 200}, "change", "the hard limit is 200", "needs about 256"),
+        ({"descriptors": 1024, "dataset": MANY}, "note", "window=4096", "lazygraph keeps at most 256 open"),
+        ({"start_method": "fork"}, "note", "multiprocessing_context='forkserver'", "forks by default"),
+        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "note", "num_workers up to 3", "4 CPUs may be used"),
+        ({"cpus": 64, "usable_cpus": 4, "cpu_limit": 4.0}, "change", "OMP_NUM_THREADS=4", "64 CPUs, but only 4 may"),
+        ({"cpus": 64, "usable_cpus": 64}, "note", "num_workers up to 8", "64 CPUs may be used"),
+        ({"shm": FolderFacts("/dev/shm", "tmpfs", 2**26)}, "note", "--shm-size", "loader needs no /dev/shm"),
+        ({"shm": FolderFacts("/dev/shm", "tmpfs", 2**26), "memfd": False}, "change", "num_workers=0", "64 MiB free"),
+        ({"dataset": replace(MANY, shards=1), "memory_limit": 2**24}, "change", "more memory", "take 16 MiB of the 16"),
+        ({"dataset": DatasetFacts("x.lg: sha256")}, "change", "lazygraph verify", "x.lg: sha256"),
+        ({"versions": VERSIONS | {"lmdb": None}}, "change", "pip install lmdb", "not installed"),
+        ({"versions": VERSIONS | {"lightning": None}}, "note", "lazygraph[train]", "not installed"),
+        ({"system": "Darwin"}, "note", "lazygraph verify", "untested on Darwin"),
     ],
 )  # fmt: skip
 def test_advice(change, kind, what, why):
@@ -80,7 +80,7 @@ def test_threads_that_are_set_are_left():
 
 
 def test_nothing_is_to_be_set_where_nothing_is_known():
-    assert [one for one in advise(UNKNOWN) if one.kind == "set"] == []
+    assert [one for one in advise(UNKNOWN) if one.kind == "change"] == []
 
 
 @given(
@@ -100,7 +100,7 @@ def test_any_facts_give_advice(cpus, usable_cpus, limit, descriptors, memory, sy
         descriptors_hard=descriptors, memory=memory, memory_limit=memory, place=place, shm=place, dataset=dataset,
     )  # fmt: skip
     for one in advise(facts):
-        assert one.kind in ("set", "know")
+        assert one.kind in ("change", "note")
         assert one.what
         assert one.why
 
@@ -177,7 +177,7 @@ def test_other_systems_tell_less_and_fail_nowhere(tmp_path, monkeypatch):
     facts = look(tmp_path, root=tmp_path)
     assert (facts.descriptors, facts.memory, facts.memfd, facts.temporary.free) == (None, None, False, None)
     assert facts.usable_cpus
-    assert [one.why for one in advise(facts) if "Windows" in one.why] == ["Windows is unproven"]
+    assert [one.why for one in advise(facts) if "Windows" in one.why] == ["lazygraph is untested on Windows"]
 
 
 def test_why_there_are_no_compiled_loops(monkeypatch, tmp_path):
@@ -218,7 +218,7 @@ def run(capsys, *arguments):
 def test_the_command(capsys, tmp_path):
     code, text, error = run(capsys, GOLDEN)
     assert (code, error) == (0, "")
-    for part in ("versions", "compiled loops", "start method", "/dev/shm", "6 graphs in 2 shards", str(GOLDEN)):
+    for part in ("versions", "compiled code", "start method", "/dev/shm", "6 graphs in 2 shards", str(GOLDEN)):
         assert part in text
     told = json.loads(run(capsys, "--json", GOLDEN)[1])
     assert told["facts"]["dataset"]["graphs"] == 6
@@ -234,12 +234,12 @@ def test_strict_tells_whether_anything_is_to_be_set(capsys, monkeypatch, tmp_pat
     monkeypatch.setattr(doctor, "look", lambda path: QUIET)
     code, text, _ = run(capsys, "--strict")
     assert code == 0
-    assert "nothing needs to be set" in text
+    assert "no setting needs to change" in text
     monkeypatch.setattr(doctor, "look", lambda path: replace(QUIET, descriptors=64))
     assert run(capsys)[0] == 0
     code, text, _ = run(capsys, "--strict")
     assert code == 1
-    assert "set: ulimit -n 4096\n     because a process may have 64 files open" in text
+    assert "change: run ulimit -n 4096\n    because a process may have 64 files open" in text
 
 
 def test_a_path_that_is_not_there_is_an_error(capsys, tmp_path):

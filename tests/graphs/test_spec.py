@@ -84,7 +84,7 @@ def test_parameters_are_kept_in_one_type():
 def test_diff_says_that_cutoff_does_not_matter_for_the_shell_rule_and_only_there(silicon):
     here, there = lg.graph("comformer", cutoff=4.0), lg.graph("comformer", cutoff=8.0, max_neighbors=12)
     assert here.diff(there) == [
-        "cutoff: 4.0 here, 8.0 there (the shell rule does not look at it: the edges are the same)",
+        "cutoff: 4.0 here, 8.0 there (the shell rule does not use it, so the edges are the same)",
         "max_neighbors: 25 here, 12 there",
     ]
     assert lg.graph("radius", cutoff=4.0).diff(lg.graph("radius", cutoff=5.0)) == ["cutoff: 4.0 here, 5.0 there"]

@@ -127,7 +127,7 @@ class DatasetReplaced(LazyGraphError, FileNotFoundError):
 
 
 class CorruptDataset(LazyGraphError, ValueError):
-    """Bytes on disk differ from the bytes that were written. It is not an OSError, because the disk did not fail."""
+    """Bytes on disk differ from the bytes that were written. This is no OSError, because the disk did not fail."""
 
 
 class UnsupportedFormat(LazyGraphError, ValueError):

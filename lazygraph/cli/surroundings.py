@@ -110,9 +110,9 @@ def _why_no_loops() -> str | None:
     if native.kernels() is not None:
         return None
     if os.environ.get("LAZYGRAPH_NATIVE") == "0":
-        return "LAZYGRAPH_NATIVE=0 leaves the compiled loops out"
+        return "LAZYGRAPH_NATIVE=0 turns compiled code off"
     if sys.byteorder != "little":
-        return "the compiled loops are for little-endian machines"
+        return "compiled code works only on little-endian machines"
     if not native.LIBRARY.is_file():
         return f"there is no {native.LIBRARY.name}: no compiler was found when lazygraph was installed"
     return f"{native.LIBRARY} was compiled of other sources than those beside it, or for another machine"

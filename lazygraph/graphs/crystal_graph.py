@@ -28,9 +28,10 @@ class CrystalGraph:
     Attributes:
         crystal: the crystal.
         edge_index: (2, E) int32, atoms. Row 0 is the centre, row 1 the neighbour.
-        images: (E, 3) int16, the cell of the neighbour, for the coordinates of ``crystal`` as they are.
-        lattice_images: (3, 3) int16, ComFormer's three lattice vectors as images; None if the recipe does not have
-            them.
+        images: (E, 3) int16, the cell of the neighbour; it refers to the coordinates of ``crystal``, which are not
+            wrapped.
+        lattice_images: (3, 3) int16, ComFormer's three lattice vectors as images; None if the recipe has no lattice
+            vectors.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class CrystalGraph:
 
     @property
     def lattice_vectors(self) -> NDArray[np.float64] | None:
-        """The translations of ``lattice_images``, (3, 3) float64, A; None if the recipe does not have them."""
+        """The translations of ``lattice_images``, (3, 3) float64, A; None if the recipe has no lattice vectors."""
         if self.lattice_images is None:
             return None
         vectors: NDArray[np.float64] = components(self.lattice_images.T, self.lattice).T + 0.0

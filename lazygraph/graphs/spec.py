@@ -51,7 +51,8 @@ class GraphSpec:
     graph never looks it up.
 
     Raises:
-        RecipeError: rule and angles do not fit each other, or contradict the preset of lazygraph with this name.
+        RecipeError: the angles do not fit the rule, or the recipe has the name of a preset of lazygraph but other
+            parameters.
 
     Example:
         >>> spec = graph("m3gnet")
@@ -82,9 +83,9 @@ class GraphSpec:
         """Build the graph of one structure.
 
         The rules ``shell`` and ``radius`` give pairs of edges: edge 2m is (i -> j, S), and edge 2m + 1 is (j -> i, -S).
-            The pairs are sorted by (i, j, S_0, S_1, S_2) of edge 2m, with i <= j. For i == j without ``duplicates``,
-            the first non-zero component of S is positive. The edges of ``nearest`` are sorted by (i, distance, j, S_0,
-            S_1, S_2).
+        The pairs are sorted by (i, j, S_0, S_1, S_2) of edge 2m, with i <= j. For i == j without ``duplicates``, the
+        first non-zero component of S is positive. The edges of ``nearest`` are sorted by (i, distance, j, S_0, S_1,
+        S_2).
 
         Args:
             structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.

@@ -53,10 +53,10 @@ class ExportReport:
 
     Attributes:
         path: the file.
-        format: the name of its format.
+        format: the name of the format.
         graphs: number of graphs in the file.
-        size: its size in bytes.
-        notes: a sentence for all data that are left out, or that the file holds in another form.
+        size: size of the file in bytes.
+        notes: one sentence for each kind of data that is left out, or that the file holds in another form.
     """
 
     path: Path

@@ -76,7 +76,8 @@ def pull(
         ids: copy the graphs with these ids, in this order.
         split: copy the graphs of this split.
         content_id: the identity that the graphs of the source must have, as ``lazygraph info`` prints it. Every graph
-            is then compared with it before the dataset appears. Of a part, the digests of all graphs are compared.
+            is then compared with this identity before the dataset appears. If you copy a part, only the digests of the
+            graphs are compared.
         overwrite: replace an existing dataset. Files that both datasets share are kept.
         progress: show the progress on stderr, except for a part of a dataset.
 

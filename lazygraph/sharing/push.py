@@ -59,23 +59,23 @@ def push(
 ) -> PushReport:
     """Publish a dataset on a server, or in another folder.
 
-    Only files that the target lacks are sent, after a comparison with their sha256. The manifest is sent last, in one
-    step, so a reader sees the old state or the new state. If a push was stopped, the next push sends the missing files.
-    Files of earlier states stay, because readers may have them open.
+    ``push`` compares each file with its sha256, and sends the files that the target lacks. The manifest is replaced
+    last, in one step, so a reader sees the old state or the new state. If a push was stopped, the next push sends the
+    missing files. Files of earlier states stay, because readers may have them open.
 
-    An existing dataset is replaced only if nothing is lost: its graphs are the first graphs of the new dataset, with
-    the same labels and splits. This is so after an append, or after labels were added.
+    An existing dataset is replaced only if nothing is lost: its graphs must be the first graphs of the new dataset,
+    with the same labels and splits. This condition holds after an append, and after labels were added.
 
     Args:
         dataset: the dataset directory.
         target: a folder, or a URL such as ``"s3://bucket/mp.lg"``, ``"sftp://host/data/mp.lg"`` or
             ``"hf://datasets/ORG/NAME/mp.lg"``. A repository of the Hub is created if it does not exist.
-        force: also replace a dataset if graphs, labels or splits would be lost, or if somebody else publishes
-            meanwhile.
-        resend: send all files, also files that are there, because some are damaged (``lazygraph verify`` names them).
+        force: replace a dataset even if graphs, labels or splits would be lost, or if somebody else publishes at the
+            same time.
+        resend: send all files again, to replace damaged files on the server (``lazygraph verify`` names them).
         public: make a new repository on the Hub public; it is private by default.
-        card: write the card of the dataset, if the target shows one (the Hub does). In an existing card, only the part
-            between the two marks is replaced.
+        card: write a card that describes the dataset, if the target shows cards, as the Hub does. In an existing card,
+            only the part between the two marks is replaced.
         progress: show the progress on stderr.
 
     Returns:
@@ -83,7 +83,7 @@ def push(
 
     Raises:
         DatasetNotFound, CorruptDataset: the dataset does not exist, or is damaged.
-        OutputExists: something would be lost, or somebody else published meanwhile.
+        OutputExists: something would be lost, or somebody else published at the same time.
         InputError: nothing can be published at the target.
         TransferError: the server cannot be reached, or refuses.
 

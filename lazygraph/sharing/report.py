@@ -110,15 +110,15 @@ def report(
     the data, and some graphs one by one, with crystals that you can turn. It reads the columns in blocks, and only the
     records of the graphs that it shows one by one. The same dataset gives the same bytes.
 
-    Texts of the dataset are escaped, so that a dataset of a stranger cannot bring scripts or links into the page. A
-    policy in the file forbids all access to a network.
+    Texts of the dataset are escaped, so a dataset from a stranger cannot add scripts or links to the page. A policy in
+    the file forbids all access to a network.
 
     Args:
         dataset: a directory, a URL, a ``LazyGraphDataset``, or a part of one (``ds.where(...)``,
             ``ds.split("train")``).
         out: the file to write, usually ``NAME.html``. It has at most 2 MB.
         structures: number of graphs that are shown one by one, 1 to 1,000. Default 100: the first graph of each
-            element, and others at even distances.
+            element, and further graphs at even intervals.
         overwrite: replace an existing file.
 
     Returns:

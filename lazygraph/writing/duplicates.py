@@ -89,20 +89,21 @@ def duplicates(
     """Find graphs with the same structure, and store their groups in a column.
 
     Two graphs are candidates if their crystals have the same reduced formula, and their fingerprints (mean distances to
-    the nearest atoms) differ by no more than ``strain`` and ``displacement`` allow. So no pair within the tolerance is
-    lost, whatever the cells, the order of the atoms, the orientation and the volume. pymatgen's ``StructureMatcher``,
-    with its defaults, decides about each candidate. Graphs that are connected by pairs are one group.
+    the nearest atoms) differ by no more than ``strain`` and ``displacement`` allow. This comparison misses no pair
+    within the tolerances, and does not depend on the choice of the cell, the order of the atoms, the orientation or the
+    volume. pymatgen's ``StructureMatcher``, with its defaults, decides about each pair of candidates. Graphs that are
+    connected by pairs form one group.
 
     The result is stored as a text column: for each graph the id of the first graph of its group, which is its own id if
-    no earlier graph has the same structure. So ``lazygraph split --group group`` keeps the graphs of a structure in one
-    split. Graphs that are appended later have no text in this column; call ``duplicates`` again. Memory does not grow
-    with the number of graphs, but with the largest number of graphs of one formula. Files without a name in the
-    temporary folder (``TMPDIR``) take about 30 bytes a graph.
+    no earlier graph has the same structure. With this column, ``lazygraph split --group group`` keeps the graphs of a
+    structure in one split. Graphs that are appended later have no value in this column until you call ``duplicates``
+    again. Memory does not grow with the number of graphs, but with the largest number of graphs of one formula.
+    Temporary files in ``TMPDIR`` take about 30 bytes per graph.
 
     Args:
         path: the dataset.
-        against: another dataset. Only graphs of ``path`` whose structure is in this dataset are looked for, and nothing
-            is stored.
+        against: another dataset. ``duplicates`` then finds the graphs of ``path`` whose structure is in this dataset,
+            and stores nothing.
         strain: greatest relative change of a length.
         displacement: greatest displacement of an atom, as a fraction of the cube root of the volume per atom.
         name: name of the column; None stores nothing.

@@ -249,10 +249,10 @@ def set_splits(
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> SplitReport:
-    """Split a finished dataset, in place of the splits that it has under this name.
+    """Split a finished dataset, and replace the splits that have the same name.
 
-    Give one of ``fractions``, ``folds``, ``leave_out`` and ``names``. The dataset stores the rule of the first three,
-    and graphs that are added later follow it. No graph moves to another split then.
+    Give one of ``fractions``, ``folds``, ``leave_out`` and ``names``. For the first three, the dataset stores the rule,
+    and graphs that are added later follow the rule. The old graphs then stay in their splits.
 
     A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The column ``split`` is the default
     of ``ds.split("train")``, of training, and of the option ``split`` of a write.
@@ -262,19 +262,19 @@ def set_splits(
         fractions: of train, val and test; together at most 1.
         names: split -> ids, such as a published split.
         folds: K, 2 to 100, for a K-fold cross-validation. Column ``fold_k`` has the graphs of fold k in ``test`` and
-            all others in ``train`` and ``val``. Without ``group``, they equal the folds of scikit-learn's ``KFold``, or
-            with ``stratify`` of its ``StratifiedKFold``, with ``shuffle=True`` and this seed.
+            all others in ``train`` and ``val``. Without ``group``, the folds equal the folds of scikit-learn's
+            ``KFold`` (with ``stratify``: ``StratifiedKFold``), with ``shuffle=True`` and this seed.
         leave_out: symbols of elements. All crystals with at least one of them are in ``test``.
         val: with ``folds`` and ``leave_out``, the fraction of the other graphs that are in ``val`` (default 0).
         seed: random seed of the shuffle.
         group: graphs with the same value stay in one split: ``formula``, ``chemical_system`` (the elements, such as
             Fe-O), ``prototype`` (the structure type by spglib, which is stored as a label), or the name of a label.
             Graphs without a value are one group. If the dataset has a label with one of these names, the label is used.
-        stratify: every split gets its share of each value of this label, within one graph a value. Numbers of more than
-            ``bins`` different values are divided into bins of about equal size. Graphs without a value form one
+        stratify: every split gets its share of each value of this label, to within one graph per value. Numbers of more
+            than ``bins`` different values are divided into bins of about equal size. Graphs without a value form one
             stratum.
         bins: number of bins (default 10).
-        symprec: how far an atom may be from its ideal position, A, in the search for prototypes (default 0.01).
+        symprec: distance by which an atom may miss its ideal position in the search for prototypes, A (default 0.01).
         name: name of the column of splits (default ``split``), or its beginning for folds (default ``fold``).
         workers: processes that compute prototypes; None takes one for each usable CPU.
         progress: called with the number of prototypes that were computed since the last call.
@@ -283,7 +283,7 @@ def set_splits(
         The number of graphs in each split of each column, and notes.
 
     Raises:
-        InputError: options that do not belong together; or a column, an id, an element or a number that cannot be used.
+        InputError: options that cannot be combined; or a column, an id, an element or a number that cannot be used.
         OutputExists: prototypes have to be stored, and graphs are being added to the dataset.
         WorkerDied: a worker process was killed.
 

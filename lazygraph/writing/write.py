@@ -65,7 +65,7 @@ class Report:
         seconds: total time, s.
         recipe: the recipe of the graphs; None for ready-made graphs.
         quarantine_file: the file that lists the quarantined inputs with the reasons; None if there are none.
-        notes: further remarks for the summary, such as files that no row of ``id_prop.csv`` names.
+        notes: further lines of the summary, such as files that no row of ``id_prop.csv`` names.
         in_no_split: number of graphs that are in no split, if the dataset has splits.
         copied: True if stored graphs were copied, False if graphs were built.
     """
@@ -145,8 +145,8 @@ def write(
     - two graphs have the same id, a record is damaged, or datasets describe a label differently;
     - ``path`` is one of the sources, or has an unfinished run that builds graphs.
 
-    Both ways give the same ids, graphs, labels, units, splits and ``about``. The notes of the report say that graphs
-    were copied, or why they were built.
+    Copied and built datasets have the same ids, graphs, labels, units, splits and ``about``. The notes of the report
+    say that graphs were copied, or why they were built.
 
     :func:`append` adds more structures later, and :func:`retry_quarantined` tries quarantined inputs again.
 
@@ -158,8 +158,8 @@ def write(
         graph: the recipe, or the name of a preset. Default: the common recipe if every source is a dataset, otherwise
             ``comformer``.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
-            in ``lazygraph.executors``; see docs/clusters.md.
+        executor: any ``concurrent.futures.Executor`` that writes the shards instead of worker processes, such as the
+            executors in ``lazygraph.executors``; see docs/clusters.md.
         overwrite: replace an existing dataset.
         progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
@@ -258,12 +258,11 @@ def append(
         path: the dataset.
         source: the source to add, as for :func:`write`.
         split: fractions of train, val and test for the new graphs, or the name of one split for all of them. By
-            default, new graphs follow the rule of a dataset that was split by fractions: each split gets the number of
-            new graphs that it needs for its share, and old graphs do not move. In other datasets, the new graphs go
-            into the splits that the source names, or into no split.
+            default, new graphs follow the rule of each column of splits (docs/splits.md), and old graphs stay in their
+            splits. In a column without a rule, new graphs go into the splits that the source names, or into no split.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
-            in ``lazygraph.executors``; see docs/clusters.md.
+        executor: any ``concurrent.futures.Executor`` that writes the shards instead of worker processes, such as the
+            executors in ``lazygraph.executors``; see docs/clusters.md.
         progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.
@@ -335,8 +334,8 @@ def retry_quarantined(
         source: the source of the dataset, with the same inputs in the same order.
         split: the splits of the graphs that are added, as for :func:`append`.
         workers: number of worker processes. None starts one per available CPU; 1 works in this process.
-        executor: any ``concurrent.futures.Executor`` that makes the shards instead of worker processes, such as those
-            in ``lazygraph.executors``; see docs/clusters.md.
+        executor: any ``concurrent.futures.Executor`` that writes the shards instead of worker processes, such as the
+            executors in ``lazygraph.executors``; see docs/clusters.md.
         progress: show a bar in a terminal or a notebook; elsewhere, print one line per minute on stderr.
         format: the input format; by default recognised from the content.
         id_key: the key or column that holds the ids.

@@ -183,7 +183,7 @@ def test_other_systems_tell_less_and_fail_nowhere(tmp_path, monkeypatch):
 def test_why_there_are_no_compiled_loops(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "kernels", lambda: None)
     monkeypatch.setenv("LAZYGRAPH_NATIVE", "0")
-    assert look().native == "LAZYGRAPH_NATIVE=0 leaves the compiled loops out"
+    assert look().native == "LAZYGRAPH_NATIVE=0 turns compiled code off"
     monkeypatch.delenv("LAZYGRAPH_NATIVE")
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernels.so")
     assert "no compiler was found" in look().native

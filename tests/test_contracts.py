@@ -138,7 +138,7 @@ class TestElsewhere(StorageContract):
         for mine, theirs in zip(lg.loader(ds, 2, num_workers=0), lg.loader(known, 2, num_workers=0), strict=True):
             assert mine.id == theirs.id
             assert mine.edge_attr.tolist() == theirs.edge_attr.tolist()
-        with pytest.raises(InputError, match="does not lie in a directory of this machine; copy it first"):
+        with pytest.raises(InputError, match="is not a directory on this machine; copy the dataset first"):
             _ = ds._store.path
         lg.subset(ds, tmp_path / "x.lg")
         assert lg.LazyGraphDataset(tmp_path / "x.lg").content_id == known.content_id

@@ -45,9 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the catalogue, or one of its data sets."""
     if arguments.name is None:
         if arguments.download:
-            msg = (
-                "found --download without a name; required: the name of one data set, as lazygraph catalogue lists them"
-            )
+            msg = "--download needs the name of one data set, as lazygraph catalogue lists them"
             raise InputError(msg)
         _list(as_json=arguments.json)
         return 0

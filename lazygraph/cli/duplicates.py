@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     if arguments.against is not None and (arguments.dry_run or arguments.name is not None):
-        msg = "found --name or --dry-run beside --against, which stores no column; give one without the other"
+        msg = "--against stores no column, so it cannot be combined with --name or --dry-run"
         raise InputError(msg)
     if arguments.ids_to is not None and Path(arguments.ids_to).exists():
         msg = f"{arguments.ids_to} exists already; give another name, or delete it first"

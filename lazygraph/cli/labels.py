@@ -64,13 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
         _set(arguments, new_units, descriptions)
     elif arguments.labels or arguments.id_key:
-        msg = "found --label or --id-key without --from; required: the table that holds the labels"
+        msg = "--label and --id-key need --from FILE, the table that holds the labels"
         raise InputError(msg)
     elif descriptions or new_units:
         describe_labels(arguments.dataset, descriptions, units=new_units)
         say(f"described {', '.join(dict.fromkeys((*new_units, *descriptions.names())))}")
     elif arguments.fit_elements is None:
-        msg = "found nothing to do; required: --from FILE, --unit, --per, --describe, --required or --fit-elements"
+        msg = "nothing to do; give --from FILE, --unit, --per, --describe, --required or --fit-elements"
         raise InputError(msg)
     if arguments.fit_elements is not None:
         _fit(arguments)

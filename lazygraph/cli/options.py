@@ -294,8 +294,8 @@ def refuse_options_of_new_datasets(arguments: argparse.Namespace, *, retries: bo
         option = "no-lattice-edges" if names[0] == "lattice_edges" else names[0].replace("_", "-")
         adding = "--retry-quarantined" if retries else "--append"
         msg = (
-            f"found --{option} with {adding}; required: without it, because the dataset keeps its graphs, recipe, "
-            "labels and compression"
+            f"--{option} cannot be combined with {adding}, because the dataset keeps its graphs, recipe, labels and "
+            "compression"
         )
         raise InputError(msg)
 
@@ -313,7 +313,7 @@ def recipe(arguments: argparse.Namespace) -> GraphSpec | None:
     datasets = [path for path in getattr(arguments, "source", []) if is_dataset(Path(path))]
     if arguments.graph is None and datasets:
         names = ", ".join(given)
-        msg = f"found {names} without --graph for the dataset {datasets[0]}; required: --graph PRESET beside it"
+        msg = f"{names} needs --graph PRESET, because the source {datasets[0]} is a dataset"
         raise InputError(msg)
     if arguments.graph is not None and ":" in arguments.graph:
         import_from_here()

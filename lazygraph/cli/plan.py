@@ -54,7 +54,7 @@ def add_what_is_planned(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan the shards and print their number."""
     if "-" in arguments.source:
-        msg = "found - among the sources; required: files, which the machines that make the shards can read"
+        msg = "a plan cannot read - (standard input); give files that all machines that write the shards can read"
         raise InputError(msg)
     if arguments.append:
         refuse_options_of_new_datasets(arguments)

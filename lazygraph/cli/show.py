@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _row(store: Store, arguments: argparse.Namespace) -> int:
     if (arguments.id is None) == (arguments.row is None):
-        msg = "found both or neither of ID and --row; required: one of them"
+        msg = "give either ID or --row"
         raise InputError(msg)
     if arguments.id is not None:
         return store.row_of(arguments.id)

@@ -129,7 +129,9 @@ def _check(arguments: argparse.Namespace) -> None:
         InputError: with what is allowed.
     """
     if "-" in arguments.source:
-        raise InputError("found - among the sources; required: files, which the machines of the cluster can read")
+        raise InputError(
+            "the jobs cannot read - (standard input); give files that the machines of the cluster can read"
+        )
     for text in (*arguments.options_of_plan(arguments), *arguments.sbatch):
         if not text.isprintable():
             msg = f"found {text!r}; required: a text without line ends and control characters, for a script"

@@ -54,7 +54,7 @@ class _Stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise ReaderLeft from error
-        msg = f"the result could not be printed: {error.strerror}; what was done is kept"
+        msg = f"the result could not be printed: {error.strerror}; the work itself is done"
         raise StorageError(msg) from error
 
 
@@ -81,7 +81,7 @@ def standard_streams() -> Iterator[None]:
         yield
         out.flush()
         if isinstance(out, _Nowhere) and out.lost:
-            msg = "the result could not be printed: stdout is closed; what was done is kept"
+            msg = "the result could not be printed: stdout is closed; the work itself is done"
             raise StorageError(msg)
     finally:
         sys.stdout, sys.stderr = before

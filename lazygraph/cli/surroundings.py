@@ -115,7 +115,7 @@ def _why_no_loops() -> str | None:
         return "compiled code works only on little-endian machines"
     if not native.LIBRARY.is_file():
         return f"there is no {native.LIBRARY.name}: no compiler was found when lazygraph was installed"
-    return f"{native.LIBRARY} was compiled of other sources than those beside it, or for another machine"
+    return f"{native.LIBRARY} was compiled from other sources than the installed ones, or for another machine"
 
 
 def _version(name: str) -> str | None:

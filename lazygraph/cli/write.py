@@ -93,7 +93,7 @@ def _write(source: list[str], arguments: argparse.Namespace) -> Report:
             overwrite=arguments.overwrite,
         )
     if arguments.append and arguments.retry_quarantined:
-        raise InputError("found --append and --retry-quarantined; required: one of them")
+        raise InputError("--append and --retry-quarantined cannot be combined; give one of them")
     refuse_options_of_new_datasets(arguments, retries=arguments.retry_quarantined)
     planned = plan_append if arguments.append else plan_retry
     options = write_options(arguments)
@@ -114,10 +114,13 @@ def standard_input(source: list[str]) -> Iterator[list[str]]:
         yield source
         return
     if source.count(STDIN) > 1:
-        msg = f"found {STDIN} {source.count(STDIN)} times among the sources; required: once, standard input ends once"
+        msg = (
+            f"{STDIN} is given {source.count(STDIN)} times as a source; give it once, because standard input can be "
+            "read only once"
+        )
         raise InputError(msg)
     if sys.stdin is None:
-        msg = f"found {STDIN} among the sources, and standard input is closed; required: open, or a file by name"
+        msg = f"the source {STDIN} cannot be read, because standard input is closed; open it, or give a file by name"
         raise InputError(msg)
     with tempfile.TemporaryDirectory(prefix="lazygraph-") as folder:
         path = Path(folder, "stdin")

@@ -109,7 +109,7 @@ class Decompressor:
             msg = f"the record is not a zstd frame: {error}"
             raise CorruptDataset(msg) from error
         if content is None:
-            msg = f"the frame promises {size} bytes; required: 1 to {min(bound, MAX_RECORD)}"
+            msg = f"the frame declares {size} bytes; required: 1 to {min(bound, MAX_RECORD)}"
             raise CorruptDataset(msg)
         return content
 

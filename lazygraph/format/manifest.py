@@ -273,7 +273,7 @@ def _not_found(directory: Path) -> str:
     partial = directory.with_name(directory.name + ".partial")
     if partial.is_dir():
         command = "lazygraph pull" if (partial / "pull").is_dir() else "lazygraph-write"
-        return f"{directory} is not finished; run the same {command} command again and it goes on in {partial.name}"
+        return f"{directory} is not finished; run the same {command} command again to continue in {partial.name}"
     if directory.is_dir():
         return f"{directory} holds no {MANIFEST}; required: a dataset directory that lazygraph-write made"
     return f"there is no dataset at {directory}"

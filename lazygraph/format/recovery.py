@@ -218,7 +218,7 @@ class DamagedDataset:
             path.stat().st_size for path in (self.path / file.name for file in self.manifest.files()) if path.is_file()
         )
         if self.manifest.graphs > there:
-            msg = f"{self.path}: the manifest promises {self.manifest.graphs} graphs; its files have {there} bytes"
+            msg = f"{self.path}: the manifest declares {self.manifest.graphs} graphs; its files have {there} bytes"
             raise CorruptDataset(msg)
 
     def _decoder(self, shard: Shard) -> Decoder:

@@ -103,7 +103,7 @@ class Store:
         """The dataset directory; InputError where the dataset does not lie on this machine."""
         if isinstance(self.storage, LocalStorage):
             return self.storage.directory
-        msg = f"{self.name} does not lie in a directory of this machine; copy it first"
+        msg = f"{self.name} is not a directory on this machine; copy the dataset first"
         raise InputError(msg)
 
     @property

@@ -177,7 +177,7 @@ def _compare_elements(op: ast.cmpop, left: Any, right: Any) -> NDArray[np.bool_]
     elements, other, turned = (left, right, 0) if isinstance(left, Elements) else (right, left, 1)
     texts = isinstance(other, list) and all(isinstance(one, bytes) for one in other)
     if type(op) not in _SETS or not texts:
-        msg = "elements are asked for as 'Fe' in elements, or compared with a set, such as elements == {'Fe', 'O'}"
+        msg = "write a test for an element as 'Fe' in elements, or compare with a set, such as elements == {'Fe', 'O'}"
         raise _Unusable(msg)
     return elements.compare(_SETS[type(op)][turned], {one.decode() for one in other})
 

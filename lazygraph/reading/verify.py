@@ -247,7 +247,7 @@ class _Run(NamedTuple):
         except BrokenExecutor as error:
             msg = (
                 "a worker process died, most often because memory ran out; use fewer workers (--workers), and a state "
-                "(--state FILE) to go on from there"
+                "(--state FILE) to continue after an interruption"
             )
             raise WorkerDied(msg) from error
 

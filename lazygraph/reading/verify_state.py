@@ -51,7 +51,10 @@ def opened_state(path: str | os.PathLike[str] | None, store: Store, options: dic
         return
     place = Path(path).absolute()
     if isinstance(store.storage, LocalStorage) and place.resolve().is_relative_to(store.path.resolve()):
-        msg = f"the state {place} lies in the dataset, which verify only reads; choose a place outside it"
+        msg = (
+            f"the state {place} is inside the dataset, and verify writes nothing there; choose a place outside the "
+            "dataset"
+        )
         raise InputError(msg)
     manifest = hashlib.sha256(store.storage.manifest()).hexdigest()
     header = {"verify": 1, "manifest": manifest, **options}
@@ -81,8 +84,8 @@ def _read(place: Path, header: dict[str, Any]) -> dict[str, tuple[str, ...]] | N
         raise InputError(msg) from error
     if first != header:
         msg = (
-            f"{place} is the state of another verification, of {first}; this one is {header}. Give the options of that "
-            "one to continue it, or delete the file to start again"
+            f"{place} is the state of another verification, {first}; this one is {header}. Give the options of the "
+            "other verification to continue it, or delete the file to start again"
         )
         raise InputError(msg)
     if len(whole) < len(content):

@@ -43,7 +43,7 @@ def losses(there: Store, new: Store) -> Iterator[str]:
         if name not in known:
             yield f"it has the column {name!r}, which this one lacks"
         elif known[name] != column and not _same_values(there, new, name):
-            yield f"its values of the column {name!r} are others"
+            yield f"it has other values in the column {name!r}"
 
 
 def _lost_descriptions(there: Store, new: Store) -> Iterator[str]:

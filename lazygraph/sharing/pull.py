@@ -254,7 +254,7 @@ def _check_output(layout: Layout, manifest: Manifest, replace: Callable[[Path], 
     """Refuse to write over what is there, unless it is a dataset and may be replaced."""
     final = layout.final
     if final.exists() and not is_dataset(final):
-        msg = f"{final} exists and is no lazygraph dataset; choose another name"
+        msg = f"{final} exists and is not a lazygraph dataset; choose another name"
         raise OutputExists(msg)
     if layout.plan.exists():
         msg = f"{layout.partial} holds an unfinished dataset; finish it, or delete that folder"
@@ -298,7 +298,7 @@ def _bring(storage: Storage, manifest: Manifest, file: FileRef, layout: Layout, 
             write_checked(layout.pull, file, _pieces(storage, file, shown), source)
     except CorruptDataset as error:
         if Manifest.load(storage) != manifest:
-            msg = f"{storage.name} was changed while it was copied, and {file.name} is not as before; pull it again"
+            msg = f"{storage.name} was changed while it was copied: {file.name} is no longer the same; pull it again"
             raise DatasetReplaced(msg) from error
         raise
     return file.size

@@ -103,7 +103,7 @@ def push(
     store = Store(Path(dataset))
     if not is_url(os.fspath(target)):
         if resend:
-            msg = f"resend is about servers; delete the damaged files in {os.fspath(target)} and push again"
+            msg = f"resend works only for servers; delete the damaged files in {os.fspath(target)} and push again"
             raise InputError(msg)
         return _to_folder(store, Path(target), force=force, public=public, progress=progress)
     return _to_server(store, os.fspath(target), force=force, resend=resend, public=public, card=card, progress=progress)
@@ -111,7 +111,7 @@ def push(
 
 def _to_folder(store: Store, target: Path, *, force: bool, public: bool, progress: bool) -> PushReport:
     if public:
-        msg = f"public is about repositories of the Hub; {target} has the permissions of its folder"
+        msg = f"public works only for repositories of the Hub; {target} has the permissions of its folder"
         raise InputError(msg)
 
     def replace(final: Path) -> bool:
@@ -177,7 +177,7 @@ def _published(
 def _opened(url: str, before: VersionedManifest, target: Target) -> Store:
     storage = open_storage(url)
     if storage.manifest() != before.content:
-        msg = f"somebody else is publishing {target.name} at this moment; push again when that has ended"
+        msg = f"somebody else is publishing {target.name} at this moment; push again afterwards"
         raise OutputExists(msg)
     store = Store(storage)
     store.manifest.check_writable(target.name)
@@ -188,8 +188,8 @@ def _check_losses(there: Store, new: Store) -> None:
     found = list(losses(there, new))
     if found:
         msg = (
-            f"{there.name} holds a dataset of which something would be lost: {'; '.join(found)}. Pull it and append to "
-            "it, choose another name, or replace it with --force (force=True)"
+            f"replacing the dataset at {there.name} would lose data: {'; '.join(found)}. Pull it and append to it, "
+            "choose another name, or replace it with --force (force=True)"
         )
         raise OutputExists(msg)
 

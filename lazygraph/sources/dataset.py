@@ -87,7 +87,7 @@ class DatasetSource:
         """
         if dataset.transform is not None:
             msg = (
-                f"the dataset {dataset.path!r} has a transform; required: none, because graphs are made again "
+                f"the dataset {dataset.path!r} has a transform, which would not be applied, because graphs are built "
                 f"from the stored crystals. Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
             )
             raise InputError(msg)
@@ -175,7 +175,7 @@ class DatasetSource:
         store = _open(self.path)
         scanned, rows = _scanned(spool, cut)
         if hashlib.sha256(store.storage.manifest()).hexdigest() != scanned:
-            msg = f"{store.name} was changed since it was planned to make graphs from it; required: what it was then"
+            msg = f"{store.name} was changed after the plan was made; plan again"
             raise UnreadableInput(msg)
         store.read_whole(range(len(store.manifest.shards)))
         crystals = _Crystals(store, self.name)
@@ -270,7 +270,7 @@ def rule_left_out(name: str) -> str:
 def energies_left_out(name: str) -> str:
     """The note where a label keeps its values, and its reference energies are not those of a new dataset."""
     return (
-        f"the reference energies of {name!r} were those of its values before and are left out; fit them again with "
+        f"the reference energies of {name!r} were fitted to its old values and are left out; fit them again with "
         f"'lazygraph labels --fit-elements {name}'"
     )
 

@@ -139,7 +139,7 @@ def open_sources(
     places, structures = _places_or_structures(inputs)
     if places is None:
         if format is not None:
-            msg = f"found the format {format!r} for Python objects; required: none, a format is for files"
+            msg = f"the format {format!r} was given for Python objects; leave it out, because only files have a format"
             raise InputError(msg)
         return [PythonSource(structures, id_key=id_key, options=options)]
     found = [pair for place in places for pair in _kinds(place, kind)]
@@ -152,7 +152,10 @@ def open_sources(
         sources += [_make(source, group, id_key, options) for group in groups]
     if options.structure_key is not None and not any(_has_columns(source) for source in sources):
         kinds = ", ".join(dict.fromkeys(source.kind for source in sources))
-        msg = f"the structure key {options.structure_key!r} was given for inputs of the kind {kinds}, without columns"
+        msg = (
+            f"the structure key {options.structure_key!r} was given for inputs of the kind {kinds}, which have no "
+            "columns; leave it out"
+        )
         raise InputError(msg)
     return sources
 
@@ -289,7 +292,10 @@ def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any
     """The class of source for one path or open dataset, and itself; for each match of a pattern that mixes kinds."""
     if not isinstance(place, PATH):
         if named not in (None, DatasetSource):
-            msg = f"found the format {named.kind!r} for {place!r}; required: {DatasetSource.kind!r}, or none"
+            msg = (
+                f"the format {named.kind!r} was given for the dataset {place!r}; give {DatasetSource.kind!r}, or no "
+                "format"
+            )
             raise InputError(msg)
         yield DatasetSource, place
         return
@@ -307,7 +313,7 @@ def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any
 def _checked_url(url: str, named: type[Any] | None) -> str:
     """Return the URL of a dataset, which plans store."""
     if named not in (None, DatasetSource):
-        msg = f"found the format {named.kind!r} for {shown(url)}; required: none, because a URL names a dataset"
+        msg = f"the format {named.kind!r} was given for {shown(url)}; leave it out, because a URL names a dataset"
         raise InputError(msg)
     if "?" in url or "@" in url.partition("://")[2].partition("/")[0]:
         msg = f"{shown(url)}: a URL with a user name or a signature would be written into the plan; pull it first"
@@ -399,7 +405,9 @@ def _make(source: type[Any], places: tuple[Any, ...], id_key: str | None, option
         return CatalogueSource(place.entry, _make(place.kind, (place.path,), id_key, options))
     names = _fields(source)
     if id_key is not None and "id_key" not in names:
-        msg = f"found the id key {id_key!r} for {places[0]}; required: none, {source.kind} inputs have no keys"
+        msg = (
+            f"the id key {id_key!r} was given for {places[0]}; leave it out, because {source.kind} inputs have no keys"
+        )
         raise InputError(msg)
     if not isinstance(places[0], str):
         return DatasetSource.of(places[0])

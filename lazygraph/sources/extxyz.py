@@ -114,7 +114,7 @@ def take_id(values: dict[str, Any], id_key: str | None, default: str) -> str:
     if key is None:
         return default
     if key not in values:
-        msg = f"found no {key}, but {', '.join(map(str, values)) or 'nothing'}; required: the key that holds the id"
+        msg = f"there is no key {key}; the keys are {', '.join(map(str, values)) or 'none'}"
         raise UnreadableInput(msg)
     value = values.pop(key)
     return id_text(value.item() if isinstance(value, np.generic) else value)

@@ -108,7 +108,7 @@ def _require_one(place: StructurePlace | None, options: SourceOptions) -> None:
     """
     if options.structure_key is None and place is not None and place.others and not is_structure_name(place.name):
         names = ", ".join(map(repr, (place.name, *place.others[:5])))
-        msg = f"the columns {names} hold structures, and none is called so; name the one to read with --structure-key"
+        msg = f"the columns {names} hold structures, and none has a usual name; choose one with --structure-key"
         raise UnreadableInput(msg)
 
 

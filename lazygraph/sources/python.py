@@ -68,14 +68,17 @@ class PythonSource:
     def scan(self, every: int, spool: Path) -> Scan:
         """Convert every item and write it to the spool; an exception of the iterable itself is not caught."""
         if self.items is None:
-            msg = f"the items of {self.name!r} are in the process that made them; required: to scan there"
+            msg = f"the items of {self.name!r} exist only in the process that created them; scan them there"
             raise InputError(msg)
         items = iter(self.items.items() if isinstance(self.items, Mapping) else self.items)
         first = list(islice(items, FIRST))
         records = [_record(item) for item in first]
         place = place_in(records, self.options)
         if self.options.structure_key is not None and not any(isinstance(record, Mapping) for record in records):
-            msg = f"the structure key {self.options.structure_key!r} was given for structures that stand under no key"
+            msg = (
+                f"the structure key {self.options.structure_key!r} was given, but the structures have no keys; leave "
+                "it out"
+            )
             raise InputError(msg)
         marks, count = [], 0
         with spool.open("wb") as file:

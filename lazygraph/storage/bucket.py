@@ -138,7 +138,7 @@ class BucketTransport:
             if isinstance(content, BaseException):
                 self._call(file.name, partial(_raise, content))
             if len(content) != length:
-                msg = f"{len(content)} bytes came of the {length} that were asked for"
+                msg = f"received {len(content)} of the {length} bytes that were requested"
                 raise TransientError(msg)
             answers.append(content)
         return answers

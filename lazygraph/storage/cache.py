@@ -179,7 +179,9 @@ class Cache:
             if not start:  # else the part that was kept may have been damaged: once more from the beginning
                 break
             partial.touch()
-        msg = f"{source} has not the bytes that the manifest names: the sha256 is {digest.hexdigest()}; required: "
+        msg = (
+            f"{source} does not have the bytes that the manifest names: the sha256 is {digest.hexdigest()}; required: "
+        )
         raise CorruptDataset(msg + file.sha256)
 
     def discard(self, file: FileRef) -> bool:

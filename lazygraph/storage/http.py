@@ -115,7 +115,7 @@ class HttpTransport:
                     raise NoRanges(what)
                 content = b"".join(_pieces(answer, length))
             if len(content) != length:
-                msg = f"{len(content)} bytes came of the {length} that were asked for"
+                msg = f"received {len(content)} of the {length} bytes that were requested"
                 raise TransientError(msg)
             return content
 
@@ -148,7 +148,7 @@ class HttpTransport:
             _require(answer, 206)
             found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
             if headers and found is not None and int(found[1]) == first and int(found[2]) < last:
-                msg = f"the server sent the bytes up to {found[2]} alone of those up to {last}"
+                msg = f"the server sent the bytes only up to {found[2]}, and not up to {last}"
                 raise TransientError(msg)
             if not headers or found is None or (int(found[1]), int(found[2])) != (first, last):
                 said = answer.headers.get("Content-Range")
@@ -250,7 +250,7 @@ def _redirected(
         target = ""
     there, here = parsed(target), urlsplit(url)
     if there is None or not target:
-        msg = f"{shown(url)} redirects to what is no URL"
+        msg = f"{shown(url)} redirects to something that is not a URL"
         raise TransferError(msg)
     if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
         msg = f"{shown(url)} redirects to {there.scheme[:20]}:, which is refused; required: https"
@@ -300,7 +300,9 @@ def _pieces(answer: Any, most: int | None = None, rest: Callable[[], float] | No
     import urllib3
 
     if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
-        msg = f"{shown(answer.url)}: the server compresses its answers ({encoding:.30}), though that was declined"
+        msg = (
+            f"{shown(answer.url)}: the server compresses its answers ({encoding:.30}), although the request forbids it"
+        )
         raise TransferError(msg)
     left = most
     # With a limit of time, what has come is looked at piece by piece, and not only a whole MiB.

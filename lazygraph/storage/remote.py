@@ -106,7 +106,7 @@ class RemoteStorage:
             if found is None and kept is not None:
                 return kept.content
             if found is None:
-                msg = f"{self.name}: the server says that nothing changed, of what was never read"
+                msg = f"{self.name}: the server says that the manifest has not changed, but it was never read"
                 raise TransferError(msg)
             if is_whole_manifest(found.content):  # not what a proxy sent in its place, or a part of it
                 new = KeptManifest(self.name, found.version, time.time(), found.content)

@@ -273,7 +273,7 @@ def _range(file: Any, offset: int, length: int) -> bytes:
     pieces = [(at, min(PIECE, offset + length - at)) for at in range(offset, offset + length, PIECE)]
     content = b"".join(file.readv(pieces))
     if len(content) != length:
-        msg = f"{len(content)} bytes came of the {length} that were asked for"
+        msg = f"received {len(content)} of the {length} bytes that were requested"
         raise TransientError(msg)
     return content
 

@@ -54,6 +54,6 @@ def open_target(url: str, *, public: bool = False) -> Target:
         msg = f"nothing can be pushed to {shown(url)}; required: a folder, or a URL of {places}"
         raise InputError(msg)
     if public and scheme != "hf":
-        msg = f"public is about repositories of the Hub; {shown(url)} has the access that its server gives it"
+        msg = f"public works only for repositories of the Hub; the server of {shown(url)} decides who has access"
         raise InputError(msg)
     return TARGETS[scheme](url, **({"public": True} if public else {}))

@@ -650,7 +650,7 @@ def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool) -> None:
     """
     if not is_dataset(layout.final):
         if any(layout.final.iterdir()) if layout.final.is_dir() else layout.final.exists():
-            msg = f"{layout.final} exists and is no lazygraph dataset; choose another name, or delete it yourself"
+            msg = f"{layout.final} exists and is not a lazygraph dataset; choose another name, or delete it yourself"
             raise OutputExists(msg)
         return
     if overwrite:

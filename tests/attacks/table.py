@@ -220,13 +220,13 @@ def a_pickle_as_a_frame(d):
     d.frames[1] = PICKLE
 
 
-@attack("the frame promises 4294967296 bytes")
+@attack("the frame declares 4294967296 bytes")
 def a_bomb_that_says_its_size(d):
     d.frames[1] = zeros(2**22).replace(struct.pack("<I", 2**22), b"", 1)
     d.frames[1] = b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**32) + d.frames[1][10:]
 
 
-@attack("the frame promises -1 bytes")
+@attack("the frame declares -1 bytes")
 def a_bomb_that_does_not(d):
     d.frames[1] = zeros(2**29, write_content_size=False)
 
@@ -243,7 +243,7 @@ def two_frames(d):
     d.frames[1] = zstandard.compress(d.raws[1]) * 2
 
 
-@attack("the frame promises 0 bytes")
+@attack("the frame declares 0 bytes")
 def a_skippable_frame_first(d):
     d.frames[1] = b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstandard.compress(d.raws[1])
 

@@ -188,7 +188,7 @@ def test_why_there_are_no_compiled_loops(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernels.so")
     assert "no compiler was found" in look().native
     (tmp_path / "kernels.so").touch()
-    assert "compiled of other sources" in look().native
+    assert "compiled from other sources" in look().native
 
 
 def test_a_dataset_is_opened_and_read(tmp_path):

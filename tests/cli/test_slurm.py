@@ -114,7 +114,7 @@ def test_splits_that_are_said_twice_must_be_the_same(here, capsys):
     ("arguments", "said"),
     [
         (["plan", SOURCE, "-o", "x.lg", "--append"], "there is no dataset at"),
-        (["plan", SOURCE, "-o", "x.lg", "--append", "--graph", "cgcnn"], "found --graph with --append"),
+        (["plan", SOURCE, "-o", "x.lg", "--append", "--graph", "cgcnn"], "--graph cannot be combined with --append"),
         (["plan", SOURCE, "-o", "x.lg", "--split", "train"], "found the fractions 'train'"),
         (["plan", SOURCE, "-o", "x.lg", "--split", "0.8,0.1,0.1", "--group", "colour"], "colour"),
         (["shard", "p.lg", "--task", "3-1"], "the smaller number first"),
@@ -205,7 +205,7 @@ def test_the_job_that_plans_gets_every_option(sources, output, labels, units, se
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-", "-o", "x.lg"], "files, which the machines of the cluster can read"),
+        (["-", "-o", "x.lg"], "files that the machines of the cluster can read"),
         (["a\nb", "-o", "x.lg"], "without line ends"),
         (["a", "-o", "x.lg", "--unit", "b=eV\nrm x"], "without line ends"),
         (["a", "-o", "x.lg", "--sbatch=--comment=a\nb"], "without line ends"),
@@ -218,7 +218,7 @@ def test_the_job_that_plans_gets_every_option(sources, output, labels, units, se
         (["a", "-o", "x.lg", "--split", "much"], "found the fractions"),
         (["a", "-o", "x.lg", "--graph", "comformr"], "did you mean"),
         (["a", "-o", "x.lg", "--level", "99"], "zstd level"),
-        (["a", "-o", "x.lg", "--append", "--codec", "none"], "found --codec with --append"),
+        (["a", "-o", "x.lg", "--append", "--codec", "none"], "--codec cannot be combined with --append"),
     ],
 )
 def test_what_a_job_would_refuse_is_refused_at_once(arguments, said, capsys, here):

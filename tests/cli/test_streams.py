@@ -103,9 +103,9 @@ def test_every_command_says_that_stdout_is_closed(here, monkeypatch, capsys):
             assert main(EVERY[name]) == 2, name
             assert sys.stdout is None
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lazygraph")]
-        assert said == ["lazygraph: error: the result could not be printed: stdout is closed; what was done is kept"], (
-            name
-        )
+        assert said == [
+            "lazygraph: error: the result could not be printed: stdout is closed; the work itself is done"
+        ], name
     assert len(lg.LazyGraphDataset("new.lg")) == len(lg.LazyGraphDataset("planned.lg")) == 5
     assert len(lg.LazyGraphDataset("saved.lg")) == 24
     assert len((here / "p.csv").read_text().splitlines()) > 24

@@ -667,7 +667,7 @@ def test_nothing_there(tmp_path):
 
 def test_an_unfinished_dataset(tmp_path):
     (tmp_path / "d.lg.partial").mkdir()
-    with pytest.raises(DatasetNotFound, match=r"is not finished; .* goes on in d.lg.partial"):
+    with pytest.raises(DatasetNotFound, match=r"is not finished; .* to continue in d.lg.partial"):
         Manifest.load(tmp_path / "d.lg")
 
 

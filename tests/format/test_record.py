@@ -218,7 +218,7 @@ def test_a_frame_states_its_size_and_nothing_else():
 def test_the_bound_is_the_greatest_size():
     frame = frame_of(b"x" * 1000)
     assert PLAIN(frame, 1000) == b"x" * 1000
-    with pytest.raises(CorruptDataset, match="the frame promises 1000 bytes; required: 1 to 999"):
+    with pytest.raises(CorruptDataset, match="the frame declares 1000 bytes; required: 1 to 999"):
         PLAIN(frame, 999)
 
 
@@ -229,7 +229,7 @@ def test_more_than_1_gib_is_refused_whatever_the_schema_allows(monkeypatch):
 
 
 def test_a_frame_without_its_size_is_refused():
-    with pytest.raises(CorruptDataset, match="the frame promises -1 bytes"):
+    with pytest.raises(CorruptDataset, match="the frame declares -1 bytes"):
         PLAIN(frame_of(b"x" * 1000, write_content_size=False), 10**6)
 
 
@@ -256,7 +256,7 @@ ONE = frame_of(b"one record")
 )
 def test_what_is_not_one_frame_is_refused(frame):
     """zstandard itself would read the first frame and be content."""
-    with pytest.raises(CorruptDataset, match="the frame promises|the record is not a zstd frame"):
+    with pytest.raises(CorruptDataset, match="the frame declares|the record is not a zstd frame"):
         PLAIN(frame, 1000)
 
 

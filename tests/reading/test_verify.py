@@ -152,7 +152,7 @@ def test_a_state_that_is_none_is_refused_and_kept(original, tmp_path, content):
 
 
 def test_a_state_does_not_lie_in_the_dataset(copy):
-    with pytest.raises(InputError, match="lies in the dataset"):
+    with pytest.raises(InputError, match="is inside the dataset"):
         verify(copy, state=copy / "state")
     assert not (copy / "state").exists()
 

@@ -117,7 +117,7 @@ def test_what_others_added_is_not_lost(place, own, made, tmp_path):
     other = shutil.copytree(made, tmp_path / "other.lg")
     _append(other, 5)
     lg.push(other, place, progress=False)
-    with pytest.raises(OutputExists, match=r"would be lost: it has 205 graphs, and this one 200\. Pull it .*--force"):
+    with pytest.raises(OutputExists, match=r"would lose data: it has 205 graphs, and this one 200\. Pull it .*--force"):
         lg.push(own, place, progress=False)
     same(place, other)
     lg.push(own, place, force=True, progress=False)
@@ -129,10 +129,10 @@ def test_what_others_added_is_not_lost(place, own, made, tmp_path):
     [
         (
             lambda path: set_labels(path, {"prototype-0000001": {"density": 1.0}}),
-            "its values of the column 'density'",
+            "other values in the column 'density'",
         ),
         (lambda path: set_labels(path, {"prototype-0000001": {"new": 1.0}}), "it has the column 'new'"),
-        (lambda path: lg.set_splits(path, (0.5, 0.25, 0.25)), "its values of the column 'split' are others"),
+        (lambda path: lg.set_splits(path, (0.5, 0.25, 0.25)), "other values in the column 'split'"),
         (lambda path: lg.remove(path, ["prototype-0000001"], reason="x"), "its graphs are not the first graphs"),
         (lambda path: lg.remove(path, ["prototype-0000199"], reason="x"), None),
         (lambda path: set_about(path, {"title": "Another"}), None),
@@ -330,9 +330,9 @@ def test_a_pull_with_a_content_id_compares_every_graph(own, made, tmp_path):
     ("target", "options", "said"),
     [
         ("https://example.org/x.lg", {}, r"nothing can be pushed to https://example.org/x.lg; required: a folder"),
-        ("s3://bucket/x.lg", {"public": True}, "public is about repositories of the Hub"),
-        ("/tmp/x/y.lg", {"resend": True}, "resend is about servers; delete the damaged files"),
-        ("/tmp/x/y.lg", {"public": True}, "public is about repositories of the Hub"),
+        ("s3://bucket/x.lg", {"public": True}, "public works only for repositories of the Hub"),
+        ("/tmp/x/y.lg", {"resend": True}, "resend works only for servers; delete the damaged files"),
+        ("/tmp/x/y.lg", {"public": True}, "public works only for repositories of the Hub"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_pushed(own, target, options, said):

@@ -546,7 +546,7 @@ def test_the_list(capsys):
     assert main(["catalogue", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == len(catalogue())
     assert main(["catalogue", "--download"]) == 2
-    assert "found --download without a name" in capsys.readouterr().err
+    assert "--download needs the name of one data set" in capsys.readouterr().err
 
 
 def test_one_data_set(capsys, host, monkeypatch):

@@ -143,9 +143,9 @@ def test_a_group_that_does_not_fit_the_cell_is_refused(symbol):
 
 @pytest.mark.parametrize("tags", [{}, {HM: "?"}, {HM: ".", NUMBER: "?"}, {"_symmetry_cell_setting": "cubic"}])
 def test_a_file_without_symmetry_is_not_taken_for_p1(tags):
-    with pytest.raises(UnreadableInput, match="says nothing of its symmetry"):
+    with pytest.raises(UnreadableInput, match="does not state its symmetry"):
         read(CUBIC, GENERAL, **tags)
-    with pytest.raises(UnreadableInput, match="says nothing of its symmetry"):
+    with pytest.raises(UnreadableInput, match="does not state its symmetry"):
         read(CUBIC, GENERAL, "C", 4, **tags)
 
 
@@ -279,7 +279,7 @@ def test_a_modulated_structure_is_refused(tags):
 
 
 def test_a_magnetic_file_that_only_names_its_group_is_refused():
-    with pytest.raises(InputError, match="says nothing of its symmetry"):
+    with pytest.raises(InputError, match="does not state its symmetry"):
         read(ORTHORHOMBIC, GENERAL, **{"_space_group_magn.name_BNS": "P n' m a"})
 
 

@@ -613,7 +613,7 @@ def test_another_state_than_the_scanned_one_is_refused(tmp_path):
     write(salts(4, gap=float), old)
     source.scan(4, spool)
     set_labels(old, {"salt-0": {"gap": 9.0}})
-    with pytest.raises(UnreadableInput, match=r"old.lg was changed since it was planned"):
+    with pytest.raises(UnreadableInput, match=r"old.lg was changed after the plan was made"):
         list(source.read(Cut(0, 0, 4), spool))
 
 
@@ -624,7 +624,7 @@ def test_work_that_was_planned_goes_on_with_the_same_state_and_no_other(tmp_path
     make_shard(new, 0)
     before = (old / MANIFEST).read_bytes()
     set_labels(old, {"salt-0": {"gap": 9.0}})
-    with pytest.raises(UnreadableInput, match=r"^old: .*old.lg was changed since"):
+    with pytest.raises(UnreadableInput, match=r"^old: .*old.lg was changed after"):
         make_shard(new, 1)
     with pytest.raises(OutputExists, match="was begun with other arguments or input: inputs: "):
         write(old, new, OTHER, shard_size=4)
@@ -674,7 +674,7 @@ def test_a_dataset_is_recognised_by_its_layout(prototypes, tmp_path):
     source = DatasetSource(str(prototypes))
     assert source_from_json(json.loads(json.dumps(source_to_json(source)))) == source
     with pytest.raises(
-        InputError, match="found the id key 'jid' for .*; required: none, lazygraph inputs have no keys"
+        InputError, match="the id key 'jid' was given for .*; leave it out, because lazygraph inputs have no keys"
     ):
         open_sources(prototypes, id_key="jid")
 

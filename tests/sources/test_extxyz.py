@@ -168,7 +168,7 @@ def test_ids_come_from_the_key_or_the_usual_keys_or_the_position(frames):
     assert [entry.id for entry in by_run] == ["12", "some-0000001"]
     assert by_run[0].labels.keys() == {"energy", "material_id"}
     assert isinstance(by_run[1].crystal, UnreadableInput)
-    assert "found no run, but energy; required: the key that holds the id" in str(by_run[1].crystal)
+    assert "there is no key run; the keys are energy" in str(by_run[1].crystal)
 
 
 def test_labels_are_the_numbers_of_the_comment_and_the_columns(frames):
@@ -311,7 +311,7 @@ def test_take_id_removes_what_it_takes():
     assert take_id(values, "n", "x-0") == "7"
     with pytest.raises(UnreadableInput, match="found the id"):
         take_id(values, "list", "x-0")
-    with pytest.raises(UnreadableInput, match="found no n, but nothing"):
+    with pytest.raises(UnreadableInput, match="no key n; the keys are none"):
         take_id(values, "n", "x-0")
 
 

@@ -159,7 +159,7 @@ def test_groups_that_look_like_a_table_are_refused_rather_than_lost(tmp_path):
     }
     path = put(tmp_path / "set.json", {"mp-0": many, "mp-1": many})
     (source,) = open_sources(path)
-    with pytest.raises(UnreadableInput, match="the columns 'mp-0', 'mp-1' hold structures, and none is called so"):
+    with pytest.raises(UnreadableInput, match="the columns 'mp-0', 'mp-1' hold structures, and none has a usual name"):
         source.scan(10, tmp_path / "spool")
 
 

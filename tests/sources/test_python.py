@@ -137,7 +137,7 @@ def test_ids_of_ase_atoms_are_in_their_info(tmp_path):
     _, by_key = read_all(PythonSource([first, second], id_key="mine"), tmp_path)
     assert [entry.id for entry in by_key] == ["python-0000000", "7"]
     assert isinstance(by_key[0].crystal, UnreadableInput)
-    assert "found no mine" in str(by_key[0].crystal)
+    assert "no key mine" in str(by_key[0].crystal)
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_an_error_of_the_iterable_is_not_caught(tmp_path):
 def test_a_copy_cannot_be_scanned(tmp_path):
     copy = pickle.loads(pickle.dumps(PythonSource((NACL for _ in range(3)), name="mine", id_key="k")))
     assert (copy.name, copy.id_key) == ("mine", "k")
-    with pytest.raises(InputError, match="the items of 'mine' are in the process that made them"):
+    with pytest.raises(InputError, match="the items of 'mine' exist only in the process that created them"):
         copy.scan(1, tmp_path / "spool")
 
 

@@ -96,7 +96,7 @@ def test_a_damaged_beginning_is_fetched_again(tmp_path_factory, length, place):
 @pytest.mark.parametrize("wrong", [b"", b"x" * 4999, b"x" * 5000, b"x" * 5001, b"x" * 100000])
 def test_wrong_bytes_are_never_kept(kept, wrong):
     file = file_of(os.urandom(5000))
-    with pytest.raises(CorruptDataset, match="has not the bytes that the manifest names"):
+    with pytest.raises(CorruptDataset, match="does not have the bytes that the manifest names"):
         kept.fetch(file, Server(wrong), "https://example.org/x")
     assert not kept.has(file)
     assert kept.unfinished() == []

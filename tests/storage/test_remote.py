@@ -354,7 +354,7 @@ def test_what_passes_is_repeated(web, url, made, fault):
         ("status", {"status": 404}, CorruptDataset, "is missing, and the manifest names it"),
         ("status", {"status": 500}, TransferError, r"the server answers 500.*at 5 attempts"),
         ("status", {"status": 418}, TransferError, r"the server answers 418; required"),
-        ("gzip", {}, TransferError, r"compresses its answers \(gzip\), though that was declined"),
+        ("gzip", {}, TransferError, r"compresses its answers \(gzip\), although the request forbids it"),
         ("redirect", {"to": "http://localhost:1/x"}, TransferError, "redirects to another host, 'localhost'"),
         ("redirect", {"to": "file:///etc/passwd"}, TransferError, "redirects to file:, which is refused"),
         ("redirect", {"to": "PATH"}, TransferError, "more than 5 redirects"),

@@ -134,7 +134,7 @@ def test_an_append_says_nothing_new(written, capsys):
     for options in (["--per", "energy=atom"], ["--about", "title=x"], ["--required", "energy"]):
         for adding in ("--append", "--retry-quarantined"):
             assert main_write(["prototypes:2", "-o", str(written), adding, "--workers", "1", *options]) == 2
-            assert f"found {options[0]} with {adding}; required: without it" in capsys.readouterr().err
+            assert f"{options[0]} cannot be combined with {adding}" in capsys.readouterr().err
 
 
 def test_datasets_of_which_other_things_are_said_are_not_joined(tmp_path, write, salt):
@@ -256,7 +256,7 @@ def test_reference_energies_are_stored_and_shown(per, tmp_path, write, capsys):
     report = lg.append(
         path, [("more", Crystal(np.eye(3) * 8, [[0, 0, 0]], [17]), {"energy": 1.0})], workers=1, progress=False
     )
-    assert any("the reference energies of 'energy' were those of its values before" in note for note in report.notes)
+    assert any("the reference energies of 'energy' were fitted to its old values" in note for note in report.notes)
     assert "elements" not in Manifest.load(path).columns["energy"].statistics
     for name, message in (("kind", "unknown label 'kind'"), ("enregy", "did you mean 'energy'")):
         with pytest.raises(lg.InputError, match=message):
@@ -295,7 +295,7 @@ def test_what_is_said_on_the_command_line(tmp_path, capsys):
     assert capsys.readouterr().out == "described density\n"
     assert said(tmp_path / "p.lg")["density"] == ("g/cm^3", "cell", "heavy", True)
     assert main(["labels", path]) == 2
-    assert "found nothing to do" in capsys.readouterr().err
+    assert "nothing to do; give --from" in capsys.readouterr().err
     assert main(["labels", path, "--label", "density"]) == 2
     assert main(["labels", path, "--per", "density"]) == 2
     assert main(["info", path, "--json"]) == 0

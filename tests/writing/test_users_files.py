@@ -263,7 +263,7 @@ def test_a_manifest_of_another_program_is_not_replaced(tmp_path, write):
     put(path, ["index.html"])
     (path / MANIFEST).write_text('{"name": "app"}')
     for options in ({}, {"overwrite": True}):
-        with pytest.raises(lg.OutputExists, match="is no lazygraph dataset"):
+        with pytest.raises(lg.OutputExists, match="is not a lazygraph dataset"):
             write("prototypes:3", path, **options)
     with pytest.raises(lg.OutputExists):
         lg.GraphWriter(path, overwrite=True)

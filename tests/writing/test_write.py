@@ -237,7 +237,7 @@ def test_something_else_at_the_place_of_the_output_is_never_touched(there, tmp_p
         path.mkdir()
         (path / "thesis.tex").write_text("precious")
     for options in ({}, {"overwrite": True}):
-        with pytest.raises(lg.OutputExists, match="is no lazygraph dataset"):
+        with pytest.raises(lg.OutputExists, match="is not a lazygraph dataset"):
             write(SOURCE, path, **options)
     assert (path if there == "file" else path / "thesis.tex").read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["x.lg"]
@@ -349,14 +349,14 @@ def _crystals(count):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--append", "--graph", "comformer"], "found --graph with --append; required: without it"),
-        (["--append", "--cutoff", "0.5"], "found --cutoff with --append"),
-        (["--append", "--no-lattice-edges"], "found --no-lattice-edges with --append"),
-        (["--append", "--level", "9"], "found --level with --append"),
-        (["--append", "--overwrite"], "found --overwrite with --append"),
-        (["--retry-quarantined", "--label", "density"], "found --label with --retry-quarantined"),
-        (["--retry-quarantined", "--unit", "density=A"], "found --unit with --retry-quarantined"),
-        (["--append", "--retry-quarantined"], "found --append and --retry-quarantined; required: one of them"),
+        (["--append", "--graph", "comformer"], "--graph cannot be combined with --append"),
+        (["--append", "--cutoff", "0.5"], "--cutoff cannot be combined with --append"),
+        (["--append", "--no-lattice-edges"], "--no-lattice-edges cannot be combined with --append"),
+        (["--append", "--level", "9"], "--level cannot be combined with --append"),
+        (["--append", "--overwrite"], "--overwrite cannot be combined with --append"),
+        (["--retry-quarantined", "--label", "density"], "--label cannot be combined with --retry-quarantined"),
+        (["--retry-quarantined", "--unit", "density=A"], "--unit cannot be combined with --retry-quarantined"),
+        (["--append", "--retry-quarantined"], "--append and --retry-quarantined cannot be combined"),
     ],
 )
 def test_options_of_new_datasets_are_refused_where_graphs_are_added(

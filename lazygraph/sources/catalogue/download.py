@@ -221,7 +221,7 @@ def _copy(answer: Any, part: Any, file: CatalogueFile, shown: Any) -> int:
     import urllib3
 
     if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
-        msg = f"{file.url}: the server compresses its answers ({encoding:.30}), though that was declined"
+        msg = f"{file.url}: the server compresses its answers ({encoding:.30}), although the request forbids it"
         raise TransferError(msg)
     size = 0
     try:

@@ -335,7 +335,7 @@ def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64
         if stated.units is not None and stated.confirms(_counts(crystal)):
             return crystal
         msg = (
-            "the CIF says nothing of its symmetry; required: operations (_symmetry_equiv_pos_as_xyz, 'x, y, z' where "
+            "the CIF does not state its symmetry; required: operations (_symmetry_equiv_pos_as_xyz, or 'x, y, z' if "
             "the sites are all atoms of the cell), a space group symbol or number"
         )
         raise UnreadableInput(msg)

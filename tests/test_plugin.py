@@ -112,8 +112,8 @@ def test_a_dataset_with_a_rule_of_a_plugin_is_read_where_the_user_names_it(run):
         assert done.stdout == "True 3\n", done.stderr
     refused = python(run, code.format(opened.format("")))
     assert (
-        "RecipeError: unknown rule 'alike'; known: shell, nearest, radius, none; if a plug-in has it, name its preset ("
-        in (refused.stderr)
+        "RecipeError: unknown rule 'alike'; known: shell, nearest, radius, none; if it belongs to a plug-in, "
+        "load a preset of the plug-in first (" in (refused.stderr)
     )
     done = run("lazygraph", "info", "alike.lg", "--plugin", "toy-alike")
     assert done.returncode == 0, done.stderr

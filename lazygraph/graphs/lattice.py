@@ -54,7 +54,7 @@ def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
         [[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]
     """
     if not all(crystal.pbc):
-        msg = f"the structure has pbc={crystal.pbc}; required for lattice vectors: a crystal that repeats three ways"
+        msg = f"the structure has pbc={crystal.pbc}; lattice vectors need a crystal that is periodic in all directions"
         raise StructureError(msg)
     images = _compiled(crystal)
     return _plain(crystal) if images is None else images

@@ -121,15 +121,18 @@ def _nearest(search: Search, k: int, cutoff: float) -> tuple[Neighbors, NDArray[
 def _as_jarvis(crystal: Crystal) -> _Cell:
     if not all(crystal.pbc):
         msg = (
-            f"the structure has pbc={crystal.pbc}; required for ties='reference', whose published code knows no other: "
-            "a crystal that repeats three ways. Use ties='shell'"
+            f"the structure has pbc={crystal.pbc}, and ties='reference' needs a crystal that is periodic in all "
+            "directions, as the published code does. Use ties='shell'"
         )
         raise StructureError(msg)
     rounded = np.around(crystal.lattice, DECIMALS)
     try:
         inverse = np.linalg.inv(rounded)
     except np.linalg.LinAlgError as error:
-        msg = f"the lattice rounded to {DECIMALS} decimals is singular; required for ties='reference': a cell"
+        msg = (
+            f"the lattice rounded to {DECIMALS} decimals is singular; ties='reference' needs a cell that is not. Use "
+            "ties='shell'"
+        )
         raise StructureError(msg) from error
     spread = crystal.frac_coords.max(axis=0) - crystal.frac_coords.min(axis=0)
     return _Cell(

@@ -72,6 +72,6 @@ def _hint() -> str:
     if not plugins:
         return "; install the plug-in that it belongs to, if any"
     return (
-        f"; if a plug-in has it, name its preset ({', '.join(plugins)}), which no file makes be imported: "
-        "lazygraph.graph(NAME) first in Python, --plugin NAME on the command line"
+        f"; if it belongs to a plug-in, load a preset of the plug-in first ({', '.join(plugins)}), because a file "
+        "never imports a plug-in: lazygraph.graph(NAME) in Python, --plugin NAME on the command line"
     )

@@ -255,8 +255,8 @@ def graph(preset: str, /, **parameters: Any) -> GraphSpec:
     known = {*rule.defaults(), *(angles.defaults() if angles else ())}
     if wrong := sorted({*values, *declared.fixed} - known):
         msg = (
-            f"the preset {preset!r} declares {wrong[0]!r}, which neither its rule nor its angles have; required: of "
-            f"{', '.join(sorted(known))}"
+            f"the preset {preset!r} declares {wrong[0]!r}, which is not a parameter of its rule or angles; the "
+            f"parameters are {', '.join(sorted(known))}"
         )
         raise RecipeError(msg)
     return _assembled(preset, rule, angles, {**values, **declared.fixed})

@@ -126,7 +126,7 @@ def _recipe(a: Manifest, b: Manifest) -> Iterator[str]:
     if a.recipe == b.recipe:
         return
     if a.recipe is None or b.recipe is None:
-        yield f"the graphs of {'a' if a.recipe is None else 'b'} came ready-made"
+        yield f"the graphs of {'a' if a.recipe is None else 'b'} are ready-made"
         return
     yield from GraphSpec.from_json(a.recipe).diff(GraphSpec.from_json(b.recipe))
 

@@ -141,7 +141,7 @@ def export(
     rows = chosen_rows(store, rows, TemporaryArrays(final.parent), where=where, ids=ids, split=split)
     repeats = Repeats(len(store))
     if any(repeats.first(some) is not None for some in pieces_of(rows)):
-        msg = f"some graphs of {store.name} were chosen more than once; required: each once"
+        msg = f"some graphs of {store.name} were chosen more than once; choose each graph once"
         raise InputError(msg)
     contents, notes = _contents(store, chosen, id_key)
     make_folder(final.parent)

@@ -71,8 +71,8 @@ def check_ratios(n: int, ratios: Sequence[float]) -> None:
     for name, ratio in zip(SPLITS, ratios, strict=True):
         if ratio > 0 and int(ratio * n) == 0:
             msg = (
-                f"found {n} graphs, of which {name} would get none at the ratios {tuple(ratios)}; "
-                "required: more graphs, or other ratios"
+                f"{n} graphs are too few for the ratios {tuple(ratios)}: {name} would get no graph; use more graphs, "
+                "or other ratios"
             )
             raise InputError(msg)
 

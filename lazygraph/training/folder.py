@@ -141,7 +141,7 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         if time.monotonic() > until:
             msg = (
-                f"found no {path} on {socket.gethostname()}, although the first process has written it; required: an "
+                f"{socket.gethostname()} does not see {path}, although the first process has written it; choose an "
                 "output_dir on a file system that all nodes share"
             )
             raise InputError(msg)

@@ -103,25 +103,20 @@ def train_from_list(
     begin = time.perf_counter()
     further: dict[str, Any] = dict(options)
     if "target" in further:
-        msg = (
-            f"found target={further['target']!r}; required: none, for the names of the labels are the targets: "
-            "labels={'gap': [...]}"
-        )
+        msg = "target= cannot be given, because the names of the labels are the targets: labels={'gap': [...]}"
         raise InputError(msg)
     if further.get("splits") is not None:
-        msg = f"found splits={further['splits']!r}; required: none, because a list has no splits: the ratios split it"
+        msg = "splits= cannot be given, because a list has no splits: the ratios split it"
         raise InputError(msg)
     if not {"graph", "graph_options"}.isdisjoint(further):
-        msg = (
-            "found graph=; required: none, because the model chooses the preset, and cutoff and max_neighbors change it"
-        )
+        msg = "graph= cannot be given, because the model chooses the preset; cutoff and max_neighbors change it"
         raise InputError(msg)
     _check_pairs(strucs, labels)
     strucs = list(strucs)
     columns = columns_of(labels, len(strucs))
     units = dict(unit) if isinstance(unit, Mapping) else {} if unit is None else dict.fromkeys(columns, unit)
     if unknown := sorted(set(units) - set(columns)):
-        msg = f"found a unit of {unknown[0]!r}; required: of the labels {', '.join(columns)}"
+        msg = f"there is a unit for {unknown[0]!r}, which is not a label; the labels are {', '.join(columns)}"
         raise InputError(msg)
     named = {"target": tuple(columns), "model": model, "learning_rate": learning_rate, "batch_size": batch_size}
     named |= {"n_epochs": n_epochs, "train_ratio": train_ratio, "val_ratio": val_ratio, "test_ratio": test_ratio}
@@ -200,7 +195,7 @@ def _inputs(strucs: list[Any], columns: Mapping[str, list[float]], ids: Sequence
     """Return (id, crystal, labels) of each input. An invalid structure stays unchanged and will be quarantined."""
     names = [str(n) for n in range(len(strucs))] if ids is None else [str(name) for name in ids]
     if len(names) != len(strucs):
-        msg = f"found {len(strucs)} structures and {len(names)} ids; required: one of each"
+        msg = f"there are {len(strucs)} structures and {len(names)} ids; required: one id per structure"
         raise InputError(msg)
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return [(name, _crystal(s), row) for name, s, row in zip(names, strucs, rows, strict=True)]

@@ -33,7 +33,7 @@ def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
     out = {name: _column(name, values, n) for name, values in _named(labels).items()}
     for name, values in out.items():
         if not np.isfinite(values).any():
-            msg = f"found no number among the {n} labels{_of(name)}; required: at least one"
+            msg = f"none of the {n} labels{_of(name)} is a number; required: at least one"
             raise LabelError(msg)
     return out
 
@@ -47,8 +47,8 @@ def _named(labels: Any) -> Mapping[str, Any]:
         raise LabelError(msg)
     if strange := [name for name in names if not (isinstance(name, str) and name)]:
         msg = (
-            f"found the name {strange[0]!r} of labels; required: texts, which name the targets: rename the columns, as "
-            "in labels.columns = ['gap', 'mass'], or give a mapping"
+            f"found the label name {strange[0]!r}; required: texts, because they name the targets: rename the columns, "
+            "as in labels.columns = ['gap', 'mass'], or give a mapping"
         )
         raise LabelError(msg)
     if len(set(names)) < len(names):

@@ -173,17 +173,17 @@ class TrainOptions:
             if not self._is_left_out(name):
                 self._set(name, real_number(name, getattr(self, name), **bounds))
         if self.batch_size is None and self.max_atoms is None and self.max_edges is None:
-            raise InputError("found no limit of a batch; required: batch_size, max_atoms or max_edges")
+            raise InputError("the size of a batch has no limit; set batch_size, max_atoms or max_edges")
         SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them together
 
     def _set_texts(self) -> None:
         if not (isinstance(self.model, str) and self.model):
-            msg = f"found model={self.model!r}; required: the name of one, or package.module:Class for your own"
+            msg = f"found model={self.model!r}; required: the name of a model, or package.module:Class for your own"
             raise InputError(msg)
         self._set("graph", self._optional_name("graph", "a preset, or None for the stored graphs"))
         self._set("splits", self._optional_name("splits", "a column of splits, or None for the default one"))
         if self.graph is None and self.graph_options:
-            msg = f"found graph_options={self.graph_options!r} without graph; required: the preset that they are of"
+            msg = f"graph_options={self.graph_options!r} needs graph=, the preset to which they belong"
             raise InputError(msg)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
@@ -236,7 +236,7 @@ class TrainOptions:
     def _plain_model_options(self) -> dict[str, Any]:
         options = self._plain_mapping("model_options")
         if "outputs" in options:
-            msg = "found model_options with 'outputs'; required: without it, for the targets say how many there are"
+            msg = "model_options cannot have 'outputs', because the targets determine the number of outputs"
             raise InputError(msg)
         return options
 
@@ -272,7 +272,7 @@ class TrainOptions:
         if unknown := sorted(set(values) - set(known)):
             raise InputError(unknown_name("option", unknown[0], known))
         if "target" not in values:
-            raise InputError("found no target; required: the label, or the labels, to learn")
+            raise InputError("no target is given; name the label, or the labels, to learn")
         return cls(**values)
 
     def changed(self, **values: Any) -> TrainOptions:

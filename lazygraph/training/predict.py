@@ -184,7 +184,7 @@ def predict(
     if isinstance(source, (str, os.PathLike)) and (is_url(os.fspath(source)) or is_dataset(Path(source))):
         return _told(models, source, [], progress=progress, num_workers=num_workers)
     if first.spec is None:
-        raise InputError("the model was trained with ready-made graphs; required: a dataset of such")
+        raise InputError("the model was trained with ready-made graphs; give a dataset of ready-made graphs")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "structures.lg"
         report = write(source, path, graph=first.spec, labels=[], progress=progress)
@@ -301,7 +301,7 @@ def _check_trust(named: str, model: str | None) -> None:
         InputError: the checkpoint is refused.
     """
     if model is not None and model != named:
-        msg = f"found a checkpoint of the model {named!r}; required: {model!r}, as asked for"
+        msg = f"the checkpoint has the model {named!r}, and the option says {model!r}; required: the same"
         raise InputError(msg)
     if model is None and named not in MODELS:
         msg = (
@@ -338,5 +338,5 @@ def _checkpoint(path: Path) -> Path:
             msg = f"{folder.results} names the checkpoint {os.fspath(named)!r}; there is no such file in {path}"
             raise InputError(msg)
         return path / named
-    msg = f"found no finished run in {path}; required: the folder of one, or one of its checkpoints"
+    msg = f"there is no finished run in {path}; give the folder of a finished run, or one of its checkpoints"
     raise InputError(msg)

@@ -142,9 +142,9 @@ def _check_number(trainer: lightning.Trainer) -> None:
     wanted = trainer.num_devices * trainer.num_nodes
     if started != wanted:
         msg = (
-            f"found {started} processes, which the launcher has started, and devices={trainer.num_devices} on "
-            f"num_nodes={trainer.num_nodes}; required: {wanted} processes. Set devices (--devices) to the processes of "
-            "a node, and num_nodes (--num-nodes) to the number of nodes"
+            f"the launcher started {started} processes, but devices={trainer.num_devices} on "
+            f"num_nodes={trainer.num_nodes} need {wanted}. Set devices (--devices) to the processes of a node, and "
+            "num_nodes (--num-nodes) to the number of nodes"
         )
         raise InputError(msg)
 

@@ -314,7 +314,7 @@ def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
         )
         raise LabelError(msg)
     if name != "test" and not np.isfinite(values).any():
-        msg = f"found no value of {label!r} among the {len(part)} graphs of {name}; required: at least one"
+        msg = f"none of the {len(part)} graphs of {name} has a value of {label!r}; required: at least one"
         raise LabelError(msg)
 
 
@@ -324,8 +324,9 @@ def _best(kept: Kept, folder: Folder) -> Path:
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.checkpoints.glob("*.ckpt"))) or "none"
         msg = (
-            f"found no best checkpoint {path.name} in {folder.checkpoints} (there: {found}); nothing may be removed "
-            "from this folder before the run is finished. Put the file back, or start a new run in another output_dir"
+            f"the best checkpoint {path.name} is missing in {folder.checkpoints} (there: {found}); nothing may be "
+            "removed from this folder before the run is finished. Put the file back, or start a new run in another "
+            "output_dir"
         )
         raise InputError(msg)
     return path

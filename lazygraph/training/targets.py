@@ -70,7 +70,7 @@ class Targets:
         finite = [column[np.isfinite(column)] for column in columns]
         for name, values in zip(names, finite, strict=True):
             if not len(values):
-                msg = f"found no value of {name!r} among the {len(dataset)} training graphs; required: at least one"
+                msg = f"none of the {len(dataset)} training graphs has a value of {name!r}; required: at least one"
                 raise LabelError(msg)
             if (greatest := float(np.abs(values).max())) > GREATEST:
                 msg = f"the label {name!r} reaches {greatest:g}; numbers beyond {GREATEST:.2g} overflow when normalised"

@@ -184,11 +184,11 @@ def subset(
     store, rows = _opened(dataset)
     rows = chosen_rows(store, rows, TemporaryArrays(Layout.of(out).final.parent), where=where, ids=ids, split=split)
     if not len(rows):
-        msg = f"no graph of {store.name} is left, so there is nothing to write; ask for fewer conditions"
+        msg = f"the conditions leave no graph of {store.name}, so there is nothing to write; give fewer conditions"
         raise InputError(msg)
     repeats = Repeats(len(store))
     if any(repeats.first(some) is not None for some in pieces_of(rows)):
-        msg = f"some graphs of {store.name} were chosen more than once; required: each once"
+        msg = f"some graphs of {store.name} were chosen more than once; choose each graph once"
         raise InputError(msg)
     notes = []
     if store.manifest.quarantine is not None:
@@ -437,10 +437,9 @@ def _refuse_duplicates(parts: Sequence[_Part], order: IdOrder) -> None:
     second, _ = _located(parts, int(order.dropped[0]))
     graph_id = first.store.graph_id(row)
     msg = (
-        f"{len(order.dropped)} ids come twice, such as {graph_id!r} in {_name(first.store)} and in "
-        f"{_name(second.store)}; "
-        "keep the first of each with on_duplicate='skip' (--on-duplicate skip), or make all ids differ with "
-        "on_duplicate='prefix'"
+        f"{len(order.dropped)} ids appear twice, such as {graph_id!r} in {_name(first.store)} and in "
+        f"{_name(second.store)}; keep the first graph of each id with on_duplicate='skip' (--on-duplicate skip), or "
+        "make all ids differ with on_duplicate='prefix'"
     )
     raise InputError(msg)
 

@@ -53,8 +53,8 @@ class CrashGuard:
             self._mark(2 * self._number)
             if self._suspect == 2 * self._number and (died := self._dies(lambda: self._skim(read))):
                 msg = (
-                    f"reading input number {self._number} of the range killed three processes ({died}), so what "
-                    "comes after it cannot be reached; take that input out of the source"
+                    f"reading input number {self._number} of the range killed three processes ({died}), so the inputs "
+                    "after it cannot be read; remove this input from the source"
                 )
                 raise WorkerDied(msg)
             try:

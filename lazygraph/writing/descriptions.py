@@ -59,7 +59,10 @@ class Descriptions:
             if name not in known:
                 raise LabelError(unknown_name("label", name, known))
             if known[name].level == "node":
-                msg = f"{name!r} is a label of the atoms; required: one of the crystals, which per and so on are about"
+                msg = (
+                    f"{name!r} is a label of the atoms; only labels of crystals can have per, a description or be "
+                    "required"
+                )
                 raise LabelError(msg)
             if name in self.per and known[name].dtype == "text":
                 msg = f"found per={self.per[name]!r} for {name!r}, whose values are texts; required: a label of numbers"

@@ -46,18 +46,18 @@ def _words(error: OSError, layout: Layout) -> str | None:
     if error.errno == errno.EROFS:
         return f"{place} is on a file system that is read-only; make it writable, or write elsewhere"
     if error.errno == errno.EFBIG:
-        return f"a file in {layout.partial} came to the greatest size that is allowed (ulimit -f); raise that limit"
+        return f"a file in {layout.partial} reached the largest allowed size (ulimit -f); raise this limit"
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return f"no file descriptors were left while writing {layout.final}; raise the limit (ulimit -n)"
     ours = error.filename is not None and os.fspath(error.filename).startswith(os.fspath(layout.final))
     if error.errno in {errno.EACCES, errno.EPERM} and (ours or error.filename == os.fspath(place)):
-        return f"no permission to write {error.filename}; get it, or write elsewhere"
+        return f"no permission to write {error.filename}; change the permissions, or write elsewhere"
     if error.errno == errno.ENAMETOOLONG:
-        return f"{layout.final} is too long a path, for '.partial' comes behind it too; choose a shorter one"
+        return f"the path {layout.final} is too long, because lazygraph appends '.partial' to it; choose a shorter path"
     if error.errno == errno.ENOMEM and ours:
         return f"there was no memory left to write {error.filename}; raise the limit (ulimit -v)"
     if error.errno == errno.EIO and ours:
-        return f"the disk failed at {error.filename} (input/output error); check it, or write to another one"
+        return f"the disk failed at {error.filename} (input/output error); check the disk, or write to another one"
     return None
 
 

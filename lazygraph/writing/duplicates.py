@@ -170,7 +170,7 @@ def _check_name(store: Store, name: str) -> None:
     ours = column is not None and (column.description or "").startswith(DESCRIPTION)
     problem = bad_name(name)
     if problem is not None:
-        msg = f"the name {name!r} cannot be that of a column: {problem}"
+        msg = f"a column cannot have the name {name!r}: {problem}"
         raise InputError(msg)
     if column is not None and not ours:
         msg = f"{store.path} has something else with the name {name!r}; choose another name with --name (name=)"

@@ -341,7 +341,7 @@ def _drop_other_folds(columns: ColumnWriter, names: Sequence[str]) -> Iterator[s
     for name in earlier:
         columns.drop(name)
     if earlier:
-        yield f"the splits {', '.join(earlier)} of another number of folds were removed"
+        yield f"the splits {', '.join(earlier)} were removed, because the new number of folds is smaller"
 
 
 def gc(
@@ -413,7 +413,7 @@ def _refuse_unfinished(layout: Layout, what: str) -> None:
     """Refuse to change labels while graphs are added: those get the labels of the plan."""
     if layout.plan.exists():
         msg = (
-            f"{layout.partial} holds graphs that are being added with the labels of before; finish that, or delete the "
+            f"{layout.partial} holds graphs that are being added with the old labels; finish this run, or delete the "
             f"folder, and then {what}"
         )
         raise OutputExists(msg)
@@ -432,7 +432,7 @@ def _check_name(manifest: Manifest, name: str) -> None:
     taken = name in manifest.schema.names or (name in manifest.columns and name not in manifest.splits())
     if problem is not None or taken:
         reason = problem or "something else in the dataset has this name"
-        msg = f"the name {name!r} cannot be that of splits: {reason.partition('; rename')[0]}; choose another name"
+        msg = f"splits cannot have the name {name!r}: {reason.partition('; rename')[0]}; choose another name"
         raise InputError(msg)
 
 

@@ -38,8 +38,8 @@ def spec_of(manifest: Manifest) -> GraphSpec:
     spec = GraphSpec.from_json(manifest.recipe)
     if lacking := [name for name in derived_names(spec) if name not in manifest.columns]:
         msg = (
-            f"the dataset has no column {lacking[0]!r}, which new graphs of its recipe have; write its graphs anew, "
-            "and add to those: lazygraph-write OLD.lg -o NEW.lg --graph ..."
+            f"the dataset has no column {lacking[0]!r}, which new graphs of its recipe have; write its graphs again, "
+            "and add to the new dataset: lazygraph-write OLD.lg -o NEW.lg --graph ..."
         )
         raise InputError(msg)
     return spec
@@ -55,8 +55,8 @@ def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout
     own = spec_of(manifest)
     if options.descriptions or options.about:
         msg = (
-            f"the labels of {layout.final} are described already, and the dataset says what it is; append without, and "
-            "change that with 'lazygraph labels' and 'lazygraph about'"
+            f"an append cannot change the descriptions of {layout.final}; append without these options, and use "
+            "'lazygraph labels' and 'lazygraph about'"
         )
         raise InputError(msg)
     scanned = scan_sources(sources, own, options, layout, _base(manifest))

@@ -202,7 +202,10 @@ class GraphWriter:
         chosen = self._labels or self._first_labels(labels or {}, ready.arrays)
         names = [label.name for label in chosen.graph]
         if stray := [name for name in labels or {} if name not in names]:
-            msg = f"graph {graph_id!r} has the label {stray[0]!r}, which the first graph has not; give it None there"
+            msg = (
+                f"graph {graph_id!r} has the label {stray[0]!r}, which the first graph does not have; give the first "
+                "graph this label, with None if it has no value"
+            )
             raise InputError(msg)
         values = _label_values(chosen, labels or {}, graph_id)
         try:
@@ -262,7 +265,7 @@ class GraphWriter:
 
     def _first_labels(self, labels: Mapping[str, Any], arrays: Arrays) -> LabelSet:
         if stray := sorted(self._units.keys() - labels.keys() - arrays.keys()):
-            msg = f"found a unit for {stray[0]!r}; the first graph has no such field or label"
+            msg = f"there is a unit for {stray[0]!r}, but the first graph has no such field or label"
             raise InputError(msg)
         units = {name: unit for name, unit in self._units.items() if name in labels}
         return LabelSet(self._descriptions.applied(choose_labels([(-1, labels, {})], list(labels), units).labels))

@@ -88,7 +88,7 @@ class SchemaGuess:
             raise InputError(msg)
         if found.keys() != before.keys():
             extra, missing = sorted(found.keys() - before.keys()), sorted(before.keys() - found.keys())
-            msg = f"it has other fields than the first one: {extra} too many, {missing} missing"
+            msg = f"its fields differ from the fields of the first graph: {extra} too many, {missing} missing"
             raise InputError(msg)
         narrowed = {}
         for name, guess in before.items():
@@ -100,7 +100,7 @@ class SchemaGuess:
             counts = tuple(counted for counted in guess.counts if counted in other.counts)
             if not counts:
                 step = graph.joining[name].step if name in graph.joining else _rows(other.counts[0], graph)
-                msg = f"its class {graph.kind} raises {name!r} by {step}; in the graphs before that was another count"
+                msg = f"its class {graph.kind} raises {name!r} by {step}, which differs from the graphs before"
                 raise InputError(msg)
             narrowed[name] = replace(guess, axes=axes, counts=counts)
         most = max(self._most_nodes, graph.n_nodes)

@@ -81,7 +81,7 @@ class LabelSet:
         remarks: list[Remark] = []
         for label in self._required:
             if is_missing(values.get(label.name)) or values.get(label.name) == "":
-                msg = f"label {label.name!r}: it is missing; required: a value, as the label is a required one"
+                msg = f"label {label.name!r} is missing, and the dataset requires it"
                 raise LabelError(msg)
         of_crystal = [
             _text(label, values.get(label.name), remarks)
@@ -148,10 +148,13 @@ def choose_labels(
         labels, left_out = [_required(name, columns, of_atoms, known) for name in dict.fromkeys(wanted)], {}
     names = [label.name for label in labels]
     if stray := [name for name in units if name not in names]:
-        msg = f"found a unit for {stray[0]!r}; the labels are {', '.join(map(repr, names)) or 'none'}"
+        msg = (
+            f"there is a unit for {stray[0]!r}, which is not a label; the labels are "
+            f"{', '.join(map(repr, names)) or 'none'}"
+        )
         raise LabelError(msg)
     if texts := [label.name for label in labels if label.dtype == "text" and label.name in units]:
-        msg = f"found a unit for {texts[0]!r}, whose values are texts; required: none, units are for numbers"
+        msg = f"there is a unit for {texts[0]!r}, whose values are texts; only labels of numbers have units"
         raise LabelError(msg)
     labels = [replace(label, unit=units.get(label.name, label.unit)) for label in labels]
     labels, unit_notes = with_implied_units(labels, implied)

@@ -205,7 +205,7 @@ class _Deaths:
             where = "" if task is None else f", last at shard {task} ({_named(error)})"
             msg = (
                 f"worker processes died {self._deaths} times{where}, most often because memory ran out; {found} inputs "
-                f"were found to kill them, {left} of {len(self._notes)} shards are not made. {KEPT}"
+                f"were found that kill them, and {left} of {len(self._notes)} shards are not written. {KEPT}"
             )
             raise WorkerDied(msg) from error
 

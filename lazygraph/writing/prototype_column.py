@@ -59,14 +59,17 @@ def stored_prototypes(store: Store, scratch: TemporaryArrays, symprec: float | N
     there = store.manifest.columns.get(PROTOTYPE)
     if PROTOTYPE not in columns.names:
         if there is not None or PROTOTYPE in store.manifest.schema.names:
-            msg = f"something else in the dataset has the name {PROTOTYPE!r}; required: a label of one text a graph"
+            msg = (
+                f"something else in the dataset has the name {PROTOTYPE!r}; rename it, because prototypes are stored "
+                "under this name"
+            )
             raise InputError(msg)
         return None
     if there is None or there.rule is None:
         if symprec is not None:
             msg = (
-                f"found symprec={symprec:g}, and the dataset has a label {PROTOTYPE!r} of its own; required: no "
-                "symprec, to use this label"
+                f"the dataset has a label {PROTOTYPE!r} of its own, for which symprec has no meaning; leave "
+                f"symprec={symprec:g} out"
             )
             raise InputError(msg)
         told = f"the label {PROTOTYPE!r} is the dataset's own, and was not computed"
@@ -140,7 +143,7 @@ def check_symprec(columns: Mapping[str, Column], symprec: float | None) -> None:
     if users and there is not None and there.rule is not None:
         msg = (
             f"the prototypes were computed with symprec={there.rule['symprec']:g}, and the splits {', '.join(users)} "
-            f"follow them; required: the same, not {symprec:g}; or split these in another way first"
+            f"depend on them; use the same symprec, not {symprec:g}, or split these in another way first"
         )
         raise InputError(msg)
 

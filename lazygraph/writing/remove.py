@@ -71,13 +71,13 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
         msg = f"found the reason {reason!r}; required: a sentence that says why the graphs are removed"
         raise InputError(msg)
     if not wanted:
-        msg = "found no id; required: the ids of the graphs to remove"
+        msg = "no id is given; give the ids of the graphs to remove"
         raise InputError(msg)
     with editing(path) as (hold, store):
         if hold.layout.plan.exists():
             msg = (
-                f"{hold.layout.partial} holds graphs that are being added; finish that, or delete the folder, and then "
-                "remove graphs"
+                f"{hold.layout.partial} holds graphs that are being added; finish this run, or delete the folder, and "
+                "then remove graphs"
             )
             raise OutputExists(msg)
         rows = np.sort(rows_of(store, wanted))

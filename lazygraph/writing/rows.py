@@ -286,7 +286,7 @@ class RowBuffer:
     def _column(self, label: Label, ids: Sequence[str], values: list[Any]) -> NDArray[Any]:
         """The values of one label; the remarks name the graphs whose value had to be rounded."""
         found = gather(label, values)
-        what = f"have an integer under {label.name!r} that float64 rounds; other values of the label are no integers"
+        what = f"have an integer under {label.name!r} that float64 rounds; other values of the label are not integers"
         for row in found.rounded.tolist():
             self.remarks.add(ids[row], [Remark(what, str(values[row]))])
         return found.values

@@ -88,7 +88,7 @@ def salvage(
     with exclusive(layout) as hold:
         if layout.final.exists() or layout.plan.exists():
             there = layout.final if layout.final.exists() else layout.partial
-            msg = f"{there} exists; choose another name for what is salvaged"
+            msg = f"{there} exists; choose another name for the new dataset"
             raise OutputExists(msg)
         rejected, unlisted = _rejected(source, manifest)
         remains = DamagedDataset(source, manifest)
@@ -156,7 +156,7 @@ def _keep(
         if whole:
             parts.append(_part(remains, names, layout.dataset, len(parts), entry, whole))
     if not parts:
-        msg = f"{remains.path}: not one record is whole, so there is nothing to write"
+        msg = f"{remains.path}: no record is undamaged, so there is nothing to write"
         raise CorruptDataset(msg + (f"; the first: {lost[0].reason}" if lost else ""))
     records = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     again = {name: np.concatenate([part.again[name] for part in parts]) for name in parts[0].again}
@@ -225,8 +225,8 @@ def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None, ma
     if n := sum(inputs is None or int(inputs[one.row]) == manifest.inputs for one in lost):
         which = f"the {n}" if n == len(lost) else f"{n} of the {len(lost)}"
         yield (
-            f"it is not known which inputs {which} lost graphs came from, so they are not on the list of "
-            "quarantined inputs; append the sources again: inputs whose ids are there are left out as duplicates"
+            f"it is not known which inputs {which} lost graphs came from, so they are not on the list of quarantined "
+            "inputs; append the sources again: inputs whose ids are in the dataset are left out as duplicates"
         )
 
 
@@ -289,7 +289,7 @@ def _ids(
         named = content_id(manifest.recipe, manifest.schema, blocks) != manifest.content_id
     ids = text_array([names[row] for row in kept.row.tolist()]) if named else remains.ids[kept.row]
     if len(np.unique(ids)) < len(ids):
-        msg = f"{remains.path}: two graphs have one id; required: a dataset that lazygraph-write made"
+        msg = f"{remains.path}: two graphs have the same id; required: a dataset that lazygraph-write made"
         raise CorruptDataset(msg)
     return ids, kept.digest_named if named else kept.digest, named
 

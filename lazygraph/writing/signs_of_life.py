@@ -70,9 +70,9 @@ class SignsOfLife:
             who = "the executor has had no worker" if none else "no worker has begun or finished an input"
             limit = self._patience if none else self._silence
             msg = (
-                f"{who} for {silent:,.0f} s (limit {limit:,.0f} s); start workers, and see in their logs why "
-                "they ended. Where they may wait longer in a queue, raise the limit: patience= of lazygraph.executors. "
-                "What is finished is kept: run the same command again to continue"
+                f"{who} for {silent:,.0f} s (limit {limit:,.0f} s); start workers, and see in their logs why they "
+                "ended. If workers may wait longer in a queue, raise the limit: patience= of lazygraph.executors. What "
+                "is finished is kept: run the same command again to continue"
             )
             raise WorkerDied(msg)
 

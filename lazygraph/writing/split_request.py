@@ -45,7 +45,7 @@ class SplitRequest:
     def __post_init__(self) -> None:
         given = [kind for kind in _OPTIONS if getattr(self, kind) is not None]
         if len(given) != 1:
-            msg = f"found {' and '.join(given) or 'none'} of {', '.join(_OPTIONS)}; required: one of them"
+            msg = f"give exactly one of {', '.join(_OPTIONS)}; found {' and '.join(given) or 'none'}"
             raise InputError(msg)
         allowed = _OPTIONS[given[0]]
         for option in ("val", "group", "stratify", "bins", "symprec"):

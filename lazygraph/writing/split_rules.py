@@ -497,8 +497,8 @@ def _follow_groups(codes: NDArray[np.uint8], old: int, groups: Groups, name: str
     new = codes[old:]
     if mixed.any() and (met := np.unique(groups.numbers[old:][mixed[groups.numbers[old:]]])).size:
         msg = (
-            f"the graphs with {name} {groups.shown(int(met[0]))} in the dataset are in several splits, so no split "
-            f"keeps them together; append without a group, or split the whole dataset by it first: lazygraph split "
+            f"the graphs with {name} {groups.shown(int(met[0]))} in the dataset are already in several splits, so they "
+            "cannot be kept together; append without a group, or split the whole dataset by it first: lazygraph split "
             f"--group {name}"
         )
         raise InputError(msg)
@@ -508,7 +508,7 @@ def _follow_groups(codes: NDArray[np.uint8], old: int, groups: Groups, name: str
 
 def _check_val(val: float) -> None:
     if not 0 <= val < 1:
-        msg = f"found the fraction {val} for val; required: from 0 to less than 1, of the graphs that do not test"
+        msg = f"found the fraction {val} for val; required: from 0 to less than 1, of the graphs that are not in test"
         raise InputError(msg)
 
 

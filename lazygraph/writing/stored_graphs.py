@@ -121,9 +121,9 @@ def _asked(
     if run.executor is not None:
         yield "an executor was given"
     if layout.plan.exists():
-        yield f"{layout.partial.name} holds work that was begun by building"
+        yield f"{layout.partial.name} holds an unfinished run that builds graphs"
     if any(Path(one.path).resolve() == layout.final.resolve() for one in datasets):
-        yield f"{layout.final.name} is written over itself"
+        yield f"{layout.final.name} is also an input"
 
 
 def _contents(
@@ -147,7 +147,7 @@ def _contents(
         if lacking := [one.name for one in labels.values() if one.required and not _has(manifest, one)]:
             yield f"{name} has no label {lacking[0]!r}, which another dataset requires"
     if (twice := repeated_id(chosen, scratch)) is not None:
-        yield f"the id {twice!r} comes twice"
+        yield f"two graphs have the id {twice!r}"
 
 
 def _has(manifest: Manifest, label: Label) -> bool:

@@ -123,8 +123,8 @@ def _check_in_place(maker: Maker, layout: Layout) -> None:
     found = read_head(layout)
     if found.digest != maker.plan:
         msg = (
-            f"{layout.partial} now holds the plan {found.title}; this shard was begun for the plan {maker.title}, "
-            "so it is dropped and the other plan is left as it is"
+            f"{layout.partial} now holds the plan {found.title}; this shard belongs to the plan {maker.title}, so it "
+            "is discarded, and the other plan is not changed"
         )
         raise InputError(msg)
 
@@ -137,8 +137,8 @@ def _check_versions(plan: Plan) -> None:
         if plan.versions.get(name) != here.get(name)
     ]:
         msg = (
-            f"the plan was made with other versions than this process has: {'; '.join(differences)}; make all shards "
-            "of a plan with the same ones, or delete its folder and plan again"
+            f"the versions of this process differ from the versions in the plan: {'; '.join(differences)}; write all "
+            "shards of a plan with the same versions, or delete its folder and plan again"
         )
         raise InputError(msg)
 

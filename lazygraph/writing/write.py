@@ -576,8 +576,8 @@ def _split_of(plan: Plan, split: SplitRule | str | None, layout: Layout) -> Spli
         return plan.split
     if plan.split is not None:
         msg = (
-            f"the plan was made with the split {_said(plan.split)}, and the merge is to make {_said(split)}; merge "
-            "without --split, or plan again with the split that you want (finished shards are kept)"
+            f"the plan has the split {_said(plan.split)}, and merge was given {_said(split)}; merge without --split, "
+            "or plan again with the split that you want (finished shards are kept)"
         )
         raise InputError(msg)
     if isinstance(split, str):

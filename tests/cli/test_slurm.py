@@ -104,7 +104,7 @@ def test_splits_that_are_said_twice_must_be_the_same(here, capsys):
     made(capsys, "shard", "x.lg", "--task", "0")
     assert main_write(["merge", "x.lg", "--split", "0.8,0.1,0.1"]) == 2
     assert "planned" not in (error := capsys.readouterr().err)
-    assert re.search(r"made with the split 0.6,0.2,0.2 \(seed 123\), and the merge is to make 0.8,0.1,0.1", error)
+    assert re.search(r"has the split 0.6,0.2,0.2 \(seed 123\), and merge was given 0.8,0.1,0.1", error)
     made(capsys, "plan", SOURCE, "-o", "x.lg", "--split", "0.8,0.1,0.1")  # the shard is kept
     assert "90 graphs" in made(capsys, "merge", "x.lg", "--split", "0.8,0.1,0.1")
     assert len(lg.LazyGraphDataset("x.lg").split("val")) == 9

@@ -147,7 +147,7 @@ def test_a_recipe_of_a_users_preset_is_read_without_importing_anything(tmp_path,
         ("number", r"is a int; required: a lazygraph.graphs.presets.Preset"),
         (
             "wrong_field",
-            r"declares 'radius', which neither its rule nor its angles have; required: of boundary, cutoff",
+            r"declares 'radius', which is not a parameter of its rule or angles; the parameters are boundary, cutoff",
         ),
         ("wrong_rule", r"unknown rule 'grid'; known: shell, nearest, radius"),
         ("incomplete", r"found cutoff=None; required: a length"),

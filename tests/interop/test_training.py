@@ -105,7 +105,7 @@ def test_mace_refuses_graphs_that_it_cannot_use(crystals, tmp_path):
         ({"elements": []}, "found the elements none"),
         ({"elements": [*known, "Na"]}, "each one once"),
         ({"elements": [*known, "Xx"]}, "found the element 'Xx'"),
-        ({"cutoff": 7}, "found cutoff=7 of the model 'mace' and graphs of neighbours up to 5 A, .*--cutoff 7"),
+        ({"cutoff": 7}, "the model 'mace' has cutoff=7, but the graphs have only neighbours up to 5 A.*--cutoff 7"),
         ({"cutoff": "5"}, "found cutoff='5'; required: a finite number greater than 0"),
         ({"cutoff": -1}, "found cutoff=-1"),
         ({"avg_num_neighbors": 0}, "found avg_num_neighbors=0"),

@@ -305,7 +305,9 @@ def test_units_are_kept_unless_others_are_given(rocks, tmp_path):
 
 
 def test_a_unit_or_label_that_the_dataset_has_not_is_refused(rocks, tmp_path):
-    with pytest.raises(LabelError, match="found a unit for 'mass'; the labels are 'gap', 'moment', 'forces'"):
+    with pytest.raises(
+        LabelError, match="there is a unit for 'mass', which is not a label; the labels are 'gap', 'moment', 'forces'"
+    ):
         write(rocks, tmp_path / "new.lg", units={"mass": "u"})
     with pytest.raises(LabelError, match="found no label 'mass'; the columns are 'gap', 'moment', 'forces'"):
         write(rocks, tmp_path / "new.lg", labels=["mass"])

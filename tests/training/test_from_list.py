@@ -65,7 +65,7 @@ def test_from_structures_to_predictions(inputs, tmp_path):
 
 
 def test_the_recipe_is_not_chosen_twice(inputs, tmp_path):
-    with pytest.raises(InputError, match="found graph=; required: none, because the model chooses the preset"):
+    with pytest.raises(InputError, match="graph= cannot be given, because the model chooses the preset"):
         train(inputs, tmp_path, "run", graph="mace")
 
 
@@ -79,9 +79,9 @@ def test_several_targets_with_units_of_their_own(inputs, tmp_path):
         assert row.label == [gaps[int(row.id)], masses[int(row.id)]]
     train((strucs, {"gap": gaps, "weight": masses}), tmp_path, "other")
     assert len(built(tmp_path)) == 2
-    with pytest.raises(InputError, match="found a unit of 'mess'; required: of the labels gap, mass"):
+    with pytest.raises(InputError, match="there is a unit for 'mess', which is not a label; the labels are gap, mass"):
         train((strucs, {"gap": gaps, "mass": masses}), tmp_path, "bad", unit={"mess": "kg"})
-    with pytest.raises(InputError, match="found no number among the 40 labels of 'mass'"):
+    with pytest.raises(InputError, match="none of the 40 labels of 'mass' is a number"):
         train((strucs, {"gap": gaps, "mass": [None] * 40}), tmp_path, "bad")
     with pytest.raises(InputError, match="found 40 structures and 2 labels of 'mass'"):
         train((strucs, {"gap": gaps, "mass": [1, 2]}), tmp_path, "bad")
@@ -121,15 +121,15 @@ def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
     strucs, labels = inputs
     with pytest.raises(InputError, match="found 40 structures and 39 labels"):
         train((strucs, labels[1:]), tmp_path, "run")
-    with pytest.raises(InputError, match="found 40 structures and 2 ids"):
+    with pytest.raises(InputError, match="there are 40 structures and 2 ids"):
         train(inputs, tmp_path, "run", ids=["a", "b"])
-    with pytest.raises(InputError, match="found target='gap'; required: none, .* the labels are the targets"):
+    with pytest.raises(InputError, match="target= cannot be given, because the names of the labels are the targets"):
         train(inputs, tmp_path, "run", target="gap")
     with pytest.raises(InputError, match="found structures as dict; required: a list"):
         train((dict(enumerate(strucs)), labels), tmp_path, "run")
     with pytest.raises(InputError, match="different indexes"):
         train((pd.Series(strucs), pd.Series(labels, range(1, 41))), tmp_path, "run")
-    with pytest.raises(InputError, match="found no number among the 40 labels"):
+    with pytest.raises(InputError, match="none of the 40 labels"):
         train((strucs, [math.nan, None] * 20), tmp_path, "run")
     with pytest.raises(InputError, match="unknown option 'lr'"):
         train(inputs, tmp_path, "run", lr=0.1)
@@ -193,12 +193,12 @@ def test_labels_of_one_target(labels):
         ({}, "found labels without a column"),
         ({"mp-1": 1.0, "mp-2": 2.0}, "found labels of 'mp-1' 1.0; required: one number for each"),
         ({"gap": np.zeros((4, 3))}, r"labels of 'gap' of shape \(4, 3\)"),
-        ({0: ONE}, "found the name 0 of labels; required: texts"),
-        (pd.DataFrame(np.zeros((4, 2))), r"found the name 0 of labels; .*columns = \['gap', 'mass'\]"),
+        ({0: ONE}, "found the label name 0; required: texts"),
+        (pd.DataFrame(np.zeros((4, 2))), r"found the label name 0; .*columns = \['gap', 'mass'\]"),
         (pd.DataFrame(np.zeros((4, 2)), columns=["gap", "gap"]), "found the names gap, gap"),
-        (pd.DataFrame({("a", "b"): ONE}), "found the name .'a', 'b'."),
+        (pd.DataFrame({("a", "b"): ONE}), "found the label name .'a', 'b'."),
         ([1.0, 2.0], "found 4 structures and 2 labels; required: one of each"),
-        ([pd.NA] * 4, "found no number among the 4 labels"),
+        ([pd.NA] * 4, "none of the 4 labels"),
     ],
     ids=[str(n) for n in range(16)],
 )

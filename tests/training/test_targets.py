@@ -47,7 +47,7 @@ def test_targets_of_a_dataset(tmp_path):
     assert targets.mean == pytest.approx((4.0, 1.5, 2.0, 3.0))
     assert targets.std == pytest.approx((math.sqrt(6), math.sqrt(1.25), 1.0, 1.0))
     assert targets.outputs == 4
-    with pytest.raises(LabelError, match="found no value of 'gap' among the 1 training graphs"):
+    with pytest.raises(LabelError, match="none of the 1 training graphs has a value of 'gap'"):
         Targets.of(ds[[1]], ["gap"], classify=False)
     with pytest.raises(LabelError, match="a label of 3 values"):
         Targets.of(ds, ["dipole"], classify=True)

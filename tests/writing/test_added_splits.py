@@ -95,7 +95,9 @@ def test_a_formula_stays_in_the_split_that_it_is_in(first, second, fractions, se
 def test_a_group_that_is_split_already_cannot_be_kept_together():
     codes = np.array([0, 2, NO_SPLIT, NO_SPLIT], np.uint8)
     rule = SplitRule((0.8, 0.1, 0.1), 1, "formula")
-    with pytest.raises(lg.InputError, match="the graphs with formula 'X1' in the dataset are in several splits"):
+    with pytest.raises(
+        lg.InputError, match="the graphs with formula 'X1' in the dataset are already in several splits"
+    ):
         rule.extended(codes, 2, columns(text([1, 1, 1, 2])), continued=False)
     assert rule.extended(codes, 2, columns(text([1, 1, 3, 2])), continued=False)[2:].max() < 3
 

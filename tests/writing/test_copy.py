@@ -195,7 +195,7 @@ def test_ids_that_come_twice(shelf, tmp_path):
     copied = tmp_path / "elsewhere" / "b.lg"
     subset(shelf / "b.lg", copied, where="gap < 2")
     pair = [shelf / "b.lg", copied]
-    with pytest.raises(lg.InputError, match=r"16 ids come twice, such as 'b0' in b\.lg and in b\.lg.*skip.*prefix"):
+    with pytest.raises(lg.InputError, match=r"16 ids appear twice, such as 'b0' in b\.lg and in b\.lg.*skip.*prefix"):
         concat(pair, tmp_path / "x.lg")
     report = concat(pair, tmp_path / "skip.lg", on_duplicate="skip")
     assert report.graphs == SIZES["b"]
@@ -247,7 +247,7 @@ def test_what_does_not_fit_together_is_refused(shelf, other, tmp_path):
         concat([shelf / "a.lg"], tmp_path / "x.lg")
     with pytest.raises(lg.InputError, match="unknown on_duplicate 'skipp'; did you mean 'skip'"):
         concat([shelf / "a.lg"] * 2, tmp_path / "x.lg", on_duplicate="skipp")
-    with pytest.raises(lg.InputError, match="no graph of .* is left"):
+    with pytest.raises(lg.InputError, match="leave no graph of"):
         subset(shelf / "a.lg", tmp_path / "x.lg", where="gap > 1e9")
     with pytest.raises(lg.InputError, match="the id 'a1' is listed twice"):
         subset(shelf / "a.lg", tmp_path / "x.lg", ids=["a1", "a2", "a1"])
@@ -443,7 +443,7 @@ def test_what_cannot_be_removed(shelf, tmp_path):
     before = contents(path)
     for ids, reason, error, message in (
         (["b1", "zzz"], "x", lg.LazyGraphError, "has the id 'zzz'"),
-        ([], "x", lg.InputError, "found no id"),
+        ([], "x", lg.InputError, "no id is given"),
         (["b1"], " ", lg.InputError, "required: a sentence"),
         (list(before), "x", lg.InputError, "delete the directory instead"),
     ):

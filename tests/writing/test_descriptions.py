@@ -100,8 +100,8 @@ def test_a_structure_without_a_required_label_is_quarantined(tmp_path, write, sa
     assert Store(tmp_path / "x.lg").column("charge").dtype == np.int64
     rejected = {one.id: one.message for one in quarantine(tmp_path / "x.lg")}
     assert rejected.keys() == {"bad-0", "bad-1", "bad-2", "bad-3", "no-kind", "none"}
-    assert "label 'charge': it is missing; required: a value, as the label is a required one" in rejected["bad-1"]
-    assert "label 'kind': it is missing" in rejected["no-kind"]
+    assert "label 'charge' is missing, and the dataset requires it" in rejected["bad-1"]
+    assert "label 'kind' is missing" in rejected["no-kind"]
     report = lg.append(
         tmp_path / "x.lg", [("late", salt(20), {"kind": "b"}), ("fine", salt(21), LABELS[1])], workers=1, progress=False
     )
@@ -326,7 +326,7 @@ def test_labels_are_not_described_while_graphs_are_added(written):
     layout = Layout.of(written)
     layout.partial.mkdir()
     layout.plan.write_text("{}")
-    with pytest.raises(lg.OutputExists, match="finish that, or delete the folder, and then describe labels"):
+    with pytest.raises(lg.OutputExists, match="finish this run, or delete the folder, and then describe labels"):
         describe_labels(written, Descriptions(lines={"energy": "x"}))
 
 
@@ -365,7 +365,7 @@ def test_labels_of_ready_made_graphs_are_described_in_the_same_way(tmp_path):
             labels = {"energy": -1.5 * k, "charge": k, "kind": f"kind {k}"}
             writer.add({"x": np.arange(k + 1)}, id=f"g{k}", labels=labels)
         for missing in ({"charge": None}, {}):
-            with pytest.raises(LabelError, match="graph 'bad': label 'charge': it is missing; required: a value"):
+            with pytest.raises(LabelError, match="graph 'bad': label 'charge' is missing, and the dataset requires it"):
                 writer.add({"x": np.arange(2)}, id="bad", labels={"energy": 1.0, "kind": "x", **missing})
         writer.add({"x": np.arange(2)}, id="bad", labels={"energy": None, "charge": 0, "kind": None})
     assert said(tmp_path / "x.lg") == EXPECTED
@@ -393,7 +393,7 @@ def test_a_writer_of_ready_made_graphs_refuses_what_cannot_be_said(options, mess
         ({"describe": {"x": "a field"}}, "unknown label 'x'"),
         ({"required": "chargge"}, "unknown label 'chargge'; did you mean 'charge'"),
         ({"per": {"kind": "atom"}}, "found per='atom' for 'kind', whose values are texts"),
-        ({"required": ["charge"]}, "graph 'a': label 'charge': it is missing"),
+        ({"required": ["charge"]}, "graph 'a': label 'charge' is missing"),
     ],
 )
 def test_what_is_said_must_fit_the_labels_of_the_first_graph(options, message, tmp_path):

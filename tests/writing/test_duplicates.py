@@ -164,7 +164,7 @@ def test_other_columns_are_not_replaced(write, tmp_path, salt):
     write([("a", salt(), {"group": "mine"}), ("b", salt(), {"group": "mine"})], path, labels=["group"])
     with pytest.raises(InputError, match="something else with the name 'group'; choose another name"):
         lg.duplicates(path, workers=1)
-    with pytest.raises(InputError, match="cannot be that of a column"):
+    with pytest.raises(InputError, match="a column cannot have the name"):
         lg.duplicates(path, name="numbers", workers=1)
     with pytest.raises(InputError, match="required: at least 1"):
         lg.duplicates(path, workers=0)
@@ -231,7 +231,7 @@ def test_the_command_writes_ids_that_remove_takes(write, tmp_path, salt, capsys)
     assert lg.LazyGraphDataset(path).ids.tolist() == ["a", "c"]
     for option in (["--dry-run"], ["--name", "same"]):
         assert main(["duplicates", str(path), "--against", str(path), *option]) == 2
-        assert "beside --against" in capsys.readouterr().err
+        assert "--against stores no column" in capsys.readouterr().err
     assert main(["duplicates", str(path), "--ids-to", str(ids)]) == 2
     assert "exists already" in capsys.readouterr().err
 

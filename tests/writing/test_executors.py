@@ -162,7 +162,7 @@ def test_a_shard_whose_worker_died_is_submitted_again(error, tmp_path, write, by
 @pytest.mark.slow
 def test_workers_that_die_at_one_shard_again_and_again_end_the_write(tmp_path, write):
     executor = Foreign([KILLED("no memory")] * 100)
-    with pytest.raises(WorkerDied, match=r"no memory.*4 of 4 shards are not made.*run the same command again"):
+    with pytest.raises(WorkerDied, match=r"no memory.*4 of 4 shards are not written.*run the same command again"):
         lg.write(SOURCE, tmp_path / "x.lg", shard_size=16, executor=executor, progress=False)
     assert executor.submitted <= 16
     write(SOURCE, tmp_path / "x.lg", shard_size=16)

@@ -318,7 +318,10 @@ def test_a_first_graph_with_a_bad_label_is_not_half_taken(tmp_path):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        ({"z": np.ones(2)}, r"other fields than the first one: \[\] too many, \['edge_index', 'text'\] missing"),
+        (
+            {"z": np.ones(2)},
+            r"differ from the fields of the first graph: \[\] too many, \['edge_index', 'text'\] missing",
+        ),
         (ring(3, text="t", more=1), r"\['more'\] too many, \[\] missing"),
         (ring(3, text=1), r"'text' is int64 \(1,\); required: str"),
         ({**ring(3, text="t"), "z": np.ones(3)}, r"'z' is float64 \(3,\); required: int64 \(nodes"),
@@ -354,7 +357,7 @@ def test_a_graph_that_does_not_fit_is_refused_and_the_others_stay(graph, message
         ({"id": 5}, "id of type int"),
         ({"id": "i" * 256}, "256 bytes"),
         ({"id": "a\0b"}, "none of them zero"),
-        ({"labels": {"gap": 1, "other": 2}}, "has the label 'other', which the first graph has not"),
+        ({"labels": {"gap": 1, "other": 2}}, "has the label 'other', which the first graph does not have"),
         ({"labels": {"gap": "x"}}, "label 'gap': found the text 'x'"),
         ({"labels": {"gap": [1, 2]}}, "label 'gap': found list"),
     ],
@@ -374,7 +377,7 @@ def test_an_id_or_a_label_that_does_not_fit_is_refused(options, message, tmp_pat
         ({"counts": {"triplet": "edge"}}, ring(3), "found counts for 'triplet'"),
         ({"counts": {"edge_index": "bond"}}, ring(3), "counting 'bond'"),
         ({"counts": {"w": "edge"}}, ring(3, w=np.ones((2, 3))), "indices of dtype float64"),
-        ({"units": {"gab": "eV"}}, ring(3), "found a unit for 'gab'"),
+        ({"units": {"gab": "eV"}}, ring(3), "there is a unit for 'gab'"),
         ({}, ring(3, deep=np.ones((3, 1, 1, 1, 1))), "at most three"),
         ({}, {"num_nodes": 1} | {f"own{n}": np.ones(n + 2) for n in range(17)}, "at most 16"),
         ({}, {"num_nodes": 1} | {f"f{n}": n for n in range(256)}, "at most 16 and 256"),

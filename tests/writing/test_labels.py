@@ -182,9 +182,9 @@ def test_a_label_that_was_asked_for_may_be_missing_everywhere():
 
 def test_units_are_for_labels_only():
     assert chosen(1.5, units={"c": "eV"})[0] == [Label("c", "graph", (), "eV")]
-    with pytest.raises(lg.InputError, match="found a unit for 'c', whose values are texts"):
+    with pytest.raises(lg.InputError, match="there is a unit for 'c', whose values are texts"):
         chosen("bulk", units={"c": "eV"})
-    with pytest.raises(lg.InputError, match="found a unit for 'd'; the labels are 'c'"):
+    with pytest.raises(lg.InputError, match="there is a unit for 'd', which is not a label; the labels are 'c'"):
         chosen(1, units={"d": "eV"})
 
 
@@ -395,7 +395,7 @@ def test_the_next_publication_after_an_hour_removes_what_is_older_than_the_state
         ({"id-1": {"gap": 1}, "id-2": {"gap": "wide"}}, {}, "id 'id-2': label 'gap': found the text 'wide'"),
         ({"id-1": {"gap": 1}}, {"labels": ["gab"]}, "found no label 'gab'; the columns are 'gap'"),
         ({"id-1": {"gap": 1}}, {"labels": "gab"}, "found no label 'gab'"),
-        ({"id-1": {"gap": 1}}, {"units": {"gab": "eV"}}, "found a unit for 'gab'"),
+        ({"id-1": {"gap": 1}}, {"units": {"gab": "eV"}}, "there is a unit for 'gab'"),
         ({"id-1": {"formula": 1}}, {"labels": ["formula"]}, "lazygraph uses this name itself"),
         ({"mp-1": {"gap": 1}}, {}, r"none of the 1 ids \(such as 'mp-1'\) is in .*, whose ids are like 'id-0', 'id-1'"),
         ({}, {}, "none of the 0 ids"),

@@ -188,7 +188,7 @@ def test_another_symprec_computes_again_unless_splits_follow_it(forty):
     set_splits(forty, (0.5, 0.25, 0.25), group="prototype", name="by_type", workers=1)
     set_splits(forty, folds=3, group="prototype", symprec=0.01, workers=1)
     with pytest.raises(
-        lg.InputError, match=r"with symprec=0.01, and the splits by_type, fold_0, fold_1, fold_2 follow"
+        lg.InputError, match=r"with symprec=0.01, and the splits by_type, fold_0, fold_1, fold_2 depend"
     ):
         set_splits(forty, (0.5, 0.25, 0.25), group="prototype", symprec=0.1)
     for name in ("by_type", "fold_0", "fold_1", "fold_2"):
@@ -205,7 +205,7 @@ def test_a_label_of_the_dataset_comes_before_computed_prototypes(forty, append):
     report = set_splits(forty, (0.5, 0.5, 0), group="prototype")
     assert report.notes == ("the label 'prototype' is the dataset's own, and was not computed",)
     assert Manifest.load(forty).columns["prototype"].rule is None
-    with pytest.raises(lg.InputError, match="has a label 'prototype' of its own; required: no symprec"):
+    with pytest.raises(lg.InputError, match="has a label 'prototype' of its own, for which symprec"):
         set_splits(forty, (0.5, 0.5, 0), group="prototype", symprec=0.1)
 
 

@@ -362,7 +362,7 @@ def _salvaged(bad, good):
     try:
         return salvage(bad, good)
     except lg.CorruptDataset as error:
-        if "not one record is whole" in str(error):
+        if "no record is undamaged" in str(error):
             raise _NothingLeft from error
         raise
 
@@ -377,7 +377,7 @@ def test_without_manifest_or_dictionary_there_is_nothing_to_save(bad, tmp_path, 
 
 def test_not_one_whole_record(bad, tmp_path):
     shutil.rmtree(bad / "shards")
-    with pytest.raises(lg.CorruptDataset, match="not one record is whole"):
+    with pytest.raises(lg.CorruptDataset, match="no record is undamaged"):
         salvage(bad, tmp_path / "good.lg")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.lg"]
 
@@ -416,7 +416,7 @@ def test_promises_of_a_hostile_manifest_take_no_memory(bad, tmp_path):
     digests = manifest.digests._replace(size=digests_size(n, len(columns)))
     parts = {"shards": tuple(shards), "columns": columns, "digests": digests, "provenance": Provenance()}
     file.write_bytes(replace(manifest, graphs=n, inputs=n, **parts).to_bytes())
-    with pytest.raises(lg.CorruptDataset, match=r"promises \d+ graphs; its files have \d+ bytes"):
+    with pytest.raises(lg.CorruptDataset, match=r"declares \d+ graphs; its files have \d+ bytes"):
         salvage(bad, tmp_path / "good.lg")
 
 

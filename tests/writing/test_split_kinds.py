@@ -90,7 +90,7 @@ def test_fewer_folds_leave_no_fold_of_before(sixty):
     set_splits(sixty, (0.5, 0.25, 0.25), name="fold_9")
     set_splits(sixty, folds=3, name="other")
     report = set_splits(sixty, folds=2)
-    assert report.notes == ("the splits fold_2, fold_3 of another number of folds were removed",)
+    assert report.notes == ("the splits fold_2, fold_3 were removed, because the new number of folds is smaller",)
     assert sorted(Manifest.load(sixty).splits()) == ["fold_0", "fold_1", "fold_9", "other_0", "other_1", "other_2"]
     assert main(["verify", str(sixty)]) == 0
 
@@ -146,7 +146,7 @@ def test_graphs_without_a_value_to_group_by_are_told(sixty):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 5, "fractions": (0.8, 0.1, 0.1)}, "found fractions and folds of fractions, names, folds, leave_out"),
+        ({"folds": 5, "fractions": (0.8, 0.1, 0.1)}, "found fractions and folds"),
         ({"fractions": (0.8, 0.1, 0.1), "val": 0.1}, "found val with fractions; required: group, stratify, bins, symp"),
         ({"names": {"a": []}, "group": "kind"}, "found group with names; required: no other option"),
         ({"leave_out": ["Fe"], "group": "kind"}, "found group with leave_out; required: val"),
@@ -161,11 +161,11 @@ def test_graphs_without_a_value_to_group_by_are_told(sixty):
         ({"folds": 0}, "found fold 0 of 0; required: 2 to 100 folds"),
         ({"folds": 61}, "found 60 graphs for 61 folds"),
         ({"folds": 5, "stratify": "knd"}, "unknown group 'knd'; did you mean 'kind'"),
-        ({"folds": 5, "name": "a\nb"}, "cannot be that of splits"),
+        ({"folds": 5, "name": "a\nb"}, "splits cannot have the name"),
         ({"folds": 200, "group": "prototype"}, "found fold 0 of 200"),
         ({"leave_out": ["Fe"], "val": 1.5}, "found the fraction 1.5 for val"),
         ({"fractions": (1, 0, 0), "group": "prototype", "name": "prototype"}, "the name 'prototype' for splits by pr"),
-        ({"fractions": (1, 0, 0), "group": "prototype", "name": "n_node"}, "cannot be that of splits"),
+        ({"fractions": (1, 0, 0), "group": "prototype", "name": "n_node"}, "splits cannot have the name"),
     ],
 )
 def test_options_that_cannot_be_change_nothing(options, message, sixty, bytes_of):

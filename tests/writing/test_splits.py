@@ -169,7 +169,7 @@ def test_an_append_follows_the_rule_of_every_split(twelve, write, salt):
 )
 def test_names_that_no_splits_may_have(name, reason, twelve, bytes_of):
     before = bytes_of(twelve)
-    with pytest.raises(lg.InputError, match=f"cannot be that of splits: {reason}.*choose another name"):
+    with pytest.raises(lg.InputError, match=f"splits cannot have the name .*: {reason}.*choose another name"):
         set_splits(twelve, (0.5, 0.25, 0.25), name=name)
     assert bytes_of(twelve) == before
 
@@ -247,8 +247,8 @@ def test_named_splits(tmp_path, write):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "found none of fractions, names, folds, leave_out; required: one of them"),
-        ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "found fractions and names of fractions, names"),
+        ({}, "give exactly one of fractions, names, folds, leave_out; found none"),
+        ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "found fractions and names"),
         ({"names": {}}, "found 0 splits"),
         ({"names": {str(n): [] for n in range(255)}}, "found 255 splits"),
         ({"names": {"a": ["prototype-0000001"], "b": ["prototype-0000001"]}}, "in the splits 'a' and 'b'"),

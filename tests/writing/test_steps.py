@@ -280,7 +280,7 @@ def test_splits_may_be_named_while_an_append_is_unfinished(half_appended, states
 
 
 def test_labels_must_wait_for_an_append(half_appended, states, bytes_of):
-    with pytest.raises(lg.OutputExists, match="finish that, or delete"):
+    with pytest.raises(lg.OutputExists, match="finish this run, or delete"):
         set_labels(half_appended, {"id-0": {"gap": 2.0}})
     states.append(half_appended)
     gc(half_appended)

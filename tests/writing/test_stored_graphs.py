@@ -190,7 +190,7 @@ def test_ids_that_come_twice_are_quarantined_as_ever(shelf, tmp_path, write, qua
     for number, source in enumerate([ds[[4, 4, 5]], [ds[[4, 5]], ds[[4]]]]):
         report = write(source, tmp_path / f"{number}.lg")
         assert (report.written, report.quarantined, report.copied) == (2, 1, False)
-        assert report.notes[-1] == BUILT + "the id 'a4' comes twice"
+        assert report.notes[-1] == BUILT + "two graphs have the id 'a4'"
         assert quarantine(tmp_path / f"{number}.lg")[0].error == "DuplicateId"
 
 
@@ -292,14 +292,14 @@ def test_work_that_was_begun_by_building_is_finished_by_building(shelf, tmp_path
         write(shelf / "b.lg", path)
     report = write(shelf / "a.lg", path)
     assert (report.written, report.copied) == (40, False)
-    assert report.notes[-1] == BUILT + "x.lg.partial holds work that was begun by building"
+    assert report.notes[-1] == BUILT + "x.lg.partial holds an unfinished run that builds graphs"
 
 
 def test_over_itself_a_dataset_is_built(shelf, tmp_path, write):
     path = shutil.copytree(shelf / "a.lg", tmp_path / "a.lg")
     known = Manifest.load(path).content_id
     report = write(path, path, overwrite=True)
-    assert report.notes[-1] == BUILT + "a.lg is written over itself"
+    assert report.notes[-1] == BUILT + "a.lg is also an input"
     assert Manifest.load(path).content_id == known
     assert verify(path).problems == ()
 

@@ -188,7 +188,7 @@ def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, append, sal
         (SOURCE, {"graph": "nonsense"}, "nonsense"),
         (SOURCE, {"labels": ["gap"]}, "found no label 'gap'; the columns are 'density', 'volume_per_atom'"),
         (SOURCE, {"labels": "gap"}, "found no label 'gap'"),
-        (SOURCE, {"units": {"gap": "eV"}}, "found a unit for 'gap'"),
+        (SOURCE, {"units": {"gap": "eV"}}, "there is a unit for 'gap'"),
         (SOURCE, {"level": 0}, "level 0; required: 1 to 22"),
         (SOURCE, {"level": 23}, "level 23"),
         (SOURCE, {"shard_size": 0}, "shard size 0"),

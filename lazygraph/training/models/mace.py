@@ -156,9 +156,9 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
         filled[name] = real_number(name, filled[name], above=0)
     if filled["cutoff"] > rule.cutoff:
         msg = (
-            f"found cutoff={filled['cutoff']:g} of the model 'mace' and graphs of neighbours up to {rule.cutoff:g} A, "
-            "those of their recipe; required: no more than that. Leave it out, or write graphs with a larger one: "
-            f"lazygraph-write OLD.lg -o NEW.lg --graph mace --cutoff {filled['cutoff']:g}"
+            f"the model 'mace' has cutoff={filled['cutoff']:g}, but the graphs have only neighbours up to "
+            f"{rule.cutoff:g} A. Leave the cutoff out, or write graphs with a larger one: lazygraph-write OLD.lg -o "
+            f"NEW.lg --graph mace --cutoff {filled['cutoff']:g}"
         )
         raise InputError(msg)
     return view("mace", elements=elements), filled | {"elements": list(elements)}

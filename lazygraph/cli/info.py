@@ -129,7 +129,7 @@ def _rule(rule: dict[str, Any] | None) -> str:
 
 def _lines(manifest: Manifest, facts: dict[str, Any]) -> list[str]:
     spec = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
-    recipe = "the graphs came ready-made" if spec is None else repr(spec)
+    recipe = "the graphs are ready-made" if spec is None else repr(spec)
     if spec is not None and not spec.rule.has_edges:
         recipe += ": crystals alone"
     counted = ", ".join(f"{facts[key]:,} {key}" for key in ("graphs", "atoms", "edges") if facts[key] is not None)

@@ -130,7 +130,7 @@ class SourceFiles:
 class Provenance:
     """What the dataset was made of: nothing that differs between two runs over the same input.
 
-    Inputs are numbered over all ``sources`` in order. Where graphs came ready-made, there are no sources.
+    Inputs are numbered over all ``sources`` in order. Where graphs are ready-made, there are no sources.
     """
 
     sources: tuple[SourceFiles, ...] = ()

@@ -15,7 +15,7 @@ __all__ = ["canonical_json", "count", "loads", "mapping", "optional", "sequence"
 
 
 def loads(data: bytes) -> Any:
-    """The value of a UTF-8 JSON text; CorruptDataset for a key that stands twice, NaN and infinities.
+    """The value of a UTF-8 JSON text; CorruptDataset for a key that appears twice, NaN and infinities.
 
     Raises:
         ValueError, RecursionError: it is not JSON, not UTF-8, holds half of a surrogate pair, or is nested too deeply.
@@ -95,6 +95,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        msg = f"the key {twice!r} stands twice"
+        msg = f"the key {twice!r} appears twice"
         raise CorruptDataset(msg)
     return out

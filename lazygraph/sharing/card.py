@@ -124,7 +124,7 @@ def _folder(url: str) -> str:
 
 def _recipe(manifest: Manifest) -> str:
     if manifest.recipe is None:
-        return "the graphs came ready-made"
+        return "the graphs are ready-made"
     return repr(GraphSpec.from_json(manifest.recipe))
 
 

@@ -251,7 +251,7 @@ def _figures(opened: _Opened, elements: ElementCounts | None) -> list[tuple[str,
 def _recipe(opened: _Opened) -> Html:
     recipe = opened.recipe
     if recipe is None:
-        return tag("p", "The graphs came ready-made: another program built them.")
+        return tag("p", "The graphs are ready-made: another program built them.")
     built = [tag("p", "These graphs are built from the stored crystals at every read.")] if opened.rebuilds else []
     alone = [] if recipe.rule.has_edges else [tag("p", "Crystals alone, without edges.")]
     values = [

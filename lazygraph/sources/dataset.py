@@ -135,7 +135,7 @@ class DatasetSource:
         store, last = _open(self.path), self._last
         manifest = store.manifest
         if manifest.recipe is None or not set(CRYSTAL) <= set(manifest.schema.names):
-            msg = f"{store.name} holds graphs that came ready-made, and no crystals; required: one made from structures"
+            msg = f"{store.name} holds ready-made graphs, without crystals; give a dataset made from structures"
             raise UnreadableInput(msg)
         if self.opened is not None and self.opened != manifest:
             msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"

@@ -41,7 +41,7 @@ def parse_comment(line: str) -> dict[str, Any]:
     """Key -> number, boolean, array or text.
 
     Raises:
-        UnreadableInput: a key stands twice with different values, or ``pbc`` has not three flags.
+        UnreadableInput: a key appears twice with different values, or ``pbc`` has not three flags.
         ValueError: ASE cannot read a value.
 
     Example:

@@ -65,7 +65,7 @@ class MatbenchSource(RecordSource):
                 raise UnreadableInput(msg)
             if len(set(columns)) < len(columns):
                 twice = next(column for column in columns if columns.count(column) > 1)
-                msg = f"the column {twice!r} stands twice; required: a name of its own for each column"
+                msg = f"the column {twice!r} appears twice; required: a different name for each column"
                 raise UnreadableInput(msg)
             notes = look_at_rows(spool, columns, self.id_key, self.options)
         return Scan(count, marks, (intake.file,), notes, implied=of_matbench(self.name))

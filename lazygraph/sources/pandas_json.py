@@ -126,7 +126,7 @@ def _by_column(intake: Intake, file: IO[bytes]) -> dict[str, int]:
             raise UnreadableInput(msg)
         if key != current:
             if key in begins:
-                msg = f"the column {key!r} stands twice; required: a name of its own for each column"
+                msg = f"the column {key!r} appears twice; required: a different name for each column"
                 raise UnreadableInput(msg)
             begins[key] = at
             current = key

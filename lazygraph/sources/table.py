@@ -56,11 +56,11 @@ def _by_id(found: list[dict[str, Any]], id_key: str | None) -> dict[str, dict[st
     for number, row in enumerate(found):
         value = plain(row.get(key))
         if value is None or value == "":
-            msg = f"row {number} has no id under {key!r}; required: one id a row"
+            msg = f"row {number} has no id under {key!r}; required: one id per row"
             raise UnreadableInput(msg)
         graph_id = id_text(value)
         if graph_id in table:
-            msg = f"the id {graph_id!r} stands twice; required: one row an id"
+            msg = f"the id {graph_id!r} appears twice; required: one row per id"
             raise UnreadableInput(msg)
         table[graph_id] = {name: plain(value) for name, value in row.items() if name and name != key}
     return table
@@ -76,7 +76,7 @@ def _text_rows(data: bytes, id_key: str | None) -> list[dict[str, Any]]:
         raise UnreadableInput(msg) from None
     names = [name.strip() for name in header]
     if twice := [name for name, times in Counter(names).items() if name and times > 1]:
-        msg = f"the column {twice[0]!r} stands twice; required: a name of its own for each column"
+        msg = f"the column {twice[0]!r} appears twice; required: a different name for each column"
         raise UnreadableInput(msg)
     if not table:
         msg = "there are no rows; required: a table with a header, a JSON list of objects, or JSONL"

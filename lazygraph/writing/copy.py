@@ -478,7 +478,7 @@ def _check_recipe(one: Store, other: Store) -> None:
     if recipes[0] == recipes[1]:
         return
     if None in recipes:
-        differences = ["one of them came ready-made"]
+        differences = ["the graphs of one of them are ready-made"]
     else:
         mine, theirs = (GraphSpec.from_json(recipe or {}) for recipe in recipes)
         differences = mine.diff(theirs)
@@ -867,7 +867,7 @@ def _inputs(parts: Sequence[_Part], *, whole: bool) -> Pieces | None:
     for part in parts:
         manifest = part.store.manifest
         if not manifest.provenance.sources:
-            return None  # graphs that came ready-made have no inputs
+            return None  # ready-made graphs have no inputs
         column = part.store.column("input") if "input" in manifest.columns else None
         own = input_of_rows(manifest, read_quarantine(part.store.storage, manifest), column)
         if own is None:

@@ -159,7 +159,7 @@ def duplicates(
 def _opened(path: str | os.PathLike[str]) -> Store:
     store = Store(path)
     if FORMULA not in store.manifest.columns:
-        msg = f"the graphs of {store.name} came ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.name} are ready-made, without crystals; required: a dataset of crystals"
         raise InputError(msg)
     return store
 

@@ -193,7 +193,7 @@ def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
         if column is None:
             raise LabelError(unknown_name("label", name, manifest.labels()))
         if "formula" not in manifest.columns:
-            msg = f"the graphs of {store.path} came ready-made, without formulas; required: a dataset of crystals"
+            msg = f"the graphs of {store.path} are ready-made, without formulas; required: a dataset of crystals"
             raise InputError(msg)
         if column.per is None or len(column.shape) != 1:
             msg = (

@@ -30,7 +30,7 @@ def spec_of(manifest: Manifest) -> GraphSpec:
     """The recipe of a crystal dataset that can be added to.
 
     Raises:
-        InputError: its graphs came ready-made, or it lacks a column that graphs of its recipe have.
+        InputError: its graphs are ready-made, or it lacks a column that graphs of its recipe have.
     """
     if manifest.recipe is None:
         msg = "the dataset was made with GraphWriter and has no recipe; required: one made from structures"

@@ -98,11 +98,11 @@ def compute_prototypes(
         progress: called with the number of crystals that were finished since the last call.
 
     Raises:
-        InputError: the graphs came ready-made, without crystals, or there is no worker.
+        InputError: the graphs are ready-made, without crystals, or there is no worker.
         WorkerDied: a worker process was killed.
     """
     if store.manifest.recipe is None:
-        msg = f"the graphs of {store.path} came ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.path} are ready-made, without crystals; required: a dataset of crystals"
         raise InputError(msg)
     if workers is not None and workers < 1:
         msg = f"found {workers} workers; required: at least 1"

@@ -321,7 +321,7 @@ class LeaveOutRule(Rule):
         """See :meth:`Rule.extended`. A new crystal with one of the elements tests."""
         codes = codes.copy()
         if FORMULA not in columns.names:
-            msg = "the graphs came ready-made, without formulas; required: a dataset of crystals to leave elements out"
+            msg = "the graphs are ready-made, without formulas; required: a dataset of crystals to leave elements out"
             raise InputError(msg)
         row, found = 0, 0
         for formulas in bounded(columns.values(FORMULA)):

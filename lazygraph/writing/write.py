@@ -657,7 +657,7 @@ def check_output(layout: Layout, spec: GraphSpec, *, overwrite: bool) -> None:
         return
     recipe = Manifest.load(layout.final).recipe
     if recipe is None:
-        raise _exists(layout, "that came ready-made")
+        raise _exists(layout, "that are ready-made")
     if differences := GraphSpec.from_json(recipe).diff(spec):
         raise _exists(layout, f"of another recipe ({'; '.join(differences)})")
 

@@ -33,7 +33,7 @@ class Attack(NamedTuple):
     dataset: tuple[str, str] | None
     verify: str | None
     base: str
-    """``crystals``; ``angles``: crystals whose view makes angles; or ``ready``: graphs that came ready-made."""
+    """``crystals``; ``angles``: crystals whose view makes angles; or ``ready``: ready-made graphs."""
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -978,7 +978,7 @@ def field_1(body):
 
 
 ATTACKS |= {
-    "a_key_twice": manifest("the key 'a' stands twice", with_user(b'{"a":1,"a":2}')),
+    "a_key_twice": manifest("the key 'a' appears twice", with_user(b'{"a":1,"a":2}')),
     "an_infinite_number": manifest("the number 1e999; required: finite ones", with_user(b'{"a":1e999}')),
     "no_number": manifest("the number NaN; required: finite ones", with_user(b'{"a":NaN}')),
     "a_number_of_many_digits": manifest("ValueError", with_user(b'{"a":' + b"9" * 200_000 + b"}")),

@@ -576,7 +576,7 @@ def test_a_key_that_stands_twice_is_refused(old, new, folder):
     prefix = canonical_json(BODY)[:-1].decode()
     assert old in prefix
     name = old.split('"')[1]
-    with pytest.raises(CorruptDataset, match=f"the key '{name}' stands twice"):
+    with pytest.raises(CorruptDataset, match=f"the key '{name}' appears twice"):
         load(folder, sealed(prefix.replace(old, new).encode()))
 
 
@@ -600,7 +600,7 @@ def test_many_keys_of_which_one_stands_twice(folder):
     """Looking for it must not take a time that grows with the square of their number."""
     keys = ",".join(f'"{n}":0' for n in range(300_000))
     prefix = canonical_json(BODY)[:-1].decode().replace('"anything":', keys + ',"299999":0,"anything":')
-    with pytest.raises(CorruptDataset, match="the key '299999' stands twice"):
+    with pytest.raises(CorruptDataset, match="the key '299999' appears twice"):
         load(folder, sealed(prefix.encode()))
 
 

@@ -426,7 +426,7 @@ def test_ready_made_graphs(tmp_path):
     graphs = torch.load(report.path, weights_only=False)
     assert [(g.id, float(g["y1"]), g.x.shape) for g in graphs] == [(f"g{k}", k / 3, (2 + k, 4)) for k in range(3)]
     with pytest.raises(
-        InputError, match=r"came ready-made, and the format extxyz needs crystals; export them to a \.pt"
+        InputError, match=r"are ready-made, and the format extxyz needs crystals; export them to a \.pt"
     ):
         export(tmp_path / "g.lg", tmp_path / "g.xyz")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g.lg", "g.pt"]

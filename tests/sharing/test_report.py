@@ -231,7 +231,7 @@ def test_ready_made_graphs_have_no_crystals(tmp_path):
             )
     written, page = made(tmp_path / "g.lg", tmp_path)
     assert (written.graphs, written.shown, written.drawn) == (5, 5, 0)
-    assert "came ready-made" in page.text
+    assert "are ready-made" in page.text
     assert "no column of formulas" in page.text
     assert "canvas" not in dict(page.tags)
 

@@ -243,7 +243,7 @@ def test_a_tag_that_stands_twice_with_one_value_is_read():
 @pytest.mark.parametrize("again", ["_cell_length_a 4.1\n", "_chemical_formula_sum K\n", P1 + P1])
 def test_a_tag_of_the_structure_that_stands_twice_with_two_values_is_refused(again):
     text = CELL + "_chemical_formula_sum Na\n" + again + P1 + sites("Na1 0 0 0")
-    with pytest.raises(UnreadableInput, match="stands more than once in the data block 'test'"):
+    with pytest.raises(UnreadableInput, match="appears more than once in the data block 'test'"):
         parse_cif(text)
 
 

@@ -572,7 +572,7 @@ def test_a_stranger_s_record_that_is_no_crystal_is_a_bad_entry(tmp_path):
         for i, length in enumerate([4.0, 0.0, 5.0]):
             crystal = {"lattice": np.eye(3) * length, "pbc": np.ones(3, bool), "frac_coords": np.zeros((1, 3))}
             writer.add({"numbers": np.array([11], np.uint8), **crystal}, id=f"x{i}")
-    with pytest.raises(UnreadableInput, match=r"old.lg holds graphs that came ready-made, and no crystals; required"):
+    with pytest.raises(UnreadableInput, match=r"old.lg holds ready-made graphs, without crystals; give"):
         DatasetSource(str(old)).scan(100, tmp_path / "spool")
     replace(Manifest.load(old), recipe=CHEAP.to_json()).publish(old)
     _, entries = read_all(old, tmp_path)
@@ -584,7 +584,7 @@ def test_a_stranger_s_record_that_is_no_crystal_is_a_bad_entry(tmp_path):
 def test_a_dataset_of_ready_made_graphs_is_refused(tmp_path):
     with lg.GraphWriter(tmp_path / "old.lg") as writer:
         writer.add({"x": np.ones((3, 1), np.float32), "edge_index": np.array([[0, 1], [1, 2]])}, id="a")
-    with pytest.raises(UnreadableInput, match="old.lg holds graphs that came ready-made, and no crystals"):
+    with pytest.raises(UnreadableInput, match="old.lg holds ready-made graphs, without crystals"):
         write(tmp_path / "old.lg", tmp_path / "new.lg")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old.lg"]
 

@@ -275,7 +275,7 @@ def test_ready_made_graphs_have_no_elements(tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         writer.add({"z": np.ones(2)}, labels={"energy": 1.0})
     describe_labels(tmp_path / "x.lg", Descriptions({"energy": "cell"}))
-    with pytest.raises(lg.InputError, match="came ready-made, without formulas"):
+    with pytest.raises(lg.InputError, match="are ready-made, without formulas"):
         fit_elements(tmp_path / "x.lg", "energy")
 
 

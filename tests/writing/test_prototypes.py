@@ -241,7 +241,7 @@ def test_ready_made_graphs_have_no_prototypes(tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         for n in range(10):
             writer.add({"z": np.ones(n + 1)})
-    with pytest.raises(lg.InputError, match="came ready-made, without crystals; required: a dataset of crystals"):
+    with pytest.raises(lg.InputError, match="are ready-made, without crystals; required: a dataset of crystals"):
         set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="prototype")
 
 

@@ -177,7 +177,7 @@ def test_elements_that_no_crystal_has_or_that_are_none_are_refused():
     for wrong in ([], "Fe"):
         with pytest.raises(lg.InputError, match="required: a list of elements"):
             LeaveOutRule(wrong)
-    with pytest.raises(lg.InputError, match="came ready-made, without formulas"):
+    with pytest.raises(lg.InputError, match="are ready-made, without formulas"):
         LeaveOutRule(["Fe"]).codes(3, columns([1, 2, 3]))
 
 

@@ -120,14 +120,14 @@ class GraphReader:
 
 
 def require_crystals(store: Store, kind: str) -> None:
-    """Refuse a dataset whose graphs came ready-made.
+    """Refuse a dataset whose graphs are ready-made.
 
     Raises:
         InputError: with the format that holds such graphs.
     """
     schema = store.manifest.schema
     if store.manifest.recipe is None or not set(CRYSTAL) <= set(schema.names):
-        msg = f"the graphs of {store.name} came ready-made, and {kind} needs crystals; export them to a .pt file"
+        msg = f"the graphs of {store.name} are ready-made, and {kind} needs crystals; export them to a .pt file"
         raise InputError(msg)
 
 

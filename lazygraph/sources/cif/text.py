@@ -88,10 +88,10 @@ def parse(text: str) -> Parsed:
 
     Left out is what breaks the syntax and says nothing of the structure: a line with a tag and a value, such as one
     with a quote that does not end, and words before the first data block, where jarvis writes a comment without "#".
-    A tag that stands twice is read where its values agree.
+    A tag that appears twice is read where its values agree.
 
     Raises:
-        UnreadableInput: the text is no CIF, or a tag of the structure stands twice with different values.
+        UnreadableInput: the text is no CIF, or a tag of the structure appears twice with different values.
     """
     try:
         return Parsed(gemmi.cif.read_string(text), ())
@@ -139,7 +139,7 @@ def with_underscores(block: gemmi.cif.Block) -> gemmi.cif.Block:
 
 
 def _drop_repetitions(block: gemmi.cif.Block) -> None:
-    """Keep one of equal pairs; refuse a tag of the structure that stands twice with different values."""
+    """Keep one of equal pairs; refuse a tag of the structure that appears twice with different values."""
     places: dict[str, list[tuple[gemmi.cif.Item, str | None]]] = {}
     for item in block:
         pair, loop = _content(item)
@@ -150,7 +150,7 @@ def _drop_repetitions(block: gemmi.cif.Block) -> None:
         if len(found) == 1:
             continue
         if STRUCTURAL.match(tag) and (None in values or len(values - EMPTY) > 1):
-            msg = f"{tag} stands more than once in the data block {block.name!r}; required: one value or one loop"
+            msg = f"{tag} appears more than once in the data block {block.name!r}; required: one value or one loop"
             raise UnreadableInput(msg)
         if None not in values:
             kept = next((item for item, value in found if value not in EMPTY), found[0][0])

@@ -26,7 +26,7 @@ __all__ = [
 
 MAX_RECORD = 2**30  # bytes of a decompressed record
 
-# What one record is trained on tells little; fewer records than this make no dictionary worth its bytes.
+# With fewer records than this, a dictionary saves less than it takes.
 MIN_TRAINING = 64
 
 

@@ -63,11 +63,11 @@ _DESCR = re.compile("[<|][iufbS][1-9][0-9]{0,2}")
 class Column:
     """One column as the manifest describes it.
 
-    ``dtype`` is numpy's ``descr`` of the array's type. ``role`` tells numbers (``label``), codes of texts
+    ``dtype`` is numpy's ``descr`` of the array's type. ``role`` distinguishes numbers (``label``), codes of texts
     (``category``), texts (``text``), codes of splits (``split``) and what belongs to the index. ``unit`` belongs to
-    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the
-    one by which all graphs were split, or all prototypes were computed. ``per`` says what a number is given per
-    (``cell``, ``atom``), ``description`` is one line on a label, and no graph lacks a label that is ``required``.
+    numbers, ``statistics`` to all labels, and ``categories`` are the texts that codes stand for. ``rule`` is the one by
+    which all graphs were split, or all prototypes were computed. ``per`` says what a number is given per (``cell``,
+    ``atom``), ``description`` is one line on a label, and no graph lacks a label that is ``required``.
     """
 
     file: FileRef
@@ -166,7 +166,7 @@ def _write(
             hasher.add(values)
             yield values.reshape(-1).view(np.uint8).data if values.nbytes else b""
 
-    # The name of the file is for people; the manifest holds that of the column.
+    # The name of the file helps people; the manifest holds the name of the column.
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
     file = streamed(directory, f"columns/{stem}", ".npy", content())
     column = Column(
@@ -227,7 +227,7 @@ def narrowest(pieces: Pieces) -> np.dtype[Any]:
 
 
 def attributes(column: Column) -> dict[str, Any]:
-    """What ``write_column`` must be told to describe other rows of the same column."""
+    """The arguments of ``write_column`` that describe other rows of the same column."""
     names = ("role", "unit", "categories", "rule", "per", "description", "required")
     return {name: getattr(column, name) for name in names}
 
@@ -250,8 +250,8 @@ def open_column(storage: Storage, column: Column, *, check: bool = True) -> NDAr
     Args:
         storage: where the dataset lies.
         column: as the manifest describes it.
-        check: compare its sha256 too, which takes one pass over the file (about 1 ms per MB). Who does not must check
-            the blocks that are used (``CheckedColumn``).
+        check: compare its sha256 too, which takes one pass over the file (about 1 ms per MB). A caller that passes
+            False must check the blocks that it uses (``CheckedColumn``).
 
     Raises:
         FileNotFoundError: the file is gone.
@@ -293,7 +293,7 @@ def dtype_of(column: Column) -> np.dtype[Any]:
 
 
 def invalid_values(column: Column, array: NDArray[Any]) -> str | None:
-    """What a column holds that it may not, though its file is as it was written; None where all is well.
+    """Return a sentence about an invalid value in a column whose file is undamaged; None if all values are valid.
 
     Args:
         column: as the manifest describes it.
@@ -319,7 +319,7 @@ def _invalid(column: Column, values: NDArray[Any]) -> str | None:
 
 
 def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
-    """What the column ``input`` holds that it may not; None where all is well.
+    """Return a sentence about an invalid value in the column ``input``; None if all values are valid.
 
     Args:
         array: (N,) its values, unsigned.
@@ -339,7 +339,7 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
 
 
 class Repeats:
-    """Finds numbers that come twice, with one bit for each that may come.
+    """A detector of repeated numbers, with one bit for each possible number.
 
     Args:
         limit: no number is so great.

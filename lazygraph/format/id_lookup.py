@@ -1,4 +1,4 @@
-"""Many ids at once, found by binary search on disk."""
+"""Lookup of many ids at once, by binary search on disk."""
 
 from __future__ import annotations
 

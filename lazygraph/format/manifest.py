@@ -412,7 +412,7 @@ def _check_rule(name: str, column: Column, rule: Mapping[str, Any]) -> None:
 
 
 def _check_description(name: str, column: Column) -> None:
-    """What is said of a column must be of a label, and what is required must be there."""
+    """Check that only labels are described, and that required labels have no missing values."""
     line, required = column.description, column.required
     if type(required) is not bool or (column.role in ("index", "split") and (required or line is not None)):
         msg = f"the column {name!r} is described as {line!r}, required {required!r}; only labels are"

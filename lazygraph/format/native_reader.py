@@ -1,4 +1,4 @@
-"""From rows to a record batch in compiled loops: read, checked, decompressed and decoded without Python in between."""
+"""Read, check, decompress and decode the records of a batch in compiled loops, without Python in between."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ MOST_DECODERS = 64  # dictionaries that are kept ready: each takes up to some 10
 
 
 class ShardNotOpen(Exception):
-    """A record lies in a shard of which there is no descriptor."""
+    """A record is in a shard that is not open."""
 
 
 class RecordIndex(NamedTuple):
-    """Where the records of a dataset lie."""
+    """The positions of the records of a dataset."""
 
     record: NDArray[Any]
     """(N,) offset, length and xxh3: the column ``record``."""
@@ -69,7 +69,7 @@ class RecordIndex(NamedTuple):
         )
 
     def pointers(self) -> CSource:
-        """This index as the loops are told it; this object must live as long as that is used."""
+        """This index in the form that the loops take. This object must live as long as the form is used."""
         offset, length = (self.record.dtype[name].itemsize for name in ("offset", "length"))
         found = CSource(
             rows=len(self.record),
@@ -87,12 +87,12 @@ class RecordIndex(NamedTuple):
 
 
 class NativeReader:
-    """Reads the records of several rows at once. For any number of threads, each of which has memory of its own.
+    """A reader of the records of several rows at once. Threads may share it; each thread uses separate memory.
 
     Args:
         schema: what the records hold.
-        located: where they lie.
-        dictionaries: how many dictionaries there are.
+        located: the positions of the records.
+        dictionaries: number of dictionaries.
     """
 
     def __init__(self, schema: Schema, located: RecordIndex, dictionaries: int) -> None:
@@ -104,7 +104,7 @@ class NativeReader:
 
     @classmethod
     def create_if_supported(cls, schema: Schema, located: RecordIndex, dictionaries: int) -> NativeReader | None:
-        """None where there are no compiled loops, or where the dataset is not what they read."""
+        """Create a reader; None if there are no compiled loops, or if they cannot read the dataset."""
         there = kernels() is not None and functions() is not None
         return cls(schema, located, dictionaries) if there and schema.fields and located.known else None
 
@@ -115,7 +115,7 @@ class NativeReader:
         dictionary: Callable[[int], bytes],
         frames: Sequence[bytes] | None = None,
     ) -> RecordBatch | None:
-        """The records of these rows, put together in this order, as ``record_batch.concatenate`` does.
+        """Return the records of these rows, joined in this order as by ``record_batch.concatenate``.
 
         Args:
             rows: (B,)
@@ -124,8 +124,8 @@ class NativeReader:
             frames: (B,) what the shards hold of these rows, each as long as the column says; None to read the files.
 
         Returns:
-            None where anything is not as it must be, or stored in a way that the loops do not read: read each record by
-            itself then, which says what is wrong.
+            None if something is damaged, or stored in a way that the loops do not read. The caller then reads the
+            records one by one in Python, which raises an error that says what is wrong.
 
         Raises:
             ShardNotOpen: a shard that is needed is not open.
@@ -163,7 +163,7 @@ class NativeReader:
 
 
 class _Batch:
-    """What one thread reads with: memory that is used again, and the state of zstd."""
+    """The state of one thread: memory that is reused, and a context of zstd."""
 
     @classmethod
     def create_if_supported(cls, schema: Schema) -> _Batch | None:
@@ -279,7 +279,7 @@ class _Digested:
 
 
 class _Part(NamedTuple):
-    """What of a field's array does not depend on the records."""
+    """The properties of a field's array that do not depend on the records."""
 
     name: str
     text: bool
@@ -304,7 +304,7 @@ _TYPES = [stored.str for stored in STORED]
 
 
 def _c_field(schema: Schema, field: Field) -> CField:
-    """A field as the loops are told it."""
+    """A field in the form that the loops take."""
     return CField(
         axis=len(schema.axes) if field.axis is None else schema.axes.index(field.axis),
         pre=math.prod(field.shape[: field.axis_dim]),
@@ -318,7 +318,7 @@ def _c_field(schema: Schema, field: Field) -> CField:
 
 
 def _supports(field: Field, code: int) -> bool:
-    """Whether the loops read this field stored so; what they do not read need not be wrong."""
+    """Whether the loops read this field in this storage form. A form that they do not read may still be valid."""
     if field.dtype == "str":
         return code == 4
     layout = LAYOUTS.get(code)

@@ -1,6 +1,6 @@
-"""What Python and ``native/batch.c`` tell each other: structures and numbers, stated here and generated for C.
+"""The structures and numbers that Python and ``native/batch.c`` share. They are defined here, and generated for C.
 
-``tools/native_constants.py`` makes ``native/constants.h`` of this module.
+``tools/native_constants.py`` generates ``native/constants.h`` from this module.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class CLibrary(ctypes.Structure):
 
 
 class CSource(ctypes.Structure):
-    """Where every record of a dataset lies, as the columns say.
+    """The position of every record of a dataset, from the columns.
 
     Attributes:
         rows: number of records.

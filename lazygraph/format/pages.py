@@ -1,8 +1,8 @@
 """The page tree of a shard, walked without liblmdb: every pointer is checked before it is followed.
 
-The layouts are those of MDB_page, MDB_node, MDB_db and MDB_meta in LMDB 0.9's ``mdb.c``, 64 bits, little-endian. What
-liblmdb takes for granted, and dies of where it is not so, is required here: pages that are where their number says,
-pointers within pages, branches of two children or more, no page in two places.
+The layouts are those of MDB_page, MDB_node, MDB_db and MDB_meta in LMDB 0.9's ``mdb.c``, 64 bits, little-endian. This
+module requires what liblmdb assumes without a check, and what can kill a process if it does not hold: pages at the
+position of their number, pointers within pages, branches with at least two children, and no page in two places.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Tree(NamedTuple):
 def locate(descriptor: int, size: int, records: int) -> NDArray[np.int64]:
     """Where each value of a shard lies, after its whole page tree was checked.
 
-    Takes time and memory in proportion to the pages that are used, whatever the bytes, and reads by positioned reads.
+    Time and memory are proportional to the number of used pages, whatever the bytes are. All reads are positioned.
 
     Args:
         descriptor: the open shard file.
@@ -91,7 +91,7 @@ def locate(descriptor: int, size: int, records: int) -> NDArray[np.int64]:
 
 
 def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[int, int]]]:
-    """Where the values of a damaged shard lie by what stands in its leaf pages, whichever of them are whole.
+    """Return the positions of the values of a damaged shard, from its undamaged leaf pages.
 
     Args:
         descriptor: the open shard file.
@@ -99,7 +99,7 @@ def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[in
         page_size: the bytes of a page.
 
     Returns:
-        Key -> (offset, length) of each value that a page says to have it: none of it is proven.
+        Key -> (offset, length) of each value that a page states for this key; none of them is proven.
 
     Raises:
         OSError: the read itself failed.
@@ -209,7 +209,7 @@ class _Some(NamedTuple):
 
 
 class _Walk:
-    """One walk; remembers which pages it used."""
+    """A walk through the tree that records which pages it used."""
 
     def __init__(self, descriptor: int, tree: _Tree) -> None:
         self._descriptor, self._tree = descriptor, tree
@@ -346,7 +346,7 @@ _NODE_MIN = {_BRANCH: 8, _LEAF: _INLINE}
 
 
 def _require(pages: NDArray[Any], good: NDArray[Any], found: NDArray[Any], what: str, required: str) -> None:
-    """Name the first page for which something is not as it must be."""
+    """Raise an error that names the first invalid page."""
     if not good.all():
         first = int(np.argmin(good))
         msg = f"page {pages[first]} has {what} {found[first]}; required: {required}"

@@ -1,4 +1,4 @@
-"""One graph <-> bytes: one msgpack array of counts, codes and field buffers. It says nothing of where it lies."""
+"""One graph <-> bytes: one msgpack array of counts, codes and field buffers, independent of its position."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def unpack(schema: Schema, raw: bytes) -> Record:
 
 
 def check_counts(record: Record, said: Sequence[int]) -> None:
-    """Compare the axis counts of a record with those that the columns of its dataset say.
+    """Compare the axis counts of a record with the counts in the columns of its dataset.
 
     Raises:
         CorruptDataset: they differ.
@@ -137,7 +137,7 @@ def check_counts(record: Record, said: Sequence[int]) -> None:
 
 
 def _too_many(schema: Schema, counts: Sequence[int]) -> str | None:
-    """What is wrong with counts that few bytes, or none, stand for: they would cost memory only where they are read."""
+    """Return a sentence about counts that few or no bytes back: reading them would take memory."""
     if (values := schema.values(counts)) > MAX_VALUES:
         return f"{values} values; required: at most {MAX_VALUES}"
     for place in schema.hollow:

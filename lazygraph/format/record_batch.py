@@ -1,6 +1,6 @@
 """Several records as one: every field of all of them in one array, as a batch of graphs needs it.
 
-``concatenate`` joins decoded records with numpy; ``native_reader.py`` makes the same of rows in compiled loops.
+``concatenate`` joins decoded records with numpy; ``native_reader.py`` computes the same result with compiled loops.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ALIGNMENT = 64
 
 
 class BufferSlice(NamedTuple):
-    """Where an array lies in a buffer."""
+    """The position of an array in a buffer."""
 
     name: str
     dtype: str
@@ -92,7 +92,7 @@ def _places(arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> tupl
 
 
 def concatenate(schema: Schema, records: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> RecordBatch:
-    """Decoded records put together, in their order.
+    """Join decoded records, in their order.
 
     Args:
         schema: what they hold.

@@ -1,4 +1,4 @@
-"""What is left of a damaged dataset: every record that is provably the one that was written, and in which row."""
+"""Recovery of a damaged dataset: every record that is provably unchanged, and its row."""
 
 from __future__ import annotations
 
@@ -54,18 +54,19 @@ class LostRecord:
 class DamagedDataset:
     """A dataset directory of which any file but the manifest may be damaged or gone.
 
-    A column whose hash is right is believed, and so is every block of the column ``record`` whose digest is right.
-    Where a block is damaged, a shard whose hash is right says by its page tree where its records lie. Where both are,
-    an entry of the column must lead to bytes with the checksum that it states, and a leaf page of the shard must give
-    these bytes the key of the row: bytes that moved within the column would otherwise give a record to another row.
+    A column with a correct hash is trusted, and so is every block of the column ``record`` with a correct digest. If a
+    block is damaged, the page tree of a shard with a correct hash gives the positions of its records. If the shard is
+    damaged too, an entry of the column must lead to bytes with the checksum that it states, and a leaf page of the
+    shard must give these bytes the key of the row. Otherwise, bytes that moved within the column could assign a record
+    to another row.
 
     Args:
         path: the dataset directory.
         manifest: its manifest.
 
     Raises:
-        CorruptDataset: the files cannot hold as many graphs as the manifest promises.
-        StorageError: the process can open no more files, which says nothing of the dataset.
+        CorruptDataset: the files are too small for the number of graphs in the manifest.
+        StorageError: the process can open no more files; the dataset itself may be intact.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -97,7 +98,7 @@ class DamagedDataset:
         return self._columns.get(name)
 
     def _as_read(self, name: str) -> NDArray[Any]:
-        """A damaged column with zeros for all that cannot be read: none of its values is proven."""
+        """A damaged column, with zeros for values that cannot be read; none of its values is proven."""
         column = self.manifest.columns[name]
         dtype = dtype_of(column)
         size = self.manifest.graphs * dtype.itemsize  # columns of the index have one value a row
@@ -182,7 +183,7 @@ class DamagedDataset:
         return MAX_RECORD if None in known else int(self.manifest.schema.bound([n for n in known if n is not None]))
 
     def _whole(self, row: int, raw: bytes, frame: bytes) -> RecoveredRecord:
-        """A row's record, if it keeps all that the format promises of it.
+        """Return the record of a row, if it is valid in the format.
 
         Raises:
             CorruptDataset: it does not.
@@ -213,7 +214,7 @@ class DamagedDataset:
         return proven
 
     def _check_promise(self) -> None:
-        """No memory and no time for more graphs than the files that are there can hold."""
+        """Refuse a manifest that declares more graphs than its files can hold, before memory is used."""
         there = sum(
             path.stat().st_size for path in (self.path / file.name for file in self.manifest.files()) if path.is_file()
         )

@@ -1,7 +1,7 @@
-"""One shard: an LMDB file that any program can open, and that this one reads by offset.
+"""A shard: an LMDB file that any program can open with LMDB, and that lazygraph reads by offset.
 
-The reader never walks LMDB's page tree: a flipped bit there makes liblmdb miss keys or abort the process. So the
-writer finds out where each value lies, proves it by reading the published bytes back, and records it in a column.
+The reader never walks LMDB's page tree: a flipped bit there makes liblmdb miss keys or abort the process. The writer
+therefore finds the position of each value, checks it by reading the published bytes back, and stores it in a column.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
     """
     folder = directory / "shards"
     make_folder(folder)
-    # Never a name that was there before: LMDB would go on with what a process of the same number left.
+    # A new name each time: LMDB would continue a file that an earlier process with the same number left.
     temporary = temporary_beside(folder / f"{number:05d}.lmdb")
     try:
         _write_environment_near(temporary, records)
@@ -136,7 +136,7 @@ def _write_environment_near(path: Path, records: Sequence[bytes]) -> None:
     """
     with local_scratch(path.parent, _map_size(records)) as scratch:
         if scratch is not None:
-            # Whatever is wrong with that disk, the file can be made in its place. The bytes are the same.
+            # If that disk fails, the file can be made at its final place. The bytes are the same.
             with suppress(OSError):
                 _write_environment(scratch / path.name, records)
                 shutil.copyfile(scratch / path.name, path)
@@ -157,7 +157,7 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     try:
         _fill_environment(path, records, map_size)
     except lmdb.Error as error:
-        # A full disk, a limit or a lost mount: LMDB's own class says nothing of the path.
+        # A full disk, a limit or a lost mount: LMDB's error does not name the path.
         code = getattr(error, "code", None) or errno.EIO
         # It calls a write that was cut short an input/output error.
         if code == errno.EIO and shutil.disk_usage(path.parent).free < sum(map(len, records)):

@@ -1,4 +1,4 @@
-"""A finished dataset as raw records: manifest, columns and values by row, with no opinion about what a graph is."""
+"""A finished dataset as raw records: manifest, columns and records by row, independent of the meaning of a graph."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class _Index(NamedTuple):
 
 
 class Store:
-    """Random access to the records of one dataset, wherever its files lie.
+    """Random access to the records of one dataset, on this machine or on a server.
 
-    Opens nothing but the manifest until it is asked; then holds memory-mapped columns (shared by all processes) and
-    shard files within the budget of the process, so its memory does not grow with the number of graphs. Takes no lock
-    and writes nothing. Reads are positioned, so one store serves threads and, inherited, a forked child; a pickled one
-    opens its files again where it is unpickled.
+    A new store opens only the manifest. At first use, it opens memory-mapped columns (shared by all processes) and
+    shard files within the budget of the process, so its memory does not grow with the number of graphs. It takes no
+    lock and writes nothing. Reads are positioned, so threads and forked children can share a store. A pickled store
+    opens its files again when it is unpickled.
 
     Args:
         place: the dataset directory, the URL of a storage that is installed, or a storage.
@@ -108,11 +108,11 @@ class Store:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the dataset lies somewhere else than in a directory of this machine."""
+        """Whether the dataset is not in a directory on this machine."""
         return not isinstance(self.storage, LocalStorage)
 
     def check_content(self, wanted: str) -> None:
-        """Compare the content id with the one that is wanted, and with the digests of the graphs.
+        """Compare the content id with the expected one, and with the digests of the graphs.
 
         Raises:
             ContentMismatch: it is another one.
@@ -139,7 +139,7 @@ class Store:
         return self.manifest.graphs
 
     def column(self, name: str) -> NDArray[Any]:
-        """A whole column as a read-only memory-mapped array; checked by its digests when first asked for.
+        """A whole column as a read-only memory-mapped array; its digests are checked at the first call.
 
         Raises:
             KeyError: the dataset has no such column.
@@ -148,7 +148,7 @@ class Store:
         return self.checked_column(name).whole()
 
     def checked_column(self, name: str) -> CheckedColumn:
-        """A column of which only the blocks that are used are checked. Raises as ``column`` does."""
+        """A column that checks only the blocks that are used. Raises the errors of ``column``."""
         try:
             return self._columns[name]
         except KeyError:
@@ -163,14 +163,14 @@ class Store:
         return found
 
     def digests(self) -> tuple[Blocks, dict[str, Blocks]]:
-        """The digests of the blocks of graphs, and of those of each column. Raises as ``column`` does."""
+        """The digests of the blocks of graphs and of the blocks of each column. Raises the errors of ``column``."""
         if self._digests is None:
             manifest = self.manifest
             self._digests = read_digests(self.file(manifest.digests), manifest.graphs, manifest.columns)
         return self._digests
 
     def file(self, file: FileRef) -> bytes:
-        """A whole file that the manifest names, checked, such as a dictionary. Raises as ``column`` does."""
+        """A whole, checked file that the manifest names, such as a dictionary. Raises the errors of ``column``."""
         try:
             return reading(f"{self.name}/{file.name}", lambda: read_checked(self.storage, file))
         except FileNotFoundError:
@@ -278,7 +278,7 @@ class Store:
         return read_value(descriptor.number, descriptor.size, offset, length, digest)
 
     def read_whole(self, shards: Iterable[int]) -> None:
-        """Let shards be fetched as a whole when their first record is read, because most of their records will be.
+        """Fetch these shards as a whole when their first record is read, because most of their records will be read.
 
         Args:
             shards: their numbers. It changes nothing for shards that are on this machine.
@@ -312,7 +312,7 @@ class Store:
     def frames(self, rows: NDArray[np.int64]) -> list[bytes]:
         """The records of several rows as they are stored, in the order of the rows.
 
-        Records of a shard that is not on this machine are asked for together. Raises as ``raw`` does.
+        Records of a shard that is not on this machine are requested together. Raises the errors of ``raw``.
         """
         index = self._index or self._open_index()
         shards = np.searchsorted(self._ends, rows, side="right")
@@ -364,7 +364,7 @@ class Store:
         return concatenate(self.manifest.schema, records)
 
     def _read_batch_at_once(self, loops: NativeReader, rows: NDArray[np.int64]) -> RecordBatch | None:
-        """``read_batch`` by compiled loops; None where anything is not as it must be, or lies in too many files."""
+        """``read_batch`` by compiled loops; None if something is damaged, or if the records are in too many files."""
         opened = self._files.now  # held here, so that no other thread closes the files
         try:
             return loops.read_batch(rows, opened.numbers, self._dictionary)
@@ -411,7 +411,7 @@ class Store:
         return frames
 
     def _check_memory(self, rows: NDArray[np.int64]) -> None:
-        """Refuse to read graphs that take more memory than the process may use, as the columns of sizes tell."""
+        """Refuse to read graphs that, by the columns of sizes, take more memory than the process may use."""
         schema = self.manifest.schema
         counts = [self.checked_column(f"n_{axis}").rows(rows).astype(np.float64) for axis in schema.axes]
         size = 8 * float(np.sum(np.broadcast_to(schema.values(counts), len(rows))))
@@ -423,7 +423,7 @@ class Store:
             raise NotEnoughMemory(msg)
 
     def raise_corrupt(self, row: int, error: CorruptDataset) -> NoReturn:
-        """Raise a damage found in a row again, with dataset, shard, row and id."""
+        """Raise the error for a damaged row again, with dataset, shard, row and id."""
         msg = f"{self.where(row)}{error}; 'lazygraph verify' lists everything that is damaged"
         raise CorruptDataset(msg) from error
 
@@ -503,7 +503,7 @@ class Store:
             self._missing(file)
 
     def _missing(self, file: FileRef) -> NoReturn:
-        """Say why a file that the manifest names is not there."""
+        """Return the error for a missing file that the manifest names."""
         if self._lacks(file):
             msg = f"{self.name}/{file.name} is missing, and the manifest names it: part of the dataset was deleted"
             raise CorruptDataset(msg)

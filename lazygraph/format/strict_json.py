@@ -1,4 +1,4 @@
-"""JSON from a stranger: each check returns the value that it was given, or raises CorruptDataset."""
+"""Strict parsing of JSON from untrusted files: each check returns its argument, or raises CorruptDataset."""
 
 from __future__ import annotations
 

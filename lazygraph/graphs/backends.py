@@ -1,4 +1,4 @@
-"""The neighbour searches that may propose pairs. None of them decides anything: distances are computed again."""
+"""The neighbour searches that propose pairs. They decide no edge, because all distances are computed again."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def vesin_pairs(crystal: Crystal, radius: float) -> Found:
 BACKENDS: Mapping[str, Backend] = MappingProxyType(
     {"native": pymatgen_pairs, "pymatgen": pymatgen_pairs, "vesin": vesin_pairs}
 )
-"""Name -> search. Which one is used changes no edge, so it is no part of a recipe.
+"""Name -> search. The choice changes no edge, so it is not part of a recipe.
 
 With ``"native"`` the compiled loops of :mod:`lazygraph.graphs.compiled` come first, and what they leave is searched so.
 """
 
 
 def backend_named(backend: str | Backend) -> Backend:
-    """The search of this name; a function that keeps the contract of :data:`Backend` is taken as it is.
+    """Return the search with this name. A function with the contract of :data:`Backend` is returned unchanged.
 
     Raises:
         RecipeError: there is no backend of this name.

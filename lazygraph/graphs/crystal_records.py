@@ -1,4 +1,4 @@
-"""What the record of a crystal holds and promises: a dataset may be a stranger's, with every hash right."""
+"""The contents of the record of a crystal, and checks for records that a stranger crafted with correct hashes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def crystal_schema(spec: GraphSpec, atom_labels: Iterable[Field] = ()) -> Schema
 
 
 def check_crystals(schema: Schema, spec: GraphSpec) -> None:
-    """Refuse a schema that is not that of a recipe: what is made of its records relies on it.
+    """Refuse a schema that is not the schema of a recipe, on which all later steps rely.
 
     Raises:
         CorruptDataset: a field is missing, or of another kind.
@@ -147,7 +147,7 @@ def are_possible(crystals: PackedCrystals) -> bool:
 
 
 def check_record_batch(records: RecordBatch) -> None:
-    """Look at what everything that is made of crystals relies on: ends of edges, and atomic numbers.
+    """Check the ends of edges and the atomic numbers, on which all views rely.
 
     Raises:
         Untrue: an edge does not end at atoms of its own crystal, or an atom is of no element.
@@ -172,16 +172,16 @@ def check_fields(counts: Sequence[int], fields: Mapping[str, Any]) -> None:
 
 
 def check_edges(spec: GraphSpec, edge_index: NDArray[Any], images: NDArray[Any]) -> None:
-    """Look at the order and number of a crystal's edges, on which some views rely.
+    """Check the order and the number of a crystal's edges, on which some views rely.
 
     Args:
-        spec: the recipe. Its rule gives edges by their first atom, at most ``most_neighbors`` of each, or each edge
-            followed by its reverse.
+        spec: the recipe. Its rule gives edges sorted by their first atom, at most ``most_neighbors`` per atom, or each
+            edge followed by its reverse.
         edge_index: (2, E)
         images: (E, 3)
 
     Raises:
-        Untrue: they are not so.
+        Untrue: the order or the number is wrong.
     """
     first, second = edge_index
     if (most := spec.rule.most_neighbors) is not None:

@@ -1,9 +1,9 @@
-"""What a neighbour search will take, told before it begins: a few numbers of the cell stand for any search in it.
+"""The cost of a neighbour search, estimated before it begins from a few numbers of the cell.
 
-A cell can be flat, or far from reduced, so that a sphere of a few Angstrom reaches over a million cells; and then a
-search runs for hours, or takes all memory. The number of images that it would look at follows from the cell, and is
-compared with a limit first. ``native/search.c`` computes the same numbers in the same arithmetic, so that a crystal is
-refused with the compiled loops and without them.
+A cell can be flat, or far from reduced, so that a sphere of a few Angstrom reaches over a million cells. A search in
+such a cell would run for hours, or take all memory. The number of images that a search would examine follows from the
+cell, and is compared with a limit first. ``native/search.c`` computes the same numbers with the same arithmetic, so
+compiled code and Python refuse the same crystals.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lazygraph.crystal import Crystal
 __all__ = ["MAX_IMAGES", "MOST_IMAGES", "Effort"]
 
 MAX_IMAGES = 10_000_000
-"""How many images of atoms a search may look at unless said: about 0.3 s and 500 MB."""
+"""The default limit of images of atoms that a search may examine: about 0.3 s and 500 MB."""
 MOST_IMAGES = 1_000_000_000
-"""The greatest limit that can be asked for: about 30 s, for which no signal is answered, and up to 50 GB."""
+"""The greatest limit that a caller may set: about 30 s, during which no signal is handled, and up to 50 GB."""
 
 Triple: TypeAlias = tuple[float, float, float]
 
@@ -32,7 +32,7 @@ ROUNDING = 2.0**-48  # of a coordinate that comes out of about sixteen operation
 
 
 class Effort(NamedTuple):
-    """What any search in one crystal takes; every number is a float."""
+    """The numbers of a crystal from which the cost of any search follows; every number is a float."""
 
     crystal: Crystal
     atoms: float
@@ -45,13 +45,13 @@ class Effort(NamedTuple):
     edges: Triple
     """A, the Cartesian extent of the atoms, at most."""
     skew: float
-    """How many times the longest lattice vector is as long as its planes are apart, or so; 1 where it is upright."""
+    """The greatest ratio of the length of a lattice vector to the distance of its planes; 1 for a right-angled cell."""
     far: float
     """A; no atom is farther from the origin, and no lattice vector longer."""
 
     @classmethod
     def of(cls, crystal: Crystal) -> Effort:
-        """The numbers of a crystal, about 10 us."""
+        """Compute the numbers of a crystal, in about 10 us."""
         a, b, c = crystal.lattice.tolist()
         low, high = crystal.frac_coords.min(axis=0).tolist(), crystal.frac_coords.max(axis=0).tolist()
         normals = _cross(b, c), _cross(c, a), _cross(a, b)
@@ -88,7 +88,7 @@ class Effort(NamedTuple):
         return cells[0] * cells[1] * cells[2]
 
     def images(self, radius: float) -> float:
-        """How many images of atoms a search within ``radius`` A looks at; the boxes that it sorts them into count too.
+        """The number of images of atoms that a search within ``radius`` A examines, plus the boxes that it sorts.
 
         Example:
             >>> silicon = Crystal([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]], [[0, 0, 0], [0.25] * 3], [14, 14])
@@ -105,10 +105,10 @@ class Effort(NamedTuple):
         return ROUNDING * (self.skew * (self.far + radius))
 
     def neighbors(self, radius: float) -> float:
-        """How many neighbours there are within ``radius`` A, all atoms together; about, and rather too many.
+        """An estimate of the number of neighbours within ``radius`` A, all atoms together; usually too high.
 
-        Exact on average where the atoms lie evenly. Elsewhere each atom is taken to have as many neighbours as it
-        would if its surroundings were like the box that it is in, whose edges are 0.6 radii.
+        The estimate is exact on average if the atoms are distributed evenly. Otherwise, each atom is assumed to have as
+        many neighbours as if the whole crystal had the density of the box that it is in, whose edges are 0.6 radii.
         """
         frac = self.crystal.frac_coords
         boxes, volume = np.zeros((len(frac), 3), np.int64), self.crystal.volume

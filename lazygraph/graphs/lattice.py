@@ -1,12 +1,12 @@
 """The three lattice vectors of ComFormer, by the published rule and its published arithmetic.
 
-Which of several equally long images comes first, and on which side of 90 degrees a right angle falls, is decided by
-the last bit in the published code. So that arithmetic is part of the rule, and is replayed here:
+In the published code, the last bit decides which of several equally long images comes first, and on which side of 90
+degrees a right angle falls. The arithmetic is therefore part of the rule, and is repeated here:
 
 - jarvis-tools rounds the lattice to five decimals for coordinates and angles, but not for the translations;
-- the length of image S is that of ``(S L + x_0) - x_0``, where x_0 is the position of the first atom, a matrix product
-  that BLAS rounds once per step (fused multiply-add) unless there is one atom only; here the same is computed without
-  BLAS, so that every machine agrees;
+- the length of image S is the length of ``(S L + x_0) - x_0``, where x_0 is the position of the first atom, a matrix
+  product that BLAS rounds once per step (fused multiply-add) unless there is one atom only; here the same is computed
+  without BLAS, so that every machine agrees;
 - images of equal length keep the order (S_0, S_1, S_2), from negative to positive.
 """
 
@@ -43,7 +43,7 @@ def comformer_images(crystal: Crystal) -> NDArray[np.float64]:
     """(3, 3) whole numbers: the images whose translations are ComFormer's lattice vectors lat1, lat2, lat3.
 
     lat1 is the shortest image, lat2 the next that is not parallel to it, lat3 the next outside their plane. lat2 and
-    lat3 are turned round where they make more than 90 degrees with lat1, then all three where they are left-handed.
+    lat3 are reversed if they make more than 90 degrees with lat1. Then all three are reversed if they are left-handed.
 
     Raises:
         StructureError: the crystal does not repeat in all three directions, or its cell is so far from reduced that

@@ -1,4 +1,4 @@
-"""The rule without edges: crystals alone, of which other graphs are made when they are read."""
+"""The rule without edges, for datasets of crystals whose graphs are built when they are read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["NoEdges"]
 class NoEdges(Rule):
     """No edges: a dataset of crystals alone, with no edge axis and no fields of edges.
 
-    No neighbours are searched. Atoms that are too close for another recipe are therefore not refused here, but when
-    that recipe builds its graphs.
+    No neighbours are searched. Atoms that are too close for another recipe are therefore refused only when graphs of
+    that recipe are built.
 
     Example:
         >>> NoEdges()

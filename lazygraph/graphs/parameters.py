@@ -1,4 +1,4 @@
-"""Parameters of rules and angles: what each may be, and the one type in which it is kept."""
+"""Parameters of rules and angles: the values that are allowed, and the type in which each value is stored."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def switch(name: str, value: Any, kind: Any) -> Any:
-    """A parameter that is on, which is the preset's ``kind``, or off, which is None.
+    """A parameter that is on (the ``kind`` of the preset) or off (None).
 
     Raises:
         RecipeError: the value is neither on nor off.

@@ -1,4 +1,4 @@
-"""The recipes by name, one small declaration each: what a user may set, with its default, and what the model fixes."""
+"""The recipes by name. Each declares what a user may set, with defaults, and the parameters that the model fixes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUIRED: Final = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One recipe, which gets its name from what holds it: the table of this module, an entry point or a variable.
+    """A recipe. Its name comes from the table of this module, from an entry point, or from the variable that holds it.
 
     A package declares a preset of its own by an entry point in the group ``lazygraph.presets``; without one, the preset
     in a variable of any module is called ``module:variable``.
@@ -30,7 +30,7 @@ class Preset:
             yours.
         parameters: what :func:`lazygraph.graph` takes for this preset, with defaults: parameters of the rule and of the
             angles. ``REQUIRED`` stands for a default that does not exist.
-        fixed: parameters that this preset sets and nobody changes.
+        fixed: parameters that this preset sets and a user cannot change.
         angles: which pairs of edges make an angle: ``m3gnet``, ``alignn``, ``alignn-2026``, ``chgnet``, or a
             :class:`lazygraph.graphs.Angles` of yours; None for no angles.
         summary: one line about it.

@@ -1,16 +1,16 @@
 """The k-th-shell rule as the published builders compute it, ``ties="reference"``: bit for bit, without their loops.
 
 ALIGNN, PotNet, Matformer and ComFormer take their neighbours from ``Atoms.get_all_neighbors`` of jarvis-tools and keep
-``d <= d_k`` in exact float64. So their edges hang on its arithmetic, which is replayed here on the pairs that the
-neighbour search proposes:
+``d <= d_k`` in exact float64. Their edges therefore depend on its arithmetic, which is repeated here for the pairs that
+the neighbour search proposes:
 
 - positions are ``frac @ round(L, 5)``, each step rounded once as BLAS multiplies matrices (fused multiply-add), but
   each operation rounded where there is a single atom; translations ``S @ L`` use the lattice as given, image by image,
-  each operation rounded; the distance is that of ``(S L + x_j) - x_i``, so it may differ between a relation
-  and its reverse, and one of them may be kept without the other;
-- only images in a box around the cell are looked at, ``floor(min frac) - m`` to ``ceil(max frac) + m - 1``. The box
+  each operation rounded; the distance is the length of ``(S L + x_j) - x_i``, so an edge and its reverse may have
+  different distances, and one of them may be kept without the other;
+- only images in a box around the cell are examined, ``floor(min frac) - m`` to ``ceil(max frac) + m - 1``. The box
   grows with the cutoff, and is too small where coordinates span more than one cell: such neighbours are lost;
-- neighbours within 0.15 A are dropped, and so are no error;
+- neighbours within 0.15 A are dropped, and cause no error;
 - where an atom has fewer than k neighbours, the cutoff becomes the longest lattice vector, or doubles if it was longer.
 
 The images are the published ones. The published edge vectors are ``(frac_j + S - frac_i) @ round(L, 5)``; a graph holds
@@ -96,10 +96,10 @@ def reference_pairs(
 
 
 def _nearest(search: Search, k: int, cutoff: float) -> tuple[Neighbors, NDArray[np.float64], float]:
-    """The neighbours that jarvis sees, the distance of each atom's k-th, (N,) A, and jarvis' last cutoff, A.
+    """The neighbours that jarvis finds, the distance to each atom's k-th neighbour, (N,) A, and jarvis' last cutoff, A.
 
-    ``reach`` is that cutoff, which sets the box of images; ``radius`` is how far was really looked, which is enough
-    where it covers every k-th neighbour.
+    ``reach`` is this cutoff, which determines the box of images. ``radius`` is the distance of the actual search, which
+    is enough if it covers every k-th neighbour.
     """
     cell = _as_jarvis(search.crystal)
     n, reach, radius = len(cell.crystal), cutoff, first_radius(search, k)

@@ -1,7 +1,7 @@
-"""``a * b + c`` rounded once, for whole arrays: what BLAS does inside a matrix product on a processor with FMA.
+"""``a * b + c`` rounded once, for whole arrays, as BLAS computes it in a matrix product on a processor with FMA.
 
-numpy has no such operation, and which products a BLAS fuses depends on the machine. Where published edges hang on the
-last bit, it is computed here from ordinary operations, so that every machine agrees.
+numpy has no such operation, and it depends on the machine which products a BLAS fuses. If published edges depend on the
+last bit, this module computes it from ordinary operations, so every machine gives the same edges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``Rule``: what every way to choose the edges of a crystal is."""
+"""The class ``Rule``, the base of all rules that choose the edges of a crystal."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ChosenEdges(NamedTuple):
 class Rule(Parameters, ABC):
     """One way to choose the edges of a crystal: a frozen dataclass of its parameters.
 
-    A rule of your own is one subclass with a ``name`` and ``edges``; a :class:`lazygraph.graphs.Preset` holds the
+    To add a rule, write a subclass with a ``name`` and ``edges``, and a :class:`lazygraph.graphs.Preset` that names the
     class. Edges have one of two orders, which :attr:`most_neighbors` tells apart:
 
-    - None: edges 2m (i -> j, S) and 2m + 1 (j -> i, -S) are each other's reverse, and only one of the two is stored;
-    - a number: edges come by their first atom, at most so many of each.
+    - None: edge 2m + 1 (j -> i, -S) is the reverse of edge 2m (i -> j, S), and only edge 2m is stored;
+    - a number: edges are sorted by their first atom, and each atom has at most this number of edges.
 
     Args:
         lattice_vectors: ``comformer``: the graph carries ComFormer's three lattice vectors.
@@ -51,7 +51,7 @@ class Rule(Parameters, ABC):
 
     @abstractmethod
     def edges(self, search: Search) -> ChosenEdges:
-        """The edges in the crystal in which a search looks. The same crystal gives the same edges in the same order.
+        """The edges of the crystal of a search. The same crystal gives the same edges in the same order.
 
         Raises:
             StructureError: the crystal cannot become a graph of this rule.
@@ -87,11 +87,11 @@ class Rule(Parameters, ABC):
         return ChosenEdges((found.edge_index, found.images), found.distances)
 
     def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
-        """The graph of the crystal in which a search looks.
+        """The graph of the crystal of a search.
 
         Args:
-            search: what finds neighbours.
-            native: the same search, to let the compiled loop do it where there is one.
+            search: the neighbour search.
+            native: the same search for the compiled loop, if there is one.
         """
         found = self.compiled(native) if native is not None else None
         images = comformer_images(search.crystal) if self.lattice_vectors else None
@@ -104,12 +104,12 @@ class Rule(Parameters, ABC):
 
     @property
     def reach(self) -> float:
-        """A; no edge is longer. Infinite where the rule has no such bound."""
+        """The greatest length of an edge, A; infinite if the rule has no bound."""
         return math.inf
 
     @property
     def most_neighbors(self) -> int | None:
-        """The most edges that one atom begins, where edges come by their first atom; None where they come in pairs."""
+        """The greatest number of edges per atom, if sorted by their first atom; None if edges come in pairs."""
         return None
 
     @property
@@ -119,12 +119,12 @@ class Rule(Parameters, ABC):
 
     @property
     def replays_rounding(self) -> bool:
-        """Whether distances are those of the published code, which rounds the lattice."""
+        """Whether distances equal the distances of the published code, which rounds the lattice."""
         return False
 
     @property
     def unused(self) -> frozenset[str]:
-        """The parameters of which other values give the same edges."""
+        """The parameters that have no influence on the edges."""
         return frozenset()
 
     @classmethod
@@ -164,7 +164,7 @@ def native_rule(rule: Rule) -> CRule | None:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class WithinCutoff(Rule):
-    """The base of rules that look no farther than a cutoff.
+    """The base of rules that use only neighbours within a cutoff.
 
     Args:
         cutoff: A.

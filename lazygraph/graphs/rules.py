@@ -1,4 +1,4 @@
-"""The selection rules by name: the package's own, and those of plug-ins that are in use."""
+"""The selection rules by name: the rules of this package, and the rules of imported plug-ins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES: Mapping[str, type[Rule]] = MappingProxyType({rule.name: rule for rule in 
 
 
 def find_rule(name: Any) -> type[Rule]:
-    """The rule of a recipe: the package's, or that of a preset of a plug-in that is in use. Imports nothing.
+    """Return the rule of a recipe, from this package or from an imported plug-in. Imports nothing.
 
     Raises:
         RecipeError: there is no such rule here.
@@ -35,7 +35,7 @@ def find_rule(name: Any) -> type[Rule]:
 
 
 def find_angles(name: Any) -> type[Angles] | None:
-    """The angles of a recipe, as :func:`find_rule` finds a rule; None for None."""
+    """Return the angles of a recipe, as :func:`find_rule` returns its rule; None for None."""
     if name is None:
         return None
     found: dict[str, type[Angles]] = {**_of_presets(Angles, "angles"), **ANGLES}
@@ -45,7 +45,7 @@ def find_angles(name: Any) -> type[Angles] | None:
 
 
 def presets_needed(recipe: Mapping[str, Any]) -> tuple[str, ...]:
-    """The presets of plug-ins in use that bring the rule or the angles of a recipe. Worker processes need them too."""
+    """The presets of imported plug-ins that have the rule or the angles of a recipe. Worker processes need them too."""
     parts = ((Rule, "rule", RULES), (Angles, "angles", ANGLES))
     return tuple(
         preset
@@ -61,13 +61,13 @@ def _of_presets(kind: type[Any], part: str) -> dict[str, Any]:
 
 
 def _held(kind: type[Any], part: str) -> list[tuple[str, Any]]:
-    """The presets of plug-ins in use that bring a class of this kind, each with the class."""
+    """The presets of imported plug-ins that have a class of this kind, each with the class."""
     values = [(name, getattr(PRESET_REGISTRY.known(name), part)) for name in PRESET_REGISTRY.used()]
     return [(name, value) for name, value in values if isinstance(value, type) and issubclass(value, kind)]
 
 
 def _hint() -> str:
-    """What to do where the name may belong to a plug-in."""
+    """What a user can do if the name may belong to a plug-in."""
     plugins = [name for name in PRESET_REGISTRY.plugins() if PRESET_REGISTRY.known(name) is None]
     if not plugins:
         return "; install the plug-in that it belongs to, if any"

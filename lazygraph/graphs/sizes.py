@@ -1,4 +1,4 @@
-"""Derived sizes: one whole number a graph, counted when its record is made, for which no record must be read later."""
+"""Derived sizes: whole numbers that are counted when a graph is written, so no record must be read later."""
 
 from __future__ import annotations
 

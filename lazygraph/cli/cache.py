@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(facts)
     else:
-        say(*_lines(facts), *(["every file is as it was"] if arguments.verify and not damaged else []))
+        say(*_lines(facts), *(["no file is damaged"] if arguments.verify and not damaged else []))
     return 1 if damaged else 0
 
 

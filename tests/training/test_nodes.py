@@ -178,7 +178,7 @@ def test_one_process_agrees_with_itself():
 
 def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_module, "SEEN_WITHIN", 0.2)
-    with pytest.raises(InputError, match="found no .*options.toml on .*required: an output_dir .* all nodes share"):
+    with pytest.raises(InputError, match="does not see .*options.toml.*choose an output_dir .* all nodes share"):
         Folder(tmp_path / "run").resume({"seed": 1})
     Folder(tmp_path / "run").claim({"seed": 1})
     assert Folder(tmp_path / "run").resume({"seed": 1}) is None

@@ -595,7 +595,7 @@ def test_nothing_is_imported_because_a_checkpoint_names_it(finished, dataset, tm
         lg.predict("own.ckpt", dataset, progress=False)
     assert main(command) == 2
     assert not Path("ran").exists()
-    with pytest.raises(InputError, match="required: 'cgcnn', as asked for"):
+    with pytest.raises(InputError, match="the option says 'cgcnn'"):
         lg.predict("own.ckpt", dataset, model="cgcnn", progress=False)
     assert main([*command, "--model", f"{module}:Net"]) == 0
     assert Path("ran").exists()

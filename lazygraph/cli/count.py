@@ -19,6 +19,7 @@ examples:
       lg.loader(lg.LazyGraphDataset("mp.lg", graph="mace"), max_edges=20000) works
   lazygraph count mp.lg --graph m3gnet --cutoff 6 --name m3gnet_6
       count edges and angles of a recipe with another cutoff
+  lazygraph count mp.lg --graph comformer --json
 """
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
+    from lazygraph.reading.augment import Rattle, Rotate, Strain, Supercell
+    from lazygraph.reading.crystal_batch import CrystalBatch
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.export import ExportReport, export
@@ -53,6 +55,7 @@ __all__ = [
     "ContentMismatch",
     "CorruptDataset",
     "Crystal",
+    "CrystalBatch",
     "CrystalGraph",
     "DatasetNotFound",
     "DatasetReplaced",
@@ -65,10 +68,14 @@ __all__ = [
     "LazyGraphError",
     "Loader",
     "OutputExists",
+    "Rattle",
     "RecipeError",
     "RecipeMismatch",
     "Report",
+    "Rotate",
+    "Strain",
     "StructureError",
+    "Supercell",
     "TrainOptions",
     "TransferError",
     "View",
@@ -100,6 +107,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Crystal": "crystal",
+    "CrystalBatch": "reading.crystal_batch",
     "CrystalGraph": "graphs.crystal_graph",
     "ExportReport": "sharing.export",
     "GraphSpec": "graphs.spec",
@@ -107,7 +115,11 @@ _HOMES = {
     "LazyGraphDataModule": "training.data",
     "LazyGraphDataset": "loading.dataset",
     "Loader": "loading.loader",
+    "Rattle": "reading.augment",
     "Report": "writing.write",
+    "Rotate": "reading.augment",
+    "Strain": "reading.augment",
+    "Supercell": "reading.augment",
     "TrainOptions": "training.options",
     "View": "reading.views",
     "append": "writing.write",

@@ -29,7 +29,8 @@ from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
-from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed, taken_counts, with_counts
+from lazygraph.reading.augment import AugmentationCounts
 
 __all__ = ["Loader", "loader"]
 
@@ -66,9 +67,11 @@ class Loader:
         batch_size: greatest number of graphs in a batch; None if only budgets limit it.
         device: the device on which batches are expanded; None for the memory of this process.
         seconds_waited: total time that the user of the loader has waited for batches, in s.
+        augmentation: how many crystals were delivered, drawn again and taken unchanged, if the dataset has ``augment``.
     """
 
     seconds_waited = 0.0
+    augmentation = AugmentationCounts()
     prefetch_factor = None  # for Accelerate, whose loader over ``batch_sampler`` reads in this process
 
     def __init__(
@@ -113,6 +116,8 @@ class Loader:
             with closing(self._reading(requests, settings)) as read:
                 for batch in self._clocked(map(finish, read)):
                     now.batches += 1
+                    if (counts := taken_counts(batch)) is not None:
+                        self.augmentation += counts
                     if self._ahead is not None:
                         self._ahead.visited += batch.num_graphs
                     self._epochs.delivered(now, is_last=now.batches == total)
@@ -181,7 +186,8 @@ class Loader:
     def _finished(self, fetched: Fetched | Batch) -> Batch:
         """Complete a batch in the calling thread, on the right device."""
         if isinstance(fetched, Fetched):
-            return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+            batch = self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+            return with_counts(batch, fetched.augmented)
         return fetched if self.device is None else fetched.to(self.device)
 
     # ---- which batches ----
@@ -457,7 +463,11 @@ def _sampling(
     for name in used:
         if SIZES[name] not in columns:
             raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
-    sizes = {name: columns[SIZES[name]] for name in used}
+    # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
+    times = 1 if dataset.augmenter is None else dataset.augmenter.times
+    sizes = {
+        name: columns[SIZES[name]] if times == 1 else times * columns[SIZES[name]].astype(np.int64) for name in used
+    }
     try:
         return Sampling(
             order=order,
@@ -488,7 +498,8 @@ def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputErr
     """The error for a limit or a bucket of a size that is not known before the graphs are read."""
     spec = dataset.spec
     if dataset.rebuilds:
-        why = f"its graphs are built when they are read (graph={spec!r})"
+        given = "augment" if dataset.augmenter is not None else f"graph={spec!r}"
+        why = f"its graphs are built when they are read ({given})"
     elif spec is not None and size == "edges" and not spec.rule.has_edges:
         why = "the dataset stores no edges"
     else:

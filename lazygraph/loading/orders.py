@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from lazygraph.errors import InputError
 
 __all__ = [
+    "AUGMENTATIONS",
     "BATCHES",
+    "BATCH_TRANSFORMS",
     "TRANSFORMS",
     "EpochOrder",
     "InParts",
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES, TRANSFORMS = range(4)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS, AUGMENTATIONS, BATCH_TRANSFORMS = range(6)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 PART = 65536  # graphs that are drawn or looked at together
 

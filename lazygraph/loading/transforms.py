@@ -22,13 +22,15 @@ from torch_geometric.data.data import BaseData
 
 from lazygraph.errors import InputError
 from lazygraph.loading.graph_list import collate
-from lazygraph.loading.orders import TRANSFORMS, random_keys
+from lazygraph.loading.orders import AUGMENTATIONS, TRANSFORMS, random_keys
+from lazygraph.reading.augment import AugmentationCounts
 
 if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
 
-__all__ = ["Draw", "PlacedPositions", "Untransformed", "fingerprint_of"]
+__all__ = ["Draw", "PlacedPositions", "Untransformed", "fingerprint_of", "taken_counts", "with_counts"]
 
+_COUNTS = "_lazygraph_augmented"
 GENERATORS = 3  # torch, numpy and random: each has a key of its own, for equal seeds give two of them equal numbers
 
 
@@ -44,6 +46,10 @@ class Draw(NamedTuple):
         """Return a seed of each generator for each graph, (n, 3) uint64."""
         start, count = GENERATORS * self.place, GENERATORS * n
         return random_keys(count, self.seed, self.epoch, TRANSFORMS, start=start).reshape(n, GENERATORS)
+
+    def augmentation_seeds(self, n: int) -> NDArray[np.uint64]:
+        """Return the seed of the augmentation of each graph, (n,) uint64."""
+        return random_keys(n, self.seed, self.epoch, AUGMENTATIONS, start=self.place)
 
 
 class PlacedPositions(list[int]):
@@ -64,6 +70,8 @@ class Untransformed(NamedTuple):
     rows: list[int]
     graphs: list[Data]
     draw: Draw
+    augmented: AugmentationCounts | None = None
+    """What became of the crystals, if they are augmented."""
 
     def single(self) -> list[Any]:
         """Apply the transform to each graph; the random states of this process stay unchanged."""
@@ -86,7 +94,20 @@ class Untransformed(NamedTuple):
                 where = self.dataset.reader.where(row).removesuffix(": ")
                 msg = f"the transform gave {type(graph).__name__} for {where}; required: a graph, which it must return"
                 raise InputError(msg)
-        return collate(made)
+        return with_counts(collate(made), self.augmented)
+
+
+def with_counts(batch: Batch, counts: AugmentationCounts | None) -> Batch:
+    """Let a batch carry what became of its crystals, beside its values; ``taken_counts`` takes it out again."""
+    if counts is not None:
+        batch.__dict__[_COUNTS] = counts
+    return batch
+
+
+def taken_counts(batch: Batch) -> AugmentationCounts | None:
+    """Return the counts that a batch carries, and leave it without them."""
+    counts: AugmentationCounts | None = batch.__dict__.pop(_COUNTS, None)
+    return counts
 
 
 def seed_generators(of_torch: int, of_numpy: int, of_python: int) -> None:

@@ -28,7 +28,7 @@ from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.shown import Shown
-from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
 from lazygraph.reading.augment import Augmentation, AugmentationCounts, Augmenter, LabelFacts
 from lazygraph.reading.conditions import evaluate
@@ -136,18 +136,16 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         targets = self._check_targets(target)
         # First what the user named: the dataset may need the rule of that plug-in, and imports none itself.
         wanted, expected = _recipe("graph", graph), _recipe("expect", expect)
-        stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._stored = stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._targets = targets
         self._spec = wanted or stored
         if wanted is not None and stored is None:
             msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
         self.augmenter = self._make_augmenter(augment, augment_attempts, targets)
-        self.rebuilds = self.augmenter is not None or (
-            wanted is not None and stored is not None and not gives_the_stored_graphs(stored, wanted)
-        )
         if expected is not None:
             self._check_recipe(expected)
-        self.reader = self._make_reader(stored, targets)
+        self._make_reader()
 
     # ---- what it is ----
 
@@ -247,9 +245,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         n = len(positions)
         seeds = self._own_seeds(n) if draw is None else draw.augmentation_seeds(n)
         if self.transform is None:
-            return GraphList(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64)), seeds))
+            fetched = self.fetch(self._positions(np.asarray(positions, dtype=np.int64)), seeds)
+            return GraphList(self.reader, fetched, draw)
         if draw is not None:
-            return self.untransformed(positions, draw).single()
+            return PlacedGraphs(self.untransformed(positions, draw).single(), draw)
         rows, graphs, _ = self._read(positions, seeds)
         return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
 
@@ -377,6 +376,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """
         return self.index_select(evaluate(condition, self.columns.operand))
 
+    def unaugmented(self) -> LazyGraphDataset:
+        """Return the same (sub)set without augmentation, for validation and tests; graphs of the same recipe."""
+        out = copy.copy(self)
+        out.augmenter = None
+        out._make_reader()  # noqa: SLF001 - of its own class
+        return out
+
     def split(self, name: str, *, of: str = "split") -> LazyGraphDataset:
         """Select the graphs of a named split.
 
@@ -456,17 +462,20 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         out._chosen = rows  # noqa: SLF001 - of its own class
         return out
 
-    def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
-        schema = self.manifest.schema
-        if self._spec is None or stored is None:
-            return Reader(self._store, self._store, StoredPresenter(schema), targets, self.target_dtype)
-        if not self.rebuilds:
-            presenter = ViewPresenter(self.view, self._spec, schema)
-            return Reader(self._store, self._store, presenter, targets, self.target_dtype)
-        records = RebuiltRecords(self._store, stored, self._spec, self.augmenter)
-        presenter = ViewPresenter(self.view, self._spec, records.schema)
-        augmented = None if self.augmenter is None else records
-        return Reader(self._store, records, presenter, targets, self.target_dtype, augmented=augmented)
+    def _make_reader(self) -> None:
+        schema, stored, spec = self.manifest.schema, self._stored, self._spec
+        records: Store | RebuiltRecords = self._store
+        self.rebuilds = False
+        if spec is None or stored is None:
+            self.reader = Reader(self._store, records, StoredPresenter(schema), self._targets, self.target_dtype)
+            return
+        self.rebuilds = self.augmenter is not None or not gives_the_stored_graphs(stored, spec)
+        rebuilt = RebuiltRecords(self._store, stored, spec, self.augmenter) if self.rebuilds else None
+        if rebuilt is not None:
+            records, schema = rebuilt, rebuilt.schema
+        presenter = ViewPresenter(self.view, spec, schema)
+        augmented = None if self.augmenter is None else rebuilt
+        self.reader = Reader(self._store, records, presenter, self._targets, self.target_dtype, augmented=augmented)
 
     def _make_augmenter(self, steps: Any, attempts: int, targets: list[str]) -> Augmenter | None:
         if callable(steps) or not isinstance(steps, Sequence):

@@ -20,8 +20,9 @@ class GraphList(Sequence[Data]):
     all of them: ``clone`` it.
     """
 
-    def __init__(self, reader: Reader, fetched: Fetched) -> None:
+    def __init__(self, reader: Reader, fetched: Fetched, draw: Any = None) -> None:
         self._reader, self._fetched = reader, fetched
+        self.draw = draw  # of a loader's batch
 
     @cached_property
     def _single(self) -> list[Data]:

@@ -29,7 +29,14 @@ from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
-from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed, taken_counts, with_counts
+from lazygraph.loading.transforms import (
+    Draw,
+    PlacedPositions,
+    Untransformed,
+    taken_counts,
+    transformed_batch,
+    with_counts,
+)
 from lazygraph.reading.augment import AugmentationCounts
 
 __all__ = ["Loader", "loader"]
@@ -65,6 +72,7 @@ class Loader:
     Attributes:
         dataset: the dataset.
         batch_size: greatest number of graphs in a batch; None if only budgets limit it.
+        batch_transform: the function that changes every batch; None without one.
         device: the device on which batches are expanded; None for the memory of this process.
         seconds_waited: total time that the user of the loader has waited for batches, in s.
         augmentation: how many crystals were delivered, drawn again and taken unchanged, if the dataset has ``augment``.
@@ -84,8 +92,9 @@ class Loader:
         wanted: WantedSettings,
         device: torch.device | None,
         note: str | None = None,
+        batch_transform: Callable[[Batch], Any] | None = None,
     ) -> None:
-        self._note = note
+        self._note, self.batch_transform = note, batch_transform
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
         self._pins = False
@@ -114,7 +123,8 @@ class Loader:
             # A transform runs where the training runs, or in another process: a thread would race for random numbers.
             finish = self._finished if settings.num_workers else self._transformed
             with closing(self._reading(requests, settings)) as read:
-                for batch in self._clocked(map(finish, read)):
+                made = map(self._changed, map(finish, read), requests.draws())
+                for batch in self._clocked(made):
                     now.batches += 1
                     if (counts := taken_counts(batch)) is not None:
                         self.augmentation += counts
@@ -183,6 +193,12 @@ class Loader:
     def _transformed(self, prefetched: Untransformed | Batch) -> Batch:
         return self._finished(prefetched.batch()) if isinstance(prefetched, Untransformed) else prefetched
 
+    def _changed(self, batch: Batch, draw: Draw) -> Batch:
+        """Apply the transform of batches."""
+        if self.batch_transform is None:
+            return batch
+        return transformed_batch(self.batch_transform, batch, draw, self.device)
+
     def _finished(self, fetched: Fetched | Batch) -> Batch:
         """Complete a batch in the calling thread, on the right device."""
         if isinstance(fetched, Fetched):
@@ -204,11 +220,16 @@ class Loader:
 
     @property
     def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
-        """The function that collates graphs, on the device of this loader."""
-        return collate if self.device is None else self._collated
+        """The function that collates graphs, on the device of this loader, with its ``batch_transform``."""
+        return collate if self.device is None and self.batch_transform is None else self._collated
 
     def _collated(self, graphs: Iterable[Data]) -> Batch:
-        return collate(graphs).to(self.device)
+        batch = collate(graphs)
+        if self.device is not None:
+            batch = batch.to(self.device)
+        if self.batch_transform is None:
+            return batch
+        return transformed_batch(self.batch_transform, batch, getattr(graphs, "draw", None), self.device)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the next epoch. It starts at its first batch, or at a loaded position of the same epoch."""
@@ -292,10 +313,16 @@ class Loader:
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
-    def evaluation(self, dataset: LazyGraphDataset | torch.utils.data.Subset[Any]) -> Loader:
+    def evaluation(
+        self,
+        dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+        *,
+        batch_transform: Callable[[Batch], Any] | None = None,
+    ) -> Loader:
         """Create a loader for another dataset, in order, with the same settings.
 
-        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more.
+        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more. The transform of this
+        loader's batches may be noise for the training, so it is not applied: give one here if evaluation needs it.
         """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
         budgets = {name: limit for name, limit in self._last_sampling.limits.items() if name != "graphs"}
@@ -307,6 +334,7 @@ class Loader:
             ranks=self._ranks,
             wanted=self._wanted,
             device=self.device,
+            batch_transform=batch_transform,
         )
 
     def close(self) -> None:
@@ -350,6 +378,7 @@ def loader(
     multiprocessing_context: str | None = None,
     read_ahead: bool | None = None,
     device: str | torch.device | None = None,
+    batch_transform: Callable[[Batch], Any] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
 ) -> Loader:
@@ -382,6 +411,9 @@ def loader(
             pass does not wait for single records. By default the loader does so if they fit into half of the memory.
         device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.
+        batch_transform: a function that receives every ``Batch``, on its device, and returns a ``Batch``. It runs in
+            the process that uses the batches. Its random numbers are seeded by seed, epoch and position, as those of a
+            transform of the dataset are.
         rank: index of this process among the processes that share an epoch; default from torch.distributed.
         world_size: number of processes that share an epoch; default from torch.distributed.
 
@@ -435,6 +467,7 @@ def loader(
         ),
         device=None if device is None else torch.device(device),
         note=note,
+        batch_transform=batch_transform,
     )
 
 

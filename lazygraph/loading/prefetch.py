@@ -56,8 +56,13 @@ class Requests:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Request]:
-        for positions, place in zip(self._batches, self._batches.places, strict=True):
-            yield Request(positions, Draw(self._seed, self._epoch, int(place)))
+        for positions, draw in zip(self._batches, self.draws(), strict=True):
+            yield Request(positions, draw)
+
+    def draws(self) -> Iterator[Draw]:
+        """What the transforms of each batch draw."""
+        for place in self._batches.places:
+            yield Draw(self._seed, self._epoch, int(place))
 
 
 def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:

@@ -369,6 +369,7 @@ def loader(
     drop_last: bool = False,
     window: int | None = None,
     bucket: str | None = None,
+    balance: str | Callable[[Mapping[str, NDArray[Any]]], Any] | None = None,
     weights: str | None = None,
     num_workers: int | None = None,
     threads: int | None = None,
@@ -398,6 +399,9 @@ def loader(
         window: shuffle within windows of this number of graphs, which are close together on disk. Useful for cold disks
             and network file systems.
         bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: put graphs of similar size into one batch.
+        balance: ``"atoms"``, ``"edges"`` or ``"triplets"``: the batches of a step, one on each rank, have nearly the
+            same number of them, and the same number of graphs or one more. Or a function of the columns, which returns
+            the cost of each graph (n,). One rank alone has nothing to balance.
         weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to the column. For
             a column of texts, such as a category, every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
@@ -460,7 +464,15 @@ def loader(
     return Loader(
         dataset,
         batch_size=batch_size,
-        sampling=_sampling(dataset, limits, order, bucket=bucket, seed=seed, drop_last=drop_last),
+        sampling=_sampling(
+            dataset,
+            limits,
+            order,
+            bucket=bucket,
+            cost=None if balance is None else _costs(dataset, balance),
+            seed=seed,
+            drop_last=drop_last,
+        ),
         ranks=None if rank is None or world_size is None else (rank, world_size),
         wanted=WantedSettings(
             num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context, read_ahead
@@ -482,6 +494,7 @@ def _sampling(
     order: Order,
     *,
     bucket: str | None = None,
+    cost: NDArray[np.float64] | None = None,
     seed: int = 0,
     drop_last: bool = False,
 ) -> Sampling:
@@ -507,6 +520,7 @@ def _sampling(
             limits=limits,
             sizes=sizes,
             bucket=bucket,
+            cost=cost,
             seed=seed,
             drop_last=drop_last,
             identity=_identity(dataset),
@@ -515,6 +529,29 @@ def _sampling(
         some = ", ".join(repr(str(graph_id)) for graph_id in dataset[error.positions[:5]].ids)
         msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
         raise OversizedGraphs(msg, error.positions) from error
+
+
+def _costs(dataset: LazyGraphDataset, balance: Any) -> NDArray[np.float64]:
+    """The cost of each graph, (n,).
+
+    Raises:
+        InputError: the size is unknown, or the function does not return one number for each graph.
+    """
+    if not callable(balance):
+        if balance not in SIZES:
+            msg = f"found balance={balance!r}; required: one of {', '.join(map(repr, SIZES))}, or a function of columns"
+            raise InputError(msg)
+        if SIZES[balance] not in dataset.columns:
+            raise _unknown_size(dataset, balance, "balance")
+        return dataset.columns[SIZES[balance]].astype(np.float64)
+    found = np.asarray(balance(dataset.columns))
+    if found.shape != (len(dataset),) or found.dtype.kind not in "iufb":
+        msg = (
+            f"found {found.dtype} of shape {found.shape} from the function balance; required: one number for each of "
+            f"the {len(dataset)} graphs"
+        )
+        raise InputError(msg)
+    return found.astype(np.float64)
 
 
 def _identity(dataset: LazyGraphDataset) -> dict[str, str]:

@@ -69,9 +69,9 @@ def balance(
         InputError: there are too few graphs for a batch on every rank, or those that are left over fit nowhere.
 
     Example:
-        >>> costs = np.array([9.0, 1, 8, 2, 7, 3])
+        >>> costs = np.array([9.0, 1, 8, 2, 6, 4])
         >>> made = balance(costs, {}, {"graphs": 3}, 2, np.arange(6, dtype=np.uint64))
-        >>> [costs[part].sum() for part in np.split(made.positions, made.counts.cumsum()[:-1])]
+        >>> [float(costs[part].sum()) for part in np.split(made.positions, made.counts.cumsum()[:-1])]
         [15.0, 15.0]
     """
     n = len(costs)

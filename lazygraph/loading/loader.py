@@ -21,9 +21,10 @@ from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
-from lazygraph.loading.graph_list import collate
+from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
+from lazygraph.loading.padding import Padding, Shape, with_static_limits
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
 from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
@@ -93,10 +94,16 @@ class Loader:
         device: torch.device | None,
         note: str | None = None,
         batch_transform: Callable[[Batch], Any] | None = None,
+        pad: str | None = None,
     ) -> None:
-        self._note, self.batch_transform = note, batch_transform
+        self._note, self.batch_transform, self._pad = note, batch_transform, pad
+        self._padding: Padding | None = None
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
+        self._budgets = {name: limit for name, limit in sampling.limits.items() if name != "graphs"}
+        if pad is not None:
+            sampling, self._padding = _padded(dataset, sampling, pad)
+            self._last_sampling = sampling
         self._pins = False
         self._ahead: ReadAhead | None = None
         self._epochs = Epochs()
@@ -124,12 +131,12 @@ class Loader:
             finish = self._finished if settings.num_workers else self._transformed
             with closing(self._reading(requests, settings)) as read:
                 made = map(self._changed, map(finish, read), requests.draws())
-                for batch in self._clocked(made):
+                for batch, graphs in zip(self._clocked(made), requests.counts, strict=True):
                     now.batches += 1
                     if (counts := taken_counts(batch)) is not None:
                         self.augmentation += counts
                     if self._ahead is not None:
-                        self._ahead.visited += batch.num_graphs
+                        self._ahead.visited += int(graphs)
                     self._epochs.delivered(now, is_last=now.batches == total)
                     # With workers only now: they may be forked, which threads disturb.
                     self._begin_read_ahead(settings, now)
@@ -202,9 +209,17 @@ class Loader:
     def _finished(self, fetched: Fetched | Batch) -> Batch:
         """Complete a batch in the calling thread, on the right device."""
         if isinstance(fetched, Fetched):
-            batch = self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+            masks: Mapping[str, NDArray[np.bool_]] = {}
+            if self._padding is not None:
+                fetched, masks = self._padding.apply(fetched)
+            batch = self.dataset.reader.expand(fetched, self.device, pin=self._pins, masks=masks)
             return with_counts(batch, fetched.augmented)
         return fetched if self.device is None else fetched.to(self.device)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes of the batches with ``pad``, the largest last; none without."""
+        return () if self._padding is None else self._padding.shapes
 
     # ---- which batches ----
 
@@ -221,12 +236,21 @@ class Loader:
     @property
     def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
         """The function that collates graphs, on the device of this loader, with its ``batch_transform``."""
-        return collate if self.device is None and self.batch_transform is None else self._collated
+        changed = self.device, self.batch_transform, self._padding
+        return self._collated if any(part is not None for part in changed) else collate
 
     def _collated(self, graphs: Iterable[Data]) -> Batch:
-        batch = collate(graphs)
-        if self.device is not None:
-            batch = batch.to(self.device)
+        if self._padding is not None and isinstance(graphs, GraphList):
+            batch = self._finished(graphs.fetched)
+            taken_counts(batch)
+        elif self._padding is not None:
+            msg = (
+                f"found a {type(graphs).__name__} of graphs to pad; required: the graphs that torch's DataLoader reads"
+            )
+            raise InputError(msg)
+        else:
+            batch = collate(graphs)
+            batch = batch if self.device is None else batch.to(self.device)
         if self.batch_transform is None:
             return batch
         return transformed_batch(self.batch_transform, batch, getattr(graphs, "draw", None), self.device)
@@ -325,16 +349,17 @@ class Loader:
         loader's batches may be noise for the training, so it is not applied: give one here if evaluation needs it.
         """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
-        budgets = {name: limit for name, limit in self._last_sampling.limits.items() if name != "graphs"}
         dataset = as_dataset(dataset)
+        budgets = self._budgets
         return Loader(
             dataset,
             batch_size=size,
-            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset))),
+            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset)), pad=self._pad),
             ranks=self._ranks,
             wanted=self._wanted,
             device=self.device,
             batch_transform=batch_transform,
+            pad=self._pad,
         )
 
     def close(self) -> None:
@@ -370,6 +395,7 @@ def loader(
     window: int | None = None,
     bucket: str | None = None,
     balance: str | Callable[[Mapping[str, NDArray[Any]]], Any] | None = None,
+    pad: str | None = None,
     weights: str | None = None,
     num_workers: int | None = None,
     threads: int | None = None,
@@ -402,6 +428,9 @@ def loader(
         balance: ``"atoms"``, ``"edges"`` or ``"triplets"``: the batches of a step, one on each rank, have nearly the
             same number of them, and the same number of graphs or one more. Or a function of the columns, which returns
             the cost of each graph (n,). One rank alone has nothing to balance.
+        pad: ``"buckets"``: pad every batch to one of at most four shapes (``loader.shapes``), with the masks
+            ``node_mask``, ``edge_mask`` and ``graph_mask`` of what is real. Atoms, edges and graphs of a batch get
+            limits where none is given.
         weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to the column. For
             a column of texts, such as a category, every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
@@ -472,6 +501,7 @@ def loader(
             cost=None if balance is None else _costs(dataset, balance),
             seed=seed,
             drop_last=drop_last,
+            pad=pad,
         ),
         ranks=None if rank is None or world_size is None else (rank, world_size),
         wanted=WantedSettings(
@@ -480,6 +510,7 @@ def loader(
         device=None if device is None else torch.device(device),
         note=note,
         batch_transform=batch_transform,
+        pad=pad,
     )
 
 
@@ -497,6 +528,7 @@ def _sampling(
     cost: NDArray[np.float64] | None = None,
     seed: int = 0,
     drop_last: bool = False,
+    pad: str | None = None,
 ) -> Sampling:
     """The batches of a dataset for one process.
 
@@ -505,10 +537,15 @@ def _sampling(
         OversizedGraphs: single graphs exceed a limit; the message names some.
     """
     columns = dataset.columns
-    used = sorted({*limits, *([] if bucket is None else [bucket])} & set(SIZES))
+    if pad is not None:
+        _check_pad(dataset, pad)
+    shaped = () if pad is None or dataset.spec is None else ("atoms", "edges")[: 1 + dataset.spec.rule.has_edges]
+    used = sorted({*limits, *([] if bucket is None else [bucket]), *shaped} & set(SIZES))
     for name in used:
         if SIZES[name] not in columns:
-            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
+            raise _unknown_size(
+                dataset, name, f"max_{name}" if name in limits else "bucket" if name == bucket else "pad"
+            )
     # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
     times = 1 if dataset.augmenter is None else dataset.augmenter.times
     sizes = {
@@ -529,6 +566,39 @@ def _sampling(
         some = ", ".join(repr(str(graph_id)) for graph_id in dataset[error.positions[:5]].ids)
         msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
         raise OversizedGraphs(msg, error.positions) from error
+
+
+def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:
+    """Refuse padding where it has no meaning.
+
+    Raises:
+        InputError: the option, the dataset or its recipe does not fit.
+    """
+    spec, problem = dataset.spec, None
+    if pad != "buckets":
+        msg = f"found pad={pad!r}; required: 'buckets', or none"
+        raise InputError(msg)
+    if spec is None:
+        problem = "its graphs came ready-made; required: a dataset of crystals"
+    elif dataset.transform is not None:
+        problem = "it has a transform, which may change sizes; required: none, or a batch_transform"
+    elif spec.angles is not None:
+        problem = f"{spec!r} has angles, whose number is not padded; required: a recipe without angles"
+    elif spec.rule.most_neighbors is not None:
+        problem = (
+            f"{spec!r} gives at most {spec.rule.most_neighbors} edges to an atom; required: a recipe without limit"
+        )
+    if problem is not None:
+        msg = f"found pad for {dataset.path}, but {problem}"
+        raise InputError(msg)
+
+
+def _padded(dataset: LazyGraphDataset, sampling: Sampling, pad: str) -> tuple[Sampling, Padding]:
+    """Batches that have a limit for everything with a shape, and their padding."""
+    _check_pad(dataset, pad)
+    spec: Any = dataset.spec
+    limited, shapes = with_static_limits(sampling, has_edges=spec.rule.has_edges)
+    return limited, Padding(shapes, spec)
 
 
 def _costs(dataset: LazyGraphDataset, balance: Any) -> NDArray[np.float64]:

@@ -59,6 +59,11 @@ class Requests:
         for positions, draw in zip(self._batches, self.draws(), strict=True):
             yield Request(positions, draw)
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(k,) the number of graphs in each batch."""
+        return self._batches.counts
+
     def draws(self) -> Iterator[Draw]:
         """What the transforms of each batch draw."""
         for place in self._batches.places:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 # Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
@@ -29,7 +30,7 @@ from lazygraph.reading.batch_layout import BatchLayout
 from lazygraph.reading.crystals import AnglesDiffer, Crystals
 from lazygraph.reading.derived import most_angles
 from lazygraph.reading.rebuild import RebuiltRecords
-from lazygraph.reading.views.base import NODE, Arrays, View
+from lazygraph.reading.views.base import EDGE, NODE, Arrays, View
 
 __all__ = ["Fetched", "Reader", "StoredPresenter", "ViewPresenter"]
 
@@ -235,13 +236,21 @@ class Reader:
             self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
         return Fetched(rows, records, y, self._store.graph_ids(rows), counts)
 
-    def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
+    def expand(
+        self,
+        fetched: Fetched,
+        device: torch.device | None = None,
+        *,
+        pin: bool = False,
+        masks: Mapping[str, NDArray[np.bool_]] = MappingProxyType({}),
+    ) -> Batch:
         """Expand fetched graphs into one batch.
 
         Args:
             fetched: the graphs.
             device: the device to expand on, after one copy of the records; None expands with numpy in this process.
             pin: whether the copy uses page-locked memory.
+            masks: ``node_mask``, ``edge_mask`` and ``graph_mask`` of padded graphs.
         """
         records = fetched.records if device is None else to_device(fetched.records, device, pin=pin)
         arrays, counts = self._batch_arrays(records, fetched.rows)
@@ -251,7 +260,12 @@ class Reader:
         if fetched.y is not None and device is not None:
             values["y"] = values["y"].to(device)
         values["id"] = fetched.ids
-        return make_batch(values, self._presenter.layout, counts, device)
+        layout = self._presenter.layout
+        if masks:
+            there = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+            values |= there if device is None else {name: mask.to(device) for name, mask in there.items()}
+            layout = BatchLayout({**layout, "node_mask": NODE, "edge_mask": EDGE}, nodes_told=layout.nodes_told)
+        return make_batch(values, layout, counts, device)
 
     def single(self, fetched: Fetched) -> list[Data]:
         """Expand fetched graphs into single graphs, equal to those of ``data``."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
+    from lazygraph.loading.memory_probe import find_budget
     from lazygraph.reading.augment import Rattle, Rotate, Strain, Supercell
     from lazygraph.reading.crystal_batch import CrystalBatch
     from lazygraph.reading.diff import diff
@@ -86,6 +87,7 @@ __all__ = [
     "duplicates",
     "executors",
     "export",
+    "find_budget",
     "graph",
     "loader",
     "predict",
@@ -128,6 +130,7 @@ _HOMES = {
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
     "export": "sharing.export",
+    "find_budget": "loading.memory_probe",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",

@@ -221,6 +221,40 @@ class Loader:
         """The shapes of the batches with ``pad``, the largest last; none without."""
         return () if self._padding is None else self._padding.shapes
 
+    def known_sizes(self) -> dict[str, NDArray[np.int64]]:
+        """Return all sizes of the graphs that are known without reading them: name -> (n,)."""
+        columns = self.dataset.columns
+        return {name: _size(self.dataset, name).astype(np.int64) for name in SIZES if SIZES[name] in columns}
+
+    def read_batch(self, epoch: int, number: int) -> Batch:
+        """Read one batch of an epoch in this process; the position of the loader stays.
+
+        Args:
+            epoch: number of the epoch.
+            number: number of the batch in the epoch, on this rank.
+        """
+        check_whole("epoch", epoch, 0)
+        batches = self._sampling().batches(epoch).take(slice(number, number + 1))
+        request = next(iter(Requests(batches, int(self._last_sampling.seed), epoch)))
+        batch = self._changed(self._transformed(self._prefetched(request)), request.draw)
+        taken_counts(batch)
+        return batch
+
+    def heaviest_batches(self, epochs: int) -> list[tuple[int, int]]:
+        """Return the epoch and the number of the batches that have most of anything, in some epochs; reads no graph."""
+        sizes = self.known_sizes()
+        most: dict[str, tuple[int, int, int]] = {}
+        for epoch in range(epochs):
+            batches = self._sampling().batches(epoch)
+            if not len(batches):
+                continue
+            positions, starts = np.concatenate(list(batches)), batches.counts.cumsum() - batches.counts
+            totals = {name: np.add.reduceat(size[positions], starts) for name, size in sizes.items()}
+            for name, total in {**totals, "graphs": batches.counts}.items():
+                number = int(total.argmax())
+                most[name] = max(most.get(name, (-1, 0, 0)), (int(total[number]), epoch, number))
+        return sorted({(epoch, number) for _, epoch, number in most.values()})
+
     # ---- which batches ----
 
     @property
@@ -546,11 +580,7 @@ def _sampling(
             raise _unknown_size(
                 dataset, name, f"max_{name}" if name in limits else "bucket" if name == bucket else "pad"
             )
-    # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
-    times = 1 if dataset.augmenter is None else dataset.augmenter.times
-    sizes = {
-        name: columns[SIZES[name]] if times == 1 else times * columns[SIZES[name]].astype(np.int64) for name in used
-    }
+    sizes = {name: _size(dataset, name) for name in used}
     try:
         return Sampling(
             order=order,
@@ -566,6 +596,14 @@ def _sampling(
         some = ", ".join(repr(str(graph_id)) for graph_id in dataset[error.positions[:5]].ids)
         msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
         raise OversizedGraphs(msg, error.positions) from error
+
+
+def _size(dataset: LazyGraphDataset, name: str) -> NDArray[Any]:
+    """A size of each graph, (n,)."""
+    size = dataset.columns[SIZES[name]]
+    # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
+    times = 1 if dataset.augmenter is None else dataset.augmenter.times
+    return size if times == 1 else times * size.astype(np.int64)
 
 
 def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:

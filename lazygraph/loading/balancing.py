@@ -19,6 +19,7 @@ __all__ = ["Balanced", "balance", "imbalance"]
 
 POOL = 512  # groups whose graphs are sorted together
 EVEN = 1.005  # of the greatest cost over the mean: such a step is left as it is
+GROUPS, PARTS = 4096, 64  # groups that are filled one after the other, about; parts that are filled beside each other
 SWAPS = 32  # graphs that two ranks of a step exchange, at most
 NONE = -1  # in the place of a graph
 
@@ -133,29 +134,28 @@ def _stepped(
     same = np.broadcast_to(np.arange(ranks), members.shape)
     if set(limits) == {"graphs"}:
         return _Groups(members, np.arange(m) // limits["graphs"], same), m % limits["graphs"] == 0
-    names = list(limits)
-    rows = np.stack([values[name][members] for name in names], axis=2).tolist()
-    step, rank, number = np.empty(m, np.int64), [], 0
-    loads = [0.0] * ranks
-    used = [[0] * len(names) for _ in range(ranks)]
-    most = list(limits.values())
-    for group, (group_costs, sizes) in enumerate(zip(costs[members].tolist(), rows, strict=True)):
-        least = sorted(range(ranks), key=loads.__getitem__)
-        fits = all(
-            have + more <= limit
-            for one, size in zip(least, sizes, strict=True)
-            for have, more, limit in zip(used[one], size, most, strict=True)
-        )
-        if not fits:
-            number += 1
-            loads, used, least = [0.0] * ranks, [[0] * len(names) for _ in range(ranks)], list(range(ranks))
-        for one, cost, size in zip(least, group_costs, sizes, strict=True):
-            loads[one] += cost
-            used[one] = [have + more for have, more in zip(used[one], size, strict=True)]
-        step[group] = number
-        rank.append(least)
-    is_full = any(have >= limit for one in used for have, limit in zip(one, most, strict=True))
-    return _Groups(members, step, np.array(rank, np.int64).reshape(m, ranks)), is_full
+    # Parts of the groups are filled beside each other, so that numpy does the work. Each part ends in a smaller step.
+    parts = min(max(m // GROUPS, 1), PARTS)
+    begins = np.arange(parts) * m // parts
+    lengths = np.diff(np.append(begins, m))
+    most = np.array(list(limits.values()))
+    sizes = np.stack([values[name] for name in limits], axis=1).astype(np.int64)
+    step, rank, number = np.zeros(m, np.int64), np.empty((m, ranks), np.int64), np.zeros(parts, np.int64)
+    loads, used = np.zeros((parts, ranks)), np.zeros((parts, ranks, len(most)), np.int64)
+    for turn in range(int(lengths.max())):
+        now = np.flatnonzero(turn < lengths)
+        group = begins[now] + turn
+        more = sizes[members[group]]
+        least = np.argsort(loads[now], axis=1, kind="stable")
+        full = (used[now[:, None], least] + more > most).any(axis=(1, 2))
+        ended = now[full]
+        number[ended] += 1
+        loads[ended], used[ended], least[full] = 0, 0, np.arange(ranks)
+        loads[now[:, None], least] += costs[members[group]]
+        used[now[:, None], least] += more
+        step[group], rank[group] = number[now], least
+    step += (np.cumsum(number + 1) - number - 1).repeat(lengths)
+    return _Groups(members, step, rank), bool((used[-1] >= most).any())
 
 
 def _with_rest(

@@ -552,8 +552,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return or_plain(lambda: self._shown().html(), self.__repr__)
 
     def _shown(self) -> Shown:
+        steps = () if self.augmenter is None else self.augmenter.steps
         return Shown(
-            self._store, self.indices(), self._spec, rebuilds=self.rebuilds, target=self.target, view=self.view
+            self._store,
+            self.indices(),
+            self._spec,
+            rebuilds=self.rebuilds,
+            steps=steps,
+            target=self.target,
+            view=self.view,
         )
 
 

@@ -115,7 +115,7 @@ def expected(forces):
     return numbers_of(loader), numbers_of(loader)
 
 
-@pytest.mark.parametrize("way", [PLAIN, THREAD, FORK, SPAWN], ids=str)
+@pytest.mark.parametrize("way", [PLAIN, THREAD, FORK, SPAWN, {**PLAIN, "device": "cpu"}], ids=str)
 @pytest.mark.parametrize("size", [7, 16])
 def test_the_numbers_are_the_same_however_they_are_read(ds, expected, way, size):
     torch.manual_seed(size)
@@ -503,3 +503,9 @@ def test_steps_are_checked_in_the_order_in_which_they_run():
     augmenter = Augmenter([lg.Supercell(2), lg.Supercell((1, 1, 3))], labels, 5)
     assert augmenter.times == 24
     assert [dict(step.labels) for step in augmenter.steps] == [{"energy": "extensive"}] * 2
+
+
+def test_the_steps_are_shown(ds):
+    assert "augment Rattle(sigma=0.05), Strain(sigma=0.02), Rotate(labels={'stress': 'voigt'})" in repr(ds)
+    assert "augment" not in repr(ds.unaugmented())
+    assert "Rattle(sigma=0.05)" in ds._repr_html_()

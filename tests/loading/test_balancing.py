@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import lazygraph as lg
 from lazygraph.errors import InputError
+from lazygraph.loading import balancing
 from lazygraph.loading.balancing import Balanced, balance, imbalance
 from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed
 from lazygraph.loading.sampling import Sampling
@@ -38,13 +39,15 @@ def keys_of(n, seed=0):
 
 
 @settings(max_examples=300)
-@given(cases())
-def test_every_graph_comes_once_and_every_limit_holds(case):
+@given(cases(), st.sampled_from([4096, 3]))
+def test_every_graph_comes_once_and_every_limit_holds(case, groups):
     costs, sizes, limits, ranks, drop_last = case
     n = len(costs)
     made, refused = None, ""
     try:
-        made = balance(costs, sizes, limits, ranks, keys_of(n), drop_last=drop_last)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(balancing, "GROUPS", groups)  # few, so that parts are filled beside each other
+            made = balance(costs, sizes, limits, ranks, keys_of(n), drop_last=drop_last)
     except InputError as error:
         refused = str(error)
     if made is None:

@@ -112,7 +112,7 @@ class RebuiltRecords:
         redrawn = 0
         for attempt in range(augmenter.attempts):
             try:
-                drawn = augmenter.draw(stored.take(left), seeds[left], attempt)
+                drawn = augmenter.draw(stored.take(left) if attempt else stored, seeds[left], attempt)
             except RefusedCrystal as error:
                 where = self._store.where(int(rows[left[error.crystal]]))
                 msg = f"{where}this crystal cannot be augmented: {error.problem}"
@@ -120,7 +120,7 @@ class RebuiltRecords:
             found = list(self._graphs(rows[left], drawn))
             fit = np.array([isinstance(graph, CrystalGraph) for graph in found])
             graphs.update((int(p), g) for p, g in zip(left, found, strict=True) if isinstance(g, CrystalGraph))
-            parts.append((left[fit], drawn.take(np.flatnonzero(fit))))
+            parts.append((left[fit], drawn if fit.all() else drawn.take(np.flatnonzero(fit))))
             left = left[~fit]
             redrawn = redrawn or len(left)
             if not len(left):

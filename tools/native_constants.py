@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lazygraph.format import codec, encoding, native_types, record, record_batch, schema
-from lazygraph.graphs import effort, lattice, neighbors
+from lazygraph.graphs import compiled, effort, lattice, neighbors, vectors
 
 HEADER = Path(__file__).resolve().parents[1] / "lazygraph" / "native" / "constants.h"
 BEGINNING = """\
@@ -29,13 +29,21 @@ CONSTANTS = {
     codec: ("MAX_RECORD",),
     record_batch: ("ALIGNMENT",),
     native_types: ("ZSTD", "UNCOMPRESSED", "NOT_OPEN", "TOO_MUCH", "NOT_DIGESTED"),
-    neighbors: ("MIN_DISTANCE", "MAX_RADIUS", "MAX_IMAGE", "SEARCH_MARGIN", "GROWTH"),
+    neighbors: ("MIN_DISTANCE", "MAX_RADIUS", "MAX_IMAGE", "SEARCH_MARGIN", "GUESS", "GROWTH"),
+    compiled: ("RULE_RADIUS", "RULE_SHELL", "RULE_NEAREST"),
     effort: ("BORDER", "HAIR", "LEAST_RADIUS", "IMAGES_A_BOX", "ROUNDING"),
     lattice: ("MAX_IMAGES", "PARALLEL", "SLACK"),
+    vectors: ("EDGE_VECTORS", "EDGE_SHIFTS", "EDGE_LENGTHS"),
 }
-STRUCTURES = {"field": native_types.CField, "library": native_types.CLibrary, "source": native_types.CSource}
+STRUCTURES = {
+    "field": native_types.CField,
+    "library": native_types.CLibrary,
+    "source": native_types.CSource,
+    "rule": compiled.CRule,
+}
 TYPES = {
     ctypes.c_int64: "int64_t",
+    ctypes.c_double: "double",
     ctypes.c_size_t: "size_t",
     ctypes.c_void_p: "void *",
     ctypes.c_char_p: "const void *",

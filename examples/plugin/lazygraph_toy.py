@@ -140,9 +140,6 @@ class Alike(Radius):
         kept = np.flatnonzero(numbers[edge_index[0]] == numbers[edge_index[1]])
         return ChosenEdges((edge_index[:, kept], images[kept]), distances[kept])
 
-    def compiled(self, search: Search) -> None:
-        """Return None: this rule has no compiled loop."""
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ToyAngles(Angles):

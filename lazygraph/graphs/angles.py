@@ -17,12 +17,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from lazygraph.errors import LazyGraphError
+from lazygraph.graphs.edge_pairs import EdgePairs, find_pairs
 from lazygraph.graphs.parameters import Length, Parameters
-from lazygraph.native import address, kernels
 
 __all__ = [
     "ANGLES",
@@ -58,7 +56,7 @@ def triplets(edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[[i
         array([[0, 2],
                [2, 0]], dtype=int32)
     """
-    return _pairs(edge_index, n_atoms, kept, kept, check, end=0, itself=False)
+    return _checked(find_pairs(edge_index, n_atoms, kept, kept, end=0, itself=False), check).ids()
 
 
 def whole_line_graph(
@@ -78,7 +76,7 @@ def whole_line_graph(
 
     Source: ``_line_graph_edges`` of alignn 2026.
     """
-    return _pairs(edge_index, n_atoms, kept, kept, check, end=1, itself=True)
+    return _checked(find_pairs(edge_index, n_atoms, kept, kept, end=1, itself=True), check).ids()
 
 
 def line_graph(edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[[int], None] | None = None) -> Any:
@@ -91,7 +89,7 @@ def line_graph(edge_index: Any, n_atoms: int, kept: Any = None, check: Callable[
         array([[0, 1],
                [1, 0]], dtype=int32)
     """
-    return _pairs(edge_index, n_atoms, kept, kept, check, end=1, itself=False)
+    return _checked(find_pairs(edge_index, n_atoms, kept, kept, end=1, itself=False), check).ids()
 
 
 def bond_graph(
@@ -115,13 +113,8 @@ def bond_graph(
 
     Source: ``Graph.line_graph_adjacency_list`` of chgnet, whose order of rows is another.
     """
-    xp = array_namespace(edge_index)
-    kept = within = distances <= cutoff
-    if xp.any(distances == cutoff):
-        within = distances < cutoff
-    first, second = _pairs(edge_index, n_atoms, kept, within, check, end=0, itself=False)
-    centre = xp.astype(xp.take(edge_index[0], first), first.dtype)
-    return xp.stack((centre, first >> 1, first, second >> 1, second), axis=1)
+    pairs = find_pairs(edge_index, n_atoms, distances <= cutoff, distances < cutoff, end=0, itself=False)
+    return _checked(pairs, check).bonds()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -153,6 +146,19 @@ class Angles(Parameters):
         """(E,) the edges that may come second in a pair; all of them may come first."""
         return self.first(edges, slack)
 
+    def find(self, edges: Any) -> EdgePairs:
+        """Find the pairs of edges that make an angle, and count them, without making them.
+
+        Args:
+            edges: of one crystal, or of a batch with ``n_edge`` (B,), the number of edges of each crystal.
+        """
+        first = self.first(edges)
+        second = first if type(self).second is Angles.second else self.second(edges)
+        end = 0 if self.shares_centre else 1
+        n_edge = getattr(edges, "n_edge", None)
+        itself = self.with_itself
+        return find_pairs(edges.edge_index, edges.n_atoms, first, second, end=end, itself=itself, n_edge=n_edge)
+
     def pairs(self, edges: Any, check: Callable[[int], None] | None = None) -> Any:
         """(2, T) int32 ids of edges, sorted by the first, then by the second.
 
@@ -160,10 +166,7 @@ class Angles(Parameters):
             edges: of one crystal or of a batch.
             check: called with T before the pairs are made, and may raise an error.
         """
-        first = self.first(edges)
-        second = first if type(self).second is Angles.second else self.second(edges)
-        end = 0 if self.shares_centre else 1
-        return _pairs(edges.edge_index, edges.n_atoms, first, second, check, end=end, itself=self.with_itself)
+        return _checked(self.find(edges), check).ids()
 
     def count_by_edge(self, edges: Any, slack: float = 0.0) -> NDArray[np.int64]:
         """(E,) in how many pairs each edge comes first, without making the pairs; numpy only."""
@@ -274,53 +277,8 @@ ANGLES: Mapping[str, type[Angles]] = MappingProxyType(
 """Name -> angles of the package."""
 
 
-def _pairs(
-    edge_index: Any,
-    n_atoms: int,
-    kept: Any,
-    partners: Any,
-    check: Callable[[int], None] | None,
-    *,
-    end: int,
-    itself: bool,
-) -> Any:
-    """Each kept edge with every partner that starts from the atom at its end 0 or 1, with or without itself.
-
-    All partners are kept edges.
-    """
-    xp = array_namespace(edge_index)
-    where = device(edge_index)
-    ids = xp.arange(edge_index.shape[1], device=where) if kept is None else xp.nonzero(kept)[0]
-    others = ids if partners is kept else xp.nonzero(partners)[0]
-    node, start = xp.take(edge_index[end], ids), xp.take(edge_index[0], others)
-    degree = xp.bincount(start, minlength=n_atoms)
-    first = xp.cumulative_sum(degree) - degree
-    by_start = xp.take(others, xp.argsort(start, stable=True))
-    counts = xp.take(degree, node)
-    library = kernels() if isinstance(edge_index, np.ndarray) else None
-    if library is not None or check is not None:
-        alone = 0 if itself else len(others) if end == 0 else int(xp.sum(start == node))
-        n_pairs = int(xp.sum(counts)) - alone
-        if check is not None:
-            check(n_pairs)
-        if library is not None:
-            return _compiled(library, ids, node, by_start, first, itself=itself, n_pairs=n_pairs)
-    row = xp.repeat(xp.arange(ids.shape[0], device=where), counts)
-    shift = xp.take(first, node) - (xp.cumulative_sum(counts) - counts)
-    place = xp.arange(row.shape[0], device=where) + xp.take(shift, row)
-    pairs = xp.astype(xp.stack((xp.take(ids, row), xp.take(by_start, place))), xp.int32)
-    return pairs if itself else pairs[:, pairs[0] != pairs[1]]
-
-
-def _compiled(
-    library: Any, ids: Any, node: Any, by_start: Any, first: Any, *, itself: bool, n_pairs: int
-) -> NDArray[np.int32]:
-    out = np.empty((2, n_pairs), dtype=np.int32)
-    edges, starts = ids.astype(np.int32), by_start.astype(np.int32)
-    nodes, begins = node.astype(np.int64), np.append(first, len(by_start)).astype(np.int64)
-    arguments = address(edges), address(nodes), len(edges), address(starts), address(begins)
-    found = library.lg_partners(*arguments, itself, n_pairs, address(out))
-    if found != n_pairs:
-        msg = f"found {found} pairs of edges; required: {n_pairs}, as degrees promise. Report this as a bug"
-        raise LazyGraphError(msg)
-    return out
+def _checked(pairs: EdgePairs, check: Callable[[int], None] | None) -> EdgePairs:
+    """Call the check of a caller who does not trust the edges, before the pairs are made."""
+    if check is not None:
+        check(pairs.total)
+    return pairs

@@ -1,79 +1,159 @@
-"""The rules in compiled loops: search, choice and order of a crystal's edges in one call, about 10 us.
+"""The rules in compiled loops: search, choice and order of the edges of one crystal or of a batch, in one call.
 
 They are the twins of the plain rules, which say what is done, and give the same edges, images and distances to the bit.
-None from one of them means that the plain rule has to do it, which may raise an error: there are no compiled loops, the
-cell is too skewed or too large for them, the structure is at fault, or the search takes more than it may
-(``native/search.c``).
+The loops leave some crystals to the plain rules, which may raise an error: those whose atoms are too close, whose
+images are too far, or whose search takes more than it may (``native/search.c``).
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, TypeAlias
+import ctypes
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.graphs.neighbors import BackendSearch, first_radius
-from lazygraph.graphs.pairs import Edges
 from lazygraph.native import address, kernels
+from lazygraph.native.arrays import empty
 
-__all__ = ["Found", "nearest_edges", "radius_edges", "shell_edges"]
+__all__ = ["CRule", "EdgesOfCrystals", "PackedCrystals", "build_edges"]
 
-Found: TypeAlias = tuple[Edges, NDArray[np.float64]] | None
-"""Edges as a graph keeps them and their distances, A, all C-contiguous."""
-
-MAX_ATOMS = 500  # beyond it looking at every pair of atoms costs more than sorting them into boxes first
-MAX_ROOM = 2**20  # edges; where there are more, they are found twice
-MANY = 2**40  # more neighbours than any atom has
+RULE_RADIUS, RULE_SHELL, RULE_NEAREST = 0, 1, 2
+MANY = 2**40  # more neighbours, images or edges than any crystal has
 
 
-def radius_edges(search: BackendSearch, reach: float) -> Found:
-    """See :func:`lazygraph.graphs.radius.radius_pairs`."""
-    crystal = search.crystal
-    expected = 4 / 3 * math.pi * reach**3 * len(crystal) ** 2 / crystal.volume
-    return _edges("lg_radius", search, (reach,), 1.5 * expected)
+class CRule(ctypes.Structure):
+    """A rule as the loops are told it.
+
+    Attributes:
+        kind: ``RULE_RADIUS``, ``RULE_SHELL`` or ``RULE_NEAREST``.
+        k: number of neighbours, of a shell and of the nearest.
+        duplicates: whether an atom's images S and -S make two pairs, of a shell.
+        own_lattice: whether every atom is joined to its images along ComFormer's lattice vectors, of a shell.
+        own_count: how many images of ``own`` every atom is joined to, of a shell.
+        finds_lattice: whether ComFormer's lattice vectors are found by the loops; else they are given.
+        none_isolated: whether a crystal with an atom that begins no edge is left to the plain rule.
+        own: (own_count, 3) int16 images.
+        reach: A, of a radius and of the nearest.
+        tolerance: A, of a shell.
+        own_limit: A, beyond which no atom is joined to ``own``.
+    """
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_int64)
+            for name in ("kind", "k", "duplicates", "own_lattice", "own_count", "finds_lattice", "none_isolated")
+        ),
+        ("own", ctypes.c_void_p),
+        *((name, ctypes.c_double) for name in ("reach", "tolerance", "own_limit")),
+    ]
 
 
-def shell_edges(
-    search: BackendSearch,
-    max_neighbors: int,
-    tolerance: float,
+class PackedCrystals(NamedTuple):
+    """B crystals with N atoms in total, one after another."""
+
+    frac_coords: NDArray[np.float64]
+    """(N, 3)"""
+    lattice: NDArray[np.float64]
+    """(B, 3, 3) A, rows are the lattice vectors."""
+    pbc: NDArray[np.bool_]
+    """(B, 3)"""
+    n_node: NDArray[np.int64]
+    """(B,) the number of atoms of each crystal."""
+
+
+class EdgesOfCrystals(NamedTuple):
+    """The edges of B crystals, one crystal after another."""
+
+    n_edge: NDArray[np.int64]
+    """(B,) the number of edges of each crystal; -1 for a crystal that is left to the plain rule and has none here."""
+    edge_index: NDArray[np.int32]
+    """(2, E) atoms, numbered through the batch."""
+    images: NDArray[Any]
+    """(E, 3) int8 or int16, the cell of the atom in row 1."""
+    lattice_images: NDArray[np.int16] | None
+    """(B, 3, 3) ComFormer's lattice vectors, if the rule has them."""
+    distances: NDArray[np.float64] | None
+    """(E,) A, if they were asked for."""
+
+
+def build_edges(
+    rule: CRule,
+    crystals: PackedCrystals,
+    max_images: int,
     *,
-    duplicates: bool,
-    self_images: NDArray[np.float64] | None = None,
-    self_cutoff: float | None = None,
-) -> Found:
-    """See :func:`lazygraph.graphs.shell.shell_pairs`."""
-    own = np.empty((0, 3), np.int16) if self_images is None else self_images.astype(np.int16)
-    own_limit = math.inf if self_cutoff is None else self_cutoff + 2 * tolerance
-    k = min(max_neighbors, MANY)
-    arguments = (k, tolerance, first_radius(search, k), duplicates, address(own), len(own), own_limit)
-    return _edges("lg_shell", search, arguments, 3.0 * len(search.crystal) * k)
+    lattice_images: NDArray[np.int16] | None = None,
+    most_edges: int = MANY,
+    distances: bool = False,
+) -> EdgesOfCrystals | None:
+    """Make the edges of crystals. Other threads run meanwhile.
 
+    Args:
+        rule: the rule.
+        crystals: the crystals, with finite numbers and lattices that have a volume.
+        max_images: how many images of atoms the search in one crystal may look at.
+        lattice_images: (B, 3, 3) ComFormer's lattice vectors, for a rule that needs them and does not find them.
+        most_edges: the greatest number of edges that memory suffices for.
+        distances: whether to return distances, and images as int16.
 
-def nearest_edges(search: BackendSearch, max_neighbors: int, reach: float) -> Found:
-    """See :func:`lazygraph.graphs.nearest.nearest_edges`."""
-    k = min(max_neighbors, MANY)
-    radius = min(first_radius(search, k), reach)
-    return _edges("lg_nearest", search, (k, reach, radius), len(search.crystal) * k)
-
-
-def _edges(function: str, search: BackendSearch, arguments: tuple[Any, ...], expected: float) -> Found:
-    library, crystal, atoms = kernels(), search.crystal, len(search.crystal)
-    if library is None or atoms > MAX_ATOMS:
+    Returns:
+        None if there are no compiled loops, or if there are more edges than ``most_edges``.
+    """
+    library = kernels()
+    if library is None:
         return None
-    numbers = np.ascontiguousarray(np.concatenate((crystal.lattice, crystal.frac_coords)))
-    a, b, c = crystal.pbc
-    room = int(min(MAX_ROOM, expected)) + 64 * atoms
-    while True:
-        edge_index, images, distances = np.empty(2 * room, np.int32), np.empty((room, 3), np.int16), np.empty(room)
-        n = getattr(library, function)(
-            address(numbers), atoms, a | b << 1 | c << 2, search.max_images, *arguments,
-            room, address(edge_index), address(images), address(distances),
+    builder = _LOCAL.__dict__.pop("builder", None) or _Builder(library)  # taken out: a signal handler may build too
+    try:
+        return builder.build(rule, crystals, max_images, lattice_images, most_edges=most_edges, distances=distances)
+    finally:
+        _LOCAL.builder = builder
+
+
+class _Builder:
+    """What one thread builds with: memory that is used again."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._pointer = library.lg_builder_new()
+        if not self._pointer:
+            raise MemoryError("no memory for building graphs")
+
+    def build(
+        self,
+        rule: CRule,
+        crystals: PackedCrystals,
+        max_images: int,
+        lattice_images: NDArray[np.int16] | None,
+        *,
+        most_edges: int,
+        distances: bool,
+    ) -> EdgesOfCrystals | None:
+        frac, lattice = (np.ascontiguousarray(a, np.float64) for a in (crystals.frac_coords, crystals.lattice))
+        pbc, n_node = np.ascontiguousarray(crystals.pbc, np.bool_), np.ascontiguousarray(crystals.n_node, np.int64)
+        count = len(n_node)
+        if rule.finds_lattice:
+            lattice_images = np.zeros((count, 3, 3), np.int16)
+        told = 0 if lattice_images is None else address(lattice_images)
+        n_edge, farthest = np.empty(count, np.int64), ctypes.c_int64()
+        arrays = address(frac), address(lattice), address(pbc), address(n_node), count
+        total = self._library.lg_build(
+            self._pointer, ctypes.addressof(rule), *arrays, min(max_images, MANY), most_edges, told, address(n_edge),
+            ctypes.addressof(farthest),
         )  # fmt: skip
-        if n < 0:
+        if total < 0:
             return None
-        if n <= room:
-            return (edge_index[: 2 * n].reshape(2, n).copy(), images[:n].copy()), distances[:n].copy()
-        room = n
+        width = 2 if distances or farthest.value > np.iinfo(np.int8).max else 1
+        edge_index, images = empty((2, total), np.int32), empty((total, 3), f"i{width}")
+        far = empty(total, np.float64) if distances else None
+        self._library.lg_builder_write(
+            self._pointer, address(edge_index), address(images), width, None if far is None else address(far)
+        )
+        return EdgesOfCrystals(n_edge, edge_index, images, lattice_images, far)
+
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None):
+            self._library.lg_builder_free(self._pointer)
+
+
+_LOCAL = threading.local()

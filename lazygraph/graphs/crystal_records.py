@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.crystal import SYMBOLS, Crystal
+from lazygraph.crystal import MAX_COORDINATE, MAX_LENGTH, MIN_CELL_VOLUME, SYMBOLS, Crystal
 from lazygraph.errors import CorruptDataset, StructureError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Field, Schema
+from lazygraph.graphs.compiled import PackedCrystals
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.sizes import derived_names, derived_sizes
 from lazygraph.graphs.spec import GraphSpec
@@ -22,6 +23,7 @@ __all__ = [
     "UNORDERED",
     "UNPAIRED",
     "Untrue",
+    "are_possible",
     "broken_promises",
     "check_crystals",
     "check_edges",
@@ -132,6 +134,16 @@ def crystal_graph(fields: Mapping[str, Any]) -> CrystalGraph:
         fields.get("images", np.empty((0, 3), np.int64)),
     )
     return CrystalGraph(Crystal(*cell), edges, images)
+
+
+def are_possible(crystals: PackedCrystals) -> bool:
+    """Whether each of several crystals has numbers that :class:`Crystal` accepts, as far as edges depend on them."""
+    frac, lattice = crystals.frac_coords, crystals.lattice
+    if not (crystals.n_node.all() and (np.abs(lattice) <= MAX_LENGTH).all() and (np.abs(frac) <= MAX_COORDINATE).all()):
+        return False
+    (a0, b0, c0), (a1, b1, c1), (a2, b2, c2) = lattice.transpose(2, 1, 0)
+    volumes = np.abs(a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0))
+    return bool((volumes > 2 * MIN_CELL_VOLUME).all())  # what is near the limit is decided by Crystal
 
 
 def check_record_batch(records: RecordBatch) -> None:

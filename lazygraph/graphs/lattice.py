@@ -65,9 +65,9 @@ def _compiled(crystal: Crystal) -> NDArray[np.float64] | None:
     library = kernels()
     if library is None:
         return None
-    numbers = np.ascontiguousarray(np.concatenate((crystal.lattice, crystal.frac_coords[:1])))
+    lattice, frac = np.ascontiguousarray(crystal.lattice), np.ascontiguousarray(crystal.frac_coords)
     out = np.empty((3, 3))
-    return out if library.lg_lattice(address(numbers), len(crystal), address(out)) == 0 else None
+    return out if library.lg_lattice(address(lattice), address(frac), len(crystal), address(out)) == 0 else None
 
 
 def _plain(crystal: Crystal) -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.graphs import compiled
-from lazygraph.graphs.neighbors import BackendSearch, Search, farther, first_radius
+from lazygraph.graphs.compiled import MANY, RULE_NEAREST, CRule
+from lazygraph.graphs.neighbors import Search, farther, first_radius
 from lazygraph.graphs.pairs import Edges, image_codes
 from lazygraph.graphs.parameters import MaxNeighbors
 from lazygraph.graphs.rule import ChosenEdges, WithinCutoff
@@ -46,10 +46,11 @@ class Nearest(WithinCutoff):
         """See :func:`nearest_edges`."""
         return ChosenEdges(*nearest_edges(search, self.max_neighbors, self.reach))
 
-    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
-        """The same by ``lg_nearest``."""
-        found = compiled.nearest_edges(search, self.max_neighbors, self.reach)
-        return None if found is None else ChosenEdges(*found)
+    def loop(self) -> CRule:
+        """Return the rule as the compiled loops take it."""
+        lattice, isolated = self.lattice_vectors == "comformer", self.isolated_atoms == "error"
+        k = min(self.max_neighbors, MANY)
+        return CRule(kind=RULE_NEAREST, k=k, reach=self.reach, finds_lattice=lattice, none_isolated=isolated)
 
 
 def nearest_edges(search: Search, max_neighbors: int, reach: float) -> tuple[Edges, NDArray[np.float64]]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.graphs import compiled
-from lazygraph.graphs.neighbors import BackendSearch, Search
+from lazygraph.graphs.compiled import RULE_RADIUS, CRule
+from lazygraph.graphs.neighbors import Search
 from lazygraph.graphs.pairs import Pairs, both_directions, image_codes
 from lazygraph.graphs.rule import ChosenEdges, WithinCutoff
 
@@ -43,10 +43,10 @@ class Radius(WithinCutoff):
         pairs, distances = radius_pairs(search, self.reach)
         return ChosenEdges(both_directions(pairs), distances.repeat(2))
 
-    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
-        """The same by ``lg_radius``."""
-        found = compiled.radius_edges(search, self.reach)
-        return None if found is None else ChosenEdges(*found)
+    def loop(self) -> CRule:
+        """Return the rule as the compiled loops take it."""
+        lattice, isolated = self.lattice_vectors == "comformer", self.isolated_atoms == "error"
+        return CRule(kind=RULE_RADIUS, reach=self.reach, finds_lattice=lattice, none_isolated=isolated)
 
 
 def radius_pairs(search: Search, reach: float) -> tuple[Pairs, NDArray[np.float64]]:

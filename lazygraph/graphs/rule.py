@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
+from lazygraph.graphs.compiled import CRule, PackedCrystals, build_edges
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.neighbors import BackendSearch, Search
 from lazygraph.graphs.pairs import Edges
 from lazygraph.graphs.parameters import Boundary, Length, Parameters, choice, impossible, optional
 
-__all__ = ["ChosenEdges", "Rule", "WithinCutoff"]
+__all__ = ["ChosenEdges", "Rule", "WithinCutoff", "native_rule"]
 
 
 class ChosenEdges(NamedTuple):
@@ -55,9 +57,34 @@ class Rule(Parameters, ABC):
             StructureError: the crystal cannot become a graph of this rule.
         """
 
-    def compiled(self, search: BackendSearch) -> ChosenEdges | None:  # noqa: ARG002
-        """The result of :meth:`edges`, to the bit, from a compiled loop. If None, :meth:`edges` is used instead."""
+    def loop(self) -> CRule | None:
+        """Return the rule as the compiled loops take it, which give the edges of :meth:`edges` to the bit.
+
+        None for a rule without a loop, as of every subclass that states other edges than its base class.
+        """
         return None
+
+    def compiled(self, search: BackendSearch, lattice_images: NDArray[np.float64] | None = None) -> ChosenEdges | None:
+        """Return the result of :meth:`edges`, to the bit, from a compiled loop. If None, :meth:`edges` is used instead.
+
+        Args:
+            search: the search in a crystal.
+            lattice_images: (3, 3) ComFormer's lattice vectors, for a rule that joins atoms along them.
+        """
+        told, crystal = native_rule(self), search.crystal
+        if told is None:
+            return None
+        if told.finds_lattice:
+            told = CRule.from_buffer_copy(told)
+            told.finds_lattice = 0
+        images = None if lattice_images is None else lattice_images.astype(np.int16)[None]
+        packed = PackedCrystals(
+            crystal.frac_coords, crystal.lattice[None], np.array([crystal.pbc]), np.array([len(crystal)])
+        )
+        found = build_edges(told, packed, search.max_images, lattice_images=images, distances=True)
+        if found is None or found.n_edge[0] < 0:
+            return None
+        return ChosenEdges((found.edge_index, found.images), found.distances)
 
     def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
         """The graph of the crystal in which a search looks.
@@ -125,6 +152,14 @@ class Rule(Parameters, ABC):
         if distances is not None:
             graph.distances = distances  # the same numbers, which would be computed again when asked for
         return graph
+
+
+@lru_cache(maxsize=64)
+def native_rule(rule: Rule) -> CRule | None:
+    """The result of ``rule.loop()``; None if a subclass of the rule with the loop states other edges."""
+    classes = type(rule).__mro__
+    stated, looped = (next(k for k, one in enumerate(classes) if name in vars(one)) for name in ("edges", "loop"))
+    return rule.loop() if looped <= stated else None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import RecipeError, StructureError
-from lazygraph.graphs import compiled
+from lazygraph.graphs.compiled import MANY, RULE_SHELL, CRule
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.neighbors import BackendSearch, Neighbors, Search, farther, first_radius, kth_distances
@@ -29,11 +30,13 @@ from lazygraph.graphs.parameters import (
 from lazygraph.graphs.reference import reference_pairs
 from lazygraph.graphs.rule import ChosenEdges, Rule
 from lazygraph.graphs.vectors import components, lengths
+from lazygraph.native import address
 
 __all__ = ["Shell", "shell_pairs"]
 
 TOLERANCE = 1e-4  # A, unless said
 MATFORMER_IMAGES = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.float64)
+MATFORMER_WHOLE = MATFORMER_IMAGES.astype(np.int16)  # as the loops take them
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -110,7 +113,8 @@ class Shell(Rule):
     def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
         """See :meth:`lazygraph.graphs.rule.Rule.build`; lattice vectors are found once for edges and graph."""
         images = self._lattice_images(search.crystal)
-        found = self._compiled(native, images) if native is not None else None
+        along = images if self.lattice_edges == "comformer" else None
+        found = self.compiled(native, along) if native is not None else None
         stored = images if self.lattice_vectors else None
         return self._graph(search.crystal, found or self._edges(search, images), stored)
 
@@ -118,21 +122,29 @@ class Shell(Rule):
         """See :func:`shell_pairs` and :func:`lazygraph.graphs.reference.reference_pairs`; pairs with both edges."""
         return self._edges(search, self._lattice_images(search.crystal))
 
-    def compiled(self, search: BackendSearch) -> ChosenEdges | None:
-        """The same by ``lg_shell``; ``ties="reference"`` has no compiled loop."""
-        return self._compiled(search, self._lattice_images(search.crystal))
+    def loop(self) -> CRule | None:
+        """Return the rule as the compiled loops take it; ``ties="reference"`` has no loop."""
+        if self.tolerance is None:
+            return None
+        told = CRule(
+            kind=RULE_SHELL,
+            k=min(self.max_neighbors, MANY),
+            tolerance=self.tolerance,
+            duplicates=self.duplicates,
+            own_lattice=self.lattice_edges == "comformer",
+            finds_lattice="comformer" in (self.lattice_vectors, self.lattice_edges),
+            own_limit=math.inf,
+        )
+        if self.lattice_edges == "matformer":
+            told.own, told.own_count = address(MATFORMER_WHOLE), len(MATFORMER_WHOLE)
+            told.own_limit = (self.cutoff or 0.0) + 2 * self.tolerance
+        return told
 
     def _edges(self, search: Search, lattice_images: NDArray[np.float64] | None) -> ChosenEdges:
         k, settings = self.max_neighbors, self._settings(lattice_images)
         if self.tolerance is None:
             return ChosenEdges(both_directions(reference_pairs(search, k, self.cutoff or 0.0, **settings)))
         return ChosenEdges(both_directions(shell_pairs(search, k, self.tolerance, **settings)))
-
-    def _compiled(self, search: BackendSearch, lattice_images: NDArray[np.float64] | None) -> ChosenEdges | None:
-        if self.tolerance is None:
-            return None
-        found = compiled.shell_edges(search, self.max_neighbors, self.tolerance, **self._settings(lattice_images))
-        return None if found is None else ChosenEdges(*found)
 
     def _settings(self, lattice_images: NDArray[np.float64] | None) -> dict[str, Any]:
         settings: dict[str, Any] = {"duplicates": self.duplicates}

@@ -14,16 +14,21 @@ that numpy arrays and torch tensors share, and have the same bits in both.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lazygraph.native import address, kernels
+from lazygraph.native.arrays import empty
 
 __all__ = [
+    "EDGE_LENGTHS",
+    "EDGE_SHIFTS",
+    "EDGE_VECTORS",
+    "EdgesOfBatch",
     "batch_positions",
-    "batch_vectors",
+    "batch_values",
     "components",
     "edge_components",
     "edge_distances",
@@ -31,6 +36,26 @@ __all__ = [
     "first_invalid",
     "lengths",
 ]
+
+EDGE_VECTORS, EDGE_SHIFTS, EDGE_LENGTHS = 0, 1, 2  # what lg_edge_values computes
+WIDE = 8  # bytes of a float64
+
+
+class EdgesOfBatch(NamedTuple):
+    """The edges of B crystals with N atoms and E edges in total, one crystal after another."""
+
+    frac_coords: NDArray[np.float64]
+    """(N, 3)"""
+    lattice: NDArray[np.float64]
+    """(B, 3, 3) A, rows are the lattice vectors."""
+    n_node: NDArray[np.int64]
+    """(B,) the number of atoms of each crystal."""
+    n_edge: NDArray[np.int64]
+    """(B,) the number of edges of each crystal."""
+    edge_index: NDArray[Any]
+    """(2, E) integers, with atoms numbered through the batch."""
+    images: NDArray[Any]
+    """(E, 3) integers, the cell of the atom in row 1."""
 
 
 def components(delta: Any, lattice: Any) -> Any:
@@ -72,51 +97,78 @@ def edge_vectors(frac_coords: Any, lattice: Any, edge_index: Any, images: Any) -
     return out
 
 
-def batch_positions(frac_coords: Any, lattice: Any, n_node: NDArray[np.int64]) -> Any:
-    """Cartesian coordinates (N, 3) float64, A, of the atoms of several crystals, one crystal after another.
+def batch_positions(
+    frac_coords: Any, lattice: Any, n_node: NDArray[np.int64], dtype: DTypeLike = "float64"
+) -> NDArray[np.floating[Any]]:
+    """Cartesian coordinates (N, 3), A, of the atoms of several crystals, one crystal after another.
 
     Args:
         frac_coords: (N, 3) float64.
         lattice: (B, 3, 3) float64, A.
         n_node: (B,) the number of atoms of each crystal.
+        dtype: ``float64``, or ``float32`` for the same values rounded once.
     """
     library = kernels()
     if library is None:
-        return components(frac_coords.T, lattice.repeat(n_node, 0)).T
+        rows: NDArray[np.float64] = components(frac_coords.T, lattice.repeat(n_node, 0)).T
+        return rows.astype(dtype)
     frac, cells, counts = map(np.ascontiguousarray, (frac_coords, lattice, n_node))
-    out = np.empty_like(frac)
-    if library.lg_positions(address(frac), len(frac), address(cells), address(counts), len(cells), address(out)):
+    out = empty(frac.shape, dtype)
+    wide = out.itemsize == WIDE
+    if library.lg_positions(address(frac), len(frac), address(cells), address(counts), len(cells), wide, address(out)):
         msg = f"found {n_node.sum()} atoms by the counts of the crystals; required: {len(frac)}"
         raise IndexError(msg)
     return out
 
 
-def batch_vectors(frac_coords: Any, lattice: Any, n_edge: NDArray[np.int64], edge_index: Any, images: Any) -> Any:
-    """The vectors of :func:`edge_vectors` for the edges of several crystals, one crystal after another.
+def batch_values(what: int, edges: EdgesOfBatch, dtype: DTypeLike = "float64") -> NDArray[np.floating[Any]]:
+    """Compute values of the edges of several crystals, one crystal after another.
 
     Args:
-        frac_coords: (N, 3) float64.
-        lattice: (B, 3, 3) float64, A.
-        n_edge: (B,) the number of edges of each crystal.
-        edge_index: (2, E) integers, atoms counted through the batch.
-        images: (E, 3) integers.
+        what: ``EDGE_VECTORS`` or ``EDGE_SHIFTS`` for (E, 3), or ``EDGE_LENGTHS`` for (E,), A.
+        edges: the edges of the crystals.
+        dtype: ``float64``, or ``float32`` for the same vectors or shifts rounded once. Lengths are float64.
+
+    Returns:
+        A C-contiguous array without -0.0.
+
+    Raises:
+        IndexError: the counts of the crystals do not add up, or an edge ends at an atom that its crystal does not have.
     """
-    library = kernels() if isinstance(images, np.ndarray) else None
-    if library is None or edge_index.dtype != np.int32 or images.dtype.kind != "i":
-        return edge_vectors(frac_coords, lattice.repeat(n_edge, 0), edge_index, images)
-    frac, cells, counts, edges, shifts = map(np.ascontiguousarray, (frac_coords, lattice, n_edge, edge_index, images))
-    out = np.empty((len(shifts), 3), dtype=np.float32)
-    from_at = address(edges)
-    outside = library.lg_vectors(
-        address(frac), len(frac), address(cells), address(counts), len(cells), len(shifts), from_at,
-        from_at + 4 * len(shifts), address(shifts), shifts.itemsize, address(out),
+    library = kernels()
+    if library is None or edges.images.dtype.kind != "i" or edges.edge_index.dtype != np.int32:
+        return _plain_values(what, edges, dtype)
+    frac, cells, n_edge, n_node = map(
+        np.ascontiguousarray, (edges.frac_coords, edges.lattice, edges.n_edge, edges.n_node)
+    )
+    ends, images = np.ascontiguousarray(edges.edge_index), np.ascontiguousarray(edges.images)
+    count = len(images)
+    out = empty(count if what == EDGE_LENGTHS else (count, 3), dtype)
+    failed = library.lg_edge_values(
+        address(frac), len(frac), address(cells), address(n_edge), address(n_node), len(cells), count,
+        address(ends), address(ends) + 4 * count, address(images), images.itemsize, what, out.itemsize == WIDE,
+        address(out),
     )  # fmt: skip
-    if outside:
+    if failed:
         msg = (
-            f"found {n_edge.sum()} edges by the counts of the crystals, or one that ends at an atom that is not there; "
-            f"required: {len(shifts)} edges between the atoms 0 to {len(frac) - 1} of the batch"
+            f"found {n_node.sum()} atoms and {n_edge.sum()} edges by the counts of the crystals, or an edge that ends "
+            f"at an atom of another crystal; required: {len(frac)} atoms and {count} edges, each within one crystal"
         )
         raise IndexError(msg)
+    return out
+
+
+def _plain_values(what: int, edges: EdgesOfBatch, dtype: DTypeLike) -> NDArray[np.floating[Any]]:
+    """:func:`batch_values` in numpy."""
+    ends, images, lattice = edges.edge_index, edges.images, edges.lattice.repeat(edges.n_edge, 0)
+    if what == EDGE_SHIFTS:
+        rows = components(images.T, lattice)
+    else:
+        rows = edge_components(edges.frac_coords, lattice, ends, images)
+    if what == EDGE_LENGTHS:
+        return np.ascontiguousarray(lengths(rows), dtype)
+    out: NDArray[np.floating[Any]] = rows.T.astype(dtype, order="C")
+    out += 0.0
     return out
 
 

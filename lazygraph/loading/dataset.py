@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
+from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
@@ -32,7 +33,7 @@ from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Un
 from lazygraph.markup.elements import or_plain
 from lazygraph.reading.augment import Augmentation, AugmentationCounts, Augmenter, LabelFacts
 from lazygraph.reading.conditions import evaluate
-from lazygraph.reading.rebuild import RebuiltRecords, gives_the_stored_graphs
+from lazygraph.reading.rebuild import RebuiltRecords, chosen_edges
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
 from lazygraph.registry import unknown_name
@@ -54,8 +55,9 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     runs no code from the dataset.
 
     Attributes:
-        rebuilds: whether graphs are built from the stored crystals when they are read, because of ``graph`` or
-            ``augment``.
+        rebuilds: whether edges are built from the stored crystals when they are read, because of ``graph``, ``edges``
+            or ``augment``.
+        edges_reason: one sentence that says why.
         augmenter: the checked steps of ``augment``; None without any.
 
     Args:
@@ -69,9 +71,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             numbers for each graph. In ``ds[i]`` and in the loaders of PyG and torch, random numbers come from the
             generators of the process.
         expect: the recipe that the graphs must have, or the name of a preset with its defaults. Default: any recipe.
-        graph: a recipe, or the name of a preset. Its graphs are built from the stored crystals at every read, in 50 to
-            120 us for a dozen atoms. The sizes of these graphs are not known beforehand, so there are no columns
+        graph: a recipe, or the name of a preset. If the stored graphs have another recipe, its graphs are built from
+            the stored crystals at every read. Their sizes are not known beforehand, so there are no columns
             ``n_edges`` and ``n_triplets``. Default: the stored graphs.
+        edges: ``"stored"`` reads the stored edges, and refuses a recipe that gives others. ``"build"`` builds the edges
+            at every read. ``"auto"`` (default) reads the stored edges if the recipe gives them, and else builds edges.
         augment: steps that change the crystals before their edges are built, at every read: :class:`lazygraph.Rattle`,
             :class:`lazygraph.Strain`, :class:`lazygraph.Rotate`, :class:`lazygraph.Supercell`, or functions of your
             own. Edges are built as with ``graph``, by the stored recipe if no other is given.
@@ -119,6 +123,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         expect: GraphSpec | str | None = None,
         *,
         graph: GraphSpec | str | None = None,
+        edges: Literal["auto", "stored", "build"] = "auto",
         augment: Sequence[Augmentation] = (),
         augment_attempts: int = 5,
         content_id: str | None = None,
@@ -142,6 +147,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         if wanted is not None and stored is None:
             msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
+        self._edges = edges
         self.augmenter = self._make_augmenter(augment, augment_attempts, targets)
         if expected is not None:
             self._check_recipe(expected)
@@ -168,6 +174,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def spec(self) -> GraphSpec | None:
         """The recipe of the graphs that are read; None for ready-made graphs."""
         return self._spec
+
+    @property
+    def builds_in_python(self) -> bool:
+        """Whether edges are built by Python code, during which no other thread runs: the rule has no compiled loop."""
+        return self.rebuilds and self._spec is not None and native_rule(self._spec.rule) is None
 
     @property
     def content_id(self) -> str:
@@ -465,11 +476,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def _make_reader(self) -> None:
         schema, stored, spec = self.manifest.schema, self._stored, self._spec
         records: Store | RebuiltRecords = self._store
-        self.rebuilds = False
+        self.rebuilds, self.edges_reason = chosen_edges(self._edges, stored, spec)
         if spec is None or stored is None:
             self.reader = Reader(self._store, records, StoredPresenter(schema), self._targets, self.target_dtype)
             return
-        self.rebuilds = self.augmenter is not None or not gives_the_stored_graphs(stored, spec)
+        if self.augmenter is not None:
+            if self._edges == "stored":
+                msg = f"found edges='stored' and augment for {self.path}; required: edges='auto', as crystals change"
+                raise InputError(msg)
+            self.rebuilds, self.edges_reason = True, "edges are built at every read, after the augmentation"
         rebuilt = RebuiltRecords(self._store, stored, spec, self.augmenter) if self.rebuilds else None
         if rebuilt is not None:
             records, schema = rebuilt, rebuilt.schema

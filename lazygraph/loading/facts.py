@@ -26,7 +26,8 @@ class MeasuredFacts:
         self._measure = measure
         self._measured: tuple[float, int] | None = None
         self.cpus, self.shared_memory = usable_cpus(), free_shared_memory()
-        self.compiled, self.transform = kernels() is not None, dataset.transform is not None
+        self.compiled = kernels() is not None and not dataset.builds_in_python
+        self.transform = dataset.transform is not None
         self.cuda = torch.cuda.is_available()
         self.shard_bytes, self.memory = dataset.shards_to_read()[1], memory_limit()
         self.is_remote = dataset.is_remote

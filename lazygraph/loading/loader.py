@@ -25,7 +25,7 @@ from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
 from lazygraph.loading.padding import Padding, Shape, with_static_limits
-from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
+from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_threads
 from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
@@ -158,7 +158,7 @@ class Loader:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
             return self._processes.read(requests)
         if settings.threads:
-            return prefetch_in_thread(self._prefetched, requests, settings.prefetch_factor)
+            return prefetch_in_threads(self._prefetched, requests, settings.ahead, settings.threads)
         return (self._prefetched(request) for request in requests)
 
     def __len__(self) -> int:
@@ -339,8 +339,8 @@ class Loader:
         settings = choose(
             lambda: MeasuredFacts(self.dataset, self._measure), self._wanted, batch_bytes=self._batch_bytes()
         )
-        if self._note is not None:
-            settings = replace(settings, reasons=(*settings.reasons, self._note))
+        notes = [note for note in (self.dataset.edges_reason, self._note) if note is not None]
+        settings = replace(settings, reasons=(*settings.reasons, *notes))
         logger.info("%s: %s", self.dataset, settings)
         return settings
 
@@ -469,7 +469,7 @@ def loader(
             a column of texts, such as a category, every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
             lets other threads run and a thread can prefetch beside the training.
-        threads: 1 for a thread that prefetches if there are no workers, 0 for none. By default the loader chooses.
+        threads: number of threads that prefetch if there are no workers, 0 for none. By default the loader chooses.
         prefetch_factor: batches that the thread, or each worker, keeps ready.
         persistent_workers: keep workers alive from epoch to epoch.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.

@@ -27,7 +27,7 @@ from lazygraph.loading.settings import Settings
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
 from lazygraph.loading.transforms import Draw, Untransformed, fingerprint_of
 
-__all__ = ["Request", "Requests", "WorkerPool", "fetch", "prefetch_in_thread"]
+__all__ = ["Request", "Requests", "WorkerPool", "fetch", "prefetch_in_threads"]
 
 T = TypeVar("T")
 
@@ -78,14 +78,16 @@ def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransforme
     return dataset.untransformed(request.positions.tolist(), request.draw)
 
 
-def prefetch_in_thread(read: Callable[[Request], T], requests: Requests, ahead: int) -> Generator[T, None, None]:
-    """Yield ``read(request)`` for each request, from one thread that is up to ``ahead`` batches ahead.
+def prefetch_in_threads(
+    read: Callable[[Request], T], requests: Requests, ahead: int, threads: int
+) -> Generator[T, None, None]:
+    """Yield ``read(request)`` for each request in their order, from threads that are up to ``ahead`` batches ahead.
 
     Raises:
-        InputError: in a child that was forked meanwhile, because it does not have the thread.
+        InputError: in a child that was forked meanwhile, because it does not have the threads.
     """
     owner, waiting = os.getpid(), deque[Future[T]]()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="lazygraph-loader")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="lazygraph-loader")
     try:
         for request in requests:
             waiting.append(pool.submit(read, request))

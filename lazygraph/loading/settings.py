@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from lazygraph.errors import InputError
+
 __all__ = ["Facts", "LoaderFacts", "Settings", "WantedSettings", "choose", "free_shared_memory"]
 
 HIDDEN = 0.004  # s; a batch that is made in less is made beside any training step by one thread
 MOST_WORKERS = 8
+MOST_THREADS = 4  # more of them wait for each other, for Python's part of a batch
 AHEAD = 4  # batches that are kept ready, in all
 
 
@@ -96,7 +100,7 @@ class Settings:
 
     Args:
         num_workers: number of worker processes.
-        threads: number of prefetch threads if there are no workers; 0 or 1.
+        threads: number of prefetch threads if there are no workers.
         prefetch_factor: batches that the thread, or each worker, keeps ready.
         persistent_workers: whether workers stay alive from epoch to epoch.
         pin_memory: whether batches are put into page-locked memory.
@@ -115,6 +119,11 @@ class Settings:
     batch_bytes: int
     read_ahead: bool
     reasons: tuple[str, ...]
+
+    @property
+    def ahead(self) -> int:
+        """The number of batches that prefetch threads keep ready: each thread reads one, the others are done."""
+        return self.prefetch_factor + self.threads - 1
 
     def __str__(self) -> str:
         how = f"{self.num_workers} worker processes" if self.num_workers else f"{self.threads} reading threads"
@@ -137,13 +146,17 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         0
     """
     reasons = []
+    for name, number in (("num_workers", wanted.num_workers), ("threads", wanted.threads)):
+        if number is not None and (not isinstance(number, int) or number < 0):
+            msg = f"found {name}={number!r}; required: a whole number, 0 or more"
+            raise InputError(msg)
     num_workers, threads, prefetch_factor = wanted.num_workers, wanted.threads, wanted.prefetch_factor
     pin_memory, persistent = wanted.pin_memory, wanted.persistent_workers
     if num_workers is None:
         num_workers, reason = (0, "threads= is given") if threads is not None else _workers(facts())
         reasons.append(reason)
     if threads is None:
-        threads = 0 if num_workers or facts().cpus == 1 else 1
+        threads = 0 if num_workers or facts().cpus == 1 else 1 if wanted.num_workers == 0 else _threads(facts())
         if not threads and not num_workers:
             reasons.append("on one CPU nothing is gained by reading ahead")
     if prefetch_factor is None:
@@ -181,11 +194,24 @@ def _read_ahead(facts: LoaderFacts) -> tuple[bool, list[str]]:
     return False, [f"the {_size(size)} of its shards do not fit into half of the memory"]
 
 
+def _most_threads(facts: LoaderFacts) -> int:
+    """The greatest useful number of prefetch threads: one CPU is for the training."""
+    return min(max(facts.cpus - 1, 1), MOST_THREADS)
+
+
+def _threads(facts: LoaderFacts) -> int:
+    """Choose the number of prefetch threads. Python code runs in one at a time, compiled code in all."""
+    parallel = facts.compiled and not facts.transform
+    return min(max(math.ceil(facts.batch_seconds / HIDDEN), 1), _most_threads(facts)) if parallel else 1
+
+
 def _workers(facts: LoaderFacts) -> tuple[int, str]:
     """Choose the number of worker processes and give the reason."""
     took = f"a batch takes {1e3 * facts.batch_seconds:.1f} ms"
-    if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN:
-        return 0, f"{took}, which a thread hides behind the training step"
+    if facts.compiled and not facts.transform and facts.batch_seconds <= HIDDEN * _most_threads(facts):
+        many = _threads(facts)
+        who = "a thread hides" if many == 1 else f"{many} threads hide"
+        return 0, f"{took}, which {who} behind the training step"
     if facts.cpus == 1:
         return 0, f"{took}, and there is one CPU"
     workers = min(facts.cpus - 1, MOST_WORKERS)

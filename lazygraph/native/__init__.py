@@ -1,9 +1,9 @@
 """Loops compiled from C, where the machine that installed lazygraph has a compiler.
 
-Everything works without them, through the plain Python functions that they are the twins of (the sources name them:
-``batch.c`` and ``kernels.c`` read graphs, ``search.c`` and ``lattice.c`` make them); reading whole batches and making
-graphs then takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes 1 ms and no memory
-to speak of, and a call lets other threads run.
+Everything works without them, through the plain Python functions that they are the twins of. The sources name these
+functions: ``batch.c``, ``edges.c`` and ``angles.c`` read graphs, ``search.c`` and ``lattice.c`` make them. Without the
+loops, reading whole batches and making graphs takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off.
+Loading them takes 1 ms and hardly any memory, and a call lets other threads run.
 
 Constants and structures that both sides use are stated in Python, and ``constants.h`` is made of them
 (``tools/native_constants.py``).
@@ -30,7 +30,7 @@ LIBRARY = Path(__file__).with_name("kernels.so")
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
 # Each is told its arguments, so that none is cut to 32 bits on the way.
-_CRYSTAL, _EDGES = (_POINTER, _INT64, _INT32, _INT64), (_INT64, *[_POINTER] * 3)
+_PAIRS = (_POINTER, *[_INT64] * 2, *[_POINTER] * 2, *[_INT32] * 2, *[_POINTER] * 3)
 _SIGNATURES = {
     "lg_sources": (ctypes.c_char_p, ()),
     "lg_batch_new": (_POINTER, (*[_INT64] * 2, *[_POINTER] * 3)),
@@ -39,14 +39,28 @@ _SIGNATURES = {
     "lg_batch_places": (_INT64, (*[_POINTER] * 4,)),
     "lg_batch_lengths": (None, (_POINTER, _INT64, _POINTER)),
     "lg_batch_decode": (_INT64, (*[_POINTER] * 2,)),
-    "lg_partners": (_INT64, (*[_POINTER] * 2, _INT64, *[_POINTER] * 2, _INT32, _INT64, _POINTER)),
-    "lg_radius": (_INT64, (*_CRYSTAL, _DOUBLE, *_EDGES)),
-    "lg_shell": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, _INT32, _POINTER, _INT64, _DOUBLE, *_EDGES)),
-    "lg_nearest": (_INT64, (*_CRYSTAL, _INT64, *[_DOUBLE] * 2, *_EDGES)),
-    "lg_lattice": (_INT32, (_POINTER, _INT64, _POINTER)),
+    "lg_pairs_find": (
+        _INT64,
+        (_POINTER, *[_INT64] * 2, *[_POINTER] * 2, *[_INT32] * 2, *[_POINTER] * 3, _INT64, _POINTER),
+    ),
+    "lg_pairs_write": (_INT64, (*_PAIRS, _INT64, _INT32, _POINTER)),
+    "lg_pairs_of_edges": (None, (*_PAIRS, _POINTER)),
+    "lg_pairs_bonds": (_INT64, (*_PAIRS, _INT64, _POINTER)),
+    "lg_pairs_cosines": (_INT64, (*_PAIRS, *[_POINTER] * 2, _INT64, _INT32, _POINTER)),
+    "lg_builder_new": (_POINTER, ()),
+    "lg_builder_free": (None, (_POINTER,)),
+    "lg_build": (_INT64, (*[_POINTER] * 6, *[_INT64] * 3, *[_POINTER] * 3)),
+    "lg_builder_write": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
+    "lg_lattice": (_INT32, (*[_POINTER] * 2, _INT64, _POINTER)),
     "lg_ends": (_INT64, (*[_POINTER] * 3, _INT64)),
-    "lg_positions": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, _POINTER)),
-    "lg_vectors": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, *[_INT64] * 2, *[_POINTER] * 3, _INT64, _POINTER)),
+    "lg_positions": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, _INT32, _POINTER)),
+    "lg_edge_values": (
+        _INT32,
+        (_POINTER, _INT64, *[_POINTER] * 3, *[_INT64] * 2, *[_POINTER] * 3, _INT64, *[_INT32] * 2, _POINTER),
+    ),
+    "lg_edge_order": (_INT32, (_POINTER, *[_INT64] * 2, _POINTER, _INT64, *[_POINTER] * 3)),
+    "lg_unpaired": (_INT64, (_POINTER, _INT64, _POINTER, _INT64)),
+    "lg_within": (_INT32, (_POINTER, _INT64, *[_POINTER] * 3, _INT64, _DOUBLE, _INT32, _POINTER)),
 }
 
 

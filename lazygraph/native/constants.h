@@ -35,7 +35,13 @@
 #define MAX_RADIUS 100.0
 #define MAX_IMAGE 32767
 #define SEARCH_MARGIN 1e-06
+#define GUESS 1.14
 #define GROWTH 1.3
+
+/* lazygraph.graphs.compiled */
+#define RULE_RADIUS 0
+#define RULE_SHELL 1
+#define RULE_NEAREST 2
 
 /* lazygraph.graphs.effort */
 #define BORDER 0.15
@@ -48,6 +54,11 @@
 #define MAX_IMAGES 2000000
 #define PARALLEL 1e-05
 #define SLACK 0.001
+
+/* lazygraph.graphs.vectors */
+#define EDGE_VECTORS 0
+#define EDGE_SHIFTS 1
+#define EDGE_LENGTHS 2
 
 /* lazygraph.format.encoding: stored types, by the low bits of a code byte, and their bytes */
 enum { I1, I2, I4, I8, U1, U2, U4, U8, F2, F4, F8 };
@@ -91,3 +102,18 @@ typedef struct {
     const int64_t *size;
     const int32_t *codec;
 } source;
+
+/* lazygraph.graphs.compiled.CRule */
+typedef struct {
+    int64_t kind;
+    int64_t k;
+    int64_t duplicates;
+    int64_t own_lattice;
+    int64_t own_count;
+    int64_t finds_lattice;
+    int64_t none_isolated;
+    void *own;
+    double reach;
+    double tolerance;
+    double own_limit;
+} rule;

@@ -1,5 +1,5 @@
 /* ComFormer's lattice vectors, the twin of comformer_images in lazygraph/graphs/lattice.py, which says what is done and
- * why in this arithmetic. Images and vectors are three float64. Compile as kernels.c says.
+ * why in this arithmetic. Images and vectors are three float64. Compile as edges.c says.
  */
 #include <math.h>
 #include <stdint.h>
@@ -77,15 +77,15 @@ static const Image *next_image(const Image *images, int64_t n, const Image *afte
     return best;
 }
 
-/* Three images (3, 3). Returns FOUND or LEFT. */
-int32_t lg_lattice(const double *crystal, int64_t atoms, double *out) {
-    const double *m = crystal;
+/* Three images (3, 3) of a lattice and the fractional coordinates of its first atom. Returns FOUND or LEFT. */
+int32_t lg_lattice(const double *lattice, const double *frac, int64_t atoms, double *out) {
+    const double *m = lattice;
     double rounded[9], at[3], squares[3] = {dot(m, m), dot(m + 3, m + 3), dot(m + 6, m + 6)}, normal[3];
     double longest = sqrt(fmax(squares[0], fmax(squares[1], squares[2]))) + SLACK;
     int64_t most[3], n = 0;
     if (!box(m, longest, most)) return LEFT;
     for (int k = 0; k < 9; k++) rounded[k] = rint(m[k] * 1e5) / 1e5;
-    origin(crystal + 9, rounded, atoms, at);
+    origin(frac, rounded, atoms, at);
     Image *images = malloc((size_t)((2 * most[0] + 1) * (2 * most[1] + 1) * (2 * most[2] + 1)) * sizeof(Image));
     if (!images) return LEFT;
     for (int64_t x = -most[0]; x <= most[0]; x++)

@@ -1,15 +1,16 @@
 /* The loops that make graphs, each the twin of plain Python functions that say what it does:
  *
- *     lg_radius    every neighbour within a cutoff             lazygraph/graphs/radius.py
- *     lg_shell     every neighbour up to the k-th shell        lazygraph/graphs/shell.py
- *     lg_nearest   the k nearest, directed                     lazygraph/graphs/nearest.py
+ *     RULE_RADIUS    every neighbour within a cutoff             lazygraph/graphs/radius.py
+ *     RULE_SHELL     every neighbour up to the k-th shell        lazygraph/graphs/shell.py
+ *     RULE_NEAREST   the k nearest, directed                     lazygraph/graphs/nearest.py
  *
- * Edges, their order, images and distances are the same to the bit: compile as kernels.c says. A crystal is 3 + atoms
- * rows of three float64: its lattice, then its fractional coordinates. What these loops are no good for, they leave to
- * the plain functions, which also raise the errors: they return LEFT for cells so far from reduced that rounding could
- * hide a neighbour, for searches of too many steps or relations, for atoms too close or images too far, and for searches
- * that look at more images than the caller allows, or find more neighbours: lazygraph/graphs/effort.py says how they are
- * counted, here with the same bits.
+ * Edges, their order, images and distances are the same to the bit: compile as edges.c says. What these loops are no good
+ * for, they leave to the plain functions, which also raise the errors: crystals for which a search takes too many steps,
+ * looks at more images or finds more neighbours than the caller allows (lazygraph/graphs/effort.py says how they are counted,
+ * here with the same bits), atoms that are too close, and images that are too far.
+ *
+ * A search has two steps. Coordinates in single precision propose pairs of atoms, a little beyond the radius; the stated
+ * expression of lazygraph/graphs/vectors.py then decides in double precision.
  */
 #include <math.h>
 #include <stdint.h>
@@ -17,11 +18,20 @@
 #include <string.h>
 
 #include "constants.h"
+#include "simd.h"
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 enum { FOUND = 0, LEFT = -1 };
 
-#define MAX_STEPS 3e7                /* of a search, about 0.2 s */
+#define MAX_STEPS 3e8                /* pairs of atoms and images that one search compares, about 0.1 s */
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
+#define LANES 16                     /* images that are compared at once */
+#define LINKED 96                    /* atoms from which on they are sorted into boxes */
+#define FEW 32                       /* keys that are sorted by insertion */
+
+int32_t lg_lattice(const double *crystal, const double *frac, int64_t atoms, double *out); /* lattice.c */
 
 /* One of a relation and its reverse: i < j, or i == j and the first non-zero component of the image positive. */
 typedef struct {
@@ -35,18 +45,60 @@ typedef struct {
     int64_t n, room;
 } Pairs;
 
-/* With x = f_j - f_i + S, the vector x_0 a + x_1 b + x_2 c has the square
- * q_0 x_0^2 + q_1 (x_1 + p_10 x_0)^2 + q_2 (x_2 + p_21 x_1 + p_20 x_0)^2 (Gram and Schmidt, from c on). */
+/* Memory that is used again for the next crystal. */
+typedef struct {
+    void *at;
+    size_t size;
+} Room;
+
+typedef struct {
+    Pairs found, chosen;
+    Room images, atoms, floors, candidates, limits, lists, boxes;
+    Room from, to, image, distance; /* of all edges that were made */
+    int64_t edges;
+    int32_t farthest; /* image of these edges */
+} Builder;
+
 typedef struct {
     const double *lattice, *frac;
     int64_t atoms;
     int32_t repeats; /* bit c: along lattice vector c */
-    double q0, q1, q2, p10, p20, p21;
-    double defect; /* lengths of the lattice vectors multiplied, over the volume: 1 for a right-angled cell */
-    double lengths;
     double inverse[3], low[3], high[3], edges[3], skew, far; /* lazygraph/graphs/effort.py */
     double most; /* images that may be looked at, neighbours that may be found */
 } Cell;
+
+static void *room(Room *r, size_t size) {
+    if (r->size < size) {
+        free(r->at);
+        r->size = size + size / 2;
+        r->at = malloc(r->size);
+        if (r->at == NULL) r->size = 0;
+    }
+    return r->at;
+}
+
+/* The same, with what is there kept. */
+static void *more_room(Room *r, size_t size) {
+    if (r->size < size) {
+        void *grown = realloc(r->at, 2 * size);
+        if (grown == NULL) return NULL;
+        r->at = grown;
+        r->size = 2 * size;
+    }
+    return r->at;
+}
+
+Builder *lg_builder_new(void) { return calloc(1, sizeof(Builder)); }
+
+void lg_builder_free(Builder *b) {
+    if (b == NULL) return;
+    free(b->found.at);
+    free(b->chosen.at);
+    Room *all[] = {&b->images, &b->atoms, &b->floors, &b->candidates, &b->limits, &b->lists, &b->boxes,
+                   &b->from, &b->to, &b->image, &b->distance};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]->at);
+    free(b);
+}
 
 static double dot(const double *u, const double *v) { return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]; }
 
@@ -118,118 +170,438 @@ static int allowed(const Cell *cell, double radius) {
     return images <= cell->most && ROUNDING * (cell->skew * (cell->far + radius)) < SEARCH_MARGIN / 2;
 }
 
-static Cell cell_of(const double *crystal, int64_t atoms, int32_t repeats, int64_t most) {
-    const double *a = crystal, *b = crystal + 3, *c = crystal + 6;
-    Cell cell = {.lattice = crystal, .frac = crystal + 9, .atoms = atoms, .repeats = repeats, .most = (double)most};
+static Cell cell_of(const double *lattice, const double *frac, int64_t atoms, int32_t repeats, int64_t most) {
+    Cell cell = {.lattice = lattice, .frac = frac, .atoms = atoms, .repeats = repeats, .most = (double)most};
     measure(&cell);
-    double upright[3], height[3];
-    cell.q2 = dot(c, c);
-    cell.p21 = dot(b, c) / cell.q2;
-    for (int k = 0; k < 3; k++) upright[k] = b[k] - cell.p21 * c[k];
-    cell.q1 = dot(upright, upright);
-    cell.p20 = dot(a, c) / cell.q2;
-    cell.p10 = dot(a, upright) / cell.q1;
-    for (int k = 0; k < 3; k++) height[k] = a[k] - cell.p20 * c[k] - cell.p10 * upright[k];
-    cell.q0 = dot(height, height);
-    cell.defect = sqrt(dot(a, a) / cell.q0 * (dot(b, b) / cell.q1));
-    cell.lengths = sqrt(dot(a, a)) + sqrt(dot(b, b)) + sqrt(cell.q2);
     return cell;
 }
 
-/* Whether every step of a search rounds so little that SEARCH_MARGIN covers it, and there are not too many. */
-static int fit(const Cell *cell, double radius) {
-    double error = 0x1p-47 * (cell->defect * (cell->defect * radius + cell->lengths) + 0x1p11 * cell->lengths), steps = 1;
-    double widths[3] = {sqrt(cell->q0), sqrt(cell->q1), sqrt(cell->q2)};
-    for (int c = 0; c < 3; c++)
-        if (cell->repeats >> c & 1) steps *= 2 * radius / widths[c] + 1;
-    return error < SEARCH_MARGIN / 2 && steps * ((double)cell->atoms * (double)cell->atoms / 2) < MAX_STEPS;
+/* ---- proposals ---- */
+
+/* Periodic images of a crystal whose atoms were moved into its cell: translations as columns, padded to whole lanes with
+ * ones that are too far, and what they are, by (S_0, S_1, S_2). The list is its own mirror image. */
+typedef struct {
+    int64_t n, room;
+    float *x, *y, *z;
+    int32_t *s; /* (n, 3) */
+} Images;
+
+/* The places v from `from` on whose translation (x, y, z)[v], added to d, is within a bound, to out, which has room for LANES
+ * more than all. Returns how many. */
+typedef int64_t proposals(const Images *t, int64_t from, const float *d, float bound, int32_t *out);
+
+static int64_t propose(const Images *t, int64_t from, const float *d, float bound, int32_t *out) {
+    int64_t n = 0;
+    for (int64_t v = from; v < t->n; v++) {
+        float x = t->x[v] + d[0], y = t->y[v] + d[1], z = t->z[v] + d[2];
+        out[n] = (int32_t)v;
+        n += x * x + y * y + z * z <= bound;
+    }
+    return n;
 }
 
-/* The whole numbers S with |S - centre| <= half; only 0 where the crystal does not repeat. 0 if they may be too far. */
-static int steps(double centre, double half, int repeats, int64_t *low, int64_t *high) {
-    if (!repeats) {
-        *low = 0;
-        *high = fabs(centre) <= half ? 0 : -1;
-        return 1;
+#if defined(__x86_64__) && defined(__GNUC__)
+__attribute__((target("avx512f,popcnt"))) static int64_t propose_512(const Images *t, int64_t from, const float *d,
+                                                                     float bound, int32_t *out) {
+    __m512 dx = _mm512_set1_ps(d[0]), dy = _mm512_set1_ps(d[1]), dz = _mm512_set1_ps(d[2]), most = _mm512_set1_ps(bound);
+    __m512i step = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    int64_t n = 0;
+    for (int64_t v = from / LANES * LANES; v < t->n; v += LANES) {
+        __m512 x = _mm512_add_ps(_mm512_loadu_ps(t->x + v), dx), y = _mm512_add_ps(_mm512_loadu_ps(t->y + v), dy);
+        __m512 z = _mm512_add_ps(_mm512_loadu_ps(t->z + v), dz);
+        __m512 square = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(x, x), _mm512_mul_ps(y, y)), _mm512_mul_ps(z, z));
+        __mmask16 near = _mm512_cmp_ps_mask(square, most, _CMP_LE_OQ);
+        if (v < from) near &= (__mmask16)(0xffffu << (from - v));
+        if (near == 0) continue;
+        __m512i places = _mm512_add_epi32(_mm512_set1_epi32((int32_t)v), step);
+        _mm512_storeu_si512(out + n, _mm512_maskz_compress_epi32(near, places));
+        n += __builtin_popcount(near);
     }
-    double first = centre - half, last = centre + half;
-    if (!(first > -MAX_IMAGE && last < MAX_IMAGE)) return 0;
-    *low = (int64_t)first;
-    *low += (double)*low < first;
-    *high = (int64_t)last;
-    *high -= (double)*high > last;
-    return 1;
+    return n;
+}
+
+__attribute__((target("avx2"))) static int64_t propose_256(const Images *t, int64_t from, const float *d, float bound,
+                                                          int32_t *out) {
+    __m256 dx = _mm256_set1_ps(d[0]), dy = _mm256_set1_ps(d[1]), dz = _mm256_set1_ps(d[2]), most = _mm256_set1_ps(bound);
+    int64_t n = 0;
+    for (int64_t v = from / 8 * 8; v < t->n; v += 8) {
+        __m256 x = _mm256_add_ps(_mm256_loadu_ps(t->x + v), dx), y = _mm256_add_ps(_mm256_loadu_ps(t->y + v), dy);
+        __m256 z = _mm256_add_ps(_mm256_loadu_ps(t->z + v), dz);
+        __m256 square = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y)), _mm256_mul_ps(z, z));
+        uint32_t near = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(square, most, _CMP_LE_OQ));
+        if (v < from) near &= 0xffu << (from - v);
+        for (; near; near &= near - 1) out[n++] = (int32_t)v + __builtin_ctz(near);
+    }
+    return n;
+}
+
+static proposals *best(void) {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f")) return propose_512;
+    return __builtin_cpu_supports("avx2") ? propose_256 : propose;
+}
+#else
+static proposals *best(void) { return propose; }
+#endif
+
+/* What a search looks in: the atoms, moved into the cell, and all images that may hold a neighbour. */
+typedef struct {
+    const Cell *cell;
+    double radius;
+    float bound;
+    float *at;       /* (atoms, 3) A */
+    int32_t *floors; /* (atoms, 3) cells by which each was moved */
+    Images images;
+    int32_t *j, *s; /* what was proposed for one atom: other atoms and places in images, sorted */
+    int64_t n;
+} Search;
+
+/* Move the atoms into the cell. */
+static int move_atoms(Builder *b, Search *search, double *spread) {
+    const Cell *cell = search->cell;
+    const double *m = cell->lattice;
+    double least[3] = {INFINITY, INFINITY, INFINITY}, greatest[3] = {-INFINITY, -INFINITY, -INFINITY}, far = 0;
+    search->at = room(&b->atoms, (size_t)(3 * cell->atoms) * sizeof *search->at);
+    search->floors = room(&b->floors, (size_t)(3 * cell->atoms) * sizeof *search->floors);
+    if (!search->at || !search->floors) return LEFT;
+    for (int64_t i = 0; i < cell->atoms; i++) {
+        double f[3];
+        for (int c = 0; c < 3; c++) {
+            double value = cell->frac[3 * i + c], whole = cell->repeats >> c & 1 ? floor(value) : 0.0;
+            if (!(fabs(whole) <= MAX_IMAGE)) return LEFT;
+            search->floors[3 * i + c] = (int32_t)whole;
+            f[c] = value - whole;
+        }
+        for (int k = 0; k < 3; k++) {
+            double x = f[0] * m[k] + f[1] * m[3 + k] + f[2] * m[6 + k];
+            search->at[3 * i + k] = (float)x;
+            least[k] = fmin(least[k], x);
+            greatest[k] = fmax(greatest[k], x);
+            far = fmax(far, fabs(x));
+        }
+    }
+    for (int k = 0; k < 3; k++) spread[k] = greatest[k] - least[k];
+    /* Single precision rounds each of the numbers that are added by less than a ten-millionth. */
+    double length = 0;
+    for (int k = 0; k < 9; k++) length = fmax(length, fabs(m[k]));
+    double reach = search->radius + 1e-4 + 1e-5 * (far + length + search->radius);
+    search->bound = (float)(reach * reach * (1 + 1e-6));
+    return reach < 1e6 ? FOUND : LEFT;
+}
+
+/* List the images that may hold a neighbour of an atom. */
+static int list_images(Builder *b, Search *search, const double *spread) {
+    const Cell *cell = search->cell;
+    const double *m = cell->lattice;
+    double reach = sqrt((double)search->bound), all = 1;
+    int64_t most[3];
+    for (int c = 0; c < 3; c++) {
+        double steps = cell->repeats >> c & 1 ? floor(reach * cell->inverse[c] + 1 + 1e-6) : 0;
+        if (!(steps <= MAX_IMAGE)) return LEFT;
+        most[c] = (int64_t)steps;
+        all *= 2 * steps + 1;
+    }
+    if (all > MAX_IMAGES) return LEFT;
+    Images *t = &search->images;
+    size_t size = ((size_t)all + LANES) / LANES * LANES;
+    t->x = room(&b->images, size * (3 * sizeof(float) + 3 * sizeof(int32_t)));
+    if (!t->x) return LEFT;
+    t->y = t->x + size;
+    t->z = t->y + size;
+    t->s = (int32_t *)(t->z + size);
+    t->n = 0;
+    for (int64_t x = -most[0]; x <= most[0]; x++)
+        for (int64_t y = -most[1]; y <= most[1]; y++)
+            for (int64_t z = -most[2]; z <= most[2]; z++) {
+                double v[3], apart = 0;
+                for (int k = 0; k < 3; k++) {
+                    v[k] = (double)x * m[k] + (double)y * m[3 + k] + (double)z * m[6 + k];
+                    double gap = fabs(v[k]) - spread[k];
+                    if (gap > 0) apart += gap * gap;
+                }
+                if (apart > reach * reach) continue;
+                t->x[t->n] = (float)v[0], t->y[t->n] = (float)v[1], t->z[t->n] = (float)v[2];
+                int32_t *s = t->s + 3 * t->n++;
+                s[0] = (int32_t)x, s[1] = (int32_t)y, s[2] = (int32_t)z;
+            }
+    for (size_t v = (size_t)t->n; v < ((size_t)t->n + LANES - 1) / LANES * LANES; v++) t->x[v] = t->y[v] = t->z[v] = 1e18f;
+    return FOUND;
+}
+
+/* Room for what is proposed for one atom. */
+static int more_candidates(Builder *b, Search *search, int64_t n) {
+    size_t size = (size_t)(n + LANES), had = b->candidates.size / (2 * sizeof(int32_t));
+    if (size <= had) return FOUND;
+    int32_t *grown = malloc(2 * (2 * size) * sizeof *grown);
+    if (!grown) return LEFT;
+    if (search->n) {
+        memcpy(grown, search->j, (size_t)search->n * sizeof *grown);
+        memcpy(grown + 2 * size, search->s, (size_t)search->n * sizeof *grown);
+    }
+    free(b->candidates.at);
+    b->candidates.at = grown;
+    b->candidates.size = 2 * (2 * size) * sizeof *grown;
+    search->j = grown;
+    search->s = grown + 2 * size;
+    return FOUND;
+}
+
+/* Propose neighbours j >= i of an atom by comparing it with every other one. */
+static int propose_all(Builder *b, Search *search, proposals *function, int64_t i) {
+    const Images *t = &search->images;
+    search->n = 0;
+    for (int64_t j = i; j < search->cell->atoms; j++) {
+        float d[3];
+        for (int k = 0; k < 3; k++) d[k] = search->at[3 * j + k] - search->at[3 * i + k];
+        if (more_candidates(b, search, search->n + t->n)) return LEFT;
+        int64_t n = function(t, i == j ? t->n / 2 + 1 : 0, d, search->bound, search->s + search->n);
+        for (int64_t k = 0; k < n; k++) search->j[search->n + k] = (int32_t)j;
+        search->n += n;
+    }
+    return FOUND;
+}
+
+/* The atoms sorted into boxes along the lattice vectors. */
+typedef struct {
+    int64_t boxes[3], near[3]; /* how many there are, and how many away a neighbour may be */
+    int32_t *box;              /* (atoms, 3) */
+    int32_t *first, *by_box;   /* the atoms of box k are by_box[first[k]] to by_box[first[k + 1] - 1] */
+    int64_t *place;            /* of an image in the list, by its numbers from the least on; -1 for one that is not there */
+    uint64_t *key;             /* of what is proposed for one atom */
+} Boxes;
+
+static int sort_into_boxes(Builder *b, Search *search, Boxes *boxes) {
+    const Cell *cell = search->cell;
+    double reach = sqrt((double)search->bound);
+    int64_t all = 1;
+    for (int c = 0; c < 3; c++) {
+        double width = reach * cell->inverse[c];
+        boxes->boxes[c] = cell->repeats >> c & 1 ? (int64_t)fmin(fmax(floor(1 / width), 1), 64) : 1;
+        boxes->near[c] = cell->repeats >> c & 1 ? (int64_t)ceil(width * (double)boxes->boxes[c] + 1e-6) : 0;
+        all *= boxes->boxes[c];
+    }
+    size_t atoms = (size_t)cell->atoms;
+    boxes->box = room(&b->boxes, (4 * atoms + 2 * (size_t)all + 2) * sizeof(int32_t));
+    if (!boxes->box) return LEFT;
+    boxes->by_box = boxes->box + 3 * atoms;
+    boxes->first = boxes->by_box + atoms;
+    int32_t *next = boxes->first + all + 1;
+    memset(boxes->first, 0, (size_t)(all + 1) * sizeof *boxes->first);
+    for (int64_t i = 0; i < cell->atoms; i++) {
+        int32_t *box = boxes->box + 3 * i;
+        for (int c = 0; c < 3; c++) {
+            double place = (cell->frac[3 * i + c] - search->floors[3 * i + c]) * (double)boxes->boxes[c];
+            box[c] = boxes->boxes[c] == 1 ? 0 : (int32_t)fmin(place, (double)boxes->boxes[c] - 1);
+        }
+        boxes->first[(box[0] * boxes->boxes[1] + box[1]) * boxes->boxes[2] + box[2] + 1]++;
+    }
+    for (int64_t k = 0; k < all; k++) boxes->first[k + 1] += boxes->first[k];
+    memcpy(next, boxes->first, (size_t)all * sizeof *next);
+    for (int64_t i = 0; i < cell->atoms; i++) {
+        const int32_t *box = boxes->box + 3 * i;
+        boxes->by_box[next[(box[0] * boxes->boxes[1] + box[1]) * boxes->boxes[2] + box[2]]++] = (int32_t)i;
+    }
+    return FOUND;
+}
+
+static int ascending(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sort_keys(uint64_t *key, int64_t n) {
+    if (n > FEW) {
+        qsort(key, (size_t)n, sizeof *key, ascending);
+        return;
+    }
+    for (int64_t k = 1; k < n; k++) {
+        uint64_t one = key[k];
+        int64_t at = k;
+        for (; at > 0 && key[at - 1] > one; at--) key[at] = key[at - 1];
+        key[at] = one;
+    }
+}
+
+/* The place of an image in the list, or -1. */
+static int64_t place_of(const Images *t, const int64_t *s) {
+    int64_t low = 0, high = t->n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        const int32_t *at = t->s + 3 * middle;
+        int less = at[0] != s[0] ? at[0] < s[0] : at[1] != s[1] ? at[1] < s[1] : at[2] < s[2];
+        if (less) low = middle + 1;
+        else high = middle;
+    }
+    const int32_t *at = t->s + 3 * low;
+    return low < t->n && at[0] == s[0] && at[1] == s[1] && at[2] == s[2] ? low : -1;
+}
+
+/* Propose neighbours j >= i of an atom by looking into the boxes around it. */
+static int propose_near(Builder *b, Search *search, const Boxes *boxes, int64_t i) {
+    const Images *t = &search->images;
+    const int32_t *box = boxes->box + 3 * i;
+    const float *at = search->at + 3 * i;
+    int64_t n = 0, s[3], in[3];
+    uint64_t *key = b->lists.at;
+    for (int64_t x = box[0] - boxes->near[0]; x <= box[0] + boxes->near[0]; x++)
+        for (int64_t y = box[1] - boxes->near[1]; y <= box[1] + boxes->near[1]; y++)
+            for (int64_t z = box[2] - boxes->near[2]; z <= box[2] + boxes->near[2]; z++) {
+                int64_t near[3] = {x, y, z};
+                for (int c = 0; c < 3; c++) {
+                    int64_t all = boxes->boxes[c];
+                    s[c] = near[c] >= 0 ? near[c] / all : -((all - 1 - near[c]) / all);
+                    in[c] = near[c] - s[c] * all;
+                }
+                int64_t k = (in[0] * boxes->boxes[1] + in[1]) * boxes->boxes[2] + in[2];
+                int64_t place = boxes->first[k] < boxes->first[k + 1] ? place_of(t, s) : -1;
+                if (place < 0) continue;
+                float tx = t->x[place] - at[0], ty = t->y[place] - at[1], tz = t->z[place] - at[2];
+                key = more_room(&b->lists, (size_t)(n + boxes->first[k + 1] - boxes->first[k]) * sizeof *key);
+                if (!key) return LEFT;
+                for (const int32_t *j = boxes->by_box + boxes->first[k]; j < boxes->by_box + boxes->first[k + 1]; j++) {
+                    if (*j < i || (*j == i && place <= t->n / 2)) continue;
+                    const float *to = search->at + 3 * *j;
+                    float dx = to[0] + tx, dy = to[1] + ty, dz = to[2] + tz;
+                    if (dx * dx + dy * dy + dz * dz <= search->bound) key[n++] = (uint64_t)*j << 32 | (uint64_t)place;
+                }
+            }
+    sort_keys(key, n);
+    search->n = 0;
+    if (more_candidates(b, search, n)) return LEFT;
+    for (int64_t k = 0; k < n; k++) {
+        search->j[k] = (int32_t)(key[k] >> 32);
+        search->s[k] = (int32_t)(key[k] & 0xffffffffu);
+    }
+    search->n = n;
+    return FOUND;
+}
+
+/* ---- decisions ---- */
+
+#define BLOCK 64
+
+/* The distances of an atom's proposals, at most BLOCK, by the stated expression, and their images. */
+VERSIONS static void measure_block(const Search *search, int64_t i, const int32_t *j, const int32_t *s, int64_t n,
+                                   int32_t image[3][BLOCK], double *distance) {
+    const double *m = search->cell->lattice, *frac = search->cell->frac, *from = frac + 3 * i;
+    const int32_t *own = search->floors + 3 * i;
+    double x[BLOCK], y[BLOCK], z[BLOCK];
+    for (int64_t k = 0; k < n; k++) {
+        const double *to = frac + 3 * (int64_t)j[k];
+        const int32_t *floors = search->floors + 3 * (int64_t)j[k], *t = search->images.s + 3 * (int64_t)s[k];
+        image[0][k] = t[0] - floors[0] + own[0];
+        image[1][k] = t[1] - floors[1] + own[1];
+        image[2][k] = t[2] - floors[2] + own[2];
+        x[k] = (to[0] - from[0]) + (double)image[0][k];
+        y[k] = (to[1] - from[1]) + (double)image[1][k];
+        z[k] = (to[2] - from[2]) + (double)image[2][k];
+    }
+    for (int64_t k = 0; k < n; k++) {
+        double u = (x[k] * m[0] + y[k] * m[3]) + z[k] * m[6], v = (x[k] * m[1] + y[k] * m[4]) + z[k] * m[7];
+        double w = (x[k] * m[2] + y[k] * m[5]) + z[k] * m[8];
+        distance[k] = sqrt((u * u + v * v) + w * w);
+    }
+}
+
+/* Add the proposals of an atom that are within the radius. */
+static int decide(const Search *search, int64_t i, Pairs *found) {
+    int32_t image[3][BLOCK];
+    double distance[BLOCK];
+    if (found->n + search->n > found->room) {
+        int64_t more = 2 * (found->n + search->n) + 512;
+        Pair *at = found->n + search->n > MAX_PAIRS ? NULL : realloc(found->at, (size_t)more * sizeof(Pair));
+        if (!at) return LEFT;
+        found->at = at;
+        found->room = more;
+    }
+    for (int64_t first = 0, n; first < search->n; first += n) {
+        n = search->n - first < BLOCK ? search->n - first : BLOCK;
+        measure_block(search, i, search->j + first, search->s + first, n, image, distance);
+        for (int64_t k = 0; k < n; k++) {
+            if (!(distance[k] <= search->radius)) continue;
+            if (distance[k] < MIN_DISTANCE) return LEFT;
+            Pair *pair = found->at + found->n++;
+            pair->i = (int32_t)i;
+            pair->j = search->j[first + k];
+            for (int c = 0; c < 3; c++) {
+                if (image[c][k] < -MAX_IMAGE || image[c][k] > MAX_IMAGE) return LEFT;
+                pair->image[c] = (int16_t)image[c][k];
+            }
+            pair->distance = distance[k];
+        }
+    }
+    return FOUND;
 }
 
 /* All pairs within a radius, A, sorted by (i, j, S_0, S_1, S_2). */
-static int find(const Cell *cell, double radius, Pairs *found) {
+static int find(Builder *b, const Cell *cell, double radius) {
+    static proposals *function; /* the same for every thread */
+    if (!function) function = best();
     if (radius < MIN_DISTANCE) radius = MIN_DISTANCE;
-    if (!fit(cell, radius) || !allowed(cell, radius)) return LEFT;
-    double square = (radius + SEARCH_MARGIN) * (radius + SEARCH_MARGIN), half = sqrt(square / cell->q0);
-    int along0 = cell->repeats & 1, along1 = cell->repeats >> 1 & 1, along2 = cell->repeats >> 2 & 1;
-    found->n = 0;
-    for (int64_t i = 0; i < cell->atoms; i++)
-        for (int64_t j = i; j < cell->atoms; j++) {
-            const double *from = cell->frac + 3 * i, *to = cell->frac + 3 * j;
-            double d0 = to[0] - from[0], d1 = to[1] - from[1], d2 = to[2] - from[2];
-            int64_t s0, s1, s2, last0, last1, last2;
-            if (!steps(-d0, half, along0, &s0, &last0)) return LEFT;
-            for (s0 = i == j ? 0 : s0; s0 <= last0; s0++) {
-                double x0 = d0 + (double)s0, rest0 = square - cell->q0 * (x0 * x0), p1 = cell->p10 * x0;
-                if (!steps(-(d1 + p1), rest0 > 0 ? sqrt(rest0 / cell->q1) : 0, along1, &s1, &last1)) return LEFT;
-                for (s1 = i == j && !s0 && s1 < 0 ? 0 : s1; s1 <= last1; s1++) {
-                    double x1 = d1 + (double)s1, rest1 = rest0 - cell->q1 * ((x1 + p1) * (x1 + p1));
-                    double centre = -(d2 + (cell->p20 * x0 + cell->p21 * x1));
-                    if (!steps(centre, rest1 > 0 ? sqrt(rest1 / cell->q2) : 0, along2, &s2, &last2)) return LEFT;
-                    for (s2 = i == j && !s0 && !s1 && s2 < 1 ? 1 : s2; s2 <= last2; s2++) {
-                        double distance = length(x0, x1, d2 + (double)s2, cell->lattice);
-                        if (distance > radius) continue;
-                        if (distance < MIN_DISTANCE) return LEFT;
-                        Pair pair = {(int32_t)i, (int32_t)j, {(int16_t)s0, (int16_t)s1, (int16_t)s2}, distance};
-                        if (add(found, pair)) return LEFT;
-                    }
-                }
-            }
-        }
-    return 2 * (double)found->n <= cell->most ? FOUND : LEFT;
+    if (!allowed(cell, radius)) return LEFT;
+    Search search = {.cell = cell, .radius = radius};
+    double spread[3];
+    if (move_atoms(b, &search, spread) || list_images(b, &search, spread)) return LEFT;
+    Boxes boxes = {0};
+    int linked = cell->atoms >= LINKED;
+    if (linked ? sort_into_boxes(b, &search, &boxes)
+               : (double)cell->atoms * (double)cell->atoms / 2 * (double)search.images.n > MAX_STEPS)
+        return LEFT;
+    search.j = b->candidates.at;
+    search.s = search.j + b->candidates.size / (2 * sizeof(int32_t));
+    b->found.n = 0;
+    for (int64_t i = 0; i < cell->atoms; i++) {
+        if (linked ? propose_near(b, &search, &boxes, i) : propose_all(b, &search, function, i)) return LEFT;
+        if (decide(&search, i, &b->found)) return LEFT;
+    }
+    return 2 * (double)b->found.n <= cell->most ? FOUND : LEFT;
 }
 
-/* Put a distance into a heap of the k smallest, the greatest on top. */
-static void keep_smallest(double *heap, int64_t k, double distance) {
-    if (!(distance < heap[0])) return;
-    int64_t at = 0, next;
-    while ((next = 2 * at + 1) < k) {
-        if (next + 1 < k && heap[next + 1] > heap[next]) next++;
-        if (heap[next] <= distance) break;
-        heap[at] = heap[next];
-        at = next;
+/* ---- choices ---- */
+
+/* The k-th smallest of n numbers, n >= k >= 1: the one that fewer than k are below and at least k are not above. */
+VERSIONS static double kth_smallest(const double *x, int64_t n, int64_t k) {
+    for (int64_t a = 0; a < n; a++) {
+        double one = x[a];
+        int64_t below = 0, not_above = 0;
+        for (int64_t c = 0; c < n; c++) {
+            below += x[c] < one;
+            not_above += x[c] <= one;
+        }
+        if (below < k && k <= not_above) return one;
     }
-    heap[at] = distance;
+    return INFINITY; /* which only happens with NaN */
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
 }
 
 /* The distance of each atom's k-th neighbour among the pairs, the greatest of them at [atoms]; infinite where an atom
  * has fewer. NULL without memory. */
-static double *kth_distances(const Pairs *pairs, int64_t atoms, int64_t k) {
-    double *limit = malloc((size_t)(atoms + 1) * sizeof(double));
-    if (!limit) return NULL;
-    limit[atoms] = INFINITY;
-    if (2 * pairs->n / k < atoms) return limit;
-    double *heaps = malloc((size_t)(atoms * k) * sizeof(double));
-    if (!heaps) {
-        free(limit);
-        return NULL;
-    }
-    for (int64_t h = 0; h < atoms * k; h++) heaps[h] = INFINITY;
+static double *kth_distances(Builder *b, int64_t atoms, int64_t k) {
+    const Pairs *pairs = &b->found;
+    double *limit = room(&b->limits, (size_t)(atoms + 1) * sizeof *limit);
+    size_t ends = (size_t)(atoms + 1) * sizeof(int64_t);
+    int64_t *end = limit ? room(&b->lists, ends + (size_t)(2 * pairs->n) * sizeof(double)) : NULL;
+    if (!end) return NULL;
+    double *list = (double *)(end + atoms + 1);
+    memset(end, 0, ends);
+    for (const Pair *pair = pairs->at; pair < pairs->at + pairs->n; pair++) end[pair->i + 1]++, end[pair->j + 1]++;
+    for (int64_t i = 0; i < atoms; i++) end[i + 1] += end[i];
     for (const Pair *pair = pairs->at; pair < pairs->at + pairs->n; pair++) {
-        keep_smallest(heaps + pair->i * k, k, pair->distance);
-        keep_smallest(heaps + pair->j * k, k, pair->distance);
+        list[end[pair->i]++] = pair->distance;
+        list[end[pair->j]++] = pair->distance;
     }
     limit[atoms] = 0;
-    for (int64_t i = 0; i < atoms; i++) {
-        limit[i] = heaps[i * k];
+    for (int64_t i = 0, first = 0; i < atoms; first = end[i++]) {
+        int64_t n = end[i] - first;
+        if (n < k) limit[i] = INFINITY;
+        else if (n <= 256) limit[i] = kth_smallest(list + first, n, k);
+        else qsort(list + first, (size_t)n, sizeof *list, by_size), limit[i] = list[first + k - 1];
         if (limit[i] > limit[atoms]) limit[atoms] = limit[i];
     }
-    free(heaps);
     return limit;
 }
 
@@ -269,117 +641,191 @@ static int choose(const Cell *cell, const Pairs *found, const double *limit, int
     return FOUND;
 }
 
-/* Both directions of all pairs, if there is room for them: edges (2, 2n), images (2n, 3) and distances (2n). */
-static int64_t write_edges(const Pairs *pairs, int64_t room, int32_t *edges, int16_t *images, double *distances) {
-    int64_t n = pairs->n;
-    if (2 * n > room) return 2 * n;
-    for (int64_t k = 0; k < n; k++) {
-        const Pair *pair = pairs->at + k;
-        edges[2 * k] = edges[2 * n + 2 * k + 1] = pair->i;
-        edges[2 * k + 1] = edges[2 * n + 2 * k] = pair->j;
-        for (int c = 0; c < 3; c++) {
-            images[6 * k + c] = pair->image[c];
-            images[6 * k + 3 + c] = (int16_t)-pair->image[c];
-        }
-        distances[2 * k] = distances[2 * k + 1] = pair->distance;
+/* Room for n more edges. */
+static int more_edges(Builder *b, int64_t n) {
+    size_t all = (size_t)(b->edges + n);
+    return more_room(&b->from, all * 4) && more_room(&b->to, all * 4) && more_room(&b->image, all * 6) &&
+                   more_room(&b->distance, all * 8)
+               ? FOUND
+               : LEFT;
+}
+
+/* An edge behind all others, of atoms counted from `first` on. */
+static inline void add_edge(Builder *b, int32_t first, const Pair *pair, int turned) {
+    int64_t e = b->edges++;
+    ((int32_t *)b->from.at)[e] = first + (turned ? pair->j : pair->i);
+    ((int32_t *)b->to.at)[e] = first + (turned ? pair->i : pair->j);
+    int16_t *image = (int16_t *)b->image.at + 3 * e;
+    for (int c = 0; c < 3; c++) {
+        image[c] = turned ? (int16_t)-pair->image[c] : pair->image[c];
+        int32_t far = abs(image[c]);
+        if (far > b->farthest) b->farthest = far;
     }
-    return 2 * n;
+    ((double *)b->distance.at)[e] = pair->distance;
 }
 
-/* Each of these returns the number of edges, LEFT, or more than there is room for, and then has written nothing. */
-
-int64_t lg_radius(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, double reach, int64_t room,
-                  int32_t *edges, int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats, most);
-    Pairs found = {0};
-    int64_t n = find(&cell, reach, &found);
-    if (n == FOUND) n = write_edges(&found, room, edges, images, distances);
-    free(found.at);
-    return n;
+/* Both directions of all pairs. Returns the number of edges, or LEFT. */
+static int64_t add_edges(Builder *b, int32_t first, const Pairs *pairs) {
+    if (more_edges(b, 2 * pairs->n)) return LEFT;
+    for (int64_t k = 0; k < pairs->n; k++) {
+        add_edge(b, first, pairs->at + k, 0);
+        add_edge(b, first, pairs->at + k, 1);
+    }
+    return 2 * pairs->n;
 }
 
-/* own: m images; own_limit, A: none of them where any atom's limit is beyond it. */
-int64_t lg_shell(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, int64_t k, double tolerance,
-                 double radius, int32_t duplicates, const int16_t *own, int64_t m, double own_limit, int64_t room,
-                 int32_t *edges, int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats, most);
-    Pairs found = {0}, chosen = {0};
-    int64_t n = LEFT;
-    while (find(&cell, radius, &found) == FOUND) {
-        double *limit = kth_distances(&found, atoms, k);
-        if (!limit) break;
-        double reach = limit[atoms] + tolerance;
+static int64_t build_radius(Builder *b, const Cell *cell, const rule *r, int32_t first) {
+    return find(b, cell, r->reach) == FOUND ? add_edges(b, first, &b->found) : LEFT;
+}
+
+/* Where a search for k neighbours of each atom begins, A, from the mean density; first_radius of neighbors.py. */
+static double first_radius(const Cell *cell, int64_t k, double most) {
+    double normal[3];
+    cross(cell->lattice + 3, cell->lattice + 6, normal);
+    double volume = fabs(dot(cell->lattice, normal)) / (double)cell->atoms;
+    return fmin(GUESS * cbrt(0.75 / 3.141592653589793 * ((double)k + 1) * volume), most);
+}
+
+/* own: m images that every atom is joined to; own_limit, A: none of them where any atom's limit is beyond it. */
+static int64_t build_shell(Builder *b, const Cell *cell, const rule *r, const int16_t *own, int64_t m, int32_t first) {
+    double radius = first_radius(cell, r->k, MAX_RADIUS);
+    while (find(b, cell, radius) == FOUND) {
+        double *limit = kth_distances(b, cell->atoms, r->k);
+        if (!limit) return LEFT;
+        double reach = limit[cell->atoms] + r->tolerance;
         if (reach <= radius) {
-            for (int64_t i = 0; i < atoms; i++) limit[i] += tolerance;
-            if (choose(&cell, &found, limit, duplicates, own, reach <= own_limit ? m : 0, &chosen) == FOUND)
-                n = write_edges(&chosen, room, edges, images, distances);
+            for (int64_t i = 0; i < cell->atoms; i++) limit[i] += r->tolerance;
+            b->chosen.n = 0;
+            int64_t joined = reach <= r->own_limit ? m : 0;
+            if (choose(cell, &b->found, limit, (int)r->duplicates, own, joined, &b->chosen)) return LEFT;
+            return add_edges(b, first, &b->chosen);
         }
-        free(limit);
-        if (reach <= radius || radius >= MAX_RADIUS) break;
+        if (radius >= MAX_RADIUS) return LEFT;
         radius = isfinite(reach) ? reach : fmin(radius * GROWTH, MAX_RADIUS);
     }
-    free(found.at);
-    free(chosen.at);
-    return n;
+    return LEFT;
+}
+
+static int is_nearer(const Pair *a, const Pair *b) {
+    if (a->distance != b->distance) return a->distance < b->distance;
+    if (a->j != b->j) return a->j < b->j;
+    return compare_images(a->image, b->image) < 0;
 }
 
 static int nearer(const void *first, const void *second) {
-    const Pair *a = first, *b = second;
-    if (a->distance != b->distance) return a->distance < b->distance ? -1 : 1;
-    if (a->j != b->j) return a->j < b->j ? -1 : 1;
-    return compare_images(a->image, b->image);
+    return is_nearer(first, second) ? -1 : is_nearer(second, first);
 }
 
-/* Both directions of all pairs, by centre; those of atom i end before end[i]. NULL without memory. */
-static Pair *by_centre(const Pairs *pairs, int64_t atoms, int64_t *end) {
-    Pair *directed = malloc((size_t)(2 * pairs->n + 1) * sizeof(Pair));
-    if (!directed) return NULL;
-    memset(end, 0, (size_t)(atoms + 1) * sizeof(int64_t));
-    for (const Pair *pair = pairs->at; pair < pairs->at + pairs->n; pair++) end[pair->i + 1]++, end[pair->j + 1]++;
-    for (int64_t i = 0; i < atoms; i++) end[i + 1] += end[i];
+static void sort_by_distance(Pair *pair, int64_t n) {
+    if (n > FEW) {
+        qsort(pair, (size_t)n, sizeof *pair, nearer);
+        return;
+    }
+    for (int64_t k = 1; k < n; k++) {
+        Pair one = pair[k];
+        int64_t at = k;
+        for (; at > 0 && is_nearer(&one, pair + at - 1); at--) pair[at] = pair[at - 1];
+        pair[at] = one;
+    }
+}
+
+/* The k nearest of every atom: those within its limit, by centre, sorted. */
+static int64_t build_nearest(Builder *b, const Cell *cell, const rule *r, int32_t first) {
+    double radius = first_radius(cell, r->k, r->reach), *limit;
+    while (1) {
+        if (find(b, cell, radius) != FOUND || (limit = kth_distances(b, cell->atoms, r->k)) == NULL) return LEFT;
+        if (!(radius < r->reach && isinf(limit[cell->atoms]))) break;
+        radius = fmin(radius * GROWTH, r->reach);
+    }
+    const Pairs *pairs = &b->found;
+    int64_t *end = room(&b->lists, (size_t)(cell->atoms + 1) * sizeof *end), before = b->edges;
+    if (!end) return LEFT;
+    memset(end, 0, (size_t)(cell->atoms + 1) * sizeof *end);
     for (const Pair *pair = pairs->at; pair < pairs->at + pairs->n; pair++) {
-        directed[end[pair->i]++] = *pair;
-        directed[end[pair->j]++] = reversed(pair);
+        end[pair->i + 1] += pair->distance <= limit[pair->i];
+        end[pair->j + 1] += pair->distance <= limit[pair->j];
     }
-    return directed;
+    for (int64_t i = 0; i < cell->atoms; i++) end[i + 1] += end[i];
+    int64_t all = end[cell->atoms];
+    if (all > b->chosen.room) {
+        Pair *at = realloc(b->chosen.at, (size_t)(2 * all) * sizeof(Pair));
+        if (!at) return LEFT;
+        b->chosen.at = at;
+        b->chosen.room = 2 * all;
+    }
+    Pair *directed = b->chosen.at;
+    for (const Pair *pair = pairs->at; pair < pairs->at + pairs->n; pair++) {
+        if (pair->distance <= limit[pair->i]) directed[end[pair->i]++] = *pair;
+        if (pair->distance <= limit[pair->j]) directed[end[pair->j]++] = reversed(pair);
+    }
+    if (more_edges(b, all)) return LEFT;
+    for (int64_t i = 0, begin = 0; i < cell->atoms; begin = end[i++]) {
+        int64_t n = end[i] - begin;
+        sort_by_distance(directed + begin, n);
+        for (int64_t k = 0; k < (n < r->k ? n : r->k); k++) add_edge(b, first, directed + begin + k, 0);
+    }
+    return b->edges - before;
 }
 
-int64_t lg_nearest(const double *crystal, int64_t atoms, int32_t repeats, int64_t most, int64_t k, double reach,
-                   double radius, int64_t room, int32_t *edges, int16_t *images, double *distances) {
-    Cell cell = cell_of(crystal, atoms, repeats, most);
-    Pairs found = {0};
-    double *limit = NULL;
-    int64_t n = LEFT, *end = NULL;
-    Pair *directed = NULL;
-    while (find(&cell, radius, &found) == FOUND) {
-        free(limit);
-        limit = kth_distances(&found, atoms, k);
-        if (!limit) break;
-        if (radius < reach && isinf(limit[atoms])) {
-            radius = fmin(radius * GROWTH, reach);
-            continue;
+/* Whether every atom begins an edge. */
+static int none_isolated(const Builder *b, int64_t before, int32_t first, int64_t atoms, Room *seen) {
+    uint8_t *found = room(seen, (size_t)atoms + 1);
+    if (!found) return 0;
+    memset(found, 0, (size_t)atoms);
+    for (int64_t e = before; e < b->edges; e++) found[((const int32_t *)b->from.at)[e] - first] = 1;
+    return memchr(found, 0, (size_t)atoms) == NULL;
+}
+
+/* Make the edges of n crystals by a rule.
+ *
+ * frac: (atoms of all, 3). lattice: (n, 3, 3), A. repeats: (n, 3). atoms: (n), fewer than 2^31 in all. lattice_images: (n, 3, 3)
+ * ComFormer's lattice vectors, which are found here where the rule says so; NULL where it has no use for them. edges: (n),
+ * becomes the number of edges of each crystal, or LEFT.
+ * Returns the number of edges, which lg_builder_write gives; -1 where the memory does not suffice. farthest: becomes the
+ * greatest number in their images. */
+int64_t lg_build(Builder *b, const rule *r, const double *frac, const double *lattice, const uint8_t *repeats,
+                 const int64_t *atoms, int64_t n, int64_t most, int64_t most_edges, int16_t *lattice_images, int64_t *edges,
+                 int64_t *farthest) {
+    b->edges = 0;
+    b->farthest = 0;
+    int64_t first = 0;
+    for (int64_t k = 0; k < n; first += atoms[k++]) {
+        const uint8_t *along = repeats + 3 * k;
+        int32_t bits = (along[0] != 0) | (along[1] != 0) << 1 | (along[2] != 0) << 2;
+        int64_t before = b->edges;
+        edges[k] = LEFT;
+        if (atoms[k] < 1) continue;
+        Cell cell = cell_of(lattice + 9 * k, frac + 3 * first, atoms[k], bits, most);
+        int16_t *images = lattice_images == NULL ? NULL : lattice_images + 9 * k;
+        if (r->finds_lattice) {
+            double found[9];
+            if (bits != 7 || lg_lattice(cell.lattice, cell.frac, cell.atoms, found) != FOUND) continue;
+            for (int c = 0; c < 9; c++) images[c] = (int16_t)found[c];
         }
-        end = malloc((size_t)(atoms + 1) * sizeof(int64_t));
-        directed = end ? by_centre(&found, atoms, end) : NULL;
-        if (!directed) break;
-        n = 0;
-        for (int64_t i = 0, first = 0; i < atoms; first = end[i++]) n += end[i] - first < k ? end[i] - first : k;
-        if (n > room) break;
-        int64_t e = 0;
-        for (int64_t i = 0, first = 0; i < atoms; first = end[i++]) {
-            qsort(directed + first, (size_t)(end[i] - first), sizeof(Pair), nearer);
-            for (const Pair *pair = directed + first; pair < directed + end[i] && pair < directed + first + k; pair++) {
-                edges[e] = pair->i;
-                edges[n + e] = pair->j;
-                memcpy(images + 3 * e, pair->image, sizeof pair->image);
-                distances[e++] = pair->distance;
-            }
-        }
-        break;
+        if (r->kind == RULE_RADIUS) edges[k] = build_radius(b, &cell, r, (int32_t)first);
+        else if (r->kind == RULE_NEAREST) edges[k] = build_nearest(b, &cell, r, (int32_t)first);
+        else if (r->own_lattice) edges[k] = build_shell(b, &cell, r, images, 3, (int32_t)first);
+        else edges[k] = build_shell(b, &cell, r, (const int16_t *)r->own, r->own_count, (int32_t)first);
+        if (edges[k] >= 0 && r->none_isolated && !none_isolated(b, before, (int32_t)first, atoms[k], &b->lists))
+            edges[k] = LEFT;
+        if (edges[k] < 0) b->edges = before;
+        if (b->edges > most_edges) return -1;
     }
-    free(limit);
-    free(end);
-    free(directed);
-    free(found.at);
-    return n;
+    *farthest = b->farthest;
+    return b->edges;
+}
+
+VERSIONS static void narrow(const int16_t *from, int64_t n, int8_t *to) {
+    for (int64_t k = 0; k < n; k++) to[k] = (int8_t)from[k];
+}
+
+/* The edges that were made last: ends (2, edges), images (edges, 3) of one or two bytes, distances (edges) unless NULL. */
+void lg_builder_write(const Builder *b, int32_t *end, void *image, int64_t bytes, double *distance) {
+    size_t n = (size_t)b->edges;
+    if (n == 0) return;
+    memcpy(end, b->from.at, n * 4);
+    memcpy(end + n, b->to.at, n * 4);
+    if (bytes == 1) narrow(b->image.at, 3 * b->edges, image);
+    else memcpy(image, b->image.at, n * 6);
+    if (distance != NULL) memcpy(distance, b->distance.at, n * 8);
 }

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import InputError
 from lazygraph.reading.crystal_batch import CrystalBatch, rows_times
 from lazygraph.reading.draws import Draws, derived_seeds
@@ -472,6 +473,8 @@ def _check_made(step: Any, made: Any, before: CrystalBatch) -> None:
             for name in after.keys() & old.keys():
                 if after[name].shape != (rows, *old[name].shape[1:]):
                     wrong = f"the label {name!r} of shape {after[name].shape}"
+    if wrong is None and n and not 1 <= made.numbers.min() <= made.numbers.max() < len(SYMBOLS):
+        wrong = f"atomic numbers from {made.numbers.min()} to {made.numbers.max()}"
     if wrong is not None:
         msg = f"the augmentation {step!r} gave {wrong}; required: the same atoms, labels, types and shapes as before"
         raise InputError(msg)

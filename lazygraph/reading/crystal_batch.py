@@ -68,7 +68,7 @@ class CrystalBatch:
     @property
     def cart_coords(self) -> NDArray[np.float64]:
         """The Cartesian coordinates, (N, 3) float64, A."""
-        out: NDArray[np.float64] = batch_positions(self.frac_coords, self.lattice, self.n_node)
+        out: NDArray[Any] = batch_positions(self.frac_coords, self.lattice, self.n_node)
         return out
 
     def moved(self, displacement: NDArray[np.float64]) -> CrystalBatch:

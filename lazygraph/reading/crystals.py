@@ -23,10 +23,23 @@ from lazygraph.graphs.crystal_records import (
     odd_edges,
     too_many_neighbors,
 )
-from lazygraph.graphs.vectors import batch_positions, batch_vectors, components, edge_components, edge_vectors, lengths
+from lazygraph.graphs.edge_order import by_first_atom
+from lazygraph.graphs.vectors import (
+    EDGE_LENGTHS,
+    EDGE_SHIFTS,
+    EDGE_VECTORS,
+    EdgesOfBatch,
+    batch_positions,
+    batch_values,
+    components,
+    edge_components,
+    lengths,
+)
 from lazygraph.machine import memory_limit
+from lazygraph.native import address, kernels
+from lazygraph.native.arrays import empty
 
-__all__ = ["AnglesDiffer", "Crystals"]
+__all__ = ["AnglesDiffer", "Crystals", "cast"]
 
 ANGLE_BYTES = 16  # at least, of two ids
 ANY_NUMBER = 0.0, math.inf
@@ -143,6 +156,13 @@ class Crystals:
         if (odd := self.n_edge % 2).any():
             crystal = int(odd.argmax())
             raise Untrue(crystal, odd_edges(int(self.n_edge[crystal])))
+        library = kernels() if isinstance(self.images, np.ndarray) else None
+        if library is not None and self.edge_index.dtype == np.int32 and self.images.dtype.kind == "i":
+            ends, images = np.ascontiguousarray(self.edge_index), np.ascontiguousarray(self.images)
+            edge = int(library.lg_unpaired(address(ends), len(images), address(images), images.itemsize))
+            if edge >= 0:
+                raise Untrue(int(np.searchsorted(self.n_edge.cumsum(), edge, side="right")), UNPAIRED)
+            return
         xp = array_namespace(self.images)
         there, back = self.edge_index[:, ::2], self.edge_index[:, 1::2]
         same = (there[0] == back[1]) & (there[1] == back[0])
@@ -156,16 +176,10 @@ class Crystals:
         """Return the crystals with lattices rounded to five decimals, from which jarvis-tools computes its vectors."""
         return replace(self, lattice=array_namespace(self.lattice).round(self.lattice * 1e5) / 1e5)
 
-    def take_edges(self, edges: Any) -> Crystals:
-        """Return the crystals with their edges in another order; the edges of a crystal stay together.
-
-        Args:
-            edges: (E,) int64 indices of edges.
-        """
-        xp = array_namespace(self.images)
-        return replace(
-            self, edge_index=xp.take(self.edge_index, edges, axis=1), images=xp.take(self.images, edges, axis=0)
-        )
+    def by_first_atom(self) -> Crystals:
+        """Return the crystals with edges sorted by their first atom, in their order where that is the same."""
+        ends, images = by_first_atom(self.edge_index, self.images, self.n_atoms)
+        return self if ends is self.edge_index else replace(self, edge_index=ends, images=images)
 
     @property
     def n_atoms(self) -> int:
@@ -194,41 +208,46 @@ class Crystals:
         where = device(self.images)
         return xp.repeat(xp.arange(len(counts), device=where), xp.asarray(counts, device=where))
 
-    @cached_property
-    def cart_coords(self) -> Any:
-        """The Cartesian coordinates, (N, 3) float64, A."""
+    def positions(self, dtype: str = "float64") -> Any:
+        """Return the Cartesian coordinates, (N, 3), A, computed in float64 and rounded once to ``dtype``."""
         if len(self.lattice) == 1:
-            return to_cartesian(self.frac_coords, self.lattice[0])
-        if isinstance(self.frac_coords, np.ndarray):
-            return batch_positions(self.frac_coords, self.lattice, self.n_node)
-        return components(self.frac_coords.T, self.lattice[self.graph_of_atom]).T
+            out = to_cartesian(self.frac_coords, self.lattice[0])
+        elif isinstance(self.frac_coords, np.ndarray):
+            return batch_positions(self.frac_coords, self.lattice, self.n_node, dtype)
+        else:
+            out = components(self.frac_coords.T, self.lattice[self.graph_of_atom]).T
+        return cast(out, dtype)
 
     @cached_property
     def edge_lattice(self) -> Any:
         """The lattice of each edge, (E, 3, 3); (3, 3) if all edges share one lattice."""
         return self.lattice[0] if len(self.lattice) == 1 else self.lattice[self.graph_of_edge]
 
-    @cached_property
-    def components(self) -> Any:
-        """The edge vectors from row 0 to row 1, (3, E) float64, A; see :mod:`lazygraph.graphs.vectors`."""
-        return edge_components(self.frac_coords, self.edge_lattice, self.edge_index, self.images)
+    def vectors(self, dtype: str = "float32") -> Any:
+        """Return the edge vectors from row 0 to row 1, (E, 3), A, computed in float64 and rounded once to ``dtype``.
 
-    @cached_property
-    def vectors(self) -> Any:
-        """The edge vectors in single precision without -0.0, (E, 3) float32, A."""
-        if len(self.lattice) == 1 or not isinstance(self.images, np.ndarray):
-            return edge_vectors(self.frac_coords, self.edge_lattice, self.edge_index, self.images)
-        return batch_vectors(self.frac_coords, self.lattice, self.n_edge, self.edge_index, self.images)
+        See :mod:`lazygraph.graphs.vectors`.
+        """
+        if isinstance(self.images, np.ndarray):
+            return batch_values(EDGE_VECTORS, self._edges, dtype)
+        return _rows(edge_components(self.frac_coords, self.edge_lattice, self.edge_index, self.images), dtype)
+
+    def shifts(self, dtype: str = "float64") -> Any:
+        """Return the translation of the atom in row 1 of each edge, (E, 3), A, rounded once to ``dtype``."""
+        if isinstance(self.images, np.ndarray):
+            return batch_values(EDGE_SHIFTS, self._edges, dtype)
+        return _rows(components(self.images.T, self.edge_lattice), dtype)
 
     @cached_property
     def distances(self) -> Any:
         """The lengths of the edges that the recipe compared, (E,) float64, A; with torch the last bit may differ."""
-        return lengths(self.components)
+        if isinstance(self.images, np.ndarray):
+            return batch_values(EDGE_LENGTHS, self._edges)
+        return lengths(edge_components(self.frac_coords, self.edge_lattice, self.edge_index, self.images))
 
-    @cached_property
-    def shifts(self) -> Any:
-        """The translation of the atom in row 1 of each edge, (E, 3) float64, A."""
-        return components(self.images.T, self.edge_lattice).T
+    @property
+    def _edges(self) -> EdgesOfBatch:
+        return EdgesOfBatch(self.frac_coords, self.lattice, self.n_node, self.n_edge, self.edge_index, self.images)
 
     @cached_property
     def lattice_vectors(self) -> Any:
@@ -237,3 +256,22 @@ class Crystals:
         rows = xp.reshape(self.lattice_images, (-1, 3))
         own = xp.repeat(self.lattice, 3, axis=0)
         return xp.reshape(components(rows.T, own).T, (-1, 3, 3)) + 0.0
+
+
+def _rows(values: Any, dtype: str) -> Any:
+    """Components (3, E) of torch as C-contiguous rows (E, 3) without -0.0."""
+    rows = cast(values.T, dtype).contiguous()
+    rows += 0.0
+    return rows
+
+
+def cast(array: Any, dtype: str) -> Any:
+    """Convert an array of numpy or torch to a type by name; no copy if it has this type."""
+    if not isinstance(array, np.ndarray):
+        xp = array_namespace(array)
+        return xp.astype(array, getattr(xp, dtype), copy=False)
+    if array.dtype == dtype:
+        return array
+    out = empty(array.shape, dtype)
+    np.copyto(out, array, casting="unsafe")
+    return out

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, NotEnoughMemory, StructureError
+from lazygraph.errors import CorruptDataset, InputError, NotEnoughMemory, RecipeMismatch, StructureError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
+from lazygraph.graphs.compiled import EdgesOfCrystals, PackedCrystals, build_edges
 from lazygraph.graphs.crystal_graph import CrystalGraph
-from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, check_crystals, crystal_schema
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, are_possible, check_crystals, crystal_schema
+from lazygraph.graphs.effort import MAX_IMAGES
+from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.machine import memory_limit
 from lazygraph.reading.augment import AugmentationCounts, Augmenter, RefusedCrystal
 from lazygraph.reading.crystal_batch import CrystalBatch
 
-__all__ = ["Augmented", "RebuiltRecords", "gives_the_stored_graphs"]
+__all__ = ["Augmented", "RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
 
 EDGE_BYTES = 40  # of two ids and three image numbers, as a view widens them
 
@@ -36,6 +39,47 @@ def gives_the_stored_graphs(stored: GraphSpec, wanted: GraphSpec) -> bool:
     return (stored.rule, stored.angles) == (wanted.rule, wanted.angles)
 
 
+def chosen_edges(edges: str, stored: GraphSpec | None, wanted: GraphSpec | None) -> tuple[bool, str]:
+    """Choose between the stored edges of a dataset and edges that are built when it is read.
+
+    Args:
+        edges: ``auto``, ``stored`` or ``build``.
+        stored: the recipe of the dataset; None for ready-made graphs.
+        wanted: the recipe of the graphs to read; None for ready-made graphs.
+
+    Returns:
+        Whether edges are built, and one sentence that says why.
+
+    Raises:
+        InputError: ``edges`` is none of the three words, or it is ``build`` for ready-made graphs.
+        RecipeMismatch: the stored edges were asked for, and the recipe gives others.
+    """
+    if edges not in ("auto", "stored", "build"):
+        msg = f"found edges={edges!r}; required: 'auto', 'stored' or 'build'"
+        raise InputError(msg)
+    if stored is None or wanted is None:
+        if edges == "build":
+            msg = "found edges='build' for graphs that came ready-made; required: a dataset of crystals"
+            raise InputError(msg)
+        return False, "the graphs came ready-made"
+    same = gives_the_stored_graphs(stored, wanted)
+    if edges == "build":
+        return True, "edges are built at every read (edges='build')"
+    if same:
+        return False, "the stored edges are those of the recipe"
+    if edges == "stored":
+        msg = (
+            f"found edges='stored' and graph={wanted!r}, but the dataset stores graphs of {stored!r}: "
+            f"{'; '.join(stored.diff(wanted))}. Leave edges= out to build the edges at every read"
+        )
+        raise RecipeMismatch(msg)
+    return True, f"the dataset stores {_stored_graphs(stored)}, so the edges of {wanted!r} are built at every read"
+
+
+def _stored_graphs(stored: GraphSpec) -> str:
+    return f"graphs of {stored!r}" if stored.rule.has_edges else "crystals alone"
+
+
 class Augmented(NamedTuple):
     """Augmented records of a batch."""
 
@@ -48,9 +92,10 @@ class Augmented(NamedTuple):
 class RebuiltRecords:
     """The records of a store, with edges that a recipe builds from the stored crystals; the stored edges are not used.
 
-    It stands in the place of the store: atoms keep their order, and per-atom labels their values. A record costs about
-    as much as building its graph, 50 to 120 us for a dozen atoms, and nothing is kept. Picklable; safe in threads and
-    under fork, like the store.
+    It stands in the place of the store: atoms keep their order, and per-atom labels their values. The edges of a batch
+    are made in one compiled call, which lets other threads run, and nothing is kept. Without compiled loops, and for
+    rules and crystals that these leave to Python, each crystal is built by itself. Picklable; safe in threads and under
+    fork, like the store.
 
     Args:
         store: a dataset of crystals.
@@ -86,7 +131,7 @@ class RebuiltRecords:
             NotEnoughMemory: the edges do not fit into memory.
         """
         crystals = self._crystals(rows, {})
-        return self._records(crystals, self._built(rows, crystals))
+        return self._records(crystals, self._edges(rows, crystals) if self._wanted.rule.has_edges else None)
 
     def read_augmented(
         self, rows: NDArray[np.int64], seeds: NDArray[np.uint64], labels: Mapping[str, NDArray[Any]]
@@ -108,8 +153,7 @@ class RebuiltRecords:
             msg = "these records have no augmentation"
             raise ValueError(msg)
         stored = self._crystals(rows, labels)
-        left, parts, graphs = np.arange(len(rows)), [], dict[int, CrystalGraph]()
-        redrawn = 0
+        left, parts, redrawn, edges = np.arange(len(rows)), [], 0, None
         for attempt in range(augmenter.attempts):
             try:
                 drawn = augmenter.draw(stored.take(left) if attempt else stored, seeds[left], attempt)
@@ -117,22 +161,21 @@ class RebuiltRecords:
                 where = self._store.where(int(rows[left[error.crystal]]))
                 msg = f"{where}this crystal cannot be augmented: {error.problem}"
                 raise StructureError(msg) from error
-            found = list(self._graphs(rows[left], drawn))
-            fit = np.array([isinstance(graph, CrystalGraph) for graph in found])
-            graphs.update((int(p), g) for p, g in zip(left, found, strict=True) if isinstance(g, CrystalGraph))
+            edges, refused = self._attempt(rows[left], drawn)
+            fit = np.ones(len(left), bool)
+            fit[list(refused)] = False
             parts.append((left[fit], drawn if fit.all() else drawn.take(np.flatnonzero(fit))))
             left = left[~fit]
             redrawn = redrawn or len(left)
             if not len(left):
                 break
         if len(left):
-            unchanged = stored.take(left)
-            parts.append((left, unchanged))
-            graphs.update(zip(left.tolist(), self._built(rows[left], unchanged), strict=True))
+            parts.append((left, stored.take(left)))
         crystals = CrystalBatch.joined([part for _, part in parts])
         if len(parts) > 1:
             crystals = crystals.take(np.argsort(np.concatenate([places for places, _ in parts])))
-        records = self._records(crystals, [graphs[place] for place in range(len(rows))])
+            edges = self._edges(rows, crystals)
+        records = self._records(crystals, edges if self._wanted.rule.has_edges else None)
         return Augmented(records, dict(crystals.labels), AugmentationCounts(len(rows), redrawn, len(left)))
 
     def _crystals(self, rows: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]) -> CrystalBatch:
@@ -149,9 +192,8 @@ class RebuiltRecords:
         )
         return crystals if self._augmenter is None else self._augmenter.begin(crystals)
 
-    def _records(self, crystals: CrystalBatch, graphs: Sequence[CrystalGraph]) -> RecordBatch:
-        """Return the records of crystals and their graphs."""
-        n_node = crystals.n_node
+    def _records(self, crystals: CrystalBatch, edges: EdgesOfCrystals | None) -> RecordBatch:
+        """Return the records of crystals and their edges."""
         fields: dict[str, Any] = {
             "numbers": crystals.numbers,
             "frac_coords": crystals.frac_coords,
@@ -159,34 +201,61 @@ class RebuiltRecords:
             "pbc": crystals.pbc,
             **crystals.atom_labels,
         }
-        counts = {"node": n_node}
-        if self._wanted.rule.has_edges:
-            n_edge = counts["edge"] = np.array([graph.n_edges for graph in graphs], dtype=np.int64)
-            ends = [graph.edge_index for graph in graphs]
-            first = (n_node.cumsum() - n_node).astype(np.int32)
-            fields["edge_index"] = np.concatenate(ends, axis=1) + first.repeat(n_edge)
-            fields["images"] = np.concatenate([graph.images for graph in graphs])
-            images = [graph.lattice_images for graph in graphs if graph.lattice_images is not None]
-            if images:
-                fields["lattice_images"] = np.stack(images)
+        counts = {"node": crystals.n_node}
+        if edges is not None:
+            counts["edge"] = edges.n_edge
+            fields |= {"edge_index": edges.edge_index, "images": edges.images}
+            if edges.lattice_images is not None and "lattice_images" in self.schema.names:
+                fields["lattice_images"] = edges.lattice_images
         return RecordBatch(counts, {name: fields[name] for name in self.schema.names})
 
-    def _built(self, rows: NDArray[np.int64], crystals: CrystalBatch) -> list[CrystalGraph]:
-        """Build the graphs of stored crystals.
+    def _edges(self, rows: NDArray[np.int64], crystals: CrystalBatch) -> EdgesOfCrystals | None:
+        """Build the edges of every crystal of a batch of stored records; None if the recipe has none.
 
         Raises:
             CorruptDataset: a record holds no possible crystal.
             StructureError: a crystal cannot become a graph.
+            NotEnoughMemory: the edges do not fit into memory.
         """
-        graphs = []
-        for row, graph in zip(rows.tolist(), self._graphs(rows, crystals), strict=True):
-            if isinstance(graph, _Impossible):
-                self._store.raise_corrupt(row, CorruptDataset(str(graph.error)))
-            if isinstance(graph, StructureError):
-                msg = f"{self._store.where(row)}this crystal cannot become a graph of {self._wanted!r}: {graph}"
-                raise StructureError(msg) from graph
-            graphs.append(graph)
-        return graphs
+        edges, refused = self._attempt(rows, crystals)
+        if refused:
+            place = min(refused)
+            row, error = int(rows[place]), refused[place]
+            if isinstance(error, _Impossible):
+                self._store.raise_corrupt(row, CorruptDataset(str(error.error)))
+            msg = f"{self._store.where(row)}this crystal cannot become a graph of {self._wanted!r}: {error}"
+            raise StructureError(msg) from error
+        return edges
+
+    def _attempt(
+        self, rows: NDArray[np.int64], crystals: CrystalBatch
+    ) -> tuple[EdgesOfCrystals | None, dict[int, StructureError | _Impossible]]:
+        """Build the edges of a batch in one call; or tell the place of each refused crystal, and why.
+
+        Raises:
+            NotEnoughMemory: the edges do not fit into memory.
+        """
+        packed = PackedCrystals(crystals.frac_coords, crystals.lattice, crystals.pbc, crystals.n_node)
+        told, possible = native_rule(self._wanted.rule), are_possible(packed)
+        if possible and not self._wanted.rule.has_edges:
+            return None, {}
+        if possible and told is not None:
+            found = build_edges(told, packed, MAX_IMAGES, most_edges=memory_limit() // EDGE_BYTES)
+            if found is not None:
+                left = np.flatnonzero(found.n_edge < 0)
+                if not len(left):
+                    return found, {}
+                tried = enumerate(self._graphs(rows[left], crystals.take(left)))
+                refused = {int(left[k]): made for k, made in tried if not isinstance(made, CrystalGraph)}
+                if refused:
+                    return None, refused
+        graphs, errors = [], {}  # each by itself, which says what is wrong
+        for place, made in enumerate(self._graphs(rows, crystals)):
+            if isinstance(made, CrystalGraph):
+                graphs.append(made)
+            else:
+                errors[place] = made
+        return (None if errors else _joined(graphs, crystals.n_node)), errors
 
     def _graphs(
         self, rows: NDArray[np.int64], crystals: CrystalBatch
@@ -225,3 +294,13 @@ class _Impossible(NamedTuple):
     """What is no crystal at all, with the reason."""
 
     error: StructureError
+
+
+def _joined(graphs: list[CrystalGraph], n_node: NDArray[np.int64]) -> EdgesOfCrystals:
+    """Return the edges of graphs one after another."""
+    n_edge = np.array([graph.n_edges for graph in graphs], dtype=np.int64)
+    first = (n_node.cumsum() - n_node).astype(np.int32)
+    ends = np.concatenate([graph.edge_index for graph in graphs], axis=1) + first.repeat(n_edge)
+    along = [graph.lattice_images for graph in graphs if graph.lattice_images is not None]
+    images = np.concatenate([graph.images for graph in graphs])
+    return EdgesOfCrystals(n_edge, ends, images, np.stack(along) if along else None, None)

@@ -25,12 +25,14 @@ from lazygraph.reading.verify_checks import (
     row_columns,
     sampled_rows,
 )
+from lazygraph.reading.verify_edges import check_edges_of_rows, recipe_with_edges
 from lazygraph.reading.verify_state import State, opened_state
 from lazygraph.storage.base import Storage
 
 __all__ = ["Verification", "verify"]
 
 ROWS = 4 * BLOCK  # that are checked by one call
+EDGE_ROWS = 1024  # whose edges are built by one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def verify(
     sample: float | None = None,
     seed: int = 0,
     state: str | os.PathLike[str] | None = None,
+    edges: bool = False,
 ) -> Verification:
     """Verify a dataset: size and sha256 of every file, page trees, every record, every index, ids, and the content id.
 
@@ -64,6 +67,9 @@ def verify(
     fraction of the records of each shard: checksum, form, indices, and what the recipe promises. Page trees and the
     digests of blocks of graphs need all records, and are left out.
 
+    With ``edges``, it also builds the edges of every crystal by the compiled loops and by the plain rule, and compares
+    both with the stored edges, graph by graph. This takes about 2 ms a crystal.
+
     Args:
         path: the dataset directory, the URL of a storage that is installed, or a storage.
         progress: called with the number of graphs checked since the last call.
@@ -73,13 +79,15 @@ def verify(
         seed: of the choice of the sample.
         state: a file in which the verification notes what it has checked. After a run was killed, the same call goes on
             from there. The file is removed at the end. It must not lie in the dataset.
+        edges: whether to compare stored edges with the edges of the recipe.
 
     Returns:
         What was checked, and all problems.
 
     Raises:
         DatasetNotFound, CorruptDataset, UnsupportedFormat: the manifest cannot be read.
-        InputError: the sample is no fraction, or the state is of another verification.
+        InputError: the sample is no fraction, the state is of another verification, or ``edges`` is given for a dataset
+            without edges of a recipe.
         StorageError: the process can open no more files, which says nothing about the dataset.
         WorkerDied: a worker process was killed.
 
@@ -100,15 +108,17 @@ def verify(
         msg = f"found {workers} workers; required: at least 1"
         raise InputError(msg)
     store = Store(path)
-    parts = len(store) // ROWS
+    if edges:
+        recipe_with_edges(store)
+    parts = len(store) // (EDGE_ROWS if edges else ROWS)
     count = min(workers or usable_cpus(), max(1, parts))
-    options = {"sample": sample, "seed": None if sample is None else seed}
+    options = {"sample": sample, "seed": None if sample is None else seed, **({"edges": True} if edges else {})}
     tell = progress or (lambda _: None)
     with opened_state(state, store, options) as found, _pool(store, count) as pool:
-        return _verify(store, _Run(store, pool, found, tell), sample, seed)
+        return _verify(store, _Run(store, pool, found, tell), sample, seed, edges=edges)
 
 
-def _verify(store: Store, run: _Run, sample: float | None, seed: int) -> Verification:
+def _verify(store: Store, run: _Run, sample: float | None, seed: int, *, edges: bool) -> Verification:
     manifest = store.manifest
     shards = range(len(manifest.shards))
     files = manifest.files()
@@ -135,6 +145,12 @@ def _verify(store: Store, run: _Run, sample: float | None, seed: int) -> Verific
                 problems.append(problem)
     if not problems:
         problems += check_identity(store)
+    if edges and not problems:
+        starts = range(0, len(store), EDGE_ROWS)
+        parts = (
+            [_Part("edges", start) for start in starts] if sample is None else [r._replace(check="edges") for r in rows]
+        )
+        problems += run.all(parts)
     size = sum(file.size for file in files)
     return Verification(len(store), len(files) + 1, size, tuple(problems), records)
 
@@ -173,6 +189,14 @@ def _rows(store: Store, part: _Part) -> Iterator[str]:
     return check_rows(store, np.arange(part.number, min(part.number + ROWS, len(store))))
 
 
+def _edges(store: Store, part: _Part) -> Iterator[str]:
+    if part.sample is None:
+        rows = np.arange(part.number, min(part.number + EDGE_ROWS, len(store)))
+    else:
+        rows = sampled_rows(store, part.sample, part.seed, part.number)
+    return check_edges_of_rows(store, rows)
+
+
 def _sample(store: Store, part: _Part) -> Iterator[str]:
     rows = sampled_rows(store, part.sample or 0.0, part.seed, part.number)
     return check_rows(store, rows, blocks=False)
@@ -185,6 +209,7 @@ _CHECKS: dict[str, Callable[[Store, _Part], Iterator[str]]] = {
     "index": lambda store, _: check_index(store),
     "rows": _rows,
     "sample": _sample,
+    "edges": _edges,
 }
 
 

@@ -365,6 +365,7 @@ def test_an_own_function_gets_crystals_and_their_random_numbers(forces):
         (lambda crystals, draws: None, "gave NoneType; required: a CrystalBatch, which it must return"),
         (lambda crystals, draws: crystals.take(np.array([0, 0])), "gave crystals of other sizes"),
         (lambda crystals, draws: replace(crystals, lattice=crystals.lattice[0]), "gave lattice of type float64 and sh"),
+        (lambda crystals, draws: replace(crystals, numbers=0 * crystals.numbers), "gave atomic numbers from 0 to 0"),
         (lambda crystals, draws: replace(crystals, atom_labels={}), r"gave the labels \[\] instead of \['forces'\]"),
     ],
 )
@@ -458,6 +459,10 @@ def test_impossible_steps_are_refused(make, message):
     [
         ({"augment": lg.Rattle(0.1)}, r"augment=Rattle\(sigma=0.1\); required: a list of steps"),
         ({"augment": [lg.Rattle]}, "required: steps such as lg.Rattle"),
+        (
+            {"augment": [lg.Rattle(0.1)], "edges": "stored"},
+            "found edges='stored' and augment for .*; required: edges='a",
+        ),
         ({"augment": ["rattle"]}, "found 'rattle' in augment"),
         ({"augment": [lg.Rattle(0.1)], "augment_attempts": 0}, "augment_attempts=0; required: a whole number"),
     ],

@@ -324,7 +324,10 @@ def facts(**changes):
     [
         ({}, 0, 1),
         ({"cpus": 1}, 0, 0),
+        ({"batch_seconds": 0.005}, 0, 2),
+        ({"batch_seconds": 0.011}, 0, 3),
         ({"batch_seconds": 0.02}, 3, 0),
+        ({"batch_seconds": 0.005, "cpus": 2}, 1, 0),
         ({"compiled": False}, 3, 0),
         ({"transform": True}, 3, 0),
         ({"transform": True, "cpus": 64}, 8, 0),
@@ -337,6 +340,12 @@ def test_choices(changes, workers, threads):
     assert (chosen.num_workers, chosen.threads) == (workers, threads)
     assert chosen.reasons
     assert chosen.persistent_workers == bool(workers)
+
+
+@pytest.mark.parametrize("given", [{"threads": -1}, {"num_workers": -2}, {"threads": 1.5}, {"threads": "2"}], ids=str)
+def test_impossible_numbers_of_threads_and_workers_are_refused(ds, given):
+    with pytest.raises(InputError, match="required: a whole number, 0 or more"):
+        next(iter(lg.loader(ds, 64, **given)))
 
 
 def test_what_is_given_is_taken():

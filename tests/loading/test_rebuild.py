@@ -8,8 +8,10 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 import lazygraph as lg
 from lazygraph.errors import InputError, RecipeMismatch, StructureError
@@ -208,3 +210,35 @@ def built(spec, crystal):
         return spec.build(crystal).to_data()
     except StructureError as error:
         return error
+
+
+def test_edges_are_stored_or_built_as_asked_for(stored):
+    path, recipe = stored["mace"], lg.graph("mace")
+    read = lg.LazyGraphDataset(path)
+    built = lg.LazyGraphDataset(path, edges="build")
+    assert (read.rebuilds, built.rebuilds) == (False, True)
+    assert read.edges_reason == "the stored edges are those of the recipe"
+    assert "edges='build'" in built.edges_reason
+    assert built.spec == read.spec == recipe
+    same_batches(read.batch(list(range(20))), built.batch(list(range(20))))
+    assert not lg.LazyGraphDataset(path, graph="mace", edges="stored").rebuilds
+    with pytest.raises(
+        RecipeMismatch, match="edges='stored' and graph=.*cutoff: 5.0 here, 4.0 there.*Leave edges= out"
+    ):
+        lg.LazyGraphDataset(path, graph=lg.graph("mace", cutoff=4.0), edges="stored")
+    with pytest.raises(InputError, match="required: 'auto', 'stored' or 'build'"):
+        lg.LazyGraphDataset(path, edges="made")
+    alone = lg.LazyGraphDataset(stored["none"], graph="mace")
+    assert "crystals alone" in alone.edges_reason
+    loader = lg.loader(alone, 8, num_workers=0, threads=0)
+    assert "the dataset stores crystals alone, so the edges of" in str(loader.settings)
+    assert not alone.builds_in_python
+    assert lg.LazyGraphDataset(path, graph=lg.graph("comformer", ties="reference")).builds_in_python
+
+
+def test_ready_made_graphs_have_no_edges_to_build(tmp_path):
+    with lg.GraphWriter(tmp_path / "ready.lg") as writer:
+        writer.add(Data(x=torch.ones(2, 1)), id="a")
+    assert not lg.LazyGraphDataset(tmp_path / "ready.lg", edges="stored").rebuilds
+    with pytest.raises(InputError, match="edges='build' for graphs that came ready-made"):
+        lg.LazyGraphDataset(tmp_path / "ready.lg", edges="build")

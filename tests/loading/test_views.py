@@ -296,7 +296,7 @@ def test_a_view_of_other_graphs_names_the_preset_it_needs(dataset, name, preset,
     ("name", "parameters", "message"),
     [
         ("pgy", {}, r"unknown view 'pgy'; did you mean 'pyg'. known: pyg"),
-        ("pyg", {"cutoff": 3}, "view 'pyg': 'cutoff'; known: dtype, features"),
+        ("pyg", {"cutoff": 3}, "view 'pyg': 'cutoff'; known: dtype, features, images"),
         ("pyg", {"dtype": "float16"}, "found dtype='float16'; required: 'float32' or 'float64'"),
         ("pyg", {"features": "onehot"}, "found features='onehot'"),
         ("pyg", {"features": ["Na", "Na"]}, "found the elements Na, Na; required"),

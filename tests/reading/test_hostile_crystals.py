@@ -15,7 +15,7 @@ from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Field, Schema
 from lazygraph.graphs import vectors
 from lazygraph.graphs.crystal_records import check_crystals
-from lazygraph.graphs.vectors import batch_positions, batch_vectors, first_invalid
+from lazygraph.graphs.vectors import EDGE_VECTORS, EdgesOfBatch, batch_positions, batch_values, first_invalid
 
 
 class Forged:
@@ -86,8 +86,11 @@ def test_counts_that_are_not_those_of_the_arrays_are_refused():
     for counts in ([2, 5], [-1, 4], [10**9, 2]):
         with pytest.raises(IndexError, match="required: 3"):
             batch_positions(frac, lattice, np.array(counts))
-        with pytest.raises(IndexError, match="required: 2 edges"):
-            batch_vectors(frac, lattice, np.array(counts), np.zeros((2, 2), np.int32), np.zeros((2, 3), np.int8))
+        ends, images = np.zeros((2, 2), np.int32), np.zeros((2, 3), np.int8)
+        for n_node, n_edge in ((counts, [2, 0]), ([2, 1], counts)):
+            edges = EdgesOfBatch(frac, lattice, np.array(n_node), np.array(n_edge), ends, images)
+            with pytest.raises(IndexError, match="required: 3 atoms and 2 edges"):
+                batch_values(EDGE_VECTORS, edges)
 
 
 def test_a_schema_that_is_not_that_of_crystals_is_refused(prototypes):

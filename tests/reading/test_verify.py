@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError
 from lazygraph.format.columns import Repeats
 from lazygraph.format.store import Store
+from lazygraph.graphs.rule import native_rule
 from lazygraph.reading import verify as module
 from lazygraph.reading.verify import verify
 from lazygraph.reading.verify_checks import sampled_rows
@@ -175,3 +177,71 @@ def test_numbers_that_come_twice_are_found_within_and_between_pieces():
         found = [repeats.first(np.array(piece, np.uint16)) for piece in pieces]
         assert found[-1] == said
         assert found[:-1] == [None] * (len(pieces) - 1)
+
+
+# ---- edges ----
+
+
+def with_other_edges(monkeypatch, path, change, number=3):
+    """Write crystals whose hashes are right, but where one graph has other edges than its recipe builds."""
+    build, seen = lg.GraphSpec.build, []
+
+    def changed(spec, structure, *arguments, **options):
+        graph = build(spec, structure, *arguments, **options)
+        key = structure.lattice.tobytes()
+        if key not in seen:  # some are built once more, to train a dictionary
+            seen.append(key)
+        if seen.index(key) == number:
+            change(graph)
+        return graph
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lg.GraphSpec, "build", changed)
+        lg.write("prototypes:8?seed=6", path, graph=lg.graph("comformer"), workers=1, progress=False)
+    assert len(seen) == 8
+    return path
+
+
+def drop_a_pair(graph):
+    graph.edge_index, graph.images = graph.edge_index[:, 2:], graph.images[2:]
+
+
+def turn_an_image(graph):
+    graph.images = graph.images.copy()
+    graph.images[4:6] = [[5, 0, 0], [-5, 0, 0]]
+
+
+def turn_a_lattice_vector(graph):
+    graph.lattice_images = -graph.lattice_images
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_a_pair, r"row 3, id '.*': the record has \d+ edges; the (compiled loop|plain rule) finds \d+"),
+        (turn_an_image, r"row 3, id '.*': edge 4 of the record is \(.*\[5, 0, 0\]\); .* finds"),
+        (turn_a_lattice_vector, r"row 3, id '.*': the lattice vectors of the record are not those"),
+    ],
+)
+def test_stored_edges_are_compared_with_those_of_the_recipe(monkeypatch, tmp_path, change, message):
+    path = with_other_edges(monkeypatch, tmp_path / "other.lg", change)
+    assert verify(path).problems == ()
+    problems = verify(path, edges=True).problems
+    ways = 1 if native_rule(lg.graph("comformer").rule) is None else 2
+    assert len(problems) == ways
+    for problem in problems:
+        assert re.search(message, problem), problem
+    assert ("plain rule" in problems[-1], "compiled loop" in problems[0]) == (True, ways == 2)
+    assert verify(path, edges=True, sample=1.0).problems == problems
+    assert verify(path, edges=True, workers=2).problems == problems
+
+
+@pytest.mark.parametrize("preset", ["comformer", "cgcnn", "mace", "m3gnet"])
+def test_edges_that_the_recipe_builds_are_all_as_written(preset, tmp_path):
+    lg.write("prototypes:20?seed=6", tmp_path / "p.lg", graph=preset, workers=1, progress=False)
+    assert verify(tmp_path / "p.lg", edges=True).problems == ()
+
+
+def test_datasets_without_edges_of_a_recipe_have_none_to_compare(original):
+    with pytest.raises(InputError, match="stores crystals alone; required to compare edges"):
+        verify(original, edges=True)

@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError, RecipeMismatch
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
-from lazygraph.reading.crystals import Crystals
+from lazygraph.reading.crystals import Crystals, cast
 
 __all__ = ["EDGE", "EDGE_INDEX", "GRAPH", "NODE", "Arrays", "View", "cast", "published"]
 
@@ -68,7 +67,7 @@ class View(ABC):
 
     def vectors(self, crystals: Crystals) -> Any:
         """Return the edge vectors (E, 3) in A, in the floating-point type of the view."""
-        return crystals.vectors if self.dtype == "float32" else crystals.components.T + 0.0
+        return crystals.vectors(self.dtype)
 
     def mismatch(self, spec: GraphSpec, found: str, preset: str) -> RecipeMismatch:
         """Return the error for a recipe that this view does not accept."""
@@ -86,14 +85,6 @@ class View(ABC):
     def __repr__(self) -> str:
         shown = [repr(self.name), *(f"{name}={value!r}" for name, value in self.parameters.items())]
         return f"lazygraph.view({', '.join(shown)})"
-
-
-def cast(array: Any, dtype: str) -> Any:
-    """Convert an array of numpy or torch to a type by name; no copy if it has this type."""
-    if isinstance(array, np.ndarray):
-        return array.astype(dtype, copy=False)
-    xp = array_namespace(array)
-    return xp.astype(array, getattr(xp, dtype), copy=False)
 
 
 def published(crystals: Crystals, spec: GraphSpec) -> Crystals:

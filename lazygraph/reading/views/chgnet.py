@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from array_api_compat import array_namespace, device
 
-from lazygraph.graphs.angles import BondGraph, bond_graph
+from lazygraph.graphs.angles import BondGraph
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
@@ -57,8 +57,8 @@ class Chgnet(View):
         # Edges come in pairs, so that undirected edge m is made of the edges 2m and 2m + 1.
         directed = xp.arange(crystals.images.shape[0], dtype=xp.int32, device=device(crystals.images))
         crystals.check_pairs()
-        edges, distances, cutoff = crystals.edge_index, crystals.distances, self._angles(spec).bond_cutoff
-        bonds = bond_graph(edges, crystals.n_atoms, distances, cutoff, crystals.check_angles)
+        pairs = self._angles(spec).find(crystals)
+        crystals.check_angles(pairs.total)
         values = {
             "atomic_number": cast(crystals.numbers, "int32"),
             "atom_frac_coord": self.real(crystals.frac_coords),
@@ -66,8 +66,7 @@ class Chgnet(View):
             "neighbor_image": self.real(crystals.images),
             "directed2undirected": directed >> 1,
             "undirected2directed": directed[::2],
-            "bond_graph": bonds,
+            "bond_graph": pairs.bonds(),
             "lattice": self.real(crystals.lattice),
         }
-        first = xp.asarray(bonds[:, 2], copy=True)  # searched as one piece of memory, of which torch warns otherwise
-        return Arrays(values, {"undirected": crystals.n_edge // 2, "angle": crystals.edges_in(first)})
+        return Arrays(values, {"undirected": crystals.n_edge // 2, "angle": pairs.of_graphs})

@@ -104,24 +104,16 @@ class Alignn(View):
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
-        pairs = self._angles(spec).pairs(crystals, crystals.check_angles)
+        pairs = self._angles(spec).find(crystals)
+        crystals.check_angles(pairs.total)
         seen = published(crystals, spec)
         values = {
             "atom_features": node_features(crystals.numbers, "cgcnn", self.dtype),
             "edge_index": cast(crystals.edge_index, "int64"),
             "r": self.vectors(seen),
             "images": cast(crystals.images, "int64"),
-            "line_graph": cast(pairs, "int64"),
-            "h": self.real(_cosines(seen.components, pairs)),
+            "line_graph": pairs.ids("int64"),
+            "h": pairs.cosines(seen.vectors("float64"), self.dtype),
             "lattice": self.real(seen.lattice),
         }
-        return Arrays(values, {"angle": crystals.edges_in(pairs[0])})
-
-
-def _cosines(components: Any, pairs: Any) -> Any:
-    """Return the cosine of minus the first vector and the second, (T,) float64, for pairs (2, T) of vectors (3, E)."""
-    xp = array_namespace(components)
-    length = xp.sqrt(xp.sum(components * components, axis=0))
-    unit = components / length
-    cosine = -xp.sum(xp.take(unit, pairs[0], axis=1) * xp.take(unit, pairs[1], axis=1), axis=0)
-    return xp.clip(cosine, -1.0, 1.0)
+        return Arrays(values, {"angle": pairs.of_graphs})

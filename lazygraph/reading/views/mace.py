@@ -62,9 +62,9 @@ class Mace(View):
         return Arrays(
             {
                 "node_attrs": node_features(crystals.numbers, self.elements, self.dtype),
-                "positions": self.real(crystals.cart_coords),
+                "positions": crystals.positions(self.dtype),
                 "edge_index": cast(crystals.edge_index, "int64"),
-                "shifts": self.real(crystals.shifts),
+                "shifts": crystals.shifts(self.dtype),
                 "unit_shifts": self.real(crystals.images),
                 "cell": xp.reshape(self.real(crystals.lattice), (-1, 3)),
                 "pbc": crystals.pbc,

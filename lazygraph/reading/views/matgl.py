@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from lazygraph.crystal import SYMBOLS
-from lazygraph.graphs.angles import Triplets, triplets
+from lazygraph.graphs.angles import Triplets
+from lazygraph.graphs.edge_pairs import find_pairs
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.graphs.vectors import WIDE
+from lazygraph.native import address, kernels
+from lazygraph.native.arrays import empty
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
@@ -60,7 +65,7 @@ class Megnet(View):
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
         """Compute the arrays that the class describes."""
-        return Arrays(self._graph(_by_centre(crystals)))
+        return Arrays(self._graph(crystals.by_first_atom()))
 
     def _graph(self, crystals: Crystals) -> dict[str, Any]:
         xp = array_namespace(crystals.images)
@@ -68,10 +73,10 @@ class Megnet(View):
         return {
             "node_type": element_places(crystals.numbers, self.elements),
             "frac_coords": self.real(crystals.frac_coords),
-            "pos": self.real(crystals.cart_coords),
+            "pos": crystals.positions(self.dtype),
             "edge_index": cast(crystals.edge_index, "int32"),
             "pbc_offset": self.real(crystals.images),
-            "pbc_offshift": self.real(crystals.shifts),
+            "pbc_offshift": crystals.shifts(self.dtype),
             "lattice": lattice,
             "state_attr": xp.zeros((lattice.shape[0], 2), dtype=lattice.dtype, device=device(lattice)),
         }
@@ -126,24 +131,34 @@ class M3gnet(Megnet):
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
         """Compute the arrays that the class describes."""
-        xp = array_namespace(crystals.images)
-        ordered = _by_centre(crystals)
+        xp, ordered = array_namespace(crystals.images), crystals.by_first_atom()
         values = self._graph(ordered)
-        centre, neighbour = ordered.edge_index
-        pos = values["pos"]
-        bond = xp.take(pos, neighbour, axis=0) + values["pbc_offshift"] - xp.take(pos, centre, axis=0)
-        kept = xp.sqrt(xp.sum(bond * bond, axis=1)) <= self._angles(spec).threebody_cutoff
-        pairs = triplets(ordered.edge_index, ordered.n_atoms, kept, crystals.check_angles)
+        kept = _within(values["pos"], values["pbc_offshift"], ordered.edge_index, self._angles(spec).threebody_cutoff)
+        edges = ordered.edge_index, ordered.n_atoms
+        pairs = find_pairs(*edges, kept, kept, end=0, itself=False, n_edge=ordered.n_edge)
+        crystals.check_angles(pairs.total)
         ids = xp.nonzero(kept)[0]
-        others = xp.bincount(xp.take(centre, ids), minlength=ordered.n_atoms) - 1
-        values |= {
-            "line_edge_index": pairs,
-            "n_triple_ij": xp.where(kept, xp.take(others, centre), 0),
-            "kept_edge_ids": ids,
-        }
-        return Arrays(values, {"angle": ordered.edges_in(pairs[0]), "kept": ordered.edges_in(ids)})
+        values |= {"line_edge_index": pairs.ids(), "n_triple_ij": pairs.of_edges(), "kept_edge_ids": ids}
+        return Arrays(values, {"angle": pairs.of_graphs, "kept": ordered.edges_in(ids)})
 
 
-def _by_centre(crystals: Crystals) -> Crystals:
-    """Return the crystals with edges sorted by centre, as matgl requires."""
-    return crystals.take_edges(array_namespace(crystals.images).argsort(crystals.edge_index[0], stable=True))
+def _within(pos: Any, shifts: Any, edge_index: Any, cutoff: float) -> Any:
+    """Which edges are within a cutoff, (E,) booleans, in the arithmetic of matgl: in the type of the positions.
+
+    Args:
+        pos: (N, 3) A.
+        shifts: (E, 3) translation of the atom in row 1, A, of the same type.
+        edge_index: (2, E) integers.
+        cutoff: A.
+    """
+    library = kernels() if isinstance(pos, np.ndarray) else None
+    if library is None or edge_index.dtype != np.int32:
+        xp = array_namespace(pos)
+        x, y, z = ((xp.take(pos, edge_index[1], axis=0) + shifts) - xp.take(pos, edge_index[0], axis=0)).T
+        return xp.sqrt((x * x + y * y) + z * z) <= cutoff
+    ends, kept = np.ascontiguousarray(edge_index), empty(len(shifts), np.bool_)
+    given = address(ends), address(ends) + 4 * len(shifts), len(shifts), cutoff, pos.itemsize == WIDE, address(kept)
+    if library.lg_within(address(pos), len(pos), address(shifts), *given):
+        msg = f"an edge starts or ends at an atom that is not there; required: atoms 0 to {len(pos) - 1}"
+        raise IndexError(msg)
+    return kept

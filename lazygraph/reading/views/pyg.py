@@ -27,6 +27,7 @@ class Pyg(View):
     Args:
         dtype: type of floating-point arrays.
         features: ``number``, ``cgcnn`` (92 columns), or element symbols for a one-hot ``x``.
+        images: whether to make ``images``, which take almost half of the memory of an edge and which few models read.
     """
 
     name: ClassVar[str] = "pyg"
@@ -43,6 +44,7 @@ class Pyg(View):
     needs_edges: ClassVar[bool] = False
 
     features: Features = "number"
+    images: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,12 +59,13 @@ class Pyg(View):
         """Compute the arrays that the class describes."""
         values = {
             "x": node_features(crystals.numbers, self.features, self.dtype),
-            "pos": self.real(crystals.cart_coords),
+            "pos": crystals.positions(self.dtype),
             "edge_index": cast(crystals.edge_index, "int64"),
             "edge_attr": self.vectors(crystals),
-            "images": cast(crystals.images, "int64"),
             "cell": self.real(crystals.lattice),
         }
+        if self.images:
+            values["images"] = cast(crystals.images, "int64")
         if crystals.lattice_images is not None:
             values["lattice_vectors"] = self.real(crystals.lattice_vectors)
         return Arrays(values)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
+    from lazygraph.loading.memory_probe import find_budget
+    from lazygraph.reading.augment import Rattle, Rotate, Strain, Supercell
+    from lazygraph.reading.crystal_batch import CrystalBatch
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.export import ExportReport, export
@@ -54,6 +57,7 @@ __all__ = [
     "ContentMismatch",
     "CorruptDataset",
     "Crystal",
+    "CrystalBatch",
     "CrystalGraph",
     "DatasetNotFound",
     "DatasetReplaced",
@@ -66,10 +70,14 @@ __all__ = [
     "LazyGraphError",
     "Loader",
     "OutputExists",
+    "Rattle",
     "RecipeError",
     "RecipeMismatch",
     "Report",
+    "Rotate",
+    "Strain",
     "StructureError",
+    "Supercell",
     "TrainOptions",
     "TransferError",
     "View",
@@ -81,6 +89,7 @@ __all__ = [
     "duplicates",
     "executors",
     "export",
+    "find_budget",
     "graph",
     "loader",
     "predict",
@@ -102,6 +111,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Crystal": "crystal",
+    "CrystalBatch": "reading.crystal_batch",
     "CrystalGraph": "graphs.crystal_graph",
     "ExportReport": "sharing.export",
     "GraphSpec": "graphs.spec",
@@ -109,7 +119,11 @@ _HOMES = {
     "LazyGraphDataModule": "training.data",
     "LazyGraphDataset": "loading.dataset",
     "Loader": "loading.loader",
+    "Rattle": "reading.augment",
     "Report": "writing.write",
+    "Rotate": "reading.augment",
+    "Strain": "reading.augment",
+    "Supercell": "reading.augment",
     "TrainOptions": "training.options",
     "View": "reading.views",
     "append": "writing.write",
@@ -119,6 +133,7 @@ _HOMES = {
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
     "export": "sharing.export",
+    "find_budget": "loading.memory_probe",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "predict": "training.predict",

@@ -20,6 +20,7 @@ from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMisma
 from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
@@ -28,8 +29,9 @@ from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.shown import Shown
-from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
+from lazygraph.reading.augment import Augmentation, AugmentationCounts, Augmenter, LabelFacts
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.counted_sizes import counted_sizes
 from lazygraph.reading.rebuild import RebuiltRecords, chosen_edges
@@ -54,9 +56,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     runs no code from the dataset.
 
     Attributes:
-        rebuilds: whether edges are built from the stored crystals when they are read, because of ``graph`` or
-            ``edges``.
+        rebuilds: whether edges are built from the stored crystals when they are read, because of ``graph``, ``edges``
+            or ``augment``.
         edges_reason: one sentence that says why.
+        augmenter: the checked steps of ``augment``; None without any.
 
     Args:
         path: the dataset directory, a URL, or a storage. URLs begin with ``https://``, ``s3://``, ``gs://``, ``az://``,
@@ -74,6 +77,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             them; else there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         edges: ``"stored"`` reads the stored edges, and refuses a recipe that gives others. ``"build"`` builds the edges
             at every read. ``"auto"`` (default) reads the stored edges if the recipe gives them, and else builds edges.
+        augment: steps that change the crystals before their edges are built, at every read: :class:`lazygraph.Rattle`,
+            :class:`lazygraph.Strain`, :class:`lazygraph.Rotate`, :class:`lazygraph.Supercell`, or functions of your
+            own. Edges are built as with ``graph``, by the stored recipe if no other is given.
+            :func:`lazygraph.loader` seeds every graph by seed, epoch and position; elsewhere, seeds come from torch's
+            generator of the process.
+        augment_attempts: how often a crystal is drawn whose augmented form is refused, for example because atoms are
+            too close. After that it is taken unchanged.
         content_id: the identity that the graphs must have, as ``lazygraph info`` prints it. It pins the data of a
             paper. The digests of all graphs are compared, but no graph is read (:func:`lazygraph.pull` reads each).
         target_dtype: the type of ``y``: ``"float32"`` (default), as most networks take it, or ``"float64"``, as labels
@@ -86,9 +96,10 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         ContentMismatch: the dataset has another content id than ``content_id``.
         TransferError: a server cannot be reached, and nothing is in the cache.
         LabelError: a target does not exist; the message lists the labels.
-        InputError: ``target_dtype`` is not one of the two types.
+        InputError: ``target_dtype`` is not one of the two types, or ``augment`` does not fit the dataset.
 
     Warns:
+        UserWarning: ``augment`` moves atoms, and energies, forces or stresses are those of the stored crystals.
         UserWarning: float32 may change a target by more than a thousandth of its standard deviation, for example total
             energies of about 100,000 eV.
 
@@ -114,6 +125,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         *,
         graph: GraphSpec | str | None = None,
         edges: Literal["auto", "stored", "build"] = "auto",
+        augment: Sequence[Augmentation] = (),
+        augment_attempts: int = 5,
         content_id: str | None = None,
         target_dtype: str | torch.dtype = "float32",
     ) -> None:
@@ -129,15 +142,17 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         targets = self._check_targets(target)
         # First what the user named: the dataset may need the rule of that plug-in, and imports none itself.
         wanted, expected = _recipe("graph", graph), _recipe("expect", expect)
-        stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._stored = stored = None if manifest.recipe is None else GraphSpec.from_json(manifest.recipe)
+        self._targets = targets
         self._spec = wanted or stored
         if wanted is not None and stored is None:
             msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
             raise RecipeMismatch(msg)
-        self.rebuilds, self.edges_reason = chosen_edges(edges, stored, self._spec)
+        self._edges = edges
+        self.augmenter = self._make_augmenter(augment, augment_attempts, targets)
         if expected is not None:
             self._check_recipe(expected)
-        self.reader = self._make_reader(stored, targets)
+        self._make_reader()
 
     # ---- what it is ----
 
@@ -179,7 +194,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     @property
     def columns(self) -> Columns:
         """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
-        counted = counted_sizes(self.manifest, self._spec) if self.rebuilds and self._spec is not None else {}
+        known = self.rebuilds and self._spec is not None and self.augmenter is None
+        counted = counted_sizes(self.manifest, self._spec) if known and self._spec is not None else {}
         return Columns(self._store, self._chosen, of_crystals=self.rebuilds, counted=counted)
 
     # ---- one graph ----
@@ -190,7 +206,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def get(self, idx: int) -> Data:
         """Return the graph in row ``idx`` of the dataset on disk, before the transform."""
-        return self.reader.data(idx)
+        return self.reader.data(idx, self._own_seeds(1))
 
     def crystal(self, idx: int | str) -> Crystal:
         """Return the crystal of a graph, with the exact lattice and coordinates that were written.
@@ -239,11 +255,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
         """Read several graphs at once, in file order; torch's ``DataLoader`` calls this for a batch."""
+        draw = positions.draw if isinstance(positions, PlacedPositions) else None
+        n = len(positions)
+        seeds = self._own_seeds(n) if draw is None else draw.augmentation_seeds(n)
         if self.transform is None:
-            return GraphList(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
-        if isinstance(positions, PlacedPositions):
-            return self.untransformed(positions, positions.draw).single()
-        rows, graphs = self._read(positions)
+            fetched = self.fetch(self._positions(np.asarray(positions, dtype=np.int64)), seeds)
+            return GraphList(self.reader, fetched, draw)
+        if draw is not None:
+            return PlacedGraphs(self.untransformed(positions, draw).single(), draw)
+        rows, graphs, _ = self._read(positions, seeds)
         return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
 
     def record_bytes(self) -> NDArray[np.int64]:
@@ -261,14 +281,22 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             raise InputError("found no graphs to make a batch of; required: at least one")
         return collate(chosen.__getitems__(range(len(chosen))))
 
-    def fetch(self, positions: NDArray[np.int64]) -> Fetched:
-        """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch."""
+    def fetch(self, positions: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:
+        """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch.
+
+        Args:
+            positions: (B,) positions in this (sub)set.
+            seeds: (B,) seeds of the augmentation, as ``Draw.augmentation_seeds`` gives them; default from torch's
+                generator of this process.
+        """
         rows = self.indices()
-        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+        seeds = self._own_seeds(len(positions)) if seeds is None else seeds
+        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions], seeds)
 
     def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
         """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
-        return Untransformed(self, *self._read(positions), draw)
+        rows, graphs, counts = self._read(positions, draw.augmentation_seeds(len(positions)))
+        return Untransformed(self, rows, graphs, draw, counts)
 
     def transformed(self, row: int, data: Data) -> Any:
         """Apply the transform to the graph in a row on disk; its errors name the graph."""
@@ -362,6 +390,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         """
         return self.index_select(evaluate(condition, self.columns.operand))
 
+    def unaugmented(self) -> LazyGraphDataset:
+        """Return the same (sub)set without augmentation, for validation and tests; graphs of the same recipe."""
+        out = copy.copy(self)
+        out.augmenter = None
+        out._make_reader()  # noqa: SLF001 - of its own class
+        return out
+
     def split(self, name: str, *, of: str = "split") -> LazyGraphDataset:
         """Select the graphs of a named split.
 
@@ -388,13 +423,24 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     # ---- inside ----
 
-    def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
-        """Return the rows on disk of these positions, and their graphs as separate objects with contiguous arrays."""
+    def _read(
+        self, positions: Sequence[int], seeds: NDArray[np.uint64] | None
+    ) -> tuple[list[int], list[Data], AugmentationCounts | None]:
+        """Return the rows on disk of these positions, their graphs as separate objects with contiguous arrays."""
         rows = np.array([self._row(int(position)) for position in positions], dtype=np.int64)
-        graphs = self.reader.single(self.reader.fetch(rows)) if len(rows) else []
+        if not len(rows):
+            return [], [], None
+        fetched = self.reader.fetch(rows, seeds)
+        graphs = self.reader.single(fetched)
         for graph in graphs:
             graph.contiguous()
-        return rows.tolist(), graphs
+        return rows.tolist(), graphs, fetched.augmented
+
+    def _own_seeds(self, n: int) -> NDArray[np.uint64] | None:
+        """Draw seeds of the augmentation from torch's generator, as PyG's random transforms do; None without one."""
+        if self.augmenter is None:
+            return None
+        return torch.randint(-(2**63), 2**63 - 1, (n,)).numpy().view(np.uint64)
 
     def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Convert positions to non-negative positions."""
@@ -430,16 +476,51 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         out._chosen = rows  # noqa: SLF001 - of its own class
         return out
 
-    def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
-        schema = self.manifest.schema
-        if self._spec is None or stored is None:
-            return Reader(self._store, self._store, StoredPresenter(schema), targets, self.target_dtype)
-        if not self.rebuilds:
-            presenter = ViewPresenter(self.view, self._spec, schema)
-            return Reader(self._store, self._store, presenter, targets, self.target_dtype)
-        records = RebuiltRecords(self._store, stored, self._spec)
-        presenter = ViewPresenter(self.view, self._spec, records.schema)
-        return Reader(self._store, records, presenter, targets, self.target_dtype)
+    def _make_reader(self) -> None:
+        schema, stored, spec = self.manifest.schema, self._stored, self._spec
+        records: Store | RebuiltRecords = self._store
+        self.rebuilds, self.edges_reason = chosen_edges(self._edges, stored, spec)
+        if spec is None or stored is None:
+            self.reader = Reader(self._store, records, StoredPresenter(schema), self._targets, self.target_dtype)
+            return
+        if self.augmenter is not None:
+            if self._edges == "stored":
+                msg = f"found edges='stored' and augment for {self.path}; required: edges='auto', as crystals change"
+                raise InputError(msg)
+            self.rebuilds, self.edges_reason = True, "edges are built at every read, after the augmentation"
+        rebuilt = RebuiltRecords(self._store, stored, spec, self.augmenter) if self.rebuilds else None
+        if rebuilt is not None:
+            records, schema = rebuilt, rebuilt.schema
+        presenter = ViewPresenter(self.view, spec, schema)
+        augmented = None if self.augmenter is None else rebuilt
+        self.reader = Reader(self._store, records, presenter, self._targets, self.target_dtype, augmented=augmented)
+
+    def _make_augmenter(self, steps: Any, attempts: int, targets: list[str]) -> Augmenter | None:
+        if callable(steps) or not isinstance(steps, Sequence):
+            msg = f"found augment={steps!r}; required: a list of steps, such as [lg.Rattle(0.05)]"
+            raise InputError(msg)
+        if not steps:
+            return None
+        if self._spec is None:
+            msg = f"found augment for {self.path}, whose graphs came ready-made, without crystals; required: none"
+            raise InputError(msg)
+        columns = self.manifest.columns
+        labels = [
+            LabelFacts(field.name, "atom", field.shape, unit=field.unit)
+            for field in self.manifest.schema.fields
+            if field.name not in CRYSTAL_FIELDS
+        ]
+        for name in targets:
+            column = columns[name]
+            labels.append(LabelFacts(name, "crystal", tuple(column.shape[1:]), column.per, column.unit))
+        augmenter = Augmenter(steps, labels, attempts)
+        if augmenter.stale:
+            msg = (
+                f"augment moves atoms, and {', '.join(map(repr, augmenter.stale))} stay those of the stored crystals: "
+                "use displacement as the target of denoising, or only labels that may stay"
+            )
+            warnings.warn(printable(msg), stacklevel=3)
+        return augmenter
 
     def _check_recipe(self, expect: GraphSpec) -> None:
         found = self.spec
@@ -489,8 +570,15 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return or_plain(lambda: self._shown().html(), self.__repr__)
 
     def _shown(self) -> Shown:
+        steps = () if self.augmenter is None else self.augmenter.steps
         return Shown(
-            self._store, self.indices(), self._spec, rebuilds=self.rebuilds, target=self.target, view=self.view
+            self._store,
+            self.indices(),
+            self._spec,
+            rebuilds=self.rebuilds,
+            steps=steps,
+            target=self.target,
+            view=self.view,
         )
 
 

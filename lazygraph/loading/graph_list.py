@@ -20,24 +20,25 @@ class GraphList(Sequence[Data]):
     all of them: ``clone`` it.
     """
 
-    def __init__(self, reader: Reader, fetched: Fetched) -> None:
-        self._reader, self._fetched = reader, fetched
+    def __init__(self, reader: Reader, fetched: Fetched, draw: Any = None) -> None:
+        self._reader, self.fetched = reader, fetched
+        self.draw = draw  # of a loader's batch
 
     @cached_property
     def _single(self) -> list[Data]:
-        return self._reader.single(self._fetched)
+        return self._reader.single(self.fetched)
 
     def __getitem__(self, place: Any) -> Any:
         return self._single[place]
 
     def __len__(self) -> int:
-        return len(self._fetched.ids)
+        return len(self.fetched.ids)
 
     def batch(self) -> Batch:
         """Return all graphs as one batch."""
         if "_single" in self.__dict__:  # somebody has seen them, and may have changed them
             return Batch.from_data_list(self._single)
-        return self._reader.expand(self._fetched)
+        return self._reader.expand(self.fetched)
 
 
 def collate(graphs: Iterable[Data]) -> Batch:

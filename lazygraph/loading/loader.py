@@ -21,15 +21,24 @@ from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
-from lazygraph.loading.graph_list import collate
+from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
+from lazygraph.loading.padding import Padding, Shape, with_static_limits
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_threads
 from lazygraph.loading.read_ahead import ReadAhead
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
-from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
+from lazygraph.loading.transforms import (
+    Draw,
+    PlacedPositions,
+    Untransformed,
+    taken_counts,
+    transformed_batch,
+    with_counts,
+)
+from lazygraph.reading.augment import AugmentationCounts
 
 __all__ = ["Loader", "loader"]
 
@@ -64,11 +73,14 @@ class Loader:
     Attributes:
         dataset: the dataset.
         batch_size: greatest number of graphs in a batch; None if only budgets limit it.
+        batch_transform: the function that changes every batch; None without one.
         device: the device on which batches are expanded; None for the memory of this process.
         seconds_waited: total time that the user of the loader has waited for batches, in s.
+        augmentation: how many crystals were delivered, drawn again and taken unchanged, if the dataset has ``augment``.
     """
 
     seconds_waited = 0.0
+    augmentation = AugmentationCounts()
     prefetch_factor = None  # for Accelerate, whose loader over ``batch_sampler`` reads in this process
 
     def __init__(
@@ -81,10 +93,17 @@ class Loader:
         wanted: WantedSettings,
         device: torch.device | None,
         note: str | None = None,
+        batch_transform: Callable[[Batch], Any] | None = None,
+        pad: str | None = None,
     ) -> None:
-        self._note = note
+        self._note, self.batch_transform, self._pad = note, batch_transform, pad
+        self._padding: Padding | None = None
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
+        self._budgets = {name: limit for name, limit in sampling.limits.items() if name != "graphs"}
+        if pad is not None:
+            sampling, self._padding = _padded(dataset, sampling, pad)
+            self._last_sampling = sampling
         self._pins = False
         self._ahead: ReadAhead | None = None
         self._epochs = Epochs()
@@ -111,10 +130,13 @@ class Loader:
             # A transform runs where the training runs, or in another process: a thread would race for random numbers.
             finish = self._finished if settings.num_workers else self._transformed
             with closing(self._reading(requests, settings)) as read:
-                for batch in self._clocked(map(finish, read)):
+                made = map(self._changed, map(finish, read), requests.draws())
+                for batch, graphs in zip(self._clocked(made), requests.counts, strict=True):
                     now.batches += 1
+                    if (counts := taken_counts(batch)) is not None:
+                        self.augmentation += counts
                     if self._ahead is not None:
-                        self._ahead.visited += batch.num_graphs
+                        self._ahead.visited += int(graphs)
                     self._epochs.delivered(now, is_last=now.batches == total)
                     # With workers only now: they may be forked, which threads disturb.
                     self._begin_read_ahead(settings, now)
@@ -178,11 +200,60 @@ class Loader:
     def _transformed(self, prefetched: Untransformed | Batch) -> Batch:
         return self._finished(prefetched.batch()) if isinstance(prefetched, Untransformed) else prefetched
 
+    def _changed(self, batch: Batch, draw: Draw) -> Batch:
+        """Apply the transform of batches."""
+        if self.batch_transform is None:
+            return batch
+        return transformed_batch(self.batch_transform, batch, draw, self.device)
+
     def _finished(self, fetched: Fetched | Batch) -> Batch:
         """Complete a batch in the calling thread, on the right device."""
         if isinstance(fetched, Fetched):
-            return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+            masks: Mapping[str, NDArray[np.bool_]] = {}
+            if self._padding is not None:
+                fetched, masks = self._padding.apply(fetched)
+            batch = self.dataset.reader.expand(fetched, self.device, pin=self._pins, masks=masks)
+            return with_counts(batch, fetched.augmented)
         return fetched if self.device is None else fetched.to(self.device)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes of the batches with ``pad``, the largest last; none without."""
+        return () if self._padding is None else self._padding.shapes
+
+    def known_sizes(self) -> dict[str, NDArray[np.int64]]:
+        """Return all sizes of the graphs that are known without reading them: name -> (n,)."""
+        columns = self.dataset.columns
+        return {name: _size(self.dataset, name).astype(np.int64) for name in SIZES if SIZES[name] in columns}
+
+    def read_batch(self, epoch: int, number: int) -> Batch:
+        """Read one batch of an epoch in this process; the position of the loader stays.
+
+        Args:
+            epoch: number of the epoch.
+            number: number of the batch in the epoch, on this rank.
+        """
+        check_whole("epoch", epoch, 0)
+        batches = self._sampling().batches(epoch).take(slice(number, number + 1))
+        request = next(iter(Requests(batches, int(self._last_sampling.seed), epoch)))
+        batch = self._changed(self._transformed(self._prefetched(request)), request.draw)
+        taken_counts(batch)
+        return batch
+
+    def heaviest_batches(self, epochs: int) -> list[tuple[int, int]]:
+        """Return the epoch and the number of the batches that have most of anything, in some epochs; reads no graph."""
+        sizes = self.known_sizes()
+        most: dict[str, tuple[int, int, int]] = {}
+        for epoch in range(epochs):
+            batches = self._sampling().batches(epoch)
+            if not len(batches):
+                continue
+            positions, starts = np.concatenate(list(batches)), batches.counts.cumsum() - batches.counts
+            totals = {name: np.add.reduceat(size[positions], starts) for name, size in sizes.items()}
+            for name, total in {**totals, "graphs": batches.counts}.items():
+                number = int(total.argmax())
+                most[name] = max(most.get(name, (-1, 0, 0)), (int(total[number]), epoch, number))
+        return sorted({(epoch, number) for _, epoch, number in most.values()})
 
     # ---- which batches ----
 
@@ -198,11 +269,25 @@ class Loader:
 
     @property
     def collate_fn(self) -> Callable[[Iterable[Data]], Batch]:
-        """The function that collates graphs, on the device of this loader."""
-        return collate if self.device is None else self._collated
+        """The function that collates graphs, on the device of this loader, with its ``batch_transform``."""
+        changed = self.device, self.batch_transform, self._padding
+        return self._collated if any(part is not None for part in changed) else collate
 
     def _collated(self, graphs: Iterable[Data]) -> Batch:
-        return collate(graphs).to(self.device)
+        if self._padding is not None and isinstance(graphs, GraphList):
+            batch = self._finished(graphs.fetched)
+            taken_counts(batch)
+        elif self._padding is not None:
+            msg = (
+                f"found a {type(graphs).__name__} of graphs to pad; required: the graphs that torch's DataLoader reads"
+            )
+            raise InputError(msg)
+        else:
+            batch = collate(graphs)
+            batch = batch if self.device is None else batch.to(self.device)
+        if self.batch_transform is None:
+            return batch
+        return transformed_batch(self.batch_transform, batch, getattr(graphs, "draw", None), self.device)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the next epoch. It starts at its first batch, or at a loaded position of the same epoch."""
@@ -286,21 +371,29 @@ class Loader:
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
-    def evaluation(self, dataset: LazyGraphDataset | torch.utils.data.Subset[Any]) -> Loader:
+    def evaluation(
+        self,
+        dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+        *,
+        batch_transform: Callable[[Batch], Any] | None = None,
+    ) -> Loader:
         """Create a loader for another dataset, in order, with the same settings.
 
-        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more.
+        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more. The transform of this
+        loader's batches may be noise for the training, so it is not applied: give one here if evaluation needs it.
         """
         size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
-        budgets = {name: limit for name, limit in self._last_sampling.limits.items() if name != "graphs"}
         dataset = as_dataset(dataset)
+        budgets = self._budgets
         return Loader(
             dataset,
             batch_size=size,
-            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset))),
+            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset)), pad=self._pad),
             ranks=self._ranks,
             wanted=self._wanted,
             device=self.device,
+            batch_transform=batch_transform,
+            pad=self._pad,
         )
 
     def close(self) -> None:
@@ -335,6 +428,8 @@ def loader(
     drop_last: bool = False,
     window: int | None = None,
     bucket: str | None = None,
+    balance: str | Callable[[Mapping[str, NDArray[Any]]], Any] | None = None,
+    pad: str | None = None,
     weights: str | None = None,
     num_workers: int | None = None,
     threads: int | None = None,
@@ -344,6 +439,7 @@ def loader(
     multiprocessing_context: str | None = None,
     read_ahead: bool | None = None,
     device: str | torch.device | None = None,
+    batch_transform: Callable[[Batch], Any] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
 ) -> Loader:
@@ -363,6 +459,12 @@ def loader(
         window: shuffle within windows of this number of graphs, which are close together on disk. Useful for cold disks
             and network file systems.
         bucket: ``"atoms"``, ``"edges"`` or ``"triplets"``: put graphs of similar size into one batch.
+        balance: ``"atoms"``, ``"edges"`` or ``"triplets"``: the batches of a step, one on each rank, have nearly the
+            same number of them, and the same number of graphs or one more. Or a function of the columns, which returns
+            the cost of each graph (n,). One rank alone has nothing to balance.
+        pad: ``"buckets"``: pad every batch to one of at most four shapes (``loader.shapes``), with the masks
+            ``node_mask``, ``edge_mask`` and ``graph_mask`` of what is real. Atoms, edges and graphs of a batch get
+            limits where none is given.
         weights: name of a column. Graphs are drawn with replacement, with probabilities proportional to the column. For
             a column of texts, such as a category, every text is drawn equally often.
         num_workers: number of worker processes. By default the loader chooses. 0 is often best, because compiled code
@@ -376,6 +478,9 @@ def loader(
             pass does not wait for single records. By default the loader does so if they fit into half of the memory.
         device: the device of the batches. Records are copied to it in one piece, in narrow types, and expanded there.
             None for the memory of this process.
+        batch_transform: a function that receives every ``Batch``, on its device, and returns a ``Batch``. It runs in
+            the process that uses the batches. Its random numbers are seeded by seed, epoch and position, as those of a
+            transform of the dataset are.
         rank: index of this process among the processes that share an epoch; default from torch.distributed.
         world_size: number of processes that share an epoch; default from torch.distributed.
 
@@ -422,13 +527,24 @@ def loader(
     return Loader(
         dataset,
         batch_size=batch_size,
-        sampling=_sampling(dataset, limits, order, bucket=bucket, seed=seed, drop_last=drop_last),
+        sampling=_sampling(
+            dataset,
+            limits,
+            order,
+            bucket=bucket,
+            cost=None if balance is None else _costs(dataset, balance),
+            seed=seed,
+            drop_last=drop_last,
+            pad=pad,
+        ),
         ranks=None if rank is None or world_size is None else (rank, world_size),
         wanted=WantedSettings(
             num_workers, threads, prefetch_factor, persistent_workers, pin_memory, multiprocessing_context, read_ahead
         ),
         device=None if device is None else torch.device(device),
         note=note,
+        batch_transform=batch_transform,
+        pad=pad,
     )
 
 
@@ -443,8 +559,10 @@ def _sampling(
     order: Order,
     *,
     bucket: str | None = None,
+    cost: NDArray[np.float64] | None = None,
     seed: int = 0,
     drop_last: bool = False,
+    pad: str | None = None,
 ) -> Sampling:
     """The batches of a dataset for one process.
 
@@ -453,17 +571,23 @@ def _sampling(
         OversizedGraphs: single graphs exceed a limit; the message names some.
     """
     columns = dataset.columns
-    used = sorted({*limits, *([] if bucket is None else [bucket])} & set(SIZES))
+    if pad is not None:
+        _check_pad(dataset, pad)
+    shaped = () if pad is None or dataset.spec is None else ("atoms", "edges")[: 1 + dataset.spec.rule.has_edges]
+    used = sorted({*limits, *([] if bucket is None else [bucket]), *shaped} & set(SIZES))
     for name in used:
         if SIZES[name] not in columns:
-            raise _unknown_size(dataset, name, "bucket" if name not in limits else f"max_{name}")
-    sizes = {name: columns[SIZES[name]] for name in used}
+            raise _unknown_size(
+                dataset, name, f"max_{name}" if name in limits else "bucket" if name == bucket else "pad"
+            )
+    sizes = {name: _size(dataset, name) for name in used}
     try:
         return Sampling(
             order=order,
             limits=limits,
             sizes=sizes,
             bucket=bucket,
+            cost=cost,
             seed=seed,
             drop_last=drop_last,
             identity=_identity(dataset),
@@ -472,6 +596,70 @@ def _sampling(
         some = ", ".join(repr(str(graph_id)) for graph_id in dataset[error.positions[:5]].ids)
         msg = f"{error}; their ids: {some}{', ...' if len(error.positions) > 5 else ''}"
         raise OversizedGraphs(msg, error.positions) from error
+
+
+def _size(dataset: LazyGraphDataset, name: str) -> NDArray[Any]:
+    """A size of each graph, (n,)."""
+    size = dataset.columns[SIZES[name]]
+    # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
+    times = 1 if dataset.augmenter is None else dataset.augmenter.times
+    return size if times == 1 else times * size.astype(np.int64)
+
+
+def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:
+    """Refuse padding where it has no meaning.
+
+    Raises:
+        InputError: the option, the dataset or its recipe does not fit.
+    """
+    spec, problem = dataset.spec, None
+    if pad != "buckets":
+        msg = f"found pad={pad!r}; required: 'buckets', or none"
+        raise InputError(msg)
+    if spec is None:
+        problem = "its graphs came ready-made; required: a dataset of crystals"
+    elif dataset.transform is not None:
+        problem = "it has a transform, which may change sizes; required: none, or a batch_transform"
+    elif spec.angles is not None:
+        problem = f"{spec!r} has angles, whose number is not padded; required: a recipe without angles"
+    elif spec.rule.most_neighbors is not None:
+        problem = (
+            f"{spec!r} gives at most {spec.rule.most_neighbors} edges to an atom; required: a recipe without limit"
+        )
+    if problem is not None:
+        msg = f"found pad for {dataset.path}, but {problem}"
+        raise InputError(msg)
+
+
+def _padded(dataset: LazyGraphDataset, sampling: Sampling, pad: str) -> tuple[Sampling, Padding]:
+    """Batches that have a limit for everything with a shape, and their padding."""
+    _check_pad(dataset, pad)
+    spec: Any = dataset.spec
+    limited, shapes = with_static_limits(sampling, has_edges=spec.rule.has_edges)
+    return limited, Padding(shapes, spec)
+
+
+def _costs(dataset: LazyGraphDataset, balance: Any) -> NDArray[np.float64]:
+    """The cost of each graph, (n,).
+
+    Raises:
+        InputError: the size is unknown, or the function does not return one number for each graph.
+    """
+    if not callable(balance):
+        if balance not in SIZES:
+            msg = f"found balance={balance!r}; required: one of {', '.join(map(repr, SIZES))}, or a function of columns"
+            raise InputError(msg)
+        if SIZES[balance] not in dataset.columns:
+            raise _unknown_size(dataset, balance, "balance")
+        return dataset.columns[SIZES[balance]].astype(np.float64)
+    found = np.asarray(balance(dataset.columns))
+    if found.shape != (len(dataset),) or found.dtype.kind not in "iufb":
+        msg = (
+            f"found {found.dtype} of shape {found.shape} from the function balance; required: one number for each of "
+            f"the {len(dataset)} graphs"
+        )
+        raise InputError(msg)
+    return found.astype(np.float64)
 
 
 def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
@@ -488,10 +676,13 @@ def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputErr
     """The error for a limit or a bucket of a size that is not known before the graphs are read."""
     spec = dataset.spec
     if dataset.rebuilds:
-        why = (
-            f"its graphs are built when they are read (graph={spec!r}), and were not counted; count them once with "
-            f"lazygraph.count({dataset.path!r}, {spec!r}), or with the command lazygraph count"
-        )
+        if dataset.augmenter is not None:
+            why = "its graphs are built when they are read (augment)"
+        else:
+            why = (
+                f"its graphs are built when they are read (graph={spec!r}), and were not counted; count them once with "
+                f"lazygraph.count({dataset.path!r}, {spec!r}), or with the command lazygraph count"
+            )
     elif spec is not None and size == "edges" and not spec.rule.has_edges:
         why = "the dataset stores no edges"
     else:

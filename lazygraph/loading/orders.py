@@ -22,8 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from lazygraph.errors import InputError
 
 __all__ = [
+    "AUGMENTATIONS",
     "BATCHES",
+    "BATCH_TRANSFORMS",
+    "STEPS",
     "TRANSFORMS",
+    "Drawn",
     "EpochOrder",
     "InParts",
     "Order",
@@ -38,7 +42,7 @@ __all__ = [
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES, TRANSFORMS = range(4)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS, AUGMENTATIONS, BATCH_TRANSFORMS, STEPS = range(7)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 PART = 65536  # graphs that are drawn or looked at together
 
@@ -110,7 +114,7 @@ class Sequential:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Drawn:
+class Drawn:
     """An order that is held in memory."""
 
     positions: NDArray[np.int64]
@@ -141,7 +145,7 @@ class Shuffled:
             keys[start : start + PART] |= np.arange(start, min(start + PART, self.n), dtype=np.uint64)
         keys.sort()
         keys &= (np.uint64(1) << bits) - np.uint64(1)
-        return _Drawn(keys.view(np.int64))
+        return Drawn(keys.view(np.int64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,25 @@ class Requests:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Request]:
-        for positions, place in zip(self._batches, self._batches.places, strict=True):
-            yield Request(positions, Draw(self._seed, self._epoch, int(place)))
+        for positions, draw in zip(self._batches, self.draws(), strict=True):
+            yield Request(positions, draw)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(k,) the number of graphs in each batch."""
+        return self._batches.counts
+
+    def draws(self) -> Iterator[Draw]:
+        """What the transforms of each batch draw."""
+        for place in self._batches.places:
+            yield Draw(self._seed, self._epoch, int(place))
 
 
 def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
     """Read the graphs of a batch: together, or one by one if a transform must see each graph."""
     if dataset.transform is None:
-        return dataset.fetch(request.positions)
+        seeds = None if dataset.augmenter is None else request.draw.augmentation_seeds(len(request.positions))
+        return dataset.fetch(request.positions, seeds)
     return dataset.untransformed(request.positions.tolist(), request.draw)
 
 
@@ -116,7 +127,7 @@ class WorkerPool:
         Raises:
             InputError: in a child that was forked meanwhile, because the workers are not its own.
         """
-        owner, transform = os.getpid(), fingerprint_of(self._dataset.transform)
+        owner, transform = os.getpid(), fingerprint_of(_transforms(self._dataset))
         workers = self._idle.pop(owner, None)
         if workers is None or transform is None or workers.transform != transform:
             del workers  # which ends them
@@ -246,6 +257,12 @@ class _Failed(NamedTuple):
         except Exception:  # noqa: BLE001 - whatever its class does
             return None
         return cls(error) if same else None
+
+
+def _transforms(dataset: LazyGraphDataset) -> Any:
+    """Everything of the user's that runs in a worker."""
+    steps = () if dataset.augmenter is None else dataset.augmenter.steps
+    return (dataset.transform, steps) if steps else dataset.transform
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 # Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
@@ -24,10 +25,12 @@ from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.device_copy import to_device
 from lazygraph.loading.graph_data import layout_of, make_batch, make_data, split_batch
+from lazygraph.reading.augment import AugmentationCounts
 from lazygraph.reading.batch_layout import BatchLayout
 from lazygraph.reading.crystals import AnglesDiffer, Crystals
 from lazygraph.reading.derived import most_angles
-from lazygraph.reading.views.base import NODE, Arrays, View
+from lazygraph.reading.rebuild import RebuiltRecords
+from lazygraph.reading.views.base import EDGE, NODE, Arrays, View
 
 __all__ = ["Fetched", "Reader", "StoredPresenter", "ViewPresenter"]
 
@@ -170,10 +173,14 @@ class Fetched(NamedTuple):
     y: NDArray[np.floating[Any]] | None
     """(B, T) targets, float32 or float64."""
     ids: list[str]
+    augmented: AugmentationCounts | None = None
+    """What became of the crystals, if they are augmented."""
 
 
 class Reader:
     """A reader of rows that builds graphs. Picklable; safe in threads and under fork, like the store.
+
+    If the records are augmented, reading needs the seeds of the graphs.
 
     Args:
         store: the dataset.
@@ -181,6 +188,7 @@ class Reader:
         presenter: converts records into arrays.
         targets: the label columns that become ``y``, in this order.
         target_dtype: type of ``y``, ``float32`` or ``float64``.
+        augmented: the records, if they are augmented before their edges are built.
     """
 
     def __init__(
@@ -190,44 +198,59 @@ class Reader:
         presenter: Presenter,
         targets: Sequence[str],
         target_dtype: str = "float32",
+        *,
+        augmented: RebuiltRecords | None = None,
     ) -> None:
+        self._augmented = augmented
         self._store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
         # Records that are made of others are not those that the column is of.
         known = records is store and presenter.derived in store.manifest.columns
         self._derived = presenter.derived if known else None
 
-    def data(self, row: int) -> Data:
-        """Return the graph in a row."""
-        records = self._records.read_batch(np.array([row], np.int64))
+    def data(self, row: int, seeds: NDArray[np.uint64] | None = None) -> Data:
+        """Return the graph in a row; ``seeds`` (1,) is needed if graphs are augmented."""
+        records, y, _ = self._read(np.array([row], np.int64), seeds)
         try:
             self._presenter.check(records)
             arrays = self._presenter.single(records, self._said([row]))
         except Untrue as error:
             self._store.raise_corrupt(row, CorruptDataset(error.problem))
         values = _tensors(arrays)
-        if self._targets:
-            values["y"] = torch.from_numpy(self._y([row]))
+        if y is not None:
+            values["y"] = torch.from_numpy(y)
         values["id"] = self._store.graph_id(row)
         return make_data(values, self._presenter.layout, int(next(iter(records.counts.values()))[0]))
 
-    def fetch(self, rows: NDArray[np.int64]) -> Fetched:
-        """Read, check and decode the graphs in these rows, in file order, without expanding them."""
-        y = self._y(rows) if self._targets else None
-        records = self._records.read_batch(rows)
+    def fetch(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:
+        """Read, check and decode the graphs in these rows, in file order, without expanding them.
+
+        Args:
+            rows: (B,) rows of the dataset.
+            seeds: (B,) seeds of the augmentation; needed if graphs are augmented.
+        """
+        records, y, counts = self._read(rows, seeds)
         try:
             self._presenter.check(records)
         except Untrue as error:
             self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-        return Fetched(rows, records, y, self._store.graph_ids(rows))
+        return Fetched(rows, records, y, self._store.graph_ids(rows), counts)
 
-    def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
+    def expand(
+        self,
+        fetched: Fetched,
+        device: torch.device | None = None,
+        *,
+        pin: bool = False,
+        masks: Mapping[str, NDArray[np.bool_]] = MappingProxyType({}),
+    ) -> Batch:
         """Expand fetched graphs into one batch.
 
         Args:
             fetched: the graphs.
             device: the device to expand on, after one copy of the records; None expands with numpy in this process.
             pin: whether the copy uses page-locked memory.
+            masks: ``node_mask``, ``edge_mask`` and ``graph_mask`` of padded graphs.
         """
         records = fetched.records if device is None else to_device(fetched.records, device, pin=pin)
         arrays, counts = self._batch_arrays(records, fetched.rows)
@@ -237,7 +260,12 @@ class Reader:
         if fetched.y is not None and device is not None:
             values["y"] = values["y"].to(device)
         values["id"] = fetched.ids
-        return make_batch(values, self._presenter.layout, counts, device)
+        layout = self._presenter.layout
+        if masks:
+            there = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+            values |= there if device is None else {name: mask.to(device) for name, mask in there.items()}
+            layout = BatchLayout({**layout, "node_mask": NODE, "edge_mask": EDGE}, nodes_told=layout.nodes_told)
+        return make_batch(values, layout, counts, device)
 
     def single(self, fetched: Fetched) -> list[Data]:
         """Expand fetched graphs into single graphs, equal to those of ``data``."""
@@ -264,9 +292,24 @@ class Reader:
         """Return the start of a message about a row: dataset, shard, row and id."""
         return self._store.where(row)
 
-    def _y(self, rows: Any) -> NDArray[np.floating[Any]]:
+    def _read(
+        self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None
+    ) -> tuple[RecordBatch, NDArray[np.floating[Any]] | None, AugmentationCounts | None]:
+        """Return the records in these rows, their targets, and what the augmentation did."""
+        labels = {name: self._store.column(name)[rows] for name in self._targets}
+        if self._augmented is None:
+            return self._records.read_batch(rows), self._y(labels, len(rows)), None
+        if seeds is None:
+            msg = "augmented graphs are read with seeds"
+            raise ValueError(msg)
+        made = self._augmented.read_augmented(rows, seeds, labels)
+        return made.records, self._y(made.labels, len(rows)), made.counts
+
+    def _y(self, labels: Mapping[str, NDArray[Any]], n: int) -> NDArray[np.floating[Any]] | None:
         """Return the targets, (B, T) float32 or float64; components of a vector label are consecutive."""
-        columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
+        if not self._targets:
+            return None
+        columns = [labels[name].reshape(n, -1) for name in self._targets]
         together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         return together.astype(self._target_dtype)
 

@@ -10,7 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.loading.orders import BATCHES, PART, EpochOrder, InParts, Order, check_whole, digest, random_keys
+from lazygraph.loading.balancing import balance
+from lazygraph.loading.orders import (
+    BATCHES,
+    PART,
+    STEPS,
+    Drawn,
+    EpochOrder,
+    InParts,
+    Order,
+    check_whole,
+    digest,
+    random_keys,
+)
 from lazygraph.loading.packing import Batches, pack_in_parts, refuse_oversized, split
 
 __all__ = ["Sampling"]
@@ -27,7 +39,8 @@ class Sampling:
     number of batches: rank r gets the batches r, r + world_size, ... of the epoch. Together, the ranks visit exactly
     the graphs of the order. No graph is repeated to fill a batch, and no graph is left out. If the number of batches is
     not a multiple of the number of ranks, the largest batches are halved until it is. With ``drop_last``, the last
-    batches are left out instead.
+    batches are left out instead. With ``cost``, the batches of a step, one for each rank, cost nearly the same
+    (``lazygraph.loading.balancing``); this holds 60 bytes per graph while an epoch is planned.
 
     The batches of an epoch are known as places in its order, with 24 bytes per batch; the graphs in them are what the
     order holds or computes (``lazygraph.loading.orders``). Without budgets, planning looks at no graph. With budgets,
@@ -39,6 +52,7 @@ class Sampling:
         sizes: name -> (n,) integers, one per graph.
         bucket: the size in which the graphs of one batch are similar. Graphs are sorted by it in pools of about a
             hundred batches, and the batches of a pool are shuffled.
+        cost: (n,) float64, what each graph costs. The batches of a step then cost nearly the same on every rank.
         seed: seed of all random choices.
         drop_last: leave out a last batch that fills none of its limits, and batches that cannot be shared evenly.
         rank: index of this process among those that share an epoch.
@@ -61,6 +75,7 @@ class Sampling:
     limits: Mapping[str, int]
     sizes: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     bucket: str | None = None
+    cost: NDArray[np.float64] | None = field(default=None, repr=False)
     seed: int = 0
     drop_last: bool = False
     rank: int = 0
@@ -91,6 +106,8 @@ class Sampling:
                 have = ", ".join(map(repr, self.sizes)) or "none"
                 msg = f"found no size {name!r} of the graphs; the sizes are {have}"
                 raise InputError(msg)
+        if self.cost is not None:
+            self._check_cost(self.cost)
         budgets = {name: limit for name, limit in self.limits.items() if name != "graphs"}
         refuse_oversized({name: self.sizes[name] for name in budgets}, budgets)
 
@@ -106,6 +123,8 @@ class Sampling:
         """
         check_whole("epoch", epoch, 0)
         order = self.order.draw(self.seed, epoch)
+        if self.cost is not None and self.world_size > 1:
+            return self._balanced(order, self.cost, epoch)
         pool = None
         if self.bucket is not None:
             pool = self._pool()
@@ -130,6 +149,33 @@ class Sampling:
         else:
             self._refuse_unfillable(len(counts))
         return Batches(order, starts, counts, _before(counts) if pool or over else starts)
+
+    def _balanced(self, order: EpochOrder, cost: NDArray[np.float64], epoch: int) -> Batches:
+        """The batches of all ranks, where those of a step cost nearly the same."""
+        n = self.order.n
+        positions = order.part(0, n)
+        sizes = {name: self.sizes[name][positions] for name in self.limits if name != "graphs"}
+        keys = random_keys(n, self.seed, epoch, STEPS)
+        made = balance(cost[positions], sizes, self.limits, self.world_size, keys, drop_last=self.drop_last)
+        if self.drop_last:
+            self._refuse_empty(len(made.counts))
+        starts = _before(made.counts)
+        return Batches(Drawn(positions[made.positions]), starts, made.counts, starts)
+
+    def _check_cost(self, cost: NDArray[Any]) -> None:
+        """Refuse costs that are no numbers to add up, and a bucket beside them."""
+        if self.bucket is not None:
+            msg = f"found bucket={self.bucket!r} and balance; required: one of them, as both choose graphs by size"
+            raise InputError(msg)
+        if cost.shape != (self.order.n,) or cost.dtype != np.float64:
+            msg = f"found costs of type {cost.dtype} and shape {cost.shape}; required: one number for each graph"
+            raise InputError(msg)
+        if len(wrong := np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)))):
+            msg = (
+                f"{len(wrong)} of {len(cost)} costs cannot be used, the first at position {wrong[0]}: "
+                f"{cost[wrong[0]]}; required: finite numbers, at least 0"
+            )
+            raise InputError(msg)
 
     def _counts(self, order: EpochOrder) -> tuple[NDArray[np.int64], bool]:
         """Return the number of graphs in each batch, and whether the last one fills one of its limits."""
@@ -189,6 +235,7 @@ class Sampling:
             **{f"max_{name}": int(limit) for name, limit in self.limits.items()},
             **{name: f"xxh3 {digest(self.sizes[name])}" for name in self._used()},
             "bucket": self.bucket,
+            "balance": None if self.cost is None else f"xxh3 {digest(self.cost)}",
             "seed": int(self.seed),
             "drop_last": self.drop_last,
             "world_size": int(self.world_size),

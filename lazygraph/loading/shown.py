@@ -34,6 +34,7 @@ class Shown:
         rows: the graphs of this (sub)set.
         spec: the recipe of the graphs that are read.
         rebuilds: whether they are built at every read.
+        steps: the steps of the augmentation.
         target: the labels that become ``y``.
         view: the arrays of a graph.
     """
@@ -45,6 +46,7 @@ class Shown:
         spec: GraphSpec | None,
         *,
         rebuilds: bool,
+        steps: Sequence[Any] = (),
         target: str | Sequence[str] | None,
         view: View,
     ) -> None:
@@ -53,6 +55,7 @@ class Shown:
         targets = [target] if isinstance(target, str) else list(target or ())
         self._facts = {
             "recipe": recipe,
+            "augment": ", ".join(map(repr, steps)),
             "view": view.name if spec is not None else "",
             "target": ", ".join(targets) or "none",
             "splits": self._splits(),

@@ -9,7 +9,7 @@ this process, from a thread or from a worker, on any rank, and after resuming.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,13 +22,24 @@ from torch_geometric.data.data import BaseData
 
 from lazygraph.errors import InputError
 from lazygraph.loading.graph_list import collate
-from lazygraph.loading.orders import TRANSFORMS, random_keys
+from lazygraph.loading.orders import AUGMENTATIONS, BATCH_TRANSFORMS, TRANSFORMS, random_keys
+from lazygraph.reading.augment import AugmentationCounts
 
 if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
 
-__all__ = ["Draw", "PlacedPositions", "Untransformed", "fingerprint_of"]
+__all__ = [
+    "Draw",
+    "PlacedGraphs",
+    "PlacedPositions",
+    "Untransformed",
+    "fingerprint_of",
+    "taken_counts",
+    "transformed_batch",
+    "with_counts",
+]
 
+_COUNTS = "_lazygraph_augmented"
 GENERATORS = 3  # torch, numpy and random: each has a key of its own, for equal seeds give two of them equal numbers
 
 
@@ -45,6 +56,14 @@ class Draw(NamedTuple):
         start, count = GENERATORS * self.place, GENERATORS * n
         return random_keys(count, self.seed, self.epoch, TRANSFORMS, start=start).reshape(n, GENERATORS)
 
+    def batch_keys(self) -> NDArray[np.uint64]:
+        """Return a seed of each generator, and of that of a device, for the transform of the batch, (4,) uint64."""
+        return random_keys(GENERATORS + 1, self.seed, self.epoch, BATCH_TRANSFORMS, start=(GENERATORS + 1) * self.place)
+
+    def augmentation_seeds(self, n: int) -> NDArray[np.uint64]:
+        """Return the seed of the augmentation of each graph, (n,) uint64."""
+        return random_keys(n, self.seed, self.epoch, AUGMENTATIONS, start=self.place)
+
 
 class PlacedPositions(list[int]):
     """The positions of a batch with the seeds for its transforms, as a loader's ``batch_sampler`` yields them."""
@@ -57,6 +76,17 @@ class PlacedPositions(list[int]):
         return PlacedPositions, (list(self), self.draw)
 
 
+class PlacedGraphs(list[Any]):
+    """The graphs of a batch with the seeds for the transform of the batch."""
+
+    def __init__(self, graphs: Iterable[Any], draw: Draw) -> None:
+        super().__init__(graphs)
+        self.draw = draw
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PlacedGraphs, (list(self), self.draw)
+
+
 class Untransformed(NamedTuple):
     """A batch of graphs before their transform."""
 
@@ -64,6 +94,8 @@ class Untransformed(NamedTuple):
     rows: list[int]
     graphs: list[Data]
     draw: Draw
+    augmented: AugmentationCounts | None = None
+    """What became of the crystals, if they are augmented."""
 
     def single(self) -> list[Any]:
         """Apply the transform to each graph; the random states of this process stay unchanged."""
@@ -86,7 +118,63 @@ class Untransformed(NamedTuple):
                 where = self.dataset.reader.where(row).removesuffix(": ")
                 msg = f"the transform gave {type(graph).__name__} for {where}; required: a graph, which it must return"
                 raise InputError(msg)
-        return collate(made)
+        return with_counts(collate(made), self.augmented)
+
+
+def with_counts(batch: Batch, counts: AugmentationCounts | None) -> Batch:
+    """Let a batch carry what became of its crystals, beside its values; ``taken_counts`` takes it out again."""
+    if counts is not None:
+        batch.__dict__[_COUNTS] = counts
+    return batch
+
+
+def taken_counts(batch: Batch) -> AugmentationCounts | None:
+    """Return the counts that a batch carries, and leave it without them."""
+    counts: AugmentationCounts | None = batch.__dict__.pop(_COUNTS, None)
+    return counts
+
+
+def transformed_batch(transform: Callable[[Batch], Any], batch: Batch, draw: Draw | None, device: Any) -> Batch:
+    """Apply a transform to a batch; the random states of this process, and of the device, stay unchanged.
+
+    Args:
+        transform: the function of the user.
+        batch: the batch.
+        draw: what its random numbers depend on; None for those of the process.
+        device: the device of the batch; None for the memory of this process.
+
+    Raises:
+        InputError: the function returned something other than a ``Batch``.
+    """
+    counts = taken_counts(batch)
+    try:
+        if draw is None:
+            made = transform(batch)
+        else:
+            keys = draw.batch_keys().tolist()
+            with kept_random_states(), _seeded_device(device, keys[GENERATORS]):
+                seed_generators(*keys[:GENERATORS])
+                made = transform(batch)
+    except Exception as error:
+        error.add_note(f"in the batch_transform {transform!r}")
+        raise
+    if not isinstance(made, Batch):
+        msg = f"the batch_transform gave {type(made).__name__}; required: a Batch, which it must return"
+        raise InputError(msg)
+    return with_counts(made, counts)
+
+
+@contextmanager
+def _seeded_device(device: torch.device | None, key: int) -> Iterator[None]:
+    """Seed the generator of a device within the block. Nothing happens for the CPU, whose generator is seeded apart."""
+    if device is None or device.type in ("cpu", "meta"):
+        yield
+        return
+    of_type = torch.get_device_module(device)
+    number = of_type.current_device() if device.index is None else device.index
+    with torch.random.fork_rng([number], device_type=device.type), of_type.device(number):
+        of_type.manual_seed(key >> 1)
+        yield
 
 
 def seed_generators(of_torch: int, of_numpy: int, of_python: int) -> None:

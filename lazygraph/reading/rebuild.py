@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, NotEnoughMemory, RecipeMismatch, StructureError
 from lazygraph.format.record_batch import RecordBatch
-from lazygraph.format.schema import Schema
+from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
 from lazygraph.graphs.compiled import EdgesOfCrystals, PackedCrystals, build_edges
 from lazygraph.graphs.crystal_graph import CrystalGraph
@@ -20,8 +20,10 @@ from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.machine import memory_limit
+from lazygraph.reading.augment import AugmentationCounts, Augmenter, RefusedCrystal
+from lazygraph.reading.crystal_batch import CrystalBatch
 
-__all__ = ["RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
+__all__ = ["Augmented", "RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
 
 EDGE_BYTES = 40  # of two ids and three image numbers, as a view widens them
 
@@ -78,6 +80,15 @@ def _stored_graphs(stored: GraphSpec) -> str:
     return f"graphs of {stored!r}" if stored.rule.has_edges else "crystals alone"
 
 
+class Augmented(NamedTuple):
+    """Augmented records of a batch."""
+
+    records: RecordBatch
+    labels: dict[str, NDArray[Any]]
+    """The targets, as the augmentation left them."""
+    counts: AugmentationCounts
+
+
 class RebuiltRecords:
     """The records of a store, with edges that a recipe builds from the stored crystals; the stored edges are not used.
 
@@ -90,6 +101,7 @@ class RebuiltRecords:
         store: a dataset of crystals.
         stored: the recipe of the dataset.
         wanted: the recipe of the graphs to read.
+        augmenter: changes the crystals before their edges are built.
 
     Attributes:
         schema: what the records hold.
@@ -98,14 +110,17 @@ class RebuiltRecords:
         CorruptDataset: the records of the dataset are not those of its recipe.
     """
 
-    def __init__(self, store: Store, stored: GraphSpec, wanted: GraphSpec) -> None:
+    def __init__(self, store: Store, stored: GraphSpec, wanted: GraphSpec, augmenter: Augmenter | None = None) -> None:
         check_crystals(store.manifest.schema, stored)
-        self._store, self._wanted = store, wanted
+        self._store, self._wanted, self._augmenter = store, wanted, augmenter
         labels = [field for field in store.manifest.schema.fields if field.name not in CRYSTAL_FIELDS]
+        self._labels = [field.name for field in labels]
+        if augmenter is not None:
+            labels += [Field(name, "float64", shape, axis="node") for name, shape in augmenter.adds.items()]
         self.schema: Schema = crystal_schema(wanted, labels)
 
     def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
-        """Read several records at once like ``Store.read_batch``, with the wanted edges.
+        """Read several records at once like ``Store.read_batch``, with the wanted edges and without augmentation.
 
         Args:
             rows: (B,) int64 rows of the dataset.
@@ -115,47 +130,156 @@ class RebuiltRecords:
             StructureError: a crystal cannot become a graph of the wanted recipe; the message names its id.
             NotEnoughMemory: the edges do not fit into memory.
         """
+        crystals = self._crystals(rows, {})
+        return self._records(crystals, self._edges(rows, crystals) if self._wanted.rule.has_edges else None)
+
+    def read_augmented(
+        self, rows: NDArray[np.int64], seeds: NDArray[np.uint64], labels: Mapping[str, NDArray[Any]]
+    ) -> Augmented:
+        """Read several records at once like ``read_batch``, after the augmentation.
+
+        A crystal whose augmented form is refused is drawn again, and finally taken unchanged.
+
+        Args:
+            rows: (B,) int64 rows of the dataset.
+            seeds: (B,) uint64, which the random numbers of each crystal depend on.
+            labels: name -> (B, ...) the targets.
+
+        Raises:
+            CorruptDataset, StructureError, NotEnoughMemory: as ``read_batch``, of stored crystals.
+        """
+        augmenter = self._augmenter
+        if augmenter is None:
+            msg = "these records have no augmentation"
+            raise ValueError(msg)
+        stored = self._crystals(rows, labels)
+        left, parts, redrawn, edges = np.arange(len(rows)), [], 0, None
+        for attempt in range(augmenter.attempts):
+            try:
+                drawn = augmenter.draw(stored.take(left) if attempt else stored, seeds[left], attempt)
+            except RefusedCrystal as error:
+                where = self._store.where(int(rows[left[error.crystal]]))
+                msg = f"{where}this crystal cannot be augmented: {error.problem}"
+                raise StructureError(msg) from error
+            edges, refused = self._attempt(rows[left], drawn)
+            fit = np.ones(len(left), bool)
+            fit[list(refused)] = False
+            parts.append((left[fit], drawn if fit.all() else drawn.take(np.flatnonzero(fit))))
+            left = left[~fit]
+            redrawn = redrawn or len(left)
+            if not len(left):
+                break
+        if len(left):
+            parts.append((left, stored.take(left)))
+        crystals = CrystalBatch.joined([part for _, part in parts])
+        if len(parts) > 1:
+            crystals = crystals.take(np.argsort(np.concatenate([places for places, _ in parts])))
+            edges = self._edges(rows, crystals)
+        records = self._records(crystals, edges if self._wanted.rule.has_edges else None)
+        return Augmented(records, dict(crystals.labels), AugmentationCounts(len(rows), redrawn, len(left)))
+
+    def _crystals(self, rows: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]) -> CrystalBatch:
+        """Read crystals with the labels of their atoms."""
         found = self._store.read_batch(rows)
-        n_node = found.counts["node"]
-        fields = {name: value for name, value in found.fields.items() if name in self.schema.names}
-        counts = {"node": n_node}
-        if self._wanted.rule.has_edges:
-            edges = self._edges(rows, n_node, found.fields)
+        crystals = CrystalBatch(
+            n_node=found.counts["node"],
+            numbers=found.fields["numbers"],
+            frac_coords=found.fields["frac_coords"],
+            lattice=found.fields["lattice"],
+            pbc=found.fields["pbc"],
+            atom_labels={name: found.fields[name] for name in self._labels},
+            labels=labels,
+        )
+        return crystals if self._augmenter is None else self._augmenter.begin(crystals)
+
+    def _records(self, crystals: CrystalBatch, edges: EdgesOfCrystals | None) -> RecordBatch:
+        """Return the records of crystals and their edges."""
+        fields: dict[str, Any] = {
+            "numbers": crystals.numbers,
+            "frac_coords": crystals.frac_coords,
+            "lattice": crystals.lattice,
+            "pbc": crystals.pbc,
+            **crystals.atom_labels,
+        }
+        counts = {"node": crystals.n_node}
+        if edges is not None:
             counts["edge"] = edges.n_edge
             fields |= {"edge_index": edges.edge_index, "images": edges.images}
             if edges.lattice_images is not None and "lattice_images" in self.schema.names:
                 fields["lattice_images"] = edges.lattice_images
         return RecordBatch(counts, {name: fields[name] for name in self.schema.names})
 
-    def _edges(self, rows: NDArray[np.int64], n_node: NDArray[np.int64], fields: Mapping[str, Any]) -> EdgesOfCrystals:
-        """Build the edges of every crystal of a batch of stored records."""
-        told = native_rule(self._wanted.rule)
-        packed = PackedCrystals(fields["frac_coords"], fields["lattice"], fields["pbc"], n_node)
-        if told is None or not are_possible(packed):  # each by itself, which says what is wrong
-            return _joined(list(self._built(rows, n_node, fields)), n_node)
-        found = build_edges(told, packed, MAX_IMAGES, most_edges=memory_limit() // EDGE_BYTES)
-        if found is None or (found.n_edge < 0).any():
-            return _joined(list(self._built(rows, n_node, fields)), n_node)
-        return found
+    def _edges(self, rows: NDArray[np.int64], crystals: CrystalBatch) -> EdgesOfCrystals | None:
+        """Build the edges of every crystal of a batch of stored records; None if the recipe has none.
 
-    def _built(
-        self, rows: NDArray[np.int64], n_node: NDArray[np.int64], fields: Mapping[str, Any]
-    ) -> Iterator[CrystalGraph]:
-        """Build the graph of every crystal of a batch of stored records."""
+        Raises:
+            CorruptDataset: a record holds no possible crystal.
+            StructureError: a crystal cannot become a graph.
+            NotEnoughMemory: the edges do not fit into memory.
+        """
+        edges, refused = self._attempt(rows, crystals)
+        if refused:
+            place = min(refused)
+            row, error = int(rows[place]), refused[place]
+            if isinstance(error, _Impossible):
+                self._store.raise_corrupt(row, CorruptDataset(str(error.error)))
+            msg = f"{self._store.where(row)}this crystal cannot become a graph of {self._wanted!r}: {error}"
+            raise StructureError(msg) from error
+        return edges
+
+    def _attempt(
+        self, rows: NDArray[np.int64], crystals: CrystalBatch
+    ) -> tuple[EdgesOfCrystals | None, dict[int, StructureError | _Impossible]]:
+        """Build the edges of a batch in one call; or tell the place of each refused crystal, and why.
+
+        Raises:
+            NotEnoughMemory: the edges do not fit into memory.
+        """
+        packed = PackedCrystals(crystals.frac_coords, crystals.lattice, crystals.pbc, crystals.n_node)
+        told, possible = native_rule(self._wanted.rule), are_possible(packed)
+        if possible and not self._wanted.rule.has_edges:
+            return None, {}
+        if possible and told is not None:
+            found = build_edges(told, packed, MAX_IMAGES, most_edges=memory_limit() // EDGE_BYTES)
+            if found is not None:
+                left = np.flatnonzero(found.n_edge < 0)
+                if not len(left):
+                    return found, {}
+                tried = enumerate(self._graphs(rows[left], crystals.take(left)))
+                refused = {int(left[k]): made for k, made in tried if not isinstance(made, CrystalGraph)}
+                if refused:
+                    return None, refused
+        graphs, errors = [], {}  # each by itself, which says what is wrong
+        for place, made in enumerate(self._graphs(rows, crystals)):
+            if isinstance(made, CrystalGraph):
+                graphs.append(made)
+            else:
+                errors[place] = made
+        return (None if errors else _joined(graphs, crystals.n_node)), errors
+
+    def _graphs(
+        self, rows: NDArray[np.int64], crystals: CrystalBatch
+    ) -> Iterator[CrystalGraph | StructureError | _Impossible]:
+        """Build the graph of every crystal, or give the error that refuses it.
+
+        Raises:
+            NotEnoughMemory: the edges do not fit into memory.
+        """
         bytes_built = 0
-        ends = n_node.cumsum().tolist()
+        ends = crystals.n_node.cumsum().tolist()
         for row, start, end, lattice, pbc in zip(
-            rows.tolist(), [0, *ends], ends, fields["lattice"], fields["pbc"].tolist(), strict=False
+            rows.tolist(), [0, *ends], ends, crystals.lattice, crystals.pbc.tolist(), strict=False
         ):
             try:
-                crystal = Crystal(lattice, fields["frac_coords"][start:end], fields["numbers"][start:end], tuple(pbc))
+                crystal = Crystal(lattice, crystals.frac_coords[start:end], crystals.numbers[start:end], tuple(pbc))
             except StructureError as error:
-                self._store.raise_corrupt(row, CorruptDataset(str(error)))
+                yield _Impossible(error)
+                continue
             try:
                 graph = self._wanted.build(crystal)
             except StructureError as error:
-                msg = f"{self._store.where(row)}this crystal cannot become a graph of {self._wanted!r}: {error}"
-                raise StructureError(msg) from error
+                yield error
+                continue
             bytes_built += EDGE_BYTES * graph.n_edges
             if bytes_built > memory_limit():
                 msg = (
@@ -164,6 +288,12 @@ class RebuiltRecords:
                 )
                 raise NotEnoughMemory(msg)
             yield graph
+
+
+class _Impossible(NamedTuple):
+    """What is no crystal at all, with the reason."""
+
+    error: StructureError
 
 
 def _joined(graphs: list[CrystalGraph], n_node: NDArray[np.int64]) -> EdgesOfCrystals:

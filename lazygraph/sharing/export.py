@@ -212,6 +212,9 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
     if dataset.transform is not None:
         msg = f"{dataset!r} has a transform, which is not exported; give a dataset without one"
         raise InputError(msg)
+    if dataset.augmenter is not None:
+        msg = f"{dataset!r} has augment, which is not exported; give a dataset without it"
+        raise InputError(msg)
     store = Store(dataset.storage)
     if store.manifest != dataset.manifest:
         msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"

@@ -91,6 +91,12 @@ class DatasetSource:
                 f"from the stored crystals. Give lazygraph.LazyGraphDataset({dataset.path!r}) instead"
             )
             raise InputError(msg)
+        if dataset.augmenter is not None:
+            msg = (
+                f"the dataset {dataset.path!r} has augment, whose random numbers would be stored; required: none. Give "
+                f"lazygraph.LazyGraphDataset({dataset.path!r}) instead"
+            )
+            raise InputError(msg)
         rows = dataset.indices()
         whole = isinstance(rows, range) and rows == range(dataset.manifest.graphs)
         spec = dataset.spec

@@ -80,7 +80,8 @@ def check_ratios(n: int, ratios: Sequence[float]) -> None:
 class LazyGraphDataModule(lightning.LightningDataModule):
     """A Lightning data module with the loaders of a dataset's splits.
 
-    Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``. The loaders share each
+    Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``, without augmentation and
+    without ``batch_transform``. The loaders share each
     epoch between the ranks, and checkpoints save their state.
 
     Args:
@@ -142,11 +143,11 @@ class LazyGraphDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """Return the loader, in order."""
-        return self.train.evaluation(self.splits["val"])
+        return self.train.evaluation(self.splits["val"].unaugmented())
 
     def test_dataloader(self) -> Loader:
         """Return the loader, in order."""
-        return self.train.evaluation(self.splits["test"])
+        return self.train.evaluation(self.splits["test"].unaugmented())
 
     def predict_dataloader(self) -> Loader:
         """Return the loader of the test graphs, in order."""

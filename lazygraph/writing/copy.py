@@ -364,6 +364,9 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
     if getattr(dataset, "transform", None) is not None:
         msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; required: none"
         raise InputError(msg)
+    if getattr(dataset, "augmenter", None) is not None:
+        msg = f"the dataset {dataset.path!r} has augment, which is not stored; required: none"
+        raise InputError(msg)
     store = Store(dataset.storage)
     if store.manifest != dataset.manifest:
         msg = f"{store.name} was changed since it was opened; open it again, and choose its graphs again"

@@ -98,3 +98,12 @@ def test_the_command_says_what_it_counted(path, capsys):
     assert "n_edges_small, n_triplets_small" in out
     assert main(["count", str(path), "--graph", "m3gnet", "--cutoff", "4.5"]) == 0
     assert "counted before" in capsys.readouterr().out
+
+
+def test_sizes_of_augmented_crystals_are_not_known(path):
+    lg.count(path, "mace")
+    ds = lg.LazyGraphDataset(path, graph="mace", augment=[lg.Rattle(0.1)])
+    assert "n_edges" not in ds.columns
+    with pytest.raises(InputError, match=r"built when they are read \(augment\)"):
+        lg.loader(ds, max_edges=2000)
+    assert "n_edges" in ds.unaugmented().columns

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
+    from lazygraph.loading.mixing import Mix, mix
     from lazygraph.reading.diff import diff
     from lazygraph.reading.views import View, view
     from lazygraph.sharing.export import ExportReport, export
@@ -64,6 +65,7 @@ __all__ = [
     "LazyGraphDataset",
     "LazyGraphError",
     "Loader",
+    "Mix",
     "OutputExists",
     "RecipeError",
     "RecipeMismatch",
@@ -81,6 +83,7 @@ __all__ = [
     "export",
     "graph",
     "loader",
+    "mix",
     "predict",
     "pull",
     "push",
@@ -107,6 +110,7 @@ _HOMES = {
     "LazyGraphDataModule": "training.data",
     "LazyGraphDataset": "loading.dataset",
     "Loader": "loading.loader",
+    "Mix": "loading.mixing",
     "Report": "writing.write",
     "TrainOptions": "training.options",
     "View": "reading.views",
@@ -118,6 +122,7 @@ _HOMES = {
     "export": "sharing.export",
     "graph": "graphs.spec",
     "loader": "loading.loader",
+    "mix": "loading.mixing",
     "predict": "training.predict",
     "pull": "sharing.pull",
     "push": "sharing.push",

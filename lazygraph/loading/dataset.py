@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
+from lazygraph.loading.positions import Several, is_plain, non_negative, rows_at, select
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
@@ -37,10 +38,7 @@ from lazygraph.registry import unknown_name
 from lazygraph.storage.base import Storage
 from lazygraph.text import printable
 
-__all__ = ["LazyGraphDataset", "Several"]
-
-Several: TypeAlias = slice | range | list[Any] | tuple[Any, ...] | NDArray[Any] | torch.Tensor
-"""What chooses a part of a dataset: a slice, or positions, ids or a mask in one dimension."""
+__all__ = ["LazyGraphDataset"]
 
 
 class LazyGraphDataset(Dataset):  # type: ignore[misc]
@@ -145,6 +143,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         return self._store.storage
 
     @property
+    def store(self) -> Store:
+        """The records and columns of the whole dataset by row, whatever part of it this is."""
+        return self._store
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest, which describes the dataset and all its files."""
         return self._store.manifest
@@ -227,7 +230,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
         """Read several graphs at once, in file order; torch's ``DataLoader`` calls this for a batch."""
         if self.transform is None:
-            return GraphList(self.reader, self.fetch(self._positions(np.asarray(positions, dtype=np.int64))))
+            return GraphList(self.reader, self.fetch(non_negative(np.asarray(positions, dtype=np.int64), len(self))))
         if isinstance(positions, PlacedPositions):
             return self.untransformed(positions, positions.draw).single()
         rows, graphs = self._read(positions)
@@ -236,7 +239,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def record_bytes(self) -> NDArray[np.int64]:
         """Return an upper bound for the bytes of each record of this (sub)set, (n,) int64, without reading a graph."""
         rows = self.indices()
-        rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
+        rows = slice(rows.start, rows.stop) if is_plain(rows) else np.asarray(rows)
         schema = self.manifest.schema
         counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
         return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
@@ -250,8 +253,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def fetch(self, positions: NDArray[np.int64]) -> Fetched:
         """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch."""
-        rows = self.indices()
-        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+        return self.reader.fetch(rows_at(self.indices(), positions))
 
     def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
         """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
@@ -305,33 +307,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def index_select(self, idx: Several) -> LazyGraphDataset:
         """Return a lazy subset over the same files, by slice, positions, ids, or boolean mask."""
-        rows = self.indices()
-        if isinstance(idx, slice):
-            # As in PyG, fractions of the length may stand in a slice: ds[:0.9].
-            start, stop = (round(p * len(self)) if isinstance(p, float) else p for p in (idx.start, idx.stop))
-            return self._subset(rows[start : stop : idx.step])
-        if isinstance(idx, range):
-            idx = np.arange(idx.start, idx.stop, idx.step)
-        if isinstance(idx, torch.Tensor):
-            idx = idx.cpu().numpy()
-        positions = np.asarray(idx, dtype=object if isinstance(idx, (list, tuple)) else None).reshape(-1)
-        if positions.dtype.kind in "OU":
-            found = positions.tolist()
-            if found and all(isinstance(one, str) for one in found):
-                return self._subset(self._rows_of(found))
-            # A list of numbers, or nothing at all.
-            mixed = any(isinstance(one, str) for one in found)
-            positions = positions if mixed else np.asarray(found, dtype=None if found else np.int64)
-        if positions.dtype == np.bool_:
-            if len(positions) != len(self):
-                msg = f"found a mask of {len(positions)} values; required: one for each of the {len(self)} graphs"
-                raise IndexError(msg)
-            positions = np.flatnonzero(positions)
-        elif positions.dtype.kind not in "iu":
-            msg = f"found positions of type {positions.dtype}; required: integers, ids, a slice or a mask"
-            raise IndexError(msg)
-        positions = self._positions(positions.astype(np.int64))
-        return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+        return self._subset(select(self.indices(), idx, self._rows_of))
 
     def where(self, condition: str) -> LazyGraphDataset:
         """Select graphs by a condition on columns; reads no graph.
@@ -370,7 +346,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             raise InputError(unknown_name("split", name, names) + hint)
         codes = self._store.column(of)
         rows = self.indices()
-        codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
+        codes = codes[rows.start : rows.stop : rows.step] if is_plain(rows) else codes[np.asarray(rows)]
         return self.index_select(np.asarray(codes) == names.index(name))
 
     # ---- inside ----
@@ -382,14 +358,6 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         for graph in graphs:
             graph.contiguous()
         return rows.tolist(), graphs
-
-    def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Convert positions to non-negative positions."""
-        n = len(self)
-        if positions.size and not (-n <= positions.min() and positions.max() < n):
-            msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
-            raise IndexError(msg)
-        return np.where(positions < 0, positions + n, positions)
 
     def _row(self, position: int) -> int:
         n = len(self)
@@ -453,10 +421,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 raise LabelError(msg)
         if self.target_dtype == "float32":
             for name in names:
-                self._warn_of_rounding(name)
+                self.warn_of_rounding(name)
         return names
 
-    def _warn_of_rounding(self, name: str) -> None:
+    def warn_of_rounding(self, name: str) -> None:
+        """Warn if float32 is too coarse for a label."""
         # By what the manifest says of the label: opening a dataset reads no column.
         found = self.manifest.columns[name].statistics or {}
         if "std" not in found or not is_too_coarse(found["min"], found["max"], found["std"]):
@@ -497,7 +466,3 @@ def _recipe(option: str, given: Any) -> GraphSpec | None:
         msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
         raise InputError(msg)
     return given
-
-
-def _plain(rows: Any) -> bool:
-    return isinstance(rows, range) and rows.step == 1

@@ -17,15 +17,15 @@ from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
-from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
-from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
+from lazygraph.loading.frameworks import EpochBatches, EpochSampler, distributed_ranks
 from lazygraph.loading.graph_list import collate
+from lazygraph.loading.mixing import LoadableDataset, Mix, as_dataset
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
-from lazygraph.loading.read_ahead import ReadAhead
+from lazygraph.loading.read_ahead import ReadAhead, ReadAheadOfMembers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
@@ -73,7 +73,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: LazyGraphDataset,
+        dataset: LoadableDataset,
         *,
         batch_size: int | None,
         sampling: Sampling,
@@ -86,7 +86,7 @@ class Loader:
         self.dataset, self.batch_size, self.device = dataset, batch_size, device
         self._last_sampling, self._ranks, self._wanted = sampling, ranks, wanted
         self._pins = False
-        self._ahead: ReadAhead | None = None
+        self._ahead: ReadAhead | ReadAheadOfMembers | None = None
         self._epochs = Epochs()
         self._plan: tuple[int, Sampling, Batches] | None = None
         self._processes: WorkerPool | None = None
@@ -261,7 +261,7 @@ class Loader:
 
     def _graphs_of_a_batch(self) -> float:
         """The average number of graphs in a batch."""
-        return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
+        return self._last_sampling.order.n / max(len(self) * self._sampling().world_size, 1)
 
     def _batch_bytes(self) -> int:
         """Estimate the average size of a batch's records in bytes. Reads graphs only if ``graph=`` builds them."""
@@ -286,7 +286,9 @@ class Loader:
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
-    def evaluation(self, dataset: LazyGraphDataset | torch.utils.data.Subset[Any]) -> Loader:
+    def evaluation(
+        self, dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any]
+    ) -> Loader:
         """Create a loader for another dataset, in order, with the same settings.
 
         The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more.
@@ -324,7 +326,7 @@ class Loader:
 
 
 def loader(
-    dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+    dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any],
     batch_size: int | None = None,
     *,
     shuffle: bool = False,
@@ -350,7 +352,7 @@ def loader(
     """Load batches of a dataset as complete PyG ``Batch`` objects, with prefetching.
 
     Args:
-        dataset: the dataset, a part of it, or a ``torch.utils.data.Subset`` of it.
+        dataset: the dataset, a part of it, a mix of several (:func:`mix`), or torch's ``Subset`` or ``ConcatDataset``.
         batch_size: greatest number of graphs in a batch; default 64, or no limit if you give a budget.
         shuffle: visit the graphs in a new order in every epoch. The graphs of a dataset on a server are shuffled within
             windows of 8 shards, and at least 32,768 graphs, so that its shards are fetched one after another. A larger
@@ -412,13 +414,11 @@ def loader(
         note = (
             f"graphs are shuffled within windows of {window:,}, because the dataset is on a server (window= changes it)"
         )
-    order = order_of(
-        len(dataset),
-        shuffle=shuffle,
-        window=window,
-        block=block,
-        weights=None if weights is None else _weights(dataset.columns[weights]),
-    )
+    given_weights = None if weights is None else _weights(dataset.columns[weights])
+    if isinstance(dataset, Mix):
+        order = dataset.order(shuffle=shuffle, window=window, block=block, weights=given_weights)
+    else:
+        order = order_of(len(dataset), shuffle=shuffle, window=window, block=block, weights=given_weights)
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -438,7 +438,7 @@ def _limits(batch_size: int | None, budgets: Mapping[str, int]) -> dict[str, int
 
 
 def _sampling(
-    dataset: LazyGraphDataset,
+    dataset: LoadableDataset,
     limits: Mapping[str, int],
     order: Order,
     *,
@@ -474,8 +474,13 @@ def _sampling(
         raise OversizedGraphs(msg, error.positions) from error
 
 
-def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
+def _identity(dataset: LoadableDataset) -> dict[str, str]:
     """What says which graphs in which order a loader reads."""
+    if isinstance(dataset, Mix):
+        members = {name: _identity(member) for name, member in dataset.members.items()}
+        return dataset.identity() | {
+            f"{key} of {name!r}": value for name, own in members.items() for key, value in own.items()
+        }
     spec = dataset.spec
     return {
         "content_id": dataset.content_id,
@@ -484,7 +489,7 @@ def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
     }
 
 
-def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputError:
+def _unknown_size(dataset: LoadableDataset, size: str, option: str) -> InputError:
     """The error for a limit or a bucket of a size that is not known before the graphs are read."""
     spec = dataset.spec
     if dataset.rebuilds:

@@ -23,6 +23,8 @@ from lazygraph.errors import InputError
 
 __all__ = [
     "BATCHES",
+    "MEMBERS",
+    "PART",
     "TRANSFORMS",
     "EpochOrder",
     "InParts",
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES, TRANSFORMS = range(4)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS, MEMBERS = range(5)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 PART = 65536  # graphs that are drawn or looked at together
 
@@ -51,11 +53,15 @@ class EpochOrder(Protocol):
 
 
 class Order(Protocol):
-    """An order of ``n`` graphs. Different orders have different reprs."""
+    """An order of graphs. Different orders have different reprs."""
 
     @property
     def n(self) -> int:
-        """The number of graphs."""
+        """The number of visits in an epoch; of most orders this is the number of graphs."""
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs that are ordered: positions are below it."""
 
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
@@ -99,6 +105,11 @@ class Sequential:
 
     n: int
 
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
+
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         del seed, epoch
@@ -131,6 +142,11 @@ class Shuffled:
 
     n: int
 
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
+
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         keys = random_keys(self.n, seed, epoch, GRAPHS)
@@ -162,6 +178,11 @@ class Windowed:
     n: int
     window: int
     block: int = BLOCK
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
 
     def __post_init__(self) -> None:
         check_whole("window", self.window, 1)
@@ -227,6 +248,11 @@ class Weighted:
     @property
     def n(self) -> int:
         """The number of graphs, which is also the number of draws."""
+        return len(self.weights)
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
         return len(self.weights)
 
     def draw(self, seed: int, epoch: int) -> EpochOrder:

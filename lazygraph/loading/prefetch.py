@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
-from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.loading.packing import Batches
 from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
@@ -60,7 +60,7 @@ class Requests:
             yield Request(positions, Draw(self._seed, self._epoch, int(place)))
 
 
-def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
+def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed:
     """Read the graphs of a batch: together, or one by one if a transform must see each graph."""
     if dataset.transform is None:
         return dataset.fetch(request.positions)
@@ -101,7 +101,7 @@ class WorkerPool:
     new workers. It also does so if the transform cannot be pickled, because then a change cannot be noticed.
     """
 
-    def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
+    def __init__(self, dataset: LoadableDataset, settings: Settings) -> None:
         self._dataset, self._settings = dataset, settings
         # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
         self._idle: dict[int, _Workers] = {}
@@ -210,7 +210,7 @@ class _Workers(NamedTuple):
 class _WorkerDataset:
     """The dataset in a worker process: it gets a request and returns a batch."""
 
-    def __init__(self, dataset: LazyGraphDataset, slots: SharedBuffers | None) -> None:
+    def __init__(self, dataset: LoadableDataset, slots: SharedBuffers | None) -> None:
         self._dataset, self._slots = dataset, slots
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 # Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
 import array_api_compat.numpy
@@ -181,6 +181,10 @@ class Reader:
         presenter: converts records into arrays.
         targets: the label columns that become ``y``, in this order.
         target_dtype: type of ``y``, ``float32`` or ``float64``.
+
+    Attributes:
+        store: the dataset.
+        schema: what the records hold.
     """
 
     def __init__(
@@ -191,35 +195,39 @@ class Reader:
         targets: Sequence[str],
         target_dtype: str = "float32",
     ) -> None:
-        self._store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
+        self.store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
+        self.schema: Schema = getattr(records, "schema", store.manifest.schema)
         # Records that are made of others are not those that the column is of.
         known = records is store and presenter.derived in store.manifest.columns
         self._derived = presenter.derived if known else None
 
     def data(self, row: int) -> Data:
         """Return the graph in a row."""
-        records = self._records.read_batch(np.array([row], np.int64))
+        rows = np.array([row], np.int64)
+        records = self.records(rows)
         try:
-            self._presenter.check(records)
-            arrays = self._presenter.single(records, self._said([row]))
+            arrays = self._presenter.single(records, self._said(rows))
         except Untrue as error:
-            self._store.raise_corrupt(row, CorruptDataset(error.problem))
-        values = _tensors(arrays)
-        if self._targets:
-            values["y"] = torch.from_numpy(self._y([row]))
-        values["id"] = self._store.graph_id(row)
+            self._raise_corrupt(row, error)
+        ids = self._ids(rows)
+        values = _tensors(arrays | self._of_graphs(Fetched(rows, records, self._y(rows), ids)))
+        values["id"] = ids[0]
         return make_data(values, self._presenter.layout, int(next(iter(records.counts.values()))[0]))
 
     def fetch(self, rows: NDArray[np.int64]) -> Fetched:
         """Read, check and decode the graphs in these rows, in file order, without expanding them."""
-        y = self._y(rows) if self._targets else None
+        y = self._y(rows)
+        return Fetched(rows, self.records(rows), y, self._ids(rows))
+
+    def records(self, rows: NDArray[np.int64]) -> RecordBatch:
+        """Read, check and decode the records of these rows."""
         records = self._records.read_batch(rows)
         try:
             self._presenter.check(records)
         except Untrue as error:
-            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-        return Fetched(rows, records, y, self._store.graph_ids(rows))
+            self._raise_corrupt(int(rows[error.crystal]), error)
+        return records
 
     def expand(self, fetched: Fetched, device: torch.device | None = None, *, pin: bool = False) -> Batch:
         """Expand fetched graphs into one batch.
@@ -231,20 +239,16 @@ class Reader:
         """
         records = fetched.records if device is None else to_device(fetched.records, device, pin=pin)
         arrays, counts = self._batch_arrays(records, fetched.rows)
-        if fetched.y is not None:
-            arrays["y"] = fetched.y
         values = _tensors(arrays)
-        if fetched.y is not None and device is not None:
-            values["y"] = values["y"].to(device)
+        of_graphs = _tensors(self._of_graphs(fetched))
+        values |= of_graphs if device is None else {name: value.to(device) for name, value in of_graphs.items()}
         values["id"] = fetched.ids
         return make_batch(values, self._presenter.layout, counts, device)
 
     def single(self, fetched: Fetched) -> list[Data]:
         """Expand fetched graphs into single graphs, equal to those of ``data``."""
         arrays, counts = self._batch_arrays(fetched.records, fetched.rows)
-        if fetched.y is not None:
-            arrays["y"] = fetched.y
-        values = _tensors(arrays)
+        values = _tensors(arrays | self._of_graphs(fetched))
         values["id"] = fetched.ids
         return split_batch(values, self._presenter.layout, counts)
 
@@ -253,20 +257,35 @@ class Reader:
         try:
             return self._presenter.batch(records, self._said(rows))
         except Untrue as error:
-            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-
-    def _said(self, rows: Any) -> Any:
-        """Return the column (B,) that follows from the records of these rows; None if the dataset has none."""
-        name = self._derived
-        return None if name is None else self._store.column(name)[rows]
+            self._raise_corrupt(int(rows[error.crystal]), error)
 
     def where(self, row: int) -> str:
         """Return the start of a message about a row: dataset, shard, row and id."""
-        return self._store.where(row)
+        return self.store.where(row)
 
-    def _y(self, rows: Any) -> NDArray[np.floating[Any]]:
+    # ---- what a reader of several datasets does otherwise ----
+
+    def _raise_corrupt(self, row: int, error: Untrue) -> NoReturn:
+        """Raise what is wrong with the record of a row, with dataset, shard, row and id."""
+        self.store.raise_corrupt(row, CorruptDataset(error.problem))
+
+    def _ids(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.store.graph_ids(rows)
+
+    def _of_graphs(self, fetched: Fetched) -> Values:
+        """Return the arrays beside those of the records, with one row per graph."""
+        return {} if fetched.y is None else {"y": fetched.y}
+
+    def _said(self, rows: NDArray[np.int64]) -> Any:
+        """Return the column (B,) that follows from the records of these rows; None if the dataset has none."""
+        name = self._derived
+        return None if name is None else self.store.column(name)[rows]
+
+    def _y(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]] | None:
         """Return the targets, (B, T) float32 or float64; components of a vector label are consecutive."""
-        columns = [self._store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
+        if not self._targets:
+            return None
+        columns = [self.store.column(name)[rows].reshape(len(rows), -1) for name in self._targets]
         together = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         return together.astype(self._target_dtype)
 

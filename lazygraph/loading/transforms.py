@@ -25,7 +25,7 @@ from lazygraph.loading.graph_list import collate
 from lazygraph.loading.orders import TRANSFORMS, random_keys
 
 if TYPE_CHECKING:
-    from lazygraph.loading.dataset import LazyGraphDataset
+    from lazygraph.loading.mixing import LoadableDataset
 
 __all__ = ["Draw", "PlacedPositions", "Untransformed", "fingerprint_of"]
 
@@ -60,7 +60,7 @@ class PlacedPositions(list[int]):
 class Untransformed(NamedTuple):
     """A batch of graphs before their transform."""
 
-    dataset: LazyGraphDataset
+    dataset: LoadableDataset
     rows: list[int]
     graphs: list[Data]
     draw: Draw

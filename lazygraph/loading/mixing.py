@@ -375,8 +375,8 @@ class Mix(torch.utils.data.Dataset[Data]):
             if mine is not None and theirs is not None and not gives_the_stored_graphs(mine, theirs):
                 msg = (
                     f"the members of a mix need one recipe: {name!r} differs from {first!r}: "
-                    f"{'; '.join(theirs.diff(mine))}. Open {name!r} with LazyGraphDataset(..., graph={mine.preset!r}), "
-                    f"or with graph={mine!r}, which builds its graphs when they are read"
+                    f"{'; '.join(theirs.diff(mine))}. Open {name!r} with LazyGraphDataset(..., graph={mine!r}), which "
+                    "builds its graphs when they are read"
                 )
                 raise RecipeMismatch(msg)
             if mine is not None and member.view != wanted.view:

@@ -193,13 +193,16 @@ class Own(Subset):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda ds: ConcatDataset([ds, ds]), "found a ConcatDataset.*write its parts as one.*collate_fn=lg.collate"),
-        (lambda ds: Subset(ConcatDataset([ds, ds]), [1]), "found a ConcatDataset"),
-        (lambda ds: Own(ds, [1]), "found a Own; required: a LazyGraphDataset, or torch's Subset of one"),
+        (lambda ds: ConcatDataset([ds, list(ds)]), "found a list; required: a LazyGraphDataset, a mix, or torch's Sub"),
+        (lambda ds: ConcatDataset([ds, lg.mix({"a": ds})]), "found a mix within a ConcatDataset.*give them to lg.mix"),
+        (
+            lambda ds: Own(ds, [1]),
+            "found a Own; required: a LazyGraphDataset, a mix, or torch's Subset or ConcatDataset",
+        ),
         (list, "found a list.*collate_fn=lg.collate"),
         (lambda ds: ds.path, "found a str"),
     ],
-    ids=["concat", "subset of concat", "own class", "list", "path"],
+    ids=["concat of lists", "concat of a mix", "own class", "list", "path"],
 )
 def test_other_datasets_are_refused_by_name(ds, make, message):
     with pytest.raises(lg.InputError, match=message):

@@ -6,17 +6,26 @@ import copy
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch_geometric.data import Batch, Data, Dataset
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
+from lazygraph.errors import (
+    ContentMismatch,
+    CorruptDataset,
+    InputError,
+    LabelError,
+    RecipeMismatch,
+    StructureError,
+    UnknownId,
+)
+from lazygraph.format.frozen_subset import FrozenSubset, digest_of_graphs
 from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
@@ -27,6 +36,14 @@ from lazygraph.loading.positions import Several, is_plain, non_negative, rows_at
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
+from lazygraph.loading.samples import (
+    check_matrix,
+    farthest_points,
+    random_sample,
+    sample_rule,
+    strata_of,
+    stratified_sample,
+)
 from lazygraph.loading.shown import Shown
 from lazygraph.loading.transforms import Draw, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
@@ -110,6 +127,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     ) -> None:
         super().__init__(transform=transform)
         self._chosen: Any = None  # rows of a subset; PyG's own name for it is private
+        self._rule: Mapping[str, Any] | None = None  # by which a sample was chosen
         self._store = Store(path)
         if content_id is not None:
             self._store.check_content(content_id)
@@ -349,6 +367,87 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         codes = codes[rows.start : rows.stop : rows.step] if is_plain(rows) else codes[np.asarray(rows)]
         return self.index_select(np.asarray(codes) == names.index(name))
 
+    def sample(
+        self, n: int, *, seed: int = 0, stratify: str | None = None, farthest: ArrayLike | torch.Tensor | None = None
+    ) -> LazyGraphDataset:
+        """Select a sample of n graphs, the same for the same seed. Save it with :meth:`save_subset`.
+
+        Args:
+            n: number of graphs, at most those of this (sub)set.
+            seed: seed of all random choices.
+            stratify: a column with one value per graph, or ``"chemical_system"``. The sample has each value's share of
+                its graphs, rounded down or up at random. Numbers with more than 10 different values are divided into 10
+                bins of about equal size.
+            farthest: (len(ds), d) one row of numbers per graph, such as descriptors. The first graph is drawn, and each
+                further graph is the one that is farthest from all that were chosen. The graphs keep this order.
+
+        Returns:
+            The sample, in the order of this (sub)set, except with ``farthest``.
+
+        Raises:
+            InputError: there are fewer graphs, no such column, or the matrix has another number of rows or holds
+                numbers that are not finite.
+
+        Example:
+            >>> import tempfile, lazygraph as lg
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> _ = lg.write("prototypes:40", folder.name + "/p.lg", workers=1)
+            >>> ds = lg.LazyGraphDataset(folder.name + "/p.lg")
+            >>> pilot = ds.sample(10, seed=0, stratify="chemical_system")
+            >>> pilot.save_subset(folder.name + "/pilot.json")
+            >>> ds.load_subset(folder.name + "/pilot.json").ids.tolist() == pilot.ids.tolist()
+            True
+            >>> folder.cleanup()
+        """
+        total = len(self)
+        if isinstance(farthest, torch.Tensor):
+            farthest = farthest.detach().cpu().numpy()
+        points = None if farthest is None else check_matrix(farthest, total)
+        rule = sample_rule(n, total, seed=seed, stratify=stratify, farthest=points)
+        if points is not None:
+            positions = farthest_points(points, n, seed)
+        elif stratify is not None:
+            positions = stratified_sample(strata_of(stratify, self.columns), n, seed)
+        else:
+            positions = random_sample(total, n, seed)
+        out = self.index_select(positions)
+        out._rule = rule  # noqa: SLF001 - of its own class
+        return out
+
+    def digest(self) -> str:
+        """Return the sha256 over the ids and stored records of the graphs of this (sub)set, in order. Reads them."""
+        return digest_of_graphs(self._store, np.asarray(self.indices(), np.int64))
+
+    def save_subset(self, path: str | os.PathLike[str]) -> None:
+        """Write down which graphs this (sub)set has, for :meth:`load_subset`.
+
+        The file holds the ids, the content id of the whole dataset, the digest of these graphs, the rule of a sample,
+        and its own checksum. A file of this name is replaced.
+        """
+        FrozenSubset(self.content_id, self.digest(), tuple(self.ids.tolist()), self._rule).save(path)
+
+    def load_subset(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
+        """Select the graphs that :meth:`save_subset` wrote down.
+
+        If the dataset has another content id, because graphs were added or removed, the digest of the graphs of the
+        subset is compared.
+
+        Raises:
+            CorruptDataset: the file was changed, or is something else.
+            UnknownId: this (sub)set lacks one of the graphs.
+            ContentMismatch: a graph has another record than when the subset was saved.
+        """
+        frozen = FrozenSubset.load(path)
+        out = self.index_select(list(frozen.ids))
+        if frozen.content_id != self.content_id and (found := out.digest()) != frozen.digest:
+            msg = (
+                f"the graphs of {os.fspath(path)} have the digest {found} in {self.path}; required: {frozen.digest}. "
+                "Some were changed, or have another recipe"
+            )
+            raise ContentMismatch(msg)
+        out._rule = frozen.rule  # noqa: SLF001 - of its own class
+        return out
+
     # ---- inside ----
 
     def _read(self, positions: Sequence[int]) -> tuple[list[int], list[Data]]:
@@ -382,7 +481,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _subset(self, rows: Any) -> LazyGraphDataset:
         out = copy.copy(self)
-        out._chosen = rows  # noqa: SLF001 - of its own class
+        out._chosen, out._rule = rows, None  # noqa: SLF001 - of its own class
         return out
 
     def _make_reader(self, stored: GraphSpec | None, targets: list[str]) -> Reader:
@@ -446,7 +545,13 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _shown(self) -> Shown:
         return Shown(
-            self._store, self.indices(), self._spec, rebuilds=self.rebuilds, target=self.target, view=self.view
+            self._store,
+            self.indices(),
+            self._spec,
+            rebuilds=self.rebuilds,
+            target=self.target,
+            view=self.view,
+            rule=self._rule,
         )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "BATCHES",
     "MEMBERS",
     "PART",
+    "SAMPLES",
     "TRANSFORMS",
     "EpochOrder",
     "InParts",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES, TRANSFORMS, MEMBERS = range(5)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS, MEMBERS, SAMPLES = range(6)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 PART = 65536  # graphs that are drawn or looked at together
 

@@ -92,7 +92,7 @@ def conversion_factor(unit: str, wanted: str) -> float | None:
         >>> conversion_factor("meV/atom", "eV/atom"), conversion_factor("eV", "eV/atom")
         (0.001, None)
         >>> round(conversion_factor("eV/A^3", "GPa"), 6), round(conversion_factor("kJ/mol", "eV"), 9)
-        (160.217663, 0.010364270)
+        (160.217663, 0.01036427)
     """
     if unit == wanted:
         return 1.0

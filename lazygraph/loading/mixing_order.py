@@ -56,7 +56,7 @@ class _Passes:
         elif member.visits < n:
             self._first = epoch * member.visits
         else:
-            self._first = epoch * -(-member.visits // n) * n
+            self._first = epoch * -(-member.visits // max(n, 1)) * n
         self._kept: dict[int, EpochOrder] = {}
 
     def part(self, start: int, stop: int) -> NDArray[np.int64]:

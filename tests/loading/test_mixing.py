@@ -17,6 +17,7 @@ from torch_geometric.loader import DataLoader as PygLoader
 import lazygraph as lg
 from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, UnknownId
 from lazygraph.loading.packing import OversizedGraphs
+from tests.servers.started import web_server
 
 PLAIN = {"num_workers": 0, "threads": 0}
 
@@ -183,6 +184,56 @@ def test_the_loaders_of_torch_and_pyg_read_a_mix(stored):
     loader = lg.loader(mixed(stored), 20, shuffle=True)
     again = DataLoader(loader.dataset, batch_sampler=loader.batch_sampler, collate_fn=loader.collate_fn)
     assert stream(again) == stream(lg.loader(mixed(stored), 20, shuffle=True))
+
+
+def test_a_mix_is_expanded_on_a_device(stored):
+    mix = mixed(stored)
+    for mine, theirs in zip(lg.loader(mix, 20, device="cpu"), lg.loader(mix, 20, **PLAIN), strict=True):
+        same_values(mine, theirs)
+
+
+def test_what_only_one_dataset_has_is_told(stored):
+    mix = mixed(stored)
+    for name in ("manifest", "content_id", "crystal", "sample", "storage"):
+        with pytest.raises(AttributeError, match=f"a mix has no attribute '{name}'; a mix is no single dataset: take"):
+            getattr(mix, name)
+    with pytest.raises(AttributeError, match="a mix has no attribute 'colums'$"):
+        mix.colums  # noqa: B018
+
+
+@pytest.mark.parametrize("part", [slice(None), np.random.default_rng(1).permutation(185)[:90]], ids=["whole", "part"])
+def test_shards_are_read_ahead_in_the_order_of_each_member(stored, part):
+    mix = mixed(stored)
+    if not isinstance(part, slice):
+        mix = mix[part]
+    batches = lg.loader(mix, 16, shuffle=True).next_batches()
+    for number, member in enumerate(mix.members.values()):
+        found = [member.ids[some].tolist() for some in mix._of_member(number, batches)]
+        wanted = []
+        for positions in batches:
+            batch = mix.batch(positions)
+            wanted.append([id_ for id_, k in zip(batch.id, batch.dataset.tolist(), strict=True) if k == number])
+        assert found == wanted
+    shards, size = mix.shards_to_read()
+    assert {name for name, _ in shards} == set(stored)
+    assert size == sum(member.shards_to_read()[1] for member in mix.members.values())
+    ahead = mix.read_ahead(batches)
+    ahead.visited = 50
+    ahead.join()
+    assert ahead.visited == 50
+    assert ahead.stop()
+
+
+def test_a_mix_of_a_server_and_a_folder(folder, stored, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAZYGRAPH_CACHE", str(tmp_path / "cache"))
+    with web_server(folder, tmp_path) as server:
+        members = {**stored, "b": lg.LazyGraphDataset(f"{server.url}/b.lg", target="density")}
+        mix = mixed(members)
+        assert mix.is_remote
+        loader = lg.loader(mix, 16, shuffle=True, threads=0)
+        assert "because the dataset is on a server" in " ".join(loader.settings.reasons)
+        local = lg.loader(mixed(stored), 16, shuffle=True, window=2**15, **PLAIN)
+        assert sorted(id_ for batch in loader for id_ in batch.id) == sorted(id_ for batch in local for id_ in batch.id)
 
 
 def test_a_pickled_mix_is_the_same(stored):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
@@ -22,7 +21,7 @@ from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, distributed_ranks
 from lazygraph.loading.graph_list import collate
 from lazygraph.loading.mixing import LoadableDataset, Mix, as_dataset
-from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
+from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of, weights_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_thread
 from lazygraph.loading.read_ahead import ReadAhead, ReadAheadOfMembers
@@ -414,11 +413,12 @@ def loader(
         note = (
             f"graphs are shuffled within windows of {window:,}, because the dataset is on a server (window= changes it)"
         )
-    given_weights = None if weights is None else _weights(dataset.columns[weights])
+    column = None if weights is None else dataset.columns[weights]
     if isinstance(dataset, Mix):
-        order = dataset.order(shuffle=shuffle, window=window, block=block, weights=given_weights)
+        order = dataset.order(shuffle=shuffle, window=window, block=block, weights=column)
     else:
-        order = order_of(len(dataset), shuffle=shuffle, window=window, block=block, weights=given_weights)
+        drawn_by = None if column is None else weights_of(column)
+        order = order_of(len(dataset), shuffle=shuffle, window=window, block=block, weights=drawn_by)
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -503,12 +503,3 @@ def _unknown_size(dataset: LoadableDataset, size: str, option: str) -> InputErro
         f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
         "batch_size"
     )
-
-
-def _weights(column: NDArray[Any]) -> NDArray[Any]:
-    """The weights of graphs that a column gives: its numbers, or of texts what makes all of them equally likely."""
-    if column.dtype.kind != "U":
-        return column
-    _, members, counts = np.unique(column, return_inverse=True, return_counts=True)
-    out: NDArray[Any] = 1 / counts[members]
-    return out

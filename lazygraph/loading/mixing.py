@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.data import BaseData
 
@@ -21,7 +21,7 @@ from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.mix_reader import MixReader, joined_schema
 from lazygraph.loading.mixing_order import MemberOrder, Mixed
 from lazygraph.loading.mixing_rates import Rates
-from lazygraph.loading.orders import Order, Shuffled, digest, order_of
+from lazygraph.loading.orders import Order, Shuffled, digest, order_of, weights_of
 from lazygraph.loading.positions import Rows, Several, non_negative, rows_at, select
 from lazygraph.loading.read_ahead import ReadAheadOfMembers
 from lazygraph.loading.reader import Fetched, Presenter, StoredPresenter, ViewPresenter
@@ -227,29 +227,32 @@ class Mix(torch.utils.data.Dataset[Data]):
     # ---- what a loader asks ----
 
     def order(
-        self, *, shuffle: bool, window: int | None = None, block: int | None = None, weights: ArrayLike | None = None
+        self, *, shuffle: bool, window: int | None = None, block: int | None = None, weights: NDArray[Any] | None = None
     ) -> Order:
         """Return the order of the epochs of a loader with these options.
+
+        Args:
+            shuffle: visit graphs in a new order in every epoch.
+            window: shuffle within windows of this number of graphs; of a member, if members are mixed by rates.
+            block: number of consecutive graphs that stay in one window.
+            weights: (n,) a column. If members are mixed by rates, it decides which graphs of a member are drawn.
 
         Raises:
             InputError: two options exclude each other.
         """
         if self._rates.visits_each_once:
-            return order_of(len(self), shuffle=shuffle, window=window, block=block, weights=weights)
-        if weights is not None:
-            msg = (
-                "found weights for a mix with rates or replay; required: weights, or a mix that visits every graph once"
-            )
-            raise InputError(msg)
-        sizes = self._sizes()
+            given = None if weights is None else weights_of(weights)
+            return order_of(len(self), shuffle=shuffle, window=window, block=block, weights=given)
+        places = [self._places_of(number) for number in range(len(self.names))]
         orders = []
-        for name, count in self._rates.visits(sizes).items():
-            anew = name in self._rates.replay
-            order: Order = Shuffled(sizes[name])
-            if not anew:
-                order = order_of(sizes[name], shuffle=shuffle, window=window, block=block)
-            orders.append(MemberOrder(order, count, anew=anew))
-        return Mixed(orders, [self._places_of(number) for number in range(len(self.names))], shuffle=shuffle)
+        for (name, count), own in zip(self.visits().items(), places, strict=True):
+            if name in self._rates.replay:
+                orders.append(MemberOrder(Shuffled(len(own)), count, anew=True))
+                continue
+            given = None if weights is None else weights_of(weights[np.asarray(own)])
+            order = order_of(len(own), shuffle=shuffle, window=window, block=block, weights=given)
+            orders.append(MemberOrder(order, count))
+        return Mixed(orders, places, shuffle=shuffle or weights is not None)
 
     def visits(self) -> dict[str, int]:
         """Return how many graphs of each member an epoch visits.

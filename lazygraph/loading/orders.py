@@ -38,6 +38,7 @@ __all__ = [
     "digest",
     "order_of",
     "random_keys",
+    "weights_of",
 ]
 
 # What a stream of keys is for, so that no two uses share one.
@@ -306,6 +307,20 @@ def order_of(
         check_whole("window", window, 1)
         return Windowed(n, window, min(BLOCK if block is None else block, window))
     return Shuffled(n) if shuffle else Sequential(n)
+
+
+def weights_of(column: NDArray[Any]) -> NDArray[Any]:
+    """Return the weights of graphs that a column gives: its numbers, or of texts what makes all texts equally likely.
+
+    Example:
+        >>> weights_of(np.array(["a", "b", "b", "b"]))
+        array([1.        , 0.33333333, 0.33333333, 0.33333333])
+    """
+    if column.dtype.kind != "U":
+        return column
+    _, members, counts = np.unique(column, return_inverse=True, return_counts=True)
+    out: NDArray[Any] = 1 / counts[members]
+    return out
 
 
 def random_keys(n: int, seed: int, epoch: int, purpose: int, *, start: int = 0) -> NDArray[np.uint64]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from same import same_batches, same_values
+from scipy import stats
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader as PygLoader
@@ -326,8 +327,30 @@ def test_budgets_buckets_and_weights_are_those_of_one_dataset(stored):
     once = mixed(stored, "once")
     drawn = sum((batch.dataset.tolist() for batch in lg.loader(once, 16, weights="dataset", **PLAIN)), [])
     assert min(np.bincount(drawn)) > 40  # each member equally often
-    with pytest.raises(InputError, match="found weights for a mix with rates or replay"):
-        lg.loader(mix, 16, weights="density")
+    with pytest.raises(InputError, match="found weights and shuffle=True"):
+        lg.loader(mix, 16, weights="density", shuffle=True)
+
+
+def test_weights_choose_the_graphs_of_a_member_and_rates_the_member(stored):
+    mix = lg.mix(stored, rates={"a": 2, "b": 1, "c": 1}, policy="exhaust_all")
+    loader = lg.loader(mix, 32, weights="formula", **PLAIN)
+    counts = [{}, {}, {}]
+    formulas = [dict(zip(member.ids, member.columns["formula"], strict=True)) for member in stored.values()]
+    for _ in range(40):
+        for batch in loader:
+            for graph_id, number in zip(batch.id, batch.dataset.tolist(), strict=True):
+                formula = formulas[number][graph_id]
+                counts[number][formula] = counts[number].get(formula, 0) + 1
+    assert [sum(found.values()) for found in counts] == [40 * visits for visits in mix.visits().values()]
+    for found, known in zip(counts, formulas, strict=True):
+        assert found.keys() == set(known.values())
+        assert stats.chisquare(list(found.values())).pvalue > 1e-3  # every formula equally often
+
+
+def test_the_memory_for_a_batch_follows_from_the_visits(stored):
+    """An epoch may visit more graphs than there are; a batch has as many all the same."""
+    sizes = [lg.loader(mixed(stored, kind), 20, **PLAIN).settings.batch_bytes for kind in ("once", "all", "replay")]
+    assert sizes == pytest.approx([sizes[0]] * 3, rel=0.2)
 
 
 def test_budgets_of_what_is_built_are_refused(built):
@@ -529,6 +552,14 @@ def test_labels_that_mean_something_else_are_refused(tmp_path, units, per, messa
         mix.columns["energy"]
     with pytest.raises(LabelError, match=message):
         mix.where("energy > 0")
+
+
+def test_a_label_that_does_not_say_per_what_it_is_given_is_taken_as_the_others(tmp_path):
+    members = {
+        name: lg.LazyGraphDataset(written(tmp_path / f"{name}.lg", 3, {"energy": "eV"}, per, energy=lambda k: k / 3))
+        for name, per in (("a", {"energy": "cell"}), ("b", {}))
+    }
+    assert lg.mix(members, target="energy").batch([1, 4]).y.ravel().tolist() == pytest.approx([1 / 3, 1 / 3])
 
 
 def test_shapes_kinds_and_unknown_labels_are_refused(tmp_path):

@@ -74,17 +74,21 @@ class FrozenSubset:
             CorruptDataset: the file is not one, or was changed.
             UnsupportedFormat: another version of lazygraph wrote it.
         """
-        data = Path(path).read_bytes()
+        return cls.from_bytes(Path(path).read_bytes(), os.fspath(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> FrozenSubset:
+        """Read the content of a file that ``save`` wrote; ``name`` is for errors. Raises as ``load`` does."""
         try:
             if not is_whole_manifest(data):
                 msg = "the checksum at the end is missing or wrong: it is not a subset, or was changed"
                 raise CorruptDataset(msg)  # noqa: TRY301  # with the path, as every damage below
             return cls._parsed(mapping(loads(data.rpartition(b',"sha256":"')[0] + b"}")))
         except (CorruptDataset, UnsupportedFormat) as error:
-            msg = f"{os.fspath(path)}: {error}"
+            msg = f"{name}: {error}"
             raise type(error)(msg) from error
         except (KeyError, ValueError, RecursionError) as error:
-            msg = f"{os.fspath(path)} cannot be read as a subset: {type(error).__name__}: {error}"
+            msg = f"{name} cannot be read as a subset: {type(error).__name__}: {error}"
             raise CorruptDataset(msg) from error
 
     @classmethod

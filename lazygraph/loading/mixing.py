@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -117,13 +117,17 @@ class Mix(torch.utils.data.Dataset[Data]):
         """Whether a member is on a server."""
         return any(member.is_remote for member in self._all.values())
 
-    def __getattr__(self, name: str) -> Any:
-        """Say what to do about an attribute that only one dataset has."""
-        hint = ""
-        if not name.startswith("_") and hasattr(LazyGraphDataset, name):
-            hint = "; a mix is no single dataset: take a member, mix.members[...], or join them with lazygraph.concat"
-        msg = f"a mix has no attribute {name!r}{hint}"
-        raise AttributeError(msg)
+    if not TYPE_CHECKING:  # a type checker knows the attributes
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to do about an attribute that only one dataset has."""
+            hint = ""
+            if not name.startswith("_") and hasattr(LazyGraphDataset, name):
+                hint = (
+                    "; a mix is no single dataset: take a member, mix.members[...], or join them with lazygraph.concat"
+                )
+            msg = f"a mix has no attribute {name!r}{hint}"
+            raise AttributeError(msg)
 
     def unit(self, label: str) -> str | None:
         """Return the unit of a label in ``y`` and in ``columns``: the unit of the first member that has the label."""

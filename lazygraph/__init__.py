@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lazygraph.loading.graph_list import collate
     from lazygraph.loading.loader import Loader, loader
     from lazygraph.loading.memory_probe import find_budget
+    from lazygraph.loading.mixing import Mix, mix
     from lazygraph.reading.augment import Rattle, Rotate, Strain, Supercell
     from lazygraph.reading.crystal_batch import CrystalBatch
     from lazygraph.reading.diff import diff
@@ -69,6 +70,7 @@ __all__ = [
     "LazyGraphDataset",
     "LazyGraphError",
     "Loader",
+    "Mix",
     "OutputExists",
     "Rattle",
     "RecipeError",
@@ -92,6 +94,7 @@ __all__ = [
     "find_budget",
     "graph",
     "loader",
+    "mix",
     "predict",
     "pull",
     "push",
@@ -119,6 +122,7 @@ _HOMES = {
     "LazyGraphDataModule": "training.data",
     "LazyGraphDataset": "loading.dataset",
     "Loader": "loading.loader",
+    "Mix": "loading.mixing",
     "Rattle": "reading.augment",
     "Report": "writing.write",
     "Rotate": "reading.augment",
@@ -136,6 +140,7 @@ _HOMES = {
     "find_budget": "loading.memory_probe",
     "graph": "graphs.spec",
     "loader": "loading.loader",
+    "mix": "loading.mixing",
     "predict": "training.predict",
     "pull": "sharing.pull",
     "push": "sharing.push",

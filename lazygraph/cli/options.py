@@ -10,6 +10,7 @@ from typing import Any
 
 from lazygraph.errors import InputError
 from lazygraph.format.codec import CODECS
+from lazygraph.format.frozen_subset import FrozenSubset
 from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec, graph
@@ -17,6 +18,7 @@ from lazygraph.sources.dataset import is_dataset
 from lazygraph.sources.options import CIF_FORMULA, SourceOptions
 from lazygraph.sources.table import read_text
 from lazygraph.sources.time_limit import MAX_SECONDS
+from lazygraph.storage.files import is_whole_manifest
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.options import InputOptions, WriteOptions
 from lazygraph.writing.split_rules import SplitRule
@@ -79,7 +81,9 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="CONDITION", help="keep the graphs that meet this condition on columns")
     parser.add_argument("--split", metavar="NAME", help="keep the graphs of this split")
     parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to keep; repeat for more")
-    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
+    parser.add_argument(
+        "--ids-from", metavar="FILE", help="a file with one id per line, or a subset that save_subset wrote"
+    )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -352,10 +356,15 @@ def write_options(arguments: argparse.Namespace) -> WriteOptions:
 
 
 def ids_of(arguments: argparse.Namespace) -> list[str] | None:
-    """Return the ids of ``--ids`` and of the file of ``--ids-from``, one a line; None if neither was given."""
+    """Return the ids of ``--ids`` and of the file of ``--ids-from``; None if neither was given.
+
+    The file has one id a line, or is a subset that ``save_subset`` wrote.
+    """
     if not arguments.ids and arguments.ids_from is None:
         return None
     text = "" if arguments.ids_from is None else read_text(arguments.ids_from, "a file with one id a line")
+    if is_whole_manifest(text.encode()):
+        return [*arguments.ids, *FrozenSubset.from_bytes(text.encode(), arguments.ids_from).ids]
     # Not splitlines() and strip(): an id may hold other line ends and spaces.
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return [*arguments.ids, *(line for line in lines if line)]

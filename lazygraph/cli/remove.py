@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     add_dataset(parser, "the dataset directory")
     parser.add_argument("--ids", action="append", default=[], metavar="ID", help="an id to remove; repeat for more")
-    parser.add_argument("--ids-from", metavar="FILE", help="a file with one id per line")
+    parser.add_argument(
+        "--ids-from", metavar="FILE", help="a file with one id per line, or a subset that save_subset wrote"
+    )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="the reason, in a sentence")
 
 

@@ -1,6 +1,7 @@
 """Several records as one: every field of all of them in one array, as a batch of graphs needs it.
 
 ``concatenate`` joins decoded records with numpy; ``native_reader.py`` computes the same result with compiled loops.
+``join`` makes one batch of several batches, whose records may alternate.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from lazygraph.format.schema import Field, Schema
 from lazygraph.native import address
 
-__all__ = ["BufferSlice", "RecordBatch", "concatenate", "view"]
+__all__ = ["BufferSlice", "RecordBatch", "concatenate", "join", "view"]
 
 ALIGNMENT = 64
 
@@ -113,3 +114,63 @@ def _join(field: Field, values: list[Any], counts: Mapping[str, NDArray[np.int64
     if field.axis is None:
         return np.stack(values)
     return values[0] if len(values) == 1 else np.concatenate(values, axis=field.axis_dim)
+
+
+def join(schema: Schema, parts: Sequence[RecordBatch], places: Sequence[NDArray[np.int64]]) -> RecordBatch:
+    """Several batches of records as one, as ``concatenate`` makes it of the single records.
+
+    Args:
+        schema: what the records of all parts hold.
+        parts: the batches.
+        places: for each part, (b,) the place of each of its records; all places together are 0 to B - 1.
+    """
+    if len(parts) == 1 and (np.diff(places[0]) > 0).all():
+        return parts[0]
+    order = np.argsort(np.concatenate(places))  # the record, among those of all parts, that comes to each place
+    before = {axis: np.concatenate([part.counts[axis] for part in parts]) for axis in schema.axes}
+    counts = {axis: rows[order] for axis, rows in before.items()}
+    moved = {axis: _moved_rows(rows, order) for axis, rows in before.items()}
+    fields: dict[str, Any] = {}
+    for field in schema.fields:
+        values = [part.fields[field.name] for part in parts]
+        if field.dtype == "str":
+            texts = [text for some in values for text in some]
+            fields[field.name] = [texts[record] for record in order.tolist()]
+            continue
+        if field.counts is not None:
+            values = _with_ids_raised(field, values, parts, places, counts[field.counts])
+        kind = np.result_type(*values)
+        if kind.kind != "f" or field.dtype.startswith("float"):
+            joined = np.concatenate(values, axis=field.axis_dim)
+        else:  # integers that no common integer type holds
+            joined = np.concatenate([value.astype(field.dtype) for value in values], axis=field.axis_dim)
+        fields[field.name] = np.take(joined, order if field.axis is None else moved[field.axis], axis=field.axis_dim)
+    return RecordBatch(counts, fields)
+
+
+def _moved_rows(counts: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row that comes to each place if records with so many rows each come in another order."""
+    first, moved = (np.cumsum(counts) - counts)[order], counts[order]
+    rows: NDArray[np.int64] = np.arange(moved.sum()) + (first - (np.cumsum(moved) - moved)).repeat(moved)
+    return rows
+
+
+def _with_ids_raised(
+    field: Field,
+    values: Sequence[NDArray[Any]],
+    parts: Sequence[RecordBatch],
+    places: Sequence[NDArray[np.int64]],
+    counts: NDArray[np.int64],
+) -> list[NDArray[Any]]:
+    """Ids of each part, numbered through the whole batch, whose records have so many rows to count."""
+    first = np.cumsum(counts) - counts
+    # Ids stay narrow, as they cross to workers and devices.
+    kind = np.int32 if counts.sum() < 2**31 else np.int64
+    out = []
+    for value, part, own in zip(values, parts, places, strict=True):
+        counted = part.counts[str(field.counts)]
+        shift = first[own] - (np.cumsum(counted) - counted)
+        shift = (shift if field.axis is None else shift.repeat(part.counts[field.axis])).astype(kind)
+        behind = value.ndim - 1 - field.axis_dim
+        out.append(value.astype(kind) + shift.reshape(-1, *(1,) * behind))
+    return out

@@ -6,17 +6,26 @@ import copy
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch_geometric.data import Batch, Data, Dataset
 
 from lazygraph.crystal import Crystal
-from lazygraph.errors import CorruptDataset, InputError, LabelError, RecipeMismatch, StructureError, UnknownId
+from lazygraph.errors import (
+    ContentMismatch,
+    CorruptDataset,
+    InputError,
+    LabelError,
+    RecipeMismatch,
+    StructureError,
+    UnknownId,
+)
+from lazygraph.format.frozen_subset import FrozenSubset, digest_of_graphs
 from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
@@ -25,9 +34,18 @@ from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
 from lazygraph.loading.graph_list import GraphList, collate
+from lazygraph.loading.positions import Several, is_plain, non_negative, rows_at, select
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
 from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
+from lazygraph.loading.samples import (
+    check_matrix,
+    farthest_points,
+    random_sample,
+    sample_rule,
+    strata_of,
+    stratified_sample,
+)
 from lazygraph.loading.shown import Shown
 from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
@@ -41,10 +59,7 @@ from lazygraph.registry import unknown_name
 from lazygraph.storage.base import Storage
 from lazygraph.text import printable
 
-__all__ = ["LazyGraphDataset", "Several"]
-
-Several: TypeAlias = slice | range | list[Any] | tuple[Any, ...] | NDArray[Any] | torch.Tensor
-"""What chooses a part of a dataset: a slice, or positions, ids or a mask in one dimension."""
+__all__ = ["LazyGraphDataset"]
 
 
 class LazyGraphDataset(Dataset):  # type: ignore[misc]
@@ -132,6 +147,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     ) -> None:
         super().__init__(transform=transform)
         self._chosen: Any = None  # rows of a subset; PyG's own name for it is private
+        self._rule: Mapping[str, Any] | None = None  # by which a sample was chosen
         self._store = Store(path)
         if content_id is not None:
             self._store.check_content(content_id)
@@ -165,6 +181,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def storage(self) -> Storage:
         """The storage that holds the files of the dataset."""
         return self._store.storage
+
+    @property
+    def store(self) -> Store:
+        """The records and columns of the whole dataset by row, whatever part of it this is."""
+        return self._store
 
     @property
     def manifest(self) -> Manifest:
@@ -259,7 +280,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         n = len(positions)
         seeds = self._own_seeds(n) if draw is None else draw.augmentation_seeds(n)
         if self.transform is None:
-            fetched = self.fetch(self._positions(np.asarray(positions, dtype=np.int64)), seeds)
+            fetched = self.fetch(non_negative(np.asarray(positions, dtype=np.int64), len(self)), seeds)
             return GraphList(self.reader, fetched, draw)
         if draw is not None:
             return PlacedGraphs(self.untransformed(positions, draw).single(), draw)
@@ -269,7 +290,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def record_bytes(self) -> NDArray[np.int64]:
         """Return an upper bound for the bytes of each record of this (sub)set, (n,) int64, without reading a graph."""
         rows = self.indices()
-        rows = slice(rows.start, rows.stop) if _plain(rows) else np.asarray(rows)
+        rows = slice(rows.start, rows.stop) if is_plain(rows) else np.asarray(rows)
         schema = self.manifest.schema
         counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
         return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
@@ -289,9 +310,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             seeds: (B,) seeds of the augmentation, as ``Draw.augmentation_seeds`` gives them; default from torch's
                 generator of this process.
         """
-        rows = self.indices()
         seeds = self._own_seeds(len(positions)) if seeds is None else seeds
-        return self.reader.fetch(positions + rows.start if _plain(rows) else np.asarray(rows)[positions], seeds)
+        return self.reader.fetch(rows_at(self.indices(), positions), seeds)
 
     def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
         """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
@@ -346,33 +366,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def index_select(self, idx: Several) -> LazyGraphDataset:
         """Return a lazy subset over the same files, by slice, positions, ids, or boolean mask."""
-        rows = self.indices()
-        if isinstance(idx, slice):
-            # As in PyG, fractions of the length may stand in a slice: ds[:0.9].
-            start, stop = (round(p * len(self)) if isinstance(p, float) else p for p in (idx.start, idx.stop))
-            return self._subset(rows[start : stop : idx.step])
-        if isinstance(idx, range):
-            idx = np.arange(idx.start, idx.stop, idx.step)
-        if isinstance(idx, torch.Tensor):
-            idx = idx.cpu().numpy()
-        positions = np.asarray(idx, dtype=object if isinstance(idx, (list, tuple)) else None).reshape(-1)
-        if positions.dtype.kind in "OU":
-            found = positions.tolist()
-            if found and all(isinstance(one, str) for one in found):
-                return self._subset(self._rows_of(found))
-            # A list of numbers, or nothing at all.
-            mixed = any(isinstance(one, str) for one in found)
-            positions = positions if mixed else np.asarray(found, dtype=None if found else np.int64)
-        if positions.dtype == np.bool_:
-            if len(positions) != len(self):
-                msg = f"found a mask of {len(positions)} values; required: one for each of the {len(self)} graphs"
-                raise IndexError(msg)
-            positions = np.flatnonzero(positions)
-        elif positions.dtype.kind not in "iu":
-            msg = f"found positions of type {positions.dtype}; required: integers, ids, a slice or a mask"
-            raise IndexError(msg)
-        positions = self._positions(positions.astype(np.int64))
-        return self._subset(positions + rows.start if _plain(rows) else np.asarray(rows)[positions])
+        return self._subset(select(self.indices(), idx, self._rows_of))
 
     def where(self, condition: str) -> LazyGraphDataset:
         """Select graphs by a condition on columns; reads no graph.
@@ -418,8 +412,89 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             raise InputError(unknown_name("split", name, names) + hint)
         codes = self._store.column(of)
         rows = self.indices()
-        codes = codes[rows.start : rows.stop : rows.step] if _plain(rows) else codes[np.asarray(rows)]
+        codes = codes[rows.start : rows.stop : rows.step] if is_plain(rows) else codes[np.asarray(rows)]
         return self.index_select(np.asarray(codes) == names.index(name))
+
+    def sample(
+        self, n: int, *, seed: int = 0, stratify: str | None = None, farthest: ArrayLike | torch.Tensor | None = None
+    ) -> LazyGraphDataset:
+        """Select a sample of n graphs, the same for the same seed. Save it with :meth:`save_subset`.
+
+        Args:
+            n: number of graphs, at most those of this (sub)set.
+            seed: seed of all random choices.
+            stratify: a column with one value per graph, or ``"chemical_system"``. The sample has each value's share of
+                its graphs, rounded down or up at random. Numbers with more than 10 different values are divided into 10
+                bins of about equal size.
+            farthest: (len(ds), d) one row of numbers per graph, such as descriptors. The first graph is drawn, and each
+                further graph is the one that is farthest from all that were chosen. The graphs keep this order.
+
+        Returns:
+            The sample, in the order of this (sub)set, except with ``farthest``.
+
+        Raises:
+            InputError: there are fewer graphs, no such column, or the matrix has another number of rows or holds
+                numbers that are not finite.
+
+        Example:
+            >>> import tempfile, lazygraph as lg
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> _ = lg.write("prototypes:40", folder.name + "/p.lg", workers=1)
+            >>> ds = lg.LazyGraphDataset(folder.name + "/p.lg")
+            >>> pilot = ds.sample(10, seed=0, stratify="chemical_system")
+            >>> pilot.save_subset(folder.name + "/pilot.json")
+            >>> ds.load_subset(folder.name + "/pilot.json").ids.tolist() == pilot.ids.tolist()
+            True
+            >>> folder.cleanup()
+        """
+        total = len(self)
+        if isinstance(farthest, torch.Tensor):
+            farthest = farthest.detach().cpu().numpy()
+        points = None if farthest is None else check_matrix(farthest, total)
+        rule = sample_rule(n, total, seed=seed, stratify=stratify, farthest=points)
+        if points is not None:
+            positions = farthest_points(points, n, seed)
+        elif stratify is not None:
+            positions = stratified_sample(strata_of(stratify, self.columns), n, seed)
+        else:
+            positions = random_sample(total, n, seed)
+        out = self.index_select(positions)
+        out._rule = rule  # noqa: SLF001 - of its own class
+        return out
+
+    def digest(self) -> str:
+        """Return the sha256 over the ids and stored records of the graphs of this (sub)set, in order. Reads them."""
+        return digest_of_graphs(self._store, np.asarray(self.indices(), np.int64))
+
+    def save_subset(self, path: str | os.PathLike[str]) -> None:
+        """Write down which graphs this (sub)set has, for :meth:`load_subset`.
+
+        The file holds the ids, the content id of the whole dataset, the digest of these graphs, the rule of a sample,
+        and its own checksum. A file of this name is replaced.
+        """
+        FrozenSubset(self.content_id, self.digest(), tuple(self.ids.tolist()), self._rule).save(path)
+
+    def load_subset(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
+        """Select the graphs that :meth:`save_subset` wrote down.
+
+        If the dataset has another content id, because graphs were added or removed, the digest of the graphs of the
+        subset is compared.
+
+        Raises:
+            CorruptDataset: the file was changed, or is something else.
+            UnknownId: this (sub)set lacks one of the graphs.
+            ContentMismatch: a graph has another record than when the subset was saved.
+        """
+        frozen = FrozenSubset.load(path)
+        out = self.index_select(list(frozen.ids))
+        if frozen.content_id != self.content_id and (found := out.digest()) != frozen.digest:
+            msg = (
+                f"the graphs of {os.fspath(path)} have the digest {found} in {self.path}; required: {frozen.digest}. "
+                "Some were changed, or have another recipe"
+            )
+            raise ContentMismatch(msg)
+        out._rule = frozen.rule  # noqa: SLF001 - of its own class
+        return out
 
     # ---- inside ----
 
@@ -441,14 +516,6 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         if self.augmenter is None:
             return None
         return torch.randint(-(2**63), 2**63 - 1, (n,)).numpy().view(np.uint64)
-
-    def _positions(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Convert positions to non-negative positions."""
-        n = len(self)
-        if positions.size and not (-n <= positions.min() and positions.max() < n):
-            msg = f"found positions from {positions.min()} to {positions.max()}; required: {-n} to {n - 1}"
-            raise IndexError(msg)
-        return np.where(positions < 0, positions + n, positions)
 
     def _row(self, position: int) -> int:
         n = len(self)
@@ -473,7 +540,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     def _subset(self, rows: Any) -> LazyGraphDataset:
         out = copy.copy(self)
-        out._chosen = rows  # noqa: SLF001 - of its own class
+        out._chosen, out._rule = rows, None  # noqa: SLF001 - of its own class
         return out
 
     def _make_reader(self) -> None:
@@ -547,10 +614,11 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
                 raise LabelError(msg)
         if self.target_dtype == "float32":
             for name in names:
-                self._warn_of_rounding(name)
+                self.warn_of_rounding(name)
         return names
 
-    def _warn_of_rounding(self, name: str) -> None:
+    def warn_of_rounding(self, name: str) -> None:
+        """Warn if float32 is too coarse for a label."""
         # By what the manifest says of the label: opening a dataset reads no column.
         found = self.manifest.columns[name].statistics or {}
         if "std" not in found or not is_too_coarse(found["min"], found["max"], found["std"]):
@@ -579,6 +647,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             steps=steps,
             target=self.target,
             view=self.view,
+            rule=self._rule,
         )
 
 
@@ -598,7 +667,3 @@ def _recipe(option: str, given: Any) -> GraphSpec | None:
         msg = f"found {option}={given!r}; required: the name of a preset, or a recipe such as lg.graph('comformer')"
         raise InputError(msg)
     return given
-
-
-def _plain(rows: Any) -> bool:
-    return isinstance(rows, range) and rows.step == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.loading.settings import free_shared_memory
 from lazygraph.machine import memory_limit, usable_cpus
 from lazygraph.native import kernels
@@ -22,7 +22,7 @@ class MeasuredFacts:
         measure: reads a batch and returns its seconds and the bytes of its tensors.
     """
 
-    def __init__(self, dataset: LazyGraphDataset, measure: Callable[[], tuple[float, int]]) -> None:
+    def __init__(self, dataset: LoadableDataset, measure: Callable[[], tuple[float, int]]) -> None:
         self._measure = measure
         self._measured: tuple[float, int] | None = None
         self.cpus, self.shared_memory = usable_cpus(), free_shared_memory()

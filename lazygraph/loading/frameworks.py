@@ -1,4 +1,4 @@
-"""Adapters of a loader for Lightning (samplers), Accelerate (positions) and torch (subsets and ranks)."""
+"""Adapters of a loader for Lightning (samplers), Accelerate (positions) and torch (ranks)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch.utils.data import BatchSampler, ConcatDataset, SequentialSampler, Subset
+from torch.utils.data import BatchSampler, SequentialSampler
 
-from lazygraph.errors import InputError
-from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.loading.packing import Batches
 from lazygraph.loading.transforms import PlacedPositions
 
-__all__ = ["EpochBatches", "EpochSampler", "as_dataset", "distributed_ranks"]
+__all__ = ["EpochBatches", "EpochSampler", "distributed_ranks"]
 
 
 class LoaderEpochs(Protocol):
     """The methods of a loader that the adapters use."""
 
-    dataset: LazyGraphDataset
+    dataset: LoadableDataset
     batch_size: int | None
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,27 +93,6 @@ class EpochBatches(BatchSampler):
 
     def __len__(self) -> int:
         return len(self._loader.next_batches())
-
-
-def as_dataset(dataset: Any) -> LazyGraphDataset:
-    """Return the given dataset; a ``torch.utils.data.Subset`` becomes a part of its dataset.
-
-    Raises:
-        InputError: the object is neither; the message says what to do.
-    """
-    if isinstance(dataset, LazyGraphDataset):
-        return dataset
-    if type(dataset) is Subset:
-        indices = dataset.indices
-        inner = as_dataset(dataset.dataset)
-        return inner.index_select(indices if isinstance(indices, (list, np.ndarray, torch.Tensor)) else list(indices))
-    found = f"found a {type(dataset).__name__}; required: a LazyGraphDataset, or torch's Subset of one"
-    if isinstance(dataset, ConcatDataset):
-        hint = "write its parts as one, by lg.write([a, b], 'both.lg'), or give it to torch's DataLoader"
-    else:
-        hint = "give others to torch's DataLoader"
-    msg = f"{found}; {hint} with collate_fn=lg.collate"
-    raise InputError(msg)
 
 
 def distributed_ranks() -> tuple[int, int]:

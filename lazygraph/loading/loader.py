@@ -17,16 +17,16 @@ from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
-from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
-from lazygraph.loading.frameworks import EpochBatches, EpochSampler, as_dataset, distributed_ranks
+from lazygraph.loading.frameworks import EpochBatches, EpochSampler, distributed_ranks
 from lazygraph.loading.graph_list import GraphList, collate
-from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of
+from lazygraph.loading.mixing import LoadableDataset, Mix, as_dataset
+from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of, weights_of
 from lazygraph.loading.packing import Batches, OversizedGraphs
 from lazygraph.loading.padding import Padding, Shape, with_static_limits
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_threads
-from lazygraph.loading.read_ahead import ReadAhead
+from lazygraph.loading.read_ahead import ReadAhead, ReadAheadOfMembers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 from lazygraph.loading.settings import Settings, WantedSettings, choose
@@ -85,7 +85,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: LazyGraphDataset,
+        dataset: LoadableDataset,
         *,
         batch_size: int | None,
         sampling: Sampling,
@@ -105,7 +105,7 @@ class Loader:
             sampling, self._padding = _padded(dataset, sampling, pad)
             self._last_sampling = sampling
         self._pins = False
-        self._ahead: ReadAhead | None = None
+        self._ahead: ReadAhead | ReadAheadOfMembers | None = None
         self._epochs = Epochs()
         self._plan: tuple[int, Sampling, Batches] | None = None
         self._processes: WorkerPool | None = None
@@ -346,7 +346,7 @@ class Loader:
 
     def _graphs_of_a_batch(self) -> float:
         """The average number of graphs in a batch."""
-        return len(self.dataset) / max(len(self) * self._sampling().world_size, 1)
+        return self._last_sampling.order.n / max(len(self) * self._sampling().world_size, 1)
 
     def _batch_bytes(self) -> int:
         """Estimate the average size of a batch's records in bytes. Reads graphs only if ``graph=`` builds them."""
@@ -373,7 +373,7 @@ class Loader:
 
     def evaluation(
         self,
-        dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+        dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any],
         *,
         batch_transform: Callable[[Batch], Any] | None = None,
     ) -> Loader:
@@ -417,7 +417,7 @@ class Loader:
 
 
 def loader(
-    dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+    dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any],
     batch_size: int | None = None,
     *,
     shuffle: bool = False,
@@ -446,7 +446,7 @@ def loader(
     """Load batches of a dataset as complete PyG ``Batch`` objects, with prefetching.
 
     Args:
-        dataset: the dataset, a part of it, or a ``torch.utils.data.Subset`` of it.
+        dataset: the dataset, a part of it, a mix of several (:func:`mix`), or torch's ``Subset`` or ``ConcatDataset``.
         batch_size: greatest number of graphs in a batch; default 64, or no limit if you give a budget.
         shuffle: visit the graphs in a new order in every epoch. The graphs of a dataset on a server are shuffled within
             windows of 8 shards, and at least 32,768 graphs, so that its shards are fetched one after another. A larger
@@ -517,13 +517,12 @@ def loader(
         note = (
             f"graphs are shuffled within windows of {window:,}, because the dataset is on a server (window= changes it)"
         )
-    order = order_of(
-        len(dataset),
-        shuffle=shuffle,
-        window=window,
-        block=block,
-        weights=None if weights is None else _weights(dataset.columns[weights]),
-    )
+    column = None if weights is None else dataset.columns[weights]
+    if isinstance(dataset, Mix):
+        order = dataset.order(shuffle=shuffle, window=window, block=block, weights=column)
+    else:
+        drawn_by = None if column is None else weights_of(column)
+        order = order_of(len(dataset), shuffle=shuffle, window=window, block=block, weights=drawn_by)
     return Loader(
         dataset,
         batch_size=batch_size,
@@ -554,7 +553,7 @@ def _limits(batch_size: int | None, budgets: Mapping[str, int]) -> dict[str, int
 
 
 def _sampling(
-    dataset: LazyGraphDataset,
+    dataset: LoadableDataset,
     limits: Mapping[str, int],
     order: Order,
     *,
@@ -598,7 +597,7 @@ def _sampling(
         raise OversizedGraphs(msg, error.positions) from error
 
 
-def _size(dataset: LazyGraphDataset, name: str) -> NDArray[Any]:
+def _size(dataset: LoadableDataset, name: str) -> NDArray[Any]:
     """A size of each graph, (n,)."""
     size = dataset.columns[SIZES[name]]
     # Of augmented crystals there is only the number of atoms, which a supercell multiplies.
@@ -606,7 +605,7 @@ def _size(dataset: LazyGraphDataset, name: str) -> NDArray[Any]:
     return size if times == 1 else times * size.astype(np.int64)
 
 
-def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:
+def _check_pad(dataset: LoadableDataset, pad: Any) -> None:
     """Refuse padding where it has no meaning.
 
     Raises:
@@ -616,7 +615,9 @@ def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:
     if pad != "buckets":
         msg = f"found pad={pad!r}; required: 'buckets', or none"
         raise InputError(msg)
-    if spec is None:
+    if isinstance(dataset, Mix):
+        problem = "it is a mix of datasets; required: one dataset"
+    elif spec is None:
         problem = "its graphs came ready-made; required: a dataset of crystals"
     elif dataset.transform is not None:
         problem = "it has a transform, which may change sizes; required: none, or a batch_transform"
@@ -631,7 +632,7 @@ def _check_pad(dataset: LazyGraphDataset, pad: Any) -> None:
         raise InputError(msg)
 
 
-def _padded(dataset: LazyGraphDataset, sampling: Sampling, pad: str) -> tuple[Sampling, Padding]:
+def _padded(dataset: LoadableDataset, sampling: Sampling, pad: str) -> tuple[Sampling, Padding]:
     """Batches that have a limit for everything with a shape, and their padding."""
     _check_pad(dataset, pad)
     spec: Any = dataset.spec
@@ -639,7 +640,7 @@ def _padded(dataset: LazyGraphDataset, sampling: Sampling, pad: str) -> tuple[Sa
     return limited, Padding(shapes, spec)
 
 
-def _costs(dataset: LazyGraphDataset, balance: Any) -> NDArray[np.float64]:
+def _costs(dataset: LoadableDataset, balance: Any) -> NDArray[np.float64]:
     """The cost of each graph, (n,).
 
     Raises:
@@ -662,8 +663,13 @@ def _costs(dataset: LazyGraphDataset, balance: Any) -> NDArray[np.float64]:
     return found.astype(np.float64)
 
 
-def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
+def _identity(dataset: LoadableDataset) -> dict[str, str]:
     """What says which graphs in which order a loader reads."""
+    if isinstance(dataset, Mix):
+        members = {name: _identity(member) for name, member in dataset.members.items()}
+        return dataset.identity() | {
+            f"{key} of {name!r}": value for name, own in members.items() for key, value in own.items()
+        }
     spec = dataset.spec
     return {
         "content_id": dataset.content_id,
@@ -672,7 +678,7 @@ def _identity(dataset: LazyGraphDataset) -> dict[str, str]:
     }
 
 
-def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputError:
+def _unknown_size(dataset: LoadableDataset, size: str, option: str) -> InputError:
     """The error for a limit or a bucket of a size that is not known before the graphs are read."""
     spec = dataset.spec
     if dataset.rebuilds:
@@ -692,12 +698,3 @@ def _unknown_size(dataset: LazyGraphDataset, size: str, option: str) -> InputErr
         f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
         "batch_size"
     )
-
-
-def _weights(column: NDArray[Any]) -> NDArray[Any]:
-    """The weights of graphs that a column gives: its numbers, or of texts what makes all of them equally likely."""
-    if column.dtype.kind != "U":
-        return column
-    _, members, counts = np.unique(column, return_inverse=True, return_counts=True)
-    out: NDArray[Any] = 1 / counts[members]
-    return out

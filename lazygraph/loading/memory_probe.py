@@ -11,9 +11,8 @@ import torch
 from torch_geometric.data import Batch
 
 from lazygraph.errors import InputError, NotEnoughMemory
-from lazygraph.loading.dataset import LazyGraphDataset
-from lazygraph.loading.frameworks import as_dataset
 from lazygraph.loading.loader import Loader, loader
+from lazygraph.loading.mixing import LoadableDataset, as_dataset
 from lazygraph.loading.orders import check_whole
 
 __all__ = ["find_budget"]
@@ -35,7 +34,7 @@ MESSAGES = (
 
 
 def find_budget(
-    dataset: LazyGraphDataset | torch.utils.data.Subset[Any],
+    dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any],
     step: Callable[[Batch], Any],
     *,
     of: str = "atoms",
@@ -84,19 +83,19 @@ def find_budget(
         True
         >>> folder.cleanup()
     """
-    dataset = as_dataset(dataset)
-    option = _checked(dataset, of, tolerance, options)
+    readable = as_dataset(dataset)
+    option = _checked(readable, of, tolerance, options)
     given = {"shuffle": "weights" not in options, "rank": 0, "world_size": 1, **options, "num_workers": 0, "threads": 0}
 
     make: Any = loader  # whose options are not known here
 
     def survives(budget: int) -> bool:
-        survived = _survives(make(dataset, **given, **{option: budget}), step)
+        survived = _survives(make(readable, **given, **{option: budget}), step)
         logger.info("%s=%d: %s", option, budget, "survived" if survived else "out of memory")
         return survived
 
-    sizes = make(dataset, **given, **{option: ANY}).known_sizes().get(of)
-    least, whole = (1, len(dataset)) if sizes is None else (max(int(sizes.max()), 1), int(sizes.sum()))
+    sizes = make(readable, **given, **{option: ANY}).known_sizes().get(of)
+    least, whole = (1, len(readable)) if sizes is None else (max(int(sizes.max()), 1), int(sizes.sum()))
     for name, value in (("start", start), ("most", most)):
         if value is not None:
             check_whole(name, value, least)
@@ -105,7 +104,7 @@ def find_budget(
     if found is None:
         msg = (
             f"the step runs out of memory with {option}={least}, the least budget that holds the largest graph of "
-            f"{dataset.path}; required: a smaller model, or a subset without large graphs"
+            f"{readable.path}; required: a smaller model, or a subset without large graphs"
         )
         raise NotEnoughMemory(msg)
     return found
@@ -136,7 +135,7 @@ def _largest(survives: Callable[[int], bool], least: int, limit: int, start: int
             budget = least if high - least <= 1 else (max(low, least) + high) // 2
 
 
-def _checked(dataset: LazyGraphDataset, of: str, tolerance: float, options: Any) -> str:
+def _checked(dataset: LoadableDataset, of: str, tolerance: float, options: Any) -> str:
     """Return the option of the loader that is looked for."""
     if of not in OPTIONS:
         msg = f"found of={of!r}; required: one of {', '.join(map(repr, OPTIONS))}"

@@ -25,6 +25,9 @@ __all__ = [
     "AUGMENTATIONS",
     "BATCHES",
     "BATCH_TRANSFORMS",
+    "MEMBERS",
+    "PART",
+    "SAMPLES",
     "STEPS",
     "TRANSFORMS",
     "Drawn",
@@ -39,10 +42,11 @@ __all__ = [
     "digest",
     "order_of",
     "random_keys",
+    "weights_of",
 ]
 
 # What a stream of keys is for, so that no two uses share one.
-GRAPHS, BLOCKS, BATCHES, TRANSFORMS, AUGMENTATIONS, BATCH_TRANSFORMS, STEPS = range(7)
+GRAPHS, BLOCKS, BATCHES, TRANSFORMS, AUGMENTATIONS, BATCH_TRANSFORMS, STEPS, MEMBERS, SAMPLES = range(9)
 BLOCK = 1024  # graphs; some hundred kB on disk, which a network file system fetches at once
 PART = 65536  # graphs that are drawn or looked at together
 
@@ -55,11 +59,15 @@ class EpochOrder(Protocol):
 
 
 class Order(Protocol):
-    """An order of ``n`` graphs. Different orders have different reprs."""
+    """An order of graphs. Different orders have different reprs."""
 
     @property
     def n(self) -> int:
-        """The number of graphs."""
+        """The number of visits in an epoch; of most orders this is the number of graphs."""
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs that are ordered: positions are below it."""
 
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
@@ -103,6 +111,11 @@ class Sequential:
 
     n: int
 
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
+
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         del seed, epoch
@@ -135,6 +148,11 @@ class Shuffled:
 
     n: int
 
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
+
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         keys = random_keys(self.n, seed, epoch, GRAPHS)
@@ -166,6 +184,11 @@ class Windowed:
     n: int
     window: int
     block: int = BLOCK
+
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return self.n
 
     def __post_init__(self) -> None:
         check_whole("window", self.window, 1)
@@ -233,6 +256,11 @@ class Weighted:
         """The number of graphs, which is also the number of draws."""
         return len(self.weights)
 
+    @property
+    def graphs(self) -> int:
+        """The number of graphs."""
+        return len(self.weights)
+
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of one epoch."""
         # Divided by the greatest, no weights sum to infinity, and none so small that a product would round up to the
@@ -283,6 +311,20 @@ def order_of(
         check_whole("window", window, 1)
         return Windowed(n, window, min(BLOCK if block is None else block, window))
     return Shuffled(n) if shuffle else Sequential(n)
+
+
+def weights_of(column: NDArray[Any]) -> NDArray[Any]:
+    """Return the weights of graphs that a column gives: its numbers, or of texts what makes all texts equally likely.
+
+    Example:
+        >>> weights_of(np.array(["a", "b", "b", "b"]))
+        array([1.        , 0.33333333, 0.33333333, 0.33333333])
+    """
+    if column.dtype.kind != "U":
+        return column
+    _, members, counts = np.unique(column, return_inverse=True, return_counts=True)
+    out: NDArray[Any] = 1 / counts[members]
+    return out
 
 
 def random_keys(n: int, seed: int, epoch: int, purpose: int, *, start: int = 0) -> NDArray[np.uint64]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
-from lazygraph.loading.dataset import LazyGraphDataset
+from lazygraph.loading.mixing import LoadableDataset, Mix
 from lazygraph.loading.packing import Batches
 from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
@@ -70,7 +70,7 @@ class Requests:
             yield Draw(self._seed, self._epoch, int(place))
 
 
-def fetch(dataset: LazyGraphDataset, request: Request) -> Fetched | Untransformed:
+def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed:
     """Read the graphs of a batch: together, or one by one if a transform must see each graph."""
     if dataset.transform is None:
         seeds = None if dataset.augmenter is None else request.draw.augmentation_seeds(len(request.positions))
@@ -114,7 +114,7 @@ class WorkerPool:
     new workers. It also does so if the transform cannot be pickled, because then a change cannot be noticed.
     """
 
-    def __init__(self, dataset: LazyGraphDataset, settings: Settings) -> None:
+    def __init__(self, dataset: LoadableDataset, settings: Settings) -> None:
         self._dataset, self._settings = dataset, settings
         # Those that wait for the next iteration, by the process that started them; a fork of it cannot use them.
         self._idle: dict[int, _Workers] = {}
@@ -223,7 +223,7 @@ class _Workers(NamedTuple):
 class _WorkerDataset:
     """The dataset in a worker process: it gets a request and returns a batch."""
 
-    def __init__(self, dataset: LazyGraphDataset, slots: SharedBuffers | None) -> None:
+    def __init__(self, dataset: LoadableDataset, slots: SharedBuffers | None) -> None:
         self._dataset, self._slots = dataset, slots
 
     def __len__(self) -> int:
@@ -259,9 +259,10 @@ class _Failed(NamedTuple):
         return cls(error) if same else None
 
 
-def _transforms(dataset: LazyGraphDataset) -> Any:
+def _transforms(dataset: LoadableDataset) -> Any:
     """Everything of the user's that runs in a worker."""
-    steps = () if dataset.augmenter is None else dataset.augmenter.steps
+    members = dataset.members.values() if isinstance(dataset, Mix) else (dataset,)
+    steps = [member.augmenter.steps for member in members if member.augmenter is not None]
     return (dataset.transform, steps) if steps else dataset.transform
 
 

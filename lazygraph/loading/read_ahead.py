@@ -23,7 +23,7 @@ from lazygraph.format.store import Store
 from lazygraph.loading.orders import PART
 from lazygraph.storage.files import FileRef
 
-__all__ = ["NextShard", "ReadAhead", "bytes_to_read", "shards_in_order", "shards_to_read"]
+__all__ = ["NextShard", "ReadAhead", "ReadAheadOfMembers", "bytes_to_read", "shards_in_order", "shards_to_read"]
 
 LEAST_SHARE = 1 / 8  # of the graphs of a shard that are wanted, below which it is not read as a whole
 PIECE = 2**20  # bytes that are read at a time
@@ -163,3 +163,35 @@ class ReadAhead:
     def _limit(self) -> float | None:
         cache: Any = getattr(self._store.storage, "cache", None)
         return None if cache is None or cache.limit is None else cache.limit * LIMITED_SHARE
+
+
+class ReadAheadOfMembers:
+    """The threads that bring the shards of several datasets near.
+
+    Args:
+        parts: the threads of each member, and its share of the visits of an epoch.
+    """
+
+    def __init__(self, parts: Sequence[tuple[ReadAhead, float]]) -> None:
+        self._parts, self._visited = list(parts), 0
+
+    @property
+    def visited(self) -> int:
+        """How many graphs of the epoch were delivered."""
+        return self._visited
+
+    @visited.setter
+    def visited(self, visited: int) -> None:
+        self._visited = visited
+        for part, share in self._parts:
+            part.visited = int(visited * share)
+
+    def stop(self) -> bool:
+        """Read no more, and return whether all was read."""
+        complete = [part.stop() for part, _ in self._parts]  # a list, so that all of them stop
+        return all(complete)
+
+    def join(self) -> None:
+        """Wait until all shards were read, or the threads were stopped."""
+        for part, _ in self._parts:
+            part.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 # Both now: a child forked while a thread imports them, at its first read, would wait for that for ever.
 import array_api_compat.numpy
@@ -32,7 +32,7 @@ from lazygraph.reading.derived import most_angles
 from lazygraph.reading.rebuild import RebuiltRecords
 from lazygraph.reading.views.base import EDGE, NODE, Arrays, View
 
-__all__ = ["Fetched", "Reader", "StoredPresenter", "ViewPresenter"]
+__all__ = ["Fetched", "Read", "Reader", "StoredPresenter", "ViewPresenter"]
 
 _OF_EVERY_GRAPH = ("y", "id", "num_nodes", "batch", "ptr")  # what PyG and the reader add to a view's arrays
 Values = dict[str, Any]
@@ -177,6 +177,16 @@ class Fetched(NamedTuple):
     """What became of the crystals, if they are augmented."""
 
 
+class Read(NamedTuple):
+    """The records of some rows, checked and decoded, with what belongs to them."""
+
+    records: RecordBatch
+    y: NDArray[np.floating[Any]] | None
+    """(B, T) targets, float32 or float64."""
+    augmented: AugmentationCounts | None
+    """What became of the crystals, if they are augmented."""
+
+
 class Reader:
     """A reader of rows that builds graphs. Picklable; safe in threads and under fork, like the store.
 
@@ -189,6 +199,10 @@ class Reader:
         targets: the label columns that become ``y``, in this order.
         target_dtype: type of ``y``, ``float32`` or ``float64``.
         augmented: the records, if they are augmented before their edges are built.
+
+    Attributes:
+        store: the dataset.
+        schema: what the records hold.
     """
 
     def __init__(
@@ -202,24 +216,24 @@ class Reader:
         augmented: RebuiltRecords | None = None,
     ) -> None:
         self._augmented = augmented
-        self._store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
+        self.store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
+        self.schema: Schema = getattr(records, "schema", store.manifest.schema)
         # Records that are made of others are not those that the column is of.
         known = records is store and presenter.derived in store.manifest.columns
         self._derived = presenter.derived if known else None
 
     def data(self, row: int, seeds: NDArray[np.uint64] | None = None) -> Data:
         """Return the graph in a row; ``seeds`` (1,) is needed if graphs are augmented."""
-        records, y, _ = self._read(np.array([row], np.int64), seeds)
+        rows = np.array([row], np.int64)
+        records, y, _ = self.read(rows, seeds)
         try:
-            self._presenter.check(records)
-            arrays = self._presenter.single(records, self._said([row]))
+            arrays = self._presenter.single(records, self._said(rows))
         except Untrue as error:
-            self._store.raise_corrupt(row, CorruptDataset(error.problem))
-        values = _tensors(arrays)
-        if y is not None:
-            values["y"] = torch.from_numpy(y)
-        values["id"] = self._store.graph_id(row)
+            self._raise_corrupt(row, error)
+        ids = self._ids(rows)
+        values = _tensors(arrays | self._of_graphs(Fetched(rows, records, y, ids)))
+        values["id"] = ids[0]
         return make_data(values, self._presenter.layout, int(next(iter(records.counts.values()))[0]))
 
     def fetch(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:
@@ -229,12 +243,39 @@ class Reader:
             rows: (B,) rows of the dataset.
             seeds: (B,) seeds of the augmentation; needed if graphs are augmented.
         """
-        records, y, counts = self._read(rows, seeds)
+        records, y, counts = self.read(rows, seeds)
+        return Fetched(rows, records, y, self._ids(rows), counts)
+
+    def read(self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None) -> Read:
+        """Read, check and decode the records of these rows, with their targets."""
+        records, labels, counts = self.read_labelled(rows, seeds, self._targets)
+        return Read(records, self._y(labels, len(rows)), counts)
+
+    def read_labelled(
+        self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None, names: Sequence[str]
+    ) -> tuple[RecordBatch, dict[str, NDArray[Any]], AugmentationCounts | None]:
+        """Read, check and decode the records of these rows, with some labels, which an augmentation may change.
+
+        Args:
+            rows: (B,) rows of the dataset.
+            seeds: (B,) seeds of the augmentation; needed if graphs are augmented.
+            names: labels of the crystals.
+        """
+        labels = {name: self.store.column(name)[rows] for name in names}
+        counts = None
+        if self._augmented is None:
+            records = self._records.read_batch(rows)
+        else:
+            if seeds is None:
+                msg = "augmented graphs are read with seeds"
+                raise ValueError(msg)
+            made = self._augmented.read_augmented(rows, seeds, labels)
+            records, labels, counts = made.records, dict(made.labels), made.counts
         try:
             self._presenter.check(records)
         except Untrue as error:
-            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-        return Fetched(rows, records, y, self._store.graph_ids(rows), counts)
+            self._raise_corrupt(int(rows[error.crystal]), error)
+        return records, labels, counts
 
     def expand(
         self,
@@ -254,11 +295,9 @@ class Reader:
         """
         records = fetched.records if device is None else to_device(fetched.records, device, pin=pin)
         arrays, counts = self._batch_arrays(records, fetched.rows)
-        if fetched.y is not None:
-            arrays["y"] = fetched.y
         values = _tensors(arrays)
-        if fetched.y is not None and device is not None:
-            values["y"] = values["y"].to(device)
+        of_graphs = _tensors(self._of_graphs(fetched))
+        values |= of_graphs if device is None else {name: value.to(device) for name, value in of_graphs.items()}
         values["id"] = fetched.ids
         layout = self._presenter.layout
         if masks:
@@ -270,9 +309,7 @@ class Reader:
     def single(self, fetched: Fetched) -> list[Data]:
         """Expand fetched graphs into single graphs, equal to those of ``data``."""
         arrays, counts = self._batch_arrays(fetched.records, fetched.rows)
-        if fetched.y is not None:
-            arrays["y"] = fetched.y
-        values = _tensors(arrays)
+        values = _tensors(arrays | self._of_graphs(fetched))
         values["id"] = fetched.ids
         return split_batch(values, self._presenter.layout, counts)
 
@@ -281,29 +318,29 @@ class Reader:
         try:
             return self._presenter.batch(records, self._said(rows))
         except Untrue as error:
-            self._store.raise_corrupt(int(rows[error.crystal]), CorruptDataset(error.problem))
-
-    def _said(self, rows: Any) -> Any:
-        """Return the column (B,) that follows from the records of these rows; None if the dataset has none."""
-        name = self._derived
-        return None if name is None else self._store.column(name)[rows]
+            self._raise_corrupt(int(rows[error.crystal]), error)
 
     def where(self, row: int) -> str:
         """Return the start of a message about a row: dataset, shard, row and id."""
-        return self._store.where(row)
+        return self.store.where(row)
 
-    def _read(
-        self, rows: NDArray[np.int64], seeds: NDArray[np.uint64] | None
-    ) -> tuple[RecordBatch, NDArray[np.floating[Any]] | None, AugmentationCounts | None]:
-        """Return the records in these rows, their targets, and what the augmentation did."""
-        labels = {name: self._store.column(name)[rows] for name in self._targets}
-        if self._augmented is None:
-            return self._records.read_batch(rows), self._y(labels, len(rows)), None
-        if seeds is None:
-            msg = "augmented graphs are read with seeds"
-            raise ValueError(msg)
-        made = self._augmented.read_augmented(rows, seeds, labels)
-        return made.records, self._y(made.labels, len(rows)), made.counts
+    # ---- what a reader of several datasets does otherwise ----
+
+    def _raise_corrupt(self, row: int, error: Untrue) -> NoReturn:
+        """Raise what is wrong with the record of a row, with dataset, shard, row and id."""
+        self.store.raise_corrupt(row, CorruptDataset(error.problem))
+
+    def _ids(self, rows: NDArray[np.int64]) -> list[str]:
+        return self.store.graph_ids(rows)
+
+    def _of_graphs(self, fetched: Fetched) -> Values:
+        """Return the arrays beside those of the records, with one row per graph."""
+        return {} if fetched.y is None else {"y": fetched.y}
+
+    def _said(self, rows: NDArray[np.int64]) -> Any:
+        """Return the column (B,) that follows from the records of these rows; None if the dataset has none."""
+        name = self._derived
+        return None if name is None else self.store.column(name)[rows]
 
     def _y(self, labels: Mapping[str, NDArray[Any]], n: int) -> NDArray[np.floating[Any]] | None:
         """Return the targets, (B, T) float32 or float64; components of a vector label are consecutive."""

@@ -91,10 +91,10 @@ class Sampling:
             msg = f"found rank={self.rank} of world_size={self.world_size}; required: a rank below the world size"
             raise InputError(msg)
         for name, size in self.sizes.items():
-            if size.shape != (self.order.n,) or size.dtype.kind not in "iu" or (len(size) and size.min() < 0):
+            if size.shape != (self.order.graphs,) or size.dtype.kind not in "iu" or (len(size) and size.min() < 0):
                 msg = (
                     f"found the size {name!r}, {size.dtype} of shape {size.shape}; required: an integer, at least 0, "
-                    f"for each of the {self.order.n} graphs"
+                    f"for each of the {self.order.graphs} graphs"
                 )
                 raise InputError(msg)
         for name, limit in self.limits.items():
@@ -128,7 +128,7 @@ class Sampling:
         pool = None
         if self.bucket is not None:
             pool = self._pool()
-            order = _sorted_in_pools(order, self.sizes[self.bucket], pool)
+            order = _sorted_in_pools(order, self.order.n, self.sizes[self.bucket], pool)
         counts, is_full = self._counts(order)
         if self.drop_last and len(counts) and not is_full:
             counts = counts[:-1]
@@ -264,9 +264,9 @@ class Sampling:
 
     def _pool(self) -> int:
         """Return how many graphs are sorted together: about a hundred batches, at most a quarter of all graphs."""
-        n = self.order.n
-        totals = {name: n if name == "graphs" else int(self.sizes[name].sum()) for name in self.limits}
-        a_batch = min(int(limit) * n // max(totals[name], 1) for name, limit in self.limits.items())
+        n, graphs = self.order.n, self.order.graphs
+        totals = {name: graphs if name == "graphs" else int(self.sizes[name].sum()) for name in self.limits}
+        a_batch = min(int(limit) * graphs // max(totals[name], 1) for name, limit in self.limits.items())
         # Were all sorted together, a small dataset would have the same batches in every epoch.
         return max(min(POOL * a_batch, n // 4), 1)
 
@@ -282,9 +282,8 @@ def _before(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return out
 
 
-def _sorted_in_pools(order: EpochOrder, sizes: NDArray[Any], pool: int) -> EpochOrder:
-    """An order in which every ``pool`` graphs that follow each other are sorted by their sizes."""
-    n = len(sizes)
+def _sorted_in_pools(order: EpochOrder, n: int, sizes: NDArray[Any], pool: int) -> EpochOrder:
+    """An order of n visits in which every ``pool`` graphs that follow each other are sorted by their sizes."""
 
     def sorted_pool(number: int) -> NDArray[np.int64]:
         positions = order.part(number * pool, min((number + 1) * pool, n))

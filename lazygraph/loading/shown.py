@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lazygraph.crystal import SYMBOLS
@@ -24,6 +24,7 @@ LABELS = 20  # rows of the table of labels
 CHARTS = 3
 CHEAP = 200_000  # graphs of which columns are read, in some tens of milliseconds
 LONGEST = 200  # characters of a line
+FIRST = ("kind", "n", "of", "seed")  # of the rule of a sample
 
 
 class Shown:
@@ -37,6 +38,7 @@ class Shown:
         steps: the steps of the augmentation.
         target: the labels that become ``y``.
         view: the arrays of a graph.
+        rule: by which a sample was chosen.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Shown:
         steps: Sequence[Any] = (),
         target: str | Sequence[str] | None,
         view: View,
+        rule: Mapping[str, Any] | None = None,
     ) -> None:
         self._store, self._rows, self._rebuilds = store, rows, rebuilds
         recipe = "ready-made graphs" if spec is None else repr(spec) + (", built at every read" if rebuilds else "")
@@ -59,6 +62,7 @@ class Shown:
             "view": view.name if spec is not None else "",
             "target": ", ".join(targets) or "none",
             "splits": self._splits(),
+            "sample": _rule(rule or {}),
         }
 
     def text(self) -> str:
@@ -121,3 +125,9 @@ class Shown:
             summary = tag("summary", f"{len(found.graphs)} elements: graphs that hold each")
             parts.append(tag("details", summary, element_picture(found.graphs, SYMBOLS)))
         return parts
+
+
+def _rule(rule: Mapping[str, Any]) -> str:
+    """Say how a sample was chosen, such as "random, n 50, of 300, seed 3"."""
+    names = sorted(rule, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+    return ", ".join(str(rule[name]) if name == "kind" else f"{name} {rule[name]}" for name in names)

@@ -26,7 +26,7 @@ from lazygraph.loading.orders import AUGMENTATIONS, BATCH_TRANSFORMS, TRANSFORMS
 from lazygraph.reading.augment import AugmentationCounts
 
 if TYPE_CHECKING:
-    from lazygraph.loading.dataset import LazyGraphDataset
+    from lazygraph.loading.mixing import LoadableDataset
 
 __all__ = [
     "Draw",
@@ -90,7 +90,7 @@ class PlacedGraphs(list[Any]):
 class Untransformed(NamedTuple):
     """A batch of graphs before their transform."""
 
-    dataset: LazyGraphDataset
+    dataset: LoadableDataset
     rows: list[int]
     graphs: list[Data]
     draw: Draw

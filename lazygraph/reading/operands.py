@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import InputError
 from lazygraph.text import printable
 
-__all__ = ["Categories", "Elements", "n_elements"]
+__all__ = ["Categories", "Elements", "chemical_systems", "n_elements"]
 
 LISTED = 20  # known texts that an error names
 
@@ -141,6 +142,19 @@ def n_elements(formulas: NDArray[np.bytes_]) -> NDArray[np.int64]:
     """
     letters = _letters(formulas)
     out: NDArray[np.int64] = ((letters >= ord("A")) & (letters <= ord("Z"))).sum(axis=1)
+    return out
+
+
+def chemical_systems(formulas: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """The chemical system of each formula: its elements in alphabetical order.
+
+    Example:
+        >>> chemical_systems(np.array([b"Fe2O3", b"FeO", b"C", b"BaTiO3"])).tolist()
+        [b'Fe-O', b'Fe-O', b'C', b'Ba-O-Ti']
+    """
+    different, inverse = np.unique(formulas, return_inverse=True)
+    systems = [b"-".join(sorted(re.findall(rb"[A-Z][a-z]?", formula))) for formula in different.tolist()]
+    out: NDArray[np.bytes_] = np.array(systems, f"S{max(map(len, systems), default=1)}")[inverse]
     return out
 
 

@@ -15,7 +15,7 @@ from lazygraph.format.store import Store
 from lazygraph.reading.operands import Categories, Elements, n_elements
 from lazygraph.registry import unknown_name
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "UnknownColumn"]
 
 _ALIASES = {"n_atoms": "n_node", "n_edges": "n_edge"}
 

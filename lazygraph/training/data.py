@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import lightning
 import numpy as np
@@ -13,10 +13,13 @@ from torch_geometric.data import Batch
 from lazygraph.errors import InputError
 from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import Loader, loader
+from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.registry import unknown_name
 from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, split_codes
 
 __all__ = ["LazyGraphDataModule", "check_ratios", "column_of_splits", "split_dataset"]
+
+D = TypeVar("D", bound=LoadableDataset)
 
 
 def column_of_splits(dataset: LazyGraphDataset, name: str | None = None) -> str | None:
@@ -45,12 +48,12 @@ def column_of_splits(dataset: LazyGraphDataset, name: str | None = None) -> str 
 
 
 def split_dataset(
-    dataset: LazyGraphDataset, ratios: Sequence[float] | None = None, seed: int = 123, *, of: str = DEFAULT
-) -> dict[str, LazyGraphDataset]:
+    dataset: D, ratios: Sequence[float] | None = None, seed: int = 123, *, of: str = DEFAULT
+) -> dict[str, D]:
     """Return the training, validation and test graphs as ``train``, ``val`` and ``test``.
 
     Args:
-        dataset: all graphs.
+        dataset: all graphs; of a mix, every member is split by its own splits, or all graphs together by ratios.
         ratios: the share of each, shuffled as the published crystal networks do; None for the dataset's own splits.
         seed: random seed of the shuffle.
         of: the column of the dataset's own splits, if it has several.
@@ -59,11 +62,11 @@ def split_dataset(
         InputError: the dataset has no such splits, or a split with a positive ratio would have no graphs.
     """
     if ratios is None:
-        return {name: dataset.split(name, of=of) for name in SPLITS}
+        return {name: cast("D", dataset.split(name, of=of)) for name in SPLITS}
     check_ratios(len(dataset), ratios)
     rule = SplitRule(ratios, seed)
     codes = split_codes(len(dataset), rule.fractions, rule.seed)
-    return {name: dataset[np.flatnonzero(codes == code)] for code, name in enumerate(SPLITS)}
+    return {name: cast("D", dataset.index_select(np.flatnonzero(codes == code))) for code, name in enumerate(SPLITS)}
 
 
 def check_ratios(n: int, ratios: Sequence[float]) -> None:
@@ -81,11 +84,10 @@ class LazyGraphDataModule(lightning.LightningDataModule):
     """A Lightning data module with the loaders of a dataset's splits.
 
     Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``, without augmentation and
-    without ``batch_transform``. The loaders share each
-    epoch between the ranks, and checkpoints save their state.
+    without ``batch_transform``. The loaders share each epoch between the ranks, and checkpoints save their state.
 
     Args:
-        dataset: all graphs, opened with the target for ``y``.
+        dataset: all graphs, opened with the target for ``y``; or a mix of several datasets (:func:`lazygraph.mix`).
         ratios: shares of train, val and test; None for the dataset's own splits.
         seed: random seed of the order.
         split_seed: random seed of the split by ratios.
@@ -104,7 +106,7 @@ class LazyGraphDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        dataset: LazyGraphDataset,
+        dataset: LoadableDataset,
         ratios: Sequence[float] | None = None,
         *,
         seed: int = 123,
@@ -113,7 +115,7 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.splits = split_dataset(dataset, ratios, split_seed, of=splits)
+        self.splits: dict[str, Any] = split_dataset(dataset, ratios, split_seed, of=splits)
         self._options = {"shuffle": True, "seed": seed, **options}
         self.train = loader(self.splits["train"], **self._options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import InputError
 from lazygraph.format.columns import Pieces, bounded, common_type, texts_of
 from lazygraph.format.store import Store
+from lazygraph.reading.operands import chemical_systems
 from lazygraph.registry import unknown_name
 from lazygraph.writing.id_order import sorted_ranges
 from lazygraph.writing.temporary_arrays import TemporaryArrays
@@ -24,7 +24,6 @@ __all__ = [
     "Groups",
     "RuleColumns",
     "check_group",
-    "chemical_systems",
     "columns_of",
     "number_groups",
 ]
@@ -99,19 +98,6 @@ def number_groups(pieces: Pieces, scratch: TemporaryArrays) -> Groups:
         numbers[row : row + len(piece)] = np.searchsorted(values, own)[inverse]
         row += len(piece)
     return Groups(numbers, values)
-
-
-def chemical_systems(formulas: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """The chemical system of each formula: its elements in alphabetical order.
-
-    Example:
-        >>> chemical_systems(np.array([b"Fe2O3", b"FeO", b"C", b"BaTiO3"])).tolist()
-        [b'Fe-O', b'Fe-O', b'C', b'Ba-O-Ti']
-    """
-    different, inverse = np.unique(formulas, return_inverse=True)
-    systems = [b"-".join(sorted(re.findall(rb"[A-Z][a-z]?", formula))) for formula in different.tolist()]
-    out: NDArray[np.bytes_] = np.array(systems, f"S{max(map(len, systems), default=1)}")[inverse]
-    return out
 
 
 @dataclass(frozen=True, slots=True)

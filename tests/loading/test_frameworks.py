@@ -71,6 +71,36 @@ def test_overfitting_sees_the_same_batches_in_every_epoch(ds, way):
     loader.close()
 
 
+def test_lightning_trains_and_resumes_on_a_mix(ds, tmp_path):
+    mix = lg.mix({"a": ds[:200], "b": ds[200:]}, rates={"a": 1, "b": 1})
+    whole = Recorder()
+    trainer(max_epochs=2).fit(whole, lg.loader(mix, 32, shuffle=True, **PLAIN))
+    plain = lg.loader(mix, 32, shuffle=True, **PLAIN)
+    assert whole.trained == {epoch: [[("", batch)] for batch in ids(plain)] for epoch in range(2)}
+    assert whole.trained[0] != whole.trained[1]
+    keep = ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    run = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[keep])
+    with pytest.raises(KeyError, match="killed"):
+        run.fit(Recorder(9), lg.loader(mix, 32, shuffle=True, **PLAIN))
+    rest = Recorder()
+    trainer(max_epochs=2).fit(rest, lg.loader(mix, 32, shuffle=True, **PLAIN), ckpt_path=tmp_path / "step=9.ckpt")
+    steps = [step for epoch in whole.trained.values() for step in epoch]
+    assert [step for epoch in rest.trained.values() for step in epoch] == steps[9:]
+
+
+def test_a_data_module_of_a_mix_splits_all_graphs_by_ratios(ds):
+    mix = lg.mix({"a": ds[:200], "b": ds[200:]}, rates={"a": 1, "b": 1})
+    data, model = lg.LazyGraphDataModule(mix, (0.8, 0.1, 0.1), batch_size=16), Recorder()
+    trainer(max_epochs=1).fit(model, data)
+    train, val = data.splits["train"], data.splits["val"]
+    visits = sum(train.visits().values())
+    assert len({*train.visits().values()}) == 1
+    assert sum(len(names) for step in model.trained[0] for _, names in step) == visits
+    assert sum(model.validated, []) == val.ids.tolist()
+    with pytest.raises(lg.InputError, match="unknown split 'train'"):
+        lg.LazyGraphDataModule(mix, batch_size=16)
+
+
 def test_overfitting_with_a_data_module_and_without_overfitting_epochs_differ(ds):
     data = lg.LazyGraphDataModule(ds, (0.8, 0.1, 0.1), batch_size=64)
     model = Recorder()
@@ -193,13 +223,16 @@ class Own(Subset):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda ds: ConcatDataset([ds, ds]), "found a ConcatDataset.*write its parts as one.*collate_fn=lg.collate"),
-        (lambda ds: Subset(ConcatDataset([ds, ds]), [1]), "found a ConcatDataset"),
-        (lambda ds: Own(ds, [1]), "found a Own; required: a LazyGraphDataset, or torch's Subset of one"),
+        (lambda ds: ConcatDataset([ds, list(ds)]), "found a list; required: a LazyGraphDataset, a mix, or torch's Sub"),
+        (lambda ds: ConcatDataset([ds, lg.mix({"a": ds})]), "found a mix within a ConcatDataset.*give them to lg.mix"),
+        (
+            lambda ds: Own(ds, [1]),
+            "found a Own; required: a LazyGraphDataset, a mix, or torch's Subset or ConcatDataset",
+        ),
         (list, "found a list.*collate_fn=lg.collate"),
         (lambda ds: ds.path, "found a str"),
     ],
-    ids=["concat", "subset of concat", "own class", "list", "path"],
+    ids=["concat of lists", "concat of a mix", "own class", "list", "path"],
 )
 def test_other_datasets_are_refused_by_name(ds, make, message):
     with pytest.raises(lg.InputError, match=message):

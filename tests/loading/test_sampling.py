@@ -16,6 +16,7 @@ from whole import positions_of
 
 import lazygraph as lg
 from lazygraph.errors import InputError
+from lazygraph.loading.mixing_order import MemberOrder, Mixed
 from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed, digest
 from lazygraph.loading.packing import OversizedGraphs
 from lazygraph.loading.sampling import Sampling
@@ -25,6 +26,11 @@ ORDERS = {
     "shuffled": Shuffled,
     "windowed": lambda n: Windowed(n, window=12, block=4),
     "weighted": lambda n: Weighted(np.arange(1, n + 1)),
+    "mixed": lambda n: Mixed(
+        [MemberOrder(Shuffled(n // 3), n // 4), MemberOrder(Shuffled(n - n // 3), n + n // 2)],
+        [range(n // 3), np.arange(n // 3, n)[::-1]],
+        shuffle=True,
+    ),
 }
 
 
@@ -93,7 +99,7 @@ def test_every_rank_has_as_many_batches_and_every_world_size_th(sampling, epoch)
 @pytest.mark.slow
 @given(samplings(orders=tuple(ORDERS)), st.integers(0, 9))
 def test_no_batch_is_empty_or_over_a_limit(sampling, epoch):
-    sizes = {**sampling.sizes, "graphs": np.ones(sampling.order.n, int)}
+    sizes = {**sampling.sizes, "graphs": np.ones(sampling.order.graphs, int)}
     for batch in plan_of(sampling, epoch):
         assert batch
         assert all(sizes[name][batch].sum() <= limit for name, limit in sampling.limits.items())
@@ -111,8 +117,8 @@ def test_drop_last_leaves_out_no_more_than_one_batch_a_rank(sampling, epoch):
 
 
 @pytest.mark.slow
-@given(samplings(orders=("weighted",), drop_last=False), st.integers(0, 9))
-def test_weighted_epochs_have_as_many_draws_as_graphs(sampling, epoch):
+@given(samplings(orders=("weighted", "mixed"), drop_last=False), st.integers(0, 9))
+def test_all_ranks_visit_what_the_order_draws(sampling, epoch):
     drawn = sum(plan_of(sampling, epoch), [])
     assert sorted(drawn) == sorted(positions_of(sampling.order, sampling.seed, epoch).tolist())
 

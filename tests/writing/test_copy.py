@@ -438,6 +438,25 @@ def test_ids_of_a_file_are_lines(graph_id, tmp_path):
     assert list(sound(path)) == ["a", "b", "y"]
 
 
+def test_ids_of_a_saved_subset(shelf, tmp_path):
+    ds = lg.LazyGraphDataset(shelf / "b.lg")
+    sample = ds.sample(2, seed=1)
+    sample.save_subset(tmp_path / "sample.json")
+    command = [
+        "subset",
+        str(shelf / "b.lg"),
+        "-o",
+        str(tmp_path / "small.lg"),
+        "--ids-from",
+        str(tmp_path / "sample.json"),
+    ]
+    assert main(command) == 0
+    assert list(sound(tmp_path / "small.lg")) == sample.ids.tolist()
+    changed = (tmp_path / "sample.json").read_text().replace(sample.ids[0], "other")
+    (tmp_path / "sample.json").write_text(changed)
+    assert main([*command[:3], str(tmp_path / "other.lg"), *command[4:]]) == 2  # its line is no id
+
+
 def test_what_cannot_be_removed(shelf, tmp_path):
     path = shutil.copytree(shelf / "b.lg", tmp_path / "b.lg")
     before = contents(path)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazygraph as lg
+from lazygraph.reading.operands import chemical_systems
 from lazygraph.writing import id_order
 from lazygraph.writing.temporary_arrays import TemporaryArrays
-from lazygraph.writing.value_groups import RuleColumns, chemical_systems, number_groups
+from lazygraph.writing.value_groups import RuleColumns, number_groups
 
 TEXTS = st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"bulk", b"\xc3\xa9"]), min_size=1, max_size=60)
 NUMBERS = st.lists(st.sampled_from([np.nan, -1.5, -0.0, 0.0, 2.0, 1e300]), min_size=1, max_size=60)

@@ -20,8 +20,7 @@ import torch
 import lazygraph as lg
 from lazygraph.loading.graph_data import make_batch
 from lazygraph.loading.reader import _tensors
-from lazygraph.reading.crystals import Crystals
-from lazygraph.reading.views.base import cast
+from lazygraph.reading.crystals import Crystals, cast
 
 BATCH, BATCHES = 64, 400
 SOURCES = {
@@ -76,14 +75,15 @@ def round_of(ds, seed):
         clock.restart()
         records = store.read_batch(rows)
         clock("records to arrays")
-        y, ids = reader._y(rows), store.graph_ids(rows)
+        labels = {name: store.column(name)[rows] for name in reader._targets}
+        y, ids = reader._y(labels, len(rows)), store.graph_ids(rows)
         clock("targets and ids")
         crystals = Crystals.of(records)
         values = {"x": cast(crystals.numbers, "int64")[:, None], "cell": cast(crystals.lattice, "float32")}
         clock("numbers and lattices")
-        values["edge_attr"] = crystals.vectors
+        values["edge_attr"] = crystals.vectors()
         clock("edge vectors")
-        values["pos"] = cast(crystals.cart_coords, "float32")
+        values["pos"] = crystals.positions("float32")
         clock("positions")
         values["edge_index"] = cast(crystals.edge_index, "int64")
         values["images"] = cast(crystals.images, "int64")

@@ -7,7 +7,8 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError
-from lazygraph.format.digests import BlockHasher, Blocks, write_digests
+from lazygraph.format.digests import BLOCK, BlockHasher, Blocks, CheckedColumn, write_digests
+from lazygraph.format.exact_sum import exact_sum
 from lazygraph.storage.base import Storage
-from lazygraph.storage.files import FileRef, streamed
+from lazygraph.storage.files import FileRange, FileRef, streamed
 from lazygraph.storage.local import LocalStorage
 from lazygraph.storage.mapping import mapped
 
@@ -30,6 +32,7 @@ __all__ = [
     "NO_SPLIT",
     "Column",
     "ColumnWriter",
+    "Extended",
     "Pieces",
     "Repeats",
     "Role",
@@ -81,6 +84,29 @@ class Column:
     per: str | None = None
     description: str | None = None
     required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """The rows of a finished column, and the rows that come after them.
+
+    Where the new column has the type of the finished one, ``ColumnWriter`` copies the bytes of its file, and keeps the
+    digests of its full blocks, after all blocks were compared with their digests.
+
+    Attributes:
+        column: the finished column, as the manifest describes it.
+        rows: its rows. They are the first piece.
+        descriptor: opens its file.
+        added: the rows that come after them.
+    """
+
+    column: Column
+    rows: CheckedColumn
+    descriptor: Callable[[], int]
+    added: Pieces
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return chain([self.rows.whole()], self.added)
 
 
 class ColumnWriter:
@@ -154,21 +180,31 @@ def _write(
     """Write a column in pieces; what the manifest says of it, and the digests of its blocks."""
     common, shape = common_type(pieces)
     kind = np.dtype(common if dtype is None else dtype).newbyteorder("<")
-    hasher = BlockHasher()
+    header = _header(kind, shape)
+    hasher, kept = BlockHasher(), 0
+    with ExitStack() as stack:
+        copied = None
+        if isinstance(pieces, Extended) and pieces.rows.values.dtype == kind:
+            rows = pieces.rows.whole()
+            kept = len(rows) // BLOCK * BLOCK
+            hasher = BlockHasher(pieces.rows.blocks[: len(rows) // BLOCK])
+            descriptor = pieces.descriptor()
+            stack.callback(os.close, descriptor)
+            copied = FileRange(descriptor, pieces.column.file.size - rows.nbytes, len(header), rows.nbytes)
 
-    def content() -> Iterator[Any]:
-        header = io.BytesIO()
-        fields = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, fields)
-        yield header.getbuffer()
-        for rows in bounded(pieces):
-            values = np.ascontiguousarray(rows.astype(kind, copy=False))
-            hasher.add(values)
-            yield values.reshape(-1).view(np.uint8).data if values.nbytes else b""
+        def content() -> Iterator[Any]:
+            yield header
+            at = 0
+            for piece in bounded(pieces):
+                values = np.ascontiguousarray(piece.astype(kind, copy=False))
+                if (known := min(max(0, kept - at), len(values))) < len(values):
+                    hasher.add(values[known:])
+                at += len(values)
+                yield values.reshape(-1).view(np.uint8).data if values.nbytes else b""
 
-    # The name of the file helps people; the manifest holds the name of the column.
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
-    file = streamed(directory, f"columns/{stem}", ".npy", content())
+        # The name of the file helps people; the manifest holds the name of the column.
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
+        file = streamed(directory, f"columns/{stem}", ".npy", content(), copied)
     column = Column(
         file,
         _descr(kind),
@@ -186,6 +222,14 @@ def _write(
         written = open_column(LocalStorage(directory), column, check=False)  # mapped: it takes no memory of its own
         column = replace(column, statistics=statistics(written, role))
     return column, hasher.blocks()
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The bytes before the values of a ``.npy`` file."""
+    out = io.BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, fields)
+    return out.getvalue()
 
 
 def bounded(pieces: Pieces) -> Iterator[NDArray[Any]]:
@@ -414,7 +458,7 @@ def unsigned(values: NDArray[Any]) -> NDArray[Any]:
 def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
     """Statistics of a label: of texts how many there are, of numbers also mean, deviation, least and greatest.
 
-    Sums are exact and then rounded once (``math.fsum``), so they are the same on every machine and however the column
+    Sums are exact and then rounded once (``exact_sum``), so they are the same on every machine and however the column
     is cut into pieces.
 
     Args:
@@ -440,8 +484,8 @@ def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
         low, high = (int(low), int(high)) if whole else (low + 0.0, high + 0.0)  # a zero has no sign
         # The squares of values beyond 1e150 are more than JSON can hold.
         scale = max(-low, high) if max(-low, high) > 1e150 else 1.0
-        mean = math.fsum(_each(values / scale for values in _finite(array))) / count
-        squares = math.fsum(_each((values / scale - mean) ** 2 for values in _finite(array)))
+        mean = exact_sum(values / scale for values in _finite(array)) / count
+        squares = exact_sum((values / scale - mean) ** 2 for values in _finite(array))
         out |= {"mean": mean * scale, "std": math.sqrt(squares / count) * scale, "min": low, "max": high}
     return out
 
@@ -449,13 +493,10 @@ def statistics(array: NDArray[Any], role: Role = "label") -> dict[str, Any]:
 def _finite(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The finite values of a column of numbers, in pieces that are not empty."""
     for piece in bounded([array]):
-        values = piece.reshape(-1) if piece.dtype.kind != "f" else piece[np.isfinite(piece)]
+        finite = np.isfinite(piece) if piece.dtype.kind == "f" else np.True_
+        values = piece.reshape(-1) if finite.all() else piece[finite]
         if values.size:
             yield values
-
-
-def _each(pieces: Iterable[NDArray[Any]]) -> Iterator[float]:
-    return chain.from_iterable(piece.tolist() for piece in pieces)
 
 
 def _descr(dtype: np.dtype[Any]) -> Any:

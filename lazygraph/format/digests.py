@@ -42,6 +42,9 @@ Blocks = NDArray[np.void]
 class BlockHasher:
     """Digests of blocks of rows that come in pieces of any lengths.
 
+    Args:
+        known: the digests of full blocks that come before the first row.
+
     Example:
         >>> hasher = BlockHasher()
         >>> for start in range(0, 10_000, 1_000):
@@ -50,8 +53,8 @@ class BlockHasher:
         True
     """
 
-    def __init__(self) -> None:
-        self._done = bytearray()
+    def __init__(self, known: Blocks | None = None) -> None:
+        self._done = bytearray(b"" if known is None else known.tobytes())
         self._block, self._rows = hashlib.sha256(), 0
 
     def add(self, rows: NDArray[Any]) -> None:
@@ -139,8 +142,8 @@ class CheckedColumn:
     def __init__(
         self, name: str, values: NDArray[Any], blocks: Blocks, renew: Callable[[], bool] = lambda: False
     ) -> None:
-        self.values, self._renew = values, renew
-        self._name, self._blocks = name, blocks
+        self.values, self.blocks, self._renew = values, blocks, renew
+        self._name = name
         self._checked = np.zeros(len(blocks), bool)
         self._complete = not len(blocks)
 
@@ -175,7 +178,7 @@ class CheckedColumn:
 
     def problems(self) -> Iterator[str]:
         """A sentence for every block that is not as it was written."""
-        for block in range(len(self._blocks)):
+        for block in range(len(self.blocks)):
             try:
                 self._check(block)
             except CorruptDataset as error:
@@ -184,10 +187,10 @@ class CheckedColumn:
     def _check(self, block: int) -> None:
         start, end = block * BLOCK, min((block + 1) * BLOCK, len(self.values))
         found = hashlib.sha256(_bytes(self.values[start:end])).digest()
-        if found != self._blocks[block].tobytes():
+        if found != self.blocks[block].tobytes():
             msg = (
                 f"{self._name}: the values of rows {start} to {end - 1} are not as they were written: their sha256 is "
-                f"{found.hex()}; required: {self._blocks[block].tobytes().hex()}, as the file of digests says"
+                f"{found.hex()}; required: {self.blocks[block].tobytes().hex()}, as the file of digests says"
             )
             if self._renew():
                 msg += ". The damaged copy was removed from the cache: open the dataset again"

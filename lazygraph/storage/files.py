@@ -18,6 +18,7 @@ from lazygraph.storage.descriptors import opening
 
 __all__ = [
     "FILE_NAME",
+    "FileRange",
     "FileRef",
     "fsync_directory",
     "is_whole_manifest",
@@ -72,6 +73,22 @@ class FileRef(NamedTuple):
             msg = f"{path} has the sha256 {found}; required: {self.sha256}, as the manifest says"
             raise CorruptDataset(msg)
         return path
+
+
+class FileRange(NamedTuple):
+    """Bytes of an open file that another file is to have too.
+
+    Attributes:
+        descriptor: the open file.
+        start: where they begin in it.
+        place: where they begin in the other file.
+        size: how many they are.
+    """
+
+    descriptor: int
+    start: int
+    place: int
+    size: int
 
 
 def is_whole_manifest(content: bytes) -> bool:
@@ -145,7 +162,9 @@ def named_after_content(directory: Path, stem: str, suffix: str, data: bytes) ->
     return FileRef(name, len(data), digest)
 
 
-def streamed(directory: Path, stem: str, suffix: str, pieces: Iterable[Any]) -> FileRef:
+def streamed(
+    directory: Path, stem: str, suffix: str, pieces: Iterable[Any], copied: FileRange | None = None
+) -> FileRef:
     """Write a file as ``named_after_content`` does, without holding more than one piece of it in memory.
 
     Args:
@@ -153,9 +172,11 @@ def streamed(directory: Path, stem: str, suffix: str, pieces: Iterable[Any]) -> 
         stem: the first part of its name, which may hold folders.
         suffix: the last part.
         pieces: what it holds, one buffer of bytes after the other.
+        copied: which of these bytes another file has. The system copies them, or lets both files share them on the
+            disk; the sha256 is of the pieces.
     """
     place = directory / f"{stem}-{'0' * 16}{suffix}"
-    with _temporary(place, pieces) as (temporary, size, found):
+    with _temporary(place, pieces, copied) as (temporary, size, found):
         name = f"{stem}-{found[:16]}{suffix}"
         temporary.replace(directory / name)
     fsync_directory(place.parent)
@@ -187,7 +208,7 @@ def write_checked(directory: Path, file: FileRef, pieces: Iterable[Any], source:
 
 
 @contextmanager
-def _temporary(place: Path, pieces: Iterable[Any]) -> Iterator[tuple[Path, int, str]]:
+def _temporary(place: Path, pieces: Iterable[Any], copied: FileRange | None = None) -> Iterator[tuple[Path, int, str]]:
     """A file beside ``place`` with these pieces, on the disk; its size and sha256. Gone at the end unless renamed."""
     make_folder(place.parent)
     temporary = temporary_beside(place)
@@ -195,15 +216,40 @@ def _temporary(place: Path, pieces: Iterable[Any]) -> Iterator[tuple[Path, int, 
     opened = temporary.open("xb")
     try:
         with opened as file:
+            there = range(0) if copied is None else _copy(copied, file.fileno())
             for piece in pieces:
-                file.write(piece)
+                end = size + len(piece)
+                if size in there and end <= there.stop:
+                    file.seek(end)
+                else:
+                    file.write(piece)
                 digest.update(piece)
-                size += len(piece)
+                size = end
             file.flush()
             os.fsync(file.fileno())
         yield temporary, size, digest.hexdigest()
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _copy(copied: FileRange, target: int) -> range:
+    """Let the system copy bytes of a file into an empty one; the bytes that are there now."""
+    source, start, place, size = copied
+    if not hasattr(os, "copy_file_range"):
+        return range(0)
+    if start == place:  # from the beginning of the file on, so that file systems that share blocks can share these
+        start, place, size = 0, 0, start + size
+    done = 0
+    try:
+        while done < size and (count := os.copy_file_range(source, target, size - done, start + done, place + done)):
+            done += count
+    except OSError as error:
+        if error.errno not in _CANNOT_COPY:
+            raise
+    return range(copied.place, place + done)
+
+
+_CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 
 
 def make_folder(folder: Path) -> None:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.format.columns import MAX_CATEGORIES, ColumnWriter, Pieces, bounded, dtype_of, missing_code
+from lazygraph.format.columns import (
+    MAX_CATEGORIES,
+    ColumnWriter,
+    Extended,
+    Pieces,
+    bounded,
+    dtype_of,
+    missing_code,
+    text_array,
+    texts_of,
+)
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.sources.base import Label
 from lazygraph.sources.dataset import energies_left_out
 
-__all__ = ["Gathered", "dropped_energies", "gather", "label_column", "missing_rows"]
+__all__ = ["ExtendedTexts", "Gathered", "dropped_energies", "gather", "label_column", "missing_rows"]
 
 MAX_VOCABULARY = 2**20  # bytes of the categories of one column in the manifest
+ROWS = 2**16  # of a finished column that are decoded at once
 EXACT = 2**53  # the greatest integer up to which float64 holds every one
 
 
@@ -84,13 +96,73 @@ def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[st
         return ()
     dtype = np.dtype(np.uint8 if len(names) <= missing_code(np.dtype(np.uint8)) else np.uint16)
     texts = [name.decode() for name in names.tolist()]
-    columns.stream(label.name, _Codes(parts, names, dtype), role="category", categories=texts, **said)
+    codes = parts.codes(names, dtype) if isinstance(parts, ExtendedTexts) else _Codes(parts, names, dtype)
+    columns.stream(label.name, codes, role="category", categories=texts, **said)
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedTexts:
+    """The texts of a finished column of categories, and texts that come after them.
+
+    Attributes:
+        before: the codes of the finished column.
+        added: the texts that come after them.
+    """
+
+    before: Extended
+    added: Pieces
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return chain((texts_of(self.before.column, codes) for codes in _rows_at_once(self.before)), self.added)
+
+    def used(self) -> tuple[NDArray[np.bytes_], int]:
+        """The different texts of the finished column, sorted, and the number of rows that have one."""
+        names = self._names()
+        counts = np.zeros(len(names) + 1, np.int64)  # the last one: of rows without a text
+        for codes in bounded(self.before):
+            counts += np.bincount(np.minimum(codes, len(names)), minlength=len(counts))
+        return np.unique(names[counts[:-1] > 0]), int(counts[:-1].sum())
+
+    def codes(self, names: NDArray[np.bytes_], dtype: np.dtype[Any]) -> Pieces:
+        """The codes of all texts in other categories, among which are all of these."""
+        added, own = _Codes(self.added, names, dtype), self._names()
+        if self.before.rows.values.dtype == dtype and np.array_equal(names, own):
+            return replace(self.before, added=added)
+        table = np.full(len(own) + 1, missing_code(dtype), dtype)
+        table[:-1] = np.minimum(np.searchsorted(names, own), len(names) - 1)  # a text that no row has may be missing
+        return _Recoded(self.before, table, added)
+
+    def _names(self) -> NDArray[np.bytes_]:
+        return text_array(self.before.column.categories or (), "category")
+
+
+@dataclass(frozen=True, slots=True)
+class _Recoded:
+    """Codes of a finished column as other codes, and the codes that come after them."""
+
+    before: Extended
+    table: NDArray[Any]
+    added: Pieces
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        most = len(self.table) - 1
+        return chain((self.table[np.minimum(codes, most)] for codes in _rows_at_once(self.before)), self.added)
+
+
+def _rows_at_once(pieces: Pieces) -> Iterator[NDArray[Any]]:
+    """The rows of pieces, some at once: what is made of each may be much wider."""
+    for piece in pieces:
+        for start in range(0, len(piece), ROWS):
+            yield piece[start : start + ROWS]
 
 
 def _categories(parts: Pieces) -> NDArray[np.bytes_] | None:
     """The different texts, sorted; None where they are no categories."""
     vocabulary, present = np.empty(0, "S1"), 0
+    if isinstance(parts, ExtendedTexts):
+        vocabulary, present = parts.used()
+        parts = parts.added
     for part in bounded(parts):
         values = part[part != b""]
         present += len(values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, InputError, OutputExists
-from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces, narrowest, texts_of
+from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Extended, Pieces, narrowest
 from lazygraph.format.digests import BLOCK, BlockHasher, Blocks, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Quarantine, Shard
 from lazygraph.format.store import Store
@@ -22,9 +21,9 @@ from lazygraph.sources.base import Label
 from lazygraph.writing.fields import count_columns
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.id_order import IdOrder, added_to, order_ids
-from lazygraph.writing.label_columns import dropped_energies, label_column, missing_rows
+from lazygraph.writing.label_columns import ExtendedTexts, dropped_energies, label_column, missing_rows
 from lazygraph.writing.layout import Layout
-from lazygraph.writing.parts import Joined, Part, Parts, write_index
+from lazygraph.writing.parts import Before, Joined, Part, Parts, write_index
 from lazygraph.writing.plan import Plan
 from lazygraph.writing.publish import publish
 from lazygraph.writing.quarantine import (
@@ -41,8 +40,6 @@ from lazygraph.writing.split_rules import Rule, SplitRule
 from lazygraph.writing.splits import DEFAULT, Splits, recorded_rule, write_split
 from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import FORMULA, RuleColumns, columns_of
-
-ROWS = 2**16  # of a finished dataset that are copied at once
 
 __all__ = ["Merged", "already_merged", "merge", "published"]
 
@@ -92,8 +89,8 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         reasons = "; ".join(f"{r.id!r}: {r.message}" for r in rejected[:3])
         msg = f"none of the {len(rejected)} inputs could become a graph, so there is nothing to write: {reasons}"
         raise InputError(msg)
-    before = [] if base is None else _of_store(base, plan)
-    table = Parts([*before, *(_of_shard(rows, plan) for rows in made)], order.dropped)
+    before = None if base is None else _of_store(base, plan)
+    table = Parts([_of_shard(rows, plan) for rows in made], order.dropped, before)
     splits, rules = _splits(table, made, old, split, base, plan, scratch)
     quarantine = _quarantine(plan, rejected, base, layout)
     columns = ColumnWriter(layout.dataset)
@@ -303,21 +300,23 @@ def _count_columns(plan: Plan) -> tuple[str, ...]:
     return count_columns(GraphSpec.from_json(plan.recipe), plan.schema)
 
 
-def _of_store(store: Store, plan: Plan) -> list[Part]:
-    """The rows of a finished dataset, in parts."""
+def _of_store(store: Store, plan: Plan) -> Before:
+    """The rows of a finished dataset, to which others are added."""
     labels = {f"{LABEL}{label.name}": label for label in _labels(plan)}
     described = store.manifest.all_labels()
 
-    def column(start: int, end: int, name: str) -> NDArray[Any]:
+    def extended(name: str, added: Pieces) -> Pieces:
         label = labels.get(name)
-        if label is None:
-            return store.column(name)[start:end]
-        if label.name not in described:
-            return missing_rows(label, end - start)
-        return texts_of(described[label.name], store.column(label.name)[start:end])
+        if label is not None and label.name not in described:
+            return Joined(([missing_rows(label, len(store))], added))
+        column = store.manifest.columns[name if label is None else label.name]
+        rows = store.checked_column(name if label is None else label.name)
+        descriptor = partial(store.storage.descriptor, column.file)
+        if column.categories is None:
+            return Extended(column, rows, descriptor, added)
+        return ExtendedTexts(Extended(column, rows, descriptor, ()), added)
 
-    bounds = [*range(0, len(store), ROWS), len(store)]
-    return [Part(end - start, partial(column, start, end)) for start, end in pairwise(bounds)]
+    return Before(len(store), extended)
 
 
 def _duplicates(

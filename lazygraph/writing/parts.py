@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lazygraph.format.columns import ColumnWriter, Pieces, narrowest
 from lazygraph.writing.id_order import IdOrder, order_type
 
-__all__ = ["NOTHING", "Joined", "Part", "Parts", "write_index"]
+__all__ = ["NOTHING", "Before", "Joined", "Part", "Parts", "write_index"]
 
 NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -27,15 +27,30 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """The rows of a finished dataset, to which parts are added.
+
+    Attributes:
+        rows: how many they are.
+        extended: what gives a column of these rows, whose name is given, and of added rows, whose values are given.
+    """
+
+    rows: int
+    extended: Callable[[str, Pieces], Pieces]
+
+
+@dataclass(frozen=True, slots=True)
 class _Rows:
     """A column of parts, without the rows that were dropped. It can be iterated any number of times."""
 
     parts: Sequence[Part]
     dropped: NDArray[np.int64]
     values: Callable[[Part], NDArray[Any]]
+    first: int
+    """The number of their first row."""
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        start = 0
+        start = self.first
         for part in self.parts:
             low, high = np.searchsorted(self.dropped, [start, start + part.rows])
             values = self.values(part)
@@ -58,23 +73,28 @@ class Parts:
 
     Args:
         parts: in the order of the rows.
-        dropped: the rows that are left out, in increasing order, counted over all parts.
+        dropped: the rows that are left out, in increasing order, counted over all rows.
+        before: the rows that come before those of the parts, of which none is dropped.
     """
 
-    def __init__(self, parts: Sequence[Part], dropped: NDArray[np.int64] = NOTHING) -> None:
-        self.parts, self.dropped = parts, dropped
-        self._starts = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
+    def __init__(
+        self, parts: Sequence[Part], dropped: NDArray[np.int64] = NOTHING, before: Before | None = None
+    ) -> None:
+        self.parts, self.dropped, self._before = parts, dropped, before
+        first = 0 if before is None else before.rows
+        self._starts = np.cumsum([first, *(part.rows for part in parts)], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self._starts[-1]) - len(self.dropped)
 
     def without(self, dropped: NDArray[np.int64]) -> Parts:
         """The same parts without these rows."""
-        return Parts(self.parts, dropped)
+        return Parts(self.parts, dropped, self._before)
 
     def column(self, name: str) -> Pieces:
         """The values of a column, an array a part."""
-        return _Rows(self.parts, self.dropped, lambda part: part.column(name))
+        own = _Rows(self.parts, self.dropped, lambda part: part.column(name), int(self._starts[0]))
+        return own if self._before is None else self._before.extended(name, own)
 
     def locate(self, row: int) -> tuple[int, int]:
         """The number of the part that a row (counted with the dropped ones) is in, and its number in there."""

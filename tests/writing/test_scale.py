@@ -16,7 +16,7 @@ from lazygraph.format.record import pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.verify import verify
-from lazygraph.writing import id_order, merge, plan, quarantine, selection
+from lazygraph.writing import id_order, label_columns, plan, quarantine, selection
 from lazygraph.writing.fields import crystal_values
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
@@ -71,7 +71,7 @@ def _small_pieces(monkeypatch):
         (id_order, "RUN", 2**16),
         (id_order, "STEP", 2**11),
         (selection, "PIECE", 2**11),
-        (merge, "ROWS", 2**11),
+        (label_columns, "ROWS", 2**11),
         (quarantine, "PIECE", 2**11),
         (plan, "MAX_SHARD", 2048),
     ):

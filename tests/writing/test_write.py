@@ -14,6 +14,7 @@ import pytest
 
 import lazygraph as lg
 from lazygraph.cli.main import main
+from lazygraph.errors import CorruptDataset
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
 from lazygraph.writing.edit import gc, set_labels, set_splits
@@ -161,6 +162,21 @@ def test_files_written_at_once_or_appended_have_one_content_id(data, tmp_path, w
     append(tmp_path / "parts.lg", files[40:], shard_size=9)
     assert Manifest.load(tmp_path / "once.lg").content_id == Manifest.load(tmp_path / "parts.lg").content_id
     assert Store(tmp_path / "once.lg").column("id").tolist() == Store(tmp_path / "parts.lg").column("id").tolist()
+
+
+@pytest.mark.parametrize("name", ["density", "record", "id", "formula"])
+def test_an_append_refuses_damaged_columns(name, tmp_path, write, append, bytes_of):
+    """Their bytes are copied: what is damaged must not get digests of its own."""
+    path = tmp_path / "x.lg"
+    write("prototypes:30?seed=1", path)
+    file = path / Manifest.load(path).columns[name].file.name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    before = bytes_of(path)
+    with pytest.raises(CorruptDataset, match="are not as they were written"):
+        append(path, [("own", _crystals(1)[0])])
+    assert bytes_of(path) == before
 
 
 def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, append, salt, sound):

@@ -15,7 +15,7 @@ from lazygraph.coordinates import to_cartesian, to_fractional
 from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.schema import DTYPES, MAX_TEXT, Field
 
-__all__ = ["LAYOUTS", "LOGICAL", "decode", "encode", "is_widened", "rows_of"]
+__all__ = ["LAYOUTS", "LOGICAL", "STORED", "decode", "encode", "encode_text", "is_widened", "rows_of"]
 
 STORED: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(t) for t in ("<i1", "<i2", "<i4", "<i8", "<u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
@@ -89,7 +89,7 @@ def encode(field: Field, value: Any, basis: NDArray[np.float64] | None = None) -
         LabelError: a text longer than 65,536 bytes, or one that is not Unicode.
     """
     if field.dtype == "str":
-        return 4, _encode_text(field, value)
+        return 4, encode_text(field, value)
     array = rows_of(field, value)
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -161,7 +161,8 @@ def _axis_at(array: NDArray[Any], dim: int) -> NDArray[Any]:
     return array.T if array.ndim == 2 else np.moveaxis(array, -1, dim)
 
 
-def _encode_text(field: Field, value: str) -> bytes:
+def encode_text(field: Field, value: str) -> bytes:
+    """The buffer of a text; LabelError where it is longer than 65,536 bytes, or not Unicode."""
     try:
         text = value.encode()
     except UnicodeEncodeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -14,11 +13,8 @@ from numpy.typing import NDArray
 
 from lazygraph.format.encoding import LAYOUTS, LOGICAL, STORED, is_widened
 from lazygraph.format.native_types import (
-    INTEGERS,
-    KINDS,
     NOT_DIGESTED,
     NOT_OPEN,
-    PAIRS,
     CField,
     CLibrary,
     CSource,
@@ -175,7 +171,7 @@ class _Batch:
 
     def __init__(self, library: ctypes.CDLL, found: Functions, context: _Context, schema: Schema) -> None:
         self._schema, self._library, self._context = schema, library, context
-        described = (CField * len(schema.fields))(*(_c_field(schema, field) for field in schema.fields))
+        described = (CField * len(schema.fields))(*(CField.of(schema, field) for field in schema.fields))
         allowed = np.array([[_supports(field, code) for code in range(256)] for field in schema.fields], dtype=np.uint8)
         called = CLibrary.of(found.addresses, context.pointer)
         sizes = len(schema.axes), len(schema.fields)
@@ -301,20 +297,6 @@ class _Part(NamedTuple):
 
 
 _TYPES = [stored.str for stored in STORED]
-
-
-def _c_field(schema: Schema, field: Field) -> CField:
-    """A field in the form that the loops take."""
-    return CField(
-        axis=len(schema.axes) if field.axis is None else schema.axes.index(field.axis),
-        pre=math.prod(field.shape[: field.axis_dim]),
-        post=math.prod(field.shape[field.axis_dim :]),
-        pair=PAIRS[field.pair],
-        ids=-1 if field.counts is None else schema.axes.index(field.counts),
-        basis=-1 if field.basis is None else schema.names.index(field.basis),
-        kind=KINDS.get(field.dtype, INTEGERS),
-        width=LOGICAL[field.dtype].itemsize if field.dtype.startswith("int") else 0,
-    )
 
 
 def _supports(field: Field, code: int) -> bool:

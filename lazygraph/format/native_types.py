@@ -1,4 +1,4 @@
-"""The structures and numbers that Python and ``native/batch.c`` share. They are defined here, and generated for C.
+"""The structures and numbers that Python, ``native/batch.c`` and ``native/encode.c`` share, stated here.
 
 ``tools/native_constants.py`` generates ``native/constants.h`` from this module.
 """
@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from lazygraph.format.schema import MAX_AXES
+from lazygraph.format.schema import DTYPES, MAX_AXES, Field, Schema
 
 __all__ = [
     "INTEGERS",
@@ -68,6 +69,20 @@ class CField(ctypes.Structure):
     """
 
     _fields_ = [(name, _Integer) for name in ("axis", "pre", "post", "pair", "ids", "basis", "kind", "width")]
+
+    @classmethod
+    def of(cls, schema: Schema, field: Field) -> CField:
+        """A field of a schema."""
+        return cls(
+            axis=len(schema.axes) if field.axis is None else schema.axes.index(field.axis),
+            pre=math.prod(field.shape[: field.axis_dim]),
+            post=math.prod(field.shape[field.axis_dim :]),
+            pair=PAIRS[field.pair],
+            ids=-1 if field.counts is None else schema.axes.index(field.counts),
+            basis=-1 if field.basis is None else schema.names.index(field.basis),
+            kind=KINDS.get(field.dtype, INTEGERS),
+            width=DTYPES[field.dtype] if field.dtype.startswith("int") else 0,
+        )
 
 
 class CLibrary(ctypes.Structure):

@@ -14,7 +14,7 @@ from lazygraph.format.codec import MAX_RECORD
 from lazygraph.format.encoding import decode, encode
 from lazygraph.format.schema import MAX_HOLLOW, MAX_VALUES, Field, Schema
 
-__all__ = ["Record", "check_counts", "pack", "unpack"]
+__all__ = ["Record", "axis_counts", "check_counts", "checked_record", "pack", "unpack"]
 
 MAX_COUNT = 2**31 - 1
 
@@ -68,29 +68,38 @@ def pack(
         InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB or has more than
             2^27 values, or rows that no bytes stand for are more than 65,536.
     """
-    counts = dict.fromkeys(schema.axes, -1)
+    counts = axis_counts(schema, values, rows_of)
     codes = bytearray()
     buffers = []
     for field in schema.fields:
-        value = values[field.name]
-        if field.axis is not None:
-            rows = value.shape[field.axis_dim]
-            if counts[field.axis] not in (-1, rows):
-                before = counts[field.axis]
-                msg = f"{field.name!r} has {rows} rows along the axis {field.axis!r}, a field before it {before}"
-                raise InputError(msg)
-            counts[field.axis] = rows
-        code, buffer = encode(field, value, None if field.basis is None else values[field.basis])
+        code, buffer = encode(field, values[field.name], None if field.basis is None else values[field.basis])
         codes.append(code)
         buffers.append(buffer)
-    sizes = tuple(n if n >= 0 else rows_of.get(axis, 0) for axis, n in counts.items())
-    raw: bytes = msgpack.packb([*sizes, bytes(codes), *buffers])
-    if len(raw) > MAX_RECORD or max(sizes, default=0) > MAX_COUNT:
-        msg = f"the graph takes {len(raw)} bytes with the counts {sizes}; required: at most {MAX_RECORD} bytes"
+    raw: bytes = msgpack.packb([*counts, bytes(codes), *buffers])
+    return checked_record(schema, raw, counts), counts
+
+
+def axis_counts(schema: Schema, values: Mapping[str, Any], rows_of: Mapping[str, int]) -> tuple[int, ...]:
+    """The rows along each axis. Arguments and errors are those of ``pack``."""
+    counts: dict[str, int] = {}
+    for field in schema.fields:
+        if field.axis is not None:
+            rows = values[field.name].shape[field.axis_dim]
+            before = counts.setdefault(field.axis, rows)
+            if before != rows:
+                msg = f"{field.name!r} has {rows} rows along the axis {field.axis!r}, a field before it {before}"
+                raise InputError(msg)
+    return tuple([counts.get(axis, rows_of.get(axis, 0)) for axis in schema.axes])
+
+
+def checked_record(schema: Schema, raw: bytes, counts: tuple[int, ...]) -> bytes:
+    """The record, if it is not too large. Errors are those of ``pack``."""
+    if len(raw) > MAX_RECORD or max(counts, default=0) > MAX_COUNT:
+        msg = f"the graph takes {len(raw)} bytes with the counts {counts}; required: at most {MAX_RECORD} bytes"
         raise InputError(msg)
-    if problem := _too_many(schema, sizes):
+    if problem := _too_many(schema, counts):
         raise InputError(problem)
-    return raw, sizes
+    return raw
 
 
 def unpack(schema: Schema, raw: bytes) -> Record:

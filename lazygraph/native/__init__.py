@@ -1,9 +1,10 @@
 """Loops compiled from C, where the machine that installed lazygraph has a compiler.
 
 Everything works without them, through the plain Python functions that they are the twins of. The sources name these
-functions: ``batch.c``, ``edges.c`` and ``angles.c`` read graphs, ``search.c`` and ``lattice.c`` make them. Without the
-loops, reading whole batches and making graphs takes several times as long. ``LAZYGRAPH_NATIVE=0`` switches them off.
-Loading them takes 1 ms and hardly any memory, and a call lets other threads run.
+functions: ``batch.c``, ``edges.c`` and ``angles.c`` read graphs, ``search.c`` and ``lattice.c`` make them, and
+``encode.c`` packs them. Without the loops, reading whole batches and making graphs takes several times as long.
+``LAZYGRAPH_NATIVE=0`` switches them off. Loading them takes 1 ms and hardly any memory, and a call lets other threads
+run.
 
 Constants and structures that both sides use are stated in Python, and ``constants.h`` is made of them
 (``tools/native_constants.py``).
@@ -52,6 +53,7 @@ _SIGNATURES = {
     "lg_build": (_INT64, (*[_POINTER] * 6, *[_INT64] * 3, *[_POINTER] * 3)),
     "lg_builder_write": (None, (*[_POINTER] * 3, _INT64, _POINTER)),
     "lg_lattice": (_INT32, (*[_POINTER] * 2, _INT64, _POINTER)),
+    "lg_encode": (_INT64, (_POINTER, *[_INT64] * 2, *[_POINTER] * 2, _INT64, _POINTER, _INT64)),
     "lg_ends": (_INT64, (*[_POINTER] * 3, _INT64)),
     "lg_positions": (_INT32, (_POINTER, _INT64, *[_POINTER] * 2, _INT64, _INT32, _POINTER)),
     "lg_edge_values": (

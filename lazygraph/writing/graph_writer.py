@@ -16,7 +16,7 @@ from lazygraph.format.codec import CODECS, train_dictionary
 from lazygraph.format.columns import ColumnWriter, text_array
 from lazygraph.format.digests import BlockHasher, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Shard
-from lazygraph.format.record import pack
+from lazygraph.format.record_encoder import RecordEncoder
 from lazygraph.format.schema import Schema
 from lazygraph.format.shard import write_shard
 from lazygraph.registry import unknown_name
@@ -154,7 +154,7 @@ class GraphWriter:
         # The first graphs wait: together they tell the schema, and the dictionary is trained on them.
         self._waiting: list[_Graph] = []
         self._waiting_bytes = 0
-        self._schema: Schema | None = None
+        self._encoder: RecordEncoder | None = None
         self._compress = self._codec.encoder(level, None)
         self._dictionary: FileRef | None = None
         self._rows = RowBuffer((), 0)
@@ -216,8 +216,8 @@ class GraphWriter:
         self._labels = chosen
         self._ids.add(graph_id)
         graph = _Graph(number, graph_id, ready.arrays, ready.n_nodes, values)
-        if self._schema is not None:
-            self._write(graph, self._schema)
+        if self._encoder is not None:
+            self._write(graph, self._encoder)
             return
         self._waiting.append(graph.copy())
         self._waiting_bytes += graph.size
@@ -237,7 +237,7 @@ class GraphWriter:
             if not len(self._ids):
                 msg = f"no graph was added to {self._layout.final}; required: at least one"
                 raise InputError(msg)
-            schema = self._schema or self._settle()
+            schema = (self._encoder or self._settle()).schema
             if self._frames:
                 self._finish_shard()
             publish(self._hold, self._layout.dataset, self._manifest(schema))
@@ -270,23 +270,24 @@ class GraphWriter:
         units = {name: unit for name, unit in self._units.items() if name in labels}
         return LabelSet(self._descriptions.applied(choose_labels([(-1, labels, {})], list(labels), units).labels))
 
-    def _settle(self) -> Schema:
+    def _settle(self) -> RecordEncoder:
         """Fix the schema, train the dictionary, and write the graphs that waited for both."""
         labels = self._labels.graph if self._labels else []
-        schema = self._schema = self._guess.settle(frozenset(label.name for label in labels))
-        records = [pack(schema, graph.arrays, {"node": graph.n_nodes})[0] for graph in self._waiting]
+        schema = self._guess.settle(frozenset(label.name for label in labels))
+        encoder = self._encoder = RecordEncoder(schema)
+        records = [encoder.pack(graph.arrays, {"node": graph.n_nodes})[0] for graph in self._waiting]
         trained = train_dictionary(records, len(records)) if self._codec.takes_dictionary else None
         if trained is not None:
             self._dictionary = named_after_content(self._layout.dataset, "dictionary", ".zstd", trained)
         self._compress = self._codec.encoder(self._level, trained)
         self._rows = self._new_rows(schema)
         for graph in self._waiting:
-            self._write(graph, schema)
+            self._write(graph, encoder)
         self._waiting.clear()
-        return schema
+        return encoder
 
-    def _write(self, graph: _Graph, schema: Schema) -> None:
-        raw, counts = pack(schema, graph.arrays, {"node": graph.n_nodes})
+    def _write(self, graph: _Graph, encoder: RecordEncoder) -> None:
+        raw, counts = encoder.pack(graph.arrays, {"node": graph.n_nodes})
         digest = graph_digest(graph.id.encode(), raw)
         self._rows.add(graph.number, graph.id, "", counts, labels=graph.labels, digest=digest)
         frame = self._compress(raw)
@@ -296,7 +297,7 @@ class GraphWriter:
         if held == self._most or (held >= SHARD and self._frames_size >= MOST_HELD):
             self._finish_shard()
             self._most = max(SHARD, shard_size(self._written))
-            self._rows = self._new_rows(schema)
+            self._rows = self._new_rows(encoder.schema)
 
     def _id_of(self, number: int) -> str:
         """The id of the graph that was added as this number."""

@@ -23,7 +23,7 @@ from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, LazyGraphError, OutputExists, UnreadableInput
 from lazygraph.format.codec import CODECS, train_dictionary
 from lazygraph.format.manifest import Manifest, SourceFiles
-from lazygraph.format.record import pack
+from lazygraph.format.record_encoder import RecordEncoder
 from lazygraph.format.schema import Schema
 from lazygraph.format.strict_json import canonical_json
 from lazygraph.graphs.spec import GraphSpec
@@ -421,7 +421,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
     chosen = LabelSet(labels)
     schema = labelled_schema(spec, chosen.node)
     some = samples[:: max(1, len(samples) // TRAINED)]
-    record = partial(_record, spec=spec, labels=chosen, schema=schema, max_images=plan.max_images)
+    record = partial(_record, spec=spec, labels=chosen, encoder=RecordEncoder(schema), max_images=plan.max_images)
     with time_limit(plan.max_seconds), crash_guard(layout.planning) as watch:
         some = watch.harmless(some, record)
         records = [raw for entry in watch.reading(lambda: some) if (raw := record(entry))]
@@ -643,12 +643,12 @@ def _beginning(task: Task, count: int) -> Task:
     return Task(tuple(part for part in parts if part.count > 0))
 
 
-def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, schema: Schema, max_images: int) -> bytes:
+def _record(entry: Entry, spec: GraphSpec, labels: LabelSet, encoder: RecordEncoder, max_images: int) -> bytes:
     try:
         with one_input():
             graph = spec.build(entry.crystal, max_images=max_images)
             _, atoms, _ = labels.row(entry.labels, graph.n_atoms, entry.atom_labels)
-            return pack(schema, crystal_values(schema, graph, atoms))[0]
+            return encoder.pack(crystal_values(encoder.schema, graph, atoms))[0]
     except Exception:  # noqa: BLE001  # the worker of its shard will say why
         return b""
 

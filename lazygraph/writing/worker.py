@@ -13,7 +13,7 @@ from lazygraph.errors import InputError
 from lazygraph.format.codec import CODECS
 from lazygraph.format.columns import text_array
 from lazygraph.format.digests import graph_digest
-from lazygraph.format.record import pack
+from lazygraph.format.record_encoder import RecordEncoder
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.sizes import derived_sizes
 from lazygraph.graphs.spec import GraphSpec
@@ -78,6 +78,7 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
     spec = GraphSpec.from_json(plan.recipe)
     labels = LabelSet(plan.labels)
     schema = labelled_schema(spec, labels.node)
+    encoder = RecordEncoder(schema)
     dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
     compress = CODECS[plan.codec].encoder(plan.level, dictionary)
     rows = RowBuffer(labels.graph, len(count_columns(spec, schema)), plan.splits)
@@ -91,7 +92,7 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
             graph = spec.build(crystal, max_images=plan.max_images)
             given, told = (entry.labels, ()) if computed is None else _with_prototype(entry, crystal, computed)
             values, atoms, left_out = labels.row(given, len(crystal), entry.atom_labels)
-            raw, counts = pack(schema, crystal_values(schema, graph, atoms))
+            raw, counts = encoder.pack(crystal_values(schema, graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_array([entry.id]).item()
             formula = crystal.formula

@@ -7,7 +7,10 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
+from lazygraph.format.record import pack
+from lazygraph.format.record_encoder import RecordEncoder
 from lazygraph.format.schema import DTYPES, Field, Schema
+from lazygraph.native import kernels
 
 NUMERIC = tuple(name for name in DTYPES if name != "str")
 
@@ -136,6 +139,16 @@ def same(found, expected):
     if isinstance(expected, str) or isinstance(found, str):
         return type(found) is type(expected) and found == expected
     return (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
+
+
+def packed_alike(schema, values, *, by_loop=True):
+    """Whether a record has the same bytes by the compiled loop, and whether that was there and used."""
+    encoder = RecordEncoder(schema)
+    expected = pack(schema, values)
+    assert encoder.pack(values) == expected
+    if kernels() is not None:
+        found = encoder._compiled(encoder._encode, values, expected[1])
+        assert found == (expected[0] if by_loop else None)
 
 
 def same_record_batch(schema, mine, plain):

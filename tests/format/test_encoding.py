@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import NUMERIC, arrays, fields, full_shape, paired, same, special, values
+from drawing import NUMERIC, arrays, fields, full_shape, packed_alike, paired, same, special, values
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lazygraph.coordinates import to_fractional
 from lazygraph.errors import CorruptDataset, LabelError
 from lazygraph.format.encoding import decode, encode, rows_of
-from lazygraph.format.schema import DTYPES, Field
+from lazygraph.format.schema import DTYPES, Field, Schema
 
 I1, I2, I4, I8, U1, U2, U4, U8, F2, F4, F8 = range(11)
 DECIMAL, CARTESIAN, HALF = 0x10, 0x20, 0x80
@@ -36,6 +37,11 @@ def there_and_back(field, value, basis=None):
     rows = 1 if field.axis is None else value.shape[field.axis_dim]
     found = decode(field, code, buffer, rows, basis)
     assert same(found, value), (code, buffer)
+    axes = () if field.axis is None else (field.axis,)
+    around = () if basis is None or field.basis is None else (Field(field.basis, "float64", (3, 3)),)
+    given_basis = {one.name: basis for one in around}
+    known = replace(field, counts=None, basis=field.basis if around else None)
+    packed_alike(Schema(axes, (*around, known)), {**given_basis, field.name: value})
     return code, buffer
 
 

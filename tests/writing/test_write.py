@@ -17,6 +17,7 @@ from lazygraph.cli.main import main
 from lazygraph.errors import CorruptDataset
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.format.store import Store
+from lazygraph.native import kernels
 from lazygraph.writing.edit import gc, set_labels, set_splits
 from lazygraph.writing.layout import Layout
 
@@ -162,6 +163,20 @@ def test_files_written_at_once_or_appended_have_one_content_id(data, tmp_path, w
     append(tmp_path / "parts.lg", files[40:], shard_size=9)
     assert Manifest.load(tmp_path / "once.lg").content_id == Manifest.load(tmp_path / "parts.lg").content_id
     assert Store(tmp_path / "once.lg").column("id").tolist() == Store(tmp_path / "parts.lg").column("id").tolist()
+
+
+def test_a_dataset_has_the_same_bytes_without_compiled_loops(data, tmp_path, write, monkeypatch):
+    for source in ("prototypes:40?seed=3", data / "folders" / "alignn"):
+        write(source, tmp_path / "with.lg", overwrite=True)
+        monkeypatch.setenv("LAZYGRAPH_NATIVE", "0")
+        kernels.cache_clear()
+        try:
+            write(source, tmp_path / "without.lg", overwrite=True)
+        finally:
+            monkeypatch.undo()
+            kernels.cache_clear()
+        files = Manifest.load(tmp_path / "with.lg").files()
+        assert files == Manifest.load(tmp_path / "without.lg").files()
 
 
 @pytest.mark.parametrize("name", ["density", "record", "id", "formula"])

@@ -46,6 +46,7 @@ __all__ = [
     "narrowest",
     "open_column",
     "text_array",
+    "text_bytes",
     "texts_of",
     "unsigned",
     "write_column",
@@ -438,16 +439,21 @@ def text_array(texts: Sequence[str], what: str = "id") -> NDArray[np.bytes_]:
     Raises:
         InputError: a text of more than 255 bytes, one that holds a zero byte (it would be cut off) or is not Unicode.
     """
-    try:
-        encoded = [text.encode() for text in texts]
-    except UnicodeEncodeError as error:
-        msg = f"the {what} {error.object[:40]!r} is not Unicode: {error.reason} at position {error.start}"
-        raise InputError(msg) from error
-    for text, raw in zip(texts, encoded, strict=True):
-        if len(raw) > MAX_ID or b"\0" in raw:
-            msg = f"the {what} {text[:40]!r} has {len(raw)} bytes; required: at most {MAX_ID}, none of them zero"
-            raise InputError(msg)
+    encoded = [text_bytes(text, what) for text in texts]
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+
+
+def text_bytes(text: str, what: str = "id") -> bytes:
+    """One text as UTF-8. Raises as ``text_array`` does."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"the {what} {text[:40]!r} is not Unicode: {error.reason} at position {error.start}"
+        raise InputError(msg) from error
+    if len(raw) > MAX_ID or b"\0" in raw:
+        msg = f"the {what} {text[:40]!r} has {len(raw)} bytes; required: at most {MAX_ID}, none of them zero"
+        raise InputError(msg)
+    return raw
 
 
 def unsigned(values: NDArray[Any]) -> NDArray[Any]:

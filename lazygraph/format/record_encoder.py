@@ -19,7 +19,7 @@ from lazygraph.native import address, kernels
 
 __all__ = ["RecordEncoder"]
 
-MOST = 2**26  # bytes of arrays beyond which a copy of them costs more than the loop saves
+MOST = 2**26  # bytes of arrays, and so of values, that the loop is given: a copy of more would cost memory
 _TYPES = {dtype: code for code, dtype in enumerate(STORED)} | {np.dtype(bool): STORED.index(np.dtype("u1"))}
 
 
@@ -77,7 +77,8 @@ class RecordEncoder:
             counts = axis_counts(self.schema, values, rows_of)
             raw = self._compiled(self._encode, values, counts)
             if raw is not None:
-                return checked_record(self.schema, raw, counts), counts
+                # What the loop takes has fewer than MAX_VALUES values, and counts up to MAX_COUNT.
+                return checked_record(self.schema, raw, counts) if self.schema.hollow else raw, counts
         return pack(self.schema, values, rows_of)
 
     def _compiled(self, encode: Callable[..., int], values: Mapping[str, Any], counts: tuple[int, ...]) -> bytes | None:

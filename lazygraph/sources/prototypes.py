@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -22,10 +22,11 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from lazygraph.coordinates import to_cartesian, to_fractional
+from lazygraph.coordinates import to_cartesian
 from lazygraph.crystal import Crystal, symbols_to_numbers
 from lazygraph.errors import MissingExtra, UnreadableInput
 from lazygraph.sources.base import Cut, Entry, InputFile, Scan, attempt, default_id, read_entry
+from lazygraph.sources.time_limit import one_input
 
 __all__ = ["PrototypesSource", "is_uri"]
 
@@ -39,6 +40,7 @@ STRAIN = 0.02  # standard deviation of each component of the strain tensor
 RATTLE = 0.05  # A, standard deviation of each Cartesian displacement
 CLOSEST = 1.2  # A, least distance before strain and rattle, which can bring two atoms 0.4 A closer
 DECIMALS = 8
+BATCH = 64  # crystals whose numbers are computed together
 GRAMS = 1.66053906660  # g/cm^3 in one dalton per A^3 (CODATA 2018)
 RADII = np.array([0.0] + [gemmi.Element(z).covalent_r for z in range(1, 119)])  # A, as gemmi tabulates them
 # A^3 an atom: 8.9 for O, 15 for Fe, 22 for Na, 31 for U. Oxides, halides and metals are met within a third or so.
@@ -91,9 +93,12 @@ class PrototypesSource:
     def read(self, cut: Cut, spool: Path) -> Iterator[Entry]:  # noqa: ARG002  # nothing was unpacked
         """Make the crystals of one range."""
         _, seed = _parameters(self.path)
-        for position in range(cut.start, cut.start + cut.count):
-            default = default_id(self.name, position)
-            yield read_entry(default, _entry, seed, position, default)
+        end = cut.start + cut.count
+        for start in range(cut.start, end, BATCH):
+            positions = range(start, min(start + BATCH, end))
+            for position, made in zip(positions, _made_together(seed, positions), strict=True):
+                default = default_id(self.name, position)
+                yield read_entry(default, _entry, seed, position, default, made)
 
 
 def is_uri(text: str) -> bool:
@@ -114,25 +119,82 @@ def _parameters(uri: str) -> tuple[int, int]:
     return count, seed
 
 
-def _entry(seed: int, position: int, default: str) -> Entry:
-    crystal = attempt(_make, seed, position)
+def _entry(seed: int, position: int, default: str, made: _Numbers | None) -> Entry:
+    crystal = attempt(_crystal, seed, position, made)
     return Entry(default, crystal, _labels(crystal) if isinstance(crystal, Crystal) else {})
 
 
-def _make(seed: int, position: int) -> Crystal:
-    random = np.random.default_rng([seed, position])
+class _Numbers(NamedTuple):
+    """What a crystal is made of; see ``Crystal``."""
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    numbers: NDArray[np.intp]
+
+
+def _crystal(seed: int, position: int, made: _Numbers | None) -> Crystal:
+    return Crystal(*(_make(seed, (position,))[0] if made is None else made))
+
+
+def _made_together(seed: int, positions: Sequence[int]) -> Sequence[_Numbers | None]:
+    """The numbers of several crystals. None for each: what went wrong is the error of one of them."""
+    try:
+        with one_input():
+            return _make(seed, positions)
+    except Exception:  # noqa: BLE001  # they are made one by one, each with its own error
+        return [None] * len(positions)
+
+
+def _make(seed: int, positions: Sequence[int]) -> list[_Numbers]:
+    """The numbers of crystals, which do not depend on what else is made with them."""
     table = _prototypes()
-    prototype = table[random.integers(len(table))]
-    elements = random.choice(ELEMENTS, prototype.n_kinds, replace=False)
-    numbers = elements[prototype.kinds]
-    scale = (float(VOLUMES[numbers].sum()) / prototype.volume) ** (1 / 3)
-    scale = max(scale, CLOSEST / prototype.closest)
-    xx, yy, zz, yz, xz, xy = random.normal(0.0, STRAIN, 6).tolist()
-    strain = np.array([[1 + xx, xy, xz], [xy, 1 + yy, yz], [xz, yz, 1 + zz]])
-    lattice = to_cartesian(prototype.lattice * scale, strain).round(DECIMALS)
-    shifts = random.normal(0.0, RATTLE, prototype.frac_coords.shape)
-    positions = (prototype.frac_coords + to_fractional(shifts, lattice)).round(DECIMALS)
-    return Crystal(lattice, positions, numbers)
+    chosen, numbers, scales, strains, shifts = [], [], [], [], []
+    for position in positions:
+        random = np.random.default_rng([seed, position])
+        prototype = table[random.integers(len(table))]
+        own = random.choice(ELEMENTS, prototype.n_kinds, replace=False)[prototype.kinds]
+        scale = (float(VOLUMES[own].sum()) / prototype.volume) ** (1 / 3)
+        chosen.append(prototype)
+        numbers.append(own)
+        scales.append(max(scale, CLOSEST / prototype.closest))
+        strains.append(random.normal(0.0, STRAIN, 6))
+        shifts.append(random.normal(0.0, RATTLE, prototype.frac_coords.shape))
+    # Elementwise, in the order of to_cartesian and to_fractional: the bits are those of each crystal alone.
+    cells = np.array([prototype.lattice for prototype in chosen]) * np.array(scales)[:, None, None]
+    strain = np.array(strains)[:, [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(-1, 3, 3)  # of xx, yy, zz, yz, xz, xy
+    strain[:, [0, 1, 2], [0, 1, 2]] += 1
+    lattices = _to_cartesian(cells, strain).round(DECIMALS)
+    ends = np.cumsum([len(own) for own in numbers])
+    places = np.concatenate([prototype.frac_coords for prototype in chosen])
+    places += _to_fractional(
+        np.concatenate(shifts), lattices, np.repeat(np.arange(len(chosen)), np.diff(ends, prepend=0))
+    )
+    return [_Numbers(*one) for one in zip(lattices, np.split(places.round(DECIMALS), ends[:-1]), numbers, strict=True)]
+
+
+def _to_cartesian(frac: NDArray[np.float64], lattices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``to_cartesian`` of (M, 3, 3) rows, three in each of (M, 3, 3) lattices."""
+    out: NDArray[np.float64] = frac[:, :, 0:1] * lattices[:, 0:1] + frac[:, :, 1:2] * lattices[:, 1:2]
+    out += frac[:, :, 2:3] * lattices[:, 2:3]
+    return out
+
+
+def _to_fractional(
+    cart: NDArray[np.float64], lattices: NDArray[np.float64], which: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """``to_fractional`` of (N, 3) positions, each in one of (M, 3, 3) lattices."""
+    a, b, c = lattices.transpose(1, 2, 0)
+    rows = np.array([_cross(b, c), _cross(c, a), _cross(a, b)])  # of a lattice: the components of each of three normals
+    volumes = (a[0] * rows[0, 0] + a[1] * rows[0, 1]) + a[2] * rows[0, 2]
+    x, y, z = rows.transpose(1, 2, 0)[:, which]
+    out: NDArray[np.float64] = cart[:, 0:1] * x + cart[:, 1:2] * y
+    out += cart[:, 2:3] * z
+    out /= volumes[which, None]
+    return out
+
+
+def _cross(u: NDArray[np.float64], v: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    return [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
 
 
 def _labels(crystal: Crystal) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError
 from lazygraph.format.codec import CODECS
-from lazygraph.format.columns import text_array
+from lazygraph.format.columns import text_bytes
 from lazygraph.format.digests import graph_digest
 from lazygraph.format.record_encoder import RecordEncoder
 from lazygraph.format.shard import write_shard
@@ -94,9 +94,9 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
             values, atoms, left_out = labels.row(given, len(crystal), entry.atom_labels)
             raw, counts = encoder.pack(crystal_values(schema, graph, atoms))
             counts = (*counts, *derived_sizes(spec, graph).values())
-            graph_id = text_array([entry.id]).item()
+            graph_id = text_bytes(entry.id)
             formula = crystal.formula
-            text_array([formula], "formula")  # too long with some fifty elements
+            text_bytes(formula, "formula")  # too long with some fifty elements
             remarks = (*entry.remarks, *left_out, *told)
             if known is not None:
                 remarks = (*remarks, *_unknown_columns(entry, known))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Element, Structure
 
+from lazygraph.coordinates import to_cartesian, to_fractional
 from lazygraph.crystal import Crystal
 from lazygraph.errors import UnreadableInput
 from lazygraph.sources import prototypes
@@ -60,6 +61,44 @@ def test_any_range_is_made_without_the_others(start, count, seed):
     alone = [make(uri, start + i, 1)[0] for i in reversed(range(count))][::-1]
     assert list(map(content, together)) == list(map(content, alone))
     assert [entry.id for entry in together] == [f"prototype-{start + i:07d}" for i in range(count)]
+
+
+def test_crystals_of_several_batches_are_made_as_alone():
+    count = 2 * prototypes.BATCH + 3
+    together = make(f"prototypes:{count + 5}", 5, count)
+    alone = [make(f"prototypes:{count + 5}", 5 + i, 1)[0] for i in range(count)]
+    assert list(map(content, together)) == list(map(content, alone))
+
+
+def test_numbers_of_a_batch_have_the_bits_of_the_stated_arithmetic():
+    rng = np.random.default_rng(0)
+    lattices, frac, counts = rng.normal(size=(7, 3, 3)), rng.normal(size=(7, 3, 3)), np.array([3, 1, 4, 1, 5, 9, 2])
+    cart = rng.normal(size=(counts.sum(), 3))
+    together = prototypes._to_cartesian(frac, lattices)
+    assert together.tobytes() == np.stack([*map(to_cartesian, frac, lattices)]).tobytes()
+    parts = np.split(cart, counts.cumsum()[:-1])
+    found = prototypes._to_fractional(cart, lattices, np.repeat(np.arange(7), counts))
+    assert found.tobytes() == np.concatenate([*map(to_fractional, parts, lattices)]).tobytes()
+
+
+def test_what_one_crystal_of_a_batch_meets_is_its_error_alone(monkeypatch):
+    """As memory that is short, or a limit of time."""
+    usual = prototypes._make
+
+    def failing(seed, positions):
+        if 70 in positions:
+            raise MemoryError
+        return usual(seed, positions)
+
+    monkeypatch.setattr(prototypes, "_make", failing)
+    entries = make("prototypes:200", 0, 200)
+    monkeypatch.undo()
+    expected = make("prototypes:200", 0, 200)
+    assert isinstance(entries[70].crystal, UnreadableInput)
+    assert "MemoryError" in str(entries[70].crystal)
+    assert [content(one) for one in entries[:70] + entries[71:]] == [
+        content(one) for one in expected[:70] + expected[71:]
+    ]
 
 
 def test_the_same_uri_gives_the_same_bytes_and_another_seed_gives_others():

@@ -14,7 +14,7 @@ from lazygraph.format.codec import MAX_RECORD
 from lazygraph.format.encoding import decode, encode
 from lazygraph.format.schema import MAX_HOLLOW, MAX_VALUES, Field, Schema
 
-__all__ = ["Record", "axis_counts", "check_counts", "checked_record", "pack", "unpack"]
+__all__ = ["Record", "check_counts", "checked_record", "pack", "unpack"]
 
 MAX_COUNT = 2**31 - 1
 
@@ -68,7 +68,7 @@ def pack(
         InputError: two fields disagree about the length of their axis, the record is larger than 1 GiB or has more than
             2^27 values, or rows that no bytes stand for are more than 65,536.
     """
-    counts = axis_counts(schema, values, rows_of)
+    counts = _axis_counts(schema, values, rows_of)
     codes = bytearray()
     buffers = []
     for field in schema.fields:
@@ -79,7 +79,7 @@ def pack(
     return checked_record(schema, raw, counts), counts
 
 
-def axis_counts(schema: Schema, values: Mapping[str, Any], rows_of: Mapping[str, int]) -> tuple[int, ...]:
+def _axis_counts(schema: Schema, values: Mapping[str, Any], rows_of: Mapping[str, int]) -> tuple[int, ...]:
     """The rows along each axis. Arguments and errors are those of ``pack``."""
     counts: dict[str, int] = {}
     for field in schema.fields:

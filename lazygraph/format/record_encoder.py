@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.format.encoding import STORED, encode_text
 from lazygraph.format.native_types import CField
-from lazygraph.format.record import axis_counts, checked_record, pack
+from lazygraph.format.record import checked_record, pack
 from lazygraph.format.schema import Field, Schema
 from lazygraph.native import address, kernels
 
@@ -62,6 +62,8 @@ class RecordEncoder:
         library = kernels()
         self._encode: Callable[..., int] | None = None if library is None else library.lg_encode
         if self._encode is not None:
+            first = {field.axis: field for field in reversed(schema.fields)}
+            self._axes = [(axis, first.get(axis)) for axis in schema.axes]
             self._wanted = [_Wanted.of(schema, field) for field in schema.fields]
             self._described = (CField * len(schema.fields))(*(CField.of(schema, field) for field in schema.fields))
             self._told = ctypes.addressof(self._described), len(schema.fields), len(schema.axes)
@@ -74,7 +76,13 @@ class RecordEncoder:
     ) -> tuple[bytes, tuple[int, ...]]:
         """The decompressed form of one record, and its axis counts; see ``lazygraph.format.record.pack``."""
         if self._encode is not None:
-            counts = axis_counts(self.schema, values, rows_of)
+            # By the first field of each axis. If another one differs, the plain code raises its error.
+            counts = tuple(
+                [
+                    rows_of.get(axis, 0) if field is None else values[field.name].shape[field.axis_dim]
+                    for axis, field in self._axes
+                ]
+            )
             raw = self._compiled(self._encode, values, counts)
             if raw is not None:
                 # What the loop takes has fewer than MAX_VALUES values, and counts up to MAX_COUNT.

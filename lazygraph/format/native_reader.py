@@ -23,6 +23,7 @@ from lazygraph.format.record_batch import BufferSlice, RecordBatch, view
 from lazygraph.format.schema import MAX_AXES, MAX_HOLLOW, Field, Schema
 from lazygraph.machine import memory_limit
 from lazygraph.native import address, kernels
+from lazygraph.native.arrays import empty
 from lazygraph.native.zstd_symbols import Functions, functions
 
 __all__ = ["NativeReader", "RecordIndex", "ShardNotOpen"]
@@ -198,7 +199,7 @@ class _Batch:
             raise _NotDigested
         if found or any((counts[place] > MAX_HOLLOW).any() for place in self._schema.hollow):
             return None
-        buffer = np.empty(library.lg_batch_places(self._pointer, *self._told), dtype=np.uint8)
+        buffer = empty(int(library.lg_batch_places(self._pointer, *self._told)), np.uint8)
         if library.lg_batch_decode(self._pointer, address(buffer)) < 0:
             return None
         totals = self._totals.tolist()

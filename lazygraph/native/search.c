@@ -25,10 +25,9 @@
 
 enum { FOUND = 0, LEFT = -1 };
 
-#define MAX_STEPS 3e8                /* pairs of atoms and images that one search compares, about 0.1 s */
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
 #define LANES 16                     /* images that are compared at once */
-#define LINKED 96                    /* atoms from which on they are sorted into boxes */
+#define LINKED 512                   /* atoms from which on they are sorted into boxes */
 #define FEW 32                       /* keys that are sorted by insertion */
 
 int32_t lg_lattice(const double *crystal, const double *frac, int64_t atoms, double *out); /* lattice.c */
@@ -186,53 +185,73 @@ typedef struct {
     int32_t *s; /* (n, 3) */
 } Images;
 
-/* The places v from `from` on whose translation (x, y, z)[v], added to d, is within a bound, to out, which has room for LANES
- * more than all. Returns how many. */
-typedef int64_t proposals(const Images *t, int64_t from, const float *d, float bound, int32_t *out);
+/* Coordinates of atoms (n, 3), of which number i is compared with j >= i: pairs (j, v) for which the translation v, added to
+ * the difference, is within a bound, in the order of j and v; for j = i only the translations behind the middle one. j and
+ * s have room for LANES more than all pairs. Returns how many there are. */
+typedef int64_t proposals(const Images *t, const float *at, int64_t i, int64_t n, float bound, int32_t *j, int32_t *s);
 
-static int64_t propose(const Images *t, int64_t from, const float *d, float bound, int32_t *out) {
-    int64_t n = 0;
-    for (int64_t v = from; v < t->n; v++) {
-        float x = t->x[v] + d[0], y = t->y[v] + d[1], z = t->z[v] + d[2];
-        out[n] = (int32_t)v;
-        n += x * x + y * y + z * z <= bound;
+static int64_t propose(const Images *t, const float *at, int64_t i, int64_t n, float bound, int32_t *j, int32_t *s) {
+    int64_t found = 0;
+    for (int64_t k = i; k < n; k++) {
+        float dx = at[3 * k] - at[3 * i], dy = at[3 * k + 1] - at[3 * i + 1], dz = at[3 * k + 2] - at[3 * i + 2];
+        for (int64_t v = k == i ? t->n / 2 + 1 : 0; v < t->n; v++) {
+            float x = t->x[v] + dx, y = t->y[v] + dy, z = t->z[v] + dz;
+            j[found] = (int32_t)k;
+            s[found] = (int32_t)v;
+            found += x * x + y * y + z * z <= bound;
+        }
     }
-    return n;
+    return found;
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx512f,popcnt"))) static int64_t propose_512(const Images *t, int64_t from, const float *d,
-                                                                     float bound, int32_t *out) {
-    __m512 dx = _mm512_set1_ps(d[0]), dy = _mm512_set1_ps(d[1]), dz = _mm512_set1_ps(d[2]), most = _mm512_set1_ps(bound);
+__attribute__((target("avx512f,popcnt"))) static int64_t propose_512(const Images *t, const float *at, int64_t i,
+                                                                     int64_t n, float bound, int32_t *j, int32_t *s) {
+    __m512 most = _mm512_set1_ps(bound);
     __m512i step = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    int64_t n = 0;
-    for (int64_t v = from / LANES * LANES; v < t->n; v += LANES) {
-        __m512 x = _mm512_add_ps(_mm512_loadu_ps(t->x + v), dx), y = _mm512_add_ps(_mm512_loadu_ps(t->y + v), dy);
-        __m512 z = _mm512_add_ps(_mm512_loadu_ps(t->z + v), dz);
-        __m512 square = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(x, x), _mm512_mul_ps(y, y)), _mm512_mul_ps(z, z));
-        __mmask16 near = _mm512_cmp_ps_mask(square, most, _CMP_LE_OQ);
-        if (v < from) near &= (__mmask16)(0xffffu << (from - v));
-        if (near == 0) continue;
-        __m512i places = _mm512_add_epi32(_mm512_set1_epi32((int32_t)v), step);
-        _mm512_storeu_si512(out + n, _mm512_maskz_compress_epi32(near, places));
-        n += __builtin_popcount(near);
+    int64_t found = 0;
+    for (int64_t k = i; k < n; k++) {
+        __m512 dx = _mm512_set1_ps(at[3 * k] - at[3 * i]), dy = _mm512_set1_ps(at[3 * k + 1] - at[3 * i + 1]);
+        __m512 dz = _mm512_set1_ps(at[3 * k + 2] - at[3 * i + 2]);
+        __m512i other = _mm512_set1_epi32((int32_t)k);
+        int64_t from = k == i ? t->n / 2 + 1 : 0;
+        for (int64_t v = from / LANES * LANES; v < t->n; v += LANES) {
+            __m512 x = _mm512_add_ps(_mm512_loadu_ps(t->x + v), dx), y = _mm512_add_ps(_mm512_loadu_ps(t->y + v), dy);
+            __m512 z = _mm512_add_ps(_mm512_loadu_ps(t->z + v), dz);
+            __m512 square = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(x, x), _mm512_mul_ps(y, y)), _mm512_mul_ps(z, z));
+            __mmask16 near = _mm512_cmp_ps_mask(square, most, _CMP_LE_OQ);
+            if (v < from) near &= (__mmask16)(0xffffu << (from - v));
+            if (near == 0) continue;
+            __m512i places = _mm512_add_epi32(_mm512_set1_epi32((int32_t)v), step);
+            _mm512_storeu_si512(s + found, _mm512_maskz_compress_epi32(near, places));
+            _mm512_storeu_si512(j + found, other);
+            found += __builtin_popcount(near);
+        }
     }
-    return n;
+    return found;
 }
 
-__attribute__((target("avx2"))) static int64_t propose_256(const Images *t, int64_t from, const float *d, float bound,
-                                                          int32_t *out) {
-    __m256 dx = _mm256_set1_ps(d[0]), dy = _mm256_set1_ps(d[1]), dz = _mm256_set1_ps(d[2]), most = _mm256_set1_ps(bound);
-    int64_t n = 0;
-    for (int64_t v = from / 8 * 8; v < t->n; v += 8) {
-        __m256 x = _mm256_add_ps(_mm256_loadu_ps(t->x + v), dx), y = _mm256_add_ps(_mm256_loadu_ps(t->y + v), dy);
-        __m256 z = _mm256_add_ps(_mm256_loadu_ps(t->z + v), dz);
-        __m256 square = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y)), _mm256_mul_ps(z, z));
-        uint32_t near = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(square, most, _CMP_LE_OQ));
-        if (v < from) near &= 0xffu << (from - v);
-        for (; near; near &= near - 1) out[n++] = (int32_t)v + __builtin_ctz(near);
+__attribute__((target("avx2"))) static int64_t propose_256(const Images *t, const float *at, int64_t i, int64_t n,
+                                                          float bound, int32_t *j, int32_t *s) {
+    __m256 most = _mm256_set1_ps(bound);
+    int64_t found = 0;
+    for (int64_t k = i; k < n; k++) {
+        __m256 dx = _mm256_set1_ps(at[3 * k] - at[3 * i]), dy = _mm256_set1_ps(at[3 * k + 1] - at[3 * i + 1]);
+        __m256 dz = _mm256_set1_ps(at[3 * k + 2] - at[3 * i + 2]);
+        int64_t from = k == i ? t->n / 2 + 1 : 0;
+        for (int64_t v = from / 8 * 8; v < t->n; v += 8) {
+            __m256 x = _mm256_add_ps(_mm256_loadu_ps(t->x + v), dx), y = _mm256_add_ps(_mm256_loadu_ps(t->y + v), dy);
+            __m256 z = _mm256_add_ps(_mm256_loadu_ps(t->z + v), dz);
+            __m256 square = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y)), _mm256_mul_ps(z, z));
+            uint32_t near = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(square, most, _CMP_LE_OQ));
+            if (v < from) near &= 0xffu << (from - v);
+            for (; near; near &= near - 1) {
+                j[found] = (int32_t)k;
+                s[found++] = (int32_t)v + __builtin_ctz(near);
+            }
+        }
     }
-    return n;
+    return found;
 }
 
 static proposals *best(void) {
@@ -329,7 +348,7 @@ static int list_images(Builder *b, Search *search, const double *spread) {
 }
 
 /* Room for what is proposed for one atom. */
-static int more_candidates(Builder *b, Search *search, int64_t n) {
+static int more_candidates(Builder *b, Search *search, int64_t n) { /* what is there stays */
     size_t size = (size_t)(n + LANES), had = b->candidates.size / (2 * sizeof(int32_t));
     if (size <= had) return FOUND;
     int32_t *grown = malloc(2 * (2 * size) * sizeof *grown);
@@ -343,21 +362,6 @@ static int more_candidates(Builder *b, Search *search, int64_t n) {
     b->candidates.size = 2 * (2 * size) * sizeof *grown;
     search->j = grown;
     search->s = grown + 2 * size;
-    return FOUND;
-}
-
-/* Propose neighbours j >= i of an atom by comparing it with every other one. */
-static int propose_all(Builder *b, Search *search, proposals *function, int64_t i) {
-    const Images *t = &search->images;
-    search->n = 0;
-    for (int64_t j = i; j < search->cell->atoms; j++) {
-        float d[3];
-        for (int k = 0; k < 3; k++) d[k] = search->at[3 * j + k] - search->at[3 * i + k];
-        if (more_candidates(b, search, search->n + t->n)) return LEFT;
-        int64_t n = function(t, i == j ? t->n / 2 + 1 : 0, d, search->bound, search->s + search->n);
-        for (int64_t k = 0; k < n; k++) search->j[search->n + k] = (int32_t)j;
-        search->n += n;
-    }
     return FOUND;
 }
 
@@ -545,13 +549,18 @@ static int find(Builder *b, const Cell *cell, double radius) {
     Boxes boxes = {0};
     int linked = cell->atoms >= LINKED;
     if (linked ? sort_into_boxes(b, &search, &boxes)
-               : (double)cell->atoms * (double)cell->atoms / 2 * (double)search.images.n > MAX_STEPS)
+               : (double)cell->atoms * (double)search.images.n > (double)MAX_PAIRS)
         return LEFT;
     search.j = b->candidates.at;
     search.s = search.j + b->candidates.size / (2 * sizeof(int32_t));
+    if (!linked && more_candidates(b, &search, cell->atoms * search.images.n)) return LEFT;
     b->found.n = 0;
     for (int64_t i = 0; i < cell->atoms; i++) {
-        if (linked ? propose_near(b, &search, &boxes, i) : propose_all(b, &search, function, i)) return LEFT;
+        if (linked) {
+            if (propose_near(b, &search, &boxes, i)) return LEFT;
+        } else {
+            search.n = function(&search.images, search.at, i, cell->atoms, search.bound, search.j, search.s);
+        }
         if (decide(&search, i, &b->found)) return LEFT;
     }
     return 2 * (double)b->found.n <= cell->most ? FOUND : LEFT;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "constants.h"
+#include "simd.h"
 
 static const int SIZE[16] = STORED_BYTES;
 #define PIECE 4096             /* values that are converted at once, so that this takes no memory to speak of */
@@ -454,6 +455,57 @@ static int64_t other(const field *what, int64_t p, int64_t q, int64_t total, int
     return (other_p * total + row + 1) * what->post + other_q;
 }
 
+/* Two forms that almost every record of a crystal has, without conversion to int64 in between: pairs of edges as two rows of
+ * ids that are swapped, and pairs of images as three columns whose reverse is negated. */
+#define SWAPPED(NAME, T)                                                                                            \
+    VERSIONS static void NAME(const T *from, int64_t kept, int32_t add, int32_t *restrict one, int32_t *restrict other) { \
+        const T *to = from + kept;                                                                                  \
+        for (int64_t k = 0; k < kept; k++) {                                                                        \
+            one[2 * k] = (int32_t)from[k] + add;                                                                    \
+            one[2 * k + 1] = (int32_t)to[k] + add;                                                                  \
+        }                                                                                                           \
+        for (int64_t k = 0; k < kept; k++) {                                                                        \
+            other[2 * k] = (int32_t)to[k] + add;                                                                    \
+            other[2 * k + 1] = (int32_t)from[k] + add;                                                              \
+        }                                                                                                           \
+    }
+SWAPPED(swapped_1, uint8_t)
+SWAPPED(swapped_2, uint16_t)
+#undef SWAPPED
+
+static void negated(const int8_t *x, int64_t kept, int8_t *to) {
+    const int8_t *y = x + kept, *z = y + kept;
+    for (int64_t k = 0; k < kept; k++, to += 6) {
+        to[0] = x[k];
+        to[1] = y[k];
+        to[2] = z[k];
+        to[3] = (int8_t)-x[k];
+        to[4] = (int8_t)-y[k];
+        to[5] = (int8_t)-z[k];
+    }
+}
+
+/* The pairs of one record in one of these forms, from a row on; whether it was in one. */
+static int usual_pairs(const batch *b, const field *what, int64_t type, int stored, const uint8_t *from, int64_t kept,
+                       int64_t add, int64_t row, int64_t total, void *out) {
+    if (what->pair == PAIR_SWAP && what->pre == 2 && what->post == 1 && type == I4 && (stored == U1 || stored == U2)) {
+        int32_t *one = (int32_t *)out + row;
+        if (stored == U1) swapped_1(from, kept, (int32_t)add, one, one + total);
+        else {
+            uint16_t *aligned = (uint16_t *)b->wide;
+            if (2 * kept > 4 * PIECE) return 0;
+            memcpy(aligned, from, (size_t)(4 * kept)); /* records are not aligned */
+            swapped_2(aligned, kept, (int32_t)add, one, one + total);
+        }
+        return 1;
+    }
+    if (what->pair == PAIR_NEGATE && what->pre == 1 && what->post == 3 && type == I1 && stored == I1 && add == 0) {
+        negated((const int8_t *)from, kept, (int8_t *)out + 3 * row);
+        return 1;
+    }
+    return 0;
+}
+
 static void integers(batch *b, int64_t f, void *out) {
     const field *what = b->field + f;
     int64_t *values = b->whole;
@@ -467,6 +519,11 @@ static void integers(batch *b, int64_t f, void *out) {
             continue;
         }
         const uint8_t *from = b->bytes + b->place[k * b->fields + f];
+        if (half && usual_pairs(b, what, type, stored, from, kept, add, row, total, out)) {
+            row += rows[k];
+            if (counted != NULL) add += counted[k];
+            continue;
+        }
         for (int64_t p = 0; p < what->pre; p++)
             for (int64_t q = 0; q < post; q++)
                 for (int64_t first = 0, n; first < kept; first += n, from += n * SIZE[stored]) {

@@ -27,6 +27,7 @@ enum { FOUND = 0, LEFT = -1 };
 
 #define MAX_PAIRS ((int64_t)1 << 24) /* 400 MB */
 #define LANES 16                     /* images that are compared at once */
+#define CHOSEN 48                    /* atoms from which on images are chosen for each atom */
 #define LINKED 512                   /* atoms from which on they are sorted into boxes */
 #define FEW 32                       /* keys that are sorted by insertion */
 
@@ -177,13 +178,49 @@ static Cell cell_of(const double *lattice, const double *frac, int64_t atoms, in
 
 /* ---- proposals ---- */
 
-/* Periodic images of a crystal whose atoms were moved into its cell: translations as columns, padded to whole lanes with
- * ones that are too far, and what they are, by (S_0, S_1, S_2). The list is its own mirror image. */
+/* Periodic images of a crystal whose atoms were moved into its cell: translations as columns, and what they are, by
+ * (S_0, S_1, S_2). The list is its own mirror image. */
 typedef struct {
-    int64_t n, room;
+    int64_t n;
     float *x, *y, *z;
     int32_t *s; /* (n, 3) */
+    float low[3], high[3]; /* the box that holds all atoms */
+    /* Those that may hold a neighbour of one atom, in the same order, padded to whole lanes with ones that are too far. */
+    int64_t near, behind; /* how many there are, and how many of them are not behind the middle one */
+    float *near_x, *near_y, *near_z;
+    int32_t *place; /* of each in the whole list */
 } Images;
+
+/* Take all images. */
+static void take_all(Images *t) {
+    size_t bytes = (size_t)t->n * sizeof *t->x;
+    memcpy(t->near_x, t->x, bytes);
+    memcpy(t->near_y, t->y, bytes);
+    memcpy(t->near_z, t->z, bytes);
+    for (int64_t v = 0; v < t->n; v++) t->place[v] = (int32_t)v;
+    t->near = t->n;
+    t->behind = t->n / 2 + 1;
+    for (int64_t n = t->n; n % LANES; n++) t->near_x[n] = t->near_y[n] = t->near_z[n] = 1e18f;
+}
+
+/* Take the images whose box of atoms is within a bound of one atom. */
+static void take_near(Images *t, const float *at, float bound) {
+    int64_t n = 0, middle = t->n / 2;
+    t->behind = 0;
+    for (int64_t v = 0; v < t->n; v++) {
+        float moved[3] = {at[0] - t->x[v], at[1] - t->y[v], at[2] - t->z[v]}, apart = 0;
+        for (int k = 0; k < 3; k++) {
+            float below = t->low[k] - moved[k], above = moved[k] - t->high[k], gap = below > above ? below : above;
+            apart += gap > 0 ? gap * gap : 0;
+        }
+        t->near_x[n] = t->x[v], t->near_y[n] = t->y[v], t->near_z[n] = t->z[v];
+        t->place[n] = (int32_t)v;
+        n += apart <= bound;
+        if (v == middle) t->behind = n;
+    }
+    t->near = n;
+    for (; n % LANES; n++) t->near_x[n] = t->near_y[n] = t->near_z[n] = 1e18f;
+}
 
 /* Coordinates of atoms (n, 3), of which number i is compared with j >= i: pairs (j, v) for which the translation v, added to
  * the difference, is within a bound, in the order of j and v; for j = i only the translations behind the middle one. j and
@@ -194,10 +231,10 @@ static int64_t propose(const Images *t, const float *at, int64_t i, int64_t n, f
     int64_t found = 0;
     for (int64_t k = i; k < n; k++) {
         float dx = at[3 * k] - at[3 * i], dy = at[3 * k + 1] - at[3 * i + 1], dz = at[3 * k + 2] - at[3 * i + 2];
-        for (int64_t v = k == i ? t->n / 2 + 1 : 0; v < t->n; v++) {
-            float x = t->x[v] + dx, y = t->y[v] + dy, z = t->z[v] + dz;
+        for (int64_t v = k == i ? t->behind : 0; v < t->near; v++) {
+            float x = t->near_x[v] + dx, y = t->near_y[v] + dy, z = t->near_z[v] + dz;
             j[found] = (int32_t)k;
-            s[found] = (int32_t)v;
+            s[found] = t->place[v];
             found += x * x + y * y + z * z <= bound;
         }
     }
@@ -208,21 +245,21 @@ static int64_t propose(const Images *t, const float *at, int64_t i, int64_t n, f
 __attribute__((target("avx512f,popcnt"))) static int64_t propose_512(const Images *t, const float *at, int64_t i,
                                                                      int64_t n, float bound, int32_t *j, int32_t *s) {
     __m512 most = _mm512_set1_ps(bound);
-    __m512i step = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     int64_t found = 0;
     for (int64_t k = i; k < n; k++) {
         __m512 dx = _mm512_set1_ps(at[3 * k] - at[3 * i]), dy = _mm512_set1_ps(at[3 * k + 1] - at[3 * i + 1]);
         __m512 dz = _mm512_set1_ps(at[3 * k + 2] - at[3 * i + 2]);
         __m512i other = _mm512_set1_epi32((int32_t)k);
-        int64_t from = k == i ? t->n / 2 + 1 : 0;
-        for (int64_t v = from / LANES * LANES; v < t->n; v += LANES) {
-            __m512 x = _mm512_add_ps(_mm512_loadu_ps(t->x + v), dx), y = _mm512_add_ps(_mm512_loadu_ps(t->y + v), dy);
-            __m512 z = _mm512_add_ps(_mm512_loadu_ps(t->z + v), dz);
+        int64_t from = k == i ? t->behind : 0;
+        for (int64_t v = from / LANES * LANES; v < t->near; v += LANES) {
+            __m512 x = _mm512_add_ps(_mm512_loadu_ps(t->near_x + v), dx);
+            __m512 y = _mm512_add_ps(_mm512_loadu_ps(t->near_y + v), dy);
+            __m512 z = _mm512_add_ps(_mm512_loadu_ps(t->near_z + v), dz);
             __m512 square = _mm512_add_ps(_mm512_add_ps(_mm512_mul_ps(x, x), _mm512_mul_ps(y, y)), _mm512_mul_ps(z, z));
             __mmask16 near = _mm512_cmp_ps_mask(square, most, _CMP_LE_OQ);
             if (v < from) near &= (__mmask16)(0xffffu << (from - v));
             if (near == 0) continue;
-            __m512i places = _mm512_add_epi32(_mm512_set1_epi32((int32_t)v), step);
+            __m512i places = _mm512_loadu_si512(t->place + v);
             _mm512_storeu_si512(s + found, _mm512_maskz_compress_epi32(near, places));
             _mm512_storeu_si512(j + found, other);
             found += __builtin_popcount(near);
@@ -238,16 +275,17 @@ __attribute__((target("avx2"))) static int64_t propose_256(const Images *t, cons
     for (int64_t k = i; k < n; k++) {
         __m256 dx = _mm256_set1_ps(at[3 * k] - at[3 * i]), dy = _mm256_set1_ps(at[3 * k + 1] - at[3 * i + 1]);
         __m256 dz = _mm256_set1_ps(at[3 * k + 2] - at[3 * i + 2]);
-        int64_t from = k == i ? t->n / 2 + 1 : 0;
-        for (int64_t v = from / 8 * 8; v < t->n; v += 8) {
-            __m256 x = _mm256_add_ps(_mm256_loadu_ps(t->x + v), dx), y = _mm256_add_ps(_mm256_loadu_ps(t->y + v), dy);
-            __m256 z = _mm256_add_ps(_mm256_loadu_ps(t->z + v), dz);
+        int64_t from = k == i ? t->behind : 0;
+        for (int64_t v = from / 8 * 8; v < t->near; v += 8) {
+            __m256 x = _mm256_add_ps(_mm256_loadu_ps(t->near_x + v), dx);
+            __m256 y = _mm256_add_ps(_mm256_loadu_ps(t->near_y + v), dy);
+            __m256 z = _mm256_add_ps(_mm256_loadu_ps(t->near_z + v), dz);
             __m256 square = _mm256_add_ps(_mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y)), _mm256_mul_ps(z, z));
             uint32_t near = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(square, most, _CMP_LE_OQ));
             if (v < from) near &= 0xffu << (from - v);
             for (; near; near &= near - 1) {
                 j[found] = (int32_t)k;
-                s[found++] = (int32_t)v + __builtin_ctz(near);
+                s[found++] = t->place[v + __builtin_ctz(near)];
             }
         }
     }
@@ -299,7 +337,11 @@ static int move_atoms(Builder *b, Search *search, double *spread) {
             far = fmax(far, fabs(x));
         }
     }
-    for (int k = 0; k < 3; k++) spread[k] = greatest[k] - least[k];
+    for (int k = 0; k < 3; k++) {
+        spread[k] = greatest[k] - least[k];
+        search->images.low[k] = (float)least[k];
+        search->images.high[k] = (float)greatest[k];
+    }
     /* Single precision rounds each of the numbers that are added by less than a ten-millionth. */
     double length = 0;
     for (int k = 0; k < 9; k++) length = fmax(length, fabs(m[k]));
@@ -323,11 +365,15 @@ static int list_images(Builder *b, Search *search, const double *spread) {
     if (all > MAX_IMAGES) return LEFT;
     Images *t = &search->images;
     size_t size = ((size_t)all + LANES) / LANES * LANES;
-    t->x = room(&b->images, size * (3 * sizeof(float) + 3 * sizeof(int32_t)));
+    t->x = room(&b->images, size * (6 * sizeof(float) + 4 * sizeof(int32_t)));
     if (!t->x) return LEFT;
     t->y = t->x + size;
     t->z = t->y + size;
-    t->s = (int32_t *)(t->z + size);
+    t->near_x = t->z + size;
+    t->near_y = t->near_x + size;
+    t->near_z = t->near_y + size;
+    t->place = (int32_t *)(t->near_z + size);
+    t->s = t->place + size;
     t->n = 0;
     for (int64_t x = -most[0]; x <= most[0]; x++)
         for (int64_t y = -most[1]; y <= most[1]; y++)
@@ -343,7 +389,6 @@ static int list_images(Builder *b, Search *search, const double *spread) {
                 int32_t *s = t->s + 3 * t->n++;
                 s[0] = (int32_t)x, s[1] = (int32_t)y, s[2] = (int32_t)z;
             }
-    for (size_t v = (size_t)t->n; v < ((size_t)t->n + LANES - 1) / LANES * LANES; v++) t->x[v] = t->y[v] = t->z[v] = 1e18f;
     return FOUND;
 }
 
@@ -554,11 +599,14 @@ static int find(Builder *b, const Cell *cell, double radius) {
     search.j = b->candidates.at;
     search.s = search.j + b->candidates.size / (2 * sizeof(int32_t));
     if (!linked && more_candidates(b, &search, cell->atoms * search.images.n)) return LEFT;
+    int chosen = cell->atoms >= CHOSEN;
+    if (!linked && !chosen) take_all(&search.images);
     b->found.n = 0;
     for (int64_t i = 0; i < cell->atoms; i++) {
         if (linked) {
             if (propose_near(b, &search, &boxes, i)) return LEFT;
         } else {
+            if (chosen) take_near(&search.images, search.at + 3 * i, search.bound);
             search.n = function(&search.images, search.at, i, cell->atoms, search.bound, search.j, search.s);
         }
         if (decide(&search, i, &b->found)) return LEFT;

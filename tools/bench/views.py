@@ -1,7 +1,7 @@
 """How fast is each view read, against PyG's DataLoader over a list in memory that holds the same arrays?
 
     python tools/bench/views.py --json views.json
-    python tools/bench/views.py --only mace --codec none
+    python tools/bench/views.py --only mace --codecs none
 
 The recipes and views that networks are trained with, on the 1,000 MPtrj frames and the 1,000 Alexandria crystals of
 the real data: complete shuffled PyG batches of 64 in the calling process, and with two reading threads. The list holds
@@ -55,7 +55,7 @@ def elements_of(ds):
     return sorted({match for formula in ds.columns["formula"] for match in re.findall("[A-Z][a-z]?", str(formula))})
 
 
-def measure(folder, title, source, options):
+def measure(folder, title, source, codec, options):
     """The rows of one data set."""
     table = {}
     for number, (name, (preset, changes, view, parameters)) in enumerate(CASES.items()):
@@ -63,12 +63,12 @@ def measure(folder, title, source, options):
             continue
         path = Path(folder) / f"{title}-{number}.lg"
         recipe = lg.graph(preset, **changes)
-        lg.write(common.data(source), path, graph=recipe, labels=["energy"], progress=False, codec=options.codec)
+        lg.write(common.data(source), path, graph=recipe, labels=["energy"], progress=False, codec=codec)
         bare = lg.LazyGraphDataset(path)
         elements = {"elements": elements_of(bare)} if view == "mace" else {}
         ds = lg.LazyGraphDataset(path, view=lg.view(view, **parameters, **elements), target="energy")
         graphs = [ds[i] for i in range(len(ds))]
-        ours = {"in the calling process": 0} | {f"{n} thread{'s' * (n > 1)}": n for n in options.threads}
+        ours = {"alone": 0} | {f"{n} thread{'s' * (n > 1)}": n for n in options.threads}
         readers = {"list": DataLoader(graphs, BATCH, shuffle=True)} | {
             way: lg.loader(ds, BATCH, shuffle=True, seed=0, num_workers=0, threads=threads)
             for way, threads in ours.items()
@@ -76,10 +76,10 @@ def measure(folder, title, source, options):
         for reader in readers.values():
             passes(reader)
         found = common.in_turn({way: partial(passes, reader) for way, reader in readers.items()}, options.repeats)
-        row = {"edges": round(float(bare.columns["n_edges"].mean())), "list us": statistics.median(found["list"])}
+        row = {"edges": round(float(bare.columns["n_edges"].mean())), "us, list": statistics.median(found["list"])}
         for way in ours:
             ratios = [theirs / mine for theirs, mine in zip(found["list"], found[way], strict=True)]
-            row |= {f"us {way}": statistics.median(found[way]), **common.spread(f"times the list {way}", ratios)}
+            row |= {f"us, {way}": statistics.median(found[way]), **common.spread(f"times faster, {way}", ratios)}
         table[name] = row
     return table
 
@@ -87,7 +87,7 @@ def measure(folder, title, source, options):
 def main():
     parser = common.parser(__doc__, repeats=5)
     parser.add_argument("--only", nargs="+", default=[""], help="rows that contain one of these texts")
-    parser.add_argument("--codec", default="zstd", choices=["zstd", "none"])
+    parser.add_argument("--codecs", nargs="+", default=["zstd", "none"], choices=["zstd", "none"])
     parser.add_argument("--threads", nargs="*", type=int, default=[2])
     parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=list(SOURCES))
     options = parser.parse_args()
@@ -97,8 +97,9 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tables = {
-            f"{title}, codec {options.codec}": measure(folder, title, SOURCES[title], options)
+            f"{title}, codec {codec}": measure(folder, f"{title}-{codec}", SOURCES[title], codec, options)
             for title in options.sources
+            for codec in options.codecs
         }
     common.publish(__doc__, options, tables)
 

@@ -103,7 +103,9 @@ def build_edges(
     library = kernels()
     if library is None:
         return None
-    builder = _LOCAL.__dict__.pop("builder", None) or _Builder(library)  # taken out: a signal handler may build too
+    builder: _Builder | None = _LOCAL.__dict__.pop("builder", None)  # taken out: a signal handler may build too
+    if builder is None or builder.library is not library:
+        builder = _Builder(library)
     try:
         return builder.build(rule, crystals, max_images, lattice_images, most_edges=most_edges, distances=distances)
     finally:
@@ -114,7 +116,7 @@ class _Builder:
     """What one thread builds with: memory that is used again."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
+        self.library = library
         self._pointer = library.lg_builder_new()
         if not self._pointer:
             raise MemoryError("no memory for building graphs")
@@ -137,7 +139,7 @@ class _Builder:
         told = 0 if lattice_images is None else address(lattice_images)
         n_edge, farthest = np.empty(count, np.int64), ctypes.c_int64()
         arrays = address(frac), address(lattice), address(pbc), address(n_node), count
-        total = self._library.lg_build(
+        total = self.library.lg_build(
             self._pointer, ctypes.addressof(rule), *arrays, min(max_images, MANY), most_edges, told, address(n_edge),
             ctypes.addressof(farthest),
         )  # fmt: skip
@@ -146,14 +148,14 @@ class _Builder:
         width = 2 if distances or farthest.value > np.iinfo(np.int8).max else 1
         edge_index, images = empty((2, total), np.int32), empty((total, 3), f"i{width}")
         far = empty(total, np.float64) if distances else None
-        self._library.lg_builder_write(
+        self.library.lg_builder_write(
             self._pointer, address(edge_index), address(images), width, None if far is None else address(far)
         )
         return EdgesOfCrystals(n_edge, edge_index, images, lattice_images, far)
 
     def __del__(self) -> None:
         if getattr(self, "_pointer", None):
-            self._library.lg_builder_free(self._pointer)
+            self.library.lg_builder_free(self._pointer)
 
 
 _LOCAL = threading.local()

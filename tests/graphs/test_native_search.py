@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import platform
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from lazygraph.graphs.effort import MAX_IMAGES
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.neighbors import BackendSearch
 from lazygraph.graphs.rule import native_rule
+from lazygraph.native.source_hash import source_hash
 
 pytestmark = pytest.mark.skipif(native.kernels() is None, reason="there are no compiled loops here")
 
@@ -251,6 +256,41 @@ def test_a_subclass_with_other_edges_has_no_compiled_loop(silicon):
 
     assert native_rule(Half(cutoff=4.0)) is None
     assert lg.GraphSpec("custom", Half(cutoff=4.0)).build(silicon).n_edges == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", ["propose", "propose_256"])
+def test_processors_without_the_widest_vectors_propose_the_same(function, golden_crystals, tmp_path, monkeypatch):
+    """The loops choose by processor, so the others are compiled alone."""
+    compiler = shutil.which("gcc")
+    if compiler is None or platform.machine() != "x86_64":
+        pytest.skip("needs gcc on x86-64")
+    if function == "propose_256" and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("the processor has no AVX2")
+    folder = native.LIBRARY.parent
+    sources = map(str, sorted(folder.glob("*.c")))
+    flags = ["-O2", "-std=c11", "-fPIC", "-shared", "-ffp-contract=off", "-DLG_ONE_VERSION"]
+    macros = [f"-DLG_PROPOSALS={function}", f'-DLG_SOURCES="{source_hash(tmp_path)}"']
+    subprocess.run([compiler, *flags, *macros, *sources, "-o", tmp_path / "kernels.so", "-lm"], check=True)
+    jobs = list(itertools.product(map(lg.graph, PRESETS), golden_crystals[::6]))
+    expected = [built(spec, crystal, "native") for spec, crystal in jobs]
+    usual = native.kernels()
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernels.so")
+    native.kernels.cache_clear()
+    try:
+        assert native.kernels() is not None
+        assert native.kernels() is not usual
+        assert [built(spec, crystal, "native") for spec, crystal in jobs] == expected
+        dense = Crystal(np.eye(3) * 2.0, [[0, 0, 0]], [6])
+        large = Crystal(np.eye(3) * 12.0, np.random.default_rng(0).permutation(GRID)[:100] / 6, np.full(100, 6))
+        for crystal in (dense, large):
+            for spec in map(lg.graph, ("comformer", "mace")):
+                assert built(spec, crystal, "native") == built(spec, crystal, "pymatgen")
+    finally:
+        native.kernels.cache_clear()
+
+
+GRID = np.stack(np.meshgrid(*[np.arange(6.0)] * 3), -1).reshape(-1, 3)
 
 
 def test_threads_do_not_disturb_one_another(golden_crystals):

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.crystal import Crystal
 from lazygraph.native import address, kernels
 from lazygraph.native.arrays import empty
 
-__all__ = ["CRule", "EdgesOfCrystals", "PackedCrystals", "build_edges"]
+__all__ = ["CRule", "EdgesOfCrystals", "PackedCrystals", "build_edges", "build_edges_of_crystal"]
 
 RULE_RADIUS, RULE_SHELL, RULE_NEAREST = 0, 1, 2
 MANY = 2**40  # more neighbours, images or edges than any crystal has
@@ -103,13 +104,41 @@ def build_edges(
     library = kernels()
     if library is None:
         return None
-    builder: _Builder | None = _LOCAL.__dict__.pop("builder", None)  # taken out: a signal handler may build too
-    if builder is None or builder.library is not library:
-        builder = _Builder(library)
+    builder = _builder(library)
     try:
         return builder.build(rule, crystals, max_images, lattice_images, most_edges=most_edges, distances=distances)
     finally:
         _LOCAL.builder = builder
+
+
+def build_edges_of_crystal(
+    rule: CRule, crystal: Crystal, max_images: int, lattice_images: NDArray[np.int16] | None
+) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.float64]] | None:
+    """Make the edges of one crystal: ``edge_index`` (2, E), ``images`` (E, 3) and distances (E,), A.
+
+    Args:
+        rule: the rule, which does not find lattice vectors.
+        crystal: the crystal.
+        max_images: how many images of atoms the search may look at.
+        lattice_images: (3, 3) ComFormer's lattice vectors, for a rule that needs them.
+
+    Returns:
+        None if the crystal is left to the plain rule, or if there are no compiled loops.
+    """
+    library = kernels()
+    if library is None:
+        return None
+    builder = _builder(library)
+    try:
+        return builder.build_one(rule, crystal, max_images, lattice_images)
+    finally:
+        _LOCAL.builder = builder
+
+
+def _builder(library: ctypes.CDLL) -> _Builder:
+    """The builder of this thread, taken out of it: a signal handler may build too."""
+    builder: _Builder | None = _LOCAL.__dict__.pop("builder", None)
+    return _Builder(library) if builder is None or builder.library is not library else builder
 
 
 class _Builder:
@@ -120,6 +149,28 @@ class _Builder:
         self._pointer = library.lg_builder_new()
         if not self._pointer:
             raise MemoryError("no memory for building graphs")
+        self._one = np.empty(3, np.int64)  # atoms, edges and the farthest image of one crystal
+        at = address(self._one)
+        self._one_at = at, at + 8, at + 16
+
+    def build_one(
+        self, rule: CRule, crystal: Crystal, max_images: int, lattice_images: NDArray[np.int16] | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.float64]] | None:
+        """What ``build`` does, in half of the time for one small crystal."""
+        frac, lattice = (np.ascontiguousarray(array) for array in (crystal.frac_coords, crystal.lattice))
+        self._one[0] = len(frac)
+        atoms, edges, farthest = self._one_at
+        told = None if lattice_images is None else address(lattice_images)
+        total = self.library.lg_build(
+            self._pointer, ctypes.addressof(rule), address(frac), address(lattice), bytes(crystal.pbc), atoms, 1,
+            min(max_images, MANY), MANY, told, edges, farthest,
+        )  # fmt: skip
+        if total < 0 or self._one[1] < 0:
+            return None
+        edge_index, images = np.empty((2, total), np.int32), np.empty((total, 3), np.int16)
+        distances = np.empty(total)
+        self.library.lg_builder_write(self._pointer, address(edge_index), address(images), 2, address(distances))
+        return edge_index, images, distances
 
     def build(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import StructureError
-from lazygraph.graphs.compiled import CRule, PackedCrystals, build_edges
+from lazygraph.graphs.compiled import CRule, build_edges_of_crystal
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.lattice import comformer_images
 from lazygraph.graphs.neighbors import BackendSearch, Search
@@ -71,20 +71,12 @@ class Rule(Parameters, ABC):
             search: the search in a crystal.
             lattice_images: (3, 3) ComFormer's lattice vectors, for a rule that joins atoms along them.
         """
-        told, crystal = native_rule(self), search.crystal
+        told = native_rule(self, finds_lattice=False)
         if told is None:
             return None
-        if told.finds_lattice:
-            told = CRule.from_buffer_copy(told)
-            told.finds_lattice = 0
-        images = None if lattice_images is None else lattice_images.astype(np.int16)[None]
-        packed = PackedCrystals(
-            crystal.frac_coords, crystal.lattice[None], np.array([crystal.pbc]), np.array([len(crystal)])
-        )
-        found = build_edges(told, packed, search.max_images, lattice_images=images, distances=True)
-        if found is None or found.n_edge[0] < 0:
-            return None
-        return ChosenEdges((found.edge_index, found.images), found.distances)
+        images = None if lattice_images is None else lattice_images.astype(np.int16)
+        found = build_edges_of_crystal(told, search.crystal, search.max_images, images)
+        return None if found is None else ChosenEdges(found[:2], found[2])
 
     def build(self, search: Search, native: BackendSearch | None = None) -> CrystalGraph:
         """The graph of the crystal of a search.
@@ -155,11 +147,19 @@ class Rule(Parameters, ABC):
 
 
 @lru_cache(maxsize=64)
-def native_rule(rule: Rule) -> CRule | None:
-    """The result of ``rule.loop()``; None if a subclass of the rule with the loop states other edges."""
+def native_rule(rule: Rule, *, finds_lattice: bool = True) -> CRule | None:
+    """The result of ``rule.loop()``; None if a subclass of the rule with the loop states other edges.
+
+    Args:
+        rule: the rule.
+        finds_lattice: whether the loops find ComFormer's lattice vectors, if the rule needs them.
+    """
     classes = type(rule).__mro__
     stated, looped = (next(k for k, one in enumerate(classes) if name in vars(one)) for name in ("edges", "loop"))
-    return rule.loop() if looped <= stated else None
+    told = rule.loop() if looped <= stated else None
+    if told is not None and not finds_lattice:
+        told.finds_lattice = 0
+    return told
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -1,5 +1,5 @@
 /* The record of one graph: lg_encode, the twin of pack and encode in lazygraph/format/record.py and encoding.py, which
- * say what is stored how and why. Compile as kernels.c says: the bytes depend on the rounding of every operation.
+ * say what is stored how and why. Compile as edges.c says: the bytes depend on the rounding of every operation.
  *
  * What is given are the arrays of the fields one after the other, without gaps and without alignment. No size is
  * trusted: each array must lie within what is given, and nothing is written beyond the room for the record.

@@ -103,6 +103,11 @@ def load(path, count):
     return [Crystal(s["lattice"], s["frac_coords"], s["numbers"]) for s in (structures[t] for t in taken)]
 
 
+def system():
+    """The system and its version, without the build."""
+    return f"{platform.system()} {platform.release().partition('-')[0]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = Path(os.environ.get("LAZYGRAPH_DATA", "data"))
@@ -126,7 +131,7 @@ def main():
         "cache": "warm",
         "threads": 1,
         "compiled_loops": kernels() is not None,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": system()},
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("numpy", "pymatgen", "jarvis-tools")},
         "table": table,

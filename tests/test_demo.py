@@ -60,7 +60,7 @@ def test_the_demo_leaves_a_foreign_folder_of_that_name_alone(tmp_path):
     foreign.write_text("all my work")
     done = run("demo.py", tmp_path, "--crystals", 20)
     assert done.returncode == 1
-    assert "no lazygraph dataset" in done.stderr
+    assert "is not a lazygraph dataset" in done.stderr
     assert "Traceback" not in done.stderr
     assert foreign.read_text() == "all my work"
 

@@ -36,7 +36,7 @@ def random_sample(total: int, n: int, seed: int) -> NDArray[np.int64]:
 
     Example:
         >>> random_sample(10, 3, seed=0).tolist()
-        [2, 7, 8]
+        [2, 6, 8]
     """
     return np.sort(np.argsort(random_keys(total, seed, ORDER, SAMPLES), kind="stable")[:n])
 
@@ -80,7 +80,7 @@ def farthest_points(matrix: ArrayLike, n: int, seed: int) -> NDArray[np.int64]:
 
     Example:
         >>> farthest_points([[0.0], [1.0], [10.0], [4.0]], 4, seed=1).tolist()
-        [1, 2, 3, 0]
+        [3, 2, 0, 1]
     """
     points = np.asarray(matrix)
     nearest = np.full(len(points), np.inf)

@@ -142,7 +142,7 @@ def test_a_row_without_the_id_key_is_a_bad_entry(database, tmp_path):
     _, entries = read_all(AseDbSource(str(database), "mp_id"), tmp_path)
     assert [isinstance(entry.crystal, Crystal) for entry in entries] == [True] * 4 + [False]
     assert entries[4].id == "7"
-    assert "found no mp_id" in str(entries[4].crystal)
+    assert "there is no key mp_id" in str(entries[4].crystal)
 
 
 def test_bad_rows_stand_in_their_place(database, tmp_path):

@@ -128,7 +128,10 @@ def test_standard_input_is_read_where_it_is_asked_for(text, tmp_path, monkeypatc
     assert main_write(["plan", "-", "-o", str(tmp_path / "z.lg")]) == 2
     monkeypatch.setattr(sys, "stdin", None)
     assert main_write(["-", "-o", str(tmp_path / "y.lg")]) == 2
-    assert capsys.readouterr().err.count("required: ") == 3
+    twice, planned, closed = capsys.readouterr().err.strip().splitlines()[-3:]
+    assert "standard input can be read only once" in twice
+    assert planned.startswith("lazygraph: error:")
+    assert "standard input is closed" in closed
 
 
 # ---- databases ----

@@ -52,7 +52,7 @@ def test_ids_come_from_the_info(tmp_path, entries_of):
     ase.io.write(tmp_path / "run.traj", frames())
     assert [entry.id for entry in entries_of(tmp_path / "run.traj", id_key="name")[1]] == [f"f{n}" for n in range(5)]
     _, entries = entries_of(tmp_path / "run.traj", id_key="nope")
-    assert all("found no nope" in str(entry.crystal) for entry in entries)
+    assert all("there is no key nope" in str(entry.crystal) for entry in entries)
 
 
 @pytest.mark.slow

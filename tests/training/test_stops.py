@@ -79,7 +79,9 @@ def test_a_run_whose_folder_was_moved_knows_its_best_checkpoints(prototypes, tmp
     assert train(prototypes, tmp_path / "newer").scores == whole.scores
     (tmp_path / "newer" / "results.json").unlink()
     (tmp_path / "newer" / "checkpoints" / "best-epoch=0.ckpt").unlink()
-    with pytest.raises(InputError, match=r"no best checkpoint best-epoch=0.ckpt .*there: best-epoch=3.ckpt, last.ckpt"):
+    with pytest.raises(
+        InputError, match=r"the best checkpoint best-epoch=0.ckpt is missing .*there: best-epoch=3.ckpt, last.ckpt"
+    ):
         train(prototypes, tmp_path / "newer")
 
 

@@ -199,7 +199,7 @@ def test_errors_come_before_anything_is_made(dataset, tmp_path):
     lg.write("prototypes:20?seed=1", radius, graph=lg.graph("radius", cutoff=3.0), workers=1, progress=False)
     with pytest.raises(RecipeMismatch, match="preset 'comformer'"):
         train(radius, run, model="icomformer")
-    with pytest.raises(InputError, match="found 20 graphs, of which test would get none"):
+    with pytest.raises(InputError, match="20 graphs are too few for the ratios .*: test would get no graph"):
         train(radius, run, test_ratio=0.01)
     with pytest.raises(InputError, match="hyperparameters are: width, dropout"):
         train(dataset, run, model_options={"hidden": 3})

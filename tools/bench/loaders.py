@@ -281,6 +281,9 @@ def main():
     parser.add_argument("--only", help="cases whose name contains this text")
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES), metavar="STORE")
     options = parser.parse_args()
+    known = [case.title for case in cases(quick=options.quick).values()]
+    if options.only and not any(options.only in title for title in known):
+        parser.error(f"no case contains {options.only!r}; the cases are {'; '.join(known)}")
     tables, data, rounds = run(options)
     if options.check:
         return

@@ -282,4 +282,7 @@ def _edges(
     if low == high:
         away = abs(low) / 2 or 0.5
         return np.array([low - away, low + away])
-    return np.unique(np.linspace(low / 2, high / 2, bins + 1) * 2)
+    edges = np.unique(np.linspace(low / 2, high / 2, bins + 1) * 2)
+    if len(edges) < 2 or edges[0] > low or edges[-1] < high:  # the halves of the smallest numbers are rounded
+        return np.array([low, high])
+    return edges

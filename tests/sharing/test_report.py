@@ -162,6 +162,15 @@ def test_a_histogram_counts_every_value(values, components, seed):
         assert sum(found.counts["a"]) == len(a)
 
 
+@pytest.mark.parametrize(
+    "values", [[0.0, 5e-324], [5e-324, 1e-323], [1.5e-323, 2e-323, 1e-322], [-5e-324, 0.0, 5e-324]]
+)
+def test_a_histogram_of_the_smallest_numbers_counts_every_value(values):
+    found = distribution_of(np.array(values), range(len(values)))
+    assert sum(found.counts["all graphs"]) == len(values)
+    assert (found.below, found.above) == (0, 0)
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5), min_size=1, max_size=50))
 def test_a_histogram_of_integers_counts_every_value(values):
     found = distribution_of(np.array(values, np.int64), np.arange(len(values)))

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edges",
         action="store_true",
-        help="also build the edges of each crystal, by the compiled loops and by the plain rule, and compare them with "
-        "the stored edges (about 2 ms a crystal)",
+        help="also build the edges of each crystal, by the plain rule and by the compiled loop if there is one, and "
+        "compare them with the stored edges (about 2 ms a crystal)",
     )
     add_json(parser)
 
@@ -69,6 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
             say(problem)
         found = f"{len(result.problems)} problems" if result.problems else "all as written"
         read = "" if arguments.sample is None else f", of which {result.records:,} were read,"
-        compared = ", edges as built in two ways" if arguments.edges and not result.problems else ""
+        compared = ""
+        if arguments.edges:
+            ways = " and by ".join(result.edges_built_by)
+            compared = f"; edges compared with edges built by {ways}" if ways else "; edges were not compared"
         say(f"{result.graphs:,} graphs{read} in {result.files:,} files of {result.size:,} bytes: {found}{compared}")
     return 3 if result.problems else 0

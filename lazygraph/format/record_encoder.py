@@ -30,7 +30,7 @@ class _Wanted(NamedTuple):
     before: tuple[int, ...]
     """The sizes before the axis."""
     axis: int
-    """The number of the axis; -1 where there is none."""
+    """The number of the axis; -1 for a field without an axis."""
     behind: tuple[int, ...]
     """The sizes behind the axis."""
 

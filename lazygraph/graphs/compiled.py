@@ -138,14 +138,14 @@ def build_edges_of_crystal(
 def _builder(library: ctypes.CDLL) -> _Builder:
     """The builder of this thread, taken out of it: a signal handler may build too."""
     builder: _Builder | None = _LOCAL.__dict__.pop("builder", None)
-    return _Builder(library) if builder is None or builder.library is not library else builder
+    return _Builder(library) if builder is None or builder.loops is not library else builder
 
 
 class _Builder:
     """What one thread builds with: memory that is used again."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
+        self.loops = library
         self._pointer = library.lg_builder_new()
         if not self._pointer:
             raise MemoryError("no memory for building graphs")
@@ -161,7 +161,7 @@ class _Builder:
         self._one[0] = len(frac)
         atoms, edges, farthest = self._one_at
         told = None if lattice_images is None else address(lattice_images)
-        total = self.library.lg_build(
+        total = self.loops.lg_build(
             self._pointer, ctypes.addressof(rule), address(frac), address(lattice), bytes(crystal.pbc), atoms, 1,
             min(max_images, MANY), MANY, told, edges, farthest,
         )  # fmt: skip
@@ -169,7 +169,7 @@ class _Builder:
             return None
         edge_index, images = np.empty((2, total), np.int32), np.empty((total, 3), np.int16)
         distances = np.empty(total)
-        self.library.lg_builder_write(self._pointer, address(edge_index), address(images), 2, address(distances))
+        self.loops.lg_builder_write(self._pointer, address(edge_index), address(images), 2, address(distances))
         return edge_index, images, distances
 
     def build(
@@ -190,7 +190,7 @@ class _Builder:
         told = 0 if lattice_images is None else address(lattice_images)
         n_edge, farthest = np.empty(count, np.int64), ctypes.c_int64()
         arrays = address(frac), address(lattice), address(pbc), address(n_node), count
-        total = self.library.lg_build(
+        total = self.loops.lg_build(
             self._pointer, ctypes.addressof(rule), *arrays, min(max_images, MANY), most_edges, told, address(n_edge),
             ctypes.addressof(farthest),
         )  # fmt: skip
@@ -199,14 +199,14 @@ class _Builder:
         width = 2 if distances or farthest.value > np.iinfo(np.int8).max else 1
         edge_index, images = empty((2, total), np.int32), empty((total, 3), f"i{width}")
         far = empty(total, np.float64) if distances else None
-        self.library.lg_builder_write(
+        self.loops.lg_builder_write(
             self._pointer, address(edge_index), address(images), width, None if far is None else address(far)
         )
         return EdgesOfCrystals(n_edge, edge_index, images, lattice_images, far)
 
     def __del__(self) -> None:
         if getattr(self, "_pointer", None):
-            self.library.lg_builder_free(self._pointer)
+            self.loops.lg_builder_free(self._pointer)
 
 
 _LOCAL = threading.local()

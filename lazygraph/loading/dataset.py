@@ -13,7 +13,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch_geometric.data import Batch, Data, Dataset
+from torch_geometric.data import Data, Dataset
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import (
@@ -33,11 +33,11 @@ from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
-from lazygraph.loading.graph_list import GraphList, collate
-from lazygraph.loading.positions import Several, is_plain, non_negative, rows_at, select
+from lazygraph.loading.graph_access import GraphAccess
+from lazygraph.loading.positions import Several, is_plain, rows_at, select
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
 from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
-from lazygraph.loading.reader import Fetched, Reader, StoredPresenter, ViewPresenter
+from lazygraph.loading.reader import Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.samples import (
     check_matrix,
     farthest_points,
@@ -47,11 +47,9 @@ from lazygraph.loading.samples import (
     stratified_sample,
 )
 from lazygraph.loading.shown import Shown
-from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Untransformed
 from lazygraph.markup.elements import or_plain
-from lazygraph.reading.augment import Augmentation, AugmentationCounts, Augmenter, LabelFacts
+from lazygraph.reading.augment import Augmentation, Augmenter, LabelFacts
 from lazygraph.reading.conditions import evaluate
-from lazygraph.reading.counted_sizes import counted_sizes
 from lazygraph.reading.rebuild import RebuiltRecords, chosen_edges
 from lazygraph.reading.table import Columns
 from lazygraph.reading.views import View, as_view
@@ -62,7 +60,7 @@ from lazygraph.text import printable
 __all__ = ["LazyGraphDataset"]
 
 
-class LazyGraphDataset(Dataset):  # type: ignore[misc]
+class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
     """A PyG dataset that reads each graph from disk when you access it.
 
     PyG's ``DataLoader`` accepts it directly, torch's with ``collate_fn=lg.collate``. It holds the manifest,
@@ -215,9 +213,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     @property
     def columns(self) -> Columns:
         """The columns by name, one row per graph of this (sub)set: labels, n_atoms, n_edges, formula, split, id."""
-        known = self.rebuilds and self._spec is not None and self.augmenter is None
-        counted = counted_sizes(self.manifest, self._spec) if known and self._spec is not None else {}
-        return Columns(self._store, self._chosen, of_crystals=self.rebuilds, counted=counted)
+        return Columns(self._store, self._chosen, of_crystals=self.rebuilds, sizes=self._sizes_of_built)
 
     # ---- one graph ----
 
@@ -274,19 +270,6 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             return self.index_select(idx)
         return self.transformed(row, self.get(row))
 
-    def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
-        """Read several graphs at once, in file order; torch's ``DataLoader`` calls this for a batch."""
-        draw = positions.draw if isinstance(positions, PlacedPositions) else None
-        n = len(positions)
-        seeds = self._own_seeds(n) if draw is None else draw.augmentation_seeds(n)
-        if self.transform is None:
-            fetched = self.fetch(non_negative(np.asarray(positions, dtype=np.int64), len(self)), seeds)
-            return GraphList(self.reader, fetched, draw)
-        if draw is not None:
-            return PlacedGraphs(self.untransformed(positions, draw).single(), draw)
-        rows, graphs, _ = self._read(positions, seeds)
-        return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
-
     def record_bytes(self) -> NDArray[np.int64]:
         """Return an upper bound for the bytes of each record of this (sub)set, (n,) int64, without reading a graph."""
         rows = self.indices()
@@ -294,29 +277,6 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
         schema = self.manifest.schema
         counts = [np.asarray(self._store.column(f"n_{axis}")[rows], np.int64) for axis in schema.axes]
         return np.broadcast_to(np.asarray(schema.bound(counts), np.int64), (len(self),))
-
-    def batch(self, idx: Several) -> Batch:
-        """Return the graphs at these positions, or with these ids, as one PyG ``Batch``."""
-        chosen = self.index_select(idx)
-        if len(chosen) == 0:
-            raise InputError("found no graphs to make a batch of; required: at least one")
-        return collate(chosen.__getitems__(range(len(chosen))))
-
-    def fetch(self, positions: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:
-        """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch.
-
-        Args:
-            positions: (B,) positions in this (sub)set.
-            seeds: (B,) seeds of the augmentation, as ``Draw.augmentation_seeds`` gives them; default from torch's
-                generator of this process.
-        """
-        seeds = self._own_seeds(len(positions)) if seeds is None else seeds
-        return self.reader.fetch(rows_at(self.indices(), positions), seeds)
-
-    def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
-        """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
-        rows, graphs, counts = self._read(positions, draw.augmentation_seeds(len(positions)))
-        return Untransformed(self, rows, graphs, draw, counts)
 
     def transformed(self, row: int, data: Data) -> Any:
         """Apply the transform to the graph in a row on disk; its errors name the graph."""
@@ -498,18 +458,8 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
 
     # ---- inside ----
 
-    def _read(
-        self, positions: Sequence[int], seeds: NDArray[np.uint64] | None
-    ) -> tuple[list[int], list[Data], AugmentationCounts | None]:
-        """Return the rows on disk of these positions, their graphs as separate objects with contiguous arrays."""
-        rows = np.array([self._row(int(position)) for position in positions], dtype=np.int64)
-        if not len(rows):
-            return [], [], None
-        fetched = self.reader.fetch(rows, seeds)
-        graphs = self.reader.single(fetched)
-        for graph in graphs:
-            graph.contiguous()
-        return rows.tolist(), graphs, fetched.augmented
+    def _rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows_at(self.indices(), positions)
 
     def _own_seeds(self, n: int) -> NDArray[np.uint64] | None:
         """Draw seeds of the augmentation from torch's generator, as PyG's random transforms do; None without one."""
@@ -546,6 +496,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
     def _make_reader(self) -> None:
         schema, stored, spec = self.manifest.schema, self._stored, self._spec
         records: Store | RebuiltRecords = self._store
+        self._sizes_of_built: Mapping[str, str] = {}
         self.rebuilds, self.edges_reason = chosen_edges(self._edges, stored, spec)
         if spec is None or stored is None:
             self.reader = Reader(self._store, records, StoredPresenter(schema), self._targets, self.target_dtype)
@@ -557,7 +508,7 @@ class LazyGraphDataset(Dataset):  # type: ignore[misc]
             self.rebuilds, self.edges_reason = True, "edges are built at every read, after the augmentation"
         rebuilt = RebuiltRecords(self._store, stored, spec, self.augmenter) if self.rebuilds else None
         if rebuilt is not None:
-            records, schema = rebuilt, rebuilt.schema
+            records, schema, self._sizes_of_built = rebuilt, rebuilt.schema, rebuilt.sizes
         presenter = ViewPresenter(self.view, spec, schema)
         augmented = None if self.augmenter is None else rebuilt
         self.reader = Reader(self._store, records, presenter, self._targets, self.target_dtype, augmented=augmented)

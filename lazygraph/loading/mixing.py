@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.data.data import BaseData
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch, UnknownId
 from lazygraph.format.id_lookup import find_ids
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.dataset import LazyGraphDataset
-from lazygraph.loading.graph_list import GraphList, collate
+from lazygraph.loading.graph_access import GraphAccess
 from lazygraph.loading.mix_reader import MixReader, joined_schema
 from lazygraph.loading.mixing_order import MemberOrder, Mixed
 from lazygraph.loading.mixing_rates import Rates
 from lazygraph.loading.orders import Order, Shuffled, digest, order_of, weights_of
 from lazygraph.loading.positions import Rows, Several, non_negative, rows_at, select
 from lazygraph.loading.read_ahead import ReadAheadOfMembers
-from lazygraph.loading.reader import Fetched, Presenter, StoredPresenter, ViewPresenter
-from lazygraph.loading.transforms import Draw, PlacedGraphs, PlacedPositions, Untransformed
-from lazygraph.reading.augment import AugmentationCounts, Augmenter
+from lazygraph.loading.reader import Presenter, StoredPresenter, ViewPresenter
+from lazygraph.reading.augment import Augmenter
 from lazygraph.reading.conditions import evaluate
 from lazygraph.reading.joined_columns import DATASET, JoinedColumns, JoinedLabel, Member
 from lazygraph.reading.rebuild import gives_the_stored_graphs
@@ -37,7 +36,7 @@ from lazygraph.text import printable
 __all__ = ["LoadableDataset", "Mix", "as_dataset", "mix"]
 
 
-class Mix(torch.utils.data.Dataset[Data]):
+class Mix(torch.utils.data.Dataset[Data], GraphAccess):
     """Several datasets as one, created by :func:`mix`.
 
     The graphs have positions, one dataset after the other in the order of ``members``. Every graph has the number of
@@ -63,7 +62,7 @@ class Mix(torch.utils.data.Dataset[Data]):
         rates.check(self.names)
         self._joined = self._labels(target)
         self.target = tuple(label.name for label in self._joined)
-        self.reader = self._make_reader(self._joined)
+        self.reader: MixReader = self._make_reader(self._joined)
         if not rates.visits_each_once:
             rates.visits(self._sizes())  # what cannot be is said now
 
@@ -169,43 +168,8 @@ class Mix(torch.utils.data.Dataset[Data]):
         row = int(self._rows(np.array([position]))[0])
         return self.transformed(row, self.reader.data(row, self._own_seeds(1)))
 
-    def __getitems__(self, positions: Sequence[int]) -> Sequence[Any]:
-        """Read several graphs at once; torch's ``DataLoader`` calls this for a batch."""
-        draw = positions.draw if isinstance(positions, PlacedPositions) else None
-        n = len(positions)
-        seeds = self._own_seeds(n) if draw is None else draw.augmentation_seeds(n)
-        if self.transform is None:
-            fetched = self.fetch(non_negative(np.asarray(positions, np.int64), len(self)), seeds)
-            return GraphList(self.reader, fetched, draw)
-        if draw is not None:
-            return PlacedGraphs(self.untransformed(positions, draw).single(), draw)
-        rows, graphs, _ = self._read(positions, seeds)
-        return [self.transformed(row, graph) for row, graph in zip(rows, graphs, strict=True)]
-
     def __iter__(self) -> Iterator[Data]:
         return (self[position] for position in range(len(self)))
-
-    def batch(self, idx: Several) -> Batch:
-        """Return the graphs at these positions, or with these ids, as one PyG ``Batch``."""
-        chosen = self.index_select(idx)
-        if len(chosen) == 0:
-            raise InputError("found no graphs to make a batch of; required: at least one")
-        return collate(chosen.__getitems__(range(len(chosen))))
-
-    def fetch(self, positions: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:
-        """Read the graphs at these positions in a compact form; ``reader.expand`` turns it into a batch.
-
-        Args:
-            positions: (B,) positions in this (part of the) mix.
-            seeds: (B,) seeds of the augmentation; default from torch's generator of this process.
-        """
-        seeds = self._own_seeds(len(positions)) if seeds is None else seeds
-        return self.reader.fetch(self._rows(rows_at(self.indices(), positions)), seeds)
-
-    def untransformed(self, positions: Sequence[int], draw: Draw) -> Untransformed:
-        """Read the graphs at these positions before the transform; their ``batch`` applies it later."""
-        rows, graphs, counts = self._read(positions, draw.augmentation_seeds(len(positions)))
-        return Untransformed(self, rows, graphs, draw, counts)
 
     def transformed(self, row: int, data: Data) -> Any:
         """Apply the transform of its member to the graph in a row; its errors name the graph."""
@@ -285,7 +249,7 @@ class Mix(torch.utils.data.Dataset[Data]):
         orders = []
         for (name, count), own in zip(self.visits().items(), places, strict=True):
             if name in self._rates.replay:
-                orders.append(MemberOrder(Shuffled(len(own)), count, anew=True))
+                orders.append(MemberOrder(Shuffled(len(own)), count, independent=True))
                 continue
             given = None if weights is None else weights_of(weights[np.asarray(own)])
             order = order_of(len(own), shuffle=shuffle, window=window, block=block, weights=given)
@@ -364,6 +328,9 @@ class Mix(torch.utils.data.Dataset[Data]):
             return range(self._starts()[number], int(self._ends[number]))
         return np.flatnonzero(np.searchsorted(self._ends, self._chosen, side="right") == number)
 
+    def _rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._rows(rows_at(self.indices(), positions))
+
     def _rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that the reader knows of positions in the whole mix."""
         numbers = np.searchsorted(self._ends, positions, side="right")
@@ -374,20 +341,6 @@ class Mix(torch.utils.data.Dataset[Data]):
             rows = self._all[self.names[number]].indices()
             out[there] = rows_at(rows, positions[there] - self._starts()[number]) + stores[number]
         return out
-
-    def _read(
-        self, positions: Sequence[int], seeds: NDArray[np.uint64] | None
-    ) -> tuple[list[int], list[Data], AugmentationCounts | None]:
-        """Return the rows of these positions, their graphs as separate objects with contiguous arrays."""
-        wanted = non_negative(np.asarray(positions, np.int64), len(self))
-        rows = self._rows(rows_at(self.indices(), wanted))
-        if not len(rows):
-            return [], [], None
-        fetched = self.reader.fetch(rows, seeds)
-        graphs = self.reader.single(fetched)
-        for graph in graphs:
-            graph.contiguous()
-        return rows.tolist(), graphs, fetched.augmented
 
     def _own_seeds(self, n: int) -> NDArray[np.uint64] | None:
         """Draw seeds of the augmentation from torch's generator; None if no member is augmented."""

@@ -29,20 +29,20 @@ class MemberOrder:
     Args:
         order: the order of one pass.
         visits: number of visits in an epoch.
-        anew: whether every epoch draws ``visits`` different graphs, independent of the other epochs. If so, ``visits``
+        independent: whether every epoch draws ``visits`` different graphs, whatever other epochs draw. Then ``visits``
             is at most the number of graphs.
     """
 
     order: Order
     visits: int
-    anew: bool = False
+    independent: bool = False
 
     def draw(self, seed: int, epoch: int) -> EpochOrder:
         """Return the order of the visits of one epoch."""
         return _Passes(self, seed, epoch)
 
     def __repr__(self) -> str:
-        return f"{self.visits} of {self.order!r}{' anew' if self.anew else ''}"
+        return f"{self.visits} of {self.order!r}{', drawn in every epoch' if self.independent else ''}"
 
 
 class _Passes:
@@ -51,7 +51,7 @@ class _Passes:
     def __init__(self, member: MemberOrder, seed: int, epoch: int) -> None:
         self._order, self._seed = member.order, seed
         self._n = n = member.order.n
-        if member.anew:
+        if member.independent:
             self._first = epoch * n
         elif member.visits < n:
             self._first = epoch * member.visits

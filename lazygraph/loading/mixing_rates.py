@@ -102,7 +102,7 @@ class Rates:
     def __str__(self) -> str:
         if self.visits_each_once:
             return "every graph once"
-        replayed = "".join(f", {count:,} of {name} anew" for name, count in self.replay.items())
+        replayed = "".join(f", {count:,} of {name} drawn in every epoch" for name, count in self.replay.items())
         if self.policy == "temperature":
             return f"temperature {TEMPERATURE if self.temperature is None else self.temperature:g}{replayed}"
         if self.rates is None and self.policy is None:

@@ -86,7 +86,7 @@ class Padding:
         """Return the shape for a batch with so many atoms, edges and graphs; one graph and one atom stay padding.
 
         Raises:
-            InputError: there is none.
+            InputError: the batch is larger than every shape.
         """
         for shape in sorted(self.shapes, key=lambda one: (one.atoms + one.edges, one)):
             if real.atoms < shape.atoms and real.edges <= shape.edges and real.graphs < shape.graphs:

@@ -219,9 +219,10 @@ class Reader:
         self.store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
         self.schema: Schema = getattr(records, "schema", store.manifest.schema)
-        # Records that are made of others are not those that the column is of.
-        known = records is store and presenter.derived in store.manifest.columns
-        self._derived = presenter.derived if known else None
+        # Graphs that are built from the stored crystals may have columns of their own.
+        columns = store.manifest.columns
+        sizes = records.sizes if isinstance(records, RebuiltRecords) else dict(zip(columns, columns, strict=True))
+        self._derived = None if presenter.derived is None else sizes.get(presenter.derived)
 
     def data(self, row: int, seeds: NDArray[np.uint64] | None = None) -> Data:
         """Return the graph in a row; ``seeds`` (1,) is needed if graphs are augmented."""

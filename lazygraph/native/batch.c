@@ -16,16 +16,11 @@
 #include <unistd.h>
 
 #include "constants.h"
+#include "memory.h"
 #include "simd.h"
 
 static const int SIZE[16] = STORED_BYTES;
 #define PIECE 4096             /* values that are converted at once, so that this takes no memory to speak of */
-#define KEPT ((size_t)1 << 26) /* bytes of memory that is kept for the next batch */
-
-typedef struct {
-    void *at;
-    size_t size;
-} memory;
 
 typedef struct {
     int64_t row, place;
@@ -49,22 +44,6 @@ typedef struct {
     uint8_t *code;
     int64_t total[MAX_AXES + 1], type[MAX_FIELDS], offset[MAX_FIELDS];
 } batch;
-
-static void *room(memory *m, size_t size) {
-    if (m->size < size) {
-        free(m->at);
-        m->size = size + size / 2;
-        m->at = malloc(m->size);
-        if (m->at == NULL) m->size = 0;
-    }
-    return m->at;
-}
-
-static void empty(memory *m) {
-    free(m->at);
-    m->at = NULL;
-    m->size = 0;
-}
 
 void lg_batch_free(batch *b) {
     if (b == NULL) return;
@@ -143,14 +122,8 @@ static int64_t scan(batch *b, const int64_t *start, const int64_t *size, int64_t
 
 /* Room for more bytes behind those that are used, which stay; NULL where there is no memory. */
 static uint8_t *more_room(memory *m, uint64_t used, uint64_t more) {
-    if (used + more > m->size) {
-        size_t size = 2 * (used + more) + 65536;
-        void *grown = realloc(m->at, size);
-        if (grown == NULL) return NULL;
-        m->at = grown;
-        m->size = size;
-    }
-    return (uint8_t *)m->at + used;
+    uint8_t *at = grown(m, used + more);
+    return at == NULL ? NULL : at + used;
 }
 
 /* Read the records of n rows, in the order of the files, and find their parts.
@@ -232,11 +205,9 @@ static int64_t read_records(batch *b, const source *s, const int32_t *file, cons
     return scan(b, start, size, n, counts);
 }
 
-/* Give memory back that only an unusual batch needed. */
 static void trim(batch *b) {
     memory *all[] = {&b->frame, &b->raw, &b->order, &b->spans};
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        if (all[k]->size > KEPT) empty(all[k]);
+    trim_all(all, sizeof all / sizeof *all);
 }
 
 int64_t lg_batch_read(batch *b, const source *s, const int32_t *file, const uint8_t *const *frame,

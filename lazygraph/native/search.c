@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "constants.h"
+#include "memory.h"
 #include "simd.h"
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -45,16 +46,10 @@ typedef struct {
     int64_t n, room;
 } Pairs;
 
-/* Memory that is used again for the next crystal. */
-typedef struct {
-    void *at;
-    size_t size;
-} Room;
-
 typedef struct {
     Pairs found, chosen;
-    Room images, atoms, floors, candidates, limits, lists, boxes;
-    Room from, to, image, distance; /* of all edges that were made */
+    memory images, atoms, floors, candidates, limits, lists, boxes;
+    memory from, to, image, distance; /* of all edges that were made */
     int64_t edges;
     int32_t farthest; /* image of these edges */
 } Builder;
@@ -67,36 +62,30 @@ typedef struct {
     double most; /* images that may be looked at, neighbours that may be found */
 } Cell;
 
-static void *room(Room *r, size_t size) {
-    if (r->size < size) {
-        free(r->at);
-        r->size = size + size / 2;
-        r->at = malloc(r->size);
-        if (r->at == NULL) r->size = 0;
-    }
-    return r->at;
-}
-
-/* The same, with what is there kept. */
-static void *more_room(Room *r, size_t size) {
-    if (r->size < size) {
-        void *grown = realloc(r->at, 2 * size);
-        if (grown == NULL) return NULL;
-        r->at = grown;
-        r->size = 2 * size;
-    }
-    return r->at;
-}
-
 Builder *lg_builder_new(void) { return calloc(1, sizeof(Builder)); }
+
+static void trim_pairs(Pairs *pairs, size_t most) {
+    if ((size_t)pairs->room * sizeof(Pair) <= most) return;
+    free(pairs->at);
+    *pairs = (Pairs){0};
+}
+
+/* Give memory back that only an unusual batch needed. */
+static void trim(Builder *b) {
+    memory *all[] = {&b->images, &b->atoms, &b->floors, &b->candidates, &b->limits, &b->lists, &b->boxes,
+                     &b->from, &b->to, &b->image, &b->distance};
+    trim_all(all, sizeof all / sizeof *all);
+    trim_pairs(&b->found, KEPT);
+    trim_pairs(&b->chosen, KEPT);
+}
 
 void lg_builder_free(Builder *b) {
     if (b == NULL) return;
+    memory *all[] = {&b->images, &b->atoms, &b->floors, &b->candidates, &b->limits, &b->lists, &b->boxes,
+                     &b->from, &b->to, &b->image, &b->distance};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) empty(all[k]);
     free(b->found.at);
     free(b->chosen.at);
-    Room *all[] = {&b->images, &b->atoms, &b->floors, &b->candidates, &b->limits, &b->lists, &b->boxes,
-                   &b->from, &b->to, &b->image, &b->distance};
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++) free(all[k]->at);
     free(b);
 }
 
@@ -395,21 +384,11 @@ static int list_images(Builder *b, Search *search, const double *spread) {
     return FOUND;
 }
 
-/* Room for what is proposed for one atom. */
-static int more_candidates(Builder *b, Search *search, int64_t n) { /* what is there stays */
-    size_t size = (size_t)(n + LANES), had = b->candidates.size / (2 * sizeof(int32_t));
-    if (size <= had) return FOUND;
-    int32_t *grown = malloc(2 * (2 * size) * sizeof *grown);
-    if (!grown) return LEFT;
-    if (search->n) {
-        memcpy(grown, search->j, (size_t)search->n * sizeof *grown);
-        memcpy(grown + 2 * size, search->s, (size_t)search->n * sizeof *grown);
-    }
-    free(b->candidates.at);
-    b->candidates.at = grown;
-    b->candidates.size = 2 * (2 * size) * sizeof *grown;
-    search->j = grown;
-    search->s = grown + 2 * size;
+/* Room for what is proposed for one atom, and for what is written behind it. */
+static int more_candidates(Builder *b, Search *search, int64_t n) {
+    search->j = room(&b->candidates, 2 * (size_t)(n + LANES) * sizeof *search->j);
+    if (!search->j) return LEFT;
+    search->s = search->j + b->candidates.size / (2 * sizeof *search->j);
     return FOUND;
 }
 
@@ -508,7 +487,7 @@ static int propose_near(Builder *b, Search *search, const Boxes *boxes, int64_t 
                 int64_t place = boxes->first[k] < boxes->first[k + 1] ? place_of(t, s) : -1;
                 if (place < 0) continue;
                 float tx = t->x[place] - at[0], ty = t->y[place] - at[1], tz = t->z[place] - at[2];
-                key = more_room(&b->lists, (size_t)(n + boxes->first[k + 1] - boxes->first[k]) * sizeof *key);
+                key = grown(&b->lists, (size_t)(n + boxes->first[k + 1] - boxes->first[k]) * sizeof *key);
                 if (!key) return LEFT;
                 for (const int32_t *j = boxes->by_box + boxes->first[k]; j < boxes->by_box + boxes->first[k + 1]; j++) {
                     if (*j < i || (*j == i && place <= t->n / 2)) continue;
@@ -599,8 +578,6 @@ static int find(Builder *b, const Cell *cell, double radius) {
     if (linked ? sort_into_boxes(b, &search, &boxes)
                : (double)cell->atoms * (double)search.images.n > (double)MAX_PAIRS)
         return LEFT;
-    search.j = b->candidates.at;
-    search.s = search.j + b->candidates.size / (2 * sizeof(int32_t));
     if (!linked && more_candidates(b, &search, cell->atoms * search.images.n)) return LEFT;
     int chosen = cell->atoms >= CHOSEN;
     if (!linked && !chosen) take_all(&search.images);
@@ -704,8 +681,8 @@ static int choose(const Cell *cell, const Pairs *found, const double *limit, int
 /* Room for n more edges. */
 static int more_edges(Builder *b, int64_t n) {
     size_t all = (size_t)(b->edges + n);
-    return more_room(&b->from, all * 4) && more_room(&b->to, all * 4) && more_room(&b->image, all * 6) &&
-                   more_room(&b->distance, all * 8)
+    return grown(&b->from, all * 4) && grown(&b->to, all * 4) && grown(&b->image, all * 6) &&
+                   grown(&b->distance, all * 8)
                ? FOUND
                : LEFT;
 }
@@ -828,7 +805,7 @@ static int64_t build_nearest(Builder *b, const Cell *cell, const rule *r, int32_
 }
 
 /* Whether every atom begins an edge. */
-static int none_isolated(const Builder *b, int64_t before, int32_t first, int64_t atoms, Room *seen) {
+static int none_isolated(const Builder *b, int64_t before, int32_t first, int64_t atoms, memory *seen) {
     uint8_t *found = room(seen, (size_t)atoms + 1);
     if (!found) return 0;
     memset(found, 0, (size_t)atoms);
@@ -869,7 +846,10 @@ int64_t lg_build(Builder *b, const rule *r, const double *frac, const double *la
         if (edges[k] >= 0 && r->none_isolated && !none_isolated(b, before, (int32_t)first, atoms[k], &b->lists))
             edges[k] = LEFT;
         if (edges[k] < 0) b->edges = before;
-        if (b->edges > most_edges) return -1;
+        if (b->edges > most_edges) {
+            trim(b);
+            return -1;
+        }
     }
     *farthest = b->farthest;
     return b->edges;
@@ -879,13 +859,17 @@ VERSIONS static void narrow(const int16_t *from, int64_t n, int8_t *to) {
     for (int64_t k = 0; k < n; k++) to[k] = (int8_t)from[k];
 }
 
-/* The edges that were made last: ends (2, edges), images (edges, 3) of one or two bytes, distances (edges) unless NULL. */
-void lg_builder_write(const Builder *b, int32_t *end, void *image, int64_t bytes, double *distance) {
+/* The edges that were made last: ends (2, edges), images (edges, 3) of one or two bytes, distances (edges) unless NULL. They
+ * can be written once. */
+void lg_builder_write(Builder *b, int32_t *end, void *image, int64_t bytes, double *distance) {
     size_t n = (size_t)b->edges;
-    if (n == 0) return;
-    memcpy(end, b->from.at, n * 4);
-    memcpy(end + n, b->to.at, n * 4);
-    if (bytes == 1) narrow(b->image.at, 3 * b->edges, image);
-    else memcpy(image, b->image.at, n * 6);
-    if (distance != NULL) memcpy(distance, b->distance.at, n * 8);
+    if (n > 0) {
+        memcpy(end, b->from.at, n * 4);
+        memcpy(end + n, b->to.at, n * 4);
+        if (bytes == 1) narrow(b->image.at, 3 * b->edges, image);
+        else memcpy(image, b->image.at, n * 6);
+        if (distance != NULL) memcpy(distance, b->distance.at, n * 8);
+    }
+    b->edges = 0;
+    trim(b);
 }

@@ -38,7 +38,8 @@ def description_of(size: str, spec: GraphSpec) -> str:
 def counted_sizes(manifest: Manifest, spec: GraphSpec) -> Mapping[str, str]:
     """Return the labels of a dataset that hold sizes of a recipe's graphs: size -> label.
 
-    A label with a missing value does not count: graphs were added to the dataset after it was made.
+    A label with a missing value does not count: graphs were added to the dataset after it was made. Readers compare
+    the numbers with the graphs that they build.
     """
     wanted = {description_of(size, spec): size for size in SIZES if size == "n_edges" or spec.angles is not None}
     return {

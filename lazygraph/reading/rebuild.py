@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import CorruptDataset, InputError, NotEnoughMemory, RecipeMismatch, StructureError
+from lazygraph.format.manifest import Manifest
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.format.schema import Field, Schema
 from lazygraph.format.store import Store
@@ -21,6 +22,7 @@ from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.machine import memory_limit
 from lazygraph.reading.augment import AugmentationCounts, Augmenter, RefusedCrystal
+from lazygraph.reading.counted_sizes import counted_sizes
 from lazygraph.reading.crystal_batch import CrystalBatch
 
 __all__ = ["Augmented", "RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
@@ -105,6 +107,8 @@ class RebuiltRecords:
 
     Attributes:
         schema: what the records hold.
+        sizes: the columns that hold sizes of these graphs, ``n_edges`` and ``n_triplets`` -> column. None of augmented
+            crystals.
 
     Raises:
         CorruptDataset: the records of the dataset are not those of its recipe.
@@ -118,6 +122,7 @@ class RebuiltRecords:
         if augmenter is not None:
             labels += [Field(name, "float64", shape, axis="node") for name, shape in augmenter.adds.items()]
         self.schema: Schema = crystal_schema(wanted, labels)
+        self.sizes = _known_sizes(store.manifest, stored, wanted) if augmenter is None else {}
 
     def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
         """Read several records at once like ``Store.read_batch``, with the wanted edges and without augmentation.
@@ -131,7 +136,10 @@ class RebuiltRecords:
             NotEnoughMemory: the edges do not fit into memory.
         """
         crystals = self._crystals(rows, {})
-        return self._records(crystals, self._edges(rows, crystals) if self._wanted.rule.has_edges else None)
+        edges = self._edges(rows, crystals) if self._wanted.rule.has_edges else None
+        if edges is not None and "n_edges" in self.sizes:
+            self._compare(rows, edges.n_edge, self.sizes["n_edges"])
+        return self._records(crystals, edges)
 
     def read_augmented(
         self, rows: NDArray[np.int64], seeds: NDArray[np.uint64], labels: Mapping[str, NDArray[Any]]
@@ -177,6 +185,14 @@ class RebuiltRecords:
             edges = self._edges(rows, crystals)
         records = self._records(crystals, edges if self._wanted.rule.has_edges else None)
         return Augmented(records, dict(crystals.labels), AugmentationCounts(len(rows), redrawn, len(left)))
+
+    def _compare(self, rows: NDArray[np.int64], n_edge: NDArray[np.int64], name: str) -> None:
+        """Refuse graphs that have another number of edges than a column says, on which budgets rely."""
+        said = self._store.column(name)[rows]
+        if (different := n_edge != said).any():
+            place = int(different.argmax())
+            msg = f"its graph has {n_edge[place]} edges; the column {name!r} says {said[place]}"
+            self._store.raise_corrupt(int(rows[place]), CorruptDataset(msg))
 
     def _crystals(self, rows: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]) -> CrystalBatch:
         """Read crystals with the labels of their atoms."""
@@ -288,6 +304,14 @@ class RebuiltRecords:
                 )
                 raise NotEnoughMemory(msg)
             yield graph
+
+
+def _known_sizes(manifest: Manifest, stored: GraphSpec, wanted: GraphSpec) -> Mapping[str, str]:
+    """Return the columns that hold sizes of the wanted graphs: size -> column."""
+    if not gives_the_stored_graphs(stored, wanted):
+        return counted_sizes(manifest, wanted)
+    columns = {"n_edges": "n_edge", "n_triplets": "n_triplets"}
+    return {size: name for size, name in columns.items() if name in manifest.columns}
 
 
 class _Impossible(NamedTuple):

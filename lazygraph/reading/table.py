@@ -25,8 +25,8 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     The columns are labels, sizes, ``formula``, ``n_elements``, ``split`` and ``id``. Sizes are ``n_atoms``,
     ``n_edges``, and ``n_triplets`` if the recipe defines angles. With ``of_crystals``, the sizes of the stored graphs
-    are left out, because other graphs are built from the crystals. ``counted`` names the labels that hold the sizes of
-    those other graphs, if they were counted.
+    are left out, because graphs are built from the crystals. ``sizes`` names the columns that hold the sizes of these
+    graphs, if they are known.
 
     Labels are bool, int64 or float64, with NaN for a missing number, or texts, which are empty where missing. Numbers
     of a whole dataset are read-only views of the memory-mapped file. Numbers of a subset, and texts, are copies.
@@ -38,9 +38,9 @@ class Columns(Mapping[str, NDArray[Any]]):
         rows: Any = None,
         *,
         of_crystals: bool = False,
-        counted: Mapping[str, str] = MappingProxyType({}),
+        sizes: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._store, self._rows, self._of_crystals, self._counted = store, rows, of_crystals, counted
+        self._store, self._rows, self._of_crystals, self._sizes = store, rows, of_crystals, sizes
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array = self.raw(name)
@@ -60,7 +60,7 @@ class Columns(Mapping[str, NDArray[Any]]):
         """
         if name not in self._names():
             raise UnknownColumn(unknown_name("column", name, self._names()))
-        name = self._counted.get(name, name)
+        name = self._sizes.get(name, name)
         column = self._store.manifest.columns.get(name)
         if name == "n_elements" and column is None:
             return n_elements(self._rows_of("formula"))
@@ -101,7 +101,7 @@ class Columns(Mapping[str, NDArray[Any]]):
         names = [*manifest.all_labels(), *aliases, *(a for a in axes if a not in _ALIASES.values()), *index]
         if not self._of_crystals:
             return names
-        return [*(name for name in names if name not in ("n_edges", "n_triplets")), *self._counted]
+        return [*(name for name in names if name not in ("n_edges", "n_triplets")), *self._sizes]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())

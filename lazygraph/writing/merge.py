@@ -273,7 +273,7 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
         return None
     store = Store(layout.final)
     if (store.manifest.content_id, len(store)) != (plan.base.content_id, plan.base.graphs):
-        msg = f"{layout.final} changed since the plan to add to it was made; delete {layout.partial} and begin anew"
+        msg = f"{layout.final} changed since the plan to add to it was made; delete {layout.partial} and start again"
         raise OutputExists(msg)
     return store
 

@@ -667,6 +667,6 @@ def check_same_work(stored: Plan, new: Plan, layout: Layout) -> None:
     if differences := stored.differences(new):
         msg = (
             f"{layout.partial} was begun with other arguments or input: {'; '.join(differences)}. Run the earlier "
-            "command again to finish it, or delete that folder to begin anew"
+            "command again to finish it, or delete that folder to start again"
         )
         raise OutputExists(msg)

@@ -32,8 +32,10 @@ def mixed_orders(draw):
     kind = KINDS[draw(st.sampled_from(sorted(KINDS)))]
     members, positions = [], []
     for size, end in zip(sizes, ends, strict=True):
-        anew = draw(st.booleans())
-        members.append(MemberOrder(kind(size), draw(st.integers(1, size if anew else 30)), anew=anew))
+        independent = draw(st.booleans())
+        members.append(
+            MemberOrder(kind(size), draw(st.integers(1, size if independent else 30)), independent=independent)
+        )
         positions.append(range(end - size, end) if draw(st.booleans()) else every[end - size : end])
     if any(isinstance(own, np.ndarray) for own in positions):
         positions = [every[own.start : own.stop] if isinstance(own, range) else own for own in positions]
@@ -76,7 +78,7 @@ def test_graphs_of_a_member_come_equally_often_from_epoch_to_epoch(order, seed):
     visited = np.concatenate([positions_of(order, seed, epoch) for epoch in range(epochs)]).tolist()
     counts = Counter(visited)
     for member, own in zip(order.members, order.positions, strict=True):
-        if member.anew:
+        if member.independent:
             continue
         found = [counts[int(position)] for position in own]
         # Passes are whole, but for the last one, or for the last one of each epoch.
@@ -85,11 +87,11 @@ def test_graphs_of_a_member_come_equally_often_from_epoch_to_epoch(order, seed):
 
 
 @given(mixed_orders(), st.integers(0, 3), st.integers(0, 5))
-def test_what_is_drawn_anew_comes_once_an_epoch_and_no_pass_repeats_a_graph(order, seed, epoch):
+def test_what_is_drawn_in_every_epoch_comes_once_an_epoch_and_no_pass_repeats_a_graph(order, seed, epoch):
     counts = Counter(positions_of(order, seed, epoch).tolist())
     for member, own in zip(order.members, order.positions, strict=True):
         found = [counts[int(position)] for position in own]
-        if member.anew:
+        if member.independent:
             assert max(found) == 1
         elif member.visits >= len(own):  # all were seen, as an epoch begins with a new pass
             assert min(found) >= member.visits // len(own)
@@ -126,7 +128,9 @@ def test_members_of_equal_size_are_shuffled_differently():
 def test_the_order_of_an_epoch_stays_as_it_is():
     """A state that was saved with another release continues with the same graphs."""
     order = Mixed(
-        [MemberOrder(Shuffled(9), 6), MemberOrder(Shuffled(4), 2, anew=True)], [range(9), range(9, 13)], shuffle=True
+        [MemberOrder(Shuffled(9), 6), MemberOrder(Shuffled(4), 2, independent=True)],
+        [range(9), range(9, 13)],
+        shuffle=True,
     )
     assert [positions_of(order, 7, epoch).tolist() for epoch in range(2)] == STAYS
 
@@ -162,9 +166,11 @@ def test_batches_are_mixed_at_the_rates_by_chi_square(seed, rates):
     assert stats.chi2_contingency(pairs).pvalue > 1e-3
 
 
-def test_what_is_drawn_anew_is_uniform_by_chi_square():
+def test_what_is_drawn_in_every_epoch_is_uniform_by_chi_square():
     order = Mixed(
-        [MemberOrder(Shuffled(40), 8, anew=True), MemberOrder(Shuffled(8), 8)], [range(40), range(40, 48)], shuffle=True
+        [MemberOrder(Shuffled(40), 8, independent=True), MemberOrder(Shuffled(8), 8)],
+        [range(40), range(40, 48)],
+        shuffle=True,
     )
     visited = np.concatenate([positions_of(order, 5, epoch) for epoch in range(500)])
     counts = np.bincount(visited[visited < 40], minlength=40)

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 import lazygraph as lg
+from lazygraph import native
+from lazygraph.cli.main import main
 from lazygraph.errors import InputError
 from lazygraph.format.columns import Repeats
 from lazygraph.format.store import Store
-from lazygraph.graphs.rule import native_rule
 from lazygraph.reading import verify as module
 from lazygraph.reading.verify import verify
 from lazygraph.reading.verify_checks import sampled_rows
+from lazygraph.reading.verify_edges import ways_of_building
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +229,9 @@ def test_stored_edges_are_compared_with_those_of_the_recipe(monkeypatch, tmp_pat
     path = with_other_edges(monkeypatch, tmp_path / "other.lg", change)
     assert verify(path).problems == ()
     problems = verify(path, edges=True).problems
-    ways = 1 if native_rule(lg.graph("comformer").rule) is None else 2
+    ways = len(ways_of_building(lg.graph("comformer")))
     assert len(problems) == ways
+    assert verify(path, edges=True).edges_built_by == ways_of_building(lg.graph("comformer"))
     for problem in problems:
         assert re.search(message, problem), problem
     assert ("plain rule" in problems[-1], "compiled loop" in problems[0]) == (True, ways == 2)
@@ -239,7 +242,36 @@ def test_stored_edges_are_compared_with_those_of_the_recipe(monkeypatch, tmp_pat
 @pytest.mark.parametrize("preset", ["comformer", "cgcnn", "mace", "m3gnet"])
 def test_edges_that_the_recipe_builds_are_all_as_written(preset, tmp_path):
     lg.write("prototypes:20?seed=6", tmp_path / "p.lg", graph=preset, workers=1, progress=False)
-    assert verify(tmp_path / "p.lg", edges=True).problems == ()
+    found = verify(tmp_path / "p.lg", edges=True)
+    assert (found.problems, found.edges_built_by[-1]) == ((), "the plain rule")
+    assert verify(tmp_path / "p.lg").edges_built_by == ()
+
+
+def test_the_command_says_in_which_ways_edges_were_built(tmp_path, capsys, monkeypatch):
+    path = str(tmp_path / "p.lg")
+    lg.write("prototypes:5?seed=6", path, graph="mace", workers=1, progress=False)
+    assert main(["verify", path, "--edges", "--workers", "1"]) == 0
+    assert "edges compared with edges built by " in capsys.readouterr().out
+    monkeypatch.setenv("LAZYGRAPH_NATIVE", "0")
+    native.kernels.cache_clear()
+    try:
+        assert main(["verify", path, "--edges", "--workers", "1"]) == 0
+    finally:
+        native.kernels.cache_clear()
+    assert capsys.readouterr().out.endswith("edges compared with edges built by the plain rule\n")
+    assert main(["verify", path]) == 0
+    assert "edges" not in capsys.readouterr().out
+    damage_record(path)
+    assert main(["verify", path, "--edges", "--workers", "1"]) == 3
+    assert "edges were not compared" in capsys.readouterr().out
+
+
+def damage_record(path):
+    store = Store(path)
+    file = store.path / store.manifest.shards[0].file.name
+    content = bytearray(file.read_bytes())
+    content[int(store.column("record")["offset"][0]) + 9] ^= 1
+    file.write_bytes(content)
 
 
 def test_datasets_without_edges_of_a_recipe_have_none_to_compare(original):

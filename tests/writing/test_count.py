@@ -7,8 +7,10 @@ import pytest
 
 import lazygraph as lg
 from lazygraph.cli.main import main
-from lazygraph.errors import InputError, LabelError
+from lazygraph.errors import CorruptDataset, InputError, LabelError
 from lazygraph.reading.verify import verify
+from lazygraph.writing.descriptions import Descriptions
+from lazygraph.writing.edit import set_labels
 
 
 @pytest.fixture
@@ -107,3 +109,36 @@ def test_sizes_of_augmented_crystals_are_not_known(path):
     with pytest.raises(InputError, match=r"built when they are read \(augment\)"):
         lg.loader(ds, max_edges=2000)
     assert "n_edges" in ds.unaugmented().columns
+
+
+def test_counts_that_are_not_those_of_the_graphs_are_refused(path):
+    """A budget relies on them."""
+    lg.count(path, "m3gnet")
+    ids = lg.LazyGraphDataset(path).ids.tolist()
+    described = lg.LazyGraphDataset(path).manifest.columns
+    for label, message in (("n_edges_m3gnet", "edges; the column"), ("n_triplets_m3gnet", "angles; the column")):
+        true = lg.LazyGraphDataset(path).columns[label].copy()
+        wrong = true.copy()
+        wrong[7] += 2
+        for values in (wrong, true):
+            lines = Descriptions(lines={label: described[label].description})
+            rows = {name: {label: int(value)} for name, value in zip(ids, values, strict=True)}
+            set_labels(path, rows, descriptions=lines)
+            ds = lg.LazyGraphDataset(path, graph="m3gnet", view="m3gnet")
+            assert "n_edges" in ds.columns
+            ds.batch([0, 1, 2])
+            if values is wrong:
+                with pytest.raises(CorruptDataset, match=message):
+                    ds.batch([6, 7, 8])
+            else:
+                ds.batch([6, 7, 8])
+
+
+def test_edges_that_are_built_though_they_are_stored_have_known_sizes(tmp_path):
+    lg.write("prototypes:30?seed=1", tmp_path / "p.lg", graph="m3gnet", workers=1, progress=False)
+    stored = lg.LazyGraphDataset(tmp_path / "p.lg")
+    built = lg.LazyGraphDataset(tmp_path / "p.lg", edges="build")
+    for size in ("n_edges", "n_triplets"):
+        assert built.columns[size].tolist() == stored.columns[size].tolist()
+    batches = [batch.id for batch in lg.loader(built, max_edges=1500, max_triplets=30_000)]
+    assert batches == [batch.id for batch in lg.loader(stored, max_edges=1500, max_triplets=30_000)]

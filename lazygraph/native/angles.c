@@ -102,39 +102,37 @@ static search of(const int32_t *end, int64_t edges, int64_t atoms, const uint8_t
 
 /* Runs are short: they are copied eight ids at a time, and what is written too much is overwritten by the next run. */
 #define SLACK 8
-typedef int32_t ids __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int64_t wide_ids __attribute__((vector_size(64), aligned(8), may_alias));
 
-#define PAIRS(NAME, T, V)                                                                              \
-    static inline __attribute__((always_inline)) void NAME##_run(const int32_t *from, int64_t n, T *to) { \
-        for (int64_t p = 0; p < n; p += SLACK)                                                         \
-            *(V *)(to + p) = __builtin_convertvector(*(const ids *)(from + p), V);                     \
-    }                                                                                                  \
-    VERSIONS static int64_t NAME(search s, int64_t edges, int64_t pairs, T *restrict out) {            \
-        int64_t t = 0, low, gap, skipped, high;                                                        \
-        for (int64_t e = 0; e < edges; e++) {                                                          \
-            if (!run_of(&s, e, &low, &gap, &skipped, &high)) continue;                                 \
-            int64_t n = high - low - skipped, before = gap - low;                                      \
-            if (t + n > pairs) return -1;                                                              \
-            T *one = out + t, *other = out + pairs + t;                                                \
-            const int32_t *partner = s.by_start + low;                                                 \
-            if (t + n + SLACK <= pairs) {                                                              \
-                V same = (V){0} + (T)e;                                                                \
-                for (int64_t p = 0; p < n; p += SLACK) *(V *)(one + p) = same;                         \
-                NAME##_run(partner, before, other);                                                    \
-                NAME##_run(partner + before + skipped, n - before, other + before);                    \
-            } else {                                                                                   \
-                for (int64_t p = 0; p < n; p++) {                                                      \
-                    one[p] = (T)e;                                                                     \
-                    other[p] = (T)partner[p < before ? p : p + skipped];                               \
-                }                                                                                      \
-            }                                                                                          \
-            t += n;                                                                                    \
-        }                                                                                              \
-        return t;                                                                                      \
+#define PAIRS(NAME, T)                                                                      \
+    static inline void NAME##_run(const int32_t *from, int64_t n, T *to) {                  \
+        for (int64_t p = 0; p < n; p += SLACK)                                              \
+            for (int64_t k = 0; k < SLACK; k++) to[p + k] = (T)from[p + k];                 \
+    }                                                                                       \
+    VERSIONS static int64_t NAME(search s, int64_t edges, int64_t pairs, T *restrict out) { \
+        int64_t t = 0, low, gap, skipped, high;                                             \
+        for (int64_t e = 0; e < edges; e++) {                                               \
+            if (!run_of(&s, e, &low, &gap, &skipped, &high)) continue;                      \
+            int64_t n = high - low - skipped, before = gap - low;                           \
+            if (t + n > pairs) return -1;                                                   \
+            T *one = out + t, *other = out + pairs + t;                                     \
+            const int32_t *partner = s.by_start + low;                                      \
+            if (t + n + SLACK <= pairs) {                                                   \
+                for (int64_t p = 0; p < n; p += SLACK)                                      \
+                    for (int64_t k = 0; k < SLACK; k++) one[p + k] = (T)e;                  \
+                NAME##_run(partner, before, other);                                         \
+                NAME##_run(partner + before + skipped, n - before, other + before);         \
+            } else {                                                                        \
+                for (int64_t p = 0; p < n; p++) {                                           \
+                    one[p] = (T)e;                                                          \
+                    other[p] = (T)partner[p < before ? p : p + skipped];                    \
+                }                                                                           \
+            }                                                                               \
+            t += n;                                                                         \
+        }                                                                                   \
+        return t;                                                                           \
     }
-PAIRS(pairs_32, int32_t, ids)
-PAIRS(pairs_64, int64_t, wide_ids)
+PAIRS(pairs_32, int32_t)
+PAIRS(pairs_64, int64_t)
 #undef PAIRS
 
 /* The pairs (2, pairs) as int32 or int64; start and by_start as lg_pairs_find left them, cursor (atoms) memory to work

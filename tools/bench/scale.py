@@ -29,8 +29,15 @@ ADDED = 1000  # graphs of the append
 # ---- the steps; each is run in a new process, with the folder and the number of graphs ----
 
 
-def make_shards(folder, graphs):
-    """A plan, and the finished shards of it, as workers leave them."""
+def make_shards(folder, graphs, *, shard_size=None, record_of=None):
+    """A plan, and the finished shards of it, as workers leave them.
+
+    Args:
+        folder: where the dataset goes.
+        graphs: how many there are.
+        shard_size: graphs of a shard; default as ``lazygraph.write`` chooses.
+        record_of: position -> (formula, crystal), for records that differ; default one crystal for all.
+    """
     import lazygraph as lg
     from lazygraph.format.codec import CODECS
     from lazygraph.format.digests import graph_digest
@@ -44,24 +51,29 @@ def make_shards(folder, graphs):
     from lazygraph.writing.write import plan as plan_dataset
 
     path = folder / "made.lg"
-    plan_dataset(f"prototypes:{graphs}?seed=0", path, graph="none")
+    plan_dataset(f"prototypes:{graphs}?seed=0", path, graph="none", shard_size=shard_size)
     layout = Layout.of(path)
     plan = Plan.load(layout)
     dictionary = None if plan.dictionary is None else (layout.dataset / plan.dictionary.name).read_bytes()
-    crystal = lg.Crystal(np.eye(3) * 4.0, np.zeros((1, 3)), np.array([26]))
-    graph = GraphSpec.from_json(plan.recipe).build(crystal)
-    raw, counts = pack(plan.schema, crystal_values(plan.schema, graph, {}))
-    frame = CODECS[plan.codec].encoder(plan.level, dictionary)(raw)
+    encode, spec = CODECS[plan.codec].encoder(plan.level, dictionary), GraphSpec.from_json(plan.recipe)
+
+    def packed(formula, crystal):
+        raw, counts = pack(plan.schema, crystal_values(plan.schema, spec.build(crystal), {}))
+        return formula, raw, counts, encode(raw)
+
+    same = packed("Fe", lg.Crystal(np.eye(3) * 4.0, np.zeros((1, 3)), np.array([26])))
     maker, position = Maker.of(plan), 0
     for number, task in enumerate(plan.tasks):
-        rows = RowBuffer([label for label in plan.labels if label.level == "graph"], len(counts))
+        rows, frames = RowBuffer([label for label in plan.labels if label.level == "graph"], len(same[2])), []
         for _ in range(task.count):
+            formula, raw, counts, frame = same if record_of is None else packed(*record_of(position))
             graph_id = f"made-{position * 7919 % 1_000_000_007:010d}"
             labels = [float(position), 0.5, 2.0]
             digest = graph_digest(graph_id.encode(), raw)
-            rows.add(position, graph_id, "Fe", counts, labels=labels, digest=digest)
+            rows.add(position, graph_id, formula, counts, labels=labels, digest=digest)
+            frames.append(frame)
             position += 1
-        file, record = write_shard(layout.dataset, number, [frame] * task.count)
+        file, record = write_shard(layout.dataset, number, frames)
         rows.finish(file, record, maker).save(layout.done(number))
 
 
@@ -139,6 +151,48 @@ def lookup(folder):
     dataset._rows_of(ids)
 
 
+def epoch(folder):
+    """The batches of a shuffled epoch of one of eight ranks, as positions; no graph is read."""
+    import lazygraph as lg
+
+    dataset = lg.LazyGraphDataset(folder / "made.lg")
+    yield
+    for _ in lg.loader(dataset, 64, shuffle=True, rank=0, world_size=8).next_batches():
+        pass
+
+
+def epoch_in_windows(folder):
+    """The same, shuffled within windows."""
+    import lazygraph as lg
+
+    dataset = lg.LazyGraphDataset(folder / "made.lg")
+    yield
+    for _ in lg.loader(dataset, 64, shuffle=True, window=32_768, rank=0, world_size=8).next_batches():
+        pass
+
+
+def different(position):
+    """A crystal of four elements: one in a thousand is the one before in another setting."""
+    import lazygraph as lg
+
+    kind = position - (position % 1000 == 999)
+    rng = np.random.default_rng(kind)
+    numbers = np.sort(rng.choice(np.arange(1, 90), 4, replace=False))
+    frac = (np.arange(4)[:, None] + rng.uniform(0.0, 0.5, (4, 3))) / 4 + 0.25 * (position - kind)
+    crystal = lg.Crystal(np.diag(rng.uniform(4.0, 6.0, 3)) + rng.uniform(-0.4, 0.4, (3, 3)), frac, numbers)
+    return crystal.formula, crystal
+
+
+def duplicates(folder):
+    """Candidates among crystals that differ, confirmed by one process."""
+    import lazygraph as lg
+
+    yield
+    found = lg.duplicates(folder / "different" / "made.lg", workers=1)
+    if found.duplicates != found.graphs // 1000:
+        sys.exit(f"found {found.duplicates} duplicates; required: {found.graphs // 1000}")
+
+
 def graph_writer(folder, graphs):
     import lazygraph as lg
 
@@ -149,8 +203,13 @@ def graph_writer(folder, graphs):
             writer.add({"z": numbers, "pos": positions}, id=f"graph-{number * 7919 % 1_000_000_007:010d}")
 
 
-STEPS = {one.__name__: one for one in (merge, append, first_graph, lookup, labels, split, verify, subset, concat)}
-STEPS["graph_writer"] = graph_writer
+WITH_DATASET = {
+    one.__name__: one
+    for one in (
+        merge, append, first_graph, epoch, epoch_in_windows, lookup, labels, split, verify, subset, concat
+    )
+}  # fmt: skip
+STEPS = WITH_DATASET | {"duplicates": duplicates, "graph_writer": graph_writer}
 
 
 def run(name, folder, graphs):
@@ -197,10 +256,13 @@ def main():
     for graphs in options.graphs:
         folder = Path(tempfile.mkdtemp(dir=options.folder))
         try:
-            if set(options.steps) - {"graph_writer"}:
+            if set(options.steps) & set(WITH_DATASET):
                 make_shards(folder, graphs)
                 if "merge" not in options.steps:
                     run("merge", folder, graphs)
+            if "duplicates" in options.steps:
+                make_shards(folder / "different", graphs, record_of=different)
+                run("merge", folder / "different", graphs)
             for name in options.steps:
                 found = measured(name, folder, graphs)
                 table[name] |= {f"{column}_at_{graphs:,}": value for column, value in found.items()}

@@ -21,7 +21,7 @@ examples:
   lazygraph verify mp.lg --workers 16 --state /tmp/mp.verify
       store the progress in a file; after an interruption, the same command continues
   lazygraph verify mp.lg --edges --sample 0.05
-      also build the edges of 5 % of the crystals in two ways, and compare them with the stored edges
+      also build the edges of 5 % of the crystals in every way, and compare them with the stored edges
   lazygraph verify mp.lg && rsync -a mp.lg colleague:
 """
 
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edges",
         action="store_true",
-        help="also build the edges of each crystal, by the plain rule and by the compiled loop if there is one, and "
-        "compare them with the stored edges (about 2 ms a crystal)",
+        help="also build the edges of each crystal in every way that is installed (the compiled loop, the plain rule, "
+        "the search of nvalchemi), and compare them with the stored edges (about 2 ms a crystal for each way)",
     )
     add_json(parser)
 

@@ -90,8 +90,9 @@ class GraphSpec:
         Args:
             structure: a ``Crystal``, a pymatgen, ASE or jarvis object, or one of their dicts.
             backend: the neighbour search. ``"native"`` (default) is compiled at installation. It uses pymatgen's search
-                if it was not compiled, or if it cannot handle a structure. Others are ``"pymatgen"``, ``"vesin"``, or a
-                function with the contract of ``lazygraph.graphs.backends.Backend``. All backends give the same graph.
+                if it was not compiled, or if it cannot handle a structure. Others are ``"pymatgen"``, ``"vesin"``,
+                ``"nvalchemi"`` (on a GPU if there is one), or a function with the contract of
+                ``lazygraph.graphs.backends.Backend``. All backends give the same graph.
             max_images: greatest number of images of atoms that the neighbour search may examine, and greatest number of
                 neighbours that it may find. A structure that needs more images, for example because its cell is very
                 flat, is refused before the search begins. Without this limit, the search could take hours or all
@@ -149,7 +150,8 @@ class GraphSpec:
         written = spec._flat()  # noqa: SLF001  # of its own class
         for name, value in data.items():
             if written[name] != value:  # such as a tolerance that is left to its default
-                raise impossible(name, value, f"{written[name]!r}, as every recipe states it")
+                msg = f"the recipe has {name}={value!r}; a recipe must state the value that it means, {written[name]!r}"
+                raise RecipeError(msg)
         return spec
 
     def __repr__(self) -> str:
@@ -185,10 +187,14 @@ class GraphSpec:
                 "angles", angles, "angles such as lazygraph.graphs.Triplets(threebody_cutoff=4.0), or None"
             )
         if not self.rule.has_edges:
-            raise impossible("angles", angles.name, f"None with the rule {self.rule.name!r}, which has no edges")
+            msg = f"the rule {self.rule.name!r} has no edges and therefore no angles; leave angles={angles.name!r} out"
+            raise RecipeError(msg)
         if angles.needs_pairs and self.rule.most_neighbors is not None:
-            required = f"others with the rule {self.rule.name!r}, whose edges do not come in pairs"
-            raise impossible("angles", angles.name, required)
+            msg = (
+                f"angles={angles.name!r} needs edges that come in pairs, and the edges of the rule {self.rule.name!r} "
+                "do not; use another rule, such as 'radius', or other angles"
+            )
+            raise RecipeError(msg)
         for name, value in angles.values.items():
             if value == angles.cutoff and value is not None and value > math.nextafter(self.rule.reach, math.inf):
                 raise impossible(name, value, f"at most the cutoff, {self.rule.values['cutoff']:g} A")
@@ -199,7 +205,7 @@ class GraphSpec:
         fixed = {**FIRST, **self.rule.defaults(), "rule": preset.rule, "angles": preset.angles, **preset.fixed}
         for name, found in {**values, "angles": angles}.items():
             if name not in preset.parameters and name != "preset" and found != fixed.get(name):
-                msg = f"the recipe has {name}={found!r}; required for the preset {self.preset!r}: {fixed.get(name)!r}"
+                msg = f"the recipe has {name}={found!r}; the preset {self.preset!r} needs {name}={fixed.get(name)!r}"
                 raise RecipeError(msg)
         for name in preset.parameters:
             self.rule.setting(name, values, preset.parameters)
@@ -280,5 +286,6 @@ def _assembled(preset: Any, rule: type[Rule], angles: type[Angles] | None, value
             raise RecipeError(unknown_name("parameter of a recipe:", name, known))
         if value is not FIRST.get(name):
             said = f"the rule {rule.name!r}" + (f" with the angles {angles.name!r}" if angles else " without angles")
-            raise impossible(name, value, f"{FIRST.get(name)!r}, for {said} has no use for it")
+            msg = f"{said} does not use {name}={value!r}; leave it out, or set it to {FIRST.get(name)!r}"
+            raise RecipeError(msg)
     return GraphSpec(preset, rule(**settings[0]), None if angles is None else angles(**settings[1]))

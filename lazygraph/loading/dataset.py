@@ -30,9 +30,11 @@ from lazygraph.format.id_lookup import rows_of
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
+from lazygraph.graphs.nvalchemi import DEVICE_BACKEND
 from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.graphs.spec import graph as graph_spec
+from lazygraph.loading.device_edges import CrystalsForDevice, RadiusSearch
 from lazygraph.loading.graph_access import GraphAccess
 from lazygraph.loading.positions import Several, is_plain, rows_at, select
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
@@ -90,6 +92,11 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
             them; else there are no columns ``n_edges`` and ``n_triplets``. Default: the stored graphs.
         edges: ``"stored"`` reads the stored edges, and refuses a recipe that gives others. ``"build"`` builds the edges
             at every read. ``"auto"`` (default) reads the stored edges if the recipe gives them, and else builds edges.
+        backend: how edges are built at every read. ``"native"`` (default) uses the compiled loops, in the process that
+            reads. ``"nvalchemi"`` builds radius edges on the device of the batch, with NVIDIA's nvalchemi-toolkit-ops
+            (``pip install "lazygraph[cuda]"``): ``lg.loader(ds, device="cuda")`` copies crystals without edges to the
+            device. Both give the same edges. Stored edges are read if the recipe gives them, except with
+            ``edges="build"``.
         augment: steps that change the crystals before their edges are built, at every read: :class:`lazygraph.Rattle`,
             :class:`lazygraph.Strain`, :class:`lazygraph.Rotate`, :class:`lazygraph.Supercell`, or functions of your
             own. Edges are built as with ``graph``, by the stored recipe if no other is given.
@@ -109,7 +116,9 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
         ContentMismatch: the dataset has another content id than ``content_id``.
         TransferError: a server cannot be reached, and nothing is in the cache.
         LabelError: a target does not exist; the message lists the labels.
-        InputError: ``target_dtype`` is not one of the two types, or ``augment`` does not fit the dataset.
+        InputError: ``target_dtype`` is not one of the two types, ``augment`` does not fit the dataset, or ``backend``
+            is unknown or combined with ``augment``.
+        MissingExtra: the package of the backend is not installed.
 
     Warns:
         UserWarning: ``augment`` moves atoms, and energies, forces or stresses are those of the stored crystals.
@@ -138,6 +147,7 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
         *,
         graph: GraphSpec | str | None = None,
         edges: Literal["auto", "stored", "build"] = "auto",
+        backend: Literal["native", "nvalchemi"] = "native",
         augment: Sequence[Augmentation] = (),
         augment_attempts: int = 5,
         content_id: str | None = None,
@@ -160,9 +170,9 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
         self._targets = targets
         self._spec = wanted or stored
         if wanted is not None and stored is None:
-            msg = f"found graph={wanted} for {self.path}, whose graphs came ready-made; required: None"
+            msg = f"the graphs of {self.path} came ready-made, so graph={wanted} cannot build them; leave graph out"
             raise RecipeMismatch(msg)
-        self._edges = edges
+        self._edges, self._backend = edges, backend
         self.augmenter = self._make_augmenter(augment, augment_attempts, targets)
         if expected is not None:
             self._check_recipe(expected)
@@ -199,6 +209,11 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
     def builds_in_python(self) -> bool:
         """Whether edges are built by Python code, during which no other thread runs: the rule has no compiled loop."""
         return self.rebuilds and self._spec is not None and native_rule(self._spec.rule) is None
+
+    @property
+    def builds_on_device(self) -> bool:
+        """Whether edges are built when a batch is expanded, on its device."""
+        return self.rebuilds and self._backend == DEVICE_BACKEND
 
     @property
     def content_id(self) -> str:
@@ -495,20 +510,34 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
 
     def _make_reader(self) -> None:
         schema, stored, spec = self.manifest.schema, self._stored, self._spec
-        records: Store | RebuiltRecords = self._store
+        records: Store | RebuiltRecords | CrystalsForDevice = self._store
+        if self._backend not in (known := ("native", DEVICE_BACKEND)):
+            raise InputError(unknown_name("backend", self._backend, known))
+        if self._backend == DEVICE_BACKEND and self.augmenter is not None:
+            msg = (
+                f"backend={DEVICE_BACKEND!r} cannot be used with augment, which needs the edges to see whether an "
+                "augmented crystal is possible; leave backend out"
+            )
+            raise InputError(msg)
         self._sizes_of_built: Mapping[str, str] = {}
         self.rebuilds, self.edges_reason = chosen_edges(self._edges, stored, spec)
         if spec is None or stored is None:
+            if self._backend != "native":
+                msg = f"the graphs of {self.path} came ready-made, so there are no crystals for backend; leave it out"
+                raise InputError(msg)
             self.reader = Reader(self._store, records, StoredPresenter(schema), self._targets, self.target_dtype)
             return
         if self.augmenter is not None:
             if self._edges == "stored":
-                msg = f"found edges='stored' and augment for {self.path}; required: edges='auto', as crystals change"
+                msg = f"{self.path}: edges='stored' cannot be used with augment, which changes them; use edges='auto'"
                 raise InputError(msg)
             self.rebuilds, self.edges_reason = True, "edges are built at every read, after the augmentation"
         rebuilt = RebuiltRecords(self._store, stored, spec, self.augmenter) if self.rebuilds else None
         if rebuilt is not None:
             records, schema, self._sizes_of_built = rebuilt, rebuilt.schema, rebuilt.sizes
+            if self.builds_on_device and spec.rule.has_edges:
+                records = CrystalsForDevice(rebuilt, RadiusSearch.of(spec))
+                self.edges_reason += f", on the device of the batch (backend={self._backend!r})"
         presenter = ViewPresenter(self.view, spec, schema)
         augmented = None if self.augmenter is None else rebuilt
         self.reader = Reader(self._store, records, presenter, self._targets, self.target_dtype, augmented=augmented)
@@ -520,7 +549,7 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
         if not steps:
             return None
         if self._spec is None:
-            msg = f"found augment for {self.path}, whose graphs came ready-made, without crystals; required: none"
+            msg = f"the graphs of {self.path} came ready-made, without crystals to augment; leave augment out"
             raise InputError(msg)
         columns = self.manifest.columns
         labels = [

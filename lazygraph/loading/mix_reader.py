@@ -170,7 +170,7 @@ def joined_schema(schemas: Mapping[str, Schema], *, of_crystals: bool) -> Schema
         return base
     names = dict.fromkeys(name for schema in schemas.values() for name in schema.names if name not in CRYSTAL_FIELDS)
     if DATASET in names:
-        msg = f"found a label of atoms called {DATASET!r}, which is the member that a graph of a mix is of"
+        msg = f"a label of atoms is called {DATASET!r}, the field in which a mix names the member; rename the label"
         raise LabelError(msg)
     labels = []
     for name in names:

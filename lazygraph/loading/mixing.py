@@ -109,6 +109,11 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
         return any(member.builds_in_python for member in self._all.values())
 
     @property
+    def builds_on_device(self) -> bool:
+        """Whether edges are built when a batch is expanded: never, in a mix."""
+        return False
+
+    @property
     def transform(self) -> tuple[Any, ...] | None:
         """The transforms of the members; None if no member has one."""
         transforms = tuple(member.transform for member in self._all.values())
@@ -360,8 +365,8 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
                 if out[place] >= 0:
                     other = self.names[int(np.searchsorted(self._ends, out[place], side="right"))]
                     msg = (
-                        f"the id {ids[place]!r} is in {other!r} and in {name!r}; required: a position, or the member, "
-                        f"such as mix.members[{name!r}][{ids[place]!r}]"
+                        f"the id {ids[place]!r} is in {other!r} and in {name!r}; give its position, or choose the "
+                        f"member, as in mix.members[{name!r}][{ids[place]!r}]"
                     )
                     raise InputError(msg)
                 out[place] = start + position
@@ -377,7 +382,7 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
         """Refuse members whose graphs cannot be in one batch, or whose sizes are unknown."""
         for name, member in self._all.items():
             if member.augmenter is not None and member.augmenter.times != 1:
-                msg = f"{name!r} is augmented by a supercell, whose size a mix does not know; required: other steps"
+                msg = f"{name!r} is augmented by a supercell, whose size a mix does not know; open it without this step"
                 raise InputError(msg)
         (first, wanted), *others = self._all.items()
         for name, member in others:
@@ -385,7 +390,8 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
             if (mine is None) != (theirs is None):
                 made, given = (name, first) if mine is None else (first, name)
                 msg = (
-                    f"{made!r} holds graphs of a recipe and {given!r} ready-made graphs; required: members of one kind"
+                    f"{made!r} holds graphs of a recipe, and {given!r} holds ready-made graphs; the members of a mix "
+                    "need graphs of one kind"
                 )
                 raise RecipeMismatch(msg)
             if mine is not None and theirs is not None and not gives_the_stored_graphs(mine, theirs):
@@ -396,12 +402,15 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
                 )
                 raise RecipeMismatch(msg)
             if mine is not None and member.view != wanted.view:
-                msg = f"{name!r} has the view {member.view} and {first!r} {wanted.view}; required: one view"
+                msg = f"{name!r} has the view {member.view}, and {first!r} has {wanted.view}; open both with one view"
+                raise InputError(msg)
+            if member.builds_on_device:
+                msg = f"{name!r} builds its edges on the device of a batch, which a mix cannot; open it without backend"
                 raise InputError(msg)
             if member.target_dtype != wanted.target_dtype:
                 msg = (
-                    f"{name!r} has target_dtype={member.target_dtype!r} and {first!r} {wanted.target_dtype!r}; "
-                    "required: one type"
+                    f"{name!r} has target_dtype={member.target_dtype!r}, and {first!r} has {wanted.target_dtype!r}; "
+                    "open both with one type"
                 )
                 raise InputError(msg)
 
@@ -441,7 +450,7 @@ class Mix(torch.utils.data.Dataset[Data], GraphAccess):
         )
         presenter: Presenter = StoredPresenter(schema) if spec is None else ViewPresenter(self.view, spec, schema)
         if DATASET in presenter.layout:
-            msg = f"the graphs have an array {DATASET!r}, which is the member that a graph of a mix is of"
+            msg = f"the graphs have an array {DATASET!r}, the field in which a mix names the member; rename the array"
             raise LabelError(msg)
         readers = [member.reader for member in members.values()]
         rows = [member.len() for member in members.values()]
@@ -516,17 +525,17 @@ def mix(
         >>> folder.cleanup()
     """
     if not isinstance(members, Mapping) or not members:
-        found = "no members" if isinstance(members, Mapping) else f"a {type(members).__name__}"
-        msg = f"found {found}; required: a mapping from names to datasets, such as {{'mptrj': a, 'alex': b}}"
+        problem = "a mix needs members" if isinstance(members, Mapping) else f"found a {type(members).__name__}"
+        msg = f"{problem}; give a mapping from names to datasets, such as {{'mptrj': a, 'alex': b}}"
         raise InputError(msg)
     datasets: dict[str, LazyGraphDataset] = {}
     for name, member in members.items():
         if not isinstance(name, str) or not name:
-            msg = f"found the name {name!r} of a member; required: a text"
+            msg = f"the name of a member is {name!r}; give every member a text as its name"
             raise InputError(msg)
         dataset = as_dataset(member)
         if isinstance(dataset, Mix):
-            msg = f"the member {name!r} is a mix; required: a dataset; mix the members of both at once"
+            msg = f"the member {name!r} is a mix, and members must be datasets; mix all the datasets at once"
             raise InputError(msg)
         datasets[name] = dataset
     targets = [target] if isinstance(target, str) else target
@@ -565,7 +574,7 @@ def _concatenated(dataset: torch.utils.data.ConcatDataset[Any]) -> Iterator[Lazy
         elif type(part) is torch.utils.data.ConcatDataset:
             yield from found.members.values()
         else:
-            raise InputError("found a mix within a ConcatDataset; required: datasets; give them to lg.mix")
+            raise InputError("a ConcatDataset must not contain a mix; give all the datasets to lg.mix instead")
 
 
 def _held(member: LazyGraphDataset, ids: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -24,6 +24,7 @@ from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS, Untrue, check_cryst
 from lazygraph.graphs.presets import PRESETS
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.loading.device_copy import to_device
+from lazygraph.loading.device_edges import CrystalsForDevice
 from lazygraph.loading.graph_data import layout_of, make_batch, make_data, split_batch
 from lazygraph.reading.augment import AugmentationCounts
 from lazygraph.reading.batch_layout import BatchLayout
@@ -41,7 +42,7 @@ Rows = dict[str, NDArray[np.int64]]
 
 
 class Records(Protocol):
-    """A source of records: a store, or a store whose crystals get other edges."""
+    """A source of records: a store, or a store whose crystals get other edges, now or on their device."""
 
     def read_batch(self, rows: NDArray[np.int64]) -> RecordBatch:
         """Return one or several records in one batch."""
@@ -121,7 +122,7 @@ class ViewPresenter:
         except AnglesDiffer:
             msg = (
                 f"the view {self._view.name!r} in {self._view.dtype} finds other edges within its cutoff than the "
-                "recipe, as coordinates are very large; required: dtype='float64', or atoms near their cell"
+                "recipe, because coordinates are very large; use dtype='float64', or wrap the atoms into their cell"
             )
             raise InputError(msg) from None
 
@@ -205,6 +206,8 @@ class Reader:
         schema: what the records hold.
     """
 
+    _for_device: CrystalsForDevice | None = None
+
     def __init__(
         self,
         store: Store,
@@ -216,12 +219,14 @@ class Reader:
         augmented: RebuiltRecords | None = None,
     ) -> None:
         self._augmented = augmented
+        self._for_device = records if isinstance(records, CrystalsForDevice) else None
         self.store, self._records, self._presenter, self._targets = store, records, presenter, tuple(targets)
         self._target_dtype = np.dtype(target_dtype)
         self.schema: Schema = getattr(records, "schema", store.manifest.schema)
         # Graphs that are built from the stored crystals may have columns of their own.
         columns = store.manifest.columns
-        sizes = records.sizes if isinstance(records, RebuiltRecords) else dict(zip(columns, columns, strict=True))
+        stored = dict(zip(columns, columns, strict=True))
+        sizes = records.sizes if isinstance(records, (RebuiltRecords, CrystalsForDevice)) else stored
         self._derived = None if presenter.derived is None else sizes.get(presenter.derived)
 
     def data(self, row: int, seeds: NDArray[np.uint64] | None = None) -> Data:
@@ -229,7 +234,7 @@ class Reader:
         rows = np.array([row], np.int64)
         records, y, _ = self.read(rows, seeds)
         try:
-            arrays = self._presenter.single(records, self._said(rows))
+            arrays = self._presenter.single(self._with_edges(records, rows), self._said(rows))
         except Untrue as error:
             self._raise_corrupt(row, error)
         ids = self._ids(rows)
@@ -317,9 +322,13 @@ class Reader:
     def _batch_arrays(self, records: RecordBatch, rows: NDArray[np.int64]) -> tuple[Values, Rows]:
         """Return the arrays of the graphs in these rows."""
         try:
-            return self._presenter.batch(records, self._said(rows))
+            return self._presenter.batch(self._with_edges(records, rows), self._said(rows))
         except Untrue as error:
             self._raise_corrupt(int(rows[error.crystal]), error)
+
+    def _with_edges(self, records: RecordBatch, rows: NDArray[np.int64]) -> RecordBatch:
+        """Return records with the edges that are built on their device; the same records if they have edges."""
+        return records if self._for_device is None else self._for_device.with_edges(records, rows)
 
     def where(self, row: int) -> str:
         """Return the start of a message about a row: dataset, shard, row and id."""

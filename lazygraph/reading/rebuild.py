@@ -24,6 +24,7 @@ from lazygraph.machine import memory_limit
 from lazygraph.reading.augment import AugmentationCounts, Augmenter, RefusedCrystal
 from lazygraph.reading.counted_sizes import counted_sizes
 from lazygraph.reading.crystal_batch import CrystalBatch
+from lazygraph.registry import unknown_name
 
 __all__ = ["Augmented", "RebuiltRecords", "chosen_edges", "gives_the_stored_graphs"]
 
@@ -56,12 +57,11 @@ def chosen_edges(edges: str, stored: GraphSpec | None, wanted: GraphSpec | None)
         InputError: ``edges`` is none of the three words, or it is ``build`` for ready-made graphs.
         RecipeMismatch: the stored edges were asked for, and the recipe gives others.
     """
-    if edges not in ("auto", "stored", "build"):
-        msg = f"found edges={edges!r}; required: 'auto', 'stored' or 'build'"
-        raise InputError(msg)
+    if edges not in (known := ("auto", "stored", "build")):
+        raise InputError(unknown_name("value of edges:", edges, known))
     if stored is None or wanted is None:
         if edges == "build":
-            msg = "found edges='build' for graphs that came ready-made; required: a dataset of crystals"
+            msg = "edges='build' needs a dataset of crystals, and these graphs came ready-made; leave edges out"
             raise InputError(msg)
         return False, "the graphs came ready-made"
     same = gives_the_stored_graphs(stored, wanted)
@@ -71,7 +71,7 @@ def chosen_edges(edges: str, stored: GraphSpec | None, wanted: GraphSpec | None)
         return False, "the stored edges are those of the recipe"
     if edges == "stored":
         msg = (
-            f"found edges='stored' and graph={wanted!r}, but the dataset stores graphs of {stored!r}: "
+            f"edges='stored' cannot be used with graph={wanted!r}, because the dataset stores graphs of {stored!r}: "
             f"{'; '.join(stored.diff(wanted))}. Leave edges= out to build the edges at every read"
         )
         raise RecipeMismatch(msg)
@@ -137,9 +137,39 @@ class RebuiltRecords:
         """
         crystals = self._crystals(rows, {})
         edges = self._edges(rows, crystals) if self._wanted.rule.has_edges else None
-        if edges is not None and "n_edges" in self.sizes:
-            self._compare(rows, edges.n_edge, self.sizes["n_edges"])
+        if edges is not None:
+            self.check_counts(rows, edges.n_edge)
         return self._records(crystals, edges)
+
+    def read_crystals(self, rows: NDArray[np.int64]) -> RecordBatch:
+        """Read several records at once like ``read_batch``, without edges, which somebody else builds.
+
+        Raises:
+            CorruptDataset: a record is damaged, or holds no possible crystal.
+        """
+        crystals = self._crystals(rows, {})
+        if not are_possible(PackedCrystals(crystals.frac_coords, crystals.lattice, crystals.pbc, crystals.n_node)):
+            self._edges(rows, crystals)  # which says what is wrong
+        return self._records(crystals, None)
+
+    def check_counts(self, rows: NDArray[np.int64], n_edge: NDArray[np.int64]) -> None:
+        """Refuse graphs that have another number of edges than a column says, on which budgets rely.
+
+        Args:
+            rows: (B,) int64 rows of the dataset.
+            n_edge: (B,) the numbers of edges that were built.
+
+        Raises:
+            CorruptDataset: a number differs; the message names the graph.
+        """
+        name = self.sizes.get("n_edges")
+        if name is None:
+            return
+        said = self._store.column(name)[rows]
+        if (different := n_edge != said).any():
+            place = int(different.argmax())
+            msg = f"its graph has {n_edge[place]} edges; the column {name!r} says {said[place]}"
+            self._store.raise_corrupt(int(rows[place]), CorruptDataset(msg))
 
     def read_augmented(
         self, rows: NDArray[np.int64], seeds: NDArray[np.uint64], labels: Mapping[str, NDArray[Any]]
@@ -163,6 +193,8 @@ class RebuiltRecords:
         stored = self._crystals(rows, labels)
         left, parts, redrawn, edges = np.arange(len(rows)), [], 0, None
         for attempt in range(augmenter.attempts):
+            if attempt == 1:
+                redrawn = len(left)
             try:
                 drawn = augmenter.draw(stored.take(left) if attempt else stored, seeds[left], attempt)
             except RefusedCrystal as error:
@@ -174,7 +206,6 @@ class RebuiltRecords:
             fit[list(refused)] = False
             parts.append((left[fit], drawn if fit.all() else drawn.take(np.flatnonzero(fit))))
             left = left[~fit]
-            redrawn = redrawn or len(left)
             if not len(left):
                 break
         if len(left):
@@ -185,14 +216,6 @@ class RebuiltRecords:
             edges = self._edges(rows, crystals)
         records = self._records(crystals, edges if self._wanted.rule.has_edges else None)
         return Augmented(records, dict(crystals.labels), AugmentationCounts(len(rows), redrawn, len(left)))
-
-    def _compare(self, rows: NDArray[np.int64], n_edge: NDArray[np.int64], name: str) -> None:
-        """Refuse graphs that have another number of edges than a column says, on which budgets rely."""
-        said = self._store.column(name)[rows]
-        if (different := n_edge != said).any():
-            place = int(different.argmax())
-            msg = f"its graph has {n_edge[place]} edges; the column {name!r} says {said[place]}"
-            self._store.raise_corrupt(int(rows[place]), CorruptDataset(msg))
 
     def _crystals(self, rows: NDArray[np.int64], labels: Mapping[str, NDArray[Any]]) -> CrystalBatch:
         """Read crystals with the labels of their atoms."""
@@ -223,7 +246,7 @@ class RebuiltRecords:
             fields |= {"edge_index": edges.edge_index, "images": edges.images}
             if edges.lattice_images is not None and "lattice_images" in self.schema.names:
                 fields["lattice_images"] = edges.lattice_images
-        return RecordBatch(counts, {name: fields[name] for name in self.schema.names})
+        return RecordBatch(counts, {name: fields[name] for name in self.schema.names if name in fields})
 
     def _edges(self, rows: NDArray[np.int64], crystals: CrystalBatch) -> EdgesOfCrystals | None:
         """Build the edges of every crystal of a batch of stored records; None if the recipe has none.

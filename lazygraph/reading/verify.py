@@ -46,8 +46,8 @@ class Verification:
     records: int = 0
     """How many records were read: all, or those of a sample."""
     edges_built_by: tuple[str, ...] = ()
-    """The ways in which the edges of these records were built and compared: the compiled loop and the plain rule, or
-    the plain rule alone. Empty if they were not compared."""
+    """The ways in which the edges of these records were built and compared: the compiled loop, the plain rule, and the
+    search of nvalchemi, as far as they are installed. Empty if they were not compared."""
 
 
 def verify(
@@ -70,9 +70,10 @@ def verify(
     fraction of the records of each shard: checksum, form, indices, and what the recipe promises. Page trees and the
     digests of blocks of graphs need all records, and are left out.
 
-    With ``edges``, it also builds the edges of every crystal by the plain rule, and by the compiled loop if there is
-    one, and compares them with the stored edges, graph by graph. This takes about 2 ms a crystal. The edges are not
-    compared if another problem was found.
+    With ``edges``, it also builds the edges of every crystal by the plain rule, by the compiled loop if there is one,
+    and by the search of nvalchemi if it is installed (on a GPU if there is one). It compares all of them with the
+    stored edges, graph by graph. This takes about 2 ms a crystal for each way. The edges are not compared if another
+    problem was found.
 
     Args:
         path: the dataset directory, the URL of a storage that is installed, or a storage.

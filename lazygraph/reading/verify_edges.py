@@ -1,7 +1,8 @@
-"""The check that the stored edges are the edges of the recipe, by the compiled loop and by the plain rule."""
+"""The check that the stored edges are the edges of the recipe, by every search that is installed."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +16,14 @@ from lazygraph.graphs.compiled import PackedCrystals, build_edges
 from lazygraph.graphs.crystal_graph import CrystalGraph
 from lazygraph.graphs.crystal_records import crystal_graph
 from lazygraph.graphs.effort import MAX_IMAGES
+from lazygraph.graphs.nvalchemi import DEVICE_BACKEND
 from lazygraph.graphs.rule import native_rule
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.native import kernels
 
 __all__ = ["check_edges_of_rows", "recipe_with_edges", "ways_of_building"]
 
+LOOP = "the compiled loop"
 BATCH = 256  # crystals whose edges are made in one compiled call
 
 
@@ -34,7 +37,7 @@ def recipe_with_edges(store: Store) -> GraphSpec:
     spec = None if recipe is None else GraphSpec.from_json(recipe)
     if spec is None or not spec.rule.has_edges:
         found = "graphs that came ready-made" if spec is None else "crystals alone"
-        msg = f"{store.name} stores {found}; required to compare edges: graphs that a recipe built"
+        msg = f"{store.name} stores {found}; edges can be compared only for graphs that a recipe built"
         raise InputError(msg)
     return spec
 
@@ -42,10 +45,17 @@ def recipe_with_edges(store: Store) -> GraphSpec:
 def ways_of_building(spec: GraphSpec) -> tuple[str, ...]:
     """Return the ways in which this installation builds the edges of a recipe.
 
-    The compiled loop leaves some crystals to the plain rule, such as cells that are far from reduced.
+    The compiled loop leaves some crystals to the plain rule, such as cells that are far from reduced. The search of a
+    device builds edges by the plain rule too, from pairs that the device proposes.
     """
     has_loop = kernels() is not None and native_rule(spec.rule) is not None
-    return ("the compiled loop", "the plain rule") if has_loop else ("the plain rule",)
+    return (LOOP, *_plain_ways()) if has_loop else tuple(_plain_ways())
+
+
+def _plain_ways() -> dict[str, str]:
+    """The ways by the plain rule: way -> search backend."""
+    installed = importlib.util.find_spec("nvalchemiops") is not None
+    return {"the plain rule": "pymatgen"} | ({f"the search of {DEVICE_BACKEND}": DEVICE_BACKEND} if installed else {})
 
 
 def check_edges_of_rows(store: Store, rows: NDArray[np.int64]) -> Iterator[str]:
@@ -72,7 +82,8 @@ def check_edges_of_rows(store: Store, rows: NDArray[np.int64]) -> Iterator[str]:
             some.append(row)
         compiled = _compiled([graph.crystal for graph in stored], spec)
         for row, graph, looped in zip(some, stored, compiled, strict=True):
-            for way, made in (("the compiled loop", looped), ("the plain rule", _plain(graph.crystal, spec))):
+            plain = ((way, _plain(graph.crystal, spec, backend)) for way, backend in _plain_ways().items())
+            for way, made in ((LOOP, looped), *plain):
                 if made is not None and (problem := _difference(graph, made, way)):
                     yield store.where(row) + problem
 
@@ -108,10 +119,10 @@ def _compiled(crystals: list[Crystal], spec: GraphSpec) -> list[Made | str | Non
     return out
 
 
-def _plain(crystal: Crystal, spec: GraphSpec) -> Made | str:
+def _plain(crystal: Crystal, spec: GraphSpec, backend: str) -> Made | str:
     """The edges by the plain rule, or the reason why it refuses the crystal."""
     try:
-        graph = spec.build(crystal, backend="pymatgen")
+        graph = spec.build(crystal, backend=backend)
     except LazyGraphError as error:
         return str(error)
     return graph.edge_index, graph.images, graph.lattice_images

@@ -202,7 +202,7 @@ def test_matformer_has_six_lattice_edges_unless_the_cutoff_had_to_grow(crystal, 
 
 def test_chgnet_refuses_an_isolated_atom_and_mace_does_not():
     crystal = Crystal(np.eye(3) * 30.0, [[0, 0, 0], [0.1, 0, 0], [0.5, 0.5, 0.5]], [6, 8, 2])
-    with pytest.raises(StructureError, match="atom 2 has no neighbour within 6 A; required with isolated_atoms="):
+    with pytest.raises(StructureError, match="atom 2 has no neighbour within 6 A, which isolated_atoms='error'"):
         lg.graph("chgnet").build(crystal)
     assert lg.graph("mace").build(crystal).n_edges == 2
 
@@ -340,6 +340,13 @@ def test_vesin_makes_the_same_graph(crystal):
     assert_same_graphs(crystal, "vesin")
 
 
+@given(crystals(periodic=False))
+@settings(max_examples=60, deadline=None)
+def test_nvalchemi_makes_the_same_graph(crystal):
+    pytest.importorskip("nvalchemiops")
+    assert_same_graphs(crystal, "nvalchemi")
+
+
 def assert_same_graphs(crystal, backend):
     specs = [lg.graph("radius", cutoff=3.7), lg.graph("nearest", max_neighbors=5, cutoff=4.5)]
     if any(crystal.pbc) or len(crystal) > 3:
@@ -357,10 +364,13 @@ def test_an_unknown_backend_is_refused(silicon):
         lg.graph("radius", cutoff=3.0).build(silicon, backend="grid")
 
 
-def test_a_backend_that_is_not_installed_is_named(silicon, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vesin", None)
-    with pytest.raises(MissingExtra, match=r"pip install \"lazygraph\[vesin\]\""):
-        lg.graph("radius", cutoff=3.0).build(silicon, backend="vesin")
+@pytest.mark.parametrize(
+    ("backend", "module", "extra"), [("vesin", "vesin", "vesin"), ("nvalchemi", "nvalchemiops.torch.neighbors", "cuda")]
+)
+def test_a_backend_that_is_not_installed_is_named(silicon, monkeypatch, backend, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'lazygraph\[{extra}\]'"):
+        lg.graph("radius", cutoff=3.0).build(silicon, backend=backend)
 
 
 @pytest.mark.parametrize("guess", [0.05, 0.5, 1.0, 3.0])

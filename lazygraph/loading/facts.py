@@ -19,12 +19,12 @@ class MeasuredFacts:
 
     Args:
         dataset: the dataset.
-        measure: reads a batch and returns its seconds and the bytes of its tensors.
+        measure: reads a batch and returns its seconds and the bytes of its tensors; called as often as they are asked
+            for.
     """
 
     def __init__(self, dataset: LoadableDataset, measure: Callable[[], tuple[float, int]]) -> None:
         self._measure = measure
-        self._measured: tuple[float, int] | None = None
         self.cpus, self.shared_memory = usable_cpus(), free_shared_memory()
         self.compiled = kernels() is not None and not dataset.builds_in_python
         self.transform = dataset.transform is not None
@@ -35,14 +35,9 @@ class MeasuredFacts:
     @property
     def batch_seconds(self) -> float:
         """Seconds to read one batch in this process."""
-        return self._of_a_batch()[0]
+        return self._measure()[0]
 
     @property
     def batch_bytes(self) -> int:
         """Bytes of the tensors of one batch."""
-        return self._of_a_batch()[1]
-
-    def _of_a_batch(self) -> tuple[float, int]:
-        if self._measured is None:
-            self._measured = self._measure()
-        return self._measured
+        return self._measure()[1]

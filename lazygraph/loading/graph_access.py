@@ -69,7 +69,7 @@ class GraphAccess(ABC):
         """Return the graphs at these positions, or with these ids, as one PyG ``Batch``."""
         chosen = self.index_select(idx)
         if len(chosen) == 0:
-            raise InputError("found no graphs to make a batch of; required: at least one")
+            raise InputError("a batch needs at least one graph, and none was chosen")
         return collate(chosen.__getitems__(range(len(chosen))))
 
     def fetch(self, positions: NDArray[np.int64], seeds: NDArray[np.uint64] | None = None) -> Fetched:

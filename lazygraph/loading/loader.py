@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from lazygraph.loading.transforms import (
     with_counts,
 )
 from lazygraph.reading.augment import AugmentationCounts
+from lazygraph.registry import unknown_name
 
 __all__ = ["Loader", "loader"]
 
@@ -158,7 +160,7 @@ class Loader:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
             return self._processes.read(requests)
         if settings.threads:
-            return prefetch_in_threads(self._prefetched, requests, settings.ahead, settings.threads)
+            return prefetch_in_threads(self._prefetched, requests, settings.ahead, settings.threads, self.device)
         return (self._prefetched(request) for request in requests)
 
     def __len__(self) -> int:
@@ -215,6 +217,13 @@ class Loader:
             batch = self.dataset.reader.expand(fetched, self.device, pin=self._pins, masks=masks)
             return with_counts(batch, fetched.augmented)
         return fetched if self.device is None else fetched.to(self.device)
+
+    def _unpadded(self, request: Request) -> Batch:
+        """Read any graphs as a batch, also those that fit into no shape together."""
+        fetched = fetch(self.dataset, request)
+        if isinstance(fetched, Fetched):
+            return self.dataset.reader.expand(fetched, self.device, pin=self._pins)
+        return self._transformed(fetched)
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -279,7 +288,8 @@ class Loader:
             taken_counts(batch)
         elif self._padding is not None:
             msg = (
-                f"found a {type(graphs).__name__} of graphs to pad; required: the graphs that torch's DataLoader reads"
+                f"found a {type(graphs).__name__} of graphs to pad; give the graphs as torch's DataLoader reads them "
+                "from the dataset"
             )
             raise InputError(msg)
         else:
@@ -336,9 +346,9 @@ class Loader:
         """How the batches are read, and why. The first access also writes this to the log."""
         if self.dataset.is_remote:
             self.dataset.read_whole_shards()
-        settings = choose(
-            lambda: MeasuredFacts(self.dataset, self._measure), self._wanted, batch_bytes=self._batch_bytes()
-        )
+        measure = cache(self._measure)
+        facts = cache(lambda: MeasuredFacts(self.dataset, measure))
+        settings = choose(facts, self._wanted, batch_bytes=self._batch_bytes(measure))
         notes = [note for note in (self.dataset.edges_reason, self._note) if note is not None]
         settings = replace(settings, reasons=(*settings.reasons, *notes))
         logger.info("%s: %s", self.dataset, settings)
@@ -348,10 +358,10 @@ class Loader:
         """The average number of graphs in a batch."""
         return self._last_sampling.order.n / max(len(self) * self._sampling().world_size, 1)
 
-    def _batch_bytes(self) -> int:
+    def _batch_bytes(self, measure: Callable[[], tuple[float, int]]) -> int:
         """Estimate the average size of a batch's records in bytes. Reads graphs only if ``graph=`` builds them."""
         if self.dataset.rebuilds:
-            return self._measure()[1]
+            return measure()[1]
         return round(self.dataset.record_bytes().mean() * self._graphs_of_a_batch()) if len(self.dataset) else 0
 
     def _measure(self) -> tuple[float, int]:
@@ -364,9 +374,9 @@ class Loader:
         last = n - 1 if self.dataset.is_remote else len(self.dataset) - 1
         positions = np.linspace(0, last, n).astype(np.int64)
         request = Request(positions, Draw(int(self._last_sampling.seed), 0, 0))
-        self._transformed(self._prefetched(request))  # which opens files
+        self._unpadded(request)  # which opens files
         begin = time.perf_counter()
-        batch = self._transformed(self._prefetched(request))
+        batch = self._unpadded(request)
         seconds = (time.perf_counter() - begin) * graphs / n
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
         return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
@@ -505,8 +515,7 @@ def loader(
         msg = f"found rank={rank} and world_size={world_size}; required: both, or neither"
         raise InputError(msg)
     if bucket is not None and bucket not in SIZES:
-        msg = f"found bucket={bucket!r}; required: one of {', '.join(map(repr, SIZES))}"
-        raise InputError(msg)
+        raise InputError(unknown_name("bucket", bucket, SIZES))
     dataset = as_dataset(dataset)
     limits = _limits(batch_size, given)
     note, block = None, None
@@ -613,22 +622,24 @@ def _check_pad(dataset: LoadableDataset, pad: Any) -> None:
     """
     spec, problem = dataset.spec, None
     if pad != "buckets":
-        msg = f"found pad={pad!r}; required: 'buckets', or none"
+        msg = f"found pad={pad!r}; required: 'buckets' or None"
         raise InputError(msg)
     if isinstance(dataset, Mix):
-        problem = "it is a mix of datasets; required: one dataset"
+        problem = "it is a mix; use one dataset"
     elif spec is None:
-        problem = "its graphs came ready-made; required: a dataset of crystals"
+        problem = "its graphs came ready-made; use a dataset of crystals"
+    elif dataset.builds_on_device:
+        problem = "its edges are built on the device of a batch; use a dataset without backend"
     elif dataset.transform is not None:
-        problem = "it has a transform, which may change sizes; required: none, or a batch_transform"
+        problem = "it has a transform, which may change sizes; use a batch_transform instead"
     elif spec.angles is not None:
-        problem = f"{spec!r} has angles, whose number is not padded; required: a recipe without angles"
+        problem = f"{spec!r} has angles, whose number is not padded; use a recipe without angles"
     elif spec.rule.most_neighbors is not None:
         problem = (
-            f"{spec!r} gives at most {spec.rule.most_neighbors} edges to an atom; required: a recipe without limit"
+            f"{spec!r} gives at most {spec.rule.most_neighbors} edges to an atom; use a recipe without such a limit"
         )
     if problem is not None:
-        msg = f"found pad for {dataset.path}, but {problem}"
+        msg = f"{dataset.path} cannot be padded: {problem}"
         raise InputError(msg)
 
 
@@ -648,16 +659,15 @@ def _costs(dataset: LoadableDataset, balance: Any) -> NDArray[np.float64]:
     """
     if not callable(balance):
         if balance not in SIZES:
-            msg = f"found balance={balance!r}; required: one of {', '.join(map(repr, SIZES))}, or a function of columns"
-            raise InputError(msg)
+            raise InputError(unknown_name("balance", balance, SIZES) + "; or a function of columns")
         if SIZES[balance] not in dataset.columns:
             raise _unknown_size(dataset, balance, "balance")
         return dataset.columns[SIZES[balance]].astype(np.float64)
     found = np.asarray(balance(dataset.columns))
     if found.shape != (len(dataset),) or found.dtype.kind not in "iufb":
         msg = (
-            f"found {found.dtype} of shape {found.shape} from the function balance; required: one number for each of "
-            f"the {len(dataset)} graphs"
+            f"the function balance returned {found.dtype} of shape {found.shape}; required: one number for each of the "
+            f"{len(dataset)} graphs"
         )
         raise InputError(msg)
     return found.astype(np.float64)
@@ -695,6 +705,6 @@ def _unknown_size(dataset: LoadableDataset, size: str, option: str) -> InputErro
         why = f"the dataset has no column {SIZES[size]!r}"
     allowed = ", ".join(repr(name) for name, column in SIZES.items() if column in dataset.columns)
     return InputError(
-        f"found {option} for {dataset.path}, but {why}; allowed: sizes that it has columns of ({allowed}), or "
+        f"{option} cannot be used for {dataset.path}: {why}; use a size that it has a column of ({allowed}), or "
         "batch_size"
     )

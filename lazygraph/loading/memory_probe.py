@@ -14,6 +14,7 @@ from lazygraph.errors import InputError, NotEnoughMemory
 from lazygraph.loading.loader import Loader, loader
 from lazygraph.loading.mixing import LoadableDataset, as_dataset
 from lazygraph.loading.orders import check_whole
+from lazygraph.registry import unknown_name
 
 __all__ = ["find_budget"]
 
@@ -104,7 +105,7 @@ def find_budget(
     if found is None:
         msg = (
             f"the step runs out of memory with {option}={least}, the least budget that holds the largest graph of "
-            f"{readable.path}; required: a smaller model, or a subset without large graphs"
+            f"{readable.path}; use a smaller model, or a subset without large graphs"
         )
         raise NotEnoughMemory(msg)
     return found
@@ -138,15 +139,15 @@ def _largest(survives: Callable[[int], bool], least: int, limit: int, start: int
 def _checked(dataset: LoadableDataset, of: str, tolerance: float, options: Any) -> str:
     """Return the option of the loader that is looked for."""
     if of not in OPTIONS:
-        msg = f"found of={of!r}; required: one of {', '.join(map(repr, OPTIONS))}"
-        raise InputError(msg)
+        raise InputError(unknown_name("size", of, OPTIONS))
     if not 0 < tolerance < 1:
         msg = f"found tolerance={tolerance!r}; required: a number between 0 and 1"
         raise InputError(msg)
     if len(dataset) == 0:
-        raise InputError("found no graphs; required: at least one")
+        msg = f"{dataset.path} has no graphs; give a dataset with at least one graph"
+        raise InputError(msg)
     if taken := [name for name in (OPTIONS[of], "num_workers", "threads") if name in options]:
-        msg = f"found the option {taken[0]}; required: none, as find_budget sets it itself"
+        msg = f"find_budget sets {taken[0]} itself; leave it out"
         raise InputError(msg)
     return OPTIONS[of]
 

@@ -42,18 +42,18 @@ class Rates:
             check_whole(f"replay of {name!r}", count, 1)
         rated = [name for name in names if name not in self.replay]
         if not rated:
-            raise InputError("found replay for all members; required: at least one member beside them")
+            raise InputError("replay names all members; leave at least one of them out of it")
         if self.rates is not None:
             self._check_rates(self.rates, rated)
         self._check_temperature()
 
     def _check_rates(self, rates: Mapping[str, float], rated: Sequence[str]) -> None:
         if self.policy == "temperature":
-            raise InputError("found rates with the policy 'temperature', which computes them; required: one of them")
+            raise InputError("rates cannot be used with the policy 'temperature', which computes them; give only one")
         if wrong := [name for name in rates if name not in rated]:
             raise InputError(unknown_name("member in rates", wrong[0], rated))
         if missing := [name for name in rated if name not in rates]:
-            msg = f"found no rate of {', '.join(map(repr, missing))}; required: a rate of every member"
+            msg = f"rates has no rate of {', '.join(map(repr, missing))}; give every member a rate"
             raise InputError(msg)
         for name, rate in rates.items():
             _check_positive(f"the rate of {name!r}", rate)
@@ -62,7 +62,7 @@ class Rates:
         if self.policy == "temperature":
             _check_positive("temperature", TEMPERATURE if self.temperature is None else self.temperature)
         elif self.temperature is not None:
-            msg = f"found temperature={self.temperature!r} without policy='temperature'; required: both, or neither"
+            msg = f"temperature={self.temperature!r} needs policy='temperature'; give both, or neither"
             raise InputError(msg)
 
     @property
@@ -81,13 +81,11 @@ class Rates:
         """
         for name, count in self.replay.items():
             if count > sizes[name]:
-                msg = (
-                    f"found replay of {count:,} graphs of {name!r}, which has {sizes[name]:,}; required: at most these"
-                )
+                msg = f"found a replay of {count:,} graphs of {name!r}; required: at most {sizes[name]:,}, which it has"
                 raise InputError(msg)
         rated = {name: size for name, size in sizes.items() if name not in self.replay}
         if empty := [name for name, size in rated.items() if not size]:
-            msg = f"the member {empty[0]!r} has no graphs; required: members with graphs, if they are mixed by rates"
+            msg = f"the member {empty[0]!r} has no graphs and cannot be mixed by a rate; leave it out of the mix"
             raise InputError(msg)
         if self.policy == "temperature":
             counts = at_temperature(rated, TEMPERATURE if self.temperature is None else self.temperature)
@@ -173,8 +171,8 @@ def _check_visits(visits: Mapping[str, int]) -> None:
     """
     if unseen := [name for name, count in visits.items() if not count]:
         msg = (
-            f"at these rates an epoch has no graph of {', '.join(map(repr, unseen))}; required: a higher rate, another "
-            "policy, or a mix without it"
+            f"at these rates an epoch has no graph of {', '.join(map(repr, unseen))}; give a higher rate or another "
+            "policy, or leave it out of the mix"
         )
         raise InputError(msg)
 
@@ -182,5 +180,5 @@ def _check_visits(visits: Mapping[str, int]) -> None:
 def _check_positive(name: str, value: Any) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or not (value > 0 and math.isfinite(value)):
-        msg = f"found {name} {value!r}; required: a finite number above 0"
+        msg = f"{name} is {value!r}; required: a finite number above 0"
         raise InputError(msg)

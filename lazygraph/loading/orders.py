@@ -194,7 +194,7 @@ class Windowed:
         check_whole("window", self.window, 1)
         check_whole("block", self.block, 1)
         if self.block > self.window:
-            msg = f"found blocks of {self.block} graphs in windows of {self.window}; required: blocks that fit in"
+            msg = f"blocks of {self.block} graphs do not fit into windows of {self.window}; give block <= window"
             raise InputError(msg)
 
     def draw(self, seed: int, epoch: int) -> EpochOrder:
@@ -247,7 +247,7 @@ class Weighted:
             )
             raise InputError(msg)
         if len(values) and not values.any():
-            msg = f"found {len(values)} weights, all of them 0; required: at least one above"
+            msg = f"all {len(values)} weights are 0; at least one must be above 0"
             raise InputError(msg)
         self.weights = values
 
@@ -297,7 +297,10 @@ def order_of(
     """
     if weights is not None:
         if shuffle or window is not None:
-            msg = f"found weights and shuffle={shuffle}, window={window}; required: weights alone, as draws are random"
+            msg = (
+                f"weights cannot be used with shuffle={shuffle}, window={window}, because they already draw at random; "
+                "give weights alone"
+            )
             raise InputError(msg)
         order = Weighted(weights)
         if order.n != n:
@@ -306,7 +309,7 @@ def order_of(
         return order
     if window is not None:
         if not shuffle:
-            msg = f"found window={window} without shuffle; required: shuffle=True, or no window"
+            msg = f"window={window} needs shuffle=True; set it, or leave window out"
             raise InputError(msg)
         check_whole("window", window, 1)
         return Windowed(n, window, min(BLOCK if block is None else block, window))
@@ -350,5 +353,6 @@ def check_whole(name: str, value: Any, least: int) -> None:
         InputError: the value is not a whole number, or is less than ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
-        msg = f"found {name}={value!r}; required: a whole number, at least {least}"
+        said = f"found {name}={value!r}" if name.isidentifier() else f"{name} is {value!r}"
+        msg = f"{said}; required: a whole number, at least {least}"
         raise InputError(msg)

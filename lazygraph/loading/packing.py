@@ -171,7 +171,7 @@ def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int
         positions = np.unique(np.concatenate(found))
         count = "1 graph is" if len(positions) == 1 else f"{len(positions)} graphs are"
         told = "; ".join(named_parts)
-        msg = f"{count} too large for any batch: {told}; required: higher limits, or a subset without them"
+        msg = f"{count} too large for any batch: {told}; raise the limits, or use a subset without them"
         raise OversizedGraphs(msg, positions)
 
 

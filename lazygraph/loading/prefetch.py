@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import threading
+import time
 import traceback
 import weakref
 from collections import deque
@@ -30,6 +32,8 @@ from lazygraph.loading.transforms import Draw, Untransformed, fingerprint_of
 __all__ = ["Request", "Requests", "WorkerPool", "fetch", "prefetch_in_threads"]
 
 T = TypeVar("T")
+
+LONGEST_WAIT = 10.0  # s, for the threads of an iteration that ends
 
 
 class Request(NamedTuple):
@@ -79,15 +83,26 @@ def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed
 
 
 def prefetch_in_threads(
-    read: Callable[[Request], T], requests: Requests, ahead: int, threads: int
+    read: Callable[[Request], T], requests: Requests, ahead: int, threads: int, device: torch.device | None = None
 ) -> Generator[T, None, None]:
     """Yield ``read(request)`` for each request in their order, from threads that are up to ``ahead`` batches ahead.
+
+    If batches are made on a device, its number that is current in this thread is current in the threads too.
 
     Raises:
         InputError: in a child that was forked meanwhile, because it does not have the threads.
     """
     owner, waiting = os.getpid(), deque[Future[T]]()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="lazygraph-loader")
+    own: list[threading.Thread] = []
+    of_type: Any = None if device is None or device.type in ("cpu", "meta") else torch.get_device_module(device)
+    number = None if of_type is None else of_type.current_device()
+
+    def begin() -> None:
+        own.append(threading.current_thread())
+        if of_type is not None:
+            of_type.set_device(number)
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="lazygraph-loader", initializer=begin)
     try:
         for request in requests:
             waiting.append(pool.submit(read, request))
@@ -99,11 +114,22 @@ def prefetch_in_threads(
             _check_owner(owner)
     finally:
         if os.getpid() == owner:
-            for future in waiting:
-                future.cancel()
-            pool.shutdown()
+            pool.shutdown(wait=False, cancel_futures=True)
+            _join(own)
         else:
             _INHERITED.append(pool)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    """Wait until threads have ended, but not for ever.
+
+    The garbage collector may end an iteration at any moment: in one of its own threads, or in a thread that holds a
+    lock for which they wait.
+    """
+    until = time.monotonic() + LONGEST_WAIT
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(max(until - time.monotonic(), 0))
 
 
 class WorkerPool:

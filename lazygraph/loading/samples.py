@@ -169,10 +169,10 @@ def sample_rule(
     check_whole("n", n, 1)
     check_whole("seed", seed, 0)
     if n > total:
-        msg = f"found a sample of {n:,} graphs of a dataset of {total:,}; required: at most these"
+        msg = f"found a sample of {n:,} graphs; required: at most {total:,}, the graphs of the dataset"
         raise InputError(msg)
     if stratify is not None and farthest is not None:
-        raise InputError("found stratify together with farthest; required: one of them")
+        raise InputError("stratify cannot be used with farthest; give only one")
     rule: dict[str, str | int] = {"kind": "random", "n": int(n), "of": total, "seed": int(seed)}
     if stratify is not None:
         return rule | {"kind": "stratified", "column": stratify}

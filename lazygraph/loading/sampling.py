@@ -24,6 +24,7 @@ from lazygraph.loading.orders import (
     random_keys,
 )
 from lazygraph.loading.packing import Batches, pack_in_parts, refuse_oversized, split
+from lazygraph.registry import unknown_name
 
 __all__ = ["Sampling"]
 
@@ -100,12 +101,10 @@ class Sampling:
         for name, limit in self.limits.items():
             check_whole(f"the limit of {name}", limit, 1)
         if not self.limits:
-            raise InputError("found no limit of a batch; required: at least one, such as 64 graphs or 4000 atoms")
+            raise InputError("batches need a limit; give at least one, such as 64 graphs or 4000 atoms")
         for name in self._used():
             if name not in self.sizes:
-                have = ", ".join(map(repr, self.sizes)) or "none"
-                msg = f"found no size {name!r} of the graphs; the sizes are {have}"
-                raise InputError(msg)
+                raise InputError(unknown_name("size", name, self.sizes))
         if self.cost is not None:
             self._check_cost(self.cost)
         budgets = {name: limit for name, limit in self.limits.items() if name != "graphs"}
@@ -165,9 +164,9 @@ class Sampling:
     def _check_cost(self, cost: NDArray[Any]) -> None:
         """Refuse costs that are no numbers to add up, and a bucket beside them."""
         if self.bucket is not None:
-            msg = f"found bucket={self.bucket!r} and balance; required: one of them, as both choose graphs by size"
+            msg = f"bucket={self.bucket!r} cannot be used with balance, which also groups graphs by size; give only one"
             raise InputError(msg)
-        if cost.shape != (self.order.n,) or cost.dtype != np.float64:
+        if cost.shape != (self.order.graphs,) or cost.dtype != np.float64:
             msg = f"found costs of type {cost.dtype} and shape {cost.shape}; required: one number for each graph"
             raise InputError(msg)
         if len(wrong := np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)))):
@@ -255,7 +254,7 @@ class Sampling:
         differ = [name for name in {**own, **saved} if name not in own or name not in saved or own[name] != saved[name]]
         if differ:
             parts = (f"{name} is {saved.get(name)!r} there and {own.get(name)!r} here" for name in differ)
-            msg = f"the state was saved with other batches: {'; '.join(parts)}; required: the same dataset and options"
+            msg = f"the state was saved with other batches: {'; '.join(parts)}; use the same dataset and options"
             raise InputError(msg)
 
     def _used(self) -> list[str]:

@@ -146,9 +146,13 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         0
     """
     reasons = []
-    for name, number in (("num_workers", wanted.num_workers), ("threads", wanted.threads)):
-        if number is not None and (not isinstance(number, int) or number < 0):
-            msg = f"found {name}={number!r}; required: a whole number, 0 or more"
+    for name, number, least in (
+        ("num_workers", wanted.num_workers, 0),
+        ("threads", wanted.threads, 0),
+        ("prefetch_factor", wanted.prefetch_factor, 1),
+    ):
+        if number is not None and (not isinstance(number, int) or number < least):
+            msg = f"found {name}={number!r}; required: a whole number, {least} or more"
             raise InputError(msg)
     num_workers, threads, prefetch_factor = wanted.num_workers, wanted.threads, wanted.prefetch_factor
     pin_memory, persistent = wanted.pin_memory, wanted.persistent_workers

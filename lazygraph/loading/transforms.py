@@ -116,7 +116,7 @@ class Untransformed(NamedTuple):
         for row, graph in zip(self.rows, made, strict=True):
             if not isinstance(graph, BaseData):
                 where = self.dataset.reader.where(row).removesuffix(": ")
-                msg = f"the transform gave {type(graph).__name__} for {where}; required: a graph, which it must return"
+                msg = f"the transform returned {type(graph).__name__} for {where}; it must return a graph"
                 raise InputError(msg)
         return with_counts(collate(made), self.augmented)
 
@@ -159,7 +159,7 @@ def transformed_batch(transform: Callable[[Batch], Any], batch: Batch, draw: Dra
         error.add_note(f"in the batch_transform {transform!r}")
         raise
     if not isinstance(made, Batch):
-        msg = f"the batch_transform gave {type(made).__name__}; required: a Batch, which it must return"
+        msg = f"the batch_transform returned {type(made).__name__}; it must return a Batch"
         raise InputError(msg)
     return with_counts(made, counts)
 

@@ -55,6 +55,8 @@ class _Pool:
     """
 
     def __init__(self) -> None:
+        # Kept here, as blocks come back until the interpreter ends, when the variables of modules are gone.
+        self._most_idle = MOST_IDLE
         self._idle: dict[int, list[NDArray[np.uint8]]] = {}
         self._used: dict[int, tuple[Any, NDArray[np.uint8]]] = {}
 
@@ -72,9 +74,9 @@ class _Pool:
     def _take_back(self, reference: Any) -> None:
         _, block = self._used.pop(id(reference))
         idle = sum(size * len(blocks) for size, blocks in list(self._idle.items()))
-        if idle + len(block) > MOST_IDLE:
+        if idle + len(block) > self._most_idle:
             self._idle.clear()  # of sizes that may not be asked for again
-        if len(block) <= MOST_IDLE:
+        if len(block) <= self._most_idle:
             self._idle.setdefault(len(block), []).append(block)
 
 

@@ -264,10 +264,22 @@ def test_rotation_keeps_what_does_not_depend_on_the_axes(forces):
 @pytest.mark.parametrize(
     ("labels", "target", "message"),
     [
-        ({}, "stress", r"label 'stress' of shape \(6,\) turns .* required: .*'scalar'}.* or .*'stress': 'voigt'}"),
-        ({"stress": "tensor"}, "stress", r"shape \(6,\) declared as 'tensor'"),
-        ({"strss": "voigt"}, "stress", "with 'strss'; the labels that are read are 'forces', 'stress'"),
-        ({"stress": "voigt"}, "energy", "with 'stress'; the labels that are read are 'forces', 'energy'"),
+        (
+            {},
+            "stress",
+            r"label 'stress' of shape \(6,\) turns .* declare it, .*'scalar'}.* or .*'stress': 'voigt'}",
+        ),
+        ({"stress": "tensor"}, "stress", r"shape \(6,\) cannot be a 'tensor'; its shape allows 'scalar' or 'voigt'"),
+        (
+            {"strss": "voigt"},
+            "stress",
+            "names 'strss', .* the labels that are read are 'forces', 'stress'",
+        ),
+        (
+            {"stress": "voigt"},
+            "energy",
+            "names 'stress', .* the labels that are read are 'forces', 'energy'",
+        ),
     ],
 )
 def test_rotation_refuses_labels_whose_kind_is_not_known(forces, labels, target, message):
@@ -318,12 +330,12 @@ def test_supercells_multiply_labels_per_cell_and_sizes(forces):
     assert made.num_edges == 2 * stored.num_edges
     ds = lg.LazyGraphDataset(forces / "mace.lg", augment=[lg.Supercell((2, 1, 1))])
     assert max(batch.num_nodes for batch in lg.loader(ds, max_atoms=200, **PLAIN)) <= 200
-    with pytest.raises(InputError, match="edges for .*, but its graphs are built when they are read \\(augment\\)"):
+    with pytest.raises(InputError, match="edges cannot .*: its graphs are built when they are read \\(augment\\)"):
         lg.loader(ds, max_edges=10_000)
 
 
 def test_supercells_refuse_labels_that_are_not_declared(forces):
-    with pytest.raises(InputError, match="whether the label 'stress' grows with the cell; required: per='cell' or"):
+    with pytest.raises(InputError, match="whether the label 'stress' grows with the cell; set per='cell' or"):
         lg.LazyGraphDataset(forces / "mace.lg", "stress", augment=[lg.Supercell(2)])
     ds = lg.LazyGraphDataset(forces / "mace.lg", "stress", augment=[lg.Supercell(2, {"stress": "intensive"})])
     assert torch.equal(ds[7].y, lg.LazyGraphDataset(forces / "mace.lg", "stress")[7].y)
@@ -362,11 +374,11 @@ def test_an_own_function_gets_crystals_and_their_random_numbers(forces):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (lambda crystals, draws: None, "gave NoneType; required: a CrystalBatch, which it must return"),
-        (lambda crystals, draws: crystals.take(np.array([0, 0])), "gave crystals of other sizes"),
-        (lambda crystals, draws: replace(crystals, lattice=crystals.lattice[0]), "gave lattice of type float64 and sh"),
-        (lambda crystals, draws: replace(crystals, numbers=0 * crystals.numbers), "gave atomic numbers from 0 to 0"),
-        (lambda crystals, draws: replace(crystals, atom_labels={}), r"gave the labels \[\] instead of \['forces'\]"),
+        (lambda crystals, draws: None, "returned NoneType; it must return a CrystalBatch"),
+        (lambda crystals, draws: crystals.take(np.array([0, 0])), "crystals of other sizes"),
+        (lambda crystals, draws: replace(crystals, lattice=crystals.lattice[0]), "lattice of type float64 and sh"),
+        (lambda crystals, draws: replace(crystals, numbers=0 * crystals.numbers), "atomic numbers from 0 to 0"),
+        (lambda crystals, draws: replace(crystals, atom_labels={}), r"the labels \[\] instead of \['forces'\]"),
     ],
 )
 def test_own_functions_must_return_the_same_crystals(forces, step, message):
@@ -420,6 +432,13 @@ def test_refused_crystals_are_drawn_again_and_counted(forces, way):
     loader.close()
 
 
+def test_a_crystal_that_is_drawn_once_is_not_counted_as_drawn_again(forces):
+    ds = lg.LazyGraphDataset(forces / "mace.lg", augment=[TooClose(0.5)], augment_attempts=1)
+    loader = lg.loader(ds, 16, **PLAIN)
+    assert len(list(loader)) == 4
+    assert loader.augmentation.redrawn == 0 < loader.augmentation.unchanged
+
+
 def test_redraws_do_not_depend_on_the_batch(forces):
     ds = lg.LazyGraphDataset(forces / "mace.lg", augment=[lg.Rattle(0.01), TooClose(0.5)], augment_attempts=2)
     first, second = ([p for b in lg.loader(ds, n, **PLAIN) for p in b.pos.tolist()] for n in (5, 60))
@@ -442,11 +461,17 @@ def test_a_crystal_that_is_refused_as_it_is_stored_is_an_error(tmp_path):
     [
         (lambda: lg.Rattle(0), r"Rattle\(0\); required: a positive number"),
         (lambda: lg.Strain(float("nan")), r"Strain\(nan\)"),
-        (lambda: lg.Rotate({"forces": "arrow"}), "required: one of 'scalar', 'vector', 'tensor', 'voigt'"),
+        (
+            lambda: lg.Rotate({"forces": "arrow"}),
+            "the label 'forces' in Rotate: 'arrow'; known: scalar, vector, te",
+        ),
         (lambda: lg.Supercell(0), r"Supercell\(0\); required: a whole number from 1"),
         (lambda: lg.Supercell([[1, 0, 0], [1, 0, 0], [0, 0, 1]]), "not singular"),
         (lambda: lg.Supercell(1.5), r"Supercell\(1.5\)"),
-        (lambda: lg.Supercell(2, {"energy": "cell"}), "required: 'extensive' or 'intensive'"),
+        (
+            lambda: lg.Supercell(2, {"energy": "cell"}),
+            "the label 'energy' in Supercell: 'cell'; known: extensive, i",
+        ),
     ],
 )
 def test_impossible_steps_are_refused(make, message):
@@ -461,7 +486,7 @@ def test_impossible_steps_are_refused(make, message):
         ({"augment": [lg.Rattle]}, "required: steps such as lg.Rattle"),
         (
             {"augment": [lg.Rattle(0.1)], "edges": "stored"},
-            "found edges='stored' and augment for .*; required: edges='a",
+            "edges='stored' cannot be used with augment, .*; use edges='auto'",
         ),
         ({"augment": ["rattle"]}, "found 'rattle' in augment"),
         ({"augment": [lg.Rattle(0.1)], "augment_attempts": 0}, "augment_attempts=0; required: a whole number"),
@@ -488,7 +513,7 @@ def test_augmentation_needs_crystals_and_free_names(tmp_path, forces):
         for n in (2, 3, 4)
     ]
     lg.write(inputs, tmp_path / "d.lg", graph="mace", workers=1, progress=False)
-    with pytest.raises(InputError, match="has a label 'displacement', which the augmentation adds"):
+    with pytest.raises(InputError, match="the augmentation adds 'displacement', and the dataset has a label of"):
         lg.LazyGraphDataset(tmp_path / "d.lg", augment=[lg.Rattle(0.1)])
 
 

@@ -196,10 +196,13 @@ def test_one_rank_reads_as_without(ds):
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("nodes", "balance='nodes'; required: one of 'atoms', 'edges', 'triplets', or a function of columns"),
-        ("triplets", "found balance for .*, but the dataset has no column 'n_triplets'"),
-        (lambda columns: 3, r"of shape \(\) from the function balance; required: one number for each of the 300"),
-        (lambda columns: columns["id"], "from the function balance"),
+        ("nodes", "unknown balance 'nodes'; known: atoms, edges, triplets; or a function of columns"),
+        ("triplets", "balance cannot be used for .*: the dataset has no column 'n_triplets'"),
+        (
+            lambda columns: 3,
+            r"the function balance returned .* of shape \(\); required: one number for each of the 3",
+        ),
+        (lambda columns: columns["id"], "the function balance returned"),
         (lambda columns: -columns["n_atoms"].astype(float), "300 of 300 costs cannot be used, the first at position 0"),
     ],
 )
@@ -209,7 +212,7 @@ def test_impossible_costs_are_refused(ds, by, message):
 
 
 def test_a_bucket_and_balance_exclude_each_other(ds):
-    with pytest.raises(InputError, match="found bucket='atoms' and balance; required: one of them"):
+    with pytest.raises(InputError, match="bucket='atoms' cannot be used with balance, .*; give only one"):
         lg.loader(ds, 8, balance="atoms", bucket="atoms")
 
 

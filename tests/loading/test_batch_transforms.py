@@ -124,7 +124,7 @@ def test_evaluation_has_a_transform_of_its_own(ds):
 
 
 def test_what_it_returns_must_be_a_batch(ds):
-    with pytest.raises(InputError, match="batch_transform gave NoneType; required: a Batch, which it must return"):
+    with pytest.raises(InputError, match="batch_transform returned NoneType; it must return a Batch"):
         list(lg.loader(ds, 16, batch_transform=lambda batch: None, **PLAIN))
 
 

@@ -298,7 +298,7 @@ def test_batches_equal_pygs(ds):
     same(batch[2], ds[159])
     same(ds.batch([str(ds.ids[4])]), Batch.from_data_list([ds[4]]))
     assert torch.equal(batch.ptr, expected.ptr)
-    with pytest.raises(InputError, match="no graphs to make a batch of"):
+    with pytest.raises(InputError, match="a batch needs at least one graph"):
         ds.batch([])
 
 

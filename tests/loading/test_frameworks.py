@@ -224,7 +224,10 @@ class Own(Subset):
     ("make", "message"),
     [
         (lambda ds: ConcatDataset([ds, list(ds)]), "found a list; required: a LazyGraphDataset, a mix, or torch's Sub"),
-        (lambda ds: ConcatDataset([ds, lg.mix({"a": ds})]), "found a mix within a ConcatDataset.*give them to lg.mix"),
+        (
+            lambda ds: ConcatDataset([ds, lg.mix({"a": ds})]),
+            "must not contain a mix; give all the datasets to lg.mix",
+        ),
         (
             lambda ds: Own(ds, [1]),
             "found a Own; required: a LazyGraphDataset, a mix, or torch's Subset or ConcatDataset",

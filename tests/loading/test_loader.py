@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch_geometric.data import Batch
 import lazygraph as lg
 from lazygraph.errors import CorruptDataset, InputError
 from lazygraph.loading.packing import OversizedGraphs
+from lazygraph.loading.reader import Reader
 from lazygraph.loading.settings import Facts, WantedSettings, choose
 
 WAYS = [
@@ -348,6 +350,48 @@ def test_impossible_numbers_of_threads_and_workers_are_refused(ds, given):
         next(iter(lg.loader(ds, 64, **given)))
 
 
+@pytest.mark.parametrize("way", [{"threads": 1}, {"num_workers": 1}], ids=str)
+@pytest.mark.parametrize("given", [0, -1, 1.5, "2"])
+def test_an_impossible_number_of_batches_ahead_is_refused(ds, way, given):
+    with pytest.raises(InputError, match=f"found prefetch_factor={given!r}; required: a whole number, 1 or more"):
+        next(iter(lg.loader(ds, 64, **way, prefetch_factor=given)))
+
+
+class OneOfFour(threading.local):
+    """The module of a kind of device, of which every thread has a current one."""
+
+    number = 0
+
+    def current_device(self):
+        return self.number
+
+    def set_device(self, number):
+        self.number = number
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_threads_expand_on_the_device_of_the_thread_that_uses_the_batches(ds, threads, monkeypatch):
+    module, found, expand = OneOfFour(), [], Reader.expand
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr(
+        Reader, "expand", lambda reader, fetched, *_, **__: found.append(module.number) or expand(reader, fetched)
+    )
+    module.set_device(3)
+    assert len(list(lg.loader(ds, 20, device="cuda", num_workers=0, threads=threads))) == 15
+    assert found == [3] * 15
+
+
+@pytest.mark.parametrize("graph", [None, "mace"])
+def test_settings_are_chosen_by_one_measurement(prototypes, graph, monkeypatch):
+    read, passes = [], []
+    fetch, shards = lg.LazyGraphDataset.fetch, lg.LazyGraphDataset.shards_to_read
+    monkeypatch.setattr(lg.LazyGraphDataset, "fetch", lambda *given: read.append(given) or fetch(*given))
+    monkeypatch.setattr(lg.LazyGraphDataset, "shards_to_read", lambda ds: passes.append(ds) or shards(ds))
+    assert lg.loader(lg.LazyGraphDataset(prototypes, graph=graph), 64).settings.reasons
+    assert len(read) == 2  # the first of which opens files
+    assert len(passes) == 1
+
+
 def test_what_is_given_is_taken():
     given = WantedSettings(num_workers=5, prefetch_factor=7, persistent_workers=False)
     chosen = choose(lambda: facts(cuda=True), given)
@@ -359,9 +403,9 @@ def test_what_is_given_is_taken():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bucket": "size"}, "found bucket='size'; required: one of 'atoms', 'edges', 'triplets'"),
+        ({"bucket": "size"}, "unknown bucket 'size'; known: atoms, edges, triplets"),
         ({"rank": 1}, "found rank=1 and world_size=None"),
-        ({"max_triplets": 100}, "found max_triplets for .*, but the dataset has no column 'n_triplets'"),
+        ({"max_triplets": 100}, "max_triplets cannot be used for .*: the dataset has no column 'n_triplets'"),
         ({"weights": "mass"}, "unknown column 'mass'"),
         ({"batch_size": 0}, "the limit of graphs"),
         (

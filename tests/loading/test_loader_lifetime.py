@@ -159,6 +159,64 @@ def test_after_an_error_nobody_reads_on(prototypes, way, readers):
     assert caught.tb is not None
 
 
+@pytest.fixture
+def abandoned(prototypes, readers):
+    """Begins an iteration that only the garbage collector ends, with a function that its thread calls in each batch."""
+
+    def begin(in_thread):
+        main, calls = threading.current_thread(), []
+
+        def step(crystals, draws):
+            if threading.current_thread() is not main:
+                calls.append(len(crystals))
+                if len(calls) > 1:  # the first batch is needed
+                    in_thread()
+            return crystals
+
+        ds = lg.LazyGraphDataset(prototypes, augment=[step])
+        iterator = iter(lg.loader(ds, 2, threads=1, num_workers=0))
+        cycle = [iterator]
+        cycle.append(cycle)
+        next(iterator)
+
+    gc.disable()
+    yield begin
+    gc.enable()
+
+
+def test_an_iteration_is_collected_in_its_own_thread(abandoned, monkeypatch):
+    found, is_garbage, collected = [], threading.Event(), threading.Event()
+    monkeypatch.setattr(sys, "unraisablehook", found.append)
+
+    def collect():
+        if is_garbage.wait(60):
+            gc.collect()
+            collected.set()
+
+    abandoned(collect)
+    is_garbage.set()
+    assert collected.wait(60)
+    assert found == []
+
+
+def test_collecting_an_iteration_does_not_wait_for_ever(abandoned, monkeypatch):
+    """Garbage is collected at any moment, also while a lock is held that a thread of the iteration waits for."""
+    monkeypatch.setattr("lazygraph.loading.prefetch.LONGEST_WAIT", 0.2, raising=False)
+    lock, waits = threading.Lock(), threading.Event()
+
+    def take_lock():
+        waits.set()
+        if lock.acquire(timeout=30):
+            lock.release()
+
+    with lock:
+        abandoned(take_lock)
+        assert waits.wait(60)
+        begin = time.monotonic()
+        gc.collect()
+        assert time.monotonic() - begin < 15
+
+
 def test_a_loader_is_copied_without_its_processes(ds, readers):
     loader = lg.loader(ds, 50, shuffle=True, **FORK)
     first = ids(loader)

@@ -49,6 +49,23 @@ if __name__ == "__main__":
 """
 
 
+LAST = """
+import builtins, sys, torch
+import lazygraph as lg
+ds = lg.LazyGraphDataset(sys.argv[1], graph="mace")
+builtins.kept, sys.kept, torch.kept = (ds.batch(range(200)) for _ in range(3))
+assert torch.kept.edge_attr.nbytes > 1 << 16
+"""
+
+
+@pytest.mark.slow
+def test_batches_that_outlive_the_package_are_no_error(prototypes):
+    """Their memory comes back when the interpreter ends, after the variables of all modules are gone."""
+    command = [sys.executable, "-W", "ignore", "-c", LAST, str(prototypes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.slow
 def test_an_epoch_takes_memory_for_a_few_batches(tmp_path):
     lg.write(f"prototypes:{GRAPHS}?seed=3", tmp_path / "m.lg", graph="comformer", progress=False)

@@ -122,11 +122,11 @@ def test_options_of_the_loader_are_used(ds):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"of": "nodes"}, "found of='nodes'; required: one of 'atoms', 'edges', 'triplets', 'graphs'"),
-        ({"of": "triplets"}, "found max_triplets for .*, but the dataset has no column 'n_triplets'"),
+        ({"of": "nodes"}, "unknown size 'nodes'; known: atoms, edges, triplets, graphs"),
+        ({"of": "triplets"}, "max_triplets cannot be used for .*: the dataset has no column 'n_triplets'"),
         ({"tolerance": 0}, "found tolerance=0; required: a number between 0 and 1"),
-        ({"max_atoms": 100}, "found the option max_atoms; required: none"),
-        ({"num_workers": 2}, "found the option num_workers; required: none"),
+        ({"max_atoms": 100}, "find_budget sets max_atoms itself; leave it out"),
+        ({"num_workers": 2}, "find_budget sets num_workers itself; leave it out"),
         ({"start": 1}, "found start=1; required: a whole number, at least"),
     ],
 )

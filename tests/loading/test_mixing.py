@@ -311,7 +311,7 @@ def test_ids_are_found_in_the_one_member_that_has_them(tmp_path, stored):
     with pytest.raises(UnknownId, match="no graph in this part of the mix of a, rest has the id"):
         mix[:10][stored["a"].ids[20]]
     twice = lg.mix(stored)
-    with pytest.raises(InputError, match=r"is in 'a' and in 'b'; required: a position, or the member, such as mix.mem"):
+    with pytest.raises(InputError, match=r"is in 'a' and in 'b'; give its position, or choose the member, as in mix."):
         twice[stored["b"].ids[0]]
 
 
@@ -327,8 +327,22 @@ def test_budgets_buckets_and_weights_are_those_of_one_dataset(stored):
     once = mixed(stored, "once")
     drawn = sum((batch.dataset.tolist() for batch in lg.loader(once, 16, weights="dataset", **PLAIN)), [])
     assert min(np.bincount(drawn)) > 40  # each member equally often
-    with pytest.raises(InputError, match="found weights and shuffle=True"):
+    with pytest.raises(InputError, match="weights cannot be used with shuffle=True"):
         lg.loader(mix, 16, weights="density", shuffle=True)
+
+
+@pytest.mark.parametrize("kind", ["rates", "all", "replay"])
+@pytest.mark.parametrize("by", ["atoms", lambda columns: columns["n_atoms"] ** 1.5], ids=["atoms", "f"])
+def test_ranks_share_a_mix_in_balanced_batches(stored, kind, by):
+    mix = mixed(stored, kind)
+    assert sum(mix.visits().values()) != len(mix)
+    options = {"shuffle": True, "balance": by, "world_size": 2, "num_workers": 0}
+    ranks = [list(lg.loader(mix, 8, rank=rank, **options)) for rank in range(2)]
+    members = torch.cat([batch.dataset for rank in ranks for batch in rank])
+    assert members.bincount().tolist() == list(mix.visits().values())
+    cost = torch.tensor([[float((batch.ptr.diff() ** (1 if by == "atoms" else 1.5)).sum()) for batch in rank]
+                         for rank in ranks])  # fmt: skip
+    assert float((cost.max(0).values / cost.mean(0)).mean()) < 1.1
 
 
 def test_weights_choose_the_graphs_of_a_member_and_rates_the_member(stored):
@@ -354,7 +368,7 @@ def test_the_memory_for_a_batch_follows_from_the_visits(stored):
 
 
 def test_budgets_of_what_is_built_are_refused(built):
-    with pytest.raises(InputError, match=r"found max_edges for the mix of a, c, d, but its graphs are built"):
+    with pytest.raises(InputError, match=r"max_edges cannot be used for the mix of a, c, d: its graphs are built"):
         lg.loader(mixed(built), max_edges=100)
 
 
@@ -418,10 +432,10 @@ def test_a_changed_member_is_refused_on_resume(folder, stored, tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda m: [m["a"]], InputError, "found a list; required: a mapping from names to datasets"),
-        (lambda m: {}, InputError, "found no members; required"),
-        (lambda m: {0: m["a"]}, InputError, "found the name 0 of a member; required: a text"),
-        (lambda m: {"m": lg.mix(m)}, InputError, "the member 'm' is a mix; required: a dataset"),
+        (lambda m: [m["a"]], InputError, "found a list; give a mapping from names to datasets"),
+        (lambda m: {}, InputError, "a mix needs members; give a mapping"),
+        (lambda m: {0: m["a"]}, InputError, "the name of a member is 0; give every member a text"),
+        (lambda m: {"m": lg.mix(m)}, InputError, "the member 'm' is a mix, and members must be datasets"),
         (lambda m: {"m": m["a"].path}, InputError, "found a str; required: a LazyGraphDataset"),
         (lambda m: m | {"d": lg.LazyGraphDataset(m["a"].path, graph="cgcnn")}, RecipeMismatch, "need one recipe: 'd'"),
         (lambda m: m | {"d": lg.LazyGraphDataset(m["a"].path, view="comformer")}, InputError, "'d' has the view lazyg"),
@@ -524,7 +538,7 @@ def test_labels_are_converted_to_the_unit_of_the_first_and_missing_ones_are_nan(
         (
             ({"energy": "eV"}, {"energy": "GPa"}),
             None,
-            "and they measure different quantities; required: units that can",
+            "and they measure different quantities; use units that can",
         ),
         (({"energy": "eV"}, {"energy": "eV/fu"}), None, "and lazygraph does not know the unit 'eV/fu'"),
         (
@@ -604,7 +618,7 @@ def test_names_that_are_taken_are_refused(tmp_path):
     ]
     a = tmp_path / "a.lg"
     lg.write(inputs, a, graph="cgcnn", workers=1, progress=False)
-    with pytest.raises(LabelError, match="found a label of atoms called 'dataset'"):
+    with pytest.raises(LabelError, match="a label of atoms is called 'dataset'"):
         lg.mix({"a": lg.LazyGraphDataset(a)})
     b = written(tmp_path / "b.lg", 2, dataset=lambda k: "x")
     mix = lg.mix({"b": lg.LazyGraphDataset(b)})
@@ -694,7 +708,7 @@ def test_ready_made_graphs_are_mixed_where_they_have_the_same_fields(tmp_path):
 
 
 def test_ready_made_graphs_and_crystals_are_not_mixed(tmp_path, stored):
-    with pytest.raises(RecipeMismatch, match="'a' holds graphs of a recipe and 'r' ready-made graphs"):
+    with pytest.raises(RecipeMismatch, match="'a' holds graphs of a recipe, and 'r' holds ready-made graphs"):
         lg.mix({"a": stored["a"], "r": ready_made(tmp_path / "r.lg", 2)})
 
 
@@ -786,5 +800,5 @@ def test_an_augmented_member_changes_its_own_targets_and_its_size(alone):
 
 def test_a_mix_is_not_padded(alone):
     mixed = lg.mix({"a": rattled(alone, "a", 0), "b": rattled(alone, "b", 0)})
-    with pytest.raises(InputError, match="it is a mix of datasets"):
+    with pytest.raises(InputError, match="cannot be padded: it is a mix; use one dataset"):
         lg.loader(mixed, 8, pad="buckets")

@@ -217,17 +217,17 @@ def test_a_temperature_keeps_the_length_of_an_epoch_and_evens_out_the_members(si
     ("options", "message"),
     [
         ({"policy": "exhaust"}, "unknown policy 'exhaust'; did you mean 'exhaust_all'"),
-        ({"rates": {"a": 1}}, "found no rate of 'b'; required: a rate of every member"),
+        ({"rates": {"a": 1}}, "rates has no rate of 'b'; give every member a rate"),
         ({"rates": {"a": 1, "b": 1, "c": 1}}, "unknown member in rates 'c'"),
-        ({"rates": {"a": 1, "b": 0}}, "found the rate of 'b' 0; required: a finite number above 0"),
-        ({"rates": {"a": 1, "b": math.inf}}, "found the rate of 'b' inf"),
-        ({"rates": {"a": 1, "b": True}}, "found the rate of 'b' True"),
-        ({"rates": {"a": 1, "b": 1}, "policy": "temperature"}, "found rates with the policy 'temperature'"),
-        ({"temperature": 2.0}, "found temperature=2.0 without policy='temperature'"),
-        ({"policy": "temperature", "temperature": -1}, "found temperature -1; required"),
+        ({"rates": {"a": 1, "b": 0}}, "the rate of 'b' is 0; required: a finite number above 0"),
+        ({"rates": {"a": 1, "b": math.inf}}, "the rate of 'b' is inf"),
+        ({"rates": {"a": 1, "b": True}}, "the rate of 'b' is True"),
+        ({"rates": {"a": 1, "b": 1}, "policy": "temperature"}, "rates cannot be used with the policy 'temperature'"),
+        ({"temperature": 2.0}, "temperature=2.0 needs policy='temperature'"),
+        ({"policy": "temperature", "temperature": -1}, "temperature is -1; required"),
         ({"replay": {"c": 1}}, "unknown member in replay 'c'"),
-        ({"replay": {"a": 0}}, "found replay of 'a'=0"),
-        ({"replay": {"a": 1, "b": 1}}, "found replay for all members"),
+        ({"replay": {"a": 0}}, "replay of 'a' is 0; required"),
+        ({"replay": {"a": 1, "b": 1}}, "replay names all members"),
         ({"replay": {"a": 1}, "rates": {"a": 1, "b": 1}}, "unknown member in rates 'a'"),
     ],
 )
@@ -241,7 +241,7 @@ def test_a_member_that_would_never_come_is_refused():
         Rates({"a": 1000, "b": 1}).visits({"a": 10, "b": 10})
     with pytest.raises(InputError, match="the member 'b' has no graphs"):
         Rates({"a": 1, "b": 1}).visits({"a": 10, "b": 0})
-    with pytest.raises(InputError, match="found replay of 5 graphs of 'a', which has 4; required: at most these"):
+    with pytest.raises(InputError, match="found a replay of 5 graphs of 'a'; required: at most 4, which it has"):
         Rates(replay={"a": 5}).visits({"a": 4, "b": 10})
 
 

@@ -141,7 +141,7 @@ def test_draws_follow_the_weights():
     [
         ([1.0, np.nan, np.inf], r"2 of 3 weights cannot be used, the first at position 1: nan; required: finite"),
         ([1.0, -0.5], r"1 of 2 weights cannot be used, the first at position 1: -0\.5"),
-        ([0.0, 0.0], "found 2 weights, all of them 0"),
+        ([0.0, 0.0], "all 2 weights are 0; at least one"),
         ([[1.0, 2.0]], r"found weights of shape \(1, 2\); required: one number for each graph"),
     ],
 )
@@ -164,8 +164,11 @@ def test_options_name_an_order():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shuffle": True, "weights": [1, 1]}, "found weights and shuffle=True, window=None; required: weights alone"),
-        ({"shuffle": False, "window": 10}, "found window=10 without shuffle; required: shuffle=True, or no window"),
+        (
+            {"shuffle": True, "weights": [1, 1]},
+            "cannot be used with shuffle=True, window=None, .*; give weights alone",
+        ),
+        ({"shuffle": False, "window": 10}, "window=10 needs shuffle=True; set it, or leave window out"),
         ({"shuffle": False, "weights": [1]}, "found 1 weights; required: one for each of the 2 graphs"),
         ({"shuffle": True, "window": 0}, "found window=0; required: a whole number, at least 1"),
         ({"shuffle": True, "window": 1e4}, r"found window=10000\.0; required: a whole number"),
@@ -177,7 +180,7 @@ def test_options_that_exclude_one_another_are_refused(options, message):
 
 
 def test_a_block_does_not_outgrow_its_window():
-    with pytest.raises(InputError, match="found blocks of 20 graphs in windows of 10; required: blocks that fit in"):
+    with pytest.raises(InputError, match="blocks of 20 graphs do not fit into windows of 10; give block <= window"):
         Windowed(100, window=10, block=20)
 
 

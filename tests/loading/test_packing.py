@@ -98,7 +98,7 @@ def test_oversized_graphs_are_counted_and_the_largest_named():
     assert caught.value.positions.tolist() == [0, 1, 3, 4, 5, 6]
     assert str(caught.value) == (
         "6 graphs are too large for any batch: 5 with more than 5 atoms (11 at position 4, 9 at position 1, 8 at "
-        "position 6, ...); 1 with more than 20 edges (50 at position 0); required: higher limits, or a subset without "
+        "position 6, ...); 1 with more than 20 edges (50 at position 0); raise the limits, or use a subset without "
         "them"
     )
 

@@ -129,6 +129,22 @@ def test_real_graphs_are_what_they_are_without_padding(ds, way):
     loader.close()
 
 
+@pytest.mark.parametrize("size", [20, 64])
+def test_settings_are_chosen_by_graphs_that_fit_into_no_shape_together(ds, size):
+    loader = lg.loader(ds, size, shuffle=True, pad="buckets")
+    assert loader.settings.reasons
+    loader.close()
+
+
+def test_graphs_that_are_built_are_padded_if_they_were_counted(tmp_path):
+    lg.write("prototypes:60?seed=4", tmp_path / "p.lg", graph="none", workers=1, progress=False)
+    spec = lg.graph("mace", cutoff=4.0)
+    lg.count(tmp_path / "p.lg", spec)
+    loader = lg.loader(lg.LazyGraphDataset(tmp_path / "p.lg", graph=spec), 12, shuffle=True, pad="buckets")
+    assert {shape_of(batch) for batch in loader} <= set(loader.shapes)
+    loader.close()
+
+
 def test_padding_is_a_graph_of_its_own_without_zeros_or_infinities(ds):
     padded = 0
     for batch in lg.loader(ds, **OPTIONS, pad="buckets", **PLAIN):
@@ -274,9 +290,9 @@ def test_a_batch_transform_sees_the_padded_batch(ds):
 @pytest.mark.parametrize(
     ("graph", "options", "message"),
     [
-        ("comformer", {"pad": "shapes"}, "found pad='shapes'; required: 'buckets', or none"),
-        ("alignn", {"pad": "buckets"}, "has angles, whose number is not padded; required: a recipe without angles"),
-        ("cgcnn", {"pad": "buckets"}, "gives at most 12 edges to an atom; required: a recipe without limit"),
+        ("comformer", {"pad": "shapes"}, "found pad='shapes'; required: 'buckets' or None"),
+        ("alignn", {"pad": "buckets"}, "has angles, whose number is not padded; use a recipe without angles"),
+        ("cgcnn", {"pad": "buckets"}, "gives at most 12 edges to an atom; use a recipe without such a limit"),
     ],
 )
 def test_impossible_paddings_are_refused(tmp_path, graph, options, message):
@@ -289,7 +305,7 @@ def test_impossible_paddings_are_refused(tmp_path, graph, options, message):
 def test_sizes_must_be_known(ds, prototypes):
     with pytest.raises(InputError, match="has a transform, which may change sizes"):
         lg.loader(lg.LazyGraphDataset(prototypes, transform=lambda data: data), 8, pad="buckets")
-    with pytest.raises(InputError, match="found pad for .*, but its graphs are built when they are read"):
+    with pytest.raises(InputError, match="pad cannot be used for .*: its graphs are built when they are read"):
         lg.loader(lg.LazyGraphDataset(prototypes, graph="mace"), 8, pad="buckets")
     with pytest.raises(
         InputError, match=r"a batch with 9 atoms, 0 edges and 1 graphs fits into no shape: Shape\(atoms=8"

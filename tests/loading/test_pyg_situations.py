@@ -457,7 +457,7 @@ REFUSED = {
     "fewer than no nodes": (lambda: Data(num_nodes=-1), "num_nodes is -1"),
     "several numbers of nodes": (lambda: Data(num_nodes=torch.tensor([1, 2])), "num_nodes is"),
     "too many nodes of which nothing is said": (
-        lambda: Data(edge_index=PAIR, num_nodes=70_000), "70000 nodes, and no array of them.*at most 65536"
+        lambda: Data(edge_index=PAIR, num_nodes=70_000), "70000 nodes, but no array of them.*at most 65536"
     ),
 }  # fmt: skip
 
@@ -509,6 +509,6 @@ def test_a_number_of_nodes_in_the_first_graphs_and_no_array_of_them_later(tmp_pa
     """What one graph alone could be, others forbid: an array that grows with the nodes of some graphs only."""
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         writer.add(Data(num_nodes=70_000, w=torch.zeros(70_000)))
-        with pytest.raises(lg.InputError, match="70000 nodes, and no array of them"):
+        with pytest.raises(lg.InputError, match="70000 nodes, but no array of them"):
             writer.add(Data(num_nodes=3, w=torch.zeros(4)))
     assert lg.LazyGraphDataset(tmp_path / "x.lg")[0].num_nodes == 70_000

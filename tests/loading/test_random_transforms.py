@@ -232,7 +232,7 @@ def test_a_transform_that_cannot_be_pickled_changes_too(ds):
 @pytest.mark.parametrize("way", [PLAIN, FORK], ids=str)
 def test_a_transform_that_returns_no_graph_is_named(ds, way):
     ds.transform = lambda data: None
-    with pytest.raises(lg.InputError, match=r"the transform gave NoneType for .*row 0, id 'prototype-0000000'"):
+    with pytest.raises(lg.InputError, match=r"the transform returned NoneType for .*row 0, id 'prototype-0000000'"):
         list(lg.loader(ds, 20, **way))
 
 

@@ -149,12 +149,12 @@ def test_the_farthest_graphs_keep_the_order_of_their_choice(ds):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 301}, "found a sample of 301 graphs of a dataset of 300; required: at most these"),
+        ({"n": 301}, "found a sample of 301 graphs; required: at most 300, the graphs"),
         ({"n": 0}, "found n=0; required: a whole number, at least 1"),
         ({"n": 2.5}, "found n=2.5"),
         ({"n": 5, "seed": -1}, "found seed=-1"),
         ({"n": 5, "stratify": "gap"}, "unknown column 'gap'"),
-        ({"n": 5, "stratify": "density", "farthest": np.zeros((300, 2))}, "found stratify together with farthest"),
+        ({"n": 5, "stratify": "density", "farthest": np.zeros((300, 2))}, "stratify cannot be used with farthest"),
         (
             {"n": 5, "farthest": np.zeros((299, 2))},
             r"found a matrix of shape \(299, 2\) and type float64; required: nu",

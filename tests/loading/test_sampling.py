@@ -344,7 +344,7 @@ FINGERPRINTED = {
 )
 def test_a_position_in_other_batches_is_refused(change, named, said):
     saved = json.loads(json.dumps(Sampling(**FINGERPRINTED).fingerprint()))
-    with pytest.raises(InputError, match="the state was saved with other batches: .*; required: the same") as caught:
+    with pytest.raises(InputError, match="the state was saved with other batches: .*; use the same") as caught:
         Sampling(**FINGERPRINTED | change).check(saved)
     assert sorted(re.findall(r"(\w+) is (?:(?! is ).)* there and ", str(caught.value))) == named
     assert said in str(caught.value)
@@ -382,13 +382,13 @@ def test_oversized_graphs_are_named_by_their_position_before_an_epoch_begins():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"limits": {}}, "found no limit of a batch; required: at least one"),
-        ({"limits": {"graphs": 0}}, "found the limit of graphs=0; required: a whole number, at least 1"),
-        ({"limits": {"atoms": 2.5}}, r"found the limit of atoms=2\.5"),
-        ({"limits": {"graphs": True}}, "found the limit of graphs=True"),
-        ({"limits": {"triplets": 9}}, "found no size 'triplets' of the graphs; the sizes are 'atoms'"),
-        ({"bucket": "edges"}, "found no size 'edges' of the graphs; the sizes are 'atoms'"),
-        ({"bucket": "graphs"}, "found no size 'graphs' of the graphs; the sizes are 'atoms'"),
+        ({"limits": {}}, "batches need a limit; give at least one"),
+        ({"limits": {"graphs": 0}}, "the limit of graphs is 0; required: a whole number, at least 1"),
+        ({"limits": {"atoms": 2.5}}, r"the limit of atoms is 2\.5"),
+        ({"limits": {"graphs": True}}, "the limit of graphs is True"),
+        ({"limits": {"triplets": 9}}, "unknown size 'triplets'; known: atoms"),
+        ({"bucket": "edges"}, "unknown size 'edges'; known: atoms"),
+        ({"bucket": "graphs"}, "unknown size 'graphs'; known: atoms"),
         ({"sizes": {"atoms": np.ones(3, int)}}, r"found the size 'atoms', int64 of shape \(3,\); required: an integer"),
         ({"sizes": {"atoms": np.ones(4)}}, "found the size 'atoms', float64 of shape"),
         ({"sizes": {"atoms": np.array([1, -1, 1, 1])}}, "found the size 'atoms', int64 of .* at least 0, for each of"),

@@ -288,7 +288,7 @@ def test_chgnets_undirected_edges_are_the_two_directions(dataset):
     ],
 )
 def test_a_view_of_other_graphs_names_the_preset_it_needs(dataset, name, preset, wanted):
-    with pytest.raises(RecipeMismatch, match=rf"the view '{name}' found .* required: those of the preset '{wanted}'"):
+    with pytest.raises(RecipeMismatch, match=rf"the view '{name}' found .* needs the graphs of the preset '{wanted}'"):
         lg.LazyGraphDataset(dataset(lg.graph(preset)), view=name)
 
 
@@ -299,10 +299,10 @@ def test_a_view_of_other_graphs_names_the_preset_it_needs(dataset, name, preset,
         ("pyg", {"cutoff": 3}, "view 'pyg': 'cutoff'; known: dtype, features, images"),
         ("pyg", {"dtype": "float16"}, "found dtype='float16'; required: 'float32' or 'float64'"),
         ("pyg", {"features": "onehot"}, "found features='onehot'"),
-        ("pyg", {"features": ["Na", "Na"]}, "found the elements Na, Na; required"),
-        ("pyg", {"features": ["Xx"]}, "found the element 'Xx'"),
+        ("pyg", {"features": ["Na", "Na"]}, "the elements Na, Na are not all different; give"),
+        ("pyg", {"features": ["Xx"]}, "unknown element 'Xx'"),
         ("mace", {}, "needs the elements of the model"),
-        ("megnet", {"elements": []}, "found the elements none"),
+        ("megnet", {"elements": []}, "the list of elements is empty"),
     ],
 )
 def test_impossible_views(name, parameters, message):
@@ -319,7 +319,7 @@ def test_an_element_that_the_view_does_not_have_is_named(dataset):
 def test_an_element_without_cgcnn_features_is_named(tmp_path):
     heavy = lg.Crystal(np.diag([4.0, 4.0, 4.0]), [[0, 0, 0]], [110])
     lg.write([heavy], tmp_path / "h.lg", graph="comformer", workers=1, progress=False)
-    with pytest.raises(InputError, match="found an atom of Ds; required for CGCNN's features"):
+    with pytest.raises(InputError, match="found an atom of Ds; CGCNN has features only of elements up to"):
         lg.LazyGraphDataset(tmp_path / "h.lg", view="comformer")[0]
 
 

@@ -307,7 +307,7 @@ def _numbers(value: ArrayLike, n_atoms: int) -> NDArray[np.uint8]:
     try:
         numbers = np.asarray(value)
     except ValueError as error:
-        msg = f"the atomic numbers are no array ({error}); required: one integer per atom"
+        msg = f"the atomic numbers are not an array ({error}); required: one integer per atom"
         raise StructureError(msg) from error
     if numbers.shape != (n_atoms,):
         msg = f"found atomic numbers of shape {numbers.shape} for {n_atoms} atoms; required: one per atom"
@@ -351,7 +351,7 @@ def symbols_to_numbers(symbols: Any) -> NDArray[np.uint8]:
     try:
         return np.array([ATOMIC_NUMBERS[s] for s in symbols], dtype=np.uint8)
     except KeyError as error:
-        msg = f"found the element {error.args[0]!r}; required: a symbol of the periodic table (H to Og)"
+        msg = f"unknown element {error.args[0]!r}; required: a symbol of the periodic table (H to Og)"
         raise StructureError(msg) from None
 
 
@@ -405,7 +405,10 @@ def _from_pymatgen_dict(data: Mapping[str, Any]) -> Crystal:
             symbols.append(_bare_symbol(species[0]["element"]))
             coordinates.append(site["abc"])
     except (KeyError, TypeError, AttributeError) as error:
-        msg = f"a pymatgen dict without {error}; required: lattice.matrix and, per site, species and abc"
+        msg = (
+            f"a pymatgen dict cannot be read ({type(error).__name__}: {error}); required: lattice.matrix and, per "
+            "site, species and abc"
+        )
         raise StructureError(msg) from error
     return Crystal(lattice, coordinates, symbols_to_numbers(symbols), tuple(pbc))
 

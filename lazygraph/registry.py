@@ -177,7 +177,8 @@ def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
         "unknown boundary 'lower'; did you mean 'lowest'? known: lowest, highest"
     """
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
+    # Below 0.65, a hint is rather wrong than right: 'nodes' is as similar to 'edges' as 0.6.
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.65) if isinstance(name, str) else []
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"unknown {kind} {name!r}; {hint}known: {', '.join(names) or 'none'}"
 

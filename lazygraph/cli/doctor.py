@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         raise InputError(msg)
     if arguments.path is not None and not Path(arguments.path).exists():
-        msg = f"there is nothing at {arguments.path}; required: a dataset, or a folder for a new dataset"
+        msg = f"there is nothing at {arguments.path}; give a dataset, or a folder for a new dataset"
         raise DatasetNotFound(msg)
     facts = look(arguments.path)
     advice = advise(facts)

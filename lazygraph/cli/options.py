@@ -395,7 +395,7 @@ def named(pairs: list[str], option: str, form: str) -> dict[str, str]:
         try:
             pair.encode()
         except UnicodeEncodeError:
-            msg = f"found {option} {pair!r}; required: a text that UTF-8 can write"
+            msg = f"{option} {pair!r} cannot be written as UTF-8; give text that is valid UTF-8"
             raise InputError(msg) from None
         out[name] = value
     return out

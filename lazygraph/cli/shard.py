@@ -72,7 +72,7 @@ def tasks_of(text: str, shards: int) -> range:
         raise InputError(msg)
     first, last = int(found[1]), int(found[2] or found[1])
     if not first <= last < shards:
-        msg = f"found --task {text}; required: 0 to {shards - 1}, the shards of the plan, the smaller number first"
+        msg = f"found --task {text}; required: shards of the plan, 0 to {shards - 1}, the smaller number first"
         raise InputError(msg)
     return range(first, last + 1)
 

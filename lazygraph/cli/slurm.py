@@ -134,10 +134,10 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     for text in (*arguments.options_of_plan(arguments), *arguments.sbatch):
         if not text.isprintable():
-            msg = f"found {text!r}; required: a text without line ends and control characters, for a script"
+            msg = f"{text!r} contains a line end or a control character, which a script cannot hold; remove it"
             raise InputError(msg)
     if re.search(r"[%\\]", arguments.output):
-        msg = f"found the output {arguments.output!r}; required: no % and \\, which Slurm replaces in the names of logs"
+        msg = f"the output {arguments.output!r} contains % or \\, which Slurm replaces in the names of logs; rename it"
         raise InputError(msg)
     _check_limits(arguments)
     if arguments.append:

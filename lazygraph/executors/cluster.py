@@ -51,7 +51,7 @@ class ClusterExecutor(Executor):
         close: Callable[[], object] | None = None,
     ) -> None:
         if not patience > 0:
-            msg = f"found patience={patience}; required: more than 0 s without a sign of life, or inf for no limit"
+            msg = f"found patience={patience}; required: a number of seconds above 0, or inf for no limit"
             raise InputError(msg)
         self._executor, self._workers, self._close = executor, workers, close
         self.patience = float(patience)

@@ -256,7 +256,7 @@ def common_type(pieces: Pieces) -> tuple[np.dtype[Any], tuple[int, ...]]:
         rows += len(piece)
         tail = piece.shape[1:] if tail is None else tail
         if piece.shape[1:] != tail:
-            msg = f"found rows of the shapes {tail} and {piece.shape[1:]} in one column; required: one shape"
+            msg = f"one column has rows of the shapes {tail} and {piece.shape[1:]}; all its rows need the same shape"
             raise InputError(msg)
     return np.result_type(*kinds), (rows, *(tail or ()))
 
@@ -379,7 +379,7 @@ def invalid_inputs(array: NDArray[Any], inputs: int) -> str | None:
             return f"names the input {greatest}; required: 0 to {inputs - 1}, or {inputs} where it is not known"
         again = _first_repeated(np.sort(known)) if few else seen.first(known)
         if again is not None:
-            return f"names the input {again} twice; required: one row an input"
+            return f"names the input {again} twice; an input has at most one row"
     return None
 
 

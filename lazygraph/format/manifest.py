@@ -275,7 +275,7 @@ def _not_found(directory: Path) -> str:
         command = "lazygraph pull" if (partial / "pull").is_dir() else "lazygraph-write"
         return f"{directory} is not finished; run the same {command} command again to continue in {partial.name}"
     if directory.is_dir():
-        return f"{directory} holds no {MANIFEST}; required: a dataset directory that lazygraph-write made"
+        return f"{directory} holds no {MANIFEST}; give a dataset directory, such as lazygraph-write makes"
     return f"there is no dataset at {directory}"
 
 
@@ -415,13 +415,16 @@ def _check_description(name: str, column: Column) -> None:
     """Check that only labels are described, and that required labels have no missing values."""
     line, required = column.description, column.required
     if type(required) is not bool or (column.role in ("index", "split") and (required or line is not None)):
-        msg = f"the column {name!r} is described as {line!r}, required {required!r}; only labels are"
+        msg = (
+            f"the column {name!r} has the description {line!r} and required={required!r}; only labels have a "
+            "description, and required is true or false"
+        )
         raise CorruptDataset(msg)
     if line is not None and not (line.isprintable() and 0 < len(line.encode()) <= MAX_LINE):
-        msg = f"the description of the column {name!r}; required: one printable line of 1 to {MAX_LINE} bytes"
+        msg = f"the description of the column {name!r} is not one printable line of 1 to {MAX_LINE} bytes"
         raise CorruptDataset(msg)
     if required and (column.statistics or {}).get("missing") != 0:
-        msg = f"the label {name!r} is required, and its statistics are {column.statistics}"
+        msg = f"the label {name!r} is required, but its statistics do not state missing=0: {column.statistics}"
         raise CorruptDataset(msg)
 
 
@@ -431,7 +434,7 @@ def _check_categories(name: str, categories: tuple[str, ...], most: int) -> None
         msg = f"the column {name!r} has {len(categories)} categories; required: at most {most}, of {MAX_NAME} bytes"
         raise CorruptDataset(msg)
     if len(set(categories)) < len(categories):
-        msg = f"the column {name!r} names a category twice; required: different ones"
+        msg = f"the column {name!r} names a category twice; categories must differ"
         raise CorruptDataset(msg)
 
 

@@ -140,7 +140,7 @@ def _tree(descriptor: int, size: int) -> _Tree:
     for name in ("free", "main"):
         _check_root(number, name, meta[name], int(meta["last"]))
     if int(meta["free"]["depth"]):
-        msg = f"page {number} has a list of free pages; required: none, for a shard is written in one transaction"
+        msg = f"page {number} has a list of free pages, which a shard never has, because one transaction writes it"
         raise CorruptDataset(msg)
     if (int(meta["last"]) + 1) * page_size != size:
         msg = f"page {number} says that page {meta['last']} of {page_size} bytes is the last of {size} bytes"
@@ -152,7 +152,7 @@ def _tree(descriptor: int, size: int) -> _Tree:
 def _meta(descriptor: int, number: int, start: int) -> Any:
     content = os.pread(descriptor, _META.itemsize, start)
     if len(content) < _META.itemsize:
-        msg = f"page {number} is cut off after {len(content)} bytes; required: a meta page"
+        msg = f"page {number} is cut off after {len(content)} bytes; required: a meta page of {_META.itemsize} bytes"
         raise CorruptDataset(msg)
     return np.frombuffer(content, _META)[0]
 
@@ -237,7 +237,7 @@ class _Walk:
             below.append(children)
             keys.append(np.where(leading, firsts[some.first + some.owner], nodes["key"]))
         children, least = np.concatenate(below), np.concatenate(keys)
-        _require(children[1:], least[1:] > least[:-1], least[1:], "as its least key", "more than the page before it")
+        _require(children[1:], least[1:] > least[:-1], least[1:], "the least key", "more than the page before it has")
         order = np.sort(children)
         _require(order[1:], order[1:] != order[:-1], order[1:], "two nodes that lead to page", "one")
         return children, least
@@ -254,12 +254,12 @@ class _Walk:
             _require(of, nodes["key"] == keys, nodes["key"], "a key", "the numbers from 0 on")
             least = keys[some.begins]
             above = firsts[some.first : some.first + len(some.pages)]
-            _require(some.pages, least == above, least, "as its first key", "that which the page above says")
+            _require(some.pages, least == above, least, "the first key", "the key that the page above states")
             length = nodes["low"].astype(np.int64) | nodes["high"].astype(np.int64) << 16
             big = nodes["flags"] == _BIG_DATA
             _require(of, big | (nodes["flags"] == 0), nodes["flags"], "a node with the flags", "0 or 1")
             end = some.at + np.where(big, _BIG, _INLINE + length)
-            _require(of, end <= (some.owner + 1) * size, length, "a value that leaves it, length", "one within it")
+            _require(of, end <= (some.owner + 1) * size, length, "a value across its end, of length", "one within it")
             offset = some.at + (of - some.owner) * size + _INLINE
             if big.any():
                 offset[big] = self._overflow(of[big], offset[big], length[big])
@@ -291,13 +291,13 @@ class _Walk:
         _require(pages, (numbers >= 2) & (numbers <= last), numbers, "a pointer to page", f"2 to {last}")
         firsts = numbers.astype(np.int64)
         count = (_HEAD - 1 + lengths) // size + 1
-        _require(firsts, firsts + count - 1 <= last, count, "overflow pages, as many as", f"none after page {last}")
+        _require(firsts, firsts + count - 1 <= last, count, "an overflow page count of", f"no page after {last}")
         heads = b"".join(os.pread(self._descriptor, _HEAD, at) for at in (firsts * size).tolist())
         found = np.frombuffer(heads, _PAGE)
         pages_of = found["lower"].astype(np.int64) | found["upper"].astype(np.int64) << 16
-        _require(firsts, found["number"] == numbers, found["number"], "the number", "its place")
+        _require(firsts, found["number"] == numbers, found["number"], "the number", "its place in the file")
         _require(firsts, found["flags"] == _OVERFLOW, found["flags"], "the flags", f"{_OVERFLOW}, an overflow page")
-        _require(firsts, pages_of == count, pages_of, "overflow pages, as many as", "what the value takes")
+        _require(firsts, pages_of == count, pages_of, "an overflow page count of", "as many as the value takes")
         self._use(_OVERFLOW, firsts, count)
         return firsts * size + _HEAD
 
@@ -308,16 +308,16 @@ class _Walk:
             some = pages[start : start + PAGES]
             content = self._read(some)
             heads = content[:, :_HEAD].copy().view(_PAGE)[:, 0]
-            _require(some, heads["number"] == some, heads["number"], "the number", "its place")
+            _require(some, heads["number"] == some, heads["number"], "the number", "its place in the file")
             what = "a leaf" if kind == _LEAF else "a branch"
             _require(some, heads["flags"] == kind, heads["flags"], "the flags", f"{kind}, {what}")
             lower, upper = heads["lower"].astype(np.int64), heads["upper"].astype(np.int64)
             room = (lower >= _HEAD) & (lower % 2 == 0) & (lower <= upper) & (upper <= size)
-            _require(some, room, lower, "its pointers end at", f"{_HEAD} to {size}, before its nodes")
+            _require(some, room, lower, "pointers that end at byte", f"{_HEAD} to {size}, before its nodes")
             count = (lower - _HEAD) // 2
             least = 1 if kind == _LEAF else 2
-            _require(some, count >= least, count, "nodes, as many as", f"at least {least}")
-            _require(some, count * _NODE_MIN[kind] <= size - upper, count, "nodes, as many as", "no more than fit")
+            _require(some, count >= least, count, "a node count of", f"at least {least}")
+            _require(some, count * _NODE_MIN[kind] <= size - upper, count, "a node count of", "no more than fit")
             words = content.view("<u2")[:, _HEAD // 2 :]
             pointers = words[np.arange(words.shape[1]) < count[:, None]].astype(np.int64)
             owner = np.repeat(np.arange(len(some)), count)

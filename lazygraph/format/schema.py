@@ -144,7 +144,7 @@ class Schema:
     def _stray(self, field: Field, seen: Mapping[str, Field]) -> str | None:
         """What a field refers to that is not there."""
         if not {field.axis, field.counts} - {None} <= set(self.axes):
-            return f"the axis {field.axis!r}, counting {field.counts!r}; required: of {self.axes}"
+            return f"the axis {field.axis!r}, counting {field.counts!r}; the axes are {', '.join(self.axes) or 'none'}"
         if field.basis is not None:
             basis = seen.get(field.basis)
             if basis is None or (basis.axis, basis.shape, basis.dtype) != (None, (3, 3), "float64"):

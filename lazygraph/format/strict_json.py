@@ -86,7 +86,7 @@ def optional(read: Callable[[Any], Any], value: Any) -> Any:
 def _finite(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
-        msg = f"the number {number}; required: finite ones"
+        msg = f"the number {number} is not finite; only finite numbers are allowed"
         raise CorruptDataset(msg)
     return value
 

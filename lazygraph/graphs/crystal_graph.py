@@ -122,7 +122,7 @@ class CrystalGraph:
             RecipeError: the edges do not come in pairs, because the rule is ``nearest``.
         """
         if not np.array_equal(self.edge_index[:, ::2], self.edge_index[::-1, 1::2]):
-            raise RecipeError("found directed edges; required for a bond graph: the rule radius or shell")
+            raise RecipeError("a bond graph needs edges that come in pairs; use the rule 'radius' or 'shell'")
         rows: NDArray[np.int32] = bond_graph(self.edge_index, self.n_atoms, self.distances, cutoff)
         return rows
 

@@ -99,7 +99,8 @@ def check_crystals(schema: Schema, spec: GraphSpec) -> None:
     for field in wanted.fields:
         there = _kind(found[field.name]) if field.name in found else None
         if there != _kind(field):
-            msg = f"the recipe is one of crystals, and the field {field.name!r} is {there}; required: {_kind(field)}"
+            said = there or "missing"
+            msg = f"the recipe is one of crystals, and the field {field.name!r} is {said}; required: {_kind(field)}"
             raise CorruptDataset(msg)
     if schema.axes != wanted.axes:
         msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: {' and '.join(wanted.axes)}"

@@ -184,7 +184,7 @@ class CompiledPairs:
     ) -> None:
         count = edge_index.shape[1]
         if max(count, n_atoms) > MOST_EDGES:
-            msg = f"found {count} edges of {n_atoms} atoms; allowed: up to {MOST_EDGES} in a batch"
+            msg = f"a batch has {count} edges and {n_atoms} atoms; at most {MOST_EDGES} of each are allowed"
             raise LazyGraphError(msg)
         library: Any = kernels()
         self._library = library
@@ -242,7 +242,7 @@ class CompiledPairs:
 
     def _check(self, written: int) -> None:
         if written != self.total:
-            msg = f"found {written} pairs of edges; required: {self.total}, as degrees promise. Report this as a bug"
+            msg = f"found {written} pairs of edges, but the degrees of atoms give {self.total}. Report this as a bug"
             raise LazyGraphError(msg)
 
 

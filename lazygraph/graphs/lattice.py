@@ -83,7 +83,7 @@ def _plain(crystal: Crystal) -> NDArray[np.float64]:
     except StopIteration:
         msg = (
             f"rounding hides the lattice vectors beside the first atom, at {crystal.frac_coords[0].tolist()} in cells "
-            f"of {crystal.volume:.3g} A^3; required for lattice vectors: an atom near the origin"
+            f"of {crystal.volume:.3g} A^3; this atom must be near the origin: wrap it into the cell"
         )
         raise StructureError(msg) from None
     return np.array(_turned(first, second, third, rounded))
@@ -113,8 +113,8 @@ def _box(a: Triple, b: Triple, c: Triple, reach: float) -> tuple[int, int, int]:
     x, y, z = int(math.sqrt(_dot(u, u)) * scale), int(math.sqrt(_dot(v, v)) * scale), int(math.sqrt(_dot(w, w)) * scale)
     if (2 * x + 1) * (2 * y + 1) * (2 * z + 1) > MAX_IMAGES or max(x, y, z) > MAX_IMAGE:
         msg = (
-            f"the longest lattice vector, {reach:.4g} A, reaches over {x}, {y} and {z} cells; required for lattice "
-            f"vectors: at most {MAX_IMAGE:,} cells each way and {MAX_IMAGES:,} in all. Reduce the cell"
+            f"the longest lattice vector, {reach:.4g} A, reaches over {x}, {y} and {z} cells; lattice vectors may "
+            f"reach over at most {MAX_IMAGE:,} cells each way and {MAX_IMAGES:,} in all. Reduce the cell"
         )
         raise StructureError(msg)
     return x, y, z

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lazygraph.errors import RecipeError
 from lazygraph.graphs.neighbors import Search
-from lazygraph.graphs.parameters import impossible
 from lazygraph.graphs.rule import ChosenEdges, Rule
 
 __all__ = ["NoEdges"]
@@ -31,7 +31,8 @@ class NoEdges(Rule):
     def check(self) -> None:
         """Raise RecipeError for lattice vectors, which belong to edges."""
         if self.lattice_vectors is not None:
-            raise impossible("lattice_vectors", self.lattice_vectors, "None, because crystals alone have no edges")
+            msg = f"crystals alone have no edges; leave lattice_vectors={self.lattice_vectors!r} out"
+            raise RecipeError(msg)
 
     @property
     def has_edges(self) -> bool:

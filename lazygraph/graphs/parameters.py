@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeAlias, get_type_hints
 
 from lazygraph.errors import RecipeError
+from lazygraph.registry import unknown_name
 
 __all__ = [
     "MAX_TOLERANCE",
@@ -63,7 +64,9 @@ def choice(*allowed: str) -> Check:
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise impossible(name, value, " or ".join(map(repr, allowed)))
+            if isinstance(value, str) and all(map(str.isidentifier, allowed)):
+                raise RecipeError(unknown_name(name, value, allowed))
+            raise impossible(name, value, " or ".join(map(repr, allowed)))  # such as '<', which is not a name
         return value
 
     return check

@@ -186,8 +186,8 @@ class WithinCutoff(Rule):
             counts = np.bincount(found.edges[0][0], minlength=len(crystal))
             if not counts.all():
                 msg = (
-                    f"atom {int(counts.argmin())} has no neighbour within {self.cutoff:g} A; required with "
-                    "isolated_atoms='error': at least one for every atom"
+                    f"atom {int(counts.argmin())} has no neighbour within {self.cutoff:g} A, which "
+                    "isolated_atoms='error' does not allow; increase the cutoff"
                 )
                 raise StructureError(msg)
         return Rule._graph(self, crystal, found, lattice_images)  # noqa: SLF001  # of its own base

@@ -22,7 +22,6 @@ from lazygraph.graphs.parameters import (
     MaxNeighbors,
     choice,
     flag,
-    impossible,
     length,
     optional,
     switch,
@@ -72,19 +71,21 @@ class Shell(Rule):
         """Raise RecipeError where two parameters contradict one another."""
         if self.ties == "reference":
             if self.tolerance is not None:
-                raise impossible("tolerance", self.tolerance, "None with ties='reference', which compares exactly")
+                msg = f"ties='reference' compares exactly, without a tolerance; leave tolerance={self.tolerance!r} out"
+                raise RecipeError(msg)
             if self.cutoff is None:
                 msg = (
-                    "found ties='reference' without cutoff; required: where the published search begins. A recipe that "
+                    "ties='reference' needs a cutoff, the radius at which the published search begins; a recipe that "
                     "was never published needs ties='shell'"
                 )
                 raise RecipeError(msg)
         elif self.tolerance is None:
             object.__setattr__(self, "tolerance", TOLERANCE)
         if self.lattice_edges is not None and not self.duplicates:
-            raise impossible("duplicates", value=False, required=f"True with lattice_edges={self.lattice_edges!r}")
+            msg = f"lattice_edges={self.lattice_edges!r} cannot be used with duplicates=False; set duplicates=True"
+            raise RecipeError(msg)
         if self.lattice_edges == "matformer" and self.cutoff is None:
-            raise impossible("cutoff", None, "a length in A with lattice_edges='matformer'")
+            raise RecipeError("lattice_edges='matformer' needs a cutoff, a length in A")
 
     @property
     def replays_rounding(self) -> bool:

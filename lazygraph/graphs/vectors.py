@@ -116,7 +116,7 @@ def batch_positions(
     out = empty(frac.shape, dtype)
     wide = out.itemsize == WIDE
     if library.lg_positions(address(frac), len(frac), address(cells), address(counts), len(cells), wide, address(out)):
-        msg = f"found {n_node.sum()} atoms by the counts of the crystals; required: {len(frac)}"
+        msg = f"the crystals count {n_node.sum()} atoms (n_node); required: {len(frac)}, the rows of frac_coords"
         raise IndexError(msg)
     return out
 
@@ -151,8 +151,8 @@ def batch_values(what: int, edges: EdgesOfBatch, dtype: DTypeLike = "float64") -
     )  # fmt: skip
     if failed:
         msg = (
-            f"found {n_node.sum()} atoms and {n_edge.sum()} edges by the counts of the crystals, or an edge that ends "
-            f"at an atom of another crystal; required: {len(frac)} atoms and {count} edges, each within one crystal"
+            f"the crystals count {n_node.sum()} atoms and {n_edge.sum()} edges, or an edge ends at an atom of another "
+            f"crystal; required: {len(frac)} atoms and {count} edges, each within one crystal"
         )
         raise IndexError(msg)
     return out

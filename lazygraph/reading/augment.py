@@ -14,6 +14,7 @@ from lazygraph.crystal import SYMBOLS
 from lazygraph.errors import InputError
 from lazygraph.reading.crystal_batch import CrystalBatch, rows_times
 from lazygraph.reading.draws import Draws, derived_seeds
+from lazygraph.registry import unknown_name
 
 __all__ = [
     "Augmentation",
@@ -182,8 +183,7 @@ class Rotate:
     def __post_init__(self) -> None:
         for name, kind in self.labels.items():
             if kind not in KINDS:
-                msg = f"found Rotate(labels={{{name!r}: {kind!r}}}); required: one of {', '.join(map(repr, KINDS))}"
-                raise InputError(msg)
+                raise InputError(unknown_name(f"kind of the label {name!r} in Rotate:", kind, KINDS))
 
     def check(self, labels: Sequence[LabelFacts]) -> None:
         """Refuse labels of which it is not known whether they turn.
@@ -203,9 +203,11 @@ class Rotate:
             "tensor": shape[-2:] == (3, 3),
             "voigt": shape[-1:] == (6,),
         }
+        choices = [kind for kind in KINDS if fits[kind]]
         if declared is not None:
             if not fits[declared]:
-                msg = f"found the label {label.name!r} of shape {shape} declared as {declared!r}; required: its shape"
+                allowed = " or ".join(map(repr, choices))
+                msg = f"the label {label.name!r} of shape {shape} cannot be a {declared!r}; its shape allows {allowed}"
                 raise InputError(msg)
             return declared
         if shape in ((), (1,)):
@@ -214,9 +216,8 @@ class Rotate:
             return "vector"
         if shape == (3, 3) and label.last_word in TENSORS:
             return "tensor"
-        choices = [kind for kind in KINDS if fits[kind]]
         msg = (
-            f"it is not known how the label {label.name!r} of shape {shape} turns with a crystal; required: "
+            f"it is not known how the label {label.name!r} of shape {shape} turns with a crystal; declare it, as in "
             + " or ".join(f"lg.Rotate(labels={{{label.name!r}: {kind!r}}})" for kind in choices)
         )
         raise InputError(msg)
@@ -287,8 +288,8 @@ class Supercell:
         object.__setattr__(self, "repeats", tuple(tuple(row) for row in matrix.tolist()))
         for name, kind in self.labels.items():
             if kind not in ("extensive", "intensive"):
-                msg = f"found Supercell(labels={{{name!r}: {kind!r}}}); required: 'extensive' or 'intensive'"
-                raise InputError(msg)
+                known = ("extensive", "intensive")
+                raise InputError(unknown_name(f"kind of the label {name!r} in Supercell:", kind, known))
 
     @property
     def times(self) -> int:
@@ -305,8 +306,8 @@ class Supercell:
         for label in labels:
             if label.per == "crystal" and self._kind(label) is None:
                 msg = (
-                    f"it is not known whether the label {label.name!r} grows with the cell; required: per='cell' or "
-                    f"'atom' in the dataset (lazygraph labels --per {label.name}=cell), or "
+                    f"it is not known whether the label {label.name!r} grows with the cell; set per='cell' or 'atom' "
+                    f"in the dataset (lazygraph labels --per {label.name}=cell), or declare it, as in "
                     f"lg.Supercell(..., labels={{{label.name!r}: 'intensive'}})"
                 )
                 raise InputError(msg)
@@ -333,7 +334,7 @@ class Supercell:
         stays = [(matrix[i] == np.eye(3)[i]).all() and (matrix[:, i] == np.eye(3)[i]).all() for i in range(3)]
         if (stray := ~crystals.pbc & ~np.array(stays)).any():
             place = int(stray.any(axis=1).argmax())
-            problem = f"it has pbc={tuple(crystals.pbc[place].tolist())}; required: periodic where {self!r} repeats it"
+            problem = f"it has pbc={tuple(crystals.pbc[place].tolist())} and is not periodic where {self!r} repeats it"
             raise RefusedCrystal(place, problem)
         n_node, times = crystals.n_node, len(cells)
         first, more = n_node.cumsum() - n_node, n_node * times
@@ -392,7 +393,7 @@ class Augmenter:
         for step in steps:
             self.adds |= {name: tuple(shape) for name, shape in getattr(step, "adds", {}).items()}
         if taken := sorted(self.adds.keys() & {label.name for label in labels}):
-            msg = f"the dataset has a label {taken[0]!r}, which the augmentation adds; required: another name"
+            msg = f"the augmentation adds {taken[0]!r}, and the dataset has a label of this name; rename one of them"
             raise InputError(msg)
         facts = [*labels, *(LabelFacts(name, "atom", shape) for name, shape in self.adds.items())]
         self.times = 1
@@ -443,7 +444,7 @@ def _applied(step: Augmentation, crystals: CrystalBatch, draws: Draws) -> Any:
 def _check_made(step: Any, made: Any, before: CrystalBatch) -> None:
     """Refuse what a function must not change."""
     if not isinstance(made, CrystalBatch):
-        msg = f"the augmentation {step!r} gave {type(made).__name__}; required: a CrystalBatch, which it must return"
+        msg = f"the augmentation {step!r} returned {type(made).__name__}; it must return a CrystalBatch"
         raise InputError(msg)
     times = getattr(step, "times", 1)
     n, atoms = len(made), int(made.n_node.sum())
@@ -476,7 +477,7 @@ def _check_made(step: Any, made: Any, before: CrystalBatch) -> None:
     if wrong is None and n and not 1 <= made.numbers.min() <= made.numbers.max() < len(SYMBOLS):
         wrong = f"atomic numbers from {made.numbers.min()} to {made.numbers.max()}"
     if wrong is not None:
-        msg = f"the augmentation {step!r} gave {wrong}; required: the same atoms, labels, types and shapes as before"
+        msg = f"the augmentation {step!r} returned {wrong}; it must keep the atoms, labels, types and shapes"
         raise InputError(msg)
 
 
@@ -509,5 +510,5 @@ def _check_names(step: str, declared: Mapping[str, str], labels: Sequence[LabelF
     names = [label.name for label in labels]
     if stray := [name for name in declared if name not in names]:
         have = ", ".join(map(repr, names)) or "none"
-        msg = f"found {step}(labels=...) with {stray[0]!r}; the labels that are read are {have}"
+        msg = f"{step}(labels=...) names {stray[0]!r}, which is not read; the labels that are read are {have}"
         raise InputError(msg)

@@ -74,7 +74,7 @@ def join_labels(name: str, found: Mapping[str, Column | Field | None]) -> Joined
             if mine != theirs and (what != "per" or None not in (mine, theirs)):
                 msg = (
                     f"the label {name!r} has {_said(what, mine)} in {first!r} and {_said(what, theirs)} in {member!r}; "
-                    "required: labels that mean the same, or members without one of them"
+                    "rename one of the labels, or leave one of the members out"
                 )
                 raise LabelError(msg)
         factors.append(_factor(name, (first, wanted.unit), (member, label.unit)))
@@ -92,7 +92,7 @@ def _factor(name: str, first: tuple[str, str | None], other: tuple[str, str | No
         raise LabelError(msg)
     factor = conversion_factor(unit, wanted)
     if factor is None:
-        msg = f"{found}, and {reason_against(unit, wanted)}; required: units that can be converted"
+        msg = f"{found}, and {reason_against(unit, wanted)}; use units that can be converted"
         raise LabelError(msg)
     return factor
 

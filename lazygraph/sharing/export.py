@@ -184,7 +184,7 @@ def _final(out: str | os.PathLike[str]) -> Path:
         msg = f"the output {final} cannot be followed: {error}"
         raise InputError(msg) from error
     if not os.fspath(out) or final.name in ("", ".."):
-        msg = f"found the output {os.fspath(out)!r}; required: a file with a name, such as mp.xyz"
+        msg = f"the output {os.fspath(out)!r} has no file name; give a file, such as mp.xyz"
         raise InputError(msg)
     return final
 
@@ -200,7 +200,7 @@ def _check_output(final: Path, *, overwrite: bool) -> None:
 
 def _check_id_key(id_key: str) -> None:
     if not (id_key.isidentifier() and id_key.isascii()):
-        msg = f"found the id key {id_key!r}; required: a name of letters, digits and underscores, such as {ID_KEY}"
+        msg = f"the id key {id_key!r} cannot be used; give a name of letters, digits and underscores, such as {ID_KEY}"
         raise InputError(msg)
 
 

@@ -98,7 +98,10 @@ def push(
         >>> folder.cleanup()
     """
     if is_url(os.fspath(dataset)):
-        msg = f"found the source {shown(os.fspath(dataset))}; required: a folder of this machine (lazygraph pull)"
+        msg = (
+            f"the source {shown(os.fspath(dataset))} is a URL, but only a folder of this machine can be pushed; copy "
+            "it here with 'lazygraph pull'"
+        )
         raise InputError(msg)
     store = Store(Path(dataset))
     if not is_url(os.fspath(target)):

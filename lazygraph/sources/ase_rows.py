@@ -58,7 +58,7 @@ def entry_of_row(row: Any, default: str, id_key: str | None) -> Entry:
 
 def _crystal(row: dict[str, Any]) -> Crystal:
     if lacking := [key for key in ("numbers", "positions") if key not in row]:
-        msg = f"found a row without {lacking[0]}; required: numbers, positions and cell, as ASE writes them"
+        msg = f"the row has no {lacking[0]}; it must have numbers, positions and cell, as ASE writes them"
         raise UnreadableInput(msg)
     cell = row.get("cell")
     if isinstance(cell, dict) and "array" in cell:  # the class Cell

@@ -95,7 +95,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         file = open_regular(path)
     except OSError as error:
-        msg = f"{path}: {error.strerror}; required: a file that can be read"
+        msg = f"{path} cannot be read: {error.strerror}"
         raise UnreadableInput(msg) from error
     with file:
         yield file.fileno()
@@ -126,7 +126,10 @@ def _require_rows(descriptor: int, rows: NDArray[Any]) -> None:
             return
         reasons.append(f"one is a {type(content).__name__}")
     if reasons:
-        msg = f"the values of the LMDB file are no rows of ASE ({reasons[0]}); required: zlib-compressed JSON of ase.db"
+        msg = (
+            f"the values of the LMDB file are not rows of ASE ({reasons[0]}); they must be zlib-compressed JSON of "
+            "ase.db"
+        )
         raise UnreadableInput(msg)
 
 
@@ -148,6 +151,6 @@ def _unpacked(descriptor: int, row: Any) -> bytes:
         raise UnreadableInput(msg) from error
     require_length(content)
     if not unpacker.eof:
-        msg = "a value breaks off; required: the whole file"
+        msg = "a value breaks off; copy or download the file again"
         raise UnreadableInput(msg)
     return content

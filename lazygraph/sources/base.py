@@ -56,7 +56,7 @@ NOT_STORED: Mapping[str, bool] = MappingProxyType({"stored": False})
 """The metadata of a source's field that the JSON form leaves out: ``read`` finds what it held in the spool."""
 MAX_TEXT = 1 << 28
 """Bytes of the text of one input, 256 MiB: some two million atoms. A longer one is not held, and quarantined."""
-# How the common data sets write a label that is not there (JARVIS writes "na").
+# How the common data sets write a missing label (JARVIS writes "na").
 MISSING: frozenset[str] = frozenset({"", "na", "n/a", "nan", "none", "null"})
 # How tables write booleans (pandas writes "True").
 TRUTH: dict[str, bool] = {"true": True, "false": False}
@@ -70,9 +70,9 @@ class Remark(NamedTuple):
     """
 
     what: str
-    """How the sentence "3 inputs ..." goes on, such as ``contradict their formula and were kept``."""
+    """The rest of the sentence "3 inputs ...", such as ``contradict their formula and were kept``."""
     detail: str
-    """What is so of this input."""
+    """The detail of this input."""
 
 
 class Entry(NamedTuple):
@@ -81,13 +81,13 @@ class Entry(NamedTuple):
     id: str
     crystal: Crystal | InputError
     labels: Mapping[str, Any]
-    """Name -> raw value: all that stands beside the structure. Numbers, booleans, numeric texts and (nested) lists
-    or arrays of them can become labels; the report names the columns of which nothing can be kept."""
+    """Name -> raw value, for everything beside the structure. Numbers, booleans, numeric texts and (nested) lists
+    or arrays of them can become labels. The report names columns that cannot be kept."""
     split: str | None = None
     """The split that the source puts this input in, if it has splits."""
     remarks: tuple[Remark, ...] = ()
     atom_labels: Mapping[str, Any] = NO_LABELS
-    """Name -> one value or row an atom, where the format says that it is of the atoms."""
+    """Name -> one value or row per atom, if the format says that the values belong to the atoms."""
     other_splits: Mapping[str, str] = NO_LABELS
     """Column of splits -> the split in it, for columns other than the one of ``split``, such as folds."""
 
@@ -109,17 +109,17 @@ class Label:
     shape: tuple[int, ...] = ()
     unit: str | None = None
     dtype: LabelType = "float64"
-    """The type of the values that were looked at. A label of the crystal that turns out to hold other numbers, or not
-    to be there for all, gets a type that holds them all; a text stays a text."""
+    """The type of the values that were examined. If a label of the crystal later has other numbers, or is missing for
+    some crystals, it gets a type that holds all values. A text stays a text."""
     per: str | None = None
-    """``cell`` or ``atom``: what a number is given per; None where that is not said, or means nothing."""
+    """``cell`` or ``atom``: whether a number is per cell or per atom; None if it is unknown or has no meaning."""
     description: str | None = None
-    """One line."""
+    """One line of text that describes the label."""
     required: bool = False
-    """Whether an input without it is quarantined."""
+    """Whether an input without this label is quarantined."""
     symprec: float | None = None
-    """Where the writer computes it as the prototype of each crystal: how far an atom may be from its ideal position,
-    A."""
+    """If the writer computes the label as the prototype of each crystal: the distance by which an atom may miss its
+    ideal position, A."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form in a plan."""
@@ -136,7 +136,7 @@ class ImpliedUnits:
     """Units that a source implies without writing them, and their origin."""
 
     origin: str
-    """Whose convention it is, as the report names it."""
+    """The origin of the convention, for the report."""
     units: Mapping[str, str]
     """Name of a label -> unit."""
 
@@ -146,9 +146,9 @@ class Scan:
     """The result of one pass over a source, from which it can be cut into independent ranges."""
 
     entries: int
-    """How many inputs there are, bad ones included."""
+    """The number of inputs, including bad ones."""
     marks: tuple[int, ...]
-    """Where entry ``k * every`` begins (a byte offset or an ordinal: only the source knows), k = 0, 1, ..."""
+    """The beginning of entry ``k * every``, k = 0, 1, ... (a byte offset or an ordinal, depending on the source)."""
     files: tuple[InputFile, ...]
     """The files read, by bare name."""
     notes: tuple[str, ...] = ()
@@ -158,9 +158,9 @@ class Scan:
     implied: ImpliedUnits | None = None
     """The units that labels have by the convention of the source."""
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Column of splits -> its splits in order, where the input declares them; ``split`` is the default column."""
+    """Column of splits -> its splits in order, if the input declares them. ``split`` is the default column."""
     about: Mapping[str, str] = field(default_factory=dict)
-    """What the input says about itself, under the keys of ``lazygraph.write(about=)``."""
+    """The description of the input, with the keys of ``lazygraph.write(about=)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +238,7 @@ def require_length(text: bytes) -> None:
 
 def too_long() -> UnreadableInput:
     """Return the error of an input whose text has more than ``MAX_TEXT`` bytes."""
-    return UnreadableInput(
-        f"the text of this input has more than {MAX_TEXT:,} bytes; required: at most so many for one structure"
-    )
+    return UnreadableInput(f"the text of this input has more than {MAX_TEXT:,} bytes, the limit for one structure")
 
 
 def default_id(name: str, position: int) -> str:
@@ -249,7 +247,7 @@ def default_id(name: str, position: int) -> str:
 
 
 def readable(text: str) -> str:
-    r"""The text with what UTF-8 cannot write in the form in which Python writes it: names of files may hold any bytes.
+    r"""Return the text with escapes for what UTF-8 cannot encode, because names of files may hold any bytes.
 
     Example:
         >>> readable("\udcc5ngstrom")
@@ -259,10 +257,10 @@ def readable(text: str) -> str:
 
 
 def label_value(value: Any) -> bool | int | float:
-    """One label of one number in its own type; NaN where it is missing (``None``, NaN, an empty text, ``na``).
+    """Convert a label to a bool, an int or a float; NaN if it is missing (``None``, NaN, an empty text, ``na``).
 
-    A text is the number that it writes, or the boolean (``True``, ``False``). An integer that int64 cannot hold
-    becomes a float.
+    A text is converted to the number or the boolean (``True``, ``False``) that it spells. An integer that int64 cannot
+    hold becomes a float.
 
     Raises:
         LabelError: it is neither missing nor a finite number.
@@ -295,7 +293,7 @@ def label_value(value: Any) -> bool | int | float:
 
 
 def _of_its_type(value: Any) -> bool | int | float:
-    """A number of Python or of numpy, or what can be converted to one, as a bool, an int or a float."""
+    """Return a number of Python or numpy, or a value that converts to one, as a bool, an int or a float."""
     dtype = getattr(value, "dtype", None)
     kind = getattr(dtype, "kind", "") if getattr(value, "shape", None) == () else ""
     if isinstance(value, bool) or kind == "b":
@@ -327,21 +325,21 @@ def shown(value: Any, most: int) -> str:
 
 
 def hash_file(path: Path) -> InputFile:
-    """Name, size and sha256 of one regular file, read in bounded pieces."""
+    """Return name, size and sha256 of one regular file, which is read in bounded pieces."""
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256")
         return InputFile(readable(path.name), file.tell(), digest.hexdigest())
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file, or what a link leads to, for reading. A pipe is not waited for, a device is not touched.
+    """Open a file, or the target of a link, for reading. This does not wait for a pipe, and does not touch a device.
 
     Raises:
         UnreadableInput: it is not a regular file, so it may be endless, and can be read only once.
         OSError: the file cannot be opened.
     """
     _require_regular(path, path.stat().st_mode)
-    # Not to wait, should a pipe have taken its place meanwhile.
+    # Without O_NONBLOCK, this would wait if a pipe has replaced the file meanwhile.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         _require_regular(path, os.fstat(descriptor).st_mode)
@@ -355,11 +353,11 @@ def _require_regular(path: Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
-        msg = f"{path} is a folder; required: a file"
+        msg = f"{path} is a folder; give a file"
         raise UnreadableInput(msg)
     found = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
     msg = (
-        f"{path} is {found}, which may be endless and is read only once; required: a regular file, or the same on "
-        "standard input: lazygraph-write - -o NAME.lg"
+        f"{path} is {found}, which may be endless and is read only once; give a regular file, or use standard input: "
+        "lazygraph-write - -o NAME.lg"
     )
     raise UnreadableInput(msg)

@@ -40,7 +40,7 @@ def sniff(head: bytes) -> bool:
 
 
 def _holds_structures(text: str, delimiter: str) -> bool:
-    # The last row may be cut short inside a quoted cell: the reader then gives what there is.
+    # The last row may be cut inside a quoted cell. The reader then gives the part of it.
     try:
         table = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), _ROWS_SEEN))
     except csv.Error:
@@ -105,7 +105,7 @@ class CsvSource(RecordSource):
                 yield read_entry(default, self._entry, text, written, default)
 
     def _look(self, head: bytes, first: list[bytes], spool: Path) -> tuple[str, ...]:
-        """Find out how the table is written and where its structures stand, keep it, and tell what the report needs."""
+        """Find the dialect of the table and the column of structures, store both, and return notes."""
         try:
             texts = [row.decode().removesuffix("\r") for row in (head.lstrip(b" "), *first[:_ROWS_SEEN])]
         except UnicodeDecodeError:
@@ -151,7 +151,7 @@ class CsvSource(RecordSource):
 
 
 def _named(record: dict[str, str]) -> dict[str, str]:
-    """The cells under a name; pandas writes its index under none, or as "Unnamed: 0" when it writes the table again."""
+    """Return the cells with a name. pandas writes its index without a name, or as "Unnamed: 0" after another pass."""
     return {name: cell for name, cell in record.items() if not _nameless(name)}
 
 
@@ -160,7 +160,7 @@ def _nameless(name: str) -> bool:
 
 
 def _whole_rows(texts: list[bytes], header: list[str], delimiter: str) -> Iterator[list[str]]:
-    """Yield the cells of those rows that can be read."""
+    """Yield the cells of readable rows."""
     for text in texts:
         try:
             cells = cells_of(text.decode().removesuffix("\r"), delimiter)
@@ -183,11 +183,11 @@ def _header(text: bytes, delimiter: str) -> list[str]:
         msg = f"not a CSV header: {error}"
         raise UnreadableInput(msg) from error
     if any(map(holds_structure, names)):
-        msg = "the first row holds a structure; required: a first row with the name of every column"
+        msg = "the first row holds a structure; it must hold the names of the columns"
         raise UnreadableInput(msg)
     twice = [name for name, times in Counter(names).items() if name and times > 1]
     if not any(names) or twice:
-        found = f"the columns {twice} more than once" if twice else "no header"
-        msg = f"found {found}; required: a first row with the name of every column"
+        problem = f"the header has the columns {twice} more than once" if twice else "there is no header"
+        msg = f"{problem}; the first row must name every column, each once"
         raise UnreadableInput(msg)
     return names

@@ -93,8 +93,8 @@ class DatasetSource:
             raise InputError(msg)
         if dataset.augmenter is not None:
             msg = (
-                f"the dataset {dataset.path!r} has augment, whose random numbers would be stored; required: none. Give "
-                f"lazygraph.LazyGraphDataset({dataset.path!r}) instead"
+                f"the dataset {dataset.path!r} has augment, whose random numbers would be stored. Give "
+                f"lazygraph.LazyGraphDataset({dataset.path!r}) instead, without augment"
             )
             raise InputError(msg)
         rows = dataset.indices()

@@ -50,8 +50,8 @@ from lazygraph.storage.transport import shown
 
 __all__ = ["FORMATS", "SOURCE_REGISTRY", "open_sources", "source_from_json", "source_to_json"]
 
-# The order matters: a CSV or a JSON may hold CIF and POSCAR texts, so the text formats of one structure come last but
-# for CIF, which only its own first words open.
+# The order matters. A CSV or a JSON may hold CIF and POSCAR texts, so the text formats of one structure come last.
+# CIF is an exception, because only a CIF begins with its first words.
 SNIFFED: tuple[tuple[Any, type[Any]], ...] = (
     (ase_db.sniff, ase_db.AseDbSource),
     (aselmdb.sniff, aselmdb.AseLmdbSource),
@@ -81,7 +81,7 @@ CLASSES: tuple[type[Any], ...] = (
 )
 KINDS: dict[str, type[Any]] = {source.kind: source for source in CLASSES}
 FORMATS: tuple[str, ...] = tuple(sorted(KINDS.keys() - {CatalogueSource.kind, PythonSource.kind}))
-"""The names that ``format`` takes, but for those of plug-ins."""
+"""The names that ``format`` takes, except for those of plug-ins."""
 SOURCE_REGISTRY: Registry[type[Any]] = Registry(
     "format", {name: KINDS[name] for name in FORMATS}, group="lazygraph.sources"
 )
@@ -98,7 +98,7 @@ WITH_COLUMNS = (
     PythonSource,
 )
 PATH = (str, os.PathLike)
-# A pymatgen Structure, jarvis Atoms and ASE Atoms; two of them are iterables, of their sites.
+# A pymatgen Structure, jarvis Atoms and ASE Atoms. Two of them iterate over their sites.
 OF_ONE_STRUCTURE = ("sites", "lattice_mat", "get_atomic_numbers")
 
 
@@ -144,7 +144,7 @@ def open_sources(
         return [PythonSource(structures, id_key=id_key, options=options)]
     found = [pair for place in places for pair in _kinds(place, kind)]
     if not found:
-        raise UnreadableInput("found an empty list of inputs; required: at least one path or structure")
+        raise UnreadableInput("the list of inputs is empty; give at least one path or structure")
     sources: list[Source] = []
     for source, pairs in groupby(found, key=itemgetter(0)):
         named = [place for _, place in pairs]
@@ -161,9 +161,9 @@ def open_sources(
 
 
 def source_to_json(source: Source) -> dict[str, Any]:
-    """The source as JSON: its kind and its fields; what Python objects it was made of is left out.
+    """Return the source as JSON: its kind and its fields. Python objects of the source are left out.
 
-    With a source of a plug-in stands which package it is of, because another version may read other crystals.
+    A source of a plug-in also names its package, because another version may read other crystals.
     """
     data: dict[str, Any] = {"kind": source.kind}
     if source.kind not in KINDS:
@@ -180,7 +180,7 @@ def source_to_json(source: Source) -> dict[str, Any]:
 
 
 def source_from_json(data: Mapping[str, Any]) -> Source:
-    """The source that :func:`source_to_json` described. Imports nothing, whatever the kind is called.
+    """Return the source that :func:`source_to_json` described. This imports nothing, for any name of a kind.
 
     Raises:
         InputError: a kind or a field that this version does not know, or a plug-in that is not in use or of another
@@ -194,7 +194,10 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
     kind = options.pop("kind", None)
     known: type[Any] = KINDS[kind] if isinstance(kind, str) and kind in KINDS else _in_use(kind, options)
     if unknown := options.keys() - _fields(known):
-        msg = f"found {sorted(unknown)} in a source of the kind {kind!r}; required: {', '.join(_fields(known))}"
+        msg = (
+            f"a source of the kind {kind!r} has the unknown fields {sorted(unknown)}; known: "
+            f"{', '.join(_fields(known))}"
+        )
         raise InputError(msg)
     if "options" in options:
         options["options"] = SourceOptions.from_json(options["options"])
@@ -209,11 +212,11 @@ def source_from_json(data: Mapping[str, Any]) -> Source:
 
 
 def _named(format: str) -> type[Any]:  # noqa: A002
-    """The source of a format that the user named.
+    """Return the source of a format that the user named.
 
     Raises:
-        InputError: nothing reads this format.
-        PluginError: the plug-in that declares it holds no source.
+        InputError: the format is unknown.
+        PluginError: the plug-in that declares the format does not hold a source.
     """
     source = SOURCE_REGISTRY.get(format)
     methods = all(callable(getattr(source, name, None)) for name in ("scan", "read"))
@@ -227,7 +230,7 @@ def _named(format: str) -> type[Any]:  # noqa: A002
 
 
 def _in_use(kind: Any, data: dict[str, Any]) -> type[Any]:
-    """The plug-in's source that a plan names; takes its package out of the data.
+    """Return the source of a plug-in that a plan names, and take its package out of the data.
 
     Raises:
         InputError: the plug-in is unknown, not in use in this process, or of another version.
@@ -243,13 +246,16 @@ def _in_use(kind: Any, data: dict[str, Any]) -> type[Any]:
         known = sorted({*KINDS, *SOURCE_REGISTRY})
         raise InputError(unknown_name("kind of source", kind, known) + (f"; install {package}" if package else ""))
     if package != (here := SOURCE_REGISTRY.origin(kind)):
-        msg = f"the plan was made with the plug-in {package}; found {here}: install the same version, or plan again"
+        msg = (
+            f"the plan was made with the plug-in {package}, but {here} is installed; install the same version, or "
+            "plan again"
+        )
         raise InputError(msg)
     return source
 
 
 def _has_columns(source: Source) -> bool:
-    """Whether records of this source may hold structures under several keys; a plug-in's has to say so by a field."""
+    """Whether records of this source may hold structures under several keys. A plug-in says so by its field."""
     if isinstance(source, CatalogueSource):
         return _has_columns(source.inner)
     return isinstance(source, WITH_COLUMNS) or (source.kind not in KINDS and "options" in _fields(type(source)))
@@ -289,7 +295,7 @@ def _is_place(value: Any) -> bool:
 
 
 def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
-    """The class of source for one path or open dataset, and itself; for each match of a pattern that mixes kinds."""
+    """Yield (class of source, input) for one path or open dataset, or for each match of a pattern that mixes kinds."""
     if not isinstance(place, PATH):
         if named not in (None, DatasetSource):
             msg = (
@@ -304,7 +310,7 @@ def _kinds(place: Any, named: type[Any] | None) -> Iterator[tuple[type[Any], Any
         yield PrototypesSource, path
     elif is_url(path):
         yield DatasetSource, _checked_url(path, named)
-    elif is_catalogue_name(path) and not Path(path).exists():  # a file of this name is meant before it
+    elif is_catalogue_name(path) and not Path(path).exists():  # an existing file of this name comes first
         yield from _of_catalogue(path, named)
     else:
         yield from _kinds_of_path(path, named)
@@ -322,8 +328,8 @@ def _checked_url(url: str, named: type[Any] | None) -> str:
 
 
 def _kinds_of_path(path: str, named: type[Any] | None) -> Iterator[tuple[type[Any], Any]]:
-    """The class of source for one path, and the path; for each match of a pattern that mixes kinds."""
-    # Stored plans are run from other folders.
+    """Yield (class of source, path) for one path, or for each match of a pattern that mixes kinds."""
+    # Absolute, because stored plans are run from other folders.
     path = os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", Path.resolve follows links
     place = Path(path)
     if named is not None and (place.exists() or named is FilesSource):
@@ -370,9 +376,9 @@ def _kind_of_folder(folder: Path) -> type[Any]:
         return FilesSource
     names = sorted(path.name for path in folder.iterdir())
     msg = (
-        f"the folder {folder} holds {', '.join(names[:5]) or 'nothing'}{', ...' if len(names) > 5 else ''}; "
-        f"required: {TABLE}, or files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*, or a dataset ({MANIFEST}, columns); "
-        "other files are given one by one"
+        f"the folder {folder} holds {', '.join(names[:5]) or 'nothing'}{', ...' if len(names) > 5 else ''}; it must "
+        f"hold {TABLE}, or files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*, or a dataset ({MANIFEST}, columns). Give "
+        "other files one by one"
     )
     raise UnreadableInput(msg)
 
@@ -389,13 +395,12 @@ def _kind_of_file(path: Path) -> type[Any]:
         recognizes = getattr(plugin, "recognizes", None)
         if recognizes is not None and recognizes(head, path.name):
             return plugin
-    if is_structure_name(path):  # broken beyond recognition, which its entry will say
+    if is_structure_name(path):  # unrecognisable, which its entry will say
         return FilesSource
     msg = (
-        f"{path} begins with {head[:40]!r}, which is no known kind of input; required: "
-        "CIF, POSCAR, XDATCAR, extended XYZ, an ASE database or trajectory, a table or Parquet with structures, or "
-        "JSON of jarvis, matbench, pymatgen, pandas or OPTIMADE, "
-        f"or its format by name, one of {', '.join(SOURCE_REGISTRY)}"
+        f"{path} begins with {head[:40]!r}, which is no known kind of input. Known kinds are CIF, POSCAR, XDATCAR, "
+        "extended XYZ, an ASE database or trajectory, a table or Parquet with structures, and JSON of jarvis, "
+        f"matbench, pymatgen, pandas or OPTIMADE. You can also name the format, one of {', '.join(SOURCE_REGISTRY)}"
     )
     raise UnreadableInput(msg)
 

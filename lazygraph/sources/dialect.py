@@ -26,7 +26,7 @@ def cells_of(row: str, delimiter: str) -> list[str]:
     limit = csv.field_size_limit()
     if len(row) <= limit:
         return next(csv.reader([row], strict=True, delimiter=delimiter))
-    # The csv module refuses long cells by a limit that the whole process shares.
+    # The csv module refuses long cells, by a limit that the whole process shares.
     csv.field_size_limit(len(row))
     try:
         return next(csv.reader([row], strict=True, delimiter=delimiter))
@@ -35,10 +35,10 @@ def cells_of(row: str, delimiter: str) -> list[str]:
 
 
 def delimiter_of(rows: Sequence[str]) -> str:
-    """What separates the cells: that with which all of these rows have as many cells as the first, at least two.
+    """Return the separator with which all these rows have the same number of cells, at least two.
 
-    Where none or several do, the one that makes the most cells of the first row; a comma before a semicolon before a
-    tab.
+    If no separator or several separators fit, the separator that gives the most cells in the first row wins, then comma
+    before semicolon before tab.
 
     Example:
         >>> delimiter_of(["id;gap", "mp-1;0,5"]), delimiter_of(["id,gap", "mp-1,0.5"])
@@ -58,7 +58,7 @@ def delimiter_of(rows: Sequence[str]) -> str:
 
 
 def decimal_comma(cells: Iterable[str]) -> str | None:
-    """A number with a decimal comma among the cells, if there is one; whole numbers with commas for thousands are none.
+    """Return a cell with a decimal comma, if there is one. Commas for thousands in whole numbers do not count.
 
     Raises:
         UnreadableInput: there are numbers with decimal points too.
@@ -81,5 +81,5 @@ def decimal_comma(cells: Iterable[str]) -> str | None:
 
 
 def with_points(text: str) -> str:
-    """A number with its decimal comma as a point; any other text as it is."""
+    """Return a number with a point for its decimal comma, and any other text unchanged."""
     return text.replace(",", ".") if _COMMA.fullmatch(text.strip()) else text

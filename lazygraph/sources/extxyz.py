@@ -28,13 +28,13 @@ from lazygraph.sources.unpack import Intake, bare_name, body, marked, naming
 
 __all__ = ["ExtxyzSource", "sniff", "take_id"]
 
-DIGITS = 12  # of a count of atoms; more are no count
-COUNT_LINE = 1000  # bytes of the line that holds it
+DIGITS = 12  # digits of a number of atoms; longer words are not a count
+COUNT_LINE = 1000  # bytes of the line with the number of atoms
 PIECE = 1 << 20  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIRST_LINES = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*(?i:Lattice|Properties)\s*=")
-MARK = "\x00"  # a word that no line has
-MOST_KEPT = 1000  # characters of properties whose layout is kept
+MARK = "\x00"  # a word that does not occur in a line
+MOST_KEPT = 1000  # longer texts of properties are not cached
 OF_NUMBERS = b"0123456789+-.eE,"
 TRUTH = {"T": True, "F": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
 
@@ -152,7 +152,7 @@ def _frames(chunks: Iterable[bytes]) -> Iterator[int]:
 
 
 def _count(line: bytes, number: int) -> int | None:
-    """The number of atoms that a line says; None for a blank one, which may stand between frames and at the end."""
+    """Return the number of atoms on a line; None for a blank line, which may stand between frames and at the end."""
     text = line.strip()
     if not text and len(line) < COUNT_LINE:
         return None
@@ -163,18 +163,18 @@ def _count(line: bytes, number: int) -> int | None:
 
 
 class _Frame(NamedTuple):
-    """One frame as its text stands in the file."""
+    """The text of one frame."""
 
     n_atoms: int
     n_lines: int
-    """How many lines there are after the count; one more than atoms, or less where the file ends."""
+    """The number of lines after the count: one more than atoms, or fewer at the end of the file."""
     comment: bytes
     atoms: bytes
     """The lines of the atoms."""
 
 
 def _read_frames(file: BinaryIO) -> Iterator[_Frame | None]:
-    """Yield the frames from where the file stands; None for one that is too long, which is not held."""
+    """Yield the frames from the position of the file on. A frame that is too long gives None, and is not held."""
     data, ends, line = b"", list[int](), 0  # ends: where each whole line of data ends; line: the number of the next one
     while True:
         count = b""
@@ -228,7 +228,7 @@ def _with_more(file: BinaryIO, data: bytes, ends: list[int], line: int) -> tuple
 
 
 def _after_lines(file: BinaryIO, n: int) -> bytes:
-    """Read on until so many lines have ended, or the file has; what was read beyond them."""
+    """Read until so many lines, or the file, have ended. Return the text that was read beyond them."""
     while piece := file.read(PIECE):
         ends = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == ord("\n"))
         if len(ends) >= n:
@@ -238,7 +238,7 @@ def _after_lines(file: BinaryIO, n: int) -> bytes:
 
 
 def _parse(frame: _Frame, info: dict[str, Any], columns: dict[str, Any]) -> Crystal:
-    """Return the crystal of one frame; what its comment says is left in ``info``, its other columns in ``columns``."""
+    """Return the crystal of one frame. The other values go to ``info`` (comment) and ``columns``."""
     n_atoms = frame.n_atoms
     if frame.n_lines != n_atoms + 1:
         msg = f"the file ends after {frame.n_lines} lines of this frame; required: a comment and {n_atoms} atoms"
@@ -253,7 +253,7 @@ def _parse(frame: _Frame, info: dict[str, Any], columns: dict[str, Any]) -> Crys
     if "species" in columns:
         by_symbol = _atomic_numbers(columns.pop("species"))
         if numbers is not None and not np.array_equal(numbers, by_symbol):
-            msg = "the columns species and Z name different elements; required: one of them, or the same"
+            msg = "the columns species and Z name different elements; make them equal, or leave one of them out"
             raise UnreadableInput(msg)
         numbers = by_symbol
     cell = np.zeros((3, 3)) if lattice is None else lattice
@@ -268,7 +268,7 @@ def _atomic_numbers(species: list[str]) -> NDArray[np.uint8]:
 
 
 class _Column(NamedTuple):
-    """One property: which of the words of a line it has, and of what kind they are (R, I, L or S)."""
+    """One property: its words in a line, and their kind (R, I, L or S)."""
 
     name: str
     kind: str
@@ -289,7 +289,7 @@ def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
         msg = f"found Properties={properties}; required: name:type:width for each property; type R, I, L or S"
         raise UnreadableInput(msg)
     if len(set(names)) < len(names):
-        msg = f"found Properties={properties}, with a name twice; required: each once"
+        msg = f"Properties={properties} has a name twice; use each name once"
         raise UnreadableInput(msg)
     found, at = [], 0
     for name, kind, width in zip(names, kinds, map(int, widths), strict=True):
@@ -301,7 +301,7 @@ def _layout(properties: str) -> tuple[tuple[_Column, ...], int]:
 def _columns(text: str, n_atoms: int, properties: str) -> dict[str, Any]:
     """Per-atom arrays: (N,) or (N, width) numbers or booleans; texts as a list."""
     columns, total = _layout(properties) if len(properties) <= MOST_KEPT else _layout.__wrapped__(properties)
-    # All lines at once, with a mark between them: each must have exactly as many words as the properties say.
+    # All lines are split together, with a mark between them. Each line must have the number of words of the properties.
     words = text.replace("\n", f" {MARK} ").split()
     if n_atoms:
         marks = words[total :: total + 1]
@@ -340,7 +340,7 @@ def _wrong_width(lines: list[str], properties: str, total: int) -> UnreadableInp
 
 
 def _reals(words: list[str]) -> NDArray[np.float64]:
-    """The numbers that ``float`` makes of the words, by a parser of JSON where all are written as JSON has them."""
+    """Return the words as floats. A JSON parser reads them if all are written as JSON numbers."""
     text = ",".join(words).encode()
     if not text.translate(None, OF_NUMBERS):
         try:

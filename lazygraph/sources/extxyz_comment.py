@@ -75,7 +75,7 @@ def take_cell(info: dict[str, Any]) -> tuple[NDArray[Any] | None, tuple[bool, bo
         lower = key.lower()
         if lower in ("lattice", "pbc", "properties"):
             if lower in found:
-                msg = f"the comment has {found[lower]!r} and {key!r}; required: one of them"
+                msg = f"the comment has {found[lower]!r} and {key!r}; keep one of them"
                 raise UnreadableInput(msg)
             found[lower] = key
     lattice = _lattice(info.pop(found["lattice"]), found["lattice"]) if "lattice" in found else None
@@ -106,7 +106,7 @@ def _common(text: str) -> dict[str, Any]:
         else:
             value = _value(key, bare if quoted is None else quoted)
         if key in values and not np.array_equal(values[key], value):
-            msg = f"the comment has the key {key!r} twice, with {values[key]!r} and {value!r}; required: once"
+            msg = f"the comment has the key {key!r} twice, with {values[key]!r} and {value!r}; keep one of them"
             raise UnreadableInput(msg)
         values[key] = value
         at = pair.end()

@@ -102,7 +102,7 @@ class FilesSource:
 
 
 class _Found:
-    """What one pass over files finds: the structures in each, and what the report has to tell."""
+    """The result of one pass over files: the structures in each, and notes for the report."""
 
     def __init__(self) -> None:
         self.hashed: list[InputFile] = []
@@ -112,7 +112,7 @@ class _Found:
         self.n_beside = 0
 
     def structures(self, files: Iterable[Path]) -> Iterator[tuple[Any, ...]]:
-        """Path and id of each structure, and its first and last byte where the file holds more than it."""
+        """Yield path and id of each structure, with its first and last byte if the file holds other data too."""
         for file in files:
             name = structure_id(file)
             try:
@@ -130,7 +130,7 @@ class _Found:
                 yield str(file), own, block.begin, block.end
 
     def _blocks(self, file: Path) -> tuple[list[cif.Block], list[cif.Block]]:
-        """The data blocks of a CIF that list atoms and those that do not; nothing for a POSCAR or a single block."""
+        """Return the data blocks of a CIF with atoms, and those without; nothing for a POSCAR or a single block."""
         intake = Intake(file)
         pieces = iter(intake)
         head = next(pieces, b"")
@@ -178,7 +178,7 @@ def read_structure(path: Path, options: SourceOptions, remarks: list[Remark]) ->
 
 
 def is_structure_name(path: Path) -> bool:
-    """Tell whether a file is named as CIF and POSCAR files are, packed by gzip or not."""
+    """Tell whether a file has the name of a CIF or POSCAR file, packed by gzip or not."""
     name = _without_gz(path)
     return name.suffix.lower() in SUFFIXES or name.name.upper().startswith(BARE)
 
@@ -214,19 +214,19 @@ def expand(path: str) -> list[Path]:
     if place.is_dir():
         if found := sorted(walk(place)):
             return found
-        msg = f"the folder {path} holds no CIF or POSCAR; required: files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*"
+        msg = f"the folder {path} holds no CIF or POSCAR; it must hold files *.cif, *.vasp, *.poscar, POSCAR*, CONTCAR*"
         raise UnreadableInput(msg)
     matches = glob.glob(path, recursive=True)  # noqa: PTH207  # Path.glob refuses absolute patterns
     if found := sorted(file for match in matches if not (file := Path(match)).is_dir()):
         return found
-    msg = f"nothing is at {path}; required: a file, a folder, or a pattern that matches files"
+    msg = f"nothing is at {path}; give a file, a folder, or a pattern that matches files"
     raise UnreadableInput(msg)
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Return the files in a folder, and in folders in it, that are named as CIF and POSCAR files are.
+    """Return the files with the name of a CIF or POSCAR file, in a folder and in the folders in it.
 
-    Pipes, devices and links that lead nowhere are among them: their entries say what is wrong.
+    Pipes, devices and broken links are included. Their entries say what is wrong.
     """
     return (path for path in folder.rglob("*") if is_structure_name(path) and not path.is_dir())
 

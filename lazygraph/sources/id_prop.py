@@ -100,7 +100,7 @@ class IdPropSource:
             msg = f"the row of {path.name} has {len(values)} values; required: {len(names)}, for {', '.join(names)}"
             raise UnreadableInput(msg)
         if not os.path.lexists(path):
-            msg = f"{TABLE} names {path.name}, which is not beside it; required: one structure file per row"
+            msg = f"{TABLE} names {path.name}, which is not beside it; every row needs a structure file"
             raise UnreadableInput(msg)
         return read_structure(path, self.options, remarks)
 
@@ -117,12 +117,12 @@ def _file_of(folder: Path, key: str) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # no file can have a name of that length
+    except OSError:  # the name is too long for a file
         return False
 
 
 class _Table(NamedTuple):
-    """The names of the labels, and rows ``[id or file, value, ...]``."""
+    """Names of the labels, and rows ``[id or file, value, ...]``."""
 
     names: list[str]
     rows: list[list[str]]
@@ -133,7 +133,7 @@ def _table(path: Path) -> _Table:
     """Return the rows of the table, by name if it has a header.
 
     Raises:
-        UnreadableInput: it cannot be read, has no rows, or leaves open which column is the id or where a number ends.
+        UnreadableInput: it cannot be read, has no rows, or it is unclear which column is the id or where a number ends.
     """
     try:
         texts = _texts(path)
@@ -145,7 +145,7 @@ def _table(path: Path) -> _Table:
     rows = [row for row in rows if any(row)]
     header = rows.pop(0) if rows and _is_header(rows[0], path.parent) else None
     if not rows:
-        msg = f"{path} has no rows; required: one line per structure, an id or file name and a value"
+        msg = f"{path} has no rows; it needs one line per structure, with an id or file name and a value"
         raise UnreadableInput(msg)
     with naming(path):
         table = _without_header(rows, path.parent) if header is None else _by_name(header, rows, path.parent)
@@ -171,7 +171,8 @@ def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
     if all(len(row) != len(header) for row in rows):
         msg = (
             f"the header has {len(header)} columns, {', '.join(map(repr, header))}, and the rows have {len(rows[0])}, "
-            f"such as {', '.join(map(repr, rows[0][:6]))}; required: a name for each column, and decimal points"
+            f"such as {', '.join(map(repr, rows[0][:6]))}; give each column a name, and write numbers with decimal "
+            "points"
         )
         raise UnreadableInput(msg)
     named = [place for place, name in enumerate(header) if name.lower() in ID_NAMES]
@@ -181,8 +182,8 @@ def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
         if len(found) != 1:
             msg = (
                 f"the first column of the header {', '.join(map(repr, header))} is an index, and "
-                f"{'several columns name' if found else 'no other column names'} structure files; required: a column "
-                "called id"
+                f"{'several columns name' if found else 'no other column names'} structure files; give the column of "
+                "the ids the name 'id'"
             )
             raise UnreadableInput(msg)
         place = found[0]
@@ -190,7 +191,7 @@ def _by_name(header: list[str], rows: list[list[str]], folder: Path) -> _Table:
     kept = [p for p in kept if not (p == 0 and _is_index("", [row[0] for row in rows]) and place)]
     names = [header[p] for p in kept]
     if len(set(names)) < len(names):
-        msg = f"the header {', '.join(map(repr, header))} has a name twice; required: each once"
+        msg = f"the header {', '.join(map(repr, header))} has a name twice; use each name once"
         raise UnreadableInput(msg)
     whole = len(header)
     return _Table(names, [[row[place], *(row[p] for p in kept)] if len(row) == whole else row for row in rows])
@@ -202,13 +203,13 @@ def _without_header(rows: list[list[str]], folder: Path) -> _Table:
     if width > 1 and _is_index("", [row[0] for row in rows]) and _names_files(rows, 1, folder):
         msg = (
             "the first column counts the rows as the index of a pandas table does, and the second names structure "
-            "files; required: a header that names the columns, or no index (index=False)"
+            "files; add a header that names the columns, or leave the index out (index=False)"
         )
         raise UnreadableInput(msg)
     if width and width % 2 == 0 and all(_is_cut_number(row) for row in rows):
         msg = (
             f"the rows hold whole numbers in pairs, such as {', '.join(map(repr, rows[0][1:3]))}: two labels, or one "
-            "with a decimal comma; required: a header that names the columns, or decimal points"
+            "with a decimal comma; add a header that names the columns, or use decimal points"
         )
         raise UnreadableInput(msg)
     return _Table(["target"] if width == 1 else [f"target_{i}" for i in range(width)], rows)
@@ -232,7 +233,7 @@ def _is_cut_number(row: list[str]) -> bool:
 
 
 def _is_header(row: list[str], folder: Path) -> bool:
-    """A first row is a header if its values are words and it names no file."""
+    """Tell whether a first row is a header: its values are words, and it names no file."""
     if any(cell.lower() in ID_NAMES for cell in row) and not _is_file(_file_of(folder, row[0])):
         return True
     try:

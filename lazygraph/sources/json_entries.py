@@ -1,4 +1,4 @@
-"""JSON files of records in several layouts: scanned without parsing, and read from any mark on."""
+"""Reader of JSON files of records in several layouts. They are scanned without parsing, and read from any mark on."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["SPLITS", "Layout", "Looked", "loads", "read_entries", "scan_entries"
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 """Names of groups that are splits."""
-NAMED = 20  # parts of a document that a note names
-LENGTH = 80  # characters of a name that it repeats
+NAMED = 20  # parts of a document that a note names at most
+LENGTH = 80  # characters of a name that a note repeats
 _DECODER = json.JSONDecoder()
 
 
@@ -43,7 +43,7 @@ class Layout(Enum):
 
     @property
     def level(self) -> int:
-        """How many brackets deep a record stands."""
+        """The number of brackets around a record."""
         return 2 if self in (Layout.LISTS, Layout.GROUPS) else 1
 
     @property
@@ -67,9 +67,9 @@ class Looked:
 
 
 Keep = Callable[[bytes], bool]
-"""Whether the text of an element is a record; others are left out, and counted."""
+"""Whether the text of an element is a record. Other elements are left out and counted."""
 Make = Callable[[Any, str, "str | None"], Entry]
-"""A record, its default id and its key -> its entry."""
+"""(record, default id, key) -> entry."""
 
 
 def every_element(text: bytes) -> bool:  # noqa: ARG001
@@ -86,15 +86,15 @@ def scan_entries(
     look: Callable[[list[Any]], Looked],
     keep: Keep = every_element,
 ) -> Scan:
-    """Count, mark and hash without parsing; only the first records are looked at.
+    """Count, mark and hash without parsing. Only the first records are parsed.
 
     Args:
         path: the file.
-        spool: where the unpacked bytes go, and beside it what the first records tell.
-        every: entries from one mark to the next.
-        layout: how the records stand.
-        look: takes the first records, and tells what is needed to read all of them.
-        keep: which elements are records.
+        spool: the file for the unpacked bytes; the facts of the first records go beside it.
+        every: number of entries from one mark to the next.
+        layout: the layout of the records.
+        look: a function of the first records that returns the facts for reading all of them.
+        keep: whether an element is a record.
 
     Raises:
         UnreadableInput: the file as a whole is broken, or ``look`` refuses it.
@@ -121,14 +121,14 @@ def scan_entries(
 def read_entries(
     path: Path, spool: Path, cut: Cut, make: Callable[[dict[str, Any]], Make], keep: Keep = every_element
 ) -> Iterator[Entry]:
-    """Yield the ``cut.count`` entries from ``cut.mark`` on; a record that is not JSON is an entry that says so.
+    """Yield ``cut.count`` entries from ``cut.mark`` on. A record that is not JSON becomes a bad entry.
 
     Args:
         path: the file.
-        spool: what the scan left.
+        spool: the file that the scan wrote.
         cut: the range.
-        make: what the first records told -> what makes an entry of a record.
-        keep: which elements are records, as in the scan.
+        make: a function of the facts that returns a function from a record to its entry.
+        keep: whether an element is a record, as in the scan.
     """
     name = bare_name(path)
     facts = recall(spool)
@@ -143,7 +143,7 @@ def read_entries(
 
 
 def split_member(text: bytes) -> tuple[str, str]:
-    """One member of an object, ``"key": value``, as its key and the text of its value.
+    """Split a member of an object, ``"key": value``, into its key and the text of its value.
 
     Raises:
         UnreadableInput: it does not begin with a key and a colon, or is not UTF-8.
@@ -162,10 +162,10 @@ def split_member(text: bytes) -> tuple[str, str]:
 
 
 def loads(text: str | bytes) -> object:
-    """What ``json.loads`` makes of UTF-8 text, by a faster parser where the text is strict JSON (no NaN, no Infinity).
+    """Return the result of ``json.loads``, by a faster parser if the text is strict JSON (no NaN, no Infinity).
 
     Raises:
-        UnreadableInput: it is not JSON, not UTF-8, or nested deeper than Python can go.
+        UnreadableInput: it is not JSON, not UTF-8, or nested too deeply for Python.
     """
     try:
         parsed: object = orjson.loads(text)
@@ -180,7 +180,7 @@ def loads(text: str | bytes) -> object:
 
 
 class _Records:
-    """The texts of the records of a document, one after another, and what stands beside them."""
+    """The texts of the records of a document, one after another, and notes about its other parts."""
 
     def __init__(self, layout: Layout, keep: Keep) -> None:
         self._layout, self._keep = layout, keep
@@ -189,12 +189,12 @@ class _Records:
     def of(
         self, chunks: Iterable[bytes], *, inside: bool = False, group: str | None = None
     ) -> Iterator[tuple[int, bytes, str | None]]:
-        """(offset, text, group) of every record.
+        """Yield (offset, text, group) of every record.
 
         Args:
             chunks: the pieces of the document.
-            inside: they begin at a record instead of the start of the document.
-            group: the group of that record, where there are groups.
+            inside: whether the pieces begin at a record instead of the start of the document.
+            group: the group of this record, if there are groups.
         """
         match self._layout:
             case Layout.LINES:
@@ -210,7 +210,7 @@ class _Records:
                 self._leave_out(element)
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out."""
+        """Notes about the parts that were left out."""
         if not self._beside:
             return ()
         names = list(self._beside)[:NAMED]
@@ -224,7 +224,7 @@ class _Records:
                 return False
         elif self._layout is Layout.GROUPS and (element.key is None or element.opened != ord("{")):
             return False
-        return len(element.text) > MAX_TEXT or self._keep(element.text)  # of one that is cut nothing is known
+        return len(element.text) > MAX_TEXT or self._keep(element.text)  # nothing is known about a record that was cut
 
     def _leave_out(self, element: Element) -> None:
         name = element.key
@@ -241,7 +241,7 @@ class _Records:
 
 
 def _parsed(texts: Sequence[bytes], layout: Layout) -> Iterator[Any]:
-    """What the texts of records hold. A whole document must be JSON; one of many records may be broken.
+    """Yield the parsed records. A whole document must be JSON, but one of many records may be broken.
 
     Raises:
         UnreadableInput: the only record is not JSON.

@@ -20,7 +20,7 @@ from lazygraph.sources.structure_keys import FIRST, FirstTexts
 __all__ = ["INDEX", "look_at_rows", "read_rows"]
 
 INDEX = "@index"
-"""The column of the table's index: the id where no other column holds it, unless it counts the rows."""
+"""The column of the index of the table. It is the id if no other column is, unless it counts the rows."""
 
 
 def look_at_rows(spool: Path, columns: list[str], id_key: str | None, options: SourceOptions) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The commas and brackets of a JSON text down to some depth, found piece by piece with numpy.
+"""Search for the commas and brackets of a JSON text down to a given depth, piece by piece with numpy.
 
 RFC 8259: brackets and commas count only outside strings, and a string ends at the first quote without a backslash
 before it. The module locates all quotes, brackets and backslashes of a piece at once. The depth is a running sum over
@@ -21,11 +21,11 @@ CLOSING: dict[int, int] = dict(zip(b"[{", b"]}", strict=True))  # opening bracke
 class Events:
     """A finder of events in consecutive pieces. Open strings and brackets continue in the next piece.
 
-    A bracket counts with the depth of what it encloses, a comma with the depth at which it stands.
+    The depth of a bracket is the depth of its contents. The depth of a comma is the depth at its position.
 
     Args:
-        level: how deep an event may be: 1 for those of the outermost array or object.
-        depth: how deep the first byte stands.
+        level: greatest depth of an event; 1 for events of the outermost array or object.
+        depth: the depth of the first byte.
     """
 
     __slots__ = ("_depth", "_escaped", "_level", "in_string")
@@ -37,9 +37,9 @@ class Events:
         self.in_string = False
 
     def of(self, chunk: bytes) -> Iterator[tuple[int, int]]:
-        """(position in the piece, byte) of each, in order; the next piece may be given once these are used up."""
+        """Yield (position in the piece, byte) of each event, in order. Use them up before you give the next piece."""
         data = np.frombuffer(chunk, np.uint8)
-        folded = data | np.uint8(0x20)  # [ and { differ in this bit alone, as do ] and }
+        folded = data | np.uint8(0x20)  # [ and { differ only in this bit, and so do ] and }
         found = folded == ord("{")
         found |= folded == ord("}")
         found |= data == _QUOTE
@@ -71,7 +71,7 @@ class Events:
         return _walk(chunk, outside, zip(where[near].tolist(), marks.tolist(), gaps.tolist(), strict=True))
 
     def _unescaped(self, where: NDArray[np.intp], kinds: NDArray[np.uint8], size: int) -> NDArray[np.bool_]:
-        """Which events are neither backslashes nor escaped; a quote is escaped by an odd run of backslashes."""
+        """Return the events that are not backslashes and not escaped. An odd run of backslashes escapes a quote."""
         keep = np.ones(len(where), bool)
         if self._escaped and len(where) and where[0] == 0:
             keep[0] = False
@@ -88,7 +88,7 @@ class Events:
 
 
 def _walk(chunk: bytes, gap: bool, marks: Iterable[tuple[int, int, bool]]) -> Iterator[tuple[int, int]]:
-    """The brackets among ``marks`` (position, byte, whether a gap follows) and the commas in the gaps between them."""
+    """Yield the brackets among ``marks`` (position, byte, whether a gap follows), and the commas in the gaps."""
     begin = 0
     for position, kind, next_gap in marks:
         while gap and (comma := chunk.find(b",", begin, position)) >= 0:

@@ -1,4 +1,4 @@
-"""Positions of the elements in a JSON array or object, found without parsing them."""
+"""Search for the elements of a JSON array or object without parsing them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _DEEP = 400  # brackets within one another
 
 
 class Element(NamedTuple):
-    """One element of an array (``value``) or one member of an object (``"key": value``), blanks around it included."""
+    """One element of an array (``value``) or member of an object (``"key": value``), with the blanks around it."""
 
     start: int
-    """Its offset in the bytes that the pieces make."""
+    """The offset in the bytes of all pieces."""
     text: bytes
     key: str | None
-    """The key under which its container stands; ``None`` for an element of the document itself."""
+    """The key of its container; ``None`` for an element of the document itself."""
     opened: int = 0
-    """The bracket that its container begins with."""
+    """The opening bracket of its container."""
 
 
 class Prefix(NamedTuple):
-    """What the beginning of a JSON text shows of its first value."""
+    """The first value of a JSON text, as far as the beginning of the text shows it."""
 
     value: Any
     """The array or object, closed after its last whole part; ``None`` if the text is not JSON."""
     end: int
-    """Where the part that was parsed ends."""
+    """The end of the part that was parsed."""
     whole: bool
-    """The value ends there."""
+    """Whether the value ends there."""
 
 
 def elements(
@@ -49,16 +49,16 @@ def elements(
 
     Args:
         chunks: the pieces of one JSON document.
-        level: 1 for the elements of the document itself, 2 for those of the containers in it; then what stands in
-            the document outside any container comes as an element without a key.
+        level: 1 for the elements of the document itself, 2 for elements of the containers in it. With 2, other
+            parts of the document come as elements without a key.
         top: ``b"["`` or ``b"{"``, the bracket that the document begins with; with ``inside`` all brackets around the
             element, from the outermost on.
-        inside: the pieces begin at the start of an element instead of the start of the document.
-        key: the key under which the container of that element stands.
+        inside: whether the pieces begin at the start of an element instead of the start of the document.
+        key: the key of the container of this element.
 
     Raises:
         UnreadableInput: the brackets do not match, an element is empty, something follows the document, or it breaks
-            off. What is wrong inside one element is for its parser to find.
+            off. Errors inside one element are left to its parser.
 
     Example:
         >>> [e.text for e in elements([b'[{"a": "}', b',"}, 2]'], 1, b"[")]
@@ -99,15 +99,16 @@ def first_value(head: bytes) -> Prefix:
     try:
         return Prefix(_loads(text), end, whole=whole)
     except json.JSONDecodeError as error:
-        # One broken element must not hide the layout: what stands before it is JSON.
+        # One broken element must not hide the layout. The text before it is JSON.
         before = text[: error.pos].encode(errors="surrogateescape")
         return first_value(before) if len(before) < len(head) else nothing
 
 
 def _closed(head: bytes) -> tuple[str, int, bool] | None:
-    """The first array or object closed after its last whole part, where that ends, and whether the value ends there.
+    """Close the first array or object after its last whole part. Return text, end, and whether the value is whole.
 
-    What stands deeper than Python's parser may go is a zero: it tells no layout. None where the brackets do not match.
+    Parts that are too deep for Python's parser become a zero, because they do not matter for the layout. None if the
+    brackets do not match.
     """
     open_brackets = bytearray()
     text, begin, end = b"", 0, 0
@@ -140,7 +141,7 @@ def _loads(text: str) -> Any:
 
 
 class _Walk:
-    """What is open while the events of a document pass by."""
+    """The open brackets while the events of a document pass by."""
 
     __slots__ = ("_after_comma", "_closed", "_level", "_stack", "_top", "key", "opened")
 
@@ -154,7 +155,7 @@ class _Walk:
         self.key: str | None = None
 
     def step(self, kind: int, text: bytes, start: int) -> bool:
-        """Tell whether ``text``, which stands between this event and the one before, is an element."""
+        """Tell whether ``text``, between this event and the event before, is an element."""
         blank = not text or text.isspace()
         if kind in CLOSING:
             if self._stack:
@@ -180,18 +181,20 @@ class _Walk:
         return not blank
 
     def end(self, text: bytes, offset: int, *, in_string: bool) -> None:
-        """Refuse a document that is not over where its bytes are."""
+        """Refuse a document that has not ended at the end of its bytes."""
         if self._stack or in_string:
-            msg = f"broken JSON: {_KINDS[self._top]} breaks off at byte {offset}; required: the whole file"
+            msg = f"broken JSON: {_KINDS[self._top]} breaks off at byte {offset}; copy or download the file again"
             raise UnreadableInput(msg)
         if not self._closed or text.strip():
             self._refuse(text, offset - len(text))
 
     def _refuse(self, text: bytes, start: int) -> NoReturn:
         rest = text.lstrip()
-        found = f"{rest[:20]!r} at byte {start + len(text) - len(rest)}" if rest else "nothing"
-        required = "nothing after the document" if self._closed else f"{_KINDS[self._top]} ({chr(self._top)})"
-        msg = f"broken or other JSON: found {found}; required: {required}"
+        found = f"found {rest[:20]!r} at byte {start + len(text) - len(rest)}" if rest else "the text is empty"
+        where = (
+            ", after the end of the document" if self._closed else f"; required: {_KINDS[self._top]} ({chr(self._top)})"
+        )
+        msg = f"broken or other JSON: {found}{where}"
         raise UnreadableInput(msg)
 
 

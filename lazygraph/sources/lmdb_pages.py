@@ -28,7 +28,7 @@ _MAX_DEPTH = 32  # CURSOR_STACK
 
 
 class Value(NamedTuple):
-    """One value: its key, and where it lies in the file."""
+    """One value: its key, and its position in the file."""
 
     key: bytes
     offset: int
@@ -41,12 +41,12 @@ def is_lmdb(head: bytes) -> bool:
 
 
 def values(descriptor: int, size: int) -> Iterator[Value]:
-    """Every value of the unnamed database of an open file of this size, in the order of the keys.
+    """Yield every value of the unnamed database of an open file with this size, in the order of the keys.
 
-    Memory: one page a level, and a number for each page that was visited.
+    Memory: one page per level, and one number per visited page.
 
     Raises:
-        UnreadableInput: the file is cut short, or a page is not as LMDB writes it.
+        UnreadableInput: the file is cut short, or a page differs from what LMDB writes.
     """
     metas = [_meta(descriptor, 0)]
     page_size = metas[0][0]
@@ -58,11 +58,14 @@ def values(descriptor: int, size: int) -> Iterator[Value]:
     if (last + 1) * page_size > size:
         msg = (
             f"the LMDB file is cut short: it has {size} bytes, and its last page ends at {(last + 1) * page_size}; "
-            "required: the whole file"
+            "copy or download it again"
         )
         raise UnreadableInput(msg)
     if flags:
-        msg = f"the database of the LMDB file has the flags {flags}; required: none, one value a key"
+        msg = (
+            f"the database of the LMDB file has the flags {flags}; only databases without flags, with one value a "
+            "key, are read"
+        )
         raise UnreadableInput(msg)
     if root == _NO_PAGE or depth == 0:
         return
@@ -72,10 +75,10 @@ def values(descriptor: int, size: int) -> Iterator[Value]:
 
 
 def _meta(descriptor: int, start: int) -> tuple[int, int, int, int, int, int]:
-    """Size of a page, last page; depth, flags and root of the database; number of the transaction."""
+    """Return page size, last page, depth, flags and root of the database, and number of the transaction."""
     content = os.pread(descriptor, _HEAD + _META.size, start)
     if len(content) < _HEAD + _META.size or not is_lmdb(content):
-        msg = "the LMDB file has no whole meta page at its beginning; required: the whole file"
+        msg = "the LMDB file has no complete meta page at its beginning; copy or download it again"
         raise UnreadableInput(msg)
     fields = _META.unpack_from(content, _HEAD)
     page_size = fields[4]
@@ -90,7 +93,7 @@ class _Walk:
         self._seen: set[int] = set()
 
     def below(self, page: int, levels: int) -> Iterator[Value]:
-        """Yield the values below a page, which has so many levels below and including it."""
+        """Yield the values below a page with so many levels, including the page."""
         content = self._page(page)
         _, _, flags, lower, upper = _PAGE.unpack_from(content)
         if flags != (_LEAF if levels == 1 else _BRANCH):
@@ -137,4 +140,4 @@ class _Walk:
 
 
 def _broken(page: int, what: str) -> UnreadableInput:
-    return UnreadableInput(f"the LMDB file is damaged: page {page} {what}; required: a file as LMDB wrote it")
+    return UnreadableInput(f"the LMDB file is damaged: page {page} {what}; copy or download it again")

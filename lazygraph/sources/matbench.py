@@ -61,7 +61,7 @@ class MatbenchSource(RecordSource):
             with spool.open("wb") as file:
                 count, marks = marked(_spooled(intake, file, columns), every)
             if not columns or not all(isinstance(column, str) for column in columns):
-                msg = f"found the columns {columns[:12]}; required: the names of the columns under the key 'columns'"
+                msg = f"the key 'columns' holds {columns[:12]}; it must hold the names of the columns"
                 raise UnreadableInput(msg)
             if len(set(columns)) < len(columns):
                 twice = next(column for column in columns if columns.count(column) > 1)
@@ -76,7 +76,7 @@ class MatbenchSource(RecordSource):
 
 
 def _spooled(intake: Intake, file: IO[bytes], columns: list[Any]) -> Iterator[int]:
-    """Write the rows, collect the columns, yield where each row begins in the spool."""
+    """Write the rows, collect the columns, and yield the position of each row in the spool."""
     at = 0
     for element in elements(intake, 2, b"{"):
         if element.key == "columns":

@@ -40,7 +40,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _layout(head: bytes) -> Layout:
-    """How the entries stand.
+    """Return the layout of the entries.
 
     Raises:
         UnreadableInput: the file is not JSON.
@@ -89,14 +89,14 @@ class OptimadeSource(FileSource):
             record = record["data"]
         attributes = record.get("attributes") if isinstance(record, dict) else None
         if not isinstance(attributes, dict):
-            msg = "found an entry without attributes; required: an entry of type structures"
+            msg = "the entry has no attributes; it must be an entry of type structures"
             return broken_entry(default, UnreadableInput(msg))
         crystal: Crystal | InputError = attempt(crystal_of_attributes, attributes)
         labels = labels_of_attributes(attributes)
         try:
             name = id_text(record["id"]) if self.id_key is None else take_id(labels, self.id_key, default)
         except (UnreadableInput, KeyError) as error:
-            reason = error if isinstance(error, InputError) else UnreadableInput("found an entry without an id")
+            reason = error if isinstance(error, InputError) else UnreadableInput("the entry has no id")
             return Entry(default, reason if isinstance(crystal, Crystal) else crystal, labels)
         return Entry(name, crystal, labels)
 

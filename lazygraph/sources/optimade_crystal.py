@@ -19,8 +19,8 @@ from lazygraph.sources.plain_values import plain
 __all__ = ["COLUMNS", "crystal_of_attributes", "labels_of_attributes"]
 
 COLUMNS = frozenset({"lattice_vectors", "cartesian_site_positions", "species_at_sites"})
-"""The attributes without which there is no structure."""
-# What the specification defines: the structure said in several ways, and the book-keeping.
+"""The attributes that every structure needs."""
+# The attributes of the specification: the structure in several forms, and book-keeping.
 _STANDARD = COLUMNS | frozenset(
     "id type links relationships meta immutable_id last_modified elements nelements elements_ratios "
     "chemical_formula_descriptive chemical_formula_reduced chemical_formula_hill chemical_formula_anonymous "
@@ -41,17 +41,20 @@ def crystal_of_attributes(attributes: Mapping[str, Any]) -> Crystal:
         UnreadableInput: an attribute is missing.
     """
     if lacking := sorted(name for name in COLUMNS if attributes.get(name) is None):
-        msg = f"the structure has no {', '.join(lacking)}; required: all of {', '.join(sorted(COLUMNS))}"
+        msg = f"the structure has no {', '.join(lacking)}; it must have all of {', '.join(sorted(COLUMNS))}"
         raise UnreadableInput(msg)
     if features := sorted(_FEATURES.intersection(attributes.get("structure_features") or ())):
-        msg = f"the structure has the features {', '.join(features)}; required: whole atoms at known places"
+        msg = (
+            f"the structure has the features {', '.join(features)}; only structures of whole atoms at known places "
+            "are read"
+        )
         raise StructureError(msg)
     sites = list(attributes["species_at_sites"])
     symbols = _symbols(attributes.get("species"))
     numbers = symbols_to_numbers([symbols.get(name, name) for name in sites])
     nsites = attributes.get("nsites")
     if nsites is not None and int(nsites) != len(sites):
-        msg = f"the structure has {len(sites)} sites, and nsites is {nsites}; required: the same"
+        msg = f"the structure has {len(sites)} sites, but nsites is {nsites}; they must be equal"
         raise StructureError(msg)
     types = attributes.get("dimension_types")
     a, b, c = (True, True, True) if types is None or len(types) == 0 else (bool(part) for part in types)
@@ -64,7 +67,7 @@ def crystal_of_attributes(attributes: Mapping[str, Any]) -> Crystal:
 
 
 def labels_of_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that is not the structure; the parts of an object as ``object.part``."""
+    """Return everything except for the structure; the parts of an object are named ``object.part``."""
     labels: dict[str, Any] = {}
     for name, given in attributes.items():
         if name in _STANDARD:
@@ -78,7 +81,7 @@ def labels_of_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _symbols(species: Any) -> dict[str, str]:
-    """Name of a species -> its only element.
+    """Return name of a species -> its only element.
 
     Raises:
         StructureError: a species is a mixture, a vacancy, or has atoms attached.
@@ -102,7 +105,7 @@ def _symbols(species: Any) -> dict[str, str]:
 
 
 def _check_formula(crystal: Crystal, formula: Any) -> None:
-    """Compare the elements and their ratios with the reduced formula, where there is one."""
+    """Compare the elements and their ratios with the reduced formula, if there is one."""
     if not isinstance(formula, str) or not formula:
         return
     said = {symbol: int(count or 1) for symbol, count in _FORMULA.findall(formula)}
@@ -110,5 +113,5 @@ def _check_formula(crystal: Crystal, formula: Any) -> None:
     found = {SYMBOLS[kind]: int(count) for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)}
     total = sum(said.values())
     if said.keys() != found.keys() or any(found[s] * total != said[s] * len(crystal) for s in said):
-        msg = f"the sites are {crystal.formula} and chemical_formula_reduced is {formula}; required: the same"
+        msg = f"the sites are {crystal.formula}, but chemical_formula_reduced is {formula}; they must agree"
         raise StructureError(msg)

@@ -53,7 +53,7 @@ def sniff(head: bytes) -> bool:
 
 
 def _by_columns(filled: dict[str, list[Any]]) -> bool:
-    """Whether no column mixes structures with other values; those of a record do (``{"id": {"structure", "gap"}}``)."""
+    """Whether no column mixes structures with other values. A record mixes them (``{"id": {"structure", "gap"}}``)."""
     return all(
         all(holds_structure(cell) or cell is None for cell in cells)
         for cells in filled.values()
@@ -101,10 +101,10 @@ class PandasSource(RecordSource):
 
 
 def _require_one(place: StructurePlace | None, options: SourceOptions) -> None:
-    """Refuse several columns of structures without a name for one: they may be groups of structures.
+    """Refuse several columns of structures if none has a usual name, because they may be groups of structures.
 
     Raises:
-        UnreadableInput: they are.
+        UnreadableInput: there are several such columns.
     """
     if options.structure_key is None and place is not None and place.others and not is_structure_name(place.name):
         names = ", ".join(map(repr, (place.name, *place.others[:5])))
@@ -113,10 +113,10 @@ def _require_one(place: StructurePlace | None, options: SourceOptions) -> None:
 
 
 def _by_column(intake: Intake, file: IO[bytes]) -> dict[str, int]:
-    """Write one member a line; column -> where its first line begins.
+    """Write one member per line, and return column -> the position of its first line.
 
     Raises:
-        UnreadableInput: something else than columns stands in the table, or a column twice.
+        UnreadableInput: the table holds something other than columns, or a column twice.
     """
     begins: dict[str, int] = {}
     at, current = 0, None
@@ -135,7 +135,7 @@ def _by_column(intake: Intake, file: IO[bytes]) -> dict[str, int]:
 
 
 def _rows(path: Path, begins: dict[str, int], file: IO[bytes]) -> Iterator[int]:
-    """Write the rows, and yield where each begins.
+    """Write the rows, and yield the position of each.
 
     Raises:
         UnreadableInput: the columns do not have the same rows.
@@ -173,7 +173,7 @@ def _rows(path: Path, begins: dict[str, int], file: IO[bytes]) -> Iterator[int]:
 
 
 def _key(content: mmap.mmap, begin: int, end: int) -> tuple[str, int]:
-    """Return the key of a member of an object, and where its value begins; whether that is JSON its row will tell.
+    """Return the key of a member of an object, and the position of its value. The value is parsed later.
 
     Raises:
         UnreadableInput: it does not begin with a key and a colon.
@@ -189,4 +189,4 @@ def _key(content: mmap.mmap, begin: int, end: int) -> tuple[str, int]:
 
 
 def _unequal(found: str) -> UnreadableInput:
-    return UnreadableInput(f"{found}; required: the same rows in every column")
+    return UnreadableInput(f"{found}; every column must have the same rows")

@@ -47,8 +47,8 @@ from lazygraph.sources.units import COLABFIT, LEMATERIAL
 __all__ = ["ParquetSource", "sniff"]
 
 Row: TypeAlias = Callable[[], dict[str, Any]]
-"""Gives a row, or raises what is wrong with it."""
-_BATCH = 256  # rows that are turned into Python objects at once
+"""A function that returns a row, or raises its error."""
+_BATCH = 256  # rows that are converted to Python objects at a time
 _ATOMS = ({"cell", "positions", "atomic_numbers"}, {"cell", "positions", "numbers"})
 _STRUCTURE = frozenset({"cell", "positions", "scaled_positions", "atomic_numbers", "numbers", "pbc"})
 _IDS = {"optimade": ("id", "immutable_id"), "atoms": ("property_id", *ID_KEYS, "configuration_id", "id")}
@@ -93,7 +93,7 @@ class ParquetSource(RecordSource):
                 yield read_entry(default, self._entry, row, facts, default)
 
     def _look(self, columns: list[str], first: list[dict[str, Any]]) -> Looked:
-        """How the rows hold their structures.
+        """Find the form of the structures in the rows.
 
         Raises:
             UnreadableInput: there is no column of that name for the ids or the structures.
@@ -101,7 +101,7 @@ class ParquetSource(RecordSource):
         names = set(columns)
         if len(names) < len(columns):
             twice = next(name for name in columns if columns.count(name) > 1)
-            msg = f"{self.path} has the column {twice!r} twice; required: a name of its own for each column"
+            msg = f"{self.path} has the column {twice!r} twice; required: a different name for each column"
             raise UnreadableInput(msg)
         if self.id_key is not None and self.id_key not in names:
             msg = f"{self.path} has no column {self.id_key!r}; its columns are {', '.join(map(repr, columns[:30]))}"
@@ -129,7 +129,7 @@ class ParquetSource(RecordSource):
         key = next((key for key in keys if row.get(key) not in (None, "")), None)
         try:
             if key is None and self.id_key is not None:
-                msg = f"found nothing under the id key {self.id_key!r}; required: an id"
+                msg = f"the row has nothing under the id key {self.id_key!r}; every row needs an id there"
                 raise UnreadableInput(msg)  # noqa: TRY301
             name = default if key is None else id_text(row[key])
         except UnreadableInput as error:
@@ -145,7 +145,7 @@ def _if_any(units: ImpliedUnits, names: set[str], telling: set[str]) -> ImpliedU
 def _crystal_of_atoms(row: dict[str, Any]) -> Crystal:
     numbers = row["atomic_numbers"] if "atomic_numbers" in row else row["numbers"]
     if numbers is None or row["positions"] is None:
-        msg = "the row has no atomic numbers or no positions; required: both"
+        msg = "the row has no atomic numbers or no positions; it needs both"
         raise UnreadableInput(msg)
     cell, pbc = row["cell"], row.get("pbc")
     if cell is None:
@@ -159,10 +159,10 @@ def _crystal_of_atoms(row: dict[str, Any]) -> Crystal:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The table.
+    """Open the table.
 
     Raises:
-        UnreadableInput: it is damaged.
+        UnreadableInput: the file is damaged.
         MissingExtra: pyarrow is not installed.
     """
     try:
@@ -171,20 +171,20 @@ def _opened(path: Path) -> Iterator[Any]:
         msg = "Parquet needs pyarrow; install it with: pip install 'lazygraph[parquet]'"
         raise MissingExtra(msg) from error
     try:
-        # The file and not its name, which may not be UTF-8.
+        # The open file is passed, because its name may not be UTF-8.
         with open_regular(path) as file, parquet.ParquetFile(file) as table:
             groups = range(table.metadata.num_row_groups)
             if sum(table.metadata.row_group(number).num_rows for number in groups) != table.metadata.num_rows:
-                msg = f"cannot read {path}: its footer contradicts itself; required: a whole Parquet file"
+                msg = f"cannot read {path}: its footer contradicts itself; copy or download the file again"
                 raise UnreadableInput(msg)
             yield table
-    except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns
+    except (ArrowException, OSError, UnicodeDecodeError) as error:  # UnicodeDecodeError comes from names of columns
         msg = f"cannot read {path}: {error}; required: a whole Parquet file"
         raise UnreadableInput(msg) from error
 
 
 def _first(table: Any) -> list[dict[str, Any]]:
-    """Return the first rows that can be read, of which the text of one input is enough."""
+    """Return the first readable rows, up to the size of the text of one input."""
     first: list[dict[str, Any]] = []
     size = 0
     for give in islice(_rows(table, 0, table.metadata.num_rows), FIRST):
@@ -200,7 +200,7 @@ def _first(table: Any) -> list[dict[str, Any]]:
 
 
 def _rows(table: Any, start: int, count: int) -> Iterator[Row]:
-    """What gives each row of a range; only the row groups in which they lie are decoded."""
+    """Yield a function for each row of a range. Only the row groups of these rows are decoded."""
     begin = 0
     for number in range(table.metadata.num_row_groups):
         end = begin + table.metadata.row_group(number).num_rows
@@ -211,7 +211,7 @@ def _rows(table: Any, start: int, count: int) -> Iterator[Row]:
 
 
 def _rows_of_group(table: Any, number: int, skip: int, left: int) -> Iterator[Row]:
-    """What gives each row of a part of a row group; where that is damaged, every row that cannot be read says so."""
+    """Yield a function for each row of a part of a row group. For damaged rows, the function raises the error."""
     reason = f"row group {number} ends {left} rows before the footer says"
     try:
         for batch in table.iter_batches(batch_size=_BATCH, row_groups=[number], use_threads=False):
@@ -227,7 +227,7 @@ def _rows_of_group(table: Any, number: int, skip: int, left: int) -> Iterator[Ro
     except Exception as error:  # noqa: BLE001  # what is damaged fails in many ways
         reason = f"row group {number} is damaged: {type(error).__name__}: {error}"
     for _ in range(left):
-        yield partial(_refuse, f"{reason}; required: a whole Parquet file")
+        yield partial(_refuse, f"{reason}; copy or download the file again")
 
 
 def _rows_of_batch(batch: Any) -> Iterator[Row]:
@@ -244,10 +244,10 @@ def _rows_of_batch(batch: Any) -> Iterator[Row]:
 
 
 def _row_alone(batch: Any) -> dict[str, Any]:
-    """A batch of one row.
+    """Return a batch of one row.
 
     Raises:
-        UnreadableInput: it is too long.
+        UnreadableInput: the row is too long.
     """
     if batch.nbytes > MAX_TEXT:
         raise too_long()
@@ -259,7 +259,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def _values(column: Any) -> list[Any]:
-    """Return the values of a column as Python and numpy have them; None where one is missing."""
+    """Return the values of a column as Python objects and numpy arrays; None for missing ones."""
     from pyarrow import types
 
     kind = column.type
@@ -273,7 +273,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _arrays(column: Any, *, deep: bool) -> list[Any] | None:
-    """One array a row; None where the lists hold nulls or rows of unequal length."""
+    """Return one array per row; None if the lists hold nulls or rows of unequal length."""
     inner = column.flatten()
     if inner.null_count:
         return None

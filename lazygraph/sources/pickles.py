@@ -31,7 +31,7 @@ _OLD_TORCH = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, plain or as ``torch.save`` writes it, by its first bytes or what its zip holds."""
+    """Whether a file is a pickle, plain or from ``torch.save``, by its first bytes or the contents of its zip."""
     try:
         with open_regular(path) as file:
             head = file.read(len(_OLD_TRAJECTORY))
@@ -40,10 +40,10 @@ def is_pickle(path: Path) -> bool:
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == _OLD_TRAJECTORY:
         return True
     if head.startswith(b"PK\x03\x04"):
-        with suppress(Exception), zipfile.ZipFile(path) as archive:  # a broken one fails in many ways
+        with suppress(Exception), zipfile.ZipFile(path) as archive:  # a broken zip fails in many ways
             return any(name.endswith("/data.pkl") for name in archive.namelist())
         return False
-    # The oldest pickles are text; a gzip is looked into by its reader.
+    # The oldest pickles are text. The reader looks into a gzip.
     suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
     return bool(suffixes & _SUFFIXES) and (head[:2] == b"\x1f\x8b" or head[:1] in b"(cilp")
 
@@ -108,12 +108,12 @@ def _head(path: Path) -> bytes:
         with open_regular(path) as file:
             return file.read(32)
     except OSError as error:
-        msg = f"{path}: {error.strerror}; required: a file that can be read"
+        msg = f"{path} cannot be read: {error.strerror}"
         raise UnreadableInput(msg) from error
 
 
 def _loaded(path: Path, head: bytes) -> Any:
-    """What the file holds."""
+    """Return the contents of the file."""
     try:
         if head.startswith(_OLD_TRAJECTORY):
             msg = "it is a trajectory of ASE before 3.9: write it again with ASE as .traj"

@@ -22,7 +22,7 @@ _KINDS = "biuf"  # numpy's letters for booleans, integers and real numbers
 
 
 def plain(value: Any) -> Any:
-    """Return the number, text or array that an object stands for; any other value as it is.
+    """Return the number, text or array that an object represents, and any other value unchanged.
 
     Example:
         >>> plain({"$numberDouble": "1.5"}), plain({"__ndarray__": [[2], "int64", [55, 17]]}), plain({"a": 1})
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, list):
         first: Any = value
-        while isinstance(first, list) and first:  # an array of numbers is nested lists, told by its first number
+        while isinstance(first, list) and first:  # an array of numbers is nested lists, recognised by the first number
             first = first[0]
         return [plain(part) for part in value] if isinstance(first, dict) else value
     if not isinstance(value, dict):
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def array_of(value: Mapping[str, Any]) -> NDArray[Any] | None:
-    """The array that an object of monty or of ASE stands for; None where it stands for none, or for no numbers."""
+    """Return the array that an object of monty or ASE represents; None if it is not an array of numbers."""
     try:
         if value.get("@module") == "numpy" and "data" in value:
             kind = np.dtype(value["dtype"])

@@ -21,7 +21,7 @@ FLAGS = frozenset({"T", "F", ".TRUE.", ".FALSE.", ".T.", ".F.", "TRUE", "FALSE"}
 
 def sniff(head: bytes) -> bool:
     """Whether the first lines of a file look like POSCAR: comment, scale, three vectors, then symbols or counts."""
-    # As parse_poscar breaks lines: splitlines() would also do so at U+2028 and its like, in the comment.
+    # Only line feeds, as in parse_poscar. splitlines() would also break at U+2028 in a comment.
     lines = head.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix("\n").split("\n")
     if len(lines) < 7 or not lines[5].split():
         return False
@@ -42,7 +42,7 @@ def parse_poscar(text: str) -> Crystal:
     "Selective dynamics", and are not read as elements.
 
     Raises:
-        StructureError: the elements are unknown or contradict one another, or what is written is not a crystal.
+        StructureError: the elements are unknown or contradict one another, or the structure is not a crystal.
         UnreadableInput: the text does not have the lines of a POSCAR.
 
     Example:
@@ -81,8 +81,8 @@ def parse_poscar(text: str) -> Crystal:
         ):
             atom = next(i for i, (mark, s) in enumerate(zip(marks, elements, strict=True)) if mark != s)
             msg = (
-                f"atom {atom} is {elements[atom]} by the line of symbols and {marks[atom]} by the end of its own line; "
-                "required: the same"
+                f"atom {atom} is {elements[atom]} by the line of symbols, but {marks[atom]} by the end of its own "
+                "line; they must agree"
             )
             raise StructureError(msg)
     else:
@@ -96,7 +96,7 @@ def parse_poscar(text: str) -> Crystal:
 
 
 def counts_of(lines: list[str]) -> list[int]:
-    """Return the number of atoms of each kind, of the lines before the positions.
+    """Return the number of atoms of each kind, from the lines before the positions.
 
     Raises:
         ValueError, IndexError: they are not comment, scale, three vectors, symbols and counts.
@@ -110,7 +110,7 @@ def counts_of(lines: list[str]) -> list[int]:
 
 
 def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(3, 3) lattice vectors, A, and the one or three factors that Cartesian coordinates take too."""
+    """Return (3, 3) lattice vectors, A, and the one or three factors that also apply to Cartesian coordinates."""
     scale = np.array([_real(token) for token in lines[1].split()])
     vectors = [[_real(token) for token in line.split()] for line in lines[2:5]]
     if [*map(len, vectors)] != [3, 3, 3] or len(scale) not in {1, 3}:
@@ -119,7 +119,7 @@ def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     if len(scale) == 3 and not (scale > 0).all():
         msg = f"the three scales are {lines[1].strip()}, and VASP takes only positive ones"
         raise ValueError(msg)
-    # vectors in a plane are left as they are, for the crystal to refuse
+    # vectors in a plane stay as they are, and the crystal refuses them
     if len(scale) == 1 and scale[0] < 0 and (volume := abs(np.linalg.det(vectors))) > MIN_CELL_VOLUME:
         scale = (-scale / volume) ** (1 / 3)
     with np.errstate(over="ignore"):  # the crystal refuses infinity
@@ -127,7 +127,7 @@ def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
-    """Symbols (none in VASP 4), counts, and the line after them; VASP wraps long lists of both."""
+    """Return symbols (none in VASP 4), counts, and the number of the line after them. VASP wraps long lists of both."""
     symbols: list[str] = []
     counts: list[int] = []
     at = 5
@@ -154,7 +154,7 @@ def _real(token: str) -> float:
 
 
 def _mark(row: list[str], selective: bool) -> str:
-    """What stands behind the position and the flags of an atom; an empty text if nothing does."""
+    """Return the text after the position and the flags of an atom; an empty text if there is none."""
     flags = selective or (len(row) >= 6 and all(token.upper() in FLAGS for token in row[3:6]))
     return next(iter(row[6 if flags else 3 :]), "")
 
@@ -167,7 +167,7 @@ def _elements_of_vasp4(comment: str, counts: list[int], marks: list[str]) -> lis
     if len(symbols) == len(counts) and all(symbol in ATOMIC_NUMBERS for symbol in symbols):
         return [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
     msg = (
-        f"no element symbols: the comment is {comment[:60]!r} and the counts are {counts}; "
-        "required: a line of symbols before the counts"
+        f"no element symbols: the comment is {comment[:60]!r} and the counts are {counts}; add a line of symbols "
+        "before the counts"
     )
     raise StructureError(msg)

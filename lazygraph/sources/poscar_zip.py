@@ -46,7 +46,7 @@ class PoscarZipSource(FileSource):
 
     Args:
         path: the ``.json.zip`` file, or a plain or gzipped one.
-        id_key: refused by ``scan``: a text has no keys.
+        id_key: must be None, because a text has no keys. ``scan`` refuses other values.
     """
 
     kind: ClassVar[str] = "poscar-zip"
@@ -57,7 +57,9 @@ class PoscarZipSource(FileSource):
         intake = Intake(path)
         with spool.open("wb") as file, naming(path):
             if self.id_key is not None:
-                msg = f"the id key {self.id_key!r} was given; required: none, the ids are the keys of the POSCAR texts"
+                msg = (
+                    f"the id key {self.id_key!r} was given, but the ids are the keys of the POSCAR texts; leave it out"
+                )
                 raise UnreadableInput(msg)
             count, marks = marked(_spooled(intake, file), every)
         return Scan(count, marks, (intake.file,))
@@ -72,7 +74,7 @@ class PoscarZipSource(FileSource):
 
 
 def _spooled(intake: Intake, file: IO[bytes]) -> Iterator[int]:
-    """Write one text a line, yield where each line begins in the spool."""
+    """Write one text per line, and yield the position of each line in the spool."""
     at = 0
     split, prefix = None, b""
     for start, text, key, _ in elements(intake, 2, b"{"):

@@ -33,14 +33,14 @@ __all__ = ["PrototypesSource", "is_uri"]
 URI = re.compile(r"prototypes:(\d+)(?:\?seed=(\d+))?")
 MOST = 1_000_000_000  # crystals
 MOST_SEEDS = 2**64
-RECIPE = 1  # goes into the hash; to be raised with every change that makes other crystals
+RECIPE = 1  # part of the hash; raise it with every change that makes other crystals
 NOBLE = (2, 10, 18, 36, 54, 86)
 ELEMENTS = np.array([z for z in range(1, 95) if z not in NOBLE])
 STRAIN = 0.02  # standard deviation of each component of the strain tensor
 RATTLE = 0.05  # A, standard deviation of each Cartesian displacement
 CLOSEST = 1.2  # A, least distance before strain and rattle, which can bring two atoms 0.4 A closer
 DECIMALS = 8
-BATCH = 64  # crystals whose numbers are computed together
+BATCH = 64  # crystals that are computed at a time
 GRAMS = 1.66053906660  # g/cm^3 in one dalton per A^3 (CODATA 2018)
 RADII = np.array([0.0] + [gemmi.Element(z).covalent_r for z in range(1, 119)])  # A, as gemmi tabulates them
 # A^3 an atom: 8.9 for O, 15 for Fe, 22 for Na, 31 for U. Oxides, halides and metals are met within a third or so.
@@ -125,7 +125,7 @@ def _entry(seed: int, position: int, default: str, made: _Numbers | None) -> Ent
 
 
 class _Numbers(NamedTuple):
-    """What a crystal is made of; see ``Crystal``."""
+    """The numbers of a crystal; see ``Crystal``."""
 
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
@@ -137,7 +137,7 @@ def _crystal(seed: int, position: int, made: _Numbers | None) -> Crystal:
 
 
 def _made_together(seed: int, positions: Sequence[int]) -> Sequence[_Numbers | None]:
-    """The numbers of several crystals. None for each: what went wrong is the error of one of them."""
+    """Return the numbers of several crystals; None for each if one of them fails."""
     try:
         with one_input():
             return _make(seed, positions)
@@ -146,7 +146,7 @@ def _made_together(seed: int, positions: Sequence[int]) -> Sequence[_Numbers | N
 
 
 def _make(seed: int, positions: Sequence[int]) -> list[_Numbers]:
-    """The numbers of crystals, which do not depend on what else is made with them."""
+    """Return the numbers of crystals. They do not depend on the other crystals of the call."""
     table = _prototypes()
     chosen, numbers, scales, strains, shifts = [], [], [], [], []
     for position in positions:
@@ -159,7 +159,7 @@ def _make(seed: int, positions: Sequence[int]) -> list[_Numbers]:
         scales.append(max(scale, CLOSEST / prototype.closest))
         strains.append(random.normal(0.0, STRAIN, 6))
         shifts.append(random.normal(0.0, RATTLE, prototype.frac_coords.shape))
-    # Elementwise, in the order of to_cartesian and to_fractional: the bits are those of each crystal alone.
+    # Elementwise, in the order of to_cartesian and to_fractional, so each crystal has the same bits as alone.
     cells = np.array([prototype.lattice for prototype in chosen]) * np.array(scales)[:, None, None]
     strain = np.array(strains)[:, [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(-1, 3, 3)  # of xx, yy, zz, yz, xz, xy
     strain[:, [0, 1, 2], [0, 1, 2]] += 1
@@ -212,7 +212,9 @@ def _table() -> bytes:
     spec = find_spec("pymatgen.analysis.prototypes")
     files = sorted(Path(spec.origin).parent.glob("aflow_prototypes.json*")) if spec and spec.origin else []
     if not files:
-        raise MissingExtra("the installed pymatgen has no aflow_prototypes.json; required: pip install -U pymatgen")
+        raise MissingExtra(
+            "the installed pymatgen has no aflow_prototypes.json; install a newer one with: pip install -U pymatgen"
+        )
     data = files[0].read_bytes()
     return gzip.decompress(data) if files[0].suffix == ".gz" else data
 
@@ -242,7 +244,7 @@ def _closest(lattice: NDArray[np.float64], positions: NDArray[np.float64]) -> fl
         vectors = to_cartesian((apart.reshape(-1, 1, 3) + images).reshape(-1, 3), lattice)
         distances = np.sqrt((vectors**2).sum(axis=1))
         closest = float(distances[distances > 1e-6].min())
-        # a distance found bounds how many cells away a smaller one can be; mostly that is one
+        # a known distance bounds the cells in which a smaller one can be, mostly to the nearest ones
         needed = np.floor(closest / heights + 0.5).astype(int)
         if (needed <= reach).all():
             return closest

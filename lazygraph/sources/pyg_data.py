@@ -30,7 +30,7 @@ _NOT_LABELS = frozenset(
     | {"edge_type", "batch", "ptr", "num_nodes", "num_atoms", "natoms", "sizes", "to_jimages", "cell_offsets"}
     | {"neighbors", "distances", "images", "edge_shift", "shifts", "unit_shifts", "tags", "fixed", "trans_vec"}
 )
-_CLOSE = 0.01  # A, within which edges must lead back to an atom; their numbers are single precision
+_CLOSE = 0.01  # A; edges must lead back to an atom within this distance, because they have single precision
 
 
 def is_data(value: Any) -> bool:
@@ -42,12 +42,12 @@ def is_data(value: Any) -> bool:
 
 
 def parts(data: Any, slices: Mapping[str, Any], kind: Any = None) -> Iterator[Callable[[], Any]]:
-    """What gives each ``Data`` of PyG's collated ``(data, slices)``, as ``InMemoryDataset`` keeps it.
+    """Yield a function for each ``Data`` of PyG's collated ``(data, slices)``, the form of ``InMemoryDataset``.
 
     Args:
         data: the joined data, or its dict.
-        slices: key -> where each part begins.
-        kind: the class of the data, where ``data`` is a dict.
+        slices: key -> the beginning of each part.
+        kind: the class of the data, if ``data`` is a dict.
     """
     from torch_geometric.data.separate import separate
 
@@ -78,14 +78,17 @@ def entry_of_data(data: Any, key: str = "", id_key: str | None = None) -> Entry:
     for name, value in values.items():
         if name not in _NOT_LABELS and not name.startswith("edge_") and name != id_key:
             target = of_atoms if isinstance(value, np.ndarray) and data.is_node_attr(name) else labels
-            # A dataset keeps its own "y", which is made of labels.
+            # A dataset makes its own "y" from labels.
             target["target" if name == "y" and "target" not in values else name] = storable(value)
     crystal: Crystal | InputError = attempt(_crystal, values)
     try:
         names = _IDS if id_key is None else (id_key,)
         given = next((values[name] for name in names if values.get(name) is not None), None)
         if given is None and id_key is not None:
-            msg = f"found no {id_key}, but {', '.join(values)}; required: the attribute that holds the id"
+            msg = (
+                f"the graph has no {id_key}, which should hold its id; it has {', '.join(values)}. Name one of them "
+                "as the id key"
+            )
             raise UnreadableInput(msg)  # noqa: TRY301
         key = key if given is None else id_text(given)
     except UnreadableInput as error:
@@ -94,7 +97,7 @@ def entry_of_data(data: Any, key: str = "", id_key: str | None = None) -> Entry:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as arrays; one number as a number."""
+    """Return tensors as arrays, and an array of one number as a number."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
@@ -107,7 +110,7 @@ def _crystal(values: Mapping[str, Any]) -> Crystal:
         cell = np.asarray(values["atom_lat"], dtype=np.float64).reshape(-1, 3, 3)[0]
     if numbers is None or cell is None:
         msg = (
-            f"found a graph with {', '.join(values)}; a crystal needs atomic numbers and a cell: write graphs without "
+            f"the graph has {', '.join(values)}, but a crystal needs atomic numbers and a cell; write graphs without "
             "them as they are, with lazygraph.GraphWriter"
         )
         raise UnreadableInput(msg)
@@ -150,8 +153,8 @@ def _matrix(value: Any) -> NDArray[np.float64]:
 def _positions_from_edges(values: Mapping[str, Any], cell: NDArray[np.float64], n_atoms: int) -> NDArray[np.float64]:
     """(N, 3) positions, A, with the first atom at the origin, from edge vectors that lead from row 0 to row 1.
 
-    Each edge that closes a loop must be a whole number of lattice vectors away, and these loops must make up the whole
-    lattice; else the cell is not that of the graph.
+    Each edge that closes a loop must differ from it by whole lattice vectors, and these loops must generate the whole
+    lattice. Otherwise the graph has another cell.
 
     Raises:
         StructureError: the edges do not lead to every atom, or do not fit the cell.
@@ -159,9 +162,7 @@ def _positions_from_edges(values: Mapping[str, Any], cell: NDArray[np.float64], 
     """
     index, vectors = np.asarray(values.get("edge_index")), np.asarray(values.get("edge_attr"))
     if index.ndim != 2 or index.shape[0] != 2 or vectors.shape != (index.shape[1], 3):
-        msg = (
-            "found a graph without positions and without edge vectors; required: pos, or edge_attr of three components"
-        )
+        msg = "the graph has neither positions nor edge vectors; it needs pos, or edge_attr of three components"
         raise UnreadableInput(msg)
     source, target = index.astype(np.int64)
     vectors = vectors.astype(np.float64)
@@ -172,12 +173,12 @@ def _positions_from_edges(values: Mapping[str, Any], cell: NDArray[np.float64], 
         edges = np.flatnonzero(open_edges)[first]
         positions[ends] = positions[source[edges]] + vectors[edges]
     if np.isnan(positions).any():
-        msg = "the edges of the graph do not lead to every atom; required: one connected crystal"
+        msg = "the edges of the graph do not lead to every atom; without pos, they must connect all atoms"
         raise StructureError(msg)
     loops = (positions[source] + vectors - positions[target]) @ np.linalg.inv(cell)
     whole = np.rint(loops)
     if np.abs((loops - whole) @ cell).max(initial=0.0) > _CLOSE or not _spans(whole.astype(np.int64)):
-        msg = "the edges of the graph do not fit its cell, which is another one of the lattice; required: pos"
+        msg = "the edges of the graph do not fit its cell, which is another cell of the lattice; add pos to the graph"
         raise StructureError(msg)
     return positions
 

@@ -28,7 +28,7 @@ __all__ = ["PymatgenSource", "layout_of", "sniff"]
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether the first 64 KiB of a file hold structures, in none of the layouts that have a kind of their own."""
+    """Tell whether the first 64 KiB of a file hold structures, in a layout that no other kind reads."""
     value = first_value(head).value
     found = (
         any(_is_record(record) for record in value)
@@ -39,7 +39,7 @@ def sniff(head: bytes) -> bool:
 
 
 def layout_of(head: bytes) -> Layout:
-    """How the records of a file stand beside one another, from its first 64 KiB.
+    """Return the layout of the records of a file, from its first 64 KiB.
 
     Raises:
         UnreadableInput: it is not JSON.
@@ -58,12 +58,12 @@ def layout_of(head: bytes) -> Layout:
         layout = Layout.DOCUMENT if scalars else Layout.MAPPING
     if layout is not Layout.DOCUMENT:
         return layout
-    # A record on one line is the first line of JSONL, or the only one.
+    # A record on one line is the first line of JSONL, or the whole file.
     return Layout.DOCUMENT if b"\n" in head[:end].lstrip() else Layout.LINES
 
 
 def _layout_of_object(value: dict[str, Any]) -> Layout | None:
-    """What an object is: one record (``DOCUMENT``), or a mapping, lists or groups of records; None if it holds none."""
+    """Return the layout of an object: one record (``DOCUMENT``), a mapping, lists or groups; None without records."""
     if holds_structure(value):
         return Layout.DOCUMENT
     structures = [key for key, part in value.items() if holds_structure(part)]
@@ -76,7 +76,7 @@ def _layout_of_object(value: dict[str, Any]) -> Layout | None:
     if records:
         if len(records) == 1 and others:
             return Layout.DOCUMENT
-        # A map of maps of structures: its keys are no names of what a record holds.
+        # A mapping of mappings of structures. Its keys are not names of parts of a record.
         keys = [key for part in records for key, inner in part.items() if holds_structure(inner)]
         groups = all(map(_is_group, records)) and not all(map(is_structure_name, keys))
         return Layout.GROUPS if groups else Layout.MAPPING
@@ -102,7 +102,7 @@ def _is_record(value: Any) -> bool:
 
 
 class _OtherLayout(Exception):  # a signal inside this module, never seen by a caller
-    """The document, seen whole, holds many structures."""
+    """The whole document holds many structures."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout

@@ -1,4 +1,4 @@
-"""Structures from Python: any iterable, read once into a spool, from which any number of workers read ranges."""
+"""Structures from Python: an iterable is read once into a spool, and workers read ranges of the spool."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PythonSource:
     options: SourceOptions = DEFAULT_OPTIONS
 
     def scan(self, every: int, spool: Path) -> Scan:
-        """Convert every item and write it to the spool; an exception of the iterable itself is not caught."""
+        """Convert every item and write it to the spool. An exception of the iterable itself is not caught."""
         if self.items is None:
             msg = f"the items of {self.name!r} exist only in the process that created them; scan them there"
             raise InputError(msg)
@@ -128,7 +128,7 @@ class PythonSource:
 
 
 def _record(item: Any) -> Any:
-    """Return the mapping that may hold a structure under one of its keys; None where it cannot be read."""
+    """Return the mapping that may hold a structure under one of its keys; None if it cannot be read."""
     record = item[1] if isinstance(item, tuple) and len(item) == 2 else item
     try:
         return _named(record) if isinstance(record, Mapping) else record
@@ -137,7 +137,7 @@ def _record(item: Any) -> Any:
 
 
 def _named(record: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the record with its names as text: pandas may number its columns."""
+    """Return the record with its names as text, because pandas may number its columns."""
     return {str(name): value for name, value in record.items()}
 
 
@@ -169,7 +169,7 @@ def _pack(entry: Entry) -> bytes:
     content["remarks"] = entry.remarks
     try:
         return bytes(msgpack.packb(content, default=_pack_array))
-    except (TypeError, ValueError, OverflowError, MemoryError) as error:  # LabelError among them
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:  # LabelError is one of them
         kinds = ", ".join(f"{name}: {type(value).__name__}" for name, value in entry.labels.items())
         msg = f"cannot store the labels ({kinds}): {error}; required: numbers, texts, None, lists or arrays of numbers"
         return _pack(Entry(entry.id, LabelError(msg), {}))

@@ -17,7 +17,7 @@ __all__ = ["look_at_records", "make_entries", "place_of"]
 def look_at_records(
     id_key: str | None, options: SourceOptions, implied: ImpliedUnits | None = None
 ) -> Callable[[list[Any]], Looked]:
-    """What the first records of a source tell: where the structures stand.
+    """Return the facts of the first records of a source: the place of the structures.
 
     Args:
         id_key: the key of the ids, which the first record must have.
@@ -37,7 +37,7 @@ def look_at_records(
 
 
 def make_entries(facts: dict[str, Any], id_key: str | None, options: SourceOptions) -> Make:
-    """Return the entry of each record, by what the scan found."""
+    """Return the function from a record to its entry, with the facts of the scan."""
     place = place_of(facts)
 
     def make(record: Any, default: str, key: str | None) -> Entry:
@@ -47,6 +47,6 @@ def make_entries(facts: dict[str, Any], id_key: str | None, options: SourceOptio
 
 
 def place_of(facts: dict[str, Any]) -> StructurePlace | None:
-    """Return where the scan found the structures."""
+    """Return the place at which the scan found the structures."""
     found = facts["place"]
     return None if found is None else StructurePlace.from_json(found)

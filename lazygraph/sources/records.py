@@ -39,7 +39,7 @@ __all__ = [
     "with_line_feeds",
 ]
 
-# The keys of a structure dict that are the structure, settings of a calculation, or how a class is written.
+# The keys of a structure dict for the structure, for settings of a calculation, or for the class of a value.
 _PYMATGEN = frozenset({"lattice", "sites", "charge", "properties"})
 _JARVIS = frozenset({"lattice_mat", "coords", "elements", "cartesian", "abc", "angles", "props"})
 _ASE = frozenset(
@@ -47,13 +47,13 @@ _ASE = frozenset(
     "initial_charges unique_id ctime mtime user calculator calculator_parameters key_value_pairs data".split()
 )
 
-# One record is one crystal here; "id" of a frame or of a row of a database may be that of a run.
+# Here a record is one crystal. The "id" of a frame or of a row of a database may be the id of a run.
 _ID_KEYS = (*ID_KEYS, "id")
 _NOTHING = object()
 
 
 def place_in(records: Iterable[Any], options: SourceOptions) -> StructurePlace | None:
-    """Return where the records of a source hold their structures, from the first of them; None if none holds one.
+    """Return the place of the structures in the records of a source, from its first records; None if none holds one.
 
     Raises:
         UnreadableInput: none has the key that the user named.
@@ -70,11 +70,11 @@ def entry_of(
     key: str | None = None,
     options: SourceOptions = DEFAULT_OPTIONS,
 ) -> Entry:
-    """Return the entry that a record makes; never raises for a bad one.
+    """Return the entry of a record. A bad record raises no error.
 
     Args:
-        record: names -> values, or what stands in its place.
-        place: where the records of the source hold their structures.
+        record: names -> values, or any other value in its place.
+        place: the place of the structures in the records of the source.
         id_key: the name of the id, if one was chosen.
         default: the id if nothing else gives one.
         key: the key of the record itself, if it has one.
@@ -117,13 +117,13 @@ def _absent(value: Any) -> bool:
 def _no_structure(record: Mapping[str, Any], place: StructurePlace | None) -> UnreadableInput:
     found = "no structure" if place is None or not place.path else f"no structure under {place.name!r}"
     return UnreadableInput(
-        f"found {found}; the keys are {list(record)[:12]}; required: a dict, CIF or POSCAR text under one that is the "
-        "same for all inputs"
+        f"there is {found}; the keys are {list(record)[:12]}. Every input needs a dict, CIF or POSCAR text under the "
+        "same key"
     )
 
 
 def _parsed(text: str) -> Any:
-    """The structure dict that a text is the JSON of; the text itself, for its reader to refuse, if it is not JSON."""
+    """Return the structure dict from its JSON text. If the text is not JSON, return it for its reader to refuse."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -139,7 +139,7 @@ def _crystal(structure: Any, options: SourceOptions, remarks: list[Remark]) -> C
 
 
 def _of_record(record: Mapping[str, Any], place: StructurePlace, used: str | None) -> dict[str, Any]:
-    """Return the labels of a record whose structure stands under a key of it."""
+    """Return the labels of a record that holds its structure under a key."""
     labels: dict[str, Any] = {}
     inside = place.path[0] if len(place.path) > 1 else None
     for key, value in record.items():
@@ -156,14 +156,14 @@ def _of_record(record: Mapping[str, Any], place: StructurePlace, used: str | Non
 
 
 def _flatten(name: str, value: Mapping[str, Any], labels: dict[str, Any], skip: str | None) -> None:
-    """The parts of an object as labels; an empty one is missing."""
+    """Return the parts of an object as labels. An empty object is a missing label."""
     for key, part in value.items():
         if key != skip and key[:1] != "@" and not (isinstance(part, dict) and holds_structure(part)):
             labels[f"{name}.{key}"] = plain(part)
 
 
 def _beside(structure: Mapping[str, Any], labels: dict[str, Any], of_atoms: dict[str, Any]) -> None:
-    """What a structure dict holds besides the structure: labels of the crystal and of its atoms."""
+    """Add the other values of a structure dict: labels of the crystal and of its atoms."""
     own = _JARVIS if "lattice_mat" in structure else _ASE if "numbers" in structure else _PYMATGEN
     for key, value in structure.items():
         if key in own or key[:1] == "@" or value is None:
@@ -181,7 +181,7 @@ def _beside(structure: Mapping[str, Any], labels: dict[str, Any], of_atoms: dict
 
 
 def _of_sites(sites: list[Any], of_atoms: dict[str, Any]) -> None:
-    """The properties of the sites, one value a site."""
+    """Add the properties of the sites, with one value per site."""
     found = [site.get("properties") if isinstance(site, dict) else None for site in sites]
     if any(found):
         names = dict.fromkeys(name for properties in found if isinstance(properties, dict) for name in properties)
@@ -190,7 +190,7 @@ def _of_sites(sites: list[Any], of_atoms: dict[str, Any]) -> None:
 
 
 def broken_entry(name: str, reason: InputError) -> Entry:
-    """Return the entry of an input of which nothing but its id or place is known."""
+    """Return the entry of an input of which only the id or the place is known."""
     return Entry(name if _is_text(name) else ascii(name), reason, {})
 
 
@@ -198,7 +198,7 @@ def require_id_key(record: Mapping[str, Any], id_key: str | None) -> None:
     """Refuse an ``id_key`` that the first record does not have.
 
     Raises:
-        UnreadableInput: it names the keys that there are.
+        UnreadableInput: the record has no such key; the message names its keys.
     """
     if id_key is not None and _under(record, id_key) is _NOTHING:
         found = [key for key in record if key and not isinstance(record[key], dict)]
@@ -226,10 +226,10 @@ def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: li
     Args:
         value: the dict or the text.
         options: how it is read.
-        remarks: takes what the report should tell of a structure that is kept.
+        remarks: gets the remarks about a structure that is kept.
 
     Raises:
-        InputError: it is no structure, or a broken one.
+        InputError: it is not a structure, or it is broken.
     """
     if not isinstance(value, str):
         return Crystal.from_any(value)
@@ -246,7 +246,7 @@ def crystal_of(value: Any, options: SourceOptions = DEFAULT_OPTIONS, remarks: li
 
 
 def with_line_feeds(text: str) -> str:
-    r"""Return the text with line feeds where it has CRLF, or ``\n`` as two characters and no line break at all."""
+    r"""Return the text with line feeds instead of CRLF, or, without line breaks, instead of ``\n`` as two letters."""
     if "\n" in text:
         return text.replace("\r\n", "\n") if "\r" in text else text
     return text if text.lstrip().startswith("{") else text.replace("\\n", "\n")
@@ -263,20 +263,20 @@ def _text_format(text: str) -> str:
 
 
 def _id_of(record: Mapping[str, Any], id_key: str | None, fallback: str) -> tuple[str, str | None]:
-    """Return the id, and the key that it stands under or should stand under."""
+    """Return the id, and the key that holds it or should hold it."""
     for key in _ID_KEYS if id_key is None else (id_key,):
         value = plain(_under(record, key))
         if value is not None and value is not _NOTHING and value != "":
             return id_text(value), key
     if id_key is None:
         return id_text(fallback), next((key for key in _ID_KEYS if key in record), None)
-    found = "no such key" if _under(record, id_key) is _NOTHING else "null or nothing"
-    msg = f"found {found} under the id key {id_key!r}; required: an id"
+    problem = "is missing" if _under(record, id_key) is _NOTHING else "holds null or nothing"
+    msg = f"the id key {id_key!r} {problem}; every record needs an id there"
     raise UnreadableInput(msg)
 
 
 def _under(record: Mapping[str, Any], key: str) -> Any:
-    """What stands under a key, or under ``object.key`` in an object of the record; a marker where nothing does."""
+    """Return the value of a key, or of ``object.key`` in an object of the record; a marker if there is none."""
     if key in record:
         return record[key]
     outer, point, inner = key.partition(".")
@@ -285,7 +285,7 @@ def _under(record: Mapping[str, Any], key: str) -> Any:
 
 
 def id_text(value: Any) -> str:
-    """An id as text; the number 5168 or 5168.0 is ``"5168"``.
+    """Return an id as text; the number 5168 or 5168.0 is ``"5168"``.
 
     Raises:
         UnreadableInput: it is neither a text nor a number.
@@ -301,5 +301,5 @@ def id_text(value: Any) -> str:
 
 
 def _is_text(text: str) -> bool:
-    """JSON can write half of a surrogate pair, which no file can hold."""
+    """Whether UTF-8 can encode the text. JSON can spell half of a surrogate pair, which no file can hold."""
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)

@@ -1,4 +1,4 @@
-"""Positions of rows in a text: lines of JSONL, and rows of CSV with line breaks inside quotes."""
+"""Search for the rows of a text: lines of JSONL, and rows of CSV with line breaks inside quotes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["rows"]
 
 
 def rows(chunks: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, bytes]]:
-    r"""(offset, text) of every row that is not blank, without its line feed; memory holds one piece and one row.
+    r"""Yield (offset, text) of every row that is not blank, without its line feed. Memory holds one piece and one row.
 
     A row that is too long is cut, as :class:`~lazygraph.sources.unpack.Held` says.
 
     Args:
         chunks: the pieces, beginning at the start of a row.
-        quoted: a line feed between two quotes belongs to a cell (RFC 4180: it does after an odd number of quotes, and
-            a doubled quote inside a cell counts twice). ``False`` for JSONL, where every line feed ends a row.
+        quoted: whether a line feed between two quotes belongs to a cell (RFC 4180: after an odd number of quotes; a
+            doubled quote inside a cell counts twice). ``False`` for JSONL, where every line feed ends a row.
 
     Raises:
         UnreadableInput: the text ends between two quotes.

@@ -12,8 +12,8 @@ from lazygraph.sources.base import MAX_TEXT
 __all__ = ["FIRST", "USUAL_NAMES", "FirstTexts", "StructurePlace", "choose_place", "is_structure_name"]
 
 FIRST = 64
-"""The records from which the choice is made, fewer where they are long."""
-_LONG = 16 << 20  # bytes of records that are held for it
+"""The number of records for the choice; fewer if they are long."""
+_LONG = 16 << 20  # bytes of records that are held for the choice
 USUAL_NAMES: tuple[str, ...] = ("final_structure", "structure", "atoms", "cif", "poscar")
 """The names under which data sets hold structures, best first."""
 _ENDED = ("final", "relaxed", "optimi")
@@ -22,7 +22,7 @@ _NAMES = ("structure", "atoms", "cif", "poscar", "crystal", *_ENDED, *_BEGAN, "p
 
 
 class FirstTexts:
-    """The texts of the first records that a scan passes, in bounded memory; those that are too long are not kept."""
+    """The texts of the first records of a scan, in bounded memory. Texts that are too long are not kept."""
 
     def __init__(self) -> None:
         self.texts: list[bytes] = []
@@ -37,10 +37,10 @@ class FirstTexts:
 
 @dataclass(frozen=True, slots=True)
 class StructurePlace:
-    """Where every record of a source holds its structure.
+    """The place of the structure in every record of a source.
 
     Args:
-        path: the keys that lead to it, one within the other; none where the record is the structure.
+        path: the nested keys that lead to it; empty if the record is the structure.
         others: further top keys that hold structures, which are not read.
     """
 
@@ -53,14 +53,14 @@ class StructurePlace:
         return ".".join(self.path)
 
     def of(self, record: Mapping[str, Any]) -> Any:
-        """What stands in this place of a record; None where nothing does."""
+        """Return the value in this place of a record; None if there is none."""
         value: Any = record
         for key in self.path:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
     def notes(self) -> tuple[str, ...]:
-        """What the report tells of a choice among several, or of a column without a usual name."""
+        """Return notes about a choice among several places, or about a column without a usual name."""
         if self.others:
             others = ", ".join(map(repr, self.others))
             holds = "hold" if len(self.others) > 1 else "holds"
@@ -86,12 +86,12 @@ def choose_place(records: Iterable[Any], given: str | None, holds: Callable[[Any
     """Return the place of the structures in the records of one source.
 
     Args:
-        records: the first records; what is no object counts for nothing.
-        given: the key that the user chose, if any; points may lead into nested objects.
+        records: the first records. Values that are not objects are ignored.
+        given: the key that the user chose, if any. Points may lead into nested objects.
         holds: whether a value looks like a structure.
 
     Returns:
-        The place, or None where no record seen holds a structure.
+        The place, or None if none of the records holds a structure.
 
     Raises:
         UnreadableInput: none of the records has the given key.
@@ -137,7 +137,7 @@ def is_structure_name(key: str) -> bool:
 
 
 def _rank(path: tuple[str, ...]) -> tuple[int, int]:
-    """Lower is better: the record itself, then the usual names, any other, and what a relaxation began with."""
+    """Rank a place, lower is better: the record itself, usual names, other names, and initial structures."""
     if not path:
         return -1, 0
     lower = path[-1].lower()

@@ -56,11 +56,11 @@ def _by_id(found: list[dict[str, Any]], id_key: str | None) -> dict[str, dict[st
     for number, row in enumerate(found):
         value = plain(row.get(key))
         if value is None or value == "":
-            msg = f"row {number} has no id under {key!r}; required: one id per row"
+            msg = f"row {number} has no id under {key!r}; every row needs an id"
             raise UnreadableInput(msg)
         graph_id = id_text(value)
         if graph_id in table:
-            msg = f"the id {graph_id!r} appears twice; required: one row per id"
+            msg = f"the id {graph_id!r} appears twice; give each id one row"
             raise UnreadableInput(msg)
         table[graph_id] = {name: plain(value) for name, value in row.items() if name and name != key}
     return table
@@ -79,13 +79,13 @@ def _text_rows(data: bytes, id_key: str | None) -> list[dict[str, Any]]:
         msg = f"the column {twice[0]!r} appears twice; required: a different name for each column"
         raise UnreadableInput(msg)
     if not table:
-        msg = "there are no rows; required: a table with a header, a JSON list of objects, or JSONL"
+        msg = "there are no rows; give a table with a header, a JSON list of objects, or JSONL"
         raise UnreadableInput(msg)
     for number, row in enumerate(table, start=2):
         if len(row) != len(names):
             msg = (
                 f"row {number} has {len(row)} cells, and the header {len(names)}: {', '.join(map(repr, names[:12]))}; "
-                "required: a cell for each column, and quotes around cells with the separator in them"
+                "give each column a cell, and put quotes around cells with the separator in them"
             )
             raise UnreadableInput(msg)
     key = _id_column(names, id_key)
@@ -105,7 +105,7 @@ def _json_rows(data: bytes) -> list[dict[str, Any]]:
         found = [loads(text) for _, text in rows([data.replace(b"\r", b"\n")], quoted=False)]
     table: list[Any] = found if isinstance(found, list) else [found]
     if not table or not all(isinstance(row, Mapping) for row in table):
-        msg = "there are no rows of objects; required: a table with a header, a JSON list of objects, or JSONL"
+        msg = "there are no rows of objects; give a table with a header, a JSON list of objects, or JSONL"
         raise UnreadableInput(msg)
     return table
 
@@ -124,9 +124,9 @@ def read_text(path: str | os.PathLike[str], required: str) -> str:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             return file.read()
     except FileNotFoundError:
-        msg = f"there is no file {path}; required: {required}"
+        msg = f"there is no file {path}; give {required}"
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}; required: {required}"
+        msg = f"{path} cannot be read: {error.strerror}; give {required}"
     except UnicodeDecodeError as error:
-        msg = f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); required: {required}, unpacked"
+        msg = f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); give {required}, unpacked"
     raise UnreadableInput(msg)

@@ -27,27 +27,27 @@ from lazygraph.errors import InputError, InputTimeout
 __all__ = ["MAX_SECONDS", "check_seconds", "limit_child", "may_die", "one_input", "time_limit"]
 
 MAX_SECONDS = 60.0
-"""The processor time that an input may take unless said, s."""
-TICK = 1.0  # s of processor time between two looks at the clock; less for short limits
+"""The default processor time that an input may take, s."""
+TICK = 1.0  # s of processor time between two checks of the clock; less for short limits
 
 
 class _Clock(threading.local):
-    """What this thread does, and how long it may."""
+    """The present input of this thread, and its limit."""
 
     seconds = math.inf
     """The processor time that an input may take."""
     ticking = False
-    """Whether a timer looks at this clock, so that inputs need not."""
+    """Whether a timer checks this clock, so that inputs need not check it."""
     inputs = 0
-    """How many inputs were begun, which numbers the present one."""
+    """The number of inputs that were begun, which is also the number of the present one."""
     inside = False
-    """Whether there is a present one."""
+    """Whether an input is being worked on."""
     begun = 0.0
-    """When it was begun; where a timer looks, when that saw it first."""
+    """The time at which the input was begun. With a timer, the time at which the timer first saw it."""
     seen = 0
-    """Its number, where a timer has seen it."""
+    """The number of the input that a timer saw last."""
     late = False
-    """Whether it took too long."""
+    """Whether the input took too long."""
 
 
 _clock = _Clock()
@@ -67,16 +67,16 @@ def check_seconds(seconds: float) -> float:
 
 
 def may_die() -> None:
-    """Say that this process may be ended where code in C does not return: it does nothing else than this work."""
+    """Allow that this process is ended if code in C does not return, because it has no other work."""
     global _mortal  # noqa: PLW0603 - it is so for the whole process
     _mortal = True
 
 
 class one_input:  # noqa: N801 - a context manager, used like a function
-    """The work on one input, as ``with one_input():`` within a :func:`time_limit`; such blocks are not nested.
+    """Mark the work on one input, as ``with one_input():`` within a :func:`time_limit`. Blocks are not nested.
 
     Raises:
-        InputTimeout: it took too long; in place of any error that it met.
+        InputTimeout: the input took too long. This replaces any other error of the input.
     """
 
     __slots__ = ()
@@ -100,10 +100,10 @@ class one_input:  # noqa: N801 - a context manager, used like a function
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Give each input that this thread works on within the block so many seconds of processor time.
+    """Limit the processor time of each input that this thread works on within the block.
 
-    In the main thread of a process the signal SIGPROF and its timer belong to lazygraph meanwhile; they are given back
-    afterwards, and an input costs less than 1 us.
+    In the main thread of a process, lazygraph uses the signal SIGPROF and its timer within the block, and restores them
+    afterwards. An input costs less than 1 us.
     """
     before, _clock.seconds = _clock.seconds, seconds
     try:
@@ -114,16 +114,16 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def limit_child() -> None:
-    """Begin a forked child, which inherits the limit of its parent and no timers: it may die."""
+    """Prepare a forked child, which inherits the limit of its parent but no timers. The child may die."""
     may_die()
     _start_ticking(_clock.seconds)
 
 
 @contextmanager
 def _ticking(seconds: float) -> Iterator[None]:
-    """Look at the clock every now and then, where this thread can be interrupted."""
+    """Check the clock regularly, if this thread can be interrupted."""
     in_main_thread = threading.current_thread() is threading.main_thread()
-    # None: a handler that Python did not install, of a profiler in C, which could not be put back
+    # None is a handler that Python did not install, such as of a profiler in C. It could not be restored.
     if seconds == math.inf or not in_main_thread or not hasattr(signal, "setitimer"):
         yield
         return
@@ -164,11 +164,11 @@ def _look_at_the_clock(number: int, frame: FrameType | None) -> None:  # noqa: A
         clock.seen, clock.begun = clock.inputs, time.thread_time()
     elif clock.late or time.thread_time() - clock.begun > clock.seconds:
         clock.late = True
-        raise _timeout()  # and again with the next tick, if somebody catches it and goes on
+        raise _timeout()  # the next tick raises it again, if other code catches it and continues
 
 
 def _arm(seconds: float) -> None:
-    """End this process if it runs no Python code for so long, if it may die."""
+    """End this process, if it may die, when it runs no Python code for so long."""
     if _mortal and seconds != math.inf:
         signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds + 1)
 

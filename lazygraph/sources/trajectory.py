@@ -89,10 +89,10 @@ class TrajectorySource:
 
 
 class _Bounded(BufferedReader):
-    """A file of which nothing is read that says to be endless: ASE reads as many bytes as a number in the file says."""
+    """A file with bounded reads, because ASE reads as many bytes as a number in the file says."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """So many bytes, if they are not too many."""
+        """Read so many bytes, if they are not too many."""
         if size is None or not 0 <= size <= MAX_TEXT:
             raise too_long()
         return super().read(size)
@@ -100,10 +100,10 @@ class _Bounded(BufferedReader):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, int]]:
-    """The frames, and the size of the file in bytes.
+    """Open a trajectory, and yield its frames and the size of the file in bytes.
 
     Raises:
-        UnreadableInput: it is no trajectory, or damaged at its beginning.
+        UnreadableInput: it is not a trajectory, or its beginning is damaged.
     """
     from ase.io.trajectory import TrajectoryReader
 
@@ -121,11 +121,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _read(frames: Any, number: int, size: int, beside: tuple[dict[str, Any], dict[str, Any]]) -> Crystal:
-    """Return the crystal of one frame; what it carries besides is left in ``beside``."""
-    for item in {0, number}:  # what does not change stands in the first frame only
+    """Return the crystal of one frame. Its other values go to ``beside``."""
+    for item in {0, number}:  # values that do not change are only in the first frame
         claimed = _claimed(frames.backend[item])
         if claimed > size:
-            msg = f"the arrays of frame {item} say to have {claimed} bytes, in a file of {size}; required: a whole file"
+            msg = (
+                f"the arrays of frame {item} claim {claimed} bytes, but the file has {size}; copy or download it again"
+            )
             raise UnreadableInput(msg)
     atoms = frames[number]
     for target, found in zip(beside, labels_of_object(atoms), strict=True):
@@ -134,14 +136,14 @@ def _read(frames: Any, number: int, size: int, beside: tuple[dict[str, Any], dic
 
 
 def _claimed(item: Any) -> int:
-    """How many bytes the arrays of a frame say to have, told before memory is taken for them."""
+    """Return the number of bytes that the arrays of a frame claim, before memory is allocated for them."""
     from ase.io.ulm import NDArrayReader, Reader
 
     claimed = 0
     for name in item.keys():  # noqa: SIM118  # no mapping
         try:
             value = item.proxy(name)
-        except AssertionError:  # it is no array
+        except AssertionError:  # it is not an array
             value = item.get(name)
         if isinstance(value, NDArrayReader):
             claimed += abs(math.prod(value.shape)) * np.dtype(value.dtype).itemsize

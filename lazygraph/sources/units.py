@@ -110,14 +110,14 @@ MATERIALS_PROJECT = ImpliedUnits(
         "shear_modulus.reuss": "GPa",
     },
 )
-# What tells the JSON of a data set from that of another.
+# The keys that identify a data set.
 _TELLING = (
     (frozenset({"uncorrected_total_energy", "corrected_total_energy", "ef_per_atom", "force"}), MPTRJ),
     (frozenset({"formula_pretty", "energy_above_hull"}), MATERIALS_PROJECT),
     (frozenset({"formula_pretty", "band_gap"}), MATERIALS_PROJECT),
     (frozenset({"formula_pretty", "formation_energy_per_atom"}), MATERIALS_PROJECT),
 )
-# matbench_v0.1_dataset_metadata.json: one name may have two units in two of its sets.
+# From matbench_v0.1_dataset_metadata.json. The same name may have another unit in another set.
 _MATBENCH = {
     "matbench_jdft2d": ("exfoliation_en", "meV/atom"),
     "matbench_log_gvrh": ("log10(G_VRH)", "log10(GPa)"),

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 HEAD = 1 << 16  # bytes from which a format is recognised
-_CHUNK = 1 << 20  # bytes a piece: the arrays that scan one stay in a core's cache
+_CHUNK = 1 << 20  # bytes of a piece: the arrays that scan it fit into the cache of a core
 _BOM = b"\xef\xbb\xbf"
 _GZIP, _ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
 _SUFFIXES = frozenset(
@@ -46,8 +46,8 @@ class Intake:
 
     Args:
         path: the file that the user gave.
-        spool: where the unpacked bytes of a zip or gzip go, to be read again later; ``None`` to keep none.
-            A plain file is never copied.
+        spool: the file for the unpacked bytes of a zip or gzip, which is read later; ``None`` to keep none. A plain
+            file is never copied.
     """
 
     file: InputFile
@@ -85,7 +85,7 @@ def body(path: Path, spool: Path) -> Path:
 
 
 def pieces(file: IO[bytes], *, keep_mark: bool = False) -> Iterator[bytes]:
-    """The bytes of an open file from where it stands, in bounded pieces; see :class:`Intake` on byte-order marks."""
+    """Yield the bytes of an open file from its position on, in pieces; see :class:`Intake` on byte-order marks."""
     at_start = not keep_mark and file.tell() == 0
     while chunk := file.read(_CHUNK):
         yield _blank_mark(chunk) if at_start else chunk
@@ -93,7 +93,7 @@ def pieces(file: IO[bytes], *, keep_mark: bool = False) -> Iterator[bytes]:
 
 
 def whole(chunks: Iterable[bytes]) -> bytes:
-    """All pieces of the text of one input.
+    """Join all pieces of the text of one input.
 
     Raises:
         UnreadableInput: they have more than ``MAX_TEXT`` bytes; the rest is not read.
@@ -110,9 +110,9 @@ def whole(chunks: Iterable[bytes]) -> bytes:
 
 
 class Held:
-    """The pieces of one text that has not ended yet, of which no more than ``MAX_TEXT`` bytes are kept.
+    """The pieces of one unfinished text, of which at most ``MAX_TEXT`` bytes are kept.
 
-    A text that was cut ends in a zero byte, so that it is too long for :func:`require_length`, and not blank.
+    A longer text is cut and gets a zero byte, so it is too long for :func:`require_length`, and not blank.
     """
 
     __slots__ = ("_kept", "_pieces", "_size")
@@ -130,7 +130,7 @@ class Held:
             self._kept += len(kept)
 
     def end(self, piece: bytes) -> tuple[bytes, int]:
-        """The text that this piece completes, and how long it was before it was cut; begins with the next one."""
+        """Return the text that this piece completes, and its length before it was cut. Then begin the next text."""
         if not self._pieces:
             return piece, len(piece)
         self.add(piece)
@@ -143,7 +143,7 @@ class Held:
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether a file is a zip or gzip, whatever it is called.
+    """Tell whether a file is a zip or gzip, by its content.
 
     Raises:
         UnreadableInput: it cannot be read.
@@ -194,7 +194,7 @@ def bare_name(path: str | Path) -> str:
 
 
 def marked(offsets: Iterator[int], every: int) -> tuple[int, tuple[int, ...]]:
-    """How many offsets there are, and every ``every``-th of them, beginning with the first.
+    """Return the number of offsets, and every ``every``-th of them, beginning with the first.
 
     Example:
         >>> marked(iter([0, 10, 20, 30, 40]), 2)
@@ -214,12 +214,12 @@ def _blank_mark(chunk: bytes) -> bytes:
 
 
 def _packing(path: Path) -> str:
-    """``zip``, ``gzip`` or, for a plain file, an empty text; by its first bytes, whatever it is called."""
+    """Return ``zip``, ``gzip`` or, for a plain file, an empty text, by the first bytes of the file."""
     try:
         with open_regular(path) as file:
             magic = file.read(4)
     except OSError as error:
-        msg = f"{path}: {error.strerror}; required: a file that can be read"
+        msg = f"{path} cannot be read: {error.strerror}"
         raise UnreadableInput(msg) from error
     return "zip" if magic in _ZIP else "gzip" if magic.startswith(_GZIP) else ""
 
@@ -233,14 +233,15 @@ def _unpacked(path: Path) -> Iterator[bytes]:
                 done += len(chunk)
     except (zlib.error, EOFError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
         msg = (
-            f"{path}: the {_packing(path)} file is broken after {done} unpacked bytes ({error}); required: a whole one"
+            f"{path}: the {_packing(path)} file is broken after {done} unpacked bytes ({error}); copy or download it "
+            "again"
         )
         raise UnreadableInput(msg) from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """What a zip or gzip holds, as a file."""
+    """Open the content of a zip or gzip as a file."""
     with ExitStack() as stack:
         if _packing(path) == "gzip":
             yield cast("IO[bytes]", stack.enter_context(gzip.open(path)))
@@ -258,5 +259,5 @@ def _member(archive: zipfile.ZipFile) -> IO[bytes]:
     try:
         return archive.open(members[0])
     except (RuntimeError, NotImplementedError) as error:
-        msg = f"{archive.filename}: cannot be unpacked ({error}); required: no password, stored or deflated"
+        msg = f"{archive.filename}: cannot be unpacked ({error}); it must be stored or deflated, without a password"
         raise UnreadableInput(msg) from error

@@ -21,7 +21,7 @@ __all__ = ["XdatcarSource", "sniff"]
 
 _FRAME = re.compile(CONFIGURATION.pattern.encode(), re.IGNORECASE)
 _MAX_HEADER = 200  # lines before the first frame; VASP wraps lists of elements
-_MAX_LINE = 10_000  # bytes of a line of the header; VASP wraps lines long before
+_MAX_LINE = 10_000  # bytes of a line of the header; VASP wraps much shorter lines
 _PLACE = np.dtype([("header", "<i8"), ("header_end", "<i8"), ("frame", "<i8"), ("end", "<i8")])
 
 
@@ -98,13 +98,13 @@ def _index(spool: Path) -> Path:
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield where the cell of each frame begins and ends, and the frame.
+    """Yield the beginning and end of the cell of each frame, and of the frame.
 
     Raises:
-        UnreadableInput: something else stands where a frame or a cell should begin.
+        UnreadableInput: there is no frame or cell where one should begin.
     """
     header = _Header()
-    cell: _Cell | None = None  # of the present frames
+    cell: _Cell | None = None  # the cell of the present frames
     lines = _lines(chunks)
     for offset, line, end in lines:
         if not _FRAME.match(line):
@@ -112,7 +112,9 @@ def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, int, int, int]]:
             continue
         cell = header.cell_before(offset) or cell
         if cell is None:
-            msg = f"a frame begins at byte {offset}, before any cell; required: comment, scale, vectors, counts"
+            msg = (
+                f"a frame begins at byte {offset}, before any cell; comment, scale, vectors and counts must come first"
+            )
             raise UnreadableInput(msg)
         for _, _, end in islice(lines, min(cell.atoms, sys.maxsize)):  # noqa: B007, PLW2901  # the last one ends the frame
             pass
@@ -134,7 +136,7 @@ class _Header:
         self._begin = 0
 
     def add(self, offset: int, line: bytes) -> None:
-        """Take a line; blank ones may stand between frames."""
+        """Add a line. Blank lines may stand between frames."""
         if not self._lines:
             if not line.strip():
                 return
@@ -142,18 +144,19 @@ class _Header:
         self._lines.append(line.decode("utf-8", "replace"))
         if len(self._lines) > _MAX_HEADER:
             msg = (
-                f"no frame begins in {_MAX_HEADER} lines from byte {self._begin} on; required: 'Direct configuration='"
+                f"no frame begins in {_MAX_HEADER} lines from byte {self._begin} on; a frame begins with 'Direct "
+                "configuration='"
             )
             raise UnreadableInput(msg)
 
     def cell_before(self, frame: int) -> _Cell | None:
-        """Return the cell before a frame; None where the frame before has the same."""
+        """Return the cell before a frame; None if the frame before has the same cell."""
         if not self._lines:
             return None
         try:
             atoms = sum(counts_of(self._lines))
         except (ValueError, IndexError) as error:
-            msg = f"no cell before a frame ({error}); required: comment, scale, three vectors, symbols, counts"
+            msg = f"no cell before a frame ({error}); it must have comment, scale, three vectors, symbols and counts"
             raise UnreadableInput(msg) from error
         self._lines = []
         return _Cell(self._begin, frame, atoms)
@@ -161,13 +164,16 @@ class _Header:
     def require_none(self) -> None:
         """Refuse a cell without frames."""
         if any(line.strip() for line in self._lines):
-            msg = f"no frame follows the lines from byte {self._begin} on; required: 'Direct configuration=', positions"
+            msg = (
+                f"no frame follows the lines from byte {self._begin} on; a frame is 'Direct configuration=' and "
+                "positions"
+            )
             raise UnreadableInput(msg)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes, int]]:
-    """Yield where each line begins, its first 10,000 bytes without its line feed, and where it ends."""
-    head, begin, offset = b"", 0, 0  # of the line that has not ended yet; offset: of the present piece
+    """Yield the beginning of each line, its first 10,000 bytes without its line feed, and its end."""
+    head, begin, offset = b"", 0, 0  # head and begin belong to the unfinished line, offset to the present piece
     for chunk in chunks:
         at = 0
         for end in np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")).tolist():

@@ -66,7 +66,10 @@ class BucketTransport:
         self._scheme, _, rest = url.partition("://")
         self._root = rest.rstrip("/")
         if not self._root or "@" in urlsplit(url).netloc:
-            msg = f"found {shown(url)!r}; required: {self._scheme}://BUCKET/PATH, without user name and password"
+            msg = (
+                f"the URL {shown(url)!r} cannot be used; give {self._scheme}://BUCKET/PATH, without user name and "
+                "password"
+            )
             raise InputError(msg)
 
     @property

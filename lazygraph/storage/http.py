@@ -49,7 +49,7 @@ class HttpTransport:
     def __init__(self, url: str) -> None:
         parts = parsed(url)
         if parts is None or not parts.hostname:
-            msg = f"found {shown(url)!r}; required: a URL such as https://example.org/mp.lg"
+            msg = f"{shown(url)!r} is not a complete URL; give one such as https://example.org/mp.lg"
             raise InputError(msg)
         self._parts = parts
 
@@ -253,7 +253,7 @@ def _redirected(
         msg = f"{shown(url)} redirects to something that is not a URL"
         raise TransferError(msg)
     if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
-        msg = f"{shown(url)} redirects to {there.scheme[:20]}:, which is refused; required: https"
+        msg = f"{shown(url)} redirects to {there.scheme[:20]}:, which is refused; a redirect must lead to https"
         raise TransferError(msg)
     same = there.hostname == first.hostname and _port(there) in (_port(first), 443)
     if not same and not other_hosts:
@@ -284,7 +284,7 @@ def _check_status(answer: Any, url: str) -> None:
 
 def _require(answer: Any, status: int) -> None:
     if answer.status_code != status:
-        msg = f"{shown(answer.url)}: the server answers {answer.status_code}; required: {status}"
+        msg = f"{shown(answer.url)}: the server answers {answer.status_code} instead of {status}"
         raise TransferError(msg)
 
 

@@ -41,7 +41,10 @@ class HubAddress(NamedTuple):
         name = r"[A-Za-z0-9][A-Za-z0-9._-]*"
         found = re.fullmatch(rf"hf://datasets/({name}/{name})(?:@([^/@]+))?((?:/[^/]+)*)/?", url)
         if found is None or any(part in (".", "..") for part in found[3].split("/")):
-            msg = f"found {shown(url)!r}; required: hf://datasets/ORG/NAME, with @REVISION and /FOLDER if you want"
+            msg = (
+                f"{shown(url)!r} is not the URL of a dataset on the Hub; give hf://datasets/ORG/NAME, with @REVISION "
+                "and /FOLDER if you want"
+            )
             raise InputError(msg)
         revision = REVISION if found[2] is None else found[2].replace("%2F", "/")
         return cls(found[1], revision, found[3].strip("/"))

@@ -50,7 +50,10 @@ def connect(url: str) -> Transport:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in SCHEMES:
-        msg = f"found {shown(url)!r}; required: a URL of {', '.join(f'{name}://' for name in SCHEMES)}"
+        msg = (
+            f"{shown(url)!r} is not a URL that lazygraph opens; give one that begins with "
+            f"{', '.join(f'{name}://' for name in SCHEMES)}"
+        )
         raise InputError(msg)
     return SCHEMES[scheme](url)
 

@@ -50,7 +50,7 @@ class SftpTransport:
     def __init__(self, url: str) -> None:
         parts = parsed(url)
         if parts is None or not parts.hostname or parts.password is not None or not parts.path.strip("/"):
-            msg = f"found {shown(url)!r}; required: sftp://[USER@]HOST[:PORT]/PATH, without a password"
+            msg = f"the URL {shown(url)!r} cannot be used; give sftp://[USER@]HOST[:PORT]/PATH, without a password"
             raise InputError(msg)
         self._host, self._port = parts.hostname, parts.port
         self._user = None if parts.username is None else unquote(parts.username)

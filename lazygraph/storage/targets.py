@@ -51,7 +51,7 @@ def open_target(url: str, *, public: bool = False) -> Target:
     scheme = url.partition("://")[0]
     if scheme not in TARGETS:
         places = ", ".join(f"{name}://" for name in TARGETS)
-        msg = f"nothing can be pushed to {shown(url)}; required: a folder, or a URL of {places}"
+        msg = f"nothing can be pushed to {shown(url)}; give a folder, or a URL that begins with {places}"
         raise InputError(msg)
     if public and scheme != "hf":
         msg = f"public works only for repositories of the Hub; the server of {shown(url)} decides who has access"

@@ -68,6 +68,6 @@ class Last(Kept):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a checkpoint if it is due, without gradients."""
-        # The last of an epoch would be written before its validation, which a later run would then not make up for.
+        # A checkpoint at the last step of an epoch would come before its validation, which a resumed run would skip.
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -42,7 +42,8 @@ def column_of_splits(dataset: LazyGraphDataset, name: str | None = None) -> str 
         # Splitting it again would train on graphs that somebody has kept for testing.
         where = f" in the column {name!r}" if name else ""
         required = "train, val and test" if name else "train, val and test, or none at all"
-        msg = f"{dataset.path} has the splits {', '.join(sorted(found)) or 'none'}{where}; required: {required}"
+        has = f"the splits {', '.join(sorted(found))}" if found else "no splits"
+        msg = f"{dataset.path} has {has}{where}; required: {required}"
         raise InputError(msg)
     return (name or DEFAULT) if found else None
 

@@ -63,7 +63,7 @@ def train_ensemble(
         if not member.results.exists():
             train(path, settings, member.path, progress=progress)
         wait_for(member.results)
-        # Whoever trained it, and even if the dataset was changed meanwhile.
+        # A member that was trained before must have the same options and data, also if the dataset has changed since.
         member.check_same(settings.to_json() | {"dataset": identity})
         runs.append(json.loads(member.results.read_text(encoding="utf-8")))
         models.append(Trained.load(member.path, options.model))
@@ -86,7 +86,7 @@ def train_ensemble(
     if ranks.is_first:
         _write(results, targets)
     if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()  # whoever comes back finds the files
+        distributed.barrier()  # a later call finds the files
     return results
 
 

@@ -15,9 +15,9 @@ from lazygraph.training.options import read_toml, write_toml
 
 __all__ = ["MEANS", "Folder", "wait_for"]
 
-# How a run is carried out, and not what it is: a run may resume with others. (Only the processes have to be as many.)
+# Options that do not change the result. A run may resume with other values, but with the same number of processes.
 MEANS = ("num_workers", "devices", "num_nodes")
-SEEN_WITHIN = 60.0  # s: as long as NFS may remember that a file was not there
+SEEN_WITHIN = 60.0  # s: NFS may remember for so long that a file did not exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Folder:
         """Refuse a folder of another run. A finished folder of this run is accepted.
 
         Args:
-            own: what the run depends on, as for ``check``.
+            own: options by name, and ``dataset``, the identity of the dataset, as plain values.
 
         Raises:
             OutputExists: the folder belongs to a run with other options, labels, units or splits, or holds something
@@ -124,7 +124,7 @@ class Folder:
 
         Raises:
             InputError: this process does not see what the first process has written.
-            OutputExists: as for ``check``.
+            OutputExists: the folder belongs to another run or to a finished one.
         """
         wait_for(self.options)
         self.check(own)

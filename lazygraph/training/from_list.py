@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 Input = tuple[str, Any, dict[str, float]]
 BUSY = 0.2  # seconds between two looks at a dataset that another process writes
-REMIND = 60.0  # seconds after which it is said again for whom a run waits
+REMIND = 60.0  # seconds between two messages about waiting
 
 
 def train_from_list(
@@ -162,7 +162,7 @@ class _Graphs:
         waiting = _Waiting()
         while not (path / MANIFEST).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Another rank, or another run with the same structures, may be writing the same: its lock goes with it.
+            # Another rank, or another run with the same structures, may write the same dataset. Its lock ends with it.
             try:
                 write(self.inputs, path, graph=self.spec, labels=names, units=self.units, progress=self.progress)
             except WriterBusy as error:
@@ -205,10 +205,12 @@ def _check_pairs(strucs: Any, labels: Any) -> None:
     """Refuse structures without an order, and labels that pandas would align in another order."""
     indexes: list[Any] = [getattr(each, "index", None) for each in (strucs, labels)]
     if all(hasattr(index, "equals") for index in indexes) and not indexes[0].equals(indexes[1]):
-        msg = "found structures and labels with different indexes; required: the same rows in the same order"
+        msg = "structures and labels have different indexes; give both the same rows in the same order"
         raise InputError(msg)
     if isinstance(strucs, Mapping) or hasattr(strucs, "columns"):
-        msg = f"found structures as {type(strucs).__name__}; required: a list of them, and their names as ids=[...]"
+        msg = (
+            f"the structures are in a {type(strucs).__name__}; give a list of structures, and their names as ids=[...]"
+        )
         raise InputError(msg)
 
 
@@ -233,7 +235,7 @@ def _digest(inputs: list[Input], spec: GraphSpec, units: dict[str, str]) -> str:
             arrays = (crystal.lattice, crystal.frac_coords, crystal.numbers, np.array(crystal.pbc))
             parts = [np.ascontiguousarray(array).tobytes() for array in arrays]
         else:
-            parts = [type(crystal).__name__.encode()]  # which ends in quarantine
+            parts = [type(crystal).__name__.encode()]  # the input will be quarantined
         for part in (name.encode(), np.array(list(values.values()), dtype=np.float64).tobytes(), *parts):
             out.update(len(part).to_bytes(8, "little"))
             out.update(part)

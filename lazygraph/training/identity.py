@@ -34,8 +34,8 @@ def identity_of(
     used = np.concatenate(list(rows.values()))
     labels = {}
     for target in targets:
-        values = np.asarray(dataset.columns[target], dtype=np.float64)[used] + 0.0  # -0.0 is 0.0
-        values[np.isnan(values)] = np.nan  # whatever its bits
+        values = np.asarray(dataset.columns[target], dtype=np.float64)[used] + 0.0  # -0.0 becomes 0.0
+        values[np.isnan(values)] = np.nan  # every NaN gets the same bits
         unit = dataset.manifest.columns[target].unit
         labels[target] = {"values": f"xxh3 {digest(values)}"} | ({} if unit is None else {"unit": unit})
     return {

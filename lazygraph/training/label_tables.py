@@ -14,9 +14,9 @@ from lazygraph.errors import LabelError
 __all__ = ["TARGET", "columns_of"]
 
 TARGET = "target"
-"""The name of the one target whose labels come without."""
+"""The name of a single target whose labels have no name."""
 
-WAYS = "one number for each structure, or of several targets a mapping: {'gap': [...], 'mass': [...]}"
+WAYS = "one number for each structure, or, for several targets, a mapping such as {'gap': [...], 'mass': [...]}"
 
 
 def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
@@ -33,7 +33,7 @@ def columns_of(labels: Any, n: int) -> dict[str, list[float]]:
     out = {name: _column(name, values, n) for name, values in _named(labels).items()}
     for name, values in out.items():
         if not np.isfinite(values).any():
-            msg = f"none of the {n} labels{_of(name)} is a number; required: at least one"
+            msg = f"none of the {n} labels{_of(name)} is a number; give at least one number"
             raise LabelError(msg)
     return out
 
@@ -43,22 +43,22 @@ def _named(labels: Any) -> Mapping[str, Any]:
         return {TARGET: labels}
     names = list(labels.keys())
     if not names:
-        msg = f"found labels without a column; required: {WAYS}"
+        msg = f"the labels have no column; give {WAYS}"
         raise LabelError(msg)
     if strange := [name for name in names if not (isinstance(name, str) and name)]:
         msg = (
-            f"found the label name {strange[0]!r}; required: texts, because they name the targets: rename the columns, "
+            f"the label name {strange[0]!r} cannot name a target; names are texts, and not empty: rename the columns, "
             "as in labels.columns = ['gap', 'mass'], or give a mapping"
         )
         raise LabelError(msg)
     if len(set(names)) < len(names):
-        msg = f"found the names {', '.join(names)} of labels; required: each one once"
+        msg = f"a name of the labels {', '.join(names)} is given twice; use each name once"
         raise LabelError(msg)
     return {str.__str__(name): labels[name] for name in names}
 
 
 def _is_table(labels: Any) -> bool:
-    pandas: Any = sys.modules.get("pandas")  # who has a table has imported it
+    pandas: Any = sys.modules.get("pandas")  # a caller with a table has imported pandas
     return pandas is not None and isinstance(labels, pandas.DataFrame)
 
 
@@ -68,30 +68,33 @@ def _column(name: str, values: Any, n: int) -> list[float]:
         values = values.reshape(-1)
     elif shape is not None and len(shape) != 1:
         msg = (
-            f"found labels{_of(name)} of shape {tuple(shape)}; required: {WAYS}, of an array y "
+            f"the labels{_of(name)} have the shape {tuple(shape)}; give {WAYS}. For an array y this is "
             "{'gap': y[:, 0], 'mass': y[:, 1]}"
         )
         raise LabelError(msg)
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"found labels{_of(name)} {values!r}; required: {WAYS}"
+        msg = f"the labels{_of(name)} are {values!r}; give {WAYS}"
         raise LabelError(msg)
     numbers = [_number(name, label) for label in values]
     if len(numbers) != n:
-        msg = f"found {n} structures and {len(numbers)} labels{_of(name)}; required: one of each, None if it is missing"
+        msg = (
+            f"found {n} structures and {len(numbers)} labels{_of(name)}; give one label for each structure, None "
+            "where it is missing"
+        )
         raise LabelError(msg)
     return numbers
 
 
 def _number(name: str, label: Any) -> float:
-    if label is None or type(label).__name__ in ("NAType", "NaTType"):  # pandas' own
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):  # missing values of pandas
         return math.nan
     try:
         number = float(label)
     except (TypeError, ValueError, OverflowError):
-        msg = f"found the label{_of(name)} {label!r}; required: a number, or None where it is missing; {WAYS}"
+        msg = f"found the label {label!r}{_of(name)}; required: a number, or None where it is missing. Give {WAYS}"
         raise LabelError(msg) from None
     if math.isinf(number):
-        msg = f"found the label{_of(name)} {label!r}; required: a finite number, or None where it is missing"
+        msg = f"found the label {label!r}{_of(name)}; required: a finite number, or None where it is missing"
         raise LabelError(msg)
     return number
 

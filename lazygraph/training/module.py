@@ -33,7 +33,7 @@ def accelerator() -> str:
 
 
 def own_rank() -> int:
-    """Return the index of this process among those that train together, from 0."""
+    """Return the index of this process among the processes that train together, from 0."""
     return int(rank_zero_only.rank)  # type: ignore[attr-defined]  # which Lightning sets
 
 
@@ -81,7 +81,7 @@ class GraphModule(lightning.LightningModule):
         super().__init__()
         self.network, self.targets, self.options, self._stored = network, targets, options, dict(stored or {})
         self.scale = targets.scale()
-        # Of the losses of this process: their epoch, and sum and number, on the device, which nobody waits for.
+        # The epoch of the losses of this process, and their sum and number on the device, so that no step waits for it.
         self._epoch, self._sums = -1, torch.zeros(2)
         self.val_loss = MeanOfLabels()
         self._val_errors = [MeanOfLabels() for _ in targets.names]
@@ -95,7 +95,7 @@ class GraphModule(lightning.LightningModule):
         """
         out, wanted = self.network(batch), (batch.num_graphs, self.targets.outputs)
         found = tuple(out.shape) if isinstance(out, Tensor) else None
-        # Not by the number of numbers alone: those of atoms, or transposed ones, would be taken for those of graphs.
+        # Comparing only the number of values would accept values of atoms, or transposed ones, as values of graphs.
         if found is None or [n for n in found if n != 1] != [n for n in wanted if n != 1]:
             what = f"a {type(out).__name__}" if found is None else f"an output of shape {found}"
             msg = f"the model gives {what} for {wanted[0]} graphs; required: a tensor of shape {wanted}, (B, outputs)"
@@ -108,7 +108,7 @@ class GraphModule(lightning.LightningModule):
         ranks, everywhere = self.trainer.world_size, count.float()
         if ranks > 1:
             distributed.all_reduce(everywhere)
-        # The gradients of ranks are averaged: each is to count by its labels, not as one.
+        # The gradients of ranks are averaged, but each rank must count by its number of labels.
         loss = total * ranks / everywhere.clamp(min=1)
         if self._epoch != self.current_epoch:
             self._epoch, self._sums = self.current_epoch, torch.zeros(2)
@@ -140,7 +140,7 @@ class GraphModule(lightning.LightningModule):
             out = self(batch)
         predicted = self.scale.restored(out).cpu()
         labels = getattr(batch, "y", None)
-        if labels is None or labels.shape != predicted.shape:  # none, or a field of ready-made graphs
+        if labels is None or labels.shape != predicted.shape:  # no labels, or a field of ready-made graphs
             labels = torch.full_like(predicted, torch.nan)
         labels = labels.double().cpu()
         classes = len(self.targets.classes)
@@ -196,9 +196,9 @@ class GraphModule(lightning.LightningModule):
         states, rank = checkpoint["random_states"].cpu(), self.trainer.global_rank
         if self.trainer.world_size != len(states):
             msg = (
-                f"found {self.trainer.world_size} processes, but the run was trained by {len(states)}; required: the "
-                "same number, because each process has its own graphs and random numbers: set devices and num_nodes, "
-                "or start a new run in another output_dir"
+                f"the number of processes is {self.trainer.world_size}, but the run was started with {len(states)}. "
+                "Use the same number, because each process has its own graphs and random numbers: set devices and "
+                "num_nodes, or start a new run in another output_dir"
             )
             raise InputError(msg)
         # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, and crashes.
@@ -221,7 +221,7 @@ class GraphModule(lightning.LightningModule):
             return total, (places != -100).sum()
         wanted = self.scale.normalised(y).float()
         there = wanted.isfinite()
-        # No selection, whose size a GPU would have to be asked for: what is missing is put beside itself.
+        # A selection would wait for its size from the GPU. Instead, a missing label and its prediction become 0.
         known, given = wanted.where(there, 0.0), out.float().where(there, 0.0)
         return LOSSES[str(self.options.loss)](given, known, reduction="sum"), there.sum()
 

@@ -174,7 +174,7 @@ class TrainOptions:
                 self._set(name, real_number(name, getattr(self, name), **bounds))
         if self.batch_size is None and self.max_atoms is None and self.max_edges is None:
             raise InputError("the size of a batch has no limit; set batch_size, max_atoms or max_edges")
-        SplitRule(self.ratios, self.split_seed)  # which says what is wrong with them together
+        SplitRule(self.ratios, self.split_seed)  # raises the error if the ratios do not fit together
 
     def _set_texts(self) -> None:
         if not (isinstance(self.model, str) and self.model):
@@ -188,10 +188,12 @@ class TrainOptions:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if not (isinstance(value, str) and value in choices):
-                msg = f"found {name}={value!r}; required: one of {', '.join(map(repr, choices))}"
-                raise InputError(msg)
+                raise InputError(unknown_name(name, value, choices))
         if self.task == "classification" and len(self.targets) > 1:
-            msg = f"found the targets {', '.join(self.targets)}; required for classification: one"
+            msg = (
+                f"{len(self.targets)} targets are given ({', '.join(self.targets)}), but classification learns one; "
+                "name one"
+            )
             raise InputError(msg)
         self._set("loss", self._loss())
         for name in ("model", "loss", *CHOICES):
@@ -221,7 +223,7 @@ class TrainOptions:
             raise InputError(msg)
         target = tuple(str.__str__(name) for name in names)
         if twice := [name for name in target if target.count(name) > 1]:
-            msg = f"found target={given!r}; required: each label once; found the target {twice[0]!r} twice"
+            msg = f"found target={given!r}, with {twice[0]!r} twice; name each label once"
             raise InputError(msg)
         return target
 
@@ -245,10 +247,7 @@ class TrainOptions:
         if self.loss is None:
             return choices[0]
         if not (isinstance(self.loss, str) and self.loss in choices):
-            names = ", ".join(map(repr, choices))
-            required = f"one of {names}" if len(choices) > 1 else f"{names}, or none"
-            msg = f"found loss={self.loss!r} for {self.task}; required: {required}"
-            raise InputError(msg)
+            raise InputError(unknown_name(f"loss of {self.task}", self.loss, choices))
         return self.loss
 
     @property

@@ -129,7 +129,7 @@ def _draw_coverage(axes: Any, predictions: Sequence[Prediction], targets: Target
 
 
 def _font_size(text: str) -> float:
-    """The size in points at which a text fits along an axis of 4 inches: one that is longer leaves it no room."""
+    """Return the size in points at which a text fits along an axis of 4 inches."""
     return min(10.0, 360 / len(text))
 
 

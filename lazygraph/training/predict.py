@@ -43,7 +43,7 @@ __all__ = ["Predictions", "Trained", "joined", "predict", "predictions"]
 
 BATCH = 128
 VERSION = 1
-DEEPEST = 50  # lists in lists, of what a checkpoint says beside the weights
+DEEPEST = 50  # depth of nested lists in the values beside the weights
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,7 +91,7 @@ class Trained:
             UnsupportedFormat: a newer release wrote the checkpoint.
         """
         file = _checkpoint(Path(path))
-        file.open("rb").close()  # which says what the file system has against it; torch has errors of that class too
+        file.open("rb").close()  # opened first, because torch also raises errors of this class
         try:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         except MemoryError:
@@ -101,7 +101,7 @@ class Trained:
             raise InputError(msg) from error
         stored = checkpoint.get("lazygraph") if type(checkpoint) is dict else None
         if type(stored) is not dict:
-            msg = f"{file} is a checkpoint of something else; required: one that lazygraph wrote"
+            msg = f"{file} is not a checkpoint that lazygraph wrote; give a checkpoint of a run of lazygraph"
             raise InputError(msg)
         if not _is_plain(stored):
             # torch lets some of its own classes pass, and objects of them that were never initialised.
@@ -131,7 +131,7 @@ class Trained:
         module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
         name, parameters = stored["view"]["name"], stored["view"]["parameters"]
-        # The view of a model that the user named may be a plug-in's; any other name is only the checkpoint's word.
+        # Only a model that the user named may have the view of a plug-in. Other names come from the checkpoint alone.
         seen = view(entry.view, **parameters) if name == entry.view else known_view(name, parameters)
         return cls(module, spec, seen)
 
@@ -301,7 +301,9 @@ def _check_trust(named: str, model: str | None) -> None:
         InputError: the checkpoint is refused.
     """
     if model is not None and model != named:
-        msg = f"the checkpoint has the model {named!r}, and the option says {model!r}; required: the same"
+        msg = (
+            f"the checkpoint is of the model {named!r}, and the option says {model!r}; name the model of the checkpoint"
+        )
         raise InputError(msg)
     if model is None and named not in MODELS:
         msg = (
@@ -333,7 +335,7 @@ def _checkpoint(path: Path) -> Path:
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             msg = f"{folder.results} is not as lazygraph writes it: {type(error).__name__}: {error}"
             raise InputError(msg) from error
-        # The folder may be a stranger's, who could name a device, or a file of the user's.
+        # The folder may come from a stranger, who could name a device or a file of the user.
         if named.is_absolute() or ".." in named.parts or not (path / named).is_file():
             msg = f"{folder.results} names the checkpoint {os.fspath(named)!r}; there is no such file in {path}"
             raise InputError(msg)

@@ -1,4 +1,4 @@
-"""The class ``Ranks``: the processes that train together, of which all go on or none does."""
+"""The class ``Ranks``: the processes that train together. Either all continue or none."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NODES = 4  # nodes that an error names for each value
 class Ranks:
     """The processes that a launcher such as torchrun or Slurm has started for one training.
 
-    Processes that Lightning starts itself are not among them: they begin when the training does, on the same machine,
-    and repeat the same command. Nothing of this class waits or communicates then, or if there is only one process.
+    Processes that Lightning starts itself are not included. They begin with the training, on the same machine, and
+    repeat the same command. In this case, or with only one process, no method of this class waits or communicates.
 
     Attributes:
         rank: index of this process, from 0.
@@ -53,8 +53,8 @@ class Ranks:
         own_launch = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
         if own_launch and trainer.num_nodes > 1:
             msg = (
-                f"found num_nodes={trainer.num_nodes}, but no launcher has started this process; required: the same "
-                "command on every node, by Slurm (srun) or by torchrun, such as: torchrun --nnodes 2 --nproc-per-node "
+                f"num_nodes={trainer.num_nodes} needs a launcher, but none has started this process. Start the same "
+                "command on every node with Slurm (srun) or torchrun, such as: torchrun --nnodes 2 --nproc-per-node "
                 "4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --no-python lazygraph train ..."
             )
             raise InputError(msg)
@@ -137,7 +137,7 @@ class Ranks:
 
 
 def _check_number(trainer: lightning.Trainer) -> None:
-    """Refuse a number of processes that does not fit: some would wait for ever, or each would train alone."""
+    """Refuse a wrong number of processes, because some would wait for ever, or each would train alone."""
     started = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else trainer.world_size
     wanted = trainer.num_devices * trainer.num_nodes
     if started != wanted:

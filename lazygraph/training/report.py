@@ -38,16 +38,16 @@ class Prediction(NamedTuple):
     id: str
     predicted: Sequence[float]
     label: Sequence[float]
-    """NaN where it is missing."""
+    """NaN for a missing label."""
     deviation: Sequence[float] | None = None
-    """Of an ensemble: the standard deviation of what its models predict; of classes, of the probability of this one."""
+    """For an ensemble: the standard deviation of the predictions; for classes, of the probability of this class."""
     probabilities: Sequence[float] = ()
-    """Of each class, in a classification."""
+    """The probability of each class, in a classification."""
 
 
 Scores = dict[str, dict[str, Any]]
-"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; of classes ``count``, ``accuracy``, and where
-they are two ``roc_auc``."""
+"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; for classes ``count``, ``accuracy``, and
+``roc_auc`` if there are two classes."""
 
 
 def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Loader) -> list[Prediction]:

@@ -217,7 +217,7 @@ def prepare(path: str | os.PathLike[str], options: TrainOptions) -> Prepared:
     for name, part in data.splits.items():
         for label in options.targets:
             _check_label(name, part, label)
-    data.val_dataloader(), data.test_dataloader()  # which say what is wrong with them
+    data.val_dataloader(), data.test_dataloader()  # these raise the errors of the options
     learned = Targets.of(data.splits["train"], options.targets, classify=options.task == "classification")
     check_titles(learned)
     lightning.seed_everything(options.seed, verbose=False)
@@ -278,8 +278,8 @@ def _check_edges(dataset: LazyGraphDataset, entry: ModelEntry) -> None:
     spec = dataset.spec
     if spec is not None and not spec.rule.has_edges and entry.preset not in ("", spec.preset):
         msg = (
-            f"{dataset.path} holds crystals alone, without edges; required for the model {entry.name!r}: graphs such "
-            f"as those of the preset {entry.preset!r}. Build them at every read with graph={entry.preset!r} (--graph), "
+            f"{dataset.path} holds crystals alone, without edges, but the model {entry.name!r} needs graphs such as "
+            f"those of the preset {entry.preset!r}. Build them at every read with graph={entry.preset!r} (--graph), "
             f"or write them once: lazygraph-write OLD.lg -o NEW.lg --graph {entry.preset}"
         )
         raise RecipeMismatch(msg)
@@ -314,7 +314,10 @@ def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
         )
         raise LabelError(msg)
     if name != "test" and not np.isfinite(values).any():
-        msg = f"none of the {len(part)} graphs of {name} has a value of {label!r}; required: at least one"
+        msg = (
+            f"none of the {len(part)} graphs of {name} has a value of {label!r}; add values with 'lazygraph labels', "
+            "or choose another target"
+        )
         raise LabelError(msg)
 
 
@@ -356,7 +359,7 @@ def _trainer(options: TrainOptions, folder: Folder, *, progress: bool, callbacks
         max_epochs=options.n_epochs,
         gradient_clip_val=options.gradient_clip,
         accumulate_grad_batches=options.accumulate,
-        # With budgets every epoch has a number of batches of its own, which Lightning has to ask for.
+        # With budgets, epochs differ in their number of batches, which Lightning must ask for.
         reload_dataloaders_every_n_epochs=int(options.max_atoms is not None or options.max_edges is not None),
         callbacks=callbacks,
         logger=_tensorboard(folder),

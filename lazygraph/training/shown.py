@@ -1,4 +1,4 @@
-"""What a terminal and a notebook show of results and predictions: scores, and never every prediction."""
+"""The display of results and predictions in a terminal and a notebook: scores, and only some predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lazygraph.training.targets import Targets, with_unit
 
 __all__ = ["predictions_html", "predictions_text", "results_html", "scores_text"]
 
-TARGETS = 6  # of which scores and plots are shown
+TARGETS = 6  # targets with scores and plots
 POINTS = 500  # of a plot
 ROWS = 5  # of a table of predictions
 LONGEST = 60  # characters of a name
@@ -22,7 +22,7 @@ METRICS = ("mae", "rmse", "accuracy", "roc_auc")
 
 
 def scores_text(scores: Scores, baseline: Scores) -> list[str]:
-    """Return one line for each target: its scores, and those of the baseline."""
+    """Return one line for each target: its scores, and the scores of the baseline."""
     lines = [
         f"{_name(name, of)}: " + (", ".join(_compared(of, baseline.get(name, {}))) or "no label to compare with")
         for name, of in list(scores.items())[:TARGETS]
@@ -36,10 +36,10 @@ def results_html(
     """Return the results of a run for a notebook.
 
     Args:
-        title: of the card.
-        scores: of the run.
-        baseline: of the mean of the training labels.
-        predictions: of the test graphs, in the order of the targets in ``scores``.
+        title: the title of the card.
+        scores: the scores of the run.
+        baseline: the scores of the mean of the training labels.
+        predictions: the predictions for the test graphs, in the order of the targets in ``scores``.
         others: further facts.
     """
     shown = list(scores.items())[:TARGETS]
@@ -117,7 +117,7 @@ def _short(values: Sequence[float]) -> str:
 
 
 def _parity(name: str, predictions: Sequence[Prediction], k: int) -> Html:
-    """A plot of predictions against labels, of graphs at even distances."""
+    """Plot predictions against labels, for evenly spaced graphs."""
     points = [(row.label[k], row.predicted[k]) for row in predictions]
     points = [point for point in points if all(map(math.isfinite, point))]
     step = -(-len(points) // POINTS) or 1

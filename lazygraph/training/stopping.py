@@ -64,9 +64,9 @@ class Finite(Callback):
         loss = float(trainer.callback_metrics["val_loss"])
         if not math.isfinite(loss):
             msg = (
-                f"found a validation loss of {loss} in epoch {trainer.current_epoch}, counted from 0; required: a "
-                "finite one. Start a new run in another output_dir, with a smaller learning_rate or a gradient_clip, "
-                "with precision 32, or with another model if this one gives NaN for some graph; the best checkpoint of "
-                f"the earlier epochs, if there is one, is in {self._folder.checkpoints}"
+                f"the validation loss is {loss} in epoch {trainer.current_epoch}, counted from 0. "
+                "Start a new run in another output_dir, with a smaller learning_rate or a gradient_clip, "
+                "with precision 32, or with another model if this one gives NaN for some graph. The best checkpoint "
+                f"of the earlier epochs, if there is one, is in {self._folder.checkpoints}"
             )
             raise InputError(msg)

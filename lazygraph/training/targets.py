@@ -70,7 +70,10 @@ class Targets:
         finite = [column[np.isfinite(column)] for column in columns]
         for name, values in zip(names, finite, strict=True):
             if not len(values):
-                msg = f"none of the {len(dataset)} training graphs has a value of {name!r}; required: at least one"
+                msg = (
+                    f"none of the {len(dataset)} training graphs has a value of {name!r}; add values with 'lazygraph "
+                    "labels', or choose another target"
+                )
                 raise LabelError(msg)
             if (greatest := float(np.abs(values).max())) > GREATEST:
                 msg = f"the label {name!r} reaches {greatest:g}; numbers beyond {GREATEST:.2g} overflow when normalised"
@@ -116,7 +119,7 @@ class Targets:
         width = 0
         while self.names[at + width : at + width + 1] == (f"{labels[0]}[{width}]",):
             width += 1
-        # The longest first; a label may be called as the component of another.
+        # The longest match first, because a label may have the name of a component of another label.
         widths = list(range(width, 0, -1))
         if self.names[at : at + 1] == (labels[0],):
             widths.append(1)
@@ -215,7 +218,10 @@ def _warn_of_rounding(targets: Targets, k: int, values: NDArray[np.float64]) -> 
 
 def _classes(names: list[str], finite: list[NDArray[np.float64]]) -> tuple[float, ...]:
     if len(names) > 1:
-        msg = f"found a label of {len(names)} values; required for classification: one"
+        msg = (
+            f"the label has {len(names)} values ({names[0]} to {names[-1]}), but classification needs a label of one "
+            "value"
+        )
         raise LabelError(msg)
     classes = np.unique(finite[0]).tolist()
     if not 2 <= len(classes) <= MOST_CLASSES:

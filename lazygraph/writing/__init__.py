@@ -1,1 +1,1 @@
-"""Sources -> dataset directory: plan, make shards, merge; the same bytes whoever does it."""
+"""Writing of datasets in three steps: plan, make shards, merge. The bytes do not depend on who makes the shards."""

@@ -1,4 +1,4 @@
-"""The fields that datasets share, and records with no others: per-atom labels that only some of them have go."""
+"""The fields that several datasets share, and records that are reduced to these fields."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["common_schema", "with_fields"]
 
 
 def common_schema(schemas: Sequence[tuple[str, Schema]]) -> tuple[Schema, tuple[str, ...]]:
-    """The fields that all records have with one meaning, in the order of the first.
+    """Find the fields that have the same meaning in all datasets, in the order of the first dataset.
 
-    Fields are common if they have the same name, axis, shape and unit, and their values count and follow from the same
-    things. Where all types are floats, the field gets the widest, which holds the values of the others exactly.
+    A field is common if its name, axis, shape and unit are the same in all datasets, and if its values are indices of
+    the same things. If all types are floats, the field gets the widest type, which holds all values exactly.
 
     Args:
-        schemas: name of a dataset, and what its records hold; one at least.
+        schemas: the name of each dataset and the schema of its records; at least one.
 
     Returns:
         The schema, and a sentence for each field that is left out or gets another type.
@@ -52,10 +52,10 @@ def common_schema(schemas: Sequence[tuple[str, Schema]]) -> tuple[Schema, tuple[
 
 
 def with_fields(raw: bytes, old: Schema, new: Schema) -> bytes:
-    """A decompressed record with no other fields than those of ``new``, whose values are those that it had.
+    """Reduce a decompressed record to the fields of ``new``. The values stay the same.
 
     Raises:
-        CorruptDataset: it is no record of the old schema.
+        CorruptDataset: the record does not have the old schema.
     """
     record = unpack(old, raw)
     arrays: Mapping[str, Any] = record.arrays()
@@ -81,7 +81,7 @@ def _common(found: Sequence[tuple[str, Field | None]]) -> tuple[Field | None, st
 
 
 def _needs(field: Field, axes: Sequence[str], kept: Mapping[str, Field]) -> str:
-    """What a field needs that is not kept; empty where nothing is missing."""
+    """Tell which other field a field needs that is not kept; empty if nothing is missing."""
     if lost := {field.axis, field.counts} - {None, *axes}:
         return f"not all datasets have the axis {min(map(str, lost))!r}"
     return "" if field.basis in {None, *kept} else f"its basis {field.basis!r} is left out"

@@ -1,6 +1,7 @@
-"""Datasets made of datasets without building a graph: several as one (``concat``), or a part of one (``subset``).
+"""New datasets from stored graphs, without building a graph: ``concat`` joins datasets, ``subset`` takes a part.
 
-A record does not depend on its position, so whole shards are linked or copied as files, and single records as they are.
+A record does not depend on its position. Whole shards are therefore linked or copied as files, and single records are
+copied unchanged.
 Records are compressed again only if a shard would mix codecs or dictionaries, or if fields are left out.
 """
 
@@ -198,11 +199,11 @@ def subset(
 
 
 Chosen: TypeAlias = tuple[Store, Rows]
-"""A dataset, and the rows of it that are copied."""
+"""A dataset and the rows to copy."""
 
 
 class _Part(NamedTuple):
-    """Rows of one dataset, what is put before their ids, and the fields of their records if not all are kept."""
+    """Rows of one dataset, the prefix of their ids, and the kept fields of their records if some are left out."""
 
     store: Store
     rows: Rows
@@ -211,17 +212,17 @@ class _Part(NamedTuple):
 
     @property
     def schema(self) -> Schema:
-        """What the records hold in the new dataset."""
+        """The schema of the records in the new dataset."""
         return self.store.manifest.schema if self.kept is None else self.kept
 
     def raw(self, row: int) -> bytes:
-        """A record in the new dataset, decompressed."""
+        """Return a record of the new dataset, decompressed."""
         raw = self.store.raw(row)
         return raw if self.kept is None else with_fields(raw, self.store.manifest.schema, self.kept)
 
     @property
     def ends(self) -> list[int]:
-        """The row behind each shard of the dataset."""
+        """The row after the last row of each shard."""
         return list(accumulate(shard.rows for shard in self.store.manifest.shards))
 
     def ids(self, rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
@@ -251,8 +252,8 @@ def _copy(
         out: the new dataset.
         overwrite: replace what is there.
         notes: what was told so far.
-        whole: they are all graphs of their datasets but duplicates.
-        skip: leave out graphs of ids that an earlier part has; else they are refused.
+        whole: whether the parts are whole datasets, except for duplicates.
+        skip: leave out graphs whose id an earlier part has; otherwise such graphs are an error.
     """
     _check_alike(parts)
     layout = Layout.of(out)
@@ -299,9 +300,9 @@ def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[Chosen]) -> None:
     """Publish stored graphs as the dataset of a plan to build them, with the description in the plan.
 
     Args:
-        hold: the exclusive lock on the place where it lies.
-        plan: its inputs are the graphs, in order, with the same labels and schema.
-        chosen: datasets, and the rows to copy of each.
+        hold: the exclusive lock on the output.
+        plan: a plan whose inputs are these graphs, in order, with the same labels and schema.
+        chosen: the datasets, and the rows to copy from each.
 
     Raises:
         CorruptDataset: a record, a shard or a column is damaged.
@@ -311,7 +312,7 @@ def copy_as_planned(hold: Hold, plan: Plan, chosen: Sequence[Chosen]) -> None:
     told = list(plan.notes)
     order = order_ids(_Column(parts, _Part.ids), scratch)
     graphs = _graphs(parts, order, hold.layout.dataset, told, scratch, whole=False, inputs=None)
-    notes = tuple(dict.fromkeys(told))  # the plan says of a dataset what copying says of its column
+    notes = tuple(dict.fromkeys(told))  # the plan describes a dataset, and copying describes its column
     provenance = Provenance(plan.source_files(), _provenance(parts, ()).versions, notes)
     publish(hold, hold.layout.dataset, replace(graphs, provenance=provenance, about=dict(plan.about)))
 
@@ -326,7 +327,7 @@ def _graphs(
     whole: bool,
     inputs: Pieces | None,
 ) -> Manifest:
-    """Copy the graphs and their columns; a manifest that says nothing of where they come from."""
+    """Copy the graphs and their columns, and return a manifest without their origin."""
     graphs = sum(len(part.rows) for part in parts)
     shards, record, dictionaries = _shards(parts, folder, scratch, whole=whole)
     blocks = _blocks(parts)
@@ -362,10 +363,10 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
         store = dataset if isinstance(dataset, Store) else Store(dataset)
         return store, range(len(store))
     if getattr(dataset, "transform", None) is not None:
-        msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; required: none"
+        msg = f"the dataset {dataset.path!r} has a transform, which cannot be stored; open it without transform"
         raise InputError(msg)
     if getattr(dataset, "augmenter", None) is not None:
-        msg = f"the dataset {dataset.path!r} has augment, which is not stored; required: none"
+        msg = f"the dataset {dataset.path!r} has augment, which is not stored; open it without augment"
         raise InputError(msg)
     store = Store(dataset.storage)
     if store.manifest != dataset.manifest:
@@ -383,7 +384,7 @@ def _opened(dataset: Any) -> tuple[Store, Rows]:
 
 
 def _prefixes(stores: Sequence[Store]) -> list[bytes]:
-    """The name of each dataset and a dash; where names are equal, they are numbered from 1, until all differ."""
+    """Return the name of each dataset and a dash. Equal names are numbered from 1, until all differ."""
     stems = [_name(store).removesuffix(".lg") for store in stores]
     taken = {stem for stem in stems if stems.count(stem) == 1}
     out = []
@@ -396,12 +397,12 @@ def _prefixes(stores: Sequence[Store]) -> list[bytes]:
 
 
 def _name(store: Store) -> str:
-    """The last part of the path or the URL of a dataset, in letters that UTF-8 can write."""
+    """Return the last part of the path or URL of a dataset, in letters that UTF-8 can encode."""
     return readable(PurePath(store.name).name)
 
 
 def _without_duplicates(parts: list[_Part], order: IdOrder, scratch: TemporaryArrays, notes: list[str]) -> list[_Part]:
-    """The parts without graphs of ids that an earlier part has; the notes tell what was left out."""
+    """Leave out graphs whose id an earlier part has. The notes say what was left out."""
     out, start = [], 0
     for part in parts:
         low, high = np.searchsorted(order.dropped, [start, start + len(part.rows)])
@@ -426,7 +427,7 @@ def _without(left_out: Repeats, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _located(parts: Sequence[_Part], row: int) -> tuple[_Part, int]:
-    """The part that a row of the new dataset comes from, and the row of its dataset."""
+    """Return the part that a row of the new dataset comes from, and its row in that dataset."""
     ends = list(accumulate(len(part.rows) for part in parts))
     number = bisect_right(ends, row)
     part = parts[number]
@@ -448,7 +449,7 @@ def _refuse_duplicates(parts: Sequence[_Part], order: IdOrder) -> None:
 
 
 def _with_common_fields(parts: Sequence[_Part]) -> tuple[list[_Part], tuple[str, ...]]:
-    """The parts with the fields that all of them have, and a sentence for each other field."""
+    """Return the parts with their common fields, and a sentence for each other field."""
     for part in parts[1:]:
         _check_recipe(parts[0].store, part.store)
     schema, notes = common_schema([(_name(part.store), part.schema) for part in parts])
@@ -456,7 +457,7 @@ def _with_common_fields(parts: Sequence[_Part]) -> tuple[list[_Part], tuple[str,
 
 
 def _check_alike(parts: Sequence[_Part]) -> None:
-    """Refuse datasets whose graphs or labels cannot stand in one dataset."""
+    """Refuse datasets whose graphs or labels do not fit into one dataset."""
     first = parts[0].store
     for part in parts[1:]:
         _check_recipe(first, part.store)
@@ -467,11 +468,11 @@ def _check_alike(parts: Sequence[_Part]) -> None:
             what = "the order of their fields" if not names else f"the field {names[0]!r}"
             msg = (
                 f"{first.name} and {part.store.name} differ in {what}: {mine.get(names[0]) if names else list(mine)} "
-                f"and {theirs.get(names[0]) if names else list(theirs)}; required: the same fields of the same types. "
+                f"and {theirs.get(names[0]) if names else list(theirs)}; they need the same fields of the same types. "
                 "Leave out what differs with fields='common' (--fields common)"
             )
             raise InputError(msg)
-    # Each with every other one: the first may lack a label of which two others differ.
+    # Every pair is compared, because two datasets may differ in a label that the first one does not have.
     for earlier, later in combinations([part.store for part in parts], 2):
         _check_labels(earlier, later)
 
@@ -497,19 +498,19 @@ def _check_labels(one: Store, other: Store) -> None:
             if values[0] != values[1]:
                 msg = (
                     f"the label {name!r} has the {what} {values[0]} in {one.path}, and {values[1]} in {other.path}; "
-                    "required: the same. Convert one of them, or give it another name"
+                    "convert one of them, or give it another name"
                 )
                 raise LabelError(msg)
         if mine[name].role != "index" and mine[name].shape[1:] != theirs[name].shape[1:]:
             msg = (
                 f"the label {name!r} has the shape {mine[name].shape[1:]} in {one.path}, and {theirs[name].shape[1:]} "
-                f"in {other.path}; required: the same"
+                f"in {other.path}; give one of them another name"
             )
             raise LabelError(msg)
 
 
 def _alike(role: Any) -> Any:
-    """Whether texts are stored as categories depends on how often they come."""
+    """Ignore whether texts are stored as categories, because that depends on how often they occur."""
     return "text" if role == "category" else role
 
 
@@ -544,16 +545,16 @@ class _Shard(NamedTuple):
 
 
 def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Shard]:
-    """What is copied, in order: whole shards where their rows follow one another, and the rows between them.
+    """Plan the copies in order: whole shards where all their rows follow one another, and single rows elsewhere.
 
-    Of a part of a dataset no shard is copied that holds records besides its rows: they may be of removed graphs. Nor is
-    one whose records lose fields.
+    Two kinds of shards are not copied whole: shards of a part that hold other records, which may be of removed graphs,
+    and shards whose records lose fields.
     """
     for number, part in enumerate(parts):
         entries = part.store.manifest.shards
         starts = row_starts(entries)
         rows, begin, at = part.rows, 0, 0
-        # Where a shard could begin: its first row is wanted.
+        # A shard can begin only where its first row is wanted.
         firsts = [k for k, one in enumerate(entries) if one.rows and part.kept is None and (whole or not one.spare)]
         for place, first in _places(rows, starts[firsts]):
             shard = int(np.searchsorted(starts, first, side="right")) - 1
@@ -569,7 +570,7 @@ def _segments(parts: Sequence[_Part], *, whole: bool) -> Iterator[_Frames | _Sha
 
 
 def _places(rows: Rows, wanted: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Where rows are that are wanted: their places among the rows, and the rows."""
+    """Find wanted rows: their positions among the given rows, and the rows."""
     start = 0
     for some in pieces_of(rows):
         found = np.flatnonzero(np.isin(some, wanted))
@@ -635,7 +636,7 @@ def _shards(
 
 
 class _Compression(NamedTuple):
-    """How a record is compressed, whichever dataset it is of."""
+    """How a record is compressed, independent of its dataset."""
 
     codec: str
     dictionary: str | None
@@ -643,7 +644,7 @@ class _Compression(NamedTuple):
 
 
 class _Dictionaries:
-    """The dictionaries of the new dataset: each is copied when a shard first needs it."""
+    """The dictionaries of the new dataset. Each is copied when a shard first needs it."""
 
     def __init__(self, parts: Sequence[_Part], folder: Path) -> None:
         self._parts, self._folder = parts, folder
@@ -651,7 +652,7 @@ class _Dictionaries:
         self.files: tuple[FileRef, ...] = ()
 
     def number(self, part: int, dictionary: int | None) -> int | None:
-        """The number of a dictionary of a part in the new dataset."""
+        """Return the number that a dictionary of a part has in the new dataset."""
         if dictionary is None:
             return None
         store = self._parts[part].store
@@ -684,10 +685,10 @@ def _written(
     folder: Path,
     number: int,
 ) -> tuple[Shard, NDArray[Any]]:
-    """A new shard of single records: in the codec, and with the dictionary, of most of them."""
+    """A new shard of single records. It has the codec and the dictionary that most of the records have."""
     shards_of = [np.searchsorted(parts[part].ends, rows, side="right") for part, rows in taken]
     counts: Counter[_Compression] = Counter()
-    example: dict[_Compression, tuple[int, int | None]] = {}  # a part and a number in it that stand for each
+    example: dict[_Compression, tuple[int, int | None]] = {}  # one part and number for each
     for (part, _), shards in zip(taken, shards_of, strict=True):
         for shard, count in zip(*np.unique(shards, return_counts=True), strict=True):
             entry = parts[part].store.manifest.shards[shard]
@@ -716,9 +717,9 @@ def _written(
 
 
 def _copied(store: Store, file: FileRef, folder: Path, number: int) -> FileRef:
-    """A shard under another number: a second link to the same file where the file system allows it, else a copy.
+    """Give a shard another number, by a second link to its file if the file system allows links, otherwise by a copy.
 
-    Files of a dataset never change, so sharing one is safe. It is compared with its sha256 on the way.
+    Files of a dataset never change, so two datasets can share one. The sha256 of the file is checked.
     """
     new = f"shards/{number:05d}-{file.sha256[:16]}.lmdb"
     if store.is_remote:
@@ -745,17 +746,17 @@ def _copied(store: Store, file: FileRef, folder: Path, number: int) -> FileRef:
                 os.fsync(copied.fileno())
         temporary.replace(folder / new)
     finally:
-        with suppress(FileNotFoundError):  # a second link to a file that is there already is not moved over it
+        with suppress(FileNotFoundError):  # a rename does nothing if both names are links to the same file
             temporary.unlink()
     fsync_directory((folder / new).parent)
     return file._replace(name=new)
 
 
 def _checked(directory: Path, file: FileRef) -> Path:
-    """The path of a file of a dataset, if it is what was written.
+    """Return the path of a file of a dataset, after checking the file.
 
     Raises:
-        CorruptDataset: it is gone or damaged.
+        CorruptDataset: the file is missing or damaged.
     """
     try:
         return file.check(directory)
@@ -765,7 +766,7 @@ def _checked(directory: Path, file: FileRef) -> Path:
 
 
 def _blocks(parts: Sequence[_Part]) -> Blocks:
-    """The digests of all blocks of graphs: those of whole blocks that stay as they are, else of the records, read."""
+    """Return the digests of all blocks of graphs. Unchanged blocks keep theirs; others are computed from records."""
     out: list[Blocks] = []
     waiting: list[bytes] = []
     start = 0
@@ -804,7 +805,7 @@ def _blocks(parts: Sequence[_Part]) -> Blocks:
 
 
 def _write_columns(columns: ColumnWriter, parts: Sequence[_Part], notes: list[str]) -> None:
-    """Every column but those of the index that are made new."""
+    """Copy every column except for the columns of the index, which are made again."""
     made = {"record", "id", "id_order", "input"}
     names = dict.fromkeys(name for part in parts for name in part.store.manifest.columns if name not in made)
     for name in names:
@@ -846,7 +847,7 @@ def _values(label: Label, part: _Part, rows: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, notes: list[str]) -> None:
-    """A column of splits of one list of names; a rule was about all graphs of one dataset."""
+    """Make a column of splits with one list of names. A rule is dropped, because it was for one dataset."""
     own = [part.store.manifest.columns.get(name) for part in parts]
     names = tuple(dict.fromkeys(split for column in own if column is not None for split in column.categories or ()))
 
@@ -862,7 +863,7 @@ def _write_splits(columns: ColumnWriter, parts: Sequence[_Part], name: str, note
 
 
 def _inputs(parts: Sequence[_Part], *, whole: bool) -> Pieces | None:
-    """The column ``input``; None where it follows from the quarantined inputs, or is not known."""
+    """Return the column ``input``; None if it follows from the quarantined inputs, or is not known."""
     known: list[tuple[InputNumbers, int]] = []
     first = 0
     total = sum(part.store.manifest.inputs for part in parts)
@@ -926,7 +927,7 @@ def _user(parts: Sequence[_Part], notes: list[str]) -> dict[str, Any]:
 
 
 def _about(parts: Sequence[_Part], notes: list[str]) -> dict[str, str]:
-    """What all parts say of themselves alike."""
+    """The entries of the description that are the same in all parts."""
     about, told = common_about([part.store.manifest.about for part in parts], {})
     notes += told
     return about

@@ -1,4 +1,4 @@
-"""Counts the edges and angles that a recipe builds from stored crystals, and stores the numbers as labels."""
+"""The function ``count``, which stores the numbers of edges and angles of another recipe as labels."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def count(
 ) -> CountReport:
     """Count the edges and angles that a recipe builds from the stored crystals, and store the numbers as labels.
 
-    A dataset that is opened with this recipe, ``LazyGraphDataset(path, graph=graph)``, has the columns ``n_edges`` and
-    ``n_triplets`` then. The loader needs them for ``max_edges``, ``max_triplets``, ``bucket`` and ``balance``. Only
-    columns are written, and the content id stays.
+    ``LazyGraphDataset(path, graph=graph)`` then has the columns ``n_edges`` and ``n_triplets``. The loader needs
+    them for ``max_edges``, ``max_triplets``, ``bucket`` and ``balance``. Only columns are written, and the content id
+    stays.
 
     Args:
         path: the dataset.
@@ -60,7 +60,7 @@ def count(
         progress: called with the number of graphs counted since the last call.
 
     Raises:
-        InputError: the dataset stores the graphs of this recipe, whose sizes it knows, or it has no crystals.
+        InputError: the dataset stores the graphs of this recipe, and so has their sizes, or it has no crystals.
         LabelError: the dataset has other labels of these names.
         StructureError: a crystal cannot become a graph of the recipe; the message names its id.
         OutputExists: graphs are being added to the dataset.
@@ -99,14 +99,14 @@ def count(
 def _records(store: Store, spec: GraphSpec) -> RebuiltRecords:
     recipe = store.manifest.recipe
     if recipe is None:
-        msg = f"the graphs of {store.name} came ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.name} are ready-made, without crystals; give a dataset of crystals"
         raise InputError(msg)
     stored = GraphSpec.from_json(recipe)
     if gives_the_stored_graphs(stored, spec):
-        msg = f"{store.name} stores the graphs of {spec!r} and knows their sizes; required: another recipe"
+        msg = f"{store.name} stores the graphs of {spec!r} and knows their sizes; name another recipe"
         raise InputError(msg)
     if not spec.rule.has_edges:
-        msg = f"graphs of {spec!r} have no edges to count; required: a recipe with edges"
+        msg = f"graphs of {spec!r} have no edges to count; name a recipe with edges"
         raise InputError(msg)
     return RebuiltRecords(store, stored, spec)
 

@@ -1,8 +1,9 @@
-"""Inputs that kill the process which makes their graph: seen by what a dead process left, proven alone, left out.
+"""Detect and isolate inputs that crash a worker.
 
-A process writes down which input it is at (8 bytes in the page cache, which outlive it). Whoever makes the same shard
-next suspects that input, and first gives it to a process of its own, and to another if that dies: only if both do is
-the input condemned. So processes that are killed by chance cost time and nothing else.
+A process notes the number of its present input in 8 bytes of the page cache, which outlive the process. If the process
+dies, the next process that makes the same shard suspects this input, and tries it in a process of its own. If that
+process dies too, a second one tries. The input is left out only if both die. A process that is killed by chance
+therefore costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ __all__ = ["CrashGuard", "crash_guard", "poison_inputs"]
 
 T = TypeVar("T")
 STUCK = signal.SIGVTALRM.name  # lazygraph.sources.time_limit
-TRIALS = 2  # whoever kills processes by chance, such as a system without memory, may hit one of them
+TRIALS = 2  # a kill by chance, such as by a system without memory, may hit one of them
 _CRUMB = struct.Struct("<Q")  # twice the number of the input, and 1 once it is read
 
 
 class CrashGuard:
-    """Which input this process is at; which one a process died at; which ones are known to kill."""
+    """The input of this process, the input at which a process died, and the inputs that are known to kill."""
 
     def __init__(self, path: Path, descriptor: int | None) -> None:
         self._path, self._descriptor = path, descriptor
@@ -42,10 +43,10 @@ class CrashGuard:
         self._suspect = _CRUMB.unpack(left)[0] if len(left) == _CRUMB.size else -1
 
     def reading(self, read: Callable[[], Iterable[T]]) -> Iterator[T]:
-        """What ``read()`` yields, with the number of each written down before it is read and before it is used.
+        """Yield what ``read()`` yields. Each input is noted before it is read, and again before it is used.
 
         Raises:
-            WorkerDied: reading an input kills, so those behind it cannot be reached.
+            WorkerDied: reading an input kills the process, so the inputs after it cannot be reached.
         """
         entries = iter(read())
         while True:
@@ -65,11 +66,11 @@ class CrashGuard:
             yield entry
 
     def verdict(self, work: Callable[[], object]) -> LazyGraphError | None:
-        """Why ``work``, on the input read last, must not be done; None where it may.
+        """Tell why ``work`` must not be done on the input that was read last; None if it may be done.
 
         Returns:
-            ``WorkerDied`` where one process died at it, and two that had nothing else to do; ``InputTimeout`` where
-            they were ended because it runs on and on.
+            ``WorkerDied`` if one process died at the input, and then two that had nothing else to do.
+            ``InputTimeout`` if they were ended because the work does not finish.
         """
         suspected = self._suspect == 2 * self._number + 1 and self._number not in self._poison
         if suspected and (died := self._dies(work)):
@@ -87,9 +88,9 @@ class CrashGuard:
         return WorkerDied(f"making its graph killed three processes ({killer}), two of them with it alone")
 
     def harmless(self, items: list[T], work: Callable[[T], object]) -> list[T]:
-        """The items at which no process died; all of them, untried, unless one was seen to die at any.
+        """Return the items at which no process dies. They are tried only if a process has died at one of them.
 
-        The caller works on them in order, and tells by ``reading`` where it is.
+        The caller works on them in order, and notes with ``reading`` where it is.
         """
         if self._suspect < 0:
             return items
@@ -111,7 +112,7 @@ class CrashGuard:
         return list(found.values())
 
     def _skim(self, read: Callable[[], Iterable[T]]) -> None:
-        """Read up to this input, from the beginning: a child shares the file positions of its parent."""
+        """Read from the beginning up to this input, because a child shares the file positions of its parent."""
         for _ in zip(range(self._number + 1), read(), strict=False):
             pass
 
@@ -120,7 +121,7 @@ class CrashGuard:
             os.pwrite(self._descriptor, _CRUMB.pack(place), 0)
 
     def _dies(self, work: Callable[[], object]) -> str:
-        """The signal that ends every process which does this work and nothing else; empty if one outlives it."""
+        """Return the signal that ends both processes that do only this work; empty if one of them survives."""
         died = ""
         for _ in range(TRIALS):
             died = _alone(work)
@@ -130,25 +131,25 @@ class CrashGuard:
 
 
 def _alone(work: Callable[[], object]) -> str:
-    """The signal that ends a process which does this work; empty if none does."""
+    """Return the signal that ends a process that does this work; empty if it survives."""
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            die_with(parent)  # which has the lock of this file as long as a child has it
+            die_with(parent)  # the lock lasts as long as the child does
             limit_child()
             work()
         finally:
-            os._exit(0)  # an error is no death: the parent will meet it too
+            os._exit(0)  # an error is not a death, and the parent will get the same error
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return "" if code == 0 else signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
 @contextmanager
 def crash_guard(path: Path) -> Iterator[CrashGuard]:
-    """Watch over the work on one shard; ``path`` is where it is written down, until the work is done or failed.
+    """Watch over the work on one shard. The file ``path`` holds the notes until the work is done or has failed.
 
-    Where another process makes the same shard at the same time, or the file system has no locks, nothing is written.
+    Nothing is noted if another process makes the same shard at the same time, or if the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -167,7 +168,7 @@ def crash_guard(path: Path) -> Iterator[CrashGuard]:
 
 
 def poison_inputs(path: Path) -> dict[int, str]:
-    """Number of an input within its shard -> the signal with which it kills."""
+    """Number of an input within its shard -> the signal that ends its process."""
     try:
         found: dict[str, Any] = json.loads(_verdicts(path).read_bytes())
     except FileNotFoundError:

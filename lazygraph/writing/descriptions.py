@@ -1,4 +1,4 @@
-"""What users say of labels and of a dataset: what a number is given per, one line on a label, title and citation."""
+"""Descriptions of labels (per cell or atom, one line of text) and of a dataset (title, citation, licence)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Descriptions", "check_about"]
 
 @dataclass(frozen=True, slots=True)
 class Descriptions:
-    """What is said of labels beside their values.
+    """The descriptions of labels.
 
     Args:
-        per: name -> ``cell`` or ``atom``: what a label of numbers is given per.
-        lines: name -> one line that says what the label is.
-        required: labels that no graph may lack; a single name may stand alone.
+        per: name -> ``cell`` or ``atom``, for labels of numbers that are per cell or per atom.
+        lines: name -> one line of text that describes the label.
+        required: labels that every graph must have; a single name need not be in a list.
 
     Raises:
-        LabelError: something else than ``cell`` or ``atom``, or not one line.
+        LabelError: ``per`` is neither ``cell`` nor ``atom``, or a description is not one line.
     """
 
     per: Mapping[str, str] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Descriptions:
         return bool(self.per or self.lines or self.required)
 
     def names(self) -> list[str]:
-        """The labels that something is said of."""
+        """The labels that have a description."""
         return list(dict.fromkeys((*self.per, *self.lines, *self.required)))
 
     def applied(self, labels: Sequence[Label]) -> list[Label]:
-        """The labels with what is said of them.
+        """Return the labels with their descriptions.
 
         Raises:
-            LabelError: a label does not exist, or is one of the atoms, or a text is given per something.
+            LabelError: a label does not exist, or is a label of atoms, or ``per`` names a label of texts.
         """
         known = {label.name: label for label in labels}
         for name in self.names():
@@ -65,7 +65,10 @@ class Descriptions:
                 )
                 raise LabelError(msg)
             if name in self.per and known[name].dtype == "text":
-                msg = f"found per={self.per[name]!r} for {name!r}, whose values are texts; required: a label of numbers"
+                msg = (
+                    f"per={self.per[name]!r} is given for {name!r}, whose values are texts; only labels of numbers "
+                    "can have per"
+                )
                 raise LabelError(msg)
         return [
             replace(
@@ -79,10 +82,10 @@ class Descriptions:
 
 
 def check_about(about: Mapping[str, str]) -> dict[str, str]:
-    """What is said of a dataset, if it can be.
+    """Check the description of a dataset, and return it.
 
     Raises:
-        InputError: an unknown key, or something else than a text.
+        InputError: a key is unknown, or a value is not a text.
     """
     for key, value in about.items():
         if key not in ABOUT:
@@ -94,7 +97,7 @@ def check_about(about: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fits(value: str) -> bool:
-    """Whether a text is one that UTF-8 can write, and not too long."""
+    """Whether UTF-8 can encode a text, and the text is not too long."""
     try:
         return 0 < len(value.encode()) <= MAX_LINE
     except UnicodeEncodeError:

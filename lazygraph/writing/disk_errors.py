@@ -1,4 +1,4 @@
-"""Errors of the place where a dataset is written, in words: what is full or forbidden, and what to do."""
+"""Messages for errors of the disk that a dataset is written to: what is full or forbidden, and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @contextmanager
 def explained(layout: Layout) -> Iterator[None]:
-    """Turn errors of the output's file system into one that says what to do.
+    """Turn errors of the output's file system into a ``StorageError`` that says what to do.
 
     Raises:
         StorageError: with the number of the system's error as ``errno`` and the path as ``filename``.
@@ -39,7 +39,7 @@ def explained(layout: Layout) -> Iterator[None]:
 
 
 def _words(error: OSError, layout: Layout) -> str | None:
-    """What to say of an error; None where it is none of the output's."""
+    """Return the message for an error; None if it is not an error of the output."""
     place = layout.final.parent
     if error.errno in FULL:
         return f"no space left for {layout.partial}{_room(place)}; make room there, or write to another disk"

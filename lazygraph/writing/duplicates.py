@@ -159,13 +159,13 @@ def duplicates(
 def _opened(path: str | os.PathLike[str]) -> Store:
     store = Store(path)
     if FORMULA not in store.manifest.columns:
-        msg = f"the graphs of {store.name} are ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.name} are ready-made, without crystals; give a dataset of crystals"
         raise InputError(msg)
     return store
 
 
 def _check_name(store: Store, name: str) -> None:
-    """Refuse the name of a column that is something else."""
+    """Refuse the name of a column that holds something else."""
     column = store.manifest.columns.get(name)
     ours = column is not None and (column.description or "").startswith(DESCRIPTION)
     problem = bad_name(name)
@@ -192,7 +192,7 @@ class _Firsts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Matches:
-    """The graphs of the first dataset that are like another one: their ids, and the id of the first such graph."""
+    """The duplicates of the first dataset: their ids, and the id of the first graph with the same structure."""
 
     stores: Sequence[Store]
     components: Components
@@ -211,7 +211,7 @@ class _Matches:
 class _Search:
     """The search for pairs in one or two datasets, and its result.
 
-    Graphs are numbered: first those of the first dataset.
+    Graphs are numbered through both datasets, beginning with the first one.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class _Search:
     def report(self) -> Duplicates:
         """What was found."""
         across, first = len(self._stores) > 1, self._first
-        likes = self._scratch.array(np.int64, first)  # of each root, 1 more than the first graph that has its structure
+        likes = self._scratch.array(np.int64, first)  # for each root: the first graph with its structure, plus 1
         copies = groups = 0
         for numbers, roots in self._roots(first if across else 0):
             like = (roots < first) & (roots != numbers)
@@ -300,7 +300,7 @@ class _Search:
             yield f"{len(self._failed):,} pairs could not be compared, and count as different: {some}"
 
     def _formulas(self) -> Iterator[NDArray[np.int64]]:
-        """The numbers of the graphs of each formula that several graphs have."""
+        """Yield the numbers of the graphs of each formula that occurs more than once."""
         columns = Joined([[store.column(FORMULA)] for store in self._stores])
         for formulas, numbers in sorted_ranges(columns, self._scratch):
             cuts = np.flatnonzero(formulas[1:] != formulas[:-1]) + 1
@@ -310,7 +310,7 @@ class _Search:
             yield from (numbers[starts[k] : ends[k]] for k in np.flatnonzero(ends - starts > 1).tolist())
 
     def _fingerprinted(self, pool: Pool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], int]]:
-        """The graphs of each formula that have a fingerprint, the fingerprints, and the number of all its graphs."""
+        """Yield for each formula: graphs with a fingerprint, the fingerprints, and the number of all its graphs."""
         ahead: deque[NDArray[np.int64]] = deque()  # formulas whose graphs a worker has
 
         def pieces() -> Iterator[NDArray[np.int64]]:
@@ -331,7 +331,7 @@ class _Search:
                 marks, filled = None, 0
 
     def _compare(self, pool: Pool, pairs: NDArray[np.int64]) -> None:
-        """Compare pairs, the most similar ones of each formula first, but for those that earlier ones connect."""
+        """Compare pairs, the most similar ones of each formula first. Pairs that are already connected are skipped."""
         size = TASK * AHEAD * pool.workers
         while len(pairs):
             now, pairs = pairs[:size], pairs[size:]
@@ -356,12 +356,12 @@ class _Waiting:
         return self._count
 
     def add(self, pairs: NDArray[np.int64], difference: NDArray[np.float64]) -> None:
-        """Take more pairs, (p, 2), and how much the fingerprints of each differ, (p,)."""
+        """Add pairs, (p, 2), with the difference of their fingerprints, (p,)."""
         self._parts.append((pairs, difference))
         self._count += len(pairs)
 
     def taken(self) -> NDArray[np.int64]:
-        """All pairs, (p, 2), the most similar ones first; then none waits."""
+        """Return all waiting pairs, (p, 2), the most similar ones first, and forget them."""
         pairs = np.concatenate([np.empty((0, 2), np.int64), *(pairs for pairs, _ in self._parts)])
         difference = np.concatenate([np.empty(0), *(difference for _, difference in self._parts)])
         self._parts, self._count = [], 0

@@ -1,4 +1,4 @@
-"""Changes to a finished dataset that touch no graph: labels added or replaced, splits named, old files removed."""
+"""Changes to a finished dataset that keep its graphs: labels, descriptions, splits, and the removal of old files."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def set_labels(
             raise LabelError(msg)
         if isinstance(labels, str):
             labels = (labels,)
-        # No graph has -1 atoms, so no array is taken for per-atom values: those are part of the records.
+        # No graph has -1 atoms, so no array is read as per-atom values, which are part of the records.
         chosen, notes, _ = choose_labels(((-1, values[i], {}) for i in rows), labels, units or {})
         if not chosen:
             reason = "; ".join(notes) or "there are no columns beside the ids"
@@ -193,12 +193,12 @@ def fit_elements(path: str | os.PathLike[str], name: str) -> ElementFit:
         if column is None:
             raise LabelError(unknown_name("label", name, manifest.labels()))
         if "formula" not in manifest.columns:
-            msg = f"the graphs of {store.path} are ready-made, without formulas; required: a dataset of crystals"
+            msg = f"the graphs of {store.path} are ready-made, without formulas; give a dataset of crystals"
             raise InputError(msg)
         if column.per is None or len(column.shape) != 1:
             msg = (
-                f"the label {name!r} has the shape {column.shape[1:]} and is per {column.per}; required: one number, "
-                f"per cell or per atom: say which with --per {name}=cell or --per {name}=atom"
+                f"the label {name!r} has the shape {column.shape[1:]} and is per {column.per}; it must be one number, "
+                f"per cell or per atom. Say which with --per {name}=cell or --per {name}=atom"
             )
             raise LabelError(msg)
         values = store.column(name).astype(np.float64)
@@ -364,7 +364,7 @@ def gc(
         layout = Layout.of(path)
         manifests = [Manifest.load(layout.final)]
         idle(layout)
-        # What a killed process had decided, and whoever comes next finishes.
+        # A change that a killed process had decided, and that the next process finishes.
         manifests += [Manifest.load(folder) for folder in (layout.edit, layout.dataset) if (folder / MANIFEST).exists()]
         return _each(garbage(layout.final, manifests), lambda file: file.lstat().st_size, tell)
     with editing(path) as (hold, store):
@@ -374,7 +374,7 @@ def gc(
 def _each(
     files: Iterable[tuple[str, Path]], take: Callable[[Path], int], tell: Callable[[str], None] | None
 ) -> tuple[int, int]:
-    """The number of files, and the sum of what ``take`` makes of each."""
+    """Return the number of files, and the sum of ``take(file)`` over all of them."""
     sizes = []
     for name, path in files:
         sizes.append(take(path))
@@ -388,11 +388,11 @@ def editing(path: str | os.PathLike[str]) -> Iterator[tuple[Hold, Store]]:
     """Yield the dataset once no other process can change it.
 
     Raises:
-        DatasetNotFound: there is none; then nothing is left at its place.
+        DatasetNotFound: there is no dataset, and nothing is created at this path.
         WriterBusy: another process is writing it.
     """
     layout = Layout.of(path)
-    Manifest.load(layout.final)  # before the lock makes a folder
+    Manifest.load(layout.final)  # the lock would create a folder
     with exclusive(layout) as hold:
         yield hold, Store(layout.final)
 
@@ -405,12 +405,12 @@ def kept_columns(store: Store, layout: Layout) -> ColumnWriter:
 
 
 def with_columns(store: Store, columns: ColumnWriter) -> Manifest:
-    """The manifest of the same graphs with other columns."""
+    """Return the manifest of the same graphs with other columns."""
     return replace(store.manifest, columns=columns.columns, digests=columns.digests(store.digests()[0]))
 
 
 def _refuse_unfinished(layout: Layout, what: str) -> None:
-    """Refuse to change labels while graphs are added: those get the labels of the plan."""
+    """Refuse to change labels while graphs are added, because the new graphs get the labels of the plan."""
     if layout.plan.exists():
         msg = (
             f"{layout.partial} holds graphs that are being added with the old labels; finish this run, or delete the "
@@ -420,14 +420,14 @@ def _refuse_unfinished(layout: Layout, what: str) -> None:
 
 
 def _still_true(column: Column, per: str | None) -> dict[str, Any] | None:
-    """The statistics of a column; without reference energies where these were per something else."""
+    """Return the statistics of a column, without reference energies if these have another ``per``."""
     if column.statistics is None or per == column.per:
         return column.statistics
     return {name: value for name, value in column.statistics.items() if name != "elements"}
 
 
 def _check_name(manifest: Manifest, name: str) -> None:
-    """Refuse the name of a column of splits that is that of something else."""
+    """Refuse a name for a column of splits that something else in the dataset has."""
     problem = None if name == DEFAULT else bad_name(name)
     taken = name in manifest.schema.names or (name in manifest.columns and name not in manifest.splits())
     if problem is not None or taken:
@@ -448,14 +448,14 @@ def _named_codes(store: Store, names: Mapping[str, Iterable[str]]) -> tuple[NDAr
             for number in [*np.flatnonzero(codes[rows] != NO_SPLIT).tolist(), *again.tolist()][:1]:
                 before = codes[rows[number]]
                 other = name if before == NO_SPLIT else list(names)[before]
-                msg = f"the id {some[number]!r} is in the splits {other!r} and {name!r}; required: in one"
+                msg = f"the id {some[number]!r} is in the splits {other!r} and {name!r}; put it in one"
                 raise InputError(msg)
             codes[rows] = code
     return codes, tuple(names)
 
 
 def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[str]]:
-    """Id -> row for the ids that the dataset has, and those that it has not."""
+    """Return id -> row for known ids, and the unknown ids."""
     rows: dict[str, int] = {}
     unknown: list[str] = []
     for ids, found in find_ids(store, values):
@@ -467,7 +467,7 @@ def _rows_of(store: Store, values: Iterable[str]) -> tuple[dict[str, int], list[
 def _values(
     label: Label, values: Mapping[str, Mapping[str, Any]], rows: Mapping[str, int], n: int
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """The values of one label for all n rows, and what must be told of them."""
+    """Return the values of one label for all n rows, and notes about them."""
     one, remarks = LabelSet([label]), Remarks()
     column: list[Any] = LabelSet([replace(label, required=False)]).row({}, 0).of_crystal * n
     for graph_id, row in rows.items():

@@ -1,4 +1,4 @@
-"""Plans that add to a finished dataset: new inputs (append), or quarantined ones once more (retry)."""
+"""Plans that add graphs to a finished dataset: of new inputs (append), or of quarantined inputs (retry)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.graphs.crystal_records import CRYSTAL_FIELDS
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Source
 from lazygraph.sources.dataset import label_of, label_of_field
 from lazygraph.sources.time_limit import time_limit
@@ -27,13 +28,16 @@ __all__ = ["plan_append", "plan_retry", "spec_of"]
 
 
 def spec_of(manifest: Manifest) -> GraphSpec:
-    """The recipe of a crystal dataset that can be added to.
+    """Return the recipe of a dataset, for graphs that are added to it.
 
     Raises:
         InputError: its graphs are ready-made, or it lacks a column that graphs of its recipe have.
     """
     if manifest.recipe is None:
-        msg = "the dataset was made with GraphWriter and has no recipe; required: one made from structures"
+        msg = (
+            "the dataset was made with GraphWriter and has no recipe; only a dataset made from structures can be "
+            "added to"
+        )
         raise InputError(msg)
     spec = GraphSpec.from_json(manifest.recipe)
     if lacking := [name for name in derived_names(spec) if name not in manifest.columns]:
@@ -46,10 +50,10 @@ def spec_of(manifest: Manifest) -> GraphSpec:
 
 
 def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan:
-    """A plan that makes the sources' graphs with the dataset's own recipe, labels and dictionary, as shards at its end.
+    """Plan new shards for the sources, with the recipe, the labels and the dictionary of the dataset.
 
     Raises:
-        LabelError: a label was asked for that the dataset does not have.
+        LabelError: a requested label is not in the dataset.
     """
     manifest = Manifest.load(layout.final)
     own = spec_of(manifest)
@@ -64,8 +68,8 @@ def plan_append(sources: Sequence[Source], options: WriteOptions, layout: Layout
     names = [label.name for label in plan.labels]
     if stray := [name for name in (*(options.labels or ()), *options.units) if name not in names]:
         msg = (
-            f"found no label {stray[0]!r} in {layout.final}; its labels are {', '.join(map(repr, names)) or 'none'}: "
-            "append without it, and add it with 'lazygraph labels'"
+            f"{layout.final}: {unknown_name('label', stray[0], names)}. Append without it, and add it with 'lazygraph "
+            "labels'"
         )
         raise LabelError(msg)
     _check_units(plan.labels, options.units, scanned)
@@ -96,13 +100,13 @@ def _check_units(labels: Iterable[Label], units: Mapping[str, str], scanned: Sca
 
 
 def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout) -> Plan | None:
-    """A plan that tries the dataset's quarantined inputs again, found in the sources by name and number.
+    """Plan to try the quarantined inputs again. They are found in the sources by name and number.
 
     Returns:
-        The plan, or None where nothing is quarantined.
+        The plan, or None if nothing is quarantined.
 
     Raises:
-        InputError: quarantined inputs are of sources that are not given.
+        InputError: a source of quarantined inputs is not given.
     """
     manifest = Manifest.load(layout.final)
     rejected = read_quarantine(layout.final, manifest)
@@ -118,10 +122,10 @@ def plan_retry(sources: Sequence[Source], options: WriteOptions, layout: Layout)
 def _wanted(
     plan: Plan, rejected: Iterable[Rejected], manifest: Manifest, layout: Layout
 ) -> dict[int, list[tuple[int, int]]]:
-    """Number of a source of the plan -> (entry, position) of the inputs of it to try again, in order.
+    """Return number of a source -> (entry, position) of its inputs to try again, in order.
 
-    A source is told by its name. Where several have it, those that did not change are told by their files, and others
-    by their order among all of that name.
+    A source is identified by its name. If several sources have the same name, unchanged ones are identified by their
+    files, and the others by their order.
     """
     known = manifest.provenance.sources
     starts = [0, *accumulate(source.inputs for source in known)]
@@ -135,7 +139,7 @@ def _wanted(
         here = [one for one, source in enumerate(given) if source.name == name]
         there = [one for one, source in enumerate(known) if source.name == name]
         pairs: dict[int, int] = {}
-        for number in there:  # those that did not change
+        for number in there:  # the unchanged ones
             if same := [one for one in here if given[one] == known[number] and one not in pairs.values()]:
                 pairs[number] = same[0]
         others = [number for number in there if number not in pairs]
@@ -156,7 +160,7 @@ def _wanted(
 
 
 def _again(task: Task, wanted: Mapping[int, Sequence[tuple[int, int]]]) -> Iterable[Piece]:
-    """The pieces of a task with inputs to try again, narrowed to these."""
+    """Return the pieces of a task that have inputs to try again, reduced to these inputs."""
     for piece in task.pieces:
         mine = [(e, p) for e, p in wanted.get(piece.source, ()) if piece.start <= e < piece.start + piece.count]
         if mine:
@@ -169,13 +173,13 @@ def _base(manifest: Manifest) -> Base:
 
 
 def _like(manifest: Manifest, plan: Plan, layout: Layout) -> Plan:
-    """The plan with labels, schema, level and dictionary of an existing dataset."""
+    """Return the plan with the labels, schema, level and dictionary of an existing dataset."""
     labels = [label_of(name, column) for name, column in manifest.all_labels().items()]
     labels += [label_of_field(field) for field in manifest.schema.fields if field.name not in CRYSTAL_FIELDS]
     plan = replace(plan, labels=tuple(labels), schema=manifest.schema)
     if not manifest.shards:
         return plan
-    # New shards are compressed as the last one is, with its dictionary.
+    # New shards are compressed in the same way as the last shard, with its dictionary.
     last = manifest.shards[-1]
     dictionary = None if last.dictionary is None else manifest.dictionaries[last.dictionary]
     if dictionary is not None:

@@ -1,4 +1,4 @@
-"""Where crystals meet the format: the schema of a dataset with labels, and the values of one record."""
+"""The schema of a dataset of crystals with labels, and the values of one record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def labelled_schema(spec: GraphSpec, atom_labels: Sequence[Label]) -> Schema:
 
 
 def count_columns(spec: GraphSpec, schema: Schema) -> tuple[str, ...]:
-    """The columns of whole numbers of a dataset: the count along each axis, then the derived sizes of its recipe."""
+    """Return the names of the columns of counts: the counts along the axes, then the derived sizes of the recipe."""
     return (*(f"n_{axis}" for axis in schema.axes), *derived_names(spec))
 
 

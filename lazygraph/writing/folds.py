@@ -1,7 +1,7 @@
-"""Folds of a cross-validation: numbers from 0 to K - 1, as scikit-learn gives them where it can.
+"""Folds of a cross-validation: numbers from 0 to K - 1, equal to those of scikit-learn where it has the same kind.
 
-Graphs that are added to others continue the folds: which fold a new graph gets depends on the number of old graphs and
-on the new ones, and so is the same whichever fold is asked for.
+Graphs that are added later continue the folds. The fold of a new graph depends only on the number of old graphs and on
+the new graphs, so the rules of all folds agree about it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["folds_of_graphs", "folds_of_groups", "folds_of_strata"]
 
 
 def folds_of_graphs(n: int, folds: int, seed: int, old: int = 0) -> NDArray[np.uint8]:
-    """The fold of each of n graphs: folds differ in size by at most one.
+    """Return the fold of each of n graphs. The folds differ in size by at most one.
 
     Without old graphs these are the test folds of ``KFold(folds, shuffle=True, random_state=seed)`` of scikit-learn.
 
@@ -38,7 +38,7 @@ def folds_of_graphs(n: int, folds: int, seed: int, old: int = 0) -> NDArray[np.u
 
 
 def folds_of_strata(strata: NDArray[Any], folds: int, seed: int, old: int = 0) -> NDArray[np.uint8]:
-    """The fold of each graph: the graphs of a stratum are in all folds, in numbers that differ by at most one.
+    """Return the fold of each graph. The folds differ by at most one in their number of graphs of any stratum.
 
     Without old graphs these are the test folds of ``StratifiedKFold(folds, shuffle=True, random_state=seed)`` of
     scikit-learn.
@@ -64,16 +64,16 @@ def folds_of_strata(strata: NDArray[Any], folds: int, seed: int, old: int = 0) -
 
 
 def folds_of_groups(members: NDArray[Any], folds: int, seed: int, old: int = 0) -> NDArray[np.uint8]:
-    """The fold of each graph: groups stay whole, and no fold is empty if there are as many groups as folds.
+    """Return the fold of each graph. Groups stay whole, and no fold is empty if there are as many groups as folds.
 
-    The groups are shuffled and sorted by size. Each goes, the greatest first, to the fold with the fewest graphs.
+    The groups are shuffled and sorted by size. The largest goes first, each to the fold with the fewest graphs.
 
     Args:
-        members: (n,) the number of the group of each graph; every number up to the greatest comes.
+        members: (n,) the number of the group of each graph, without gaps.
         folds: how many.
         seed: random seed of the shuffle.
-        old: how many graphs have folds already. New groups are dealt out evenly by themselves, beginning at another
-            fold for each number of old graphs.
+        old: how many graphs have folds already. New groups are distributed evenly on their own. The number of old
+            graphs decides the first fold.
     """
     sizes = group_sizes(members)
     order = shuffled_rows(len(sizes), seed)

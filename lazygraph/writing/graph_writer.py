@@ -39,15 +39,15 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["GraphWriter"]
 
-SAMPLES = 1024  # graphs that tell the schema, and that the dictionary is trained on
-MOST_WAITING = 2**26  # bytes of their arrays, after which fewer must do
-SHARD = 4096  # graphs a shard, of a dataset of few
-MOST_HELD = 2**26  # bytes of the records of a shard, beyond which it gets no more than that
+SAMPLES = 1024  # graphs that decide the schema and train the dictionary
+MOST_WAITING = 2**26  # bytes of their arrays, after which fewer graphs are used
+SHARD = 4096  # graphs per shard of a small dataset
+MOST_HELD = 2**26  # bytes of records; a shard with more gets no more than SHARD graphs
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """One graph that was checked."""
+    """A graph that was checked."""
 
     number: int
     id: str
@@ -60,7 +60,7 @@ class _Graph:
         return sum(len(value) if isinstance(value, str) else value.nbytes for value in self.arrays.values())
 
     def copy(self) -> _Graph:
-        """One that the caller cannot change while it waits."""
+        """Return a copy, which the caller cannot change while the graph waits."""
         arrays = {name: value if isinstance(value, str) else value.copy() for name, value in self.arrays.items()}
         return replace(self, arrays=arrays)
 
@@ -151,7 +151,7 @@ class GraphWriter:
         self._guess = SchemaGuess(counts or {}, self._units)
         self._labels: LabelSet | None = None
         self._ids = IdSet(TemporaryArrays(self._layout.partial), self._id_of)
-        # The first graphs wait: together they tell the schema, and the dictionary is trained on them.
+        # The first graphs wait, because together they decide the schema and train the dictionary.
         self._waiting: list[_Graph] = []
         self._waiting_bytes = 0
         self._encoder: RecordEncoder | None = None
@@ -197,7 +197,7 @@ class GraphWriter:
             raise InputError(msg)
         text_array([graph_id])
         if graph_id in self._ids:
-            msg = f"the id {graph_id!r} was added before; required: unique ids"
+            msg = f"the id {graph_id!r} was added before; give each graph an id of its own"
             raise InputError(msg)
         chosen = self._labels or self._first_labels(labels or {}, ready.arrays)
         names = [label.name for label in chosen.graph]
@@ -235,7 +235,7 @@ class GraphWriter:
         self._open = False
         with self._held:
             if not len(self._ids):
-                msg = f"no graph was added to {self._layout.final}; required: at least one"
+                msg = f"no graph was added to {self._layout.final}; add at least one"
                 raise InputError(msg)
             schema = (self._encoder or self._settle()).schema
             if self._frames:
@@ -252,7 +252,7 @@ class GraphWriter:
             self.close()
         elif self._open:
             self._open = False
-            self._held.close()  # drops what was begun
+            self._held.close()  # drops the unfinished dataset
 
     def _refuse_what_is_there(self, *, overwrite: bool) -> None:
         final = self._layout.final
@@ -271,7 +271,7 @@ class GraphWriter:
         return LabelSet(self._descriptions.applied(choose_labels([(-1, labels, {})], list(labels), units).labels))
 
     def _settle(self) -> RecordEncoder:
-        """Fix the schema, train the dictionary, and write the graphs that waited for both."""
+        """Fix the schema, train the dictionary, and write the waiting graphs."""
         labels = self._labels.graph if self._labels else []
         schema = self._guess.settle(frozenset(label.name for label in labels))
         encoder = self._encoder = RecordEncoder(schema)
@@ -300,7 +300,7 @@ class GraphWriter:
             self._rows = self._new_rows(encoder.schema)
 
     def _id_of(self, number: int) -> str:
-        """The id of the graph that was added as this number."""
+        """Return the id of the graph with this number."""
         if number < self._written:
             shard = bisect_right(self._ends, number) - 1
             raw: bytes = self._shards[shard].arrays["id"][number - self._ends[shard]]
@@ -356,14 +356,14 @@ class GraphWriter:
 
 
 def _part(rows: ShardRows, schema: Schema) -> Part:
-    """The rows of a shard, with the counts in a column each."""
+    """Return the rows of a shard, with one column for each count."""
     counts = {f"n_{axis}": number for number, axis in enumerate(schema.axes)}
     own = rows.part()
     return Part(own.rows, lambda name: rows.arrays["counts"][:, counts[name]] if name in counts else own.column(name))
 
 
 def _label_values(chosen: LabelSet, labels: Mapping[str, Any], graph_id: str) -> list[Any]:
-    """The values of the labels of one graph, none of which may be left out."""
+    """Return the values of the labels of one graph. Every value must fit its label."""
     try:
         values, _, left_out = chosen.row(labels, 0)
     except LabelError as error:

@@ -1,4 +1,4 @@
-"""The right to change a dataset: it lasts as long as the lock file in the folder is the one that was locked."""
+"""The right to change a dataset. It ends if the locked file is no longer the lock file of the folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Hold:
     """The exclusive lock on a dataset.
 
     Attributes:
-        layout: where the dataset and its lock lie.
+        layout: the paths of the dataset and its lock.
         descriptor: the locked file, open.
-        finished: whether a write was finished that a killed process had decided.
+        finished: whether this lock finished a write that a killed process had decided.
     """
 
     layout: Layout
@@ -26,14 +26,14 @@ class Hold:
     finished: bool = False
 
     def lasts(self) -> bool:
-        """Whether the folder of the lock is still there, and nobody deleted it and began other work in its place."""
+        """Whether the folder of the lock is still the same, and was not deleted or replaced."""
         try:
             return os.path.samestat(os.fstat(self.descriptor), self.layout.lock.stat())
         except FileNotFoundError:
             return False
 
     def check(self) -> None:
-        """Refuse to change anything once the lock is lost: another process may be at work in the same place.
+        """Refuse all changes if the lock is lost, because another process may work in the same place.
 
         Raises:
             StorageError: the folder was deleted or replaced.

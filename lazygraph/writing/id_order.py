@@ -1,7 +1,7 @@
-"""The order of the ids of a dataset, and the rows whose id an earlier row has, in memory that does not grow.
+"""The sorted order of the ids of a dataset, and the rows with repeated ids, in bounded memory.
 
-Ids are sorted in runs that fit into memory. The runs are cut at common ids into ranges, each of which fits into memory
-too, and the parts of a range are merged.
+Ids are sorted in runs that fit into memory. All runs are cut at the same ids into ranges that also fit into memory. The
+parts of each range are then merged.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 __all__ = ["IdOrder", "added_to", "order_ids", "order_type", "sorted_ranges"]
 
 RUN = 2**19  # bytes of the values that are sorted at once
-RUNS = 512  # beyond which they become longer
-SAMPLES = 256  # values of each run by which ranges are chosen
+RUNS = 512  # more runs than this become fewer, longer runs
+SAMPLES = 256  # values of each run that are used to choose the ranges
 STEP = 2**16  # rows
 
 
 @dataclass(frozen=True, slots=True)
 class IdOrder:
-    """What sorts ids. Iterated, it gives the column ``id_order`` in pieces.
+    """The sorted ids of a dataset. Iterating it gives the column ``id_order`` in pieces.
 
-    Rows are counted before any are dropped, except in that column.
+    Row numbers count all rows, before any are dropped. Only the column ``id_order`` counts the remaining rows.
     """
 
     sorted_ids: NDArray[np.bytes_]
-    """The different ids, in their order."""
+    """The different ids, sorted."""
     rows: NDArray[np.int64]
-    """The first row of each."""
+    """The first row of each id."""
     dropped: NDArray[np.int64]
     """The rows whose id an earlier row has, in increasing order."""
     first: NDArray[np.int64]
-    """The earlier row of each of those."""
+    """The earlier row with the same id, for each of ``dropped``."""
     places: NDArray[np.int64] | None = None
-    """Where each id comes among all ids, sorted, where there was a dataset before; None where there was none."""
+    """The position of each new id among all sorted ids, if there was a dataset before; otherwise None."""
     before: NDArray[Any] | None = None
-    """The column ``id_order`` of that dataset."""
+    """The column ``id_order`` of the earlier dataset."""
 
     def __len__(self) -> int:
         return len(self.rows) + (0 if self.before is None else len(self.before))
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """The rows in the order of their ids, as the column ``id_order`` has them once rows are dropped."""
+        """Yield the rows in the order of their ids, numbered as in the dataset without the dropped rows."""
         for start in range(0, len(self), STEP):
             end = min(start + STEP, len(self))
             low, high = (start, end) if self.places is None else np.searchsorted(self.places, [start, end]).tolist()
@@ -67,7 +67,7 @@ class IdOrder:
 
 
 def order_type(rows: int) -> np.dtype[Any]:
-    """The type of the column ``id_order`` of so many rows."""
+    """Return the type of the column ``id_order`` for a number of rows."""
     return np.dtype("<u4" if rows < 2**32 else "<u8")
 
 
@@ -76,7 +76,7 @@ def order_ids(pieces: Pieces, scratch: TemporaryArrays, first_row: int = 0) -> I
 
     Args:
         pieces: the ids of all rows, one array after the other.
-        scratch: for what does not fit into memory.
+        scratch: holds arrays that do not fit into memory.
         first_row: the number of the first row.
     """
     kind, (n,) = common_type(pieces)
@@ -94,8 +94,8 @@ def sorted_ranges(
         first_row: the number of the first row.
 
     Yields:
-        The values of one range in order, and their rows; of equal values the first row comes first. Ranges follow one
-        another in order and share no value.
+        The sorted values of one range, and their rows. Equal values keep the order of their rows. The ranges are
+        sorted, and no two of them share a value.
     """
     kind, (n,) = common_type(pieces)
     run = max(1, RUN // kind.itemsize, -(-n // RUNS))
@@ -106,7 +106,7 @@ def sorted_ranges(
         order = np.argsort(values, kind="stable")
         keys[start : start + len(values)] = sorted_run = values[order]
         rows[start : start + len(values)] = order + (start + first_row)
-        samples.append(sorted_run[:: max(1, run // SAMPLES)].copy())  # a view would keep the whole run
+        samples.append(sorted_run[:: max(1, run // SAMPLES)].copy())  # a view would keep the whole run in memory
     if len(starts) < 2:
         yield keys, rows
         return
@@ -119,12 +119,12 @@ def sorted_ranges(
     for low, high in zip(range(len(cuts) + 1), range(1, len(cuts) + 2), strict=True):
         parts = [slice(bound[low], bound[high]) for bound in bounds]
         values = np.concatenate([keys[part] for part in parts])
-        order = np.argsort(values, kind="stable")  # the runs in their order: of equal values the first row stays first
+        order = np.argsort(values, kind="stable")  # the runs are in order, so equal values keep their order
         yield values[order], np.concatenate([rows[part] for part in parts])[order]
 
 
 def _runs(pieces: Pieces, kind: np.dtype[Any], run: int) -> Iterator[NDArray[Any]]:
-    """The values in arrays of ``run`` rows, the last one of fewer."""
+    """Yield the values in arrays of ``run`` rows; the last array may be shorter."""
     waiting = np.empty(min(run, common_type(pieces)[1][0]), kind)
     filled = 0
     for piece in pieces:
@@ -147,7 +147,7 @@ def _unique(
     kind: np.dtype[Any],
     scratch: TemporaryArrays,
 ) -> IdOrder:
-    """The first row of each id, from sorted ids in ranges that share no id."""
+    """Find the first row of each id, from ranges of sorted ids that share no id."""
     keys, rows = scratch.array(kind, n), scratch.array(np.int64, n)
     found = 0
     dropped: list[NDArray[np.int64]] = []
@@ -174,10 +174,10 @@ def _by_row(
 
 
 def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: TemporaryArrays) -> IdOrder:
-    """The order of the ids of a dataset and of new ones, of which those that the dataset has are dropped.
+    """Sort new ids into the ids of a dataset. New rows whose id the dataset has are dropped.
 
     Args:
-        new: the new ids; their rows are counted from the end of the dataset.
+        new: the new ids. Their row numbers begin at the end of the dataset.
         ids: the column ``id`` of the dataset.
         order: its column ``id_order``.
         scratch: for what does not fit into memory.
@@ -201,6 +201,6 @@ def added_to(new: IdOrder, ids: CheckedColumn, order: CheckedColumn, scratch: Te
         places[found:end], rows[found:end], keys[found:end] = place + np.arange(found, end), own, wanted
         found = end
     all_dropped, all_first = _by_row(dropped, first)
-    # Of rows that were dropped for a new row that is dropped itself, the dataset's row is the first.
+    # If the first new row with an id is dropped itself, the row of the dataset is the first one with this id.
     all_first = np.array([taken.get(row, row) for row in all_first.tolist()], np.int64) if taken else all_first
     return IdOrder(keys[:found], rows[:found], all_dropped, all_first, places[:found], order.whole())

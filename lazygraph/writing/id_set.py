@@ -1,4 +1,4 @@
-"""Which ids were added already, and as which number: a hash table in a file, of 32 to 64 bytes a graph."""
+"""A set of ids with the number of each, as a hash table in a file with 32 to 64 bytes per id."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["IdSet"]
 
-FIRST = 12  # bits of the number of places of the first table
-SPARE = 1024  # places behind the last one, so that no search begins again at the first
-CHUNK = 2**16  # places that are moved at once
+FIRST = 12  # the first table has 2**12 places
+SPARE = 1024  # places after the last one, so that no search wraps around to the first
+CHUNK = 2**16  # places that are moved at a time
 
 
 class IdSet:
-    """The ids that were added, in order of their hashes, in a file: memory does not grow with their number.
+    """The ids that were added, in the order of their hashes, in a file. Memory does not grow with their number.
 
-    Equal hashes of different ids are told apart by the ids, so the answer is exact.
+    Ids with equal hashes are compared as texts, so the answer is exact.
 
     Args:
         scratch: makes the file.
-        id_of: gives the id that was added as a number.
+        id_of: returns the id with a number.
     """
 
     def __init__(self, scratch: TemporaryArrays, id_of: Callable[[int], str]) -> None:
@@ -48,7 +48,7 @@ class IdSet:
         return False
 
     def add(self, graph_id: str) -> None:
-        """Add an id that is not there; its number is how many were there before."""
+        """Add a new id. Its number is the number of ids before it."""
         if 2 * self._count >= 1 << self._bits:
             self._grow()
         wanted = _hash(graph_id)
@@ -57,7 +57,7 @@ class IdSet:
             place += 1
         self._hashes[place], self._numbers[place] = wanted, self._count
         self._count += 1
-        if place >= len(self._hashes) - 2:  # the place behind the last one stays empty
+        if place >= len(self._hashes) - 2:  # the place after the last one stays empty
             self._grow()
 
     def _tables(self) -> tuple[Any, Any]:
@@ -66,7 +66,7 @@ class IdSet:
         return memoryview(hashes), memoryview(numbers)  # type: ignore[arg-type]
 
     def _grow(self) -> None:
-        """Move everything to a table of twice as many places, in the order of the hashes."""
+        """Move everything to a table with twice as many places, in the order of the hashes."""
         hashes, numbers = np.asarray(self._hashes), np.asarray(self._numbers)
         self._bits += 1
         self._hashes, self._numbers = self._tables()
@@ -74,7 +74,7 @@ class IdSet:
         start, last = 0, -1
         while start < len(hashes):
             end = start + CHUNK
-            while end < len(hashes) and hashes[end]:  # all that follow an empty place have greater hashes
+            while end < len(hashes) and hashes[end]:  # all hashes after an empty place are greater
                 end += 1
             there = np.flatnonzero(hashes[start:end]) + start
             own = hashes[there]
@@ -87,11 +87,11 @@ class IdSet:
 
 
 def _places(hashes: NDArray[np.uint64], shift: int, last: int) -> NDArray[np.int64]:
-    """Where sorted hashes go: each to its own place, or behind the one before it."""
+    """Return the places of sorted hashes: for each its own place, or the place after the hash before it."""
     number = np.arange(len(hashes))
     wanted = (hashes >> np.uint64(shift)).astype(np.int64) - number
     return np.maximum.accumulate(np.maximum(wanted, last + 1)) + number
 
 
 def _hash(graph_id: str) -> int:
-    return xxhash.xxh3_64_intdigest(graph_id.encode()) or 1  # 0 is an empty place
+    return xxhash.xxh3_64_intdigest(graph_id.encode()) or 1  # 0 marks an empty place

@@ -1,4 +1,4 @@
-"""The schema that ready-made graphs agree on: which of their arrays grow, and with what."""
+"""Inference of the schema of ready-made graphs: which arrays grow with nodes, edges or other rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
 from lazygraph.format.schema import MAX_HOLLOW, Field, Schema
+from lazygraph.registry import unknown_name
 from lazygraph.writing.ready_made import Joining, ReadyMade, is_index, is_of_nodes
 
 __all__ = ["SchemaGuess"]
@@ -19,28 +20,28 @@ OWN = "own"  # an axis that no other field has
 
 
 class RowsOf(NamedTuple):
-    """The rows of another field, as what an index counts."""
+    """An index counts the rows of another field."""
 
     name: str
 
 
 Counted = str | RowsOf | None
-"""``node``, ``edge``, the rows of a field, or nothing."""
+"""What an index counts: ``node``, ``edge``, the rows of a field, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Guess:
-    """What one field may be: its type, its shape with None for the size that may grow, and the rest, best first."""
+    """What one field may be: type, shape (None where it may grow), and the possible axes and counts, best first."""
 
     dtype: str
     shape: tuple[int | None, ...]
     axes: tuple[str | None, ...]
-    """With what it may grow."""
+    """The axes that the field may grow with."""
     counts: tuple[Counted, ...] = (None,)
     """What its values may be indices of."""
 
     def field(self, name: str, axis: str | None, unit: str | None, counts: str | None) -> Field:
-        """The field that it is, if it grows with this axis, or is of one row."""
+        """Return the field of the schema, if it grows with this axis, or has one row per graph (None)."""
         pair: Any = "swap" if name == "edge_index" and len(self.shape) == 2 and self.shape[0] == 2 else None
         if axis is None:
             return Field(name, self.dtype, tuple(1 if n is None else n for n in self.shape), unit=unit, counts=counts)
@@ -48,22 +49,22 @@ class _Guess:
         return Field(name, self.dtype, rest, axis, self.shape.index(None), unit, counts, pair)
 
     def told(self) -> str:
-        """In words, for errors."""
+        """Return the guess in words, for errors."""
         sizes = {"node": "nodes", "edge": "edges", None: "1", OWN: "n"}
         grows = " or ".join(sizes[axis] for axis in self.axes)
         return f"{self.dtype} ({', '.join(grows if n is None else str(n) for n in self.shape)})"
 
 
 class SchemaGuess:
-    """Narrowed by every graph until it is settled; from then on every graph must agree with it.
+    """The schema that every graph narrows until it is settled. Later graphs must agree with it.
 
-    One graph alone cannot tell: in a ring, edges are as many as nodes, and six numbers in a crystal of six atoms are
-    one for each atom or the components of its stress. A field that grows with neither has an axis of its own. What an
-    index counts, its name says, or ``counts``, or the class of the graph: by a number, and again several graphs tell
-    whether that is of nodes, of edges or of the rows of another field.
+    One graph is not enough. In a ring there are as many edges as nodes, and six numbers of a crystal with six atoms may
+    be one per atom, or the components of its stress. A field that grows with neither nodes nor edges has an axis of its
+    own. What an index counts follows from its name, from ``counts``, or from the class of the graph. The class gives
+    only a number, so again several graphs show whether it is the number of nodes, of edges, or of rows of a field.
 
     Args:
-        counts: key -> ``"node"`` or ``"edge"``, what the values of an index field count; such a field is (k, M).
+        counts: field -> ``"node"`` or ``"edge"``, which its values are indices of; such a field has the shape (k, M).
         units: name -> unit.
     """
 
@@ -73,19 +74,18 @@ class SchemaGuess:
         self._most_nodes = 0
 
     def narrow(self, graph: ReadyMade) -> None:
-        """Take one more graph into account; one that is refused leaves no trace.
+        """Take one more graph into account. A graph that is refused changes nothing.
 
         Raises:
-            InputError: it has other fields, types or shapes than the graphs before, one that cannot be stored, or
-                indices of what it does not have.
+            InputError: the graph has other fields, types or shapes than the graphs before, a field that cannot be
+                stored, or indices of nodes, edges or rows that it does not have.
         """
         arrays = graph.arrays
         _check_edges(arrays.get("edge_index"))
         found = {name: self._guess(name, graph) for name in arrays}
         before = self._guesses or found
         if stray := sorted(self._counts.keys() - found.keys()):
-            msg = f"found counts for {stray[0]!r}; the graph has the fields {', '.join(map(repr, found))}"
-            raise InputError(msg)
+            raise InputError(unknown_name("field of counts", stray[0], found))
         if found.keys() != before.keys():
             extra, missing = sorted(found.keys() - before.keys()), sorted(before.keys() - found.keys())
             msg = f"its fields differ from the fields of the first graph: {extra} too many, {missing} missing"
@@ -105,7 +105,10 @@ class SchemaGuess:
             narrowed[name] = replace(guess, axes=axes, counts=counts)
         most = max(self._most_nodes, graph.n_nodes)
         if most > MAX_HOLLOW and not any(guess.axes[0] == "node" for guess in narrowed.values()):
-            msg = f"a graph has {most} nodes, and no array of them; required: such an array, or at most {MAX_HOLLOW}"
+            msg = (
+                f"a graph has {most} nodes, but no array of them; add such an array, or write graphs of at most "
+                f"{MAX_HOLLOW} nodes"
+            )
             raise InputError(msg)
         if not self._guesses:
             self._schema(narrowed)
@@ -114,10 +117,10 @@ class SchemaGuess:
         self._guesses, self._most_nodes = narrowed, most
 
     def settle(self, taken: frozenset[str]) -> Schema:
-        """The schema, fixed from here on.
+        """Fix the schema, and return it.
 
         Args:
-            taken: names of columns, which the counts of an axis (``n_AXIS``) must not take.
+            taken: names of columns. The count of an axis (``n_AXIS``) gets none of these names.
 
         Raises:
             InputError: there are too many axes.
@@ -131,7 +134,7 @@ class SchemaGuess:
         return schema
 
     def _schema(self, guesses: Mapping[str, _Guess], taken: frozenset[str] = frozenset()) -> Schema:
-        """The schema of the best guesses."""
+        """Return the schema of the best guesses."""
         axes = ["node", "edge"] if "edge_index" in guesses else ["node"]
         axis_of: dict[str, str | None] = {}
         for name, guess in guesses.items():
@@ -169,7 +172,7 @@ class SchemaGuess:
         if rows == _n_edges(graph):
             axes.insert(0, "edge")
         if rows == graph.n_nodes and not by_index:
-            # As in PyG, the name decides where there are as many edges as nodes.
+            # As in PyG, the name decides if there are as many edges as nodes.
             axes.insert(1 if "edge" in name and rows == _n_edges(graph) else 0, "node")
         if rows == 1 and not by_index and dim == 0:
             one_a_node = is_of_nodes(name) or name.startswith("edge")
@@ -179,7 +182,7 @@ class SchemaGuess:
     def _counted(
         self, name: str, value: NDArray[Any], joining: Joining | None, graph: ReadyMade
     ) -> tuple[Counted, ...]:
-        """What the values of a field may be indices of.
+        """Return what the values of a field may be indices of.
 
         Raises:
             InputError: the class of the graph raises it by a number that no rows of the graph explain.
@@ -197,20 +200,21 @@ class SchemaGuess:
         if not counts:
             what = "" if integers else f", {value.dtype} values"
             msg = (
-                f"its class {graph.kind} raises {name!r} by {joining.step}{what}; required: by 0, or integers by the "
-                f"{graph.n_nodes} nodes, the edges or the rows of a field"
+                f"its class {graph.kind} raises {name!r} by {joining.step}{what}; it can raise numbers by 0, and "
+                f"integers by the {graph.n_nodes} nodes, the edges or the rows of a field"
             )
             raise InputError(msg)
         return counts
 
 
 def _first(name: str, counts: Iterable[Counted], axis_of: Mapping[str, str | None]) -> Counted:
-    """The first that a schema can say: a field of one row a graph has no axis whose rows could be counted."""
+    """Return the first one that a schema can store. A field with one row per graph has no axis to count."""
     for counted in counts:
         if not isinstance(counted, RowsOf) or axis_of[counted.name] is not None:
             return counted
     msg = (
-        f"the class of the graphs always raises {name!r} by 1; required: by the nodes, the edges or the rows of a field"
+        f"the class of the graphs always raises {name!r} by 1; it must raise it by the number of nodes, edges or rows "
+        "of a field"
     )
     raise InputError(msg)
 
@@ -221,7 +225,7 @@ def _n_edges(graph: ReadyMade) -> int:
 
 
 def _rows(counted: Counted, graph: ReadyMade) -> int:
-    """How many rows a graph has of what is counted; -1 where it has none to count."""
+    """Return the number of nodes, edges or rows that are counted; -1 if the graph cannot have any."""
     if not isinstance(counted, RowsOf):
         return graph.n_nodes if counted == "node" else _n_edges(graph)
     value, joining = graph.arrays[counted.name], graph.joining.get(counted.name)
@@ -231,7 +235,7 @@ def _rows(counted: Counted, graph: ReadyMade) -> int:
 
 
 def _check_edges(index: Any) -> None:
-    """Refuse an ``edge_index`` that is none."""
+    """Refuse an ``edge_index`` of another type or shape."""
     if index is None:
         return
     if isinstance(index, str) or index.dtype.kind not in "iu" or index.ndim != 2 or len(index) != 2:
@@ -240,17 +244,19 @@ def _check_edges(index: Any) -> None:
 
 
 def _check_within(name: str, guess: _Guess, graph: ReadyMade) -> None:
-    """Refuse indices of nodes, edges or rows that the graph does not have: a batch would take those of another one."""
+    """Refuse indices that are out of range, because in a batch they would point into another graph."""
     value = graph.arrays[name]
     if None in guess.counts or isinstance(value, str) or value.size == 0:
         return
     rows = max(_rows(counted, graph) for counted in guess.counts)
-    # Negative numbers are great ones without a sign, so that one pass finds both.
+    # As unsigned integers, negative numbers are large, so one pass finds both errors.
     if int(value.view(f"u{value.itemsize}").max()) >= rows:
         low, high = int(value.min()), int(value.max())
         counted = guess.counts[0]
         what = "row" if isinstance(counted, RowsOf) else str(counted)
-        allowed = f"0 to {rows - 1}, as the graph has {rows} {what}s" if rows > 0 else f"none, as there is no {what}"
+        allowed = (
+            f"0 to {rows - 1}, as the graph has {rows} {what}s" if rows > 0 else f"no values, as there is no {what}"
+        )
         hint = "" if name == "edge_index" or name in graph.joining else "; rename it where it is no index"
         msg = f"{name!r} holds {low} to {high}; required: {allowed}{hint}"
         raise InputError(msg)
@@ -261,6 +267,6 @@ def _described(name: str, value: NDArray[Any] | str) -> str:
 
 
 def _identifier(name: str) -> str:
-    """The name of a field's own axis."""
+    """Return the name of a field's own axis."""
     out = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)[:50]
     return out if out.isidentifier() and out not in ("node", "edge") else f"axis_{out}"

@@ -1,4 +1,4 @@
-"""The column that the values of a label become: numbers in their own type, texts as codes or as they are."""
+"""The column of a label: numbers in their own type, texts as codes of categories or as they are."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from lazygraph.sources.dataset import energies_left_out
 __all__ = ["ExtendedTexts", "Gathered", "dropped_energies", "gather", "label_column", "missing_rows"]
 
 MAX_VOCABULARY = 2**20  # bytes of the categories of one column in the manifest
-ROWS = 2**16  # of a finished column that are decoded at once
-EXACT = 2**53  # the greatest integer up to which float64 holds every one
+ROWS = 2**16  # rows of a finished column that are decoded at a time
+EXACT = 2**53  # float64 holds every integer up to this one
 
 
 class Gathered(NamedTuple):
-    """The values of one label, and the rows whose value had to be rounded."""
+    """The values of one label, and the rows with rounded values."""
 
     values: NDArray[Any]
     rounded: NDArray[np.int64]
 
 
 def gather(label: Label, values: Sequence[Any]) -> Gathered:
-    """The values of one label, one for each row, as an array.
+    """Make an array of the values of one label, with one value per row.
 
     Args:
         label: the label.
-        values: as ``LabelSet.row`` gives them.
+        values: the values that ``LabelSet.row`` returns.
 
     Returns:
-        ``values``: bytes for texts; bool or int64 if all numbers are; float64 else, with NaN where one is missing.
+        ``values``: bytes for texts; bool or int64 if all numbers are; otherwise float64, with NaN for missing ones.
         ``rounded``: rows with an integer beyond 2^53 among floats, which float64 cannot hold.
     """
     if label.dtype == "text":
@@ -56,7 +56,7 @@ def gather(label: Label, values: Sequence[Any]) -> Gathered:
     n = len(values)
     if n == 0:
         return Gathered(np.empty((0, *label.shape), bool), np.empty(0, np.int64))  # fits beside any other numbers
-    # By the types of the values and not by numpy, which would take an integer beyond int64 for an unsigned one.
+    # The types of the values decide, because numpy would make integers beyond int64 unsigned.
     types = {value.dtype.kind for value in values} if label.shape else {_KINDS[type(value)] for value in values}
     dtype: Any = np.float64 if "f" in types else np.int64 if "i" in types else np.bool_
     out = np.array(values, dtype).reshape(n, *label.shape)
@@ -70,9 +70,9 @@ _KINDS = {bool: "b", int: "i", float: "f"}
 def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[str, ...]:
     """Write the column of a label.
 
-    Texts become a category if each of them is there at least twice on average, they are at most 65,535 different ones,
-    and those take at most 1 MiB. The categories are sorted by their UTF-8 bytes, so they depend on nothing but the
-    texts. All other texts are stored as they are.
+    Texts become a category if each occurs at least twice on average, and if there are at most 65,535 different texts
+    of together at most 1 MiB. The categories are sorted by their UTF-8 bytes, so they depend only on the texts. All
+    other texts are stored as they are.
 
     Args:
         columns: takes the column.
@@ -81,7 +81,7 @@ def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[st
             become the type that holds all of them.
 
     Returns:
-        Sentences where its numbers have another type than the first inputs had, or were rounded.
+        Sentences about numbers that were rounded, or have another type than in the first inputs.
     """
     said: dict[str, Any] = {"description": label.description, "required": label.required}
     if label.dtype != "text":
@@ -103,11 +103,11 @@ def label_column(columns: ColumnWriter, label: Label, parts: Pieces) -> tuple[st
 
 @dataclass(frozen=True, slots=True)
 class ExtendedTexts:
-    """The texts of a finished column of categories, and texts that come after them.
+    """The texts of a finished column of categories, and the added texts.
 
     Attributes:
         before: the codes of the finished column.
-        added: the texts that come after them.
+        added: the texts of the added rows.
     """
 
     before: Extended
@@ -119,18 +119,18 @@ class ExtendedTexts:
     def used(self) -> tuple[NDArray[np.bytes_], int]:
         """The different texts of the finished column, sorted, and the number of rows that have one."""
         names = self._names()
-        counts = np.zeros(len(names) + 1, np.int64)  # the last one: of rows without a text
+        counts = np.zeros(len(names) + 1, np.int64)  # the last count is for rows without a text
         for codes in bounded(self.before):
             counts += np.bincount(np.minimum(codes, len(names)), minlength=len(counts))
         return np.unique(names[counts[:-1] > 0]), int(counts[:-1].sum())
 
     def codes(self, names: NDArray[np.bytes_], dtype: np.dtype[Any]) -> Pieces:
-        """The codes of all texts in other categories, among which are all of these."""
+        """Yield the codes of all texts in other categories, which must contain all of these texts."""
         added, own = _Codes(self.added, names, dtype), self._names()
         if self.before.rows.values.dtype == dtype and np.array_equal(names, own):
             return replace(self.before, added=added)
         table = np.full(len(own) + 1, missing_code(dtype), dtype)
-        table[:-1] = np.minimum(np.searchsorted(names, own), len(names) - 1)  # a text that no row has may be missing
+        table[:-1] = np.minimum(np.searchsorted(names, own), len(names) - 1)  # unused texts may be missing
         return _Recoded(self.before, table, added)
 
     def _names(self) -> NDArray[np.bytes_]:
@@ -139,7 +139,7 @@ class ExtendedTexts:
 
 @dataclass(frozen=True, slots=True)
 class _Recoded:
-    """Codes of a finished column as other codes, and the codes that come after them."""
+    """The codes of a finished column, translated, and the codes of the added rows."""
 
     before: Extended
     table: NDArray[Any]
@@ -151,14 +151,14 @@ class _Recoded:
 
 
 def _rows_at_once(pieces: Pieces) -> Iterator[NDArray[Any]]:
-    """The rows of pieces, some at once: what is made of each may be much wider."""
+    """Yield the rows in small pieces, because the decoded values may be much wider."""
     for piece in pieces:
         for start in range(0, len(piece), ROWS):
             yield piece[start : start + ROWS]
 
 
 def _categories(parts: Pieces) -> NDArray[np.bytes_] | None:
-    """The different texts, sorted; None where they are no categories."""
+    """Return the different texts, sorted; None if they cannot be categories."""
     vocabulary, present = np.empty(0, "S1"), 0
     if isinstance(parts, ExtendedTexts):
         vocabulary, present = parts.used()
@@ -175,7 +175,7 @@ def _categories(parts: Pieces) -> NDArray[np.bytes_] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Codes:
-    """The codes of texts, in pieces."""
+    """Yield the codes of texts, in pieces."""
 
     parts: Pieces
     names: NDArray[np.bytes_]
@@ -203,7 +203,7 @@ def _is_rounded(value: Any) -> bool:
 
 
 def missing_rows(label: Label, n: int) -> NDArray[Any]:
-    """The values of a label for n rows that do not have it."""
+    """Return the values of a label for n rows that do not have it."""
     return np.zeros(n, "S1") if label.dtype == "text" else np.full((n, *label.shape), np.nan)
 
 
@@ -212,7 +212,7 @@ def _texts(values: Sequence[bytes]) -> NDArray[np.bytes_]:
 
 
 def dropped_energies(name: str, before: Manifest | None) -> tuple[str, ...]:
-    """A sentence where a label had reference energies, which are those of its values before."""
+    """Yield a sentence if a label had reference energies, which belong to its earlier values."""
     column = None if before is None else before.columns.get(name)
     if column is None or "elements" not in (column.statistics or {}):
         return ()

@@ -1,4 +1,4 @@
-"""Which of the values beside a structure are labels, and what each becomes in a row: a number, a text or an array."""
+"""The choice of labels among the values of the inputs, and their conversion: to a number, a text or an array."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import LabelError
 from lazygraph.format.columns import MAX_ID
+from lazygraph.registry import unknown_name
 from lazygraph.sources.base import NO_LABELS, ImpliedUnits, Label, LabelType, Remark, label_value, shown
 from lazygraph.sources.levels import is_per_atom
 from lazygraph.text import shortened
@@ -37,32 +38,32 @@ RESERVED = frozenset(
 )
 Kind: TypeAlias = tuple[str, tuple[int, ...], LabelType]
 """Level, shape and type of a value."""
-# The kind of a value that is neither a number nor a text nor missing.
+# A value that is not a number, not a text, and not missing.
 OTHER: Kind = ("other", (), "float64")
-NAMED = 500  # columns that a note names
-LENGTH = 80  # characters of a name that it repeats
+NAMED = 500  # columns that a note names at most
+LENGTH = 80  # characters of a name that a note repeats
 Sample: TypeAlias = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 """Number of atoms, labels and per-atom labels of one input, as its source gives them."""
 Column: TypeAlias = list[tuple[int, Any]]
-"""Number of atoms and value of every input that has the column."""
+"""(Number of atoms, value) of every input that has the column."""
 
 
 class LabelValues(NamedTuple):
     """The labels of one input."""
 
     of_crystal: list[Any]
-    """One value for each label of the crystal, in order: a bool, an int, a float, the bytes of a text, or an array."""
+    """One value for each label of crystals, in order: a bool, an int, a float, the bytes of a text, or an array."""
     of_atoms: dict[str, NDArray[Any]]
     """Name -> array with one row for each atom."""
     remarks: tuple[Remark, ...]
-    """What was left out or rounded."""
+    """Remarks about values that were left out or rounded."""
 
 
 class LabelSet:
     """The labels of a dataset, applied to one input after another.
 
     Raises:
-        LabelError: from ``row``, where a value has not the type or shape of its label, or is infinite.
+        LabelError: from ``row``, if a value does not have the type or shape of its label, or is infinite.
     """
 
     def __init__(self, labels: Sequence[Label]) -> None:
@@ -71,10 +72,10 @@ class LabelSet:
         self._required = [label for label in self.graph if label.required]
 
     def row(self, values: Mapping[str, Any], n_atoms: int, of_atoms: Mapping[str, Any] = NO_LABELS) -> LabelValues:
-        """The labels of one input; a number that is missing is NaN, and a text that is missing is empty.
+        """Return the labels of one input. A missing number is NaN, and a missing text is empty.
 
         Args:
-            values: name -> value of the crystal, or of its atoms where the name alone says so.
+            values: name -> value of the crystal, or of its atoms if the name says so.
             n_atoms: the number of atoms.
             of_atoms: name -> value of the atoms.
         """
@@ -99,13 +100,13 @@ class LabelSet:
 
 
 class Chosen(NamedTuple):
-    """The labels of a data set, and what to tell of the columns that are none."""
+    """The labels of a data set, and notes about the columns that are not labels."""
 
     labels: list[Label]
     notes: list[str]
     """Sentences for the report: columns that were left out, each once with the reason, and implied units."""
     columns: list[str]
-    """The names of all columns that were looked at."""
+    """The names of all columns that were examined."""
 
 
 def choose_labels(
@@ -115,24 +116,24 @@ def choose_labels(
     declared: Iterable[Label] = (),
     implied: Iterable[ImpliedUnits] = (),
 ) -> Chosen:
-    """The labels of a data set, from its first inputs: the columns of mostly numbers or texts, or those asked for.
+    """Choose the labels of a data set from its first inputs: columns of mostly numbers or texts, or the requested ones.
 
-    A column is of numbers if at least half of its values are. Texts that write numbers count as numbers. Else it is of
+    A column holds numbers if at least half of its values are numbers, or texts that spell numbers. Otherwise it holds
     texts if at least half of its values are texts of at most 255 bytes.
 
-    A column is of the atoms where its source says so, or where its name does (``sources.levels``), or where only that
-    fits: its rows are as many as the atoms in crystals of several sizes.
+    A column is per atom if its source or its name says so (``sources.levels``), or if its rows are as many as the
+    atoms in crystals of several sizes.
 
     Args:
         samples: number of atoms, raw labels and raw per-atom labels of some inputs.
         wanted: the names to take, or None for all numbers and texts.
         units: name -> unit.
-        declared: the labels that the sources declare, whatever the samples hold; ``units`` counts before theirs.
-        implied: the units that labels have by the convention of their source; all others count before them.
+        declared: the labels that the sources declare, independent of the samples. ``units`` overrides their units.
+        implied: the units that labels have by the convention of their source. All other units override them.
 
     Raises:
         LabelError: a requested label does not exist or cannot be stored, a unit is given for a text, or two sources
-            declare a label in different ways.
+            declare a label differently.
     """
     known = _agreed(declared, wanted, units)
     columns: dict[str, Column] = {name: [] for name in known}
@@ -162,7 +163,7 @@ def choose_labels(
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: ``None``, NaN, or a text such as ``na``."""
+    """Whether a value is missing: ``None``, NaN, or a text such as ``na``."""
     try:
         return not isinstance(value, (list, tuple, Mapping, np.ndarray)) and math.isnan(label_value(value))
     except LabelError:
@@ -170,7 +171,7 @@ def is_missing(value: Any) -> bool:
 
 
 def with_implied_units(labels: Sequence[Label], implied: Iterable[ImpliedUnits]) -> tuple[list[Label], list[str]]:
-    """The labels, those without a unit with the one that their source implies; and who says so.
+    """Give labels without a unit the unit that their source implies, and say which convention implies it.
 
     Raises:
         LabelError: two sources imply different units for one label.
@@ -197,7 +198,7 @@ def with_implied_units(labels: Sequence[Label], implied: Iterable[ImpliedUnits])
 
 
 def told_left_out(reasons: Mapping[str, str]) -> list[str]:
-    """One sentence for each reason why columns are left out, with the names of all of them.
+    """Return one sentence for each reason why columns are left out, with their names.
 
     Example:
         >>> told_left_out({"spg": "text", "bulk": "objects", "formula": "text"})
@@ -216,19 +217,19 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapping[str, str]) -> dict[str, Label]:
-    """Name -> the one label that all who declare it mean; who gives no unit means that of the others."""
+    """Return name -> the label that all sources agree on. A source without a unit accepts the unit of the others."""
     known: dict[str, Label] = {}
     for label in declared:
         if wanted is not None and label.name not in wanted:
             continue
         mine = replace(label, unit=units.get(label.name, label.unit))
         other = known.get(label.name, mine)
-        if (mine.dtype == "text") == (other.dtype == "text"):  # numbers of any type fit into one that holds them all
+        if (mine.dtype == "text") == (other.dtype == "text"):  # numbers get the type that holds all
             common = _common({mine.dtype, other.dtype})
             mine, other = replace(mine, dtype=common), replace(other, dtype=common)
         unit, per = other.unit or mine.unit, other.per or mine.per
         line, required = other.description or mine.description, other.required and mine.required
-        symprec = other.symprec if other.symprec == mine.symprec else None  # then values are taken as they are
+        symprec = other.symprec if other.symprec == mine.symprec else None  # the values are kept as they are
         known[label.name] = replace(other, unit=unit, per=per, description=line, required=required, symprec=symprec)
         if any(
             getattr(one, key) not in (None, getattr(known[label.name], key))
@@ -236,15 +237,16 @@ def _agreed(declared: Iterable[Label], wanted: Sequence[str] | None, units: Mapp
             for key in ("level", "shape", "dtype", "unit", "per")
         ):
             msg = (
-                f"the sources declare the label {label.name!r} as {_told(other)} and as {_told(mine)}; required: one "
-                "meaning: give its unit with --unit if only that differs, or name the labels to keep with --label"
+                f"the sources declare the label {label.name!r} as {_told(other)} and as {_told(mine)}; a label has "
+                "one meaning. If only the unit differs, give it with --unit; otherwise name the labels to keep with "
+                "--label"
             )
             raise LabelError(msg)
     return known
 
 
 def _told(label: Label) -> str:
-    """In words, for errors."""
+    """Return the label in words, for errors."""
     one = "one text" if label.dtype == "text" else "one number"
     what = one if not label.shape else f"an array of shape {label.shape}"
     per = "" if label.per is None else f" per {label.per}"
@@ -254,7 +256,7 @@ def _told(label: Label) -> str:
 def _fit_columns(
     columns: Mapping[str, Column], of_atoms: Mapping[str, Column], known: Mapping[str, Label]
 ) -> tuple[list[Label], dict[str, str]]:
-    """Every column whose values are mostly of one kind, and the reasons why the others are no labels."""
+    """Return a label for every column with mostly one kind of values, and reasons why others are not labels."""
     labels: dict[str, Label] = {}
     left_out: dict[str, str] = {}
     for name, column in columns.items():
@@ -290,7 +292,7 @@ def _judge(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
 
 
 def _unfit(value: Any, of_atoms: bool) -> str:
-    """Why a value that is not missing is no number, no text and no array of numbers."""
+    """Say why a value is not a number, a text or an array of numbers."""
     if isinstance(value, str):
         too_long = f"texts of more than {MAX_ID} bytes" if not _fits(value) else "infinite numbers"
         return "text, and labels of atoms are numbers" if of_atoms else too_long
@@ -327,12 +329,11 @@ def _flat(value: Any) -> Iterable[Any]:
 def _required(
     name: str, columns: Mapping[str, Column], of_atoms: Mapping[str, Column], known: Mapping[str, Label]
 ) -> Label:
-    """The label that a column becomes because it was asked for; LabelError if it cannot be one."""
+    """Return the label for a requested column, or raise LabelError if the column cannot be a label."""
     per_atom = name not in columns
     if per_atom and name not in of_atoms:
         names = dict.fromkeys((*columns, *of_atoms))
-        msg = f"found no label {name!r}; the columns are {', '.join(map(repr, names)) or 'none'}"
-        raise LabelError(msg)
+        raise LabelError(unknown_name("label", name, names))
     if problem := bad_name(name):
         msg = f"the column {name!r} cannot be a label: {problem}"
         raise LabelError(msg)
@@ -357,7 +358,7 @@ def _minority(label: Label, votes: int, present: int) -> str:
 
 
 def bad_name(name: str) -> str | None:
-    """Why a name cannot be that of a label, or None where it can."""
+    """Return why a label cannot have this name; None if it can."""
     if name in RESERVED:
         return "lazygraph uses this name itself; rename the column"
     if not (name.isprintable() and 0 < len(name.encode()) <= 255):
@@ -366,9 +367,9 @@ def bad_name(name: str) -> str | None:
 
 
 def _elect(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: bool) -> tuple[Label | None, int, int]:
-    """The label that most values of a column fit, the number that fit it, and the number that are not missing.
+    """Return the label that most values of a column fit, how many fit, and how many are not missing.
 
-    One input with a broken value must not decide what a column is: it is quarantined for it.
+    One input with a broken value must not decide about the column. Such an input is quarantined instead.
     """
     if name in known:
         return known[name], 1, 1
@@ -383,7 +384,7 @@ def _elect(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
             if dtype != "text" and level != OTHER[0]:
                 votes[level, shape] += 1
                 found.setdefault((level, shape), set()).add(dtype)
-    # Of the crystal comes first among equals: as many numbers as atoms, by chance, make nothing per-atom.
+    # In a tie, per crystal wins: a number of values that equals the number of atoms may be chance.
     best, count = max(votes.items(), key=lambda item: (item[1], item[0][0] == "graph"), default=(None, 0))
     if texts and 2 * count < present and texts > count:
         return Label(name, "graph", dtype="text"), texts, present
@@ -391,13 +392,13 @@ def _elect(name: str, column: Column, known: Mapping[str, Label], *, of_atoms: b
         return None, 0, present
     level, shape = best
     if level == "node":
-        # A crystal without the label has NaN for its atoms, so they are floats, single ones if all are.
+        # The atoms of a crystal without the label get NaN, so the type is float: float32 only if all values are.
         return Label(name, "node", shape, dtype="float32" if found[best] == {"float32"} else "float64"), count, present
     return Label(name, "graph", shape, dtype=_common(found[best])), count, present
 
 
 def _common(types: Iterable[LabelType]) -> LabelType:
-    """The type that holds the values of all of these.
+    """Return the type that holds the values of all these types.
 
     Example:
         >>> _common(["bool", "int64"]), _common(["int64", "float32"]), _common(["text"])
@@ -410,7 +411,7 @@ def _common(types: Iterable[LabelType]) -> LabelType:
 
 
 def _kinds(name: str, n_atoms: int, value: Any, *, of_atoms: bool) -> list[Kind]:
-    """What a value could be; ``OTHER`` where it is neither number nor text, nothing where it is missing."""
+    """Return what a value could be: nothing if it is missing, ``OTHER`` if it is neither a number nor a text."""
     try:
         if isinstance(value, (list, tuple, np.ndarray)):
             array = _numeric(value)
@@ -420,7 +421,7 @@ def _kinds(name: str, n_atoms: int, value: Any, *, of_atoms: bool) -> list[Kind]
                 return [("node", shape[1:], dtype)] if rows else [OTHER]
             if is_per_atom(name, shape, n_atoms):
                 return [("node", shape[1:], dtype)]
-            # Labels of the crystal are float64: where all are single, only the atoms' are kept so.
+            # Labels of crystals are float64. Only labels of atoms stay float32 if all values are float32.
             of_crystal: Kind = ("graph", shape, "float64" if dtype == "float32" else dtype)
             return [of_crystal, ("node", shape[1:], dtype)] if rows else [of_crystal]
         number = label_value(value)
@@ -438,7 +439,7 @@ def _type_of(array: NDArray[Any]) -> LabelType:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is a text that a column can hold, and not an infinite number."""
+    """Whether a value is a text that a column can hold, and does not spell an infinite number."""
     return isinstance(value, str) and _fits(value) and value.strip().lstrip("+-").lower() not in ("inf", "infinity")
 
 
@@ -451,7 +452,7 @@ def _fits(text: str) -> bool:
 
 
 def _text(label: Label, value: Any, remarks: list[Remark]) -> bytes:
-    """The bytes of a text, as it is written; none where it is missing, or left out with a remark."""
+    """Return the bytes of a text; empty if it is missing, or if it is left out with a remark."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return b""
     if not isinstance(value, str):
@@ -476,7 +477,7 @@ def _graph_value(label: Label, value: Any) -> Any:
 
 
 def _node_array(label: Label, value: Any, n_atoms: int, remarks: list[Remark]) -> NDArray[Any]:
-    """The values of the atoms in the type of their label; a remark where that changes one."""
+    """Convert the values of atoms to the type of their label, with a remark if a value changes."""
     array = _array(label, value, (n_atoms, *label.shape))
     out = array.astype(label.dtype, copy=False)
     if array.dtype != out.dtype and not np.array_equal(_exactly(array), _exactly(out), equal_nan=True):
@@ -515,7 +516,7 @@ def _scalar(label: Label, value: Any) -> bool | int | float:
 
 
 def _numeric(value: Any) -> NDArray[Any]:
-    """An own array of a value, of bool, int64, float32 or float64."""
+    """Return a new array of a value, of type bool, int64, float32 or float64."""
     try:
         array = np.array(value)
         if array.dtype.kind == "u" and array.max(initial=0) < 2**63:

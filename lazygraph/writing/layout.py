@@ -1,4 +1,4 @@
-"""Where things lie while a dataset is being made."""
+"""The paths of the files while a dataset is made."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Layout:
     def of(cls, path: str | os.PathLike[str]) -> Layout:
         """The layout of a dataset at this path.
 
-        A link is followed, so that all who write the folder that it leads to share a lock.
+        A link is followed, so that all writers of the same folder share a lock.
 
         Raises:
-            InputError: the path is a URL, or empty, has no name such as ``/``, or is a link that leads to itself.
+            InputError: the path is a URL, is empty, has no name (such as ``/``), or is a link that leads to itself.
         """
         if is_url(os.fspath(path)):
             msg = (
@@ -43,32 +43,32 @@ class Layout:
             msg = f"the output {path} cannot be followed: {error}"
             raise InputError(msg) from error
         if not (os.fspath(path) and final.name):
-            msg = f"found the output {os.fspath(path)!r}; required: a folder with a name, such as mp.lg"
+            msg = f"the output {os.fspath(path)!r} has no name; give a folder with a name, such as mp.lg"
             raise InputError(msg)
         return cls(final)
 
     @property
     def partial(self) -> Path:
-        """Everything that is not finished."""
+        """The folder of all unfinished files."""
         return self.final.with_name(self.final.name + ".partial")
 
     @property
     def lock(self) -> Path:
-        """Held while a process works here."""
+        """The file that a process locks while it works here."""
         return self.partial / "lock"
 
     @property
     def plan(self) -> Path:
-        """The plan, once it is made."""
+        """The file of the plan."""
         return self.partial / "plan"
 
     @property
     def spools(self) -> Path:
-        """Inputs that cannot be entered in the middle, unpacked."""
+        """The folder of unpacked inputs, for files that cannot be read from the middle."""
         return self.partial / self.spool_folder
 
     def staged(self) -> Layout:
-        """The same, with spools of its own: a plan that is refused must not touch those of the plan that is there."""
+        """Return a layout with other spools, so that a plan that may be refused leaves the present spools alone."""
         return replace(self, spool_folder="spool.new")
 
     def spool(self, source: int) -> Path:
@@ -77,38 +77,38 @@ class Layout:
 
     @property
     def dataset(self) -> Path:
-        """The files of a dataset that is being written, as they will be published."""
+        """The folder of a dataset that is being written, in its final form."""
         return self.partial / "dataset"
 
     @property
     def edit(self) -> Path:
-        """The new files of a finished dataset that is being changed (labels, splits)."""
+        """The folder of new files for a change to a finished dataset (labels, splits)."""
         return self.partial / "edit"
 
     @property
     def pull(self) -> Path:
-        """The files of a dataset that is being copied from another place, whole and checked."""
+        """The folder of complete, checked files of a dataset that is being downloaded."""
         return self.partial / "pull"
 
     @property
     def rows(self) -> Path:
-        """The folder of what is known of finished shards."""
+        """The folder of the row files of finished shards."""
         return self.partial / "done"
 
     def done(self, shard: int) -> Path:
-        """What is known of a finished shard; it exists once the shard does."""
+        """The row file of a finished shard. It is written after the shard."""
         return self.rows / f"{shard:05d}.msgpack"
 
     @property
     def notes(self) -> Path:
-        """The folder in which workers write down what they are at."""
+        """The folder in which workers note their present inputs."""
         return self.partial / "at"
 
     def at(self, shard: int, plan: str) -> Path:
-        """Which input of a shard of a plan (by its digest) a process is at; left behind by one that was killed."""
+        """The file in which a process notes its present input of a shard. A killed process leaves it behind."""
         return self.notes / f"{shard:05d}-{plan[:12]}"
 
     @property
     def planning(self) -> Path:
-        """Which sample a process that plans is at; left behind by one that was killed."""
+        """The file in which a planning process notes its present sample. A killed process leaves it behind."""
         return self.partial / "planning"

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that names its holder, and that a dead process cannot keep."""
+"""The lock of a dataset, for one writer at a time. It names its holder, and ends with the process of its holder."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from lazygraph.writing.publish import resumable, roll_forward, sweep
 
 __all__ = ["exclusive", "idle", "shared"]
 
-# What mounts say that have no flock: NFS without lockd, Lustre without -o flock, some of FUSE.
+# The errors of mounts without flock: NFS without lockd, Lustre without -o flock, some kinds of FUSE.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextmanager
 def exclusive(layout: Layout) -> Iterator[Hold]:
-    """Be the only one who plans, merges or edits this dataset; first finish what a killed process had decided.
+    """Lock a dataset for planning, merging or editing, and first finish what a killed process had decided.
 
-    The partial folder goes when the work is over and leaves nothing to resume, and no file of the user's in it.
+    The partial folder is removed at the end if there is nothing to resume, and no file of the user in it.
 
     Yields:
         The lock, which ``publish`` asks for.
 
     Raises:
-        WriterBusy: another process is at work, with its number, host and command.
-        StorageError: the place is full, read-only, forbidden or has no file locks, here or within the block.
+        WriterBusy: another process works here; the message has its number, host and command.
+        StorageError: the disk is full, read-only, forbidden or has no file locks, here or within the block.
     """
     with explained(layout), _exclusive(layout) as hold:
         yield hold
@@ -50,30 +50,30 @@ def _exclusive(layout: Layout) -> Iterator[Hold]:
     try:
         who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[:6])[:300]}
         os.ftruncate(descriptor, 0)
-        with suppress(OSError):  # a full disk: the lock holds without its name
+        with suppress(OSError):  # on a full disk, the lock works without the name of its holder
             os.pwrite(descriptor, json.dumps(who).encode(), 0)
         yield replace(hold, finished=roll_forward(layout))
     finally:
         try:
             os.ftruncate(descriptor, 0)
-            # Where the folder was deleted meanwhile, what is there now is another writer's.
+            # If the folder was deleted meanwhile, its present files belong to another writer.
             if hold.lasts() and not resumable(layout):
                 sweep(layout)
-                # The lock goes last, when there is nothing left that the next writer's files could be mixed with.
+                # The lock is removed last, when no file is left that could be mixed with the files of the next writer.
                 layout.lock.unlink(missing_ok=True)
-                with suppress(OSError):  # the next writer is here already, or the user has files here
+                with suppress(OSError):  # the next writer has begun, or the folder has files of the user
                     layout.partial.rmdir()
         finally:
             os.close(descriptor)
 
 
 def idle(layout: Layout) -> None:
-    """Make sure that nobody plans, merges or edits this dataset, and change nothing.
+    """Make sure that no process plans, merges or edits this dataset, and change nothing.
 
     Raises:
-        WriterBusy: a process does.
+        WriterBusy: a process works on the dataset.
     """
-    with suppress(FileNotFoundError):  # nobody has worked here since the last change was finished
+    with suppress(FileNotFoundError):  # no process has worked here since the last change was finished
         descriptor = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _lock(layout, descriptor, fcntl.LOCK_SH)
@@ -83,11 +83,11 @@ def idle(layout: Layout) -> None:
 
 @contextmanager
 def shared(layout: Layout) -> Iterator[None]:
-    """Make single shards of an existing plan, beside others who do.
+    """Lock a dataset for making shards of an existing plan. Several processes can hold this lock.
 
     Raises:
         InputError: there is no plan.
-        WriterBusy: a process plans, merges or edits right now.
+        WriterBusy: a process plans, merges or edits the dataset now.
     """
     with explained(layout):
         descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: read_head(layout))
@@ -99,16 +99,16 @@ def shared(layout: Layout) -> Iterator[None]:
 
 
 def _make_folder(folder: Path) -> None:
-    # Not exist_ok: that raises where another process removes the folder a moment later.
+    # exist_ok=True would raise if another process removes the folder at this moment.
     with suppress(FileExistsError):
         folder.mkdir(parents=True)
 
 
 def _acquire(layout: Layout, mode: int, prepare: Callable[[], object]) -> int:
-    """The descriptor of the locked lock file. The kernel drops the lock with its process: a dead one blocks nobody."""
+    """Yield the descriptor of the locked file. The kernel releases the lock of a dead process."""
     while True:
         prepare()
-        with suppress(FileNotFoundError):  # its holder finished and removed the folder between two of our steps
+        with suppress(FileNotFoundError):  # the holder finished and removed the folder between two steps of this loop
             made = not layout.lock.exists()
             descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -116,7 +116,7 @@ def _acquire(layout: Layout, mode: int, prepare: Callable[[], object]) -> int:
                 if Hold(layout, descriptor).lasts():
                     return descriptor
             except StorageError:
-                if made:  # nobody else can have locked it, for there are no locks
+                if made:  # there are no locks, so no other process can have locked it
                     layout.lock.unlink(missing_ok=True)
                     with suppress(OSError):
                         layout.partial.rmdir()
@@ -129,7 +129,7 @@ def _acquire(layout: Layout, mode: int, prepare: Callable[[], object]) -> int:
 
 
 def _lock(layout: Layout, descriptor: int, mode: int) -> None:
-    """Lock an open file, or say who has it, or that this file system has no locks."""
+    """Lock an open file. The error says who holds it, or that this file system has no locks."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -147,7 +147,7 @@ def _lock(layout: Layout, descriptor: int, mode: int) -> None:
 
 
 def _who(layout: Layout, descriptor: int) -> str:
-    holder = "other processes"  # those that make shards share the lock and do not sign it
+    holder = "other processes"  # processes that make shards share the lock, and do not write their names
     with suppress(ValueError, KeyError):
         who = json.loads(os.pread(descriptor, 4096, 0))
         holder = f"process {who['pid']} on {who['host']} ({who['command']})"

@@ -1,4 +1,4 @@
-"""Finished shards -> a published dataset: columns put together, duplicates found, the manifest written last."""
+"""The last step of a write: combine finished shards, reject repeated ids, and publish the dataset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = ["Merged", "already_merged", "merge", "published"]
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge published: the graphs and quarantined inputs that its plan added, and what to say of the whole."""
+    """The result of a merge: the graphs and quarantined inputs that the plan added, and notes about the dataset."""
 
     written: int
     quarantined: int
@@ -56,16 +56,16 @@ class Merged:
 
 
 def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
-    """Put the shards of a plan together and publish the dataset.
+    """Combine the shards of a plan and publish the dataset.
 
     Args:
-        hold: the exclusive lock on the place where it lies.
-        split: the splits of the graphs that the plan adds, in place of those that the sources name: a rule, or the
-            split that all of them go to. Without it, a split by a rule is continued with them.
+        hold: the exclusive lock on the dataset.
+        split: the splits of the added graphs, instead of the splits that the sources name: a rule, or the name of one
+            split for all of them. If it is None, the added graphs follow the rule of the dataset.
 
     Raises:
-        InputError: shards are missing, not one input became a graph, or a rule cannot keep its groups together.
-        OutputExists: the dataset that the plan adds to is not what it was, or a shard is of another plan.
+        InputError: shards are missing, no input became a graph, or a rule cannot keep its groups together.
+        OutputExists: the dataset has changed since the plan was made, or a shard belongs to another plan.
     """
     layout = hold.layout
     hold.check()
@@ -76,7 +76,7 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
     base = _base(plan, layout)
     old = 0 if base is None else len(base)
     new = [rows.part() for rows in made]
-    order = order_ids(Joined(([np.empty(0, "S1")], Parts(new).column("id"))), scratch, old)  # a retry may find none
+    order = order_ids(Joined(([np.empty(0, "S1")], Parts(new).column("id"))), scratch, old)  # a retry may find no graph
     if base is not None:
         order = added_to(order, base.checked_column("id"), base.checked_column("id_order"), scratch)
     doubles, spare = _duplicates(order, made, plan, old)
@@ -118,7 +118,7 @@ def _remarks(made: Sequence[ShardRows]) -> Remarks:
 
 
 def published(layout: Layout) -> Merged:
-    """What a dataset holds, as a merge of all of it would report it."""
+    """Report a finished dataset as the result of one merge."""
     manifest = Manifest.load(layout.final)
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
     splits = Splits.of(Store(layout.final))
@@ -127,7 +127,7 @@ def published(layout: Layout) -> Merged:
 
 
 def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) -> Merged | None:
-    """What the merge of a plan published if its work is done in the dataset that is there; None if it is not."""
+    """Return the result of a plan if its graphs are already in the dataset; otherwise None."""
     store = Store(layout.final)
     manifest = store.manifest
     wanted = {
@@ -156,7 +156,7 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
 
 
 def _is_split(store: Store, old: int, split: SplitRule | str, scratch: TemporaryArrays) -> bool:
-    """Whether the graphs of a dataset from number ``old`` on have the splits that a merge would give them."""
+    """Whether the graphs from number ``old`` on have the splits that a merge would give them."""
     found = Splits.of(store)
     try:
         wanted = found.with_added(old, split, recorded_rule(store.manifest), columns_of(store, scratch))
@@ -174,7 +174,7 @@ def _splits(  # noqa: PLR0917
     plan: Plan,
     scratch: TemporaryArrays,
 ) -> tuple[dict[str, Splits], dict[str, Rule | None]]:
-    """The splits of all graphs in each column of splits, and the rule that all of them follow."""
+    """Return the splits of all graphs in each column of splits, and the rule that all graphs follow."""
     splits: dict[str, Splits] = {}
     rules: dict[str, Rule | None] = {}
     columns = _rule_columns(table, plan, scratch)
@@ -202,7 +202,7 @@ def _splits(  # noqa: PLR0917
 def _named_splits(
     codes: NDArray[np.uint8], name: str, dropped: NDArray[np.int64], made: Sequence[ShardRows], names: Sequence[str]
 ) -> None:
-    """Put in the splits that the sources name for the new graphs in one column of splits."""
+    """Insert the splits that the sources name for the new graphs, in one column of splits."""
     at = 0
     key = f"{SPLIT}{name}"
     shards = [Part(rows.rows, partial(_codes, rows, key)) for rows in made]
@@ -216,7 +216,7 @@ def _codes(rows: ShardRows, key: str, _: str) -> NDArray[np.uint8]:
 
 
 def _rule_columns(table: Parts, plan: Plan, scratch: TemporaryArrays) -> RuleColumns:
-    """The columns of a table for the rules of splits."""
+    """Return the columns that the rules of splits read."""
 
     def stored(name: str) -> Pieces:
         return table.column(FORMULA if name == FORMULA else f"{LABEL}{name}")
@@ -249,13 +249,13 @@ def _load_rows(plan: Plan, layout: Layout) -> list[ShardRows]:
 
 
 def _refuse_another_maker(layout: Layout, task: int, maker: Maker) -> None:
-    """Say so where a shard is there and was made for another plan, or with other versions."""
+    """Raise an error if a shard was made for another plan, or with other versions."""
     try:
         found = ShardRows.load(layout.done(task)).maker
     except (FileNotFoundError, CorruptDataset):
         return
     if found is None or found == maker:
-        return  # its shard is gone: it is made again
+        return  # its shard is missing, so it is made again
     msg = (
         f"shard {task} in {layout.partial} was made for the plan {found.title} with {_packages(found)}; the plan there "
         f"is {maker.title} with {_packages(maker)}. Run the command that made this plan again, or 'lazygraph-write "
@@ -279,7 +279,7 @@ def _base(plan: Plan, layout: Layout) -> Store | None:
 
 
 def _of_shard(rows: ShardRows, plan: Plan) -> Part:
-    """The rows of a shard, with the counts in a column each, and labels that it lacks."""
+    """Return the rows of a shard, with one column for each count, and the labels that the shard does not have."""
     part = rows.part()
     counts = {name: number for number, name in enumerate(_count_columns(plan))}
     lacking = {f"{LABEL}{label.name}": label for label in _labels(plan) if label.name not in rows.labels}
@@ -301,7 +301,7 @@ def _count_columns(plan: Plan) -> tuple[str, ...]:
 
 
 def _of_store(store: Store, plan: Plan) -> Before:
-    """The rows of a finished dataset, to which others are added."""
+    """Return the rows of a finished dataset, to which new rows are added."""
     labels = {f"{LABEL}{label.name}": label for label in _labels(plan)}
     described = store.manifest.all_labels()
 
@@ -322,10 +322,10 @@ def _of_store(store: Store, plan: Plan) -> Before:
 def _duplicates(
     order: IdOrder, made: Sequence[ShardRows], plan: Plan, old: int
 ) -> tuple[list[Rejected], dict[int, list[int]]]:
-    """The inputs whose id an earlier row has.
+    """Reject the inputs whose id an earlier row has.
 
     Returns:
-        The inputs that are dropped, and shard -> keys of their records, in order.
+        The rejected inputs, and shard -> keys of their records, in order.
     """
     shards = Parts([rows.part() for rows in made])
     rejected: list[Rejected] = []
@@ -340,14 +340,14 @@ def _duplicates(
             holder, number = shards.locate(earlier - old)
             where = f"the input at position {made[holder].arrays['position'][number]}"
         source, entry = plan.origin(plan.tasks[task], position)
-        message = f"the id is taken by {where}; required: unique ids"
+        message = f"the id is taken by {where}; ids must be unique"
         graph_id = made[task].arrays["id"][key].decode()
         rejected.append(Rejected(source, position, entry, graph_id, "DuplicateId", message))
     return rejected, spare
 
 
 def _quarantine(plan: Plan, new: Sequence[Rejected], base: Store | None, layout: Layout) -> Quarantine | None:
-    """The list of all rejected inputs: those of before, less the ones that this plan tried again, and the new ones."""
+    """Write the list of quarantined inputs: the old ones that this plan did not try again, and the new ones."""
     old = [] if base is None else read_quarantine(layout.final, base.manifest)
     pieces = [piece for task in plan.tasks for piece in task.pieces]
     retried = {piece.position + number for piece in pieces for number in piece.only or ()}
@@ -394,12 +394,12 @@ def _manifest(
 
 
 def _joined(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The old ones, and those of the new ones that are not among them."""
+    """Return the old notes, and the new notes that are not among them."""
     return (*old, *(one for one in new if one not in old))
 
 
 def _blocks(new: Parts, base: Store | None) -> Blocks:
-    """The digests of all blocks of graphs. Old graphs are read only where their block is not whole yet."""
+    """Return the digests of all blocks of graphs. Old graphs are read only if their block is not full yet."""
     hasher = BlockHasher()
     if base is None:
         for digests in new.column("digest"):
@@ -415,7 +415,7 @@ def _blocks(new: Parts, base: Store | None) -> Blocks:
 
 
 def _write_labels(plan: Plan, table: Parts, columns: ColumnWriter, base: Store | None) -> list[str]:
-    """Write the columns of the labels; what the report must tell of them."""
+    """Write the columns of the labels, and return notes about them."""
     notes: list[str] = []
     for label in _labels(plan):
         notes += label_column(columns, label, table.column(f"{LABEL}{label.name}"))
@@ -424,7 +424,7 @@ def _write_labels(plan: Plan, table: Parts, columns: ColumnWriter, base: Store |
 
 
 def _input(plan: Plan, new: Parts, base: Store | None, layout: Layout) -> Pieces | None:
-    """The column ``input``, where the list of quarantined inputs does not tell which input a row came from."""
+    """Write the column ``input``, if the quarantined inputs do not determine the input of each row."""
     if base is None or (plan.entries and "input" not in base.manifest.columns):
         return None
     column = base.column("input") if "input" in base.manifest.columns else None
@@ -436,7 +436,7 @@ def _input(plan: Plan, new: Parts, base: Store | None, layout: Layout) -> Pieces
 
 @dataclass(frozen=True, slots=True)
 class _Renumbered:
-    """The inputs of the rows of a dataset that gets more of them, in pieces."""
+    """Yield the inputs of the rows of a dataset that gets more rows, in pieces."""
 
     inputs: InputNumbers
     count: int

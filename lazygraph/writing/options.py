@@ -1,4 +1,4 @@
-"""Options of writing, each group as one value: how inputs are read, what is written, and who does the work."""
+"""Options of a write in three groups: how inputs are read, what is written, and which processes do the work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class InputOptions:
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """What is kept of the inputs, and how it is stored; see ``lazygraph.write``.
+    """Which parts of the inputs are stored, and how; see ``lazygraph.write``.
 
     Args:
         labels: the labels to keep; None for all numeric ones.
@@ -48,8 +48,8 @@ class WriteOptions:
         shard_size: inputs a shard, 1 to 1,048,576; None to choose it from their number.
         max_images: images of atoms that the neighbour search of one input may look at.
         max_seconds: processor time that one input may take, s.
-        descriptions: what labels are given per, what they are, and which no graph may lack.
-        about: what the dataset is.
+        descriptions: descriptions of labels, and the labels that every graph must have.
+        about: the description of the dataset.
 
     Raises:
         InputError: an option is out of its range.
@@ -84,7 +84,7 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Who makes the shards.
+    """The processes that make the shards.
 
     Args:
         workers: worker processes; None for one per available CPU, 1 for this process.

@@ -1,7 +1,8 @@
-"""Tell lazygraph's own files from the user's: only regular files whose whole name lazygraph gives are ever deleted.
+"""Recognise lazygraph's own files. lazygraph deletes only regular files with a name that lazygraph gives.
 
-A dataset directory may hold anything else beside them: README.md, .git, notebooks, another dataset. So may the folder
-of an unfinished one. Folders are looked into by name and links are not followed, so nothing outside is reached.
+A dataset directory may hold other files: README.md, .git, notebooks, another dataset. The folder of an unfinished
+dataset may hold them too. Only folders with known names are listed, and links are not followed, so lazygraph never
+leaves the directory.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")  # as format.files.tempora
 
 
 def data_files(directory: Path) -> Iterator[tuple[str, Path]]:
-    """The data files of a dataset directory, of this state and of earlier ones: name as in a manifest, and path."""
+    """Return the data files of a dataset directory, also of earlier states: name as in a manifest, and path."""
     for name, path in _regular(directory, ("", *_DATA_FOLDERS)):
         if FILE_NAME.fullmatch(name):
             yield name, path
 
 
 def is_dataset(directory: Path) -> bool:
-    """Whether a directory is a dataset of lazygraph's, whole or damaged: other programs have a manifest.json too."""
+    """Whether a directory is a lazygraph dataset, even a damaged one. Other programs have a manifest.json too."""
     if not (directory / MANIFEST).is_file():
         return False
     if any(True for _ in data_files(directory)):
@@ -57,7 +58,7 @@ def is_dataset(directory: Path) -> bool:
 
 
 def partial_files(partial: Path, below: str = "") -> Iterator[Path]:
-    """The files that writers make in ``NAME.lg.partial``, or in its folder ``below``; those of killed ones too."""
+    """Yield the files that writers, also killed ones, made in ``NAME.lg.partial`` or in its folder ``below``."""
     folders = [name for name in ("", *_WORK_FOLDERS) if not below or name == below or name.startswith(below + "/")]
     for name, path in _regular(partial, folders):
         folder, _, last = name.rpartition("/")
@@ -68,7 +69,7 @@ def partial_files(partial: Path, below: str = "") -> Iterator[Path]:
 
 
 def remove_file(path: Path) -> int:
-    """Delete a file, which may be gone already; the bytes that it had."""
+    """Delete a file if it exists, and return its size in bytes."""
     try:
         size = path.lstat().st_size
         path.unlink()
@@ -78,15 +79,15 @@ def remove_file(path: Path) -> int:
 
 
 def remove_empty(partial: Path, below: str = "") -> None:
-    """Remove the folders that writers make in ``NAME.lg.partial``, where nothing is left in them."""
+    """Remove the empty folders that writers made in ``NAME.lg.partial``."""
     for name in _WORK_FOLDERS:
         if (not below or name == below or name.startswith(below + "/")) and (partial / name).is_dir():
-            with suppress(OSError):  # it holds files of the user's, or of a process that still writes
+            with suppress(OSError):  # it holds files of the user, or of a process that still writes
                 (partial / name).rmdir()
 
 
 def _regular(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Name relative to ``root`` and path of every regular file in these folders of it, in order."""
+    """Yield the name relative to ``root`` and the path of every regular file in these folders, sorted."""
     for folder in folders:
         place = root / folder
         try:
@@ -100,6 +101,6 @@ def _regular(root: Path, folders: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _steps(folder: str) -> Iterator[str]:
-    """``a``, ``a/b`` for ``a/b``: none of them may be a link."""
+    """Return ``a`` and ``a/b`` for ``a/b``, none of which may be a link."""
     parts = folder.split("/") if folder else []
     return ("/".join(parts[: n + 1]) for n in range(len(parts)))

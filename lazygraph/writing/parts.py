@@ -1,4 +1,4 @@
-"""The rows of a dataset that is being put together, as parts that are read one at a time."""
+"""The rows of a dataset that is being written, as parts that are read one at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows, such as those of one shard: how many, and what gives the values of a column of them."""
+    """Some rows, such as the rows of one shard: their number, and a function that returns a column of them."""
 
     rows: int
     column: Callable[[str], NDArray[Any]]
@@ -31,8 +31,8 @@ class Before:
     """The rows of a finished dataset, to which parts are added.
 
     Attributes:
-        rows: how many they are.
-        extended: what gives a column of these rows, whose name is given, and of added rows, whose values are given.
+        rows: the number of rows.
+        extended: a function of a name and of the values of the added rows; it returns the whole column.
     """
 
     rows: int
@@ -47,7 +47,7 @@ class _Rows:
     dropped: NDArray[np.int64]
     values: Callable[[Part], NDArray[Any]]
     first: int
-    """The number of their first row."""
+    """The number of the first row."""
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         start = self.first
@@ -69,12 +69,12 @@ class Joined:
 
 
 class Parts:
-    """Parts in their order, of which some rows are dropped.
+    """Parts in order, without some of their rows.
 
     Args:
         parts: in the order of the rows.
         dropped: the rows that are left out, in increasing order, counted over all rows.
-        before: the rows that come before those of the parts, of which none is dropped.
+        before: the rows before the parts, none of which is dropped.
     """
 
     def __init__(
@@ -88,27 +88,27 @@ class Parts:
         return int(self._starts[-1]) - len(self.dropped)
 
     def without(self, dropped: NDArray[np.int64]) -> Parts:
-        """The same parts without these rows."""
+        """Return the same parts without these rows."""
         return Parts(self.parts, dropped, self._before)
 
     def column(self, name: str) -> Pieces:
-        """The values of a column, an array a part."""
+        """Return the values of a column, one array for each part."""
         own = _Rows(self.parts, self.dropped, lambda part: part.column(name), int(self._starts[0]))
         return own if self._before is None else self._before.extended(name, own)
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The number of the part that a row (counted with the dropped ones) is in, and its number in there."""
+        """Return the part of a row (counted with the dropped rows), and the number of the row in this part."""
         part = int(np.searchsorted(self._starts, row, side="right")) - 1
         return part, row - int(self._starts[part])
 
 
 def write_index(columns: ColumnWriter, table: Parts, order: IdOrder, counts: Sequence[str]) -> None:
-    """Write the columns that say where records are and how large they are, and that find ids.
+    """Write the columns with the positions and sizes of records, and the columns for looking up ids.
 
     Args:
         columns: takes the columns.
         table: the rows, with ``record``, ``id`` and a column for each of ``counts``.
-        order: what sorts their ids.
+        order: the sorted ids.
         counts: the names of columns of whole numbers, each of which gets the narrowest type.
     """
     columns.stream("record", table.column("record"))

@@ -1,8 +1,8 @@
-"""A plan: the input cut into shards, with everything that decides their bytes, in one file.
+"""A plan: the shards of a write, and everything that decides their bytes, in one file.
 
-Any machine that sees the plan's folder can make any of its shards; nothing in a plan depends on who does. The file has
-lines of JSON, each after its checksum: what all shards share, a line for each shard, and the files of the sources. Who
-makes a shard reads the first line and that of the shard.
+Any machine that sees the folder of the plan can make any shard, and the bytes do not depend on the machine. The file
+has lines of JSON, each after its checksum: what all shards share, one line per shard, and the files of the sources.
+A worker reads the first line and the line of its shard.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 
 PLAN_VERSION = 7
 # Labels are recognised from this many inputs: the first ones of up to 8 shards. The dictionary is trained on half of
-# them, which costs it 1 percent of its effect and saves 0.2 s of building before the workers begin.
+# them. This costs 1 percent of its effect, and saves 0.2 s of building before the workers begin.
 SAMPLES = 1024
 TRAINED = 512
 SAMPLED_SHARDS = 8
@@ -72,7 +72,7 @@ MIN_SHARD, MAX_SHARD = 512, 65536
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A range of one source, and the number of its first input over all sources of the dataset."""
+    """A range of inputs of one source, and the number of its first input among all inputs of the dataset."""
 
     source: int
     mark: int
@@ -80,7 +80,7 @@ class Piece:
     count: int
     position: int
     only: tuple[int, ...] | None = None
-    """Where not all inputs of the range are wanted (a retry): which, counted from ``start``."""
+    """For a retry: the inputs of the range that are tried again, counted from ``start``. None for all."""
 
     @classmethod
     def from_json(cls, data: Sequence[Any]) -> Piece:
@@ -91,19 +91,19 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One shard to make: pieces of sources, one after another."""
+    """One shard: pieces of sources, one after another."""
 
     pieces: tuple[Piece, ...]
 
     @property
     def count(self) -> int:
-        """How many inputs it has."""
+        """The number of inputs."""
         return sum(piece.count for piece in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The dataset that a plan adds to: how much of it there is, and its identity."""
+    """The dataset that a plan adds to: its size and its identity."""
 
     graphs: int
     inputs: int
@@ -116,9 +116,9 @@ class Plan:
     """Everything that a worker and a merge need to know."""
 
     sources: tuple[dict[str, Any], ...]
-    """Of each: ``name``, ``source`` (how it is read), ``inputs`` (how many) and ``files`` (name, size, sha256)."""
+    """For each source: ``name``, ``source`` (how to read it), ``inputs`` (number), ``files`` (name, size, sha256)."""
     entries: int
-    """How many inputs are new; 0 where quarantined ones are tried again."""
+    """The number of new inputs; 0 for a retry of quarantined inputs."""
     notes: tuple[str, ...]
     recipe: dict[str, Any]
     labels: tuple[Label, ...]
@@ -132,13 +132,13 @@ class Plan:
     max_seconds: float
     base: Base | None = None
     about: Mapping[str, str] = field(default_factory=dict)
-    """What the new dataset says about itself."""
+    """The description of the new dataset."""
     columns: tuple[str, ...] | None = None
-    """The names beside the structures that the report accounts for; None where the labels were named by the user."""
+    """The names of values beside the structures, for the report; None if the user named the labels."""
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column of splits -> its splits in order, as the sources declare them."""
     split: SplitRule | str | None = None
-    """The splits that ``merge`` gives to the graphs of the plan, where it was planned with some."""
+    """The splits that ``merge`` gives to the graphs of the plan, if the plan was made with splits."""
 
     @property
     def first_shard(self) -> int:
@@ -151,12 +151,12 @@ class Plan:
         return 0 if self.base is None else self.base.inputs
 
     def origin(self, task: Task, position: int) -> tuple[str, int]:
-        """The name of the source of an input of a task, and the number of the input there."""
+        """Return the name of the source of an input, and the number of the input in this source."""
         piece = next(piece for piece in task.pieces if piece.position <= position < piece.position + piece.count)
         return self.sources[piece.source]["name"], position - piece.position + piece.start
 
     def source_files(self) -> tuple[SourceFiles, ...]:
-        """The sources, as the manifest tells of them; none where quarantined inputs are tried again."""
+        """The sources for the manifest; empty for a retry of quarantined inputs."""
         return (
             () if self.retries else tuple(SourceFiles(s["name"], s["inputs"], tuple(s["files"])) for s in self.sources)
         )
@@ -167,7 +167,7 @@ class Plan:
 
     @property
     def retries(self) -> bool:
-        """Whether the plan is to try quarantined inputs again, and adds none."""
+        """Whether the plan tries quarantined inputs again, and adds no new inputs."""
         return self.base is not None and self.entries == 0
 
     def to_json(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A sha256 over all that decides the bytes of its shards: equal for the same work, wherever the input lies."""
+        """The sha256 of everything that decides the bytes of the shards, independent of the paths of the inputs."""
         dictionary = None if self.dictionary is None else self.dictionary.sha256
         return hashlib.sha256(canonical_json(self._identity() | {"dictionary": dictionary})).hexdigest()
 
@@ -234,13 +234,13 @@ class Plan:
         return f"{self.digest[:12]} ({recipe}, {self.entries or 'quarantined'} inputs of {sources})"
 
     def save(self, layout: Layout) -> None:
-        """Write the plan: from here on its shards can be made."""
+        """Write the plan. From then on its shards can be made."""
         shared = self.to_json()
         tasks = shared.pop("tasks")
         files = [source["files"] for source in self.sources]
         shared["sources"] = [{key: value for key, value in s.items() if key != "files"} for s in self.sources]
         shared |= {"digest": self.digest, "title": self.title, "shards": len(tasks)}
-        # In ASCII: a path may hold bytes that UTF-8 cannot write.
+        # ASCII, because a path may hold bytes that UTF-8 cannot encode.
         lines = [json.dumps(line, sort_keys=True, allow_nan=False).encode() for line in (shared, *tasks, files)]
         write_atomic(layout.plan, b"".join(b"%s %s\n" % (_checksum(line), line) for line in lines))
 
@@ -259,7 +259,7 @@ class Plan:
             return cls.from_json(shared | {"tasks": tasks, "sources": sources})
 
     def differences(self, other: Plan) -> list[str]:
-        """Where another plan would give other bytes, one sentence each; empty if they are the same work."""
+        """Return a sentence for each reason why another plan gives other bytes; empty if both are the same work."""
         mine, theirs = self._identity(), other._identity()
         return [
             f"{key}: {_short(mine.get(key))} -> {_short(theirs.get(key))}"
@@ -268,17 +268,16 @@ class Plan:
         ]
 
     def _identity(self) -> dict[str, Any]:
-        """What decides the bytes, one entry for each thing that can differ."""
+        """Everything that decides the bytes, with one entry for each thing that can differ."""
         out = self.to_json()
-        # Where the input lies does not matter, what it is named and what it holds does.
+        # The folder of an input does not matter, but its name and its contents do.
         out["sources"] = [
             {"name": s["name"]} | {k: v for k, v in s["source"].items() if k not in ("path", "paths")}
             for s in self.sources
         ]
         out["inputs"] = [[s["inputs"], *s["files"]] for s in self.sources]
-        # The dictionary follows from the rest (``digest`` has it all the same), and notes and what they account for are
-        # not made into graphs, nor are splits. How long an input may take may be changed for the rest of the work, as
-        # the number of workers may: it depends on the machine anyway.
+        # The dictionary follows from the rest (``digest`` includes it anyway). Notes and splits do not change graphs.
+        # The time limit of an input depends on the machine, so a resumed run may change it, as it may change workers.
         del out["dictionary"], out["notes"], out["about"], out["columns"], out["split"], out["max_seconds"]
         tasks = out.pop("tasks")
         most = max((task.count for task in self.tasks), default=0)
@@ -288,7 +287,7 @@ class Plan:
 
 
 class Head(NamedTuple):
-    """What tells a plan from others, and how many shards it has."""
+    """The identity of a plan, and its number of shards."""
 
     digest: str
     title: str
@@ -296,16 +295,16 @@ class Head(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One shard to make, with what it shares with the other shards of the plan."""
+    """One shard of a plan, with everything that the shards share."""
 
     plan: Plan
-    """Without tasks, and without the files of the sources."""
+    """The plan without tasks, and without the files of the sources."""
     head: Head
     task: Task
 
 
 def read_head(layout: Layout) -> Head:
-    """Read which plan there is.
+    """Read the identity of the plan in a folder.
 
     Raises:
         InputError: as ``Plan.load``.
@@ -315,7 +314,7 @@ def read_head(layout: Layout) -> Head:
 
 
 def read_job(layout: Layout, task: int) -> Job:
-    """Read what is needed to make one shard, in time that does not depend on the number of input files.
+    """Read everything to make one shard, in a time that does not depend on the number of input files.
 
     Raises:
         InputError: there is no such shard; or as ``Plan.load``.
@@ -334,14 +333,14 @@ def read_job(layout: Layout, task: int) -> Job:
 
 @contextmanager
 def _opened(layout: Layout) -> Iterator[Iterator[bytes]]:
-    """The lines of the file of a plan; what is wrong with it becomes one error."""
+    """Yield the lines of the file of a plan, and turn all errors of the file into one kind."""
     try:
         with layout.plan.open("rb") as lines:
             yield lines
     except FileNotFoundError:
         name = layout.final.name
         msg = f"there is no plan in {layout.partial}; make one with 'lazygraph-write plan SOURCE -o {name}'"
-        with suppress(LazyGraphError):  # which may be what a plan became
+        with suppress(LazyGraphError):  # a damaged plan may hold anything
             msg += f"; {name} holds {Manifest.load(layout.final).graphs} graphs"
         raise InputError(msg) from None
     except (_DamagedError, StopIteration) as error:
@@ -350,7 +349,7 @@ def _opened(layout: Layout) -> Iterator[Iterator[bytes]]:
 
 
 class _DamagedError(Exception):
-    """A line is not as it was written."""
+    """A line differs from what was written."""
 
 
 def _checksum(line: bytes) -> bytes:
@@ -358,7 +357,7 @@ def _checksum(line: bytes) -> bytes:
 
 
 def _parsed(line: bytes) -> Any:
-    """What a line holds, if it is as it was written."""
+    """Return the content of a line, after comparing its checksum."""
     checksum, _, content = line.removesuffix(b"\n").partition(b" ")
     if checksum != _checksum(content):
         raise _DamagedError
@@ -366,7 +365,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _shared(lines: Iterator[bytes], layout: Layout) -> dict[str, Any]:
-    """The first line of a plan, if it is of this version."""
+    """Return the first line of a plan, if it has this version."""
     shared: dict[str, Any] = _parsed(next(lines))
     if shared.get("plan") != PLAN_VERSION:
         msg = (
@@ -382,7 +381,7 @@ def _head(shared: Mapping[str, Any]) -> Head:
 
 
 def shard_size(entries: int) -> int:
-    """Inputs a shard: a power of two that makes about 64 shards, between 512 and 65,536. Never a function of workers.
+    """Return inputs per shard: a power of two, 512 to 65,536, for about 64 shards. Independent of the workers.
 
     Example:
         >>> shard_size(2_000), shard_size(200_000), shard_size(100_000_000)
@@ -401,7 +400,7 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
 
     Raises:
         UnreadableInput: a source cannot be read, or holds nothing.
-        LabelError: a label was asked for that does not exist.
+        LabelError: a requested label does not exist.
     """
     scanned = scan_sources(sources, spec, options, layout)
     plan = scanned.plan
@@ -439,14 +438,14 @@ def make_plan(sources: Sequence[Source], spec: GraphSpec, options: WriteOptions,
 
 
 class Scanned(NamedTuple):
-    """What one pass over all sources found."""
+    """The result of one pass over all sources."""
 
     plan: Plan
-    """A plan without dictionary, with the labels that sources declare."""
+    """The plan without a dictionary, with the labels that the sources declare."""
     implied: tuple[ImpliedUnits, ...]
-    """The units that sources imply."""
+    """The units that the sources imply."""
     abouts: tuple[Mapping[str, str], ...]
-    """What each source says about itself."""
+    """The description of each source."""
 
 
 def scan_sources(
@@ -458,14 +457,14 @@ def scan_sources(
         UnreadableInput: a source cannot be read, or holds nothing.
     """
     layout.spools.mkdir(parents=True, exist_ok=True)
-    # The size of a shard follows from the number of inputs, which the scan finds: mark finely, then take every n-th.
+    # The size of a shard depends on the number of inputs, which only the scan finds. So mark often, and use every n-th.
     fine = options.shard_size or MIN_SHARD
     with time_limit(options.max_seconds):
         scans = [_scan(source, fine, layout.spool(number)) for number, source in enumerate(sources)]
     entries = sum(scan.entries for scan in scans)
     if entries == 0:
         names = ", ".join(source.name for source in sources)
-        msg = f"found no structures in {names or 'nothing'}; required: at least one"
+        msg = f"there are no structures in {names or 'the sources'}; give at least one"
         raise UnreadableInput(msg)
     size = options.shard_size or shard_size(entries)
     plan = Plan(
@@ -490,10 +489,10 @@ def scan_sources(
 
 
 def _declared_splits(scans: Iterable[Scan]) -> dict[str, tuple[str, ...]]:
-    """Column of splits -> the splits that any source declares in it.
+    """Return column of splits -> the splits that any source declares in it.
 
     Raises:
-        InputError: there are more of them than codes.
+        InputError: there are more splits than codes.
     """
     out: dict[str, tuple[str, ...]] = {}
     for scan in scans:
@@ -506,12 +505,12 @@ def check_split_columns(splits: Iterable[str], labels: Iterable[Label]) -> None:
     """Refuse a column of splits with the name of a label.
 
     Raises:
-        LabelError: with the name.
+        LabelError: they have a name in common; the message gives it.
     """
     names = {label.name for label in labels}
     if clash := [column for column in splits if column in names]:
         msg = (
-            f"found {clash[0]!r} as a label and as a column of splits; required: one meaning of a name. Name the other "
+            f"{clash[0]!r} is the name of a label and of a column of splits; a name has one meaning. Name the other "
             "labels with --label (labels=), or rename the column of splits"
         )
         raise LabelError(msg)
@@ -520,14 +519,14 @@ def check_split_columns(splits: Iterable[str], labels: Iterable[Label]) -> None:
 def common_about(
     abouts: Sequence[Mapping[str, str]], given: Mapping[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What a dataset of several sources is: what the user says, and what all of the sources say alike.
+    """Describe a dataset of several sources: what the user gives, and what all sources say in the same words.
 
     Args:
-        abouts: of each source, what it says about itself.
-        given: what the user says, which counts before it.
+        abouts: the description of each source.
+        given: the description by the user, which overrides theirs.
 
     Returns:
-        What it is, and a sentence where sources differ.
+        The description, and a sentence if the sources differ.
     """
     first = abouts[0] if abouts else {}
     kept = {key: text for key, text in first.items() if all(about.get(key) == text for about in abouts[1:])}
@@ -537,7 +536,7 @@ def common_about(
 
 
 def read_task(plan: Plan, task: Task, layout: Layout) -> Iterator[tuple[int, Entry]]:
-    """The inputs of one shard with their positions over all sources."""
+    """Yield the inputs of one shard with their positions among all inputs."""
     for piece in task.pieces:
         yield from _read_piece(plan, piece, layout)
 
@@ -559,8 +558,8 @@ def _read_piece(plan: Plan, piece: Piece, layout: Layout) -> Iterator[tuple[int,
         raise _no_memory(source, f"input number {piece.start + found}") from error
     if found != piece.count:
         msg = (
-            f"{source.name}: found {found} inputs from number {piece.start} on; required: {piece.count}, as when it "
-            "was planned: the input has changed since"
+            f"{source.name}: found {found} inputs from number {piece.start} on, but {piece.count} when it was "
+            "planned; the input has changed since"
         )
         raise UnreadableInput(msg)
 
@@ -574,13 +573,13 @@ def _scan(source: Source, every: int, spool: Path) -> Scan:
 
 def _no_memory(source: Source, what: str) -> UnreadableInput:
     return UnreadableInput(
-        f"{source.name}: there was not enough memory to find where {what} ends; required: room for the text of one "
-        f"input, of which up to {MAX_TEXT:,} bytes are held"
+        f"{source.name}: there was not enough memory to find where {what} ends; up to {MAX_TEXT:,} bytes of the text "
+        "of one input are held"
     )
 
 
 def versions() -> dict[str, str]:
-    """The versions of what decides edges and bytes."""
+    """Return the versions of the packages that decide edges and bytes."""
     return dict(_versions())
 
 
@@ -609,7 +608,7 @@ def _source(source: Source, scan: Scan) -> dict[str, Any]:
 
 
 def _cut(scans: Sequence[Scan], fine: int, size: int, position: int) -> Iterator[Task]:
-    """Shards of up to ``size`` inputs, which span sources: each is cut where it was marked, every ``fine`` inputs."""
+    """Cut all sources into shards of up to ``size`` inputs. Cuts are at marks, which come every ``fine`` inputs."""
     pieces: list[Piece] = []
     room = size
     for number, scan in enumerate(scans):
@@ -628,7 +627,7 @@ def _cut(scans: Sequence[Scan], fine: int, size: int, position: int) -> Iterator
 
 
 def sampled(plan: Plan, layout: Layout) -> Iterator[Entry]:
-    """The first inputs of up to 8 shards, evenly spread."""
+    """Return the first inputs of up to 8 evenly spread shards."""
     step = max(1, len(plan.tasks) // SAMPLED_SHARDS)
     chosen = plan.tasks[::step][:SAMPLED_SHARDS]
     for task in chosen:
@@ -637,7 +636,7 @@ def sampled(plan: Plan, layout: Layout) -> Iterator[Entry]:
 
 
 def _beginning(task: Task, count: int) -> Task:
-    """The first inputs of a task."""
+    """Return the first inputs of a task."""
     ends = accumulate(piece.count for piece in task.pieces)
     parts = [replace(p, count=min(p.count, count - end + p.count)) for p, end in zip(task.pieces, ends, strict=True)]
     return Task(tuple(part for part in parts if part.count > 0))
@@ -659,10 +658,10 @@ def _short(value: Any) -> str:
 
 
 def check_same_work(stored: Plan, new: Plan, layout: Layout) -> None:
-    """Refuse to go on with a dataset that was begun with other arguments.
+    """Refuse to continue a dataset that was begun with other arguments.
 
     Raises:
-        OutputExists: with every difference.
+        OutputExists: the arguments differ; the message names every difference.
     """
     if differences := stored.differences(new):
         msg = (

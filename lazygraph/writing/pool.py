@@ -1,4 +1,4 @@
-"""Many shards at once: in worker processes or by an executor, of which some may die."""
+"""Making of shards in parallel, in worker processes or by an executor. Workers may die."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from lazygraph.writing.worker import Made, make_shard
 
 __all__ = ["make_shards", "processes"]
 
-# BLAS and OpenMP would start a thread pool in every worker for arrays of a few hundred numbers.
+# Without this, BLAS and OpenMP start threads in every worker, for arrays of a few hundred numbers.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-MOST_FRUITLESS = 3  # deaths in a row, with nothing done in between, after which a run gives up
-MOST_DEATHS = 64  # of a run, whatever is done in between
-WINDOW = 256  # shards in hand of an executor that does not say how many workers it has
+MOST_FRUITLESS = 3  # a run gives up after so many deaths in a row without progress
+MOST_DEATHS = 64  # a run gives up after so many deaths, even with progress
+WINDOW = 256  # shards that an executor gets at a time if it does not say how many workers it has
 LEAST = 32  # and of one that says so
 KEPT = "What is finished is kept: run the same command again to continue"
 
@@ -57,14 +57,14 @@ def make_shards(
     Args:
         final: where the dataset will be.
         tasks: the numbers of the shards.
-        inputs: how many inputs each shard of the plan has, for the display.
+        inputs: the number of inputs of each shard of the plan, for the display.
         workers: worker processes; None takes one per usable CPU, 1 works in this process.
-        executor: runs the shards instead, wherever it runs them; it must see the same files.
+        executor: runs the shards instead. Its workers must see the same files.
         progress: show rate, time left and quarantined inputs on stderr: a bar in a terminal or a notebook, else a line
             a minute.
 
     Raises:
-        WorkerDied: worker processes died again and again, the executor broke, or its workers are gone.
+        WorkerDied: too many worker processes died, the executor broke, or its workers are gone.
     """
     pending = list(tasks)
     display = show_progress(len(pending), sum(inputs[task] for task in pending), show=progress)
@@ -91,10 +91,10 @@ def _run(
 
 
 def _elsewhere(final: Path, tasks: list[int], executor: Executor, tick: Callable[[], None]) -> Iterator[Made]:
-    """The shards, made by an executor. A shard whose worker died is submitted again.
+    """Make shards by an executor. A shard whose worker died is submitted again.
 
     Raises:
-        WorkerDied: the executor broke, its workers are gone, or they die at one shard again and again.
+        WorkerDied: the executor broke, its workers are gone, or too many of them die at one shard.
     """
     layout = Layout.of(final)
     plan = Plan.load(layout)
@@ -124,25 +124,25 @@ def _elsewhere(final: Path, tasks: list[int], executor: Executor, tick: Callable
             raise
         msg = f"the executor broke: a worker process died, or its engine ended ({_named(error)}). {KEPT}"
         raise WorkerDied(msg) from error
-    finally:  # the executor belongs to the caller, and would make the remaining shards
+    finally:  # the executor belongs to the caller, and would otherwise make the remaining shards
         window.cancel()
 
 
 def _room(executor: Executor) -> int:
-    """How many shards an executor may have in hand.
+    """Return how many shards an executor may hold at a time.
 
-    Few where that suffices: it holds what it was given, and makes it even where this process has ended. But enough for
-    a cluster that starts workers because there is work.
+    The number is small, because an executor makes its shards even if this process has ended. It is large enough for a
+    cluster that starts workers only if there is work.
     """
     workers = known_workers(executor)
     return WINDOW if workers is None else max(LEAST, 4 * workers)
 
 
 def _outlived(final: Path, tasks: list[int], workers: int, tick: Callable[[], None]) -> Iterator[Made]:
-    """The shards, made by worker processes of which some may die: new ones then go on.
+    """Make shards by worker processes. New processes replace those that die.
 
     Raises:
-        WorkerDied: they die again and again, and neither a shard is finished in between nor a killing input found.
+        WorkerDied: too many processes die without a finished shard, or an input that is found to kill them.
     """
     layout = Layout.of(final)
     plan = Plan.load(layout)
@@ -171,7 +171,7 @@ def _submitting(pool: Executor, plugins: Plugins, final: Path) -> Callable[[int]
 
 
 class _Deaths:
-    """Deaths of workers, and when a run gives up: one that makes headway may have many, one that makes none few.
+    """The deaths of workers, and the decision to give up. A run that makes progress may have more deaths.
 
     Args:
         layout: where the dataset is made.
@@ -185,19 +185,19 @@ class _Deaths:
         self._deaths = self._found = 0
 
     def forget(self) -> None:
-        """Note that a shard was finished by workers that may each make any of the shards."""
+        """Note a finished shard, made by workers that may each make any shard."""
         self._fruitless.clear()
 
     def another(self, task: int | None, error: Exception, left: int) -> None:
         """Count a death.
 
         Args:
-            task: the shard at which a worker died; None where that is not known.
-            error: what told of it.
-            left: how many shards are not made.
+            task: the shard at which a worker died; None if that is not known.
+            error: the error that reported the death.
+            left: the number of shards that are not made.
 
         Raises:
-            WorkerDied: there were too many, and neither a shard finished in between nor an input found that kills.
+            WorkerDied: there were too many deaths without a finished shard or an input that is found to kill workers.
         """
         found = sum(len(poison_inputs(notes)) for notes in self._notes)
         self._fruitless[task] = 1 if found > self._found else self._fruitless[task] + 1
@@ -217,11 +217,11 @@ def _named(error: Exception) -> str:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C back while worker processes are started: they take the mask over, and so never see it.
+    """Block Ctrl-C while worker processes start. They inherit the mask, and so never see the signal.
 
-    A terminal sends it to them too, and one that still imports would print a traceback.
+    A terminal sends Ctrl-C to workers too, and a worker that still imports would print a traceback.
     """
-    resource_tracker.ensure_running()  # which lifts the mask when it starts
+    resource_tracker.ensure_running()  # it unblocks the signal when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -231,7 +231,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
-    """Worker processes that neither fork this one nor run the user's script again, and that die with it."""
+    """Return an executor whose workers do not fork this process or run its script again, and end with it."""
     from loky import ProcessPoolExecutor
 
     try:
@@ -245,25 +245,25 @@ def processes(workers: int) -> Iterator[Executor]:
     try:
         yield pool
     finally:
-        # They have nothing in hand that counts. Asked to end, they would wait for ever for the lock of a queue with
-        # which one of them was killed.
+        # The workers have no work that counts. A polite request could block for ever, because a killed worker may hold
+        # the lock of the queue.
         pool.shutdown(wait=True, kill_workers=True)
 
 
 class Plugins(NamedTuple):
-    """The plug-ins in use that a plan needs. Worker processes import them; a plan alone imports nothing."""
+    """The plug-ins in use that a plan needs. Worker processes import them. A plan itself imports nothing."""
 
     presets: tuple[str, ...]
     formats: tuple[str, ...]
 
     @classmethod
     def of(cls, plan: Plan) -> Plugins:
-        """The plug-ins of its recipe and of its sources."""
+        """Return the plug-ins of the recipe and of the sources."""
         kinds = {source["source"]["kind"] for source in plan.sources}
         return cls(presets_needed(plan.recipe), tuple(name for name in SOURCE_REGISTRY.used() if name in kinds))
 
     def use(self) -> None:
-        """Import them in this process."""
+        """Import the plug-ins in this process."""
         PRESET_REGISTRY.use(self.presets)
         SOURCE_REGISTRY.use(self.formats)
 
@@ -275,8 +275,8 @@ def _make_shard(plugins: Plugins, final: Path, task: int) -> Made:
 
 
 def _start(parent: int) -> None:
-    """Begin a worker: Ctrl-C is the parent's to handle, and no worker outlives a killed parent."""
+    """Start a worker. The parent handles Ctrl-C, and a worker ends if its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
     may_die()
-    gc.freeze()  # what was imported stays: the collector need not look at it again and again
+    gc.freeze()  # imported objects stay, so the garbage collector need not visit them

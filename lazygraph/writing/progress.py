@@ -1,4 +1,4 @@
-"""How far a write is: a bar in a terminal or a notebook, and elsewhere a line a minute, as logs of jobs need it."""
+"""The progress of a write: a bar in a terminal or a notebook, and one line per minute in the logs of jobs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVERY = 60.0  # s between two lines
 
 
 class Progress:
-    """Shows nothing. Subclasses show shards as they are finished."""
+    """A display that shows nothing. Subclasses show finished shards."""
 
     def made(self, crystals: int, quarantined: int) -> None:
         """Count a finished shard.
 
         Args:
-            crystals: the inputs of the shard, quarantined ones included.
-            quarantined: how many of these could not become graphs.
+            crystals: the number of inputs of the shard, including quarantined ones.
+            quarantined: how many of them could not become graphs.
         """
 
     def tick(self) -> None:
@@ -60,13 +60,13 @@ class Bar(Progress):
 
 
 class Lines(Progress):
-    """One line a minute; nothing for a write that ends earlier.
+    """A display with one line per minute. A shorter write shows nothing.
 
     Args:
-        shards: how many shards there are to make.
-        crystals: the inputs of all of them.
-        stream: where the lines go. A closed or full one is ignored.
-        clock: seconds, from any beginning.
+        shards: the number of shards to make.
+        crystals: the number of their inputs.
+        stream: the output. Errors of a closed or full stream are ignored.
+        clock: returns seconds since any moment.
     """
 
     def __init__(self, shards: int, crystals: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,18 +95,18 @@ class Lines(Progress):
 
 
 def progress(shards: int, crystals: int, *, show: bool) -> Progress:
-    """The display for a write of so many shards and inputs: a bar, lines, or nothing where it is not to be shown."""
+    """Return the display for a write of so many shards and inputs: a bar, lines, or one that shows nothing."""
     if not show or sys.stderr is None:  # a program without a console has none
         return Progress()
     return Bar(crystals) if sys.stderr.isatty() or in_notebook() else Lines(shards, crystals, sys.stderr)
 
 
 def line(done: tuple[int, int], of: tuple[int, int], quarantined: int, seconds: float) -> str:
-    """How far a write is, in one line.
+    """Describe the progress of a write in one line.
 
     Args:
-        done: finished shards, and their inputs.
-        of: all shards, and their inputs.
+        done: number of finished shards, and of their inputs.
+        of: number of all shards, and of their inputs.
         quarantined: inputs of finished shards that could not become graphs.
         seconds: time since the first shard was begun.
 
@@ -123,14 +123,14 @@ def line(done: tuple[int, int], of: tuple[int, int], quarantined: int, seconds: 
 
 
 def duration(seconds: float) -> str:
-    """A time in hours and minutes, at least one minute."""
+    """Return a time in hours and minutes, at least one minute."""
     minutes = max(1, round(seconds / 60))
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook, where stderr is no terminal and tqdm has a bar all the same."""
+    """Whether this is the kernel of a notebook, in which tqdm has a bar although stderr is not a terminal."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config

@@ -28,7 +28,7 @@ from lazygraph.writing.value_groups import PROTOTYPE, columns_of
 
 __all__ = ["Prototypes", "check_symprec", "compute_prototypes", "stored_prototypes"]
 
-LEAST, MOST = 2**8, 2**14  # crystals of one call; fewer are not worth starting a process
+LEAST, MOST = 2**8, 2**14  # crystals per call; fewer would not be worth a process
 
 
 class Prototypes(NamedTuple):
@@ -36,7 +36,7 @@ class Prototypes(NamedTuple):
 
     Attributes:
         pieces: the texts of all rows, one array after the other.
-        notes: sentences about crystals of which spglib found no symmetry.
+        notes: sentences about crystals for which spglib found no symmetry.
     """
 
     pieces: Pieces
@@ -44,12 +44,12 @@ class Prototypes(NamedTuple):
 
 
 def stored_prototypes(store: Store, scratch: TemporaryArrays, symprec: float | None) -> Prototypes | None:
-    """The prototypes that a dataset has, as a label of its own or computed; None where they must be computed.
+    """Return the prototypes of a dataset, its own label or stored ones; None if they must be computed.
 
     Args:
         store: the dataset.
         scratch: for what does not fit into memory.
-        symprec: the distance that is asked for, A; None for any.
+        symprec: the requested distance, A; None for any.
 
     Raises:
         InputError: something else in the dataset has the name, or a distance is given and the label is the dataset's
@@ -102,7 +102,7 @@ def compute_prototypes(
         WorkerDied: a worker process was killed.
     """
     if store.manifest.recipe is None:
-        msg = f"the graphs of {store.path} are ready-made, without crystals; required: a dataset of crystals"
+        msg = f"the graphs of {store.path} are ready-made, without crystals; give a dataset of crystals"
         raise InputError(msg)
     if workers is not None and workers < 1:
         msg = f"found {workers} workers; required: at least 1"
@@ -126,14 +126,14 @@ def compute_prototypes(
 
 
 def check_symprec(columns: Mapping[str, Column], symprec: float | None) -> None:
-    """Refuse to compute prototypes by no distance, and again by another one while splits follow those that are stored.
+    """Check the distance. Refuse another distance than before while splits depend on the stored prototypes.
 
     Args:
-        columns: of the dataset, without the splits that are made again.
+        columns: the columns of the dataset, without the splits that are made again.
         symprec: the distance, A; None for the default.
 
     Raises:
-        InputError: with what to do.
+        InputError: the distance cannot be used; the message says what to do.
     """
     if symprec is not None and not 0 < symprec < math.inf:
         msg = f"found symprec={symprec}; required: a distance greater than 0 A"
@@ -149,7 +149,7 @@ def check_symprec(columns: Mapping[str, Column], symprec: float | None) -> None:
 
 
 def _follows(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule of splits reads prototypes."""
+    """Whether a rule of splits depends on prototypes."""
     return PROTOTYPE in (rule.get("group"), rule.get("stratify", {}).get("label"))
 
 
@@ -159,7 +159,7 @@ class _Some(NamedTuple):
 
 
 def _computed(store: Store, symprec: float, starts: range, workers: int) -> Iterator[_Some]:
-    """The prototypes from each start to the next, in order."""
+    """Yield the prototypes from each start to the next, in order."""
     if workers <= 1:
         for start in starts:
             yield _some(store, symprec, start, start + starts.step)
@@ -193,5 +193,5 @@ def _in_worker(path: Path, symprec: float, start: int, end: int) -> _Some:
 
 @cache
 def _opened(path: Path) -> Store:
-    """The dataset, opened once in each worker: workers end before the dataset can change."""
+    """Return the dataset, which each worker opens once. Workers end before the dataset can change."""
     return Store(path)

@@ -1,7 +1,7 @@
 """The prototype of a crystal: a text that all crystals of the same structure type share, whatever their elements.
 
-It does not depend on how the crystal is written down: supercells, the order of the atoms, rotations, other origins and
-other elements at the same places give the same text.
+The text does not depend on the choice of the cell, the order of the atoms, the orientation, the origin, or the elements
+at the same positions.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ __all__ = ["MAX_ATOMS", "SYMPREC", "Prototype", "prototype_of"]
 
 SYMPREC = 0.01  # A; pymatgen's default
 MAX_ATOMS = 500  # spglib can take minutes for larger cells
-FAMILIES = ((2, "a"), (15, "m"), (74, "o"), (142, "t"), (194, "h"), (230, "c"))  # up to which space group
+FAMILIES = ((2, "a"), (15, "m"), (74, "o"), (142, "t"), (194, "h"), (230, "c"))  # the last space group of each family
 
 
 class Prototype(NamedTuple):
     """The prototype of one crystal.
 
     Attributes:
-        text: such as ``AB_cF8_225_4.-3mm_4.-3mm``; where no symmetry was found, ``AB`` alone.
-        problem: why no symmetry was found, as the report says it of all such crystals.
+        text: such as ``AB_cF8_225_4.-3mm_4.-3mm``, or ``AB`` alone if no symmetry was found.
+        problem: the reason why no symmetry was found, for the report.
     """
 
     text: str
     problem: str | None = None
 
     def remarks(self) -> tuple[Remark, ...]:
-        """What the report must tell of the crystal."""
+        """Return the remarks of the report about the crystal."""
         if self.problem is None:
             return ()
         return (Remark(f"have their anonymised formula alone as prototype, because {self.problem}", self.text),)
 
 
 def prototype_of(crystal: Crystal, symprec: float) -> Prototype:
-    """The prototype of a crystal, by the symmetry that spglib finds. Takes about 1 ms.
+    """Return the prototype of a crystal, from the symmetry that spglib finds. This takes about 1 ms.
 
     The text consists of the anonymised formula, the Pearson symbol (with the number of atoms of the conventional cell,
     which is the hexagonal one of rhombohedral crystals), the number of the space group, and the orbits of each letter
@@ -89,7 +89,7 @@ def prototype_of(crystal: Crystal, symprec: float) -> Prototype:
 
 
 def _anonymous(amounts: Iterable[int]) -> str:
-    """The reduced formula with a letter for each element, in the order of their amounts.
+    """Return the reduced formula with a letter for each element, in the order of their amounts.
 
     Example:
         >>> _anonymous([8, 4]), _anonymous([1, 1, 3]), _anonymous([2])
@@ -105,12 +105,12 @@ def _anonymous(amounts: Iterable[int]) -> str:
 
 
 def _orbits(found: Any, atoms: NDArray[np.bool_], cells: float) -> str:
-    """The orbits of some atoms in order, equal ones counted, such as ``2*4.m+8.1``.
+    """Return the sorted orbits of some atoms, such as ``2*4.m+8.1``, where 2 counts equal orbits.
 
     Args:
-        found: what spglib found.
-        atoms: (N,) which atoms.
-        cells: by what a number of atoms of the crystal is multiplied to get that of the conventional cell.
+        found: the result of spglib.
+        atoms: (N,) the mask of the atoms.
+        cells: number of atoms in the conventional cell, divided by the number of atoms of the crystal.
     """
     sizes = Counter(found.crystallographic_orbits[atoms].tolist())
     kinds = Counter(
@@ -123,7 +123,7 @@ def _orbits(found: Any, atoms: NDArray[np.bool_], cells: float) -> str:
 
 
 def _shortened(text: str) -> str:
-    """A text that a column can hold: where it is too long, its beginning and a hash of all of it."""
+    """Return a text that a column can hold. A long text becomes its beginning and a hash of all of it."""
     if len(text) <= MAX_ID:
         return text
     return f"{text[:200]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

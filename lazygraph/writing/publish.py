@@ -1,7 +1,7 @@
-"""The last step of every change: new files into the dataset directory, then the manifest, atomically.
+"""The last step of every change: move new files into the dataset directory, and then the manifest, atomically.
 
-A change is prepared in a folder below ``NAME.lg.partial``. Its manifest is written there last; from then on the
-change is decided, and whoever comes next finishes it (``roll_forward``) if its own process was killed.
+A change is prepared in a folder below ``NAME.lg.partial``. Its manifest is written there last. From then on the change
+is decided: if its process is killed, the next process finishes it (``roll_forward``).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lazygraph.writing.owned import data_files, partial_files, remove_empty, rem
 
 __all__ = ["GRACE", "garbage", "publish", "resumable", "roll_forward", "sweep"]
 
-GRACE = 3600.0  # seconds for which readers of the state before find their files
+GRACE = 3600.0  # seconds for which the files of the state before stay for its readers
 
 
 def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
-    """Make the files in a folder (``layout.dataset``, ``edit`` or ``pull``) and this manifest what the dataset is.
+    """Publish this manifest and the files in a folder (``layout.dataset``, ``edit`` or ``pull``) as the dataset.
 
-    A new dataset appears by one rename. An existing one gets its new files first and its manifest last; files of the
-    state before stay, files of states before that go once the state before is an hour old.
+    A new dataset appears by one rename. An existing dataset gets the new files first and the manifest last. The files
+    of the state before stay. Files of older states are deleted if the state before is more than an hour old.
 
     Raises:
-        StorageError: somebody deleted or replaced the folder meanwhile; then nothing is published.
+        StorageError: the folder was deleted or replaced meanwhile. Nothing is published.
     """
     layout = hold.layout
     hold.check()
@@ -49,21 +49,21 @@ def publish(hold: Hold, folder: Path, manifest: Manifest) -> None:
 
 
 def roll_forward(layout: Layout) -> bool:
-    """Finish changes that were decided; whether there was a write among them. Every step may be repeated."""
+    """Finish changes that were decided, and return whether one of them was a write. Every step can be repeated."""
     written = False
     for folder in (layout.edit, layout.dataset, layout.pull):
         if not (folder / MANIFEST).exists():
             continue
         if _missing(folder, layout.final, Manifest.load(folder)):
-            # A change of a dataset that was deleted since, or replaced by another one.
+            # A change to a dataset that was deleted or replaced since.
             _remove(partial_files(layout.partial, folder.name))
             continue
         if folder == layout.dataset:
-            # The plan is carried out: a later run must not take it for unfinished work.
+            # The plan is finished. A later run must not take it for unfinished work.
             written = True
             layout.plan.unlink(missing_ok=True)
             fsync_directory(layout.partial)
-            _remove(partial_files(layout.partial, layout.pull.name))  # of a pull that was given up for this
+            _remove(partial_files(layout.partial, layout.pull.name))  # files of an abandoned pull
         if layout.final.exists():
             _move_into(folder, layout.final)
         else:
@@ -81,7 +81,7 @@ def resumable(layout: Layout) -> bool:
 
 
 def sweep(layout: Layout, keep: Collection[Path] = ()) -> None:
-    """Remove all that writers left in the partial folder, but the lock; what a dying worker still writes may stay."""
+    """Remove the files of writers in the partial folder, except for the lock. Files of a dying worker may stay."""
     for path in partial_files(layout.partial):
         if path != layout.lock and path not in keep:
             with suppress(OSError):  # the next writer tries again
@@ -90,30 +90,30 @@ def sweep(layout: Layout, keep: Collection[Path] = ()) -> None:
 
 
 def garbage(directory: Path, manifests: Iterable[Manifest]) -> list[tuple[str, Path]]:
-    """The files of earlier states of a dataset: data files that none of these manifests names.
+    """List the files of earlier states of a dataset: data files that none of these manifests names.
 
     Returns:
-        Name within the dataset, and path, of each.
+        The name within the dataset, and the path, of each file.
     """
     named = {file.name for manifest in manifests for file in manifest.files()}
     return [(name, path) for name, path in data_files(directory) if name not in named]
 
 
 def _missing(folder: Path, final: Path, manifest: Manifest) -> FileRef | None:
-    """The first file of a manifest that is neither among the new ones nor in the dataset."""
+    """Return the first file of a manifest that is neither among the new files nor in the dataset."""
     files = manifest.files()
     return next((f for f in files if not ((folder / f.name).exists() or (final / f.name).exists())), None)
 
 
 def _strays(folder: Path, layout: Layout, manifest: Manifest) -> list[Path]:
-    """The files of killed processes in a prepared folder, which its manifest does not name."""
+    """Yield the files of killed processes in a prepared folder, which its manifest does not name."""
     named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
     return [path for path in partial_files(layout.partial, folder.name) if path not in named]
 
 
 def _make_final(folder: Path, layout: Layout) -> None:
-    """Make a prepared folder the dataset: by one rename, unless it holds files that the user put there."""
-    # Where the power failed, a file that was renamed can be there under both names.
+    """Make a prepared folder the dataset, by one rename, unless the folder holds files of the user."""
+    # After a power failure, a renamed file can exist under both names.
     _remove(_strays(folder, layout, Manifest.load(folder)))
     own = {*partial_files(layout.partial, folder.name), folder / "shards", folder / "columns"}
     if own.issuperset(folder.rglob("*")):
@@ -124,10 +124,10 @@ def _make_final(folder: Path, layout: Layout) -> None:
 
 
 def _move_into(folder: Path, final: Path) -> None:
-    """New files, then the manifest, from a folder into a dataset directory."""
+    """Move the new files, then the manifest, from a folder into a dataset directory."""
     new = Manifest.load(folder)
     if (final / MANIFEST).exists() and time.time() - (final / MANIFEST).stat().st_mtime > GRACE:
-        # A dataset that is too broken to be read may be overwritten; its files are then left to gc.
+        # A dataset that cannot be read may be overwritten. ``lazygraph gc`` deletes its files later.
         with suppress(CorruptDataset, UnsupportedFormat):
             _remove(path for _, path in garbage(final, [Manifest.load(final), new]))
     for file in new.files():

@@ -1,4 +1,4 @@
-"""The list of inputs that are no graphs: what it says of each, read and written."""
+"""The list of quarantined inputs, which could not become graphs: reading and writing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lazygraph.storage.local import LocalStorage
 
 __all__ = ["InputNumbers", "Rejected", "input_of_rows", "read_quarantine", "renumbered", "write_quarantine"]
 
-PIECE = 2**16  # rows of which the inputs are told at once
+PIECE = 2**16  # rows whose inputs are computed at a time
 LONGEST = 2000  # letters of a message
 
 
@@ -38,7 +38,7 @@ class Rejected:
 
     @classmethod
     def of(cls, source: str, entry: int, position: int, graph_id: str, error: Exception) -> Rejected:
-        """The input, with the class and the text of the error that it met, of which no more than 2,000 letters."""
+        """Make the entry of an input from its error: the class, and up to 2,000 letters of the message."""
         text = readable(str(error) or repr(error))
         message = text if len(text) <= LONGEST else text[:LONGEST] + "..."
         return cls(source, position, entry, readable(graph_id[:LONGEST]), type(error).__name__, message)
@@ -48,13 +48,13 @@ def read_quarantine(place: Path | Storage, manifest: Manifest) -> list[Rejected]
     """The inputs of a dataset that could not become graphs.
 
     Raises:
-        FileNotFoundError, CorruptDataset: the list is gone, or not the one that was written.
+        FileNotFoundError, CorruptDataset: the list is missing or damaged.
     """
     if manifest.quarantine is None:
         return []
     storage = LocalStorage(place) if isinstance(place, Path) else place
     file = manifest.quarantine.file
-    # splitlines() also breaks at U+2028 and its like, which an id may hold.
+    # splitlines() also breaks at characters such as U+2028, which an id may hold.
     lines = read_checked(storage, file).removesuffix(b"\n").split(b"\n")
     try:
         found = [Rejected(**json.loads(line)) for line in lines]
@@ -68,7 +68,7 @@ def read_quarantine(place: Path | Storage, manifest: Manifest) -> list[Rejected]
 
 
 def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
-    """What a list says that it may not."""
+    """Return the first entry of a list that is not allowed, in words; None if there is none."""
     if manifest.quarantine is not None and len(found) != manifest.quarantine.count:
         return f"it has {len(found)} lines; required: {manifest.quarantine.count}, as the manifest says"
     before = -1
@@ -87,12 +87,12 @@ def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class InputNumbers:
-    """The number of the input that each row came from. Iterated, it gives those of all rows in pieces.
+    """The number of the input of each row. Iterating it gives the numbers of all rows, in pieces.
 
     Attributes:
-        rows: how many there are.
+        rows: the number of rows.
         column: the column ``input``, if there is one.
-        skipped: (q,) without such a column, the number of rows before each quarantined input, in order.
+        skipped: (q,) if there is no such column, the number of rows before each quarantined input, in order.
     """
 
     rows: int
@@ -100,7 +100,7 @@ class InputNumbers:
     skipped: NDArray[np.int64]
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of some rows."""
+        """Return the numbers of some rows."""
         if self.column is not None:
             return self.column[rows].astype(np.int64)
         return rows + np.searchsorted(self.skipped, rows, side="right")
@@ -113,17 +113,17 @@ class InputNumbers:
 def input_of_rows(
     manifest: Manifest, quarantined: Iterable[Rejected], column: NDArray[Any] | None
 ) -> InputNumbers | None:
-    """The number of the input that each row came from; None where it is not known of any.
+    """Return the number of the input of each row; None if no input is known.
 
-    Where it is not known of some rows, ``manifest.inputs`` stands for it, which is the number of no input.
+    Rows with an unknown input get the number ``manifest.inputs``, which no input has.
 
     Args:
-        manifest: of the dataset.
-        quarantined: its quarantined inputs.
-        column: its column ``input``, if it has one: else its rows are all inputs that are not quarantined, in order.
+        manifest: the manifest of the dataset.
+        quarantined: the quarantined inputs of the dataset.
+        column: the column ``input``, if there is one. Otherwise the rows are all inputs that are not quarantined.
 
     Raises:
-        CorruptDataset: the column names inputs that are not there, or one for two rows.
+        CorruptDataset: the column names an input that does not exist, or the same input for two rows.
     """
     if column is not None:
         if problem := invalid_inputs(column, manifest.inputs):
@@ -137,19 +137,19 @@ def input_of_rows(
 
 
 def renumbered(inputs: NDArray[np.int64], count: int, first: int, total: int) -> NDArray[np.int64]:
-    """The inputs of rows in a dataset with more inputs than these.
+    """Renumber the inputs of rows for a dataset with more inputs.
 
     Args:
-        inputs: (N,) as ``input_of_rows`` gives them.
-        count: the number of inputs there, which stands for an input that is not known.
+        inputs: (N,) the numbers from ``input_of_rows``.
+        count: the number of inputs so far, which marks an unknown input.
         first: the number that input 0 gets.
-        total: the number of all inputs, which stands for it now.
+        total: the new number of inputs, which marks an unknown input in the result.
     """
     return np.where(inputs == count, total, inputs + first)
 
 
 def write_quarantine(directory: Path, rejected: Iterable[Rejected]) -> Quarantine | None:
-    """Write the list, in the order of the inputs, into the folder of a dataset; nothing where it is empty."""
+    """Write the list, in the order of the inputs, into the folder of a dataset. An empty list is not written."""
     ordered = sorted(rejected, key=lambda one: one.position)
     if not ordered:
         return None

@@ -1,4 +1,4 @@
-"""A ready-made graph as arrays: what a PyG ``Data`` or a mapping holds, and how its class joins the fields."""
+"""Ready-made graphs as arrays: the fields of a PyG ``Data`` or a mapping, and the way in which its class joins them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["Arrays", "Joining", "ReadyMade", "is_index", "is_of_nodes"]
 
 Arrays = dict[str, NDArray[Any] | str]
 
-# The keys whose rows are the nodes: those of PyG (torch_geometric.data.storage), and those of atoms.
+# The names of fields with one row per node: the names of PyG (torch_geometric.data.storage), and of atoms.
 NODE_KEYS = ("x", "feat", "pos", "node_type", "n_id")
 ATOM_KEYS = ("z", "numbers", "atomic_numbers")
-# What PyG makes when it joins graphs, and overwrites or raises when it joins them once more.
+# The fields that PyG makes when it joins graphs, and changes when it joins them again.
 OF_A_BATCH = ("batch", "ptr")
 
 
 class Joining(NamedTuple):
-    """What a class that is not PyG's ``Data`` says of one field."""
+    """How a class derived from PyG's ``Data`` joins one field."""
 
     dim: int
     """The dimension along which the field is joined."""
     step: int
-    """What the next graph's values are raised by."""
+    """The number that is added to the values of the next graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class ReadyMade:
         arrays: name -> array, or text.
         n_nodes: the number of its nodes.
         numbers: the fields that were Python numbers; each is an array of one value.
-        joining: how the class of the graph joins its fields, where it is a class that decides so itself.
+        joining: how the class of the graph joins its fields, if the class decides about it.
         kind: the class of the graph.
-        own_id: the text of its field ``id``, which is no field of the record.
+        own_id: the text of its field ``id``, which the record does not store.
     """
 
     arrays: Arrays
@@ -57,10 +57,10 @@ class ReadyMade:
 
     @classmethod
     def of(cls, data: Any) -> ReadyMade:
-        """The graph that a PyG ``Data`` or a mapping of arrays is.
+        """Convert a PyG ``Data`` or a mapping of arrays.
 
         Raises:
-            InputError: it is something else, or holds what cannot come back from a dataset as PyG would give it.
+            InputError: it is something else, or a field cannot come back from a dataset in the way of PyG.
         """
         kind = type(data).__name__
         base = _data_class(type(data))
@@ -73,7 +73,7 @@ class ReadyMade:
         arrays = {name: _array(name, value, of_data=base is not None) for name, value in given.items()}
         joining = {} if base is None else dict(_own_joining(data, base, given, arrays))
         for name in arrays:
-            # PyG overwrites the first two, and raises the others by the greatest number that they hold.
+            # PyG overwrites the first two, and adds the greatest number of the others to them.
             if name in OF_A_BATCH or (
                 base is not None and "batch" in name and hasattr(given[name], "detach") and name not in joining
             ):
@@ -87,7 +87,7 @@ class ReadyMade:
 
 
 def _data_class(kind: type) -> Any:
-    """PyG's ``Data`` among the classes of a graph; None where it is no ``Data`` alone. Without importing PyG."""
+    """Return PyG's ``Data`` among the base classes; None if the graph is not a single ``Data``. PyG is not imported."""
     bases = {base.__name__: base for base in reversed(kind.__mro__) if _of_pyg(base)}
     return None if "Batch" in bases else bases.get("Data")
 
@@ -97,7 +97,7 @@ def _of_pyg(kind: type) -> bool:
 
 
 def _what_it_is(data: Any) -> str:
-    """Why something is no graph that can be added, and what can be done."""
+    """Say why something is not a graph that can be added, and what to do."""
     kind = type(data).__name__
     names = {base.__name__ for base in type(data).__mro__ if _of_pyg(base)}
     is_a = f"the graph is a {kind}"
@@ -112,7 +112,7 @@ def _what_it_is(data: Any) -> str:
 
 
 def _own_id(given: dict[str, Any]) -> str | None:
-    """Take the id out of the fields: under this name a dataset gives the id of the graph."""
+    """Take the id out of the fields, because a dataset gives the id of the graph under this name."""
     value = given.pop("id", None)
     if value is not None and not isinstance(value, str):
         msg = f"the field 'id' is {type(value).__name__}, and the id of the graph would hide it; rename it"
@@ -152,14 +152,14 @@ def _array(name: str, value: Any, *, of_data: bool) -> NDArray[Any] | str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether this is a number of Python's; numpy's are arrays without dimensions."""
+    """Whether this is a Python number. Numbers of numpy count as arrays without dimensions."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 
 
 def _of_number(value: float, *, of_data: bool) -> NDArray[Any]:
-    """(1,) what PyG's ``InMemoryDataset`` makes of a Python number; of one in a mapping, without loss of digits."""
+    """(1,) the value as PyG's ``InMemoryDataset`` stores it; in a mapping, without loss of digits."""
     if of_data:
-        array: NDArray[Any] = sys.modules["torch"].tensor([value]).numpy()  # which a Data has imported
+        array: NDArray[Any] = sys.modules["torch"].tensor([value]).numpy()  # a Data has imported torch
         return array
     return np.asarray([value])
 
@@ -180,7 +180,7 @@ def _text(name: str, value: str) -> str:
 
 
 def is_index(name: str) -> bool:
-    """Whether PyG takes a field of this name for indices of nodes."""
+    """Whether PyG treats a field of this name as indices of nodes."""
     return "index" in name or name == "face"
 
 
@@ -190,7 +190,7 @@ def is_of_nodes(name: str) -> bool:
 
 
 def _whole_number_of_nodes(value: Any) -> int:
-    """The number of nodes, of an int or of an array of one integer."""
+    """Return the number of nodes from an int or an array of one integer."""
     found = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
     if found.size != 1 or found.dtype.kind not in "iu" or found.item() < 0:
         msg = f"num_nodes is {value!r}; required: a whole number, at least 0"
@@ -199,10 +199,10 @@ def _whole_number_of_nodes(value: Any) -> int:
 
 
 def _number_of_nodes(data: Any, base: Any, arrays: Arrays, joining: Mapping[str, Joining]) -> int:
-    """The number of nodes as PyG has it; of atoms, where PyG could only guess.
+    """Return the number of nodes in the way of PyG, or the number of atoms if PyG could only guess.
 
     Raises:
-        InputError: nothing says it.
+        InputError: no field tells the number.
     """
     given = arrays.get("num_nodes")
     if isinstance(given, np.ndarray):
@@ -220,7 +220,7 @@ def _number_of_nodes(data: Any, base: Any, arrays: Arrays, joining: Mapping[str,
             warnings.warn(
                 f"nothing says how many nodes a graph has; the greatest number in {name!r} is taken for its last node, "
                 "as PyG does: give num_nodes",
-                stacklevel=4,  # where the graph is added
+                stacklevel=4,  # the line that adds the graph
             )
             return int(value.max()) + 1 if value.size else 0
     msg = "nothing says how many nodes the graph has; give num_nodes, or an array of its nodes such as x, pos or z"
@@ -231,7 +231,7 @@ def _number_of_nodes(data: Any, base: Any, arrays: Arrays, joining: Mapping[str,
 
 
 def _own_joining(data: Any, base: Any, given: Mapping[str, Any], arrays: Arrays) -> Iterator[tuple[str, Joining]]:
-    """How a class with ``__inc__`` or ``__cat_dim__`` of its own joins the fields of a graph.
+    """Yield how a class with its own ``__inc__`` or ``__cat_dim__`` joins the fields of a graph.
 
     Raises:
         InputError: one of them is joined in a way that a dataset cannot store.
@@ -243,12 +243,12 @@ def _own_joining(data: Any, base: Any, given: Mapping[str, Any], arrays: Arrays)
         if isinstance(array, str) or name == "num_nodes":
             continue
         value = given[name]
-        with warnings.catch_warnings():  # PyG's, where it guesses the number of nodes
+        with warnings.catch_warnings():  # PyG warns if it guesses the number of nodes
             warnings.simplefilter("ignore")
             dim, usual_dim = (cls.__cat_dim__(data, name, value, data.stores[0]) for cls in (kind, base))
             step, usual_step = (_steps(cls, data, name, value) for cls in (kind, base))
         if dim == usual_dim and step == usual_step and array.dtype.kind not in "iu":
-            continue  # PyG would raise real numbers too, under a key such as refractive_index
+            continue  # PyG would raise real numbers too, in a field such as refractive_index
         says = f"its class {kind.__name__}"
         if dim is None and array.ndim:
             one = (1, *array.shape)
@@ -258,16 +258,19 @@ def _own_joining(data: Any, base: Any, given: Mapping[str, Any], arrays: Arrays)
             msg = f"{says} joins {name!r} of shape {array.shape} along {dim!r}; required: one of its dimensions"
             raise InputError(msg)
         if step is None or len(step) != 1 or not math.isfinite(step[0]) or step[0] != int(step[0]):
-            msg = f"{says} raises {name!r} by {step}; required: one number, so give its rows as fields of their own"
+            msg = (
+                f"{says} raises {name!r} by {step}; only one number can be stored, so give its rows as fields of "
+                "their own"
+            )
             raise InputError(msg)
         yield name, Joining(dim % array.ndim if array.ndim else 0, int(step[0]))
 
 
 def _steps(kind: Any, data: Any, name: str, value: Any) -> list[float] | None:
-    """What a class raises a field by, as numbers; None where there is nothing to raise it by."""
+    """Return the numbers by which a class raises a field; None if there are none."""
     try:
         found = kind.__inc__(data, name, value, data.stores[0])
-    except (RuntimeError, TypeError):  # PyG: the greatest of no values, a number of nodes that is None
+    except (RuntimeError, TypeError):  # PyG takes the maximum of no values, or adds a number of nodes that is None
         return None
     steps: list[float] = (
         np.asarray(found.detach().cpu().numpy() if hasattr(found, "detach") else found).ravel().tolist()

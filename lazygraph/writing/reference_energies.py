@@ -24,22 +24,22 @@ class ElementFit(NamedTuple):
     determined: bool
     """Whether the compositions tell all elements apart. If not, the solution is the one of least norm."""
     rms: float
-    """The root mean square of what the fit leaves, in the unit of the label."""
+    """The root mean square of the residuals, in the unit of the label."""
 
 
 def fit_by_elements(
     formulas: NDArray[np.bytes_], n_atoms: NDArray[np.integer], values: NDArray[np.floating], *, per_atom: bool
 ) -> ElementFit:
-    """Fit values by a sum over atoms, of one number for each element.
+    """Fit values by a sum over atoms, with one number for each element.
 
-    Memory does not grow with the number of crystals: of each part only the triangular factor of a QR decomposition is
-    kept, which gives the same solution as all rows at once.
+    Memory does not grow with the number of crystals. Of each part, only the triangular factor of a QR decomposition is
+    kept. It gives the same solution as all rows at once.
 
     Args:
         formulas: (n,) reduced formulas.
         n_atoms: (n,) numbers of atoms.
         values: (n,), per cell or per atom. Values that are not finite are left out.
-        per_atom: whether the values are per atom; then the sum over atoms is divided by their number.
+        per_atom: whether the values are per atom. If so, the sum over atoms is divided by their number.
 
     Example:
         >>> formulas, values = np.array([b"FeO", b"Fe", b"O"]), np.array([-18.0, -4.0, -10.0])

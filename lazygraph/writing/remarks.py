@@ -1,4 +1,4 @@
-"""What the report tells of inputs that became graphs: how many share a remark, and the first few of them."""
+"""Remarks of the report about inputs that became graphs: how many inputs share a remark, and the first of them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from lazygraph.text import shortened
 __all__ = ["Remarks"]
 
 NAMED = 5  # inputs that a note names
-KINDS = 100  # of remarks; all further ones are counted together
-LENGTH = 400  # characters of what one note repeats from an input
+KINDS = 100  # kinds of remarks; further kinds are counted together
+LENGTH = 400  # characters that one note repeats from an input
 OTHERS = "have other remarks, of more kinds than can be told apart here"
 
 
 @dataclass(slots=True)
 class Remarks:
-    """Counts of remarks, with the first few inputs of each kind. Bounded, whatever the number of inputs."""
+    """Counts of remarks, with the first few inputs of each kind. The size is bounded for any number of inputs."""
 
     found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
-    """What is remarked -> the number of inputs, and the first of them with their details."""
+    """Remark -> the number of inputs, and the first of them with their details."""
 
     def add(self, graph_id: str, remarks: Iterable[Remark]) -> None:
-        """Take the remarks of one input."""
+        """Add the remarks of one input."""
         for what, detail in remarks:
             self._join(readable(shortened(what, LENGTH)), 1, [f"{graph_id!r} ({readable(shortened(detail, LENGTH))})"])
 
     def join(self, other: Remarks) -> None:
-        """Take the remarks of the inputs that follow."""
+        """Add the remarks of the inputs that follow."""
         for what, (count, first) in other.found.items():
             self._join(what, count, first)
 

@@ -1,4 +1,4 @@
-"""Graphs revoked: a state of a dataset without them, with the reason in its history."""
+"""Removal of graphs: a new state of a dataset without them, with the reason in its history."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from lazygraph.writing.quarantine import input_of_rows, read_quarantine
 
 __all__ = ["RemoveReport", "remove"]
 
-ROWS = 2**16  # that are copied at once
+ROWS = 2**16  # rows that are copied at a time
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveReport:
-    """What was removed: how many graphs, how many are left, the new content id, and what was left out with them."""
+    """The result of ``remove``: the numbers of removed and remaining graphs, the new content id, and notes."""
 
     removed: int
     graphs: int
@@ -68,7 +68,7 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
     """
     wanted = list(dict.fromkeys(ids))
     if not reason.strip() or not reason.isprintable():
-        msg = f"found the reason {reason!r}; required: a sentence that says why the graphs are removed"
+        msg = f"the reason {reason!r} cannot be stored; give a printable sentence that says why the graphs are removed"
         raise InputError(msg)
     if not wanted:
         msg = "no id is given; give the ids of the graphs to remove"
@@ -103,7 +103,7 @@ def remove(path: str | os.PathLike[str], ids: Iterable[str], *, reason: str) -> 
 
 
 def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
-    """The shards, with the records of these rows among the spare ones."""
+    """Return the shards, with the records of these rows marked as spare."""
     out, start = [], 0
     for shard, end in zip(manifest.shards, accumulate(shard.rows for shard in manifest.shards), strict=True):
         mine = rows[(rows >= start) & (rows < end)] - start
@@ -114,7 +114,7 @@ def _shards(manifest: Manifest, rows: NDArray[np.int64]) -> tuple[Shard, ...]:
 
 
 def _blocks(store: Store, removed: NDArray[np.int64]) -> Blocks:
-    """The digests of blocks of the graphs that stay: those before the first removed one are not read."""
+    """Return the digests of blocks of the remaining graphs. Blocks before the first removed graph are not read."""
     whole = int(removed[0]) // BLOCK
     ids, hasher = store.checked_column("id"), BlockHasher()
     for start in range(whole * BLOCK, len(store), BLOCK):
@@ -125,7 +125,7 @@ def _blocks(store: Store, removed: NDArray[np.int64]) -> Blocks:
 
 
 def _columns(store: Store, removed: NDArray[np.int64], columns: ColumnWriter) -> ColumnWriter:
-    """The rows of all columns that stay."""
+    """Write all columns without the removed rows."""
     manifest = store.manifest
     own = store.column("input") if "input" in manifest.columns else None
     inputs = None
@@ -151,7 +151,7 @@ def _columns(store: Store, removed: NDArray[np.int64], columns: ColumnWriter) ->
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The rows that stay in the order of their ids, in pieces. It can be iterated any number of times."""
+    """The remaining rows in the order of their ids, in pieces. It can be iterated any number of times."""
 
     order: NDArray[Any]
     removed: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""What is known of a finished shard: the rows that it will add to the columns, and what it had to leave out."""
+"""The row file of a finished shard: the rows that it adds to the columns, and the inputs that it left out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["LABEL", "SPLIT", "Maker", "RowBuffer", "ShardRows", "finished"]
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """What made a shard: the digest and the title of its plan, and the versions of the packages that decide bytes."""
+    """The origin of a shard: digest and title of its plan, and the versions of the packages that decide bytes."""
 
     plan: str
     title: str
@@ -40,23 +40,23 @@ class Maker:
 
     @classmethod
     def of(cls, plan: Plan) -> Maker:
-        """What makes the shards of a plan: nobody with other versions may."""
+        """Return the maker of the shards of a plan. No other maker may make them."""
         return cls(plan.digest, plan.title, plan.versions)
 
     @classmethod
     def of_job(cls, job: Job) -> Maker:
-        """The same, where only one of them was read."""
+        """Return the same for a plan of which one shard was read."""
         return cls(job.head.digest, job.head.title, job.plan.versions)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """What is known of one shard: its file, its rows as arrays of equal length, and what became of other inputs.
+    """The facts of one shard: its file, its rows as arrays of equal length, and its quarantined inputs.
 
     ``arrays`` has ``record``, ``position``, ``id``, ``formula``, ``counts`` (a column for each of
-    ``fields.count_columns``), ``digest``, and ``split:NAME`` for each column of splits, an index into those that
-    ``splits`` has for it; ``labels`` are by name. Of one that is loaded, both map the file when they are asked, so that
-    any number of shards take no memory.
+    ``fields.count_columns``), ``digest``, and ``split:NAME`` for each column of splits, with indices into the names
+    that ``splits`` has for it. ``labels`` has the labels by name. Loaded shards map their file at each access, so any
+    number of shards take no memory.
     """
 
     file: FileRef
@@ -67,7 +67,7 @@ class ShardRows:
     rejected: tuple[Rejected, ...]
     remarks: Remarks
     maker: Maker | None
-    """None where the shard is of no plan."""
+    """None if the shard belongs to no plan."""
 
     def save(self, path: Path) -> None:
         """Write atomically: a header, the arrays as they are in memory, and the sha256 of both."""
@@ -96,7 +96,7 @@ class ShardRows:
 
     @classmethod
     def load(cls, path: Path) -> ShardRows:
-        """Look into the file that ``save`` wrote, after its sha256 was compared.
+        """Open the file that ``save`` wrote, after comparing its sha256.
 
         Raises:
             FileNotFoundError: the shard is not finished.
@@ -131,17 +131,17 @@ class ShardRows:
             raise CorruptDataset(msg) from error
 
     def part(self) -> Part:
-        """Its rows, to be put together with others. The column of a label is called ``label:NAME``."""
+        """Return the rows, for a dataset of several shards. The column of a label is called ``label:NAME``."""
         labels = {f"{LABEL}{name}": name for name in self.labels}
         return Part(self.rows, lambda name: self.labels[labels[name]] if name in labels else self.arrays[name])
 
 
 LABEL, SPLIT = "label:", "split:"
-ALIGNED = 64  # bytes between the beginnings of arrays in a row file
+ALIGNED = 64  # arrays in a row file begin at multiples of so many bytes
 
 
 class _Section(NamedTuple):
-    """Where one array lies in a row file of so many bytes."""
+    """The position of one array in a row file with a given size."""
 
     path: Path
     size: int
@@ -193,10 +193,10 @@ def _dtype(descr: Any) -> np.dtype[Any]:
 
 
 def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
-    """What is known of a shard of a plan, if it is finished: its row file is whole, and the shard has the size it says.
+    """Return the facts of a shard if it is finished: the row file is intact, and the shard has the stated size.
 
-    After a power failure one of them may be there without the other; the shard is then made again. So is one that a
-    worker of another plan left behind.
+    After a power failure, one of the two files may be missing. The shard is then made again, as is one that a worker of
+    another plan left behind.
     """
     try:
         rows = ShardRows.load(layout.done(task))
@@ -207,11 +207,11 @@ def finished(layout: Layout, task: int, maker: Maker) -> ShardRows | None:
 
 
 class RowBuffer:
-    """Collects the rows of one shard as its graphs are made.
+    """A collector of the rows of one shard while its graphs are made.
 
     Args:
-        labels: of the crystals.
-        counts: how many counts a row has.
+        labels: the labels of crystals.
+        counts: the number of counts of a row.
         splits: column of splits -> its splits in order, as the sources declare them.
     """
 
@@ -236,7 +236,7 @@ class RowBuffer:
         digest: bytes,
         splits: Mapping[str, str] = NO_LABELS,
     ) -> None:
-        """One graph that was written; ``splits`` says by the column of splits in which one it is.
+        """Add the row of a written graph. ``splits`` is column of splits -> the split of the graph.
 
         Raises:
             InputError: there are more splits than codes for them.
@@ -245,18 +245,18 @@ class RowBuffer:
         for column, split in splits.items():
             known = self._splits.setdefault(column, {})
             if split not in known and len(known) == NO_SPLIT:
-                msg = f"found {NO_SPLIT} splits and {split!r}; required: at most {NO_SPLIT - 1}"
+                msg = f"the split {split!r} is one too many; a dataset has at most {NO_SPLIT - 1} splits"
                 raise InputError(msg)
             codes[column] = known.setdefault(split, len(known))
         self._rows.append((position, graph_id, formula, counts, labels, digest, codes))
 
     def id(self, row: int) -> str:
-        """The id of one of its rows."""
+        """Return the id of one of the rows."""
         found: str = self._rows[row][1]
         return found
 
     def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
-        """All rows as arrays."""
+        """Return all rows as arrays."""
         n = len(self._rows)
         position, ids, formulas, counts, labels, digests, codes = zip(*self._rows, strict=True) if n else ([],) * 7
         return ShardRows(
@@ -284,7 +284,7 @@ class RowBuffer:
         )
 
     def _column(self, label: Label, ids: Sequence[str], values: list[Any]) -> NDArray[Any]:
-        """The values of one label; the remarks name the graphs whose value had to be rounded."""
+        """Return the values of one label. The remarks name the graphs with rounded values."""
         found = gather(label, values)
         what = f"have an integer under {label.name!r} that float64 rounds; other values of the label are not integers"
         for row in found.rounded.tolist():

@@ -1,4 +1,4 @@
-"""A damaged dataset -> a new one of everything in it that is provably as it was written."""
+"""Recovery of a damaged dataset: a new dataset of everything that is provably undamaged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["LostGraph", "Salvage", "salvage"]
 
 @dataclass(frozen=True, slots=True)
 class LostGraph:
-    """A graph that is not in the new dataset; ``id`` is empty where the ids are damaged too."""
+    """A graph that is not in the new dataset. ``id`` is empty if the ids are damaged too."""
 
     row: int
     id: str
@@ -45,7 +45,7 @@ class LostGraph:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """What was saved: ``kept`` of ``graphs``, the ``lost`` ones, and a sentence for everything else that is gone."""
+    """The result of ``salvage``: ``kept`` of ``graphs``, the ``lost`` ones, and a sentence for all other losses."""
 
     path: Path
     graphs: int
@@ -55,31 +55,31 @@ class Salvage:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is gone."""
+        """Whether nothing was lost."""
         return not self.lost and not self.notes
 
 
 def salvage(
     path: str | os.PathLike[str], output: str | os.PathLike[str], progress: Callable[[int], None] | None = None
 ) -> Salvage:
-    """Write what is whole in a damaged dataset as a new dataset; the damaged one is only read.
+    """Write the undamaged parts of a damaged dataset as a new dataset. The damaged dataset is only read.
 
-    Nothing is kept that is not proven to be what was written: by the hash of its file, or by its own checksum. Sizes
-    and formulas of a damaged column are counted again from the records; labels and splits of one are gone; where the
-    ids are damaged, graphs are called after their inputs (``input-0000012``), or after their rows where it is not known
-    which inputs they came from. Lost graphs are listed among the quarantined inputs of the new dataset:
-    ``lazygraph-write SOURCES -o OUTPUT --retry-quarantined`` makes them again from the sources that they came from.
+    Data are kept only if the hash of their file, or their own checksum, proves that they are undamaged. If a column of
+    sizes or formulas is damaged, it is computed again from the records. If a column of labels or splits is damaged, it
+    is lost. If the ids are damaged, graphs are named after their inputs (``input-0000012``), or after their rows if the
+    inputs are not known. Lost graphs are listed among the quarantined inputs of the new dataset, and
+    ``lazygraph-write SOURCES -o OUTPUT --retry-quarantined`` makes them again from their sources.
 
     Args:
         path: the damaged dataset.
         output: the dataset to make.
-        progress: called with the number of graphs looked at since it was called last.
+        progress: called with the number of graphs that were read since the last call.
 
     Raises:
-        CorruptDataset: the manifest is damaged, or not one record is whole.
-        UnsupportedFormat: the dataset is of a newer version of the format.
-        OutputExists: there is something at the output.
-        WriterBusy: another process is writing there.
+        CorruptDataset: the manifest is damaged, or no record is undamaged.
+        UnsupportedFormat: the dataset has a newer version of the format.
+        OutputExists: the output already exists.
+        WriterBusy: another process is writing the output.
     """
     source = Layout.of(path).final
     manifest = Manifest.load(source)
@@ -102,7 +102,7 @@ def salvage(
         graphs = [LostGraph(one.row, "" if named else remains.graph_id(one.row), one.reason) for one in lost]
         added = [] if inputs is None else _quarantined(graphs, inputs, names, manifest)
         for file in manifest.dictionaries:
-            with suppress(CorruptDataset, FileNotFoundError):  # then no shard that is kept names it
+            with suppress(CorruptDataset, FileNotFoundError):  # no kept shard names it then
                 write_atomic(layout.dataset / file.name, file.check(source).read_bytes())
         shards, dictionaries = _with_dictionaries(kept.shards, manifest)
         blocks = blocks_of_graphs(digests)
@@ -123,16 +123,16 @@ def salvage(
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Records that are kept, as arrays of equal length, and the shards that they were written to."""
+    """The kept records as arrays of equal length, and the shards with these records."""
 
     shards: tuple[Shard, ...]
     record: NDArray[Any]
     row: NDArray[np.int64]
     counts: NDArray[np.int64]
     digest: NDArray[np.void]
-    """What each adds to the content id under the id that the column gives it."""
+    """The digest of each graph for the content id, with the id of the column."""
     digest_named: NDArray[np.void]
-    """The same under the name of its input or row, where the column is damaged."""
+    """The digest with the name of the input or row, for a damaged column of ids."""
     again: dict[str, NDArray[Any]]
     """The damaged columns that were made again."""
 
@@ -140,7 +140,7 @@ class _Kept:
 def _keep(
     remains: DamagedDataset, names: list[str], layout: Layout, progress: Callable[[int], None]
 ) -> tuple[_Kept, list[LostRecord]]:
-    """Copy what is whole to new shards, one for each old one, and list what is not."""
+    """Copy undamaged records to new shards, one for each old shard, and list the damaged ones."""
     lost: list[LostRecord] = []
     parts: list[_Kept] = []
     spec = _recipe(remains.manifest)
@@ -164,7 +164,7 @@ def _keep(
 
 
 def _sound(remains: DamagedDataset, found: RecoveredRecord, spec: GraphSpec) -> RecoveredRecord | LostRecord:
-    """A record of a crystal, if it keeps what ``lazygraph verify`` asks of it."""
+    """Check a record of a crystal in the same way as ``lazygraph verify``."""
     columns = {name: remains.column(name) for name in derived_names(spec)}
     said = {name: int(column[found.row]) for name, column in columns.items() if column is not None}
     problem = next(broken_promises(spec, found.record.counts, found.record.arrays(), said), None)
@@ -204,7 +204,7 @@ def _digests(ids: list[bytes], whole: list[RecoveredRecord]) -> NDArray[np.void]
 
 
 def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -> NDArray[np.int64] | None:
-    """The input that each row of the damaged dataset came from; None where that is not known of any."""
+    """Return the input of each row of the damaged dataset; None if no input is known."""
     manifest = remains.manifest
     column = remains.column("input")
     if not manifest.provenance.sources or (column is None and ("input" in manifest.columns or not known)):
@@ -214,7 +214,7 @@ def _inputs(remains: DamagedDataset, rejected: list[Rejected], *, known: bool) -
 
 
 def _names(manifest: Manifest, inputs: NDArray[np.int64] | None) -> list[str]:
-    """What the graph of each row is called where the ids are damaged."""
+    """Return names for the graphs of all rows, to use if the ids are damaged."""
     if inputs is None:
         return [f"row-{row:07d}" for row in range(manifest.graphs)]
     known = (inputs < manifest.inputs).tolist()
@@ -233,7 +233,7 @@ def _unknown_inputs(lost: list[LostRecord], inputs: NDArray[np.int64] | None, ma
 def _write_inputs(
     columns: ColumnWriter, remains: DamagedDataset, kept: _Kept, inputs: NDArray[np.int64] | None
 ) -> tuple[str, ...]:
-    """Write that no input is known where it is not: without the column, rows could be taken for the inputs in order."""
+    """Write that inputs are unknown. Without this column, a reader would number the rows as the inputs."""
     if inputs is not None or not remains.manifest.provenance.sources:
         return ()
     columns.write("input", unsigned(np.full(len(kept.row), remains.manifest.inputs)))
@@ -241,7 +241,7 @@ def _write_inputs(
 
 
 def _with_dictionaries(shards: tuple[Shard, ...], manifest: Manifest) -> tuple[tuple[Shard, ...], tuple[FileRef, ...]]:
-    """The shards, and the dictionaries that they name: those of shards of which nothing is kept go."""
+    """Return the shards, and the dictionaries that they name. Other dictionaries are dropped."""
     used = sorted({shard.dictionary for shard in shards if shard.dictionary is not None})
     number = {old: new for new, old in enumerate(used)}
     renumbered = (
@@ -251,7 +251,7 @@ def _with_dictionaries(shards: tuple[Shard, ...], manifest: Manifest) -> tuple[t
 
 
 def _recipe(manifest: Manifest) -> GraphSpec | None:
-    """The recipe of crystals; None where records are of something else."""
+    """Return the recipe of a dataset of crystals; None for other datasets."""
     if manifest.recipe is None:
         return None
     spec = GraphSpec.from_json(manifest.recipe)
@@ -262,13 +262,13 @@ def _recipe(manifest: Manifest) -> GraphSpec | None:
 
 
 def _derived(manifest: Manifest) -> tuple[str, ...]:
-    """The columns that can be made from the records of crystals alone."""
+    """Return the names of the columns that can be computed from the records of crystals."""
     spec = _recipe(manifest)
     return () if spec is None else ("formula", *derived_names(spec))
 
 
 def _made(spec: GraphSpec, record: Record) -> dict[str, Any]:
-    """The values of one record for those columns."""
+    """Return the values of one record for these columns."""
     graph = crystal_graph(record.arrays())
     return {"formula": graph.crystal.formula, **derived_sizes(spec, graph)}
 
@@ -280,22 +280,25 @@ def _column(values: list[Any]) -> NDArray[Any]:
 def _ids(
     remains: DamagedDataset, kept: _Kept, names: list[str], *, complete: bool
 ) -> tuple[NDArray[np.bytes_], NDArray[np.void], bool]:
-    """The ids of the kept rows, the digests that belong to them, and whether they are new names."""
+    """Return the ids of the kept rows, their digests, and whether the ids are new names."""
     manifest = remains.manifest
     named = "id" in remains.damaged
     if named and complete and invalid_values(manifest.columns["id"], remains.ids) is None:
-        # The damage may lie beside the ids: the content id tells whether they are those that were written.
+        # The damage may not touch the ids. The content id tells whether the ids are the original ones.
         blocks = blocks_of_graphs(kept.digest)
         named = content_id(manifest.recipe, manifest.schema, blocks) != manifest.content_id
     ids = text_array([names[row] for row in kept.row.tolist()]) if named else remains.ids[kept.row]
     if len(np.unique(ids)) < len(ids):
-        msg = f"{remains.path}: two graphs have the same id; required: a dataset that lazygraph-write made"
+        msg = (
+            f"{remains.path}: two graphs have the same id; only a dataset with unique ids, as lazygraph-write makes "
+            "it, can be salvaged"
+        )
         raise CorruptDataset(msg)
     return ids, kept.digest_named if named else kept.digest, named
 
 
 def _columns(remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], folder: Path) -> ColumnWriter:
-    """The columns of the new dataset: made of the records, or the kept rows of those whose hash is right."""
+    """Write the columns of the new dataset: computed from the records, or the kept rows of undamaged columns."""
     order = np.argsort(ids, kind="stable")
     axes = {f"n_{axis}": kept.counts[:, number] for number, axis in enumerate(remains.manifest.schema.axes)}
     made = {
@@ -320,7 +323,7 @@ def _columns(remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], fold
 
 
 def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> Iterator[str]:
-    """A sentence for everything but graphs that is gone."""
+    """Return a sentence for every loss except for graphs."""
     for name in remains.damaged:
         if name not in columns.columns:
             yield f"the column {name!r} was damaged and is left out"
@@ -331,7 +334,7 @@ def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> It
 
 
 def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[str, ...]]:
-    """The quarantined inputs, and a sentence where their list is damaged."""
+    """Return the quarantined inputs, and a sentence if their list is damaged."""
     try:
         return read_quarantine(source, manifest), ()
     except StorageError:
@@ -344,13 +347,13 @@ def _rejected(source: Path, manifest: Manifest) -> tuple[list[Rejected], tuple[s
 def _quarantined(
     graphs: list[LostGraph], inputs: NDArray[np.int64], names: list[str], manifest: Manifest
 ) -> Iterator[Rejected]:
-    """The inputs of lost graphs."""
+    """Yield the inputs of lost graphs."""
     sources = manifest.provenance.sources
     starts = [0, *accumulate(source.inputs for source in sources)]
     for one in graphs:
         position = int(inputs[one.row])
         if position == manifest.inputs:
-            continue  # it is not known, which the notes say
+            continue  # the input is not known, and the notes say so
         number = bisect_right(starts, position) - 1
         entry = position - starts[number]
         graph_id = one.id or names[one.row]

@@ -1,4 +1,4 @@
-"""The rows of a dataset that a condition, a list of ids or a split chooses, in memory that does not grow with them."""
+"""Selection of rows of a dataset by a condition, ids or a split, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 
 __all__ = ["Rows", "chosen_rows", "pieces_of", "rows_where", "some_rows"]
 
-PIECE = 2**15  # rows that are looked at, or copied, at once
+PIECE = 2**15  # rows that are examined, or copied, at a time
 Rows: TypeAlias = range | NDArray[np.int64]
-"""Rows of a dataset: all of them or a slice as a range, which takes no memory, or any, in memory or in a file."""
+"""Rows of a dataset: a range, which takes no memory, or an array of any rows, in memory or in a file."""
 
 
 def chosen_rows(
@@ -32,7 +32,7 @@ def chosen_rows(
     ids: Sequence[str] | None = None,
     split: str | None = None,
 ) -> Rows:
-    """Return those of the rows that meet all conditions.
+    """Return the rows that meet all conditions.
 
     Args:
         store: the dataset.
@@ -56,19 +56,19 @@ def chosen_rows(
 
 
 def pieces_of(rows: Rows) -> Iterator[NDArray[np.int64]]:
-    """Rows, so many at a time that copies of them are small."""
+    """Yield rows in pieces that are small enough to copy."""
     for start in range(0, len(rows), PIECE):
         yield some_rows(rows, start, start + PIECE)
 
 
 def some_rows(rows: Rows, start: int, end: int) -> NDArray[np.int64]:
-    """The rows from one place to another, as an array."""
+    """Return the rows from one place to another, as an array."""
     part = rows[start:end]
     return np.arange(part.start, part.stop, part.step) if isinstance(part, range) else part
 
 
 def rows_where(rows: Rows, choose: Callable[[NDArray[np.int64]], NDArray[np.bool_]], scratch: TemporaryArrays) -> Rows:
-    """The rows of which ``choose`` is true."""
+    """Return the rows for which ``choose`` is true."""
     out = scratch.array(np.int64, len(rows))
     found = 0
     for some in pieces_of(rows):
@@ -82,7 +82,7 @@ def _rows_of_ids(store: Store, rows: Rows, ids: Sequence[str]) -> NDArray[np.int
     wanted = rows_of(store, map(str, ids))
     if len(np.unique(wanted)) < len(wanted):
         twice = next(one for k, one in enumerate(ids) if wanted[k] in wanted[:k])
-        msg = f"the id {twice!r} is listed twice; required: each once"
+        msg = f"the id {twice!r} is listed twice; list each id once"
         raise InputError(msg)
     if isinstance(rows, range) and len(rows) == len(store):
         return wanted

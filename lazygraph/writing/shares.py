@@ -1,6 +1,6 @@
-"""Graphs, or groups of them, divided at random by shares: the arithmetic below the rules of splits.
+"""Random division of graphs, or of groups of graphs, by shares: the arithmetic of the rules of splits.
 
-Codes count in ``SPLITS``; 255 stands for a graph in no split. All functions depend on nothing but their arguments.
+Codes are indices into ``SPLITS``, and 255 marks a graph in no split. All functions are pure.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
-STEP = 2**16  # rows that are worked on at once
+STEP = 2**16  # rows that are processed at a time
 
 
 def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uint8]:
-    """A random split as published crystal networks make theirs (``get_id_train_val_test`` of ALIGNN, and successors).
+    """Split rows at random, in the same way as published networks (``get_id_train_val_test`` of ALIGNN, and others).
 
-    ``random.Random(seed)`` shuffles the rows; train is the beginning, test the end, val what lies before test. Sizes
-    are rounded down as there, so that a few graphs can be in no split.
+    ``random.Random(seed)`` shuffles the rows. Train is the beginning, test the end, and val comes before test. Sizes
+    are rounded down as in these networks, so a few graphs can be in no split.
 
     Example:
         >>> split_codes(10, (0.8, 0.1, 0.1), 123).tolist()
@@ -48,7 +48,7 @@ def split_codes(n: int, fractions: Sequence[float], seed: int) -> NDArray[np.uin
 
 
 def shuffled(n: int, counts: Sequence[int], seed: int) -> NDArray[np.uint8]:
-    """So many rows of n for train, val and test."""
+    """Return the numbers of rows for train, val and test."""
     order = shuffled_rows(n, seed)
     train, val, test = counts
     codes = np.full(n, NO_SPLIT, np.uint8)
@@ -59,18 +59,18 @@ def shuffled(n: int, counts: Sequence[int], seed: int) -> NDArray[np.uint8]:
 
 
 def shuffled_rows(n: int, seed: int) -> NDArray[Any]:
-    """The numbers 0 to n - 1 in random order, (n,) unsigned."""
-    # An array takes 4 bytes a graph where a list takes 40. It is shuffled in the same way.
+    """Return the numbers 0 to n - 1 in random order, (n,) unsigned."""
+    # An array takes 4 bytes per graph, and a list 40. Both are shuffled in the same way.
     rows = array("I" if n < 2**32 else "Q", range(n))
     random.Random(seed).shuffle(rows)  # noqa: S311 - a split, not a secret
     return np.frombuffer(rows, rows.typecode) if n else np.empty(0, np.uint32)
 
 
 def grouped_codes(members: NDArray[Any], fractions: Sequence[float], seed: int) -> NDArray[np.uint8]:
-    """A split that keeps groups whole: shuffled groups fill train, then val, then test, up to their share of rows.
+    """Split whole groups: shuffled groups fill train, then val, then test, up to their shares of the rows.
 
     Args:
-        members: (n,) the number of the group of each row; every number up to the greatest comes.
+        members: (n,) the number of the group of each row, without gaps.
         fractions: the share of each split.
         seed: random seed of the order of the groups.
     """
@@ -83,7 +83,7 @@ def grouped_codes(members: NDArray[Any], fractions: Sequence[float], seed: int) 
     for part in chunks(order):
         own = sizes[part].astype(np.int64)
         ends = before + np.cumsum(own)
-        # A group belongs where its middle falls, so shares are met as closely as whole groups allow.
+        # The middle of a group decides about its split, so the shares are as exact as whole groups allow.
         codes = np.searchsorted(bounds, (ends - own / 2) / n, side="right")
         of_group[part] = np.where(codes < len(bounds), codes, NO_SPLIT)
         before = int(ends[-1])
@@ -91,7 +91,7 @@ def grouped_codes(members: NDArray[Any], fractions: Sequence[float], seed: int) 
 
 
 def of_members(of_group: NDArray[np.uint8], members: NDArray[Any]) -> NDArray[np.uint8]:
-    """The value of the group of each row, (n,)."""
+    """Return the value of the group of each row, (n,)."""
     out = np.empty(len(members), np.uint8)
     for start, part in zip(range(0, len(members), STEP), chunks(members), strict=True):
         out[start : start + len(part)] = of_group[part]
@@ -99,7 +99,7 @@ def of_members(of_group: NDArray[np.uint8], members: NDArray[Any]) -> NDArray[np
 
 
 def group_sizes(members: NDArray[Any]) -> NDArray[Any]:
-    """The number of rows of each group, (g,) unsigned."""
+    """Return the number of rows of each group, (g,) unsigned."""
     count = max((int(part.max()) + 1 for part in chunks(members)), default=0)
     sizes = np.zeros(count, np.uint32 if len(members) < 2**32 else np.uint64)
     for part in chunks(members):
@@ -108,15 +108,15 @@ def group_sizes(members: NDArray[Any]) -> NDArray[Any]:
 
 
 def rows_by_number(numbers: NDArray[Any]) -> NDArray[Any]:
-    """The rows in the order of their numbers, and of equal numbers in their own order; (n,) unsigned.
+    """Return the rows sorted by their numbers, (n,) unsigned. Rows with equal numbers keep their order.
 
-    A stable argsort of 4 bytes a row, in place of numpy's 16.
+    This is a stable argsort with 4 bytes per row, instead of numpy's 16.
 
     Args:
         numbers: (n,) not negative, and not much greater than n.
     """
     sizes = group_sizes(numbers)
-    ends = np.cumsum(sizes, dtype=np.int64) - sizes.astype(np.int64)  # of what was put in so far
+    ends = np.cumsum(sizes, dtype=np.int64) - sizes.astype(np.int64)  # end of the rows that were placed so far
     out = np.empty(len(numbers), np.uint32 if len(numbers) < 2**32 else np.uint64)
     for start, part in zip(range(0, len(numbers), STEP), chunks(numbers), strict=True):
         order = np.argsort(part, kind="stable")
@@ -129,15 +129,15 @@ def rows_by_number(numbers: NDArray[Any]) -> NDArray[Any]:
 def stratified_codes(
     strata: NDArray[Any], have: NDArray[np.int64], fractions: Sequence[float], seed: int
 ) -> NDArray[np.uint8]:
-    """A split of rows that gives each split its share of every stratum, or of what the stratum becomes with them.
+    """Split rows so that each split gets its share of every stratum, including the rows that it already has.
 
     A count is rounded down or up, in the direction that keeps the sizes of the splits closest to their shares of all
     rows.
 
     Args:
         strata: (m,) the number of the stratum of each row.
-        have: (strata, 4) how many other rows of each stratum are in train, val, test and in none already.
-        fractions: the shares of train, val and test of each stratum, together with those rows.
+        have: (strata, 4) the number of other rows of each stratum that are in train, val, test and in no split.
+        fractions: the shares of train, val and test of each stratum, including these other rows.
         seed: random seed of the shuffle.
     """
     rest = 1 - math.fsum(fractions)
@@ -147,7 +147,7 @@ def stratified_codes(
     codes = np.full(len(strata), NO_SPLIT, np.uint8)
     owed = np.zeros(len(shares))
     start = 0
-    for there, size in zip(have, group_sizes(strata).tolist(), strict=False):  # the last strata may have no such rows
+    for there, size in zip(have, group_sizes(strata).tolist(), strict=False):  # the last strata may have no rows here
         total = int(there.sum()) + size
         lacking = np.maximum(0.0, shares * total - there)
         quotas = lacking * (size / lacking.sum()) if lacking.sum() > 0 else shares * size / shares.sum()
@@ -161,7 +161,7 @@ def stratified_codes(
 
 
 def _rounded(quotas: NDArray[np.float64], owed: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Quotas of a whole number, each rounded down or up to the same sum: up where most is owed."""
+    """Round quotas down or up to the same sum. The quotas with the greatest debt are rounded up."""
     counts = np.floor(quotas + 1e-9).astype(np.int64)
     left = round(float(quotas.sum())) - int(counts.sum())
     fraction = quotas - counts
@@ -171,7 +171,7 @@ def _rounded(quotas: NDArray[np.float64], owed: NDArray[np.float64]) -> NDArray[
 
 
 def at_most(n: int, counts: Sequence[int]) -> list[int]:
-    """Counts that add up to no more than n, in the same proportions, by largest remainders."""
+    """Reduce counts to a sum of at most n, in the same proportions, by largest remainders."""
     total = sum(counts)
     if total <= n:
         return list(counts)
@@ -183,6 +183,6 @@ def at_most(n: int, counts: Sequence[int]) -> list[int]:
 
 
 def chunks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Rows, so many at a time that copies of them are small."""
+    """Yield rows in pieces that are small enough to copy."""
     for start in range(0, len(rows), STEP):
         yield rows[start : start + STEP]

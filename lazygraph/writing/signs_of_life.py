@@ -1,7 +1,7 @@
-"""Whether anybody still works: the workers of an executor may all be gone, and its futures then never finish.
+"""Detection of dead executors: all workers may be gone, and the futures then never finish.
 
-A worker writes down every input that it begins (:mod:`lazygraph.writing.crash_isolation`), on the file system that all
-share. So a slow shard gives signs of life all the time, wherever it is made and whatever the executor knows of it.
+A worker notes every input that it begins (:mod:`lazygraph.writing.crash_isolation`) on the shared file system. A slow
+shard therefore gives signs of life all the time, on any machine and with any executor.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from lazygraph.writing.layout import Layout
 
 __all__ = ["SignsOfLife"]
 
-# The wall-clock time that one input may take is not known, but its processor time is: a suspect is tried three times,
-# each time up to twice as long as it may take, on machines that have other work too.
+# The limit of an input is processor time, and its wall-clock time is not known. A suspect is tried three times, each
+# time up to twice the limit, on machines that may have other work too.
 SLOWEST = 20
 
 
 class SignsOfLife:
-    """Looks for what workers write down, and ends a write that waits for nobody.
+    """A watch over the notes of workers, which ends a write whose workers are gone.
 
     Args:
-        layout: where the dataset is made.
+        layout: the paths of the dataset.
         patience: seconds without a sign of life after which the write ends.
-        max_seconds: processor time that an input may take, s. Workers are silent meanwhile. Where it takes longer than
-            ``patience``, they may be silent for 20 times as long, unless the executor says that there are none.
-        clock: seconds, from any beginning.
+        max_seconds: processor time that an input may take, s. Workers are silent meanwhile. If it is longer than
+            ``patience``, they may be silent for 20 times as long, unless the executor says that there are no workers.
+        clock: returns seconds since any moment.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class SignsOfLife:
     ) -> None:
         self._layout, self._patience, self._clock = layout, patience, clock
         self._silence = max(patience, SLOWEST * max_seconds)
-        self._every = min(30.0, patience / 4)  # s between two looks: one is a listing of a folder
+        self._every = min(30.0, patience / 4)  # s between two listings of the folder of notes
         self._last = self._looked = clock()
         self._found = self._written()
 
@@ -46,13 +46,13 @@ class SignsOfLife:
         self._last = self._clock()
 
     def check(self, workers: Callable[[], int | None]) -> None:
-        """Look for signs of life, every now and then.
+        """Look for signs of life, if the last look is long enough ago.
 
         Args:
-            workers: asks how many workers there are; None where that is not known.
+            workers: returns the number of workers; None if it is not known.
 
         Raises:
-            WorkerDied: there were none for too long.
+            WorkerDied: there were no signs of life for too long.
         """
         now = self._clock()
         if now - self._looked < self._every:
@@ -77,9 +77,9 @@ class SignsOfLife:
             raise WorkerDied(msg)
 
     def _written(self) -> frozenset[tuple[str, int]]:
-        """The notes of workers and when they changed."""
+        """Return the notes of workers, with the times of their last changes."""
         found = set()
-        # A worker that finishes a shard takes its note away.
+        # A worker removes its note when it finishes a shard.
         with suppress(OSError), os.scandir(self._layout.notes) as entries:
             for entry in entries:
                 with suppress(OSError):

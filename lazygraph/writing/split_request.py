@@ -1,4 +1,4 @@
-"""What a user asks of the splits of a dataset: options that are checked together, and the rules that follow."""
+"""A request for splits of a dataset: its options are checked together, and give the rules."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _OPTIONS = {
     "folds": ("val", "group", "stratify", "bins", "symprec"),
     "leave_out": ("val",),
 }
-"""How a dataset is split -> the options that say more of it."""
-FOLD = "fold"  # how the names of the columns of folds begin
+"""Way to split -> the further options that it allows."""
+FOLD = "fold"  # the names of the columns of folds begin with this
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SplitRequest:
     """The options of ``set_splits``, which documents them.
 
     Raises:
-        InputError: they do not belong together.
+        InputError: options cannot be used together.
     """
 
     fractions: Sequence[float] | None
@@ -50,20 +50,20 @@ class SplitRequest:
         allowed = _OPTIONS[given[0]]
         for option in ("val", "group", "stratify", "bins", "symprec"):
             if getattr(self, option) is not None and option not in allowed:
-                msg = f"found {option} with {given[0]}; required: {', '.join(allowed) or 'no other option'}"
+                msg = f"{option} cannot be used with {given[0]}; allowed: {', '.join(allowed) or 'no other option'}"
                 raise InputError(msg)
         if self.bins is not None and self.stratify is None:
-            msg = "found bins without stratify; required: the label whose numbers are divided into bins"
+            msg = "bins needs stratify; name the label whose numbers are divided into bins"
             raise InputError(msg)
         if self.symprec is not None and not self.needs_prototypes:
-            msg = f"found symprec without the group {PROTOTYPE!r}; required: both"
+            msg = f"symprec works only for prototypes; give the group {PROTOTYPE!r} too"
             raise InputError(msg)
         if self.group is not None and self.stratify is not None:
-            msg = f"found the group {self.group!r} together with strata by {self.stratify!r}; required: one of them"
+            msg = f"the group {self.group!r} and strata by {self.stratify!r} are given; give one of them"
             raise InputError(msg)
-        list(self._rules(None))  # which refuse wrong numbers before prototypes and strata are computed
+        list(self._rules(None))  # wrong numbers are refused before prototypes and strata are computed
         if self.needs_prototypes and PROTOTYPE in self.columns:
-            msg = f"found the name {PROTOTYPE!r} for splits by prototypes; required: another name"
+            msg = f"splits by prototypes cannot have the name {PROTOTYPE!r}; choose another name"
             raise InputError(msg)
 
     @property
@@ -77,13 +77,13 @@ class SplitRequest:
         if self.folds is None:
             return (DEFAULT if self.name is None else self.name,)
         stem = FOLD if self.name is None else self.name
-        return tuple(f"{stem}_{fold}" for fold in range(max(1, self.folds)))  # no folds are refused by their rule
+        return tuple(f"{stem}_{fold}" for fold in range(max(1, self.folds)))  # the rule refuses folds < 2
 
     def rules(self, columns: RuleColumns) -> Iterator[Rule]:
-        """The rule of each of ``self.columns``; none where splits are named.
+        """Return the rule for each of ``self.columns``; empty if splits are given by ids.
 
         Args:
-            columns: of the dataset, from which strata are chosen.
+            columns: the columns of the dataset, for the strata.
 
         Raises:
             InputError: numbers or names of columns that cannot be used.
@@ -102,7 +102,7 @@ class SplitRequest:
             yield LeaveOutRule(self.leave_out, val, self.seed)
 
     def missing_notes(self, columns: RuleColumns) -> Iterator[str]:
-        """Yield a sentence where graphs have no value in the column of the groups or of the strata."""
+        """Yield a sentence if graphs have no value in the column of the groups or of the strata."""
         for name, what in ((self.group, "group, which stays whole"), (self.stratify, "stratum")):
             if name is not None and (missing := columns.groups(name).missing()):
                 yield f"{missing:,} graphs have no value of {name!r}; they are one {what}"

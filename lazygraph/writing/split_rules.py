@@ -1,4 +1,4 @@
-"""Rules of splits: which graphs train, validate and test, and where graphs go that are added later.
+"""Rules of splits, which decide whether a graph is in train, val or test, also for graphs that are added later.
 
 ``SplitRule`` divides all graphs by fractions, ``FoldRule`` is one fold of a cross-validation, and ``LeaveOutRule``
 tests on all crystals with some elements. A rule is a frozen dataclass, and the dataset stores its JSON form.
@@ -34,7 +34,7 @@ from lazygraph.writing.value_groups import FORMULA, Groups, RuleColumns
 
 __all__ = ["BINS", "FoldRule", "LeaveOutRule", "Rule", "SplitRule", "Strata", "rule_from_json"]
 
-BINS = 10  # into which numbers are divided unless said
+BINS = 10  # the default number of bins
 MAX_STRATA = 1000
 TEST = SPLITS.index("test")
 
@@ -43,11 +43,11 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class Strata:
-    """The values that every split gets its share of.
+    """Strata by the values of a column. Every split gets its share of each stratum.
 
     Args:
         label: the column. Graphs without a value are one stratum.
-        edges: the greatest values of all bins of numbers but the last; None where each value is a stratum.
+        edges: the greatest value of each bin except for the last; None if each value is a stratum.
     """
 
     label: str
@@ -59,12 +59,12 @@ class Strata:
 
     @classmethod
     def of(cls, label: str, bins: int, columns: RuleColumns) -> Strata:
-        """The strata of a dataset: its values, or bins of as many numbers if there are more values than ``bins``.
+        """Return the strata of a dataset: its values, or equally full bins if there are more values than ``bins``.
 
         Args:
             label: the column.
             bins: the number of bins, 2 to 1,000. Equal numbers are in one bin, so bins can differ in size.
-            columns: of the dataset.
+            columns: the columns of the dataset.
 
         Raises:
             InputError: there is no such column, or it has too many different texts, or ``bins`` is out of range.
@@ -89,7 +89,7 @@ class Strata:
         return cls(label, tuple(edges[edges < float(values[-1])].tolist()))
 
     def numbers(self, columns: RuleColumns) -> NDArray[Any]:
-        """The number of the stratum of each graph, (n,) unsigned."""
+        """Return the number of the stratum of each graph, (n,) unsigned."""
         if self.edges is None:
             return columns.groups(self.label).numbers
         edges = np.array(self.edges)
@@ -112,16 +112,16 @@ class Strata:
 
 
 class Rule(ABC):
-    """What decides the split of every graph of a dataset."""
+    """A rule that decides the split of every graph of a dataset."""
 
     __slots__ = ()
 
     def codes(self, n: int, columns: RuleColumns) -> NDArray[np.uint8]:
-        """(n,) uint8, an index into ``SPLITS`` for each of n graphs; 255 for those that are in none.
+        """(n,) uint8, an index into ``SPLITS`` for each of n graphs; 255 for graphs in no split.
 
         Args:
             n: the number of graphs.
-            columns: what the rule reads of them.
+            columns: the columns that the rule reads.
 
         Raises:
             InputError: there is no such column, or the rule cannot be applied to these graphs.
@@ -132,17 +132,17 @@ class Rule(ABC):
     def extended(
         self, codes: NDArray[np.uint8], old: int, columns: RuleColumns, *, continued: bool
     ) -> NDArray[np.uint8]:
-        """Splits of graphs that were added to others, whose splits stay as they are.
+        """Split added graphs. The splits of the old graphs stay as they are.
 
-        With ``continued`` each split gets as many of the new graphs as it lacks of its share of all graphs, so that a
-        dataset that grew has the shares of one that was written at once; else the shares are those of the new graphs
-        alone. A group that has a graph in a split goes there as a whole.
+        With ``continued``, new graphs fill each split up to its share of all graphs. A dataset that grew then has the
+        same shares as a dataset that was written at once. Otherwise the shares are those of the new graphs alone. New
+        graphs of a group go to the split that has old graphs of this group.
 
         Args:
-            codes: (n,), an index into ``SPLITS`` for each graph, 255 in none; the old ones come first. New graphs that
-                are in a split already stay there.
-            old: how many are old.
-            columns: what the rule reads of all graphs.
+            codes: (n,), an index into ``SPLITS`` for each graph, 255 for no split; the old graphs come first. New
+                graphs that are in a split already stay there.
+            old: the number of old graphs.
+            columns: the columns of all graphs.
             continued: whether the old graphs were split by this rule.
 
         Returns:
@@ -154,11 +154,11 @@ class Rule(ABC):
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """The form in which a dataset keeps the rule."""
+        """Return the JSON form of the rule, which a dataset stores."""
 
     @abstractmethod
     def in_words(self) -> str:
-        """The rule for people, as ``lazygraph info`` prints it."""
+        """Return the rule in words, for ``lazygraph info``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +169,10 @@ class SplitRule(Rule):
         fractions: of train, val and test, together at most 1.
         seed: random seed of the shuffle.
         group: the column whose equal values stay in one split. Graphs without a value are one group.
-        stratify: what every split gets its share of.
+        stratify: the strata of which every split gets its share.
 
     Raises:
-        InputError: they are not three fractions of a whole, or graphs are both grouped and stratified.
+        InputError: the fractions are not three parts of a whole, or ``group`` and ``stratify`` are both given.
     """
 
     fractions: Sequence[float]
@@ -189,7 +189,7 @@ class SplitRule(Rule):
             )
             raise InputError(msg)
         _refuse_both(self)
-        object.__setattr__(self, "fractions", tuple(map(float, fractions)))  # equal however they were given
+        object.__setattr__(self, "fractions", tuple(map(float, fractions)))  # equal rules compare equal
 
     def extended(
         self, codes: NDArray[np.uint8], old: int, columns: RuleColumns, *, continued: bool
@@ -225,18 +225,18 @@ class SplitRule(Rule):
 
 @dataclass(frozen=True, slots=True)
 class FoldRule(Rule):
-    """One fold of a cross-validation: its graphs test, and the others train and validate.
+    """One fold of a cross-validation: its graphs are in test, and all others in train and val.
 
     Args:
-        fold: its number, from 0. Every graph tests in one of the folds 0 to ``folds`` - 1 of the same rule.
-        folds: how many there are, 2 to 100.
-        val: the fraction of the other graphs that validate.
+        fold: the number of the fold, from 0. Every graph is in test for one of the folds 0 to ``folds`` - 1.
+        folds: the number of folds, 2 to 100.
+        val: the fraction of the other graphs that are in val.
         seed: random seed of the folds and of the choice of val, 0 to 2^32 - 1.
         group: the column whose equal values stay in one fold, and in one split. Graphs without a value are one group.
-        stratify: what every fold gets its share of.
+        stratify: the strata of which every fold gets its share.
 
     Raises:
-        InputError: a number is out of range, or graphs are both grouped and stratified.
+        InputError: a number is out of range, or ``group`` and ``stratify`` are both given.
     """
 
     fold: int
@@ -272,7 +272,7 @@ class FoldRule(Rule):
         return _train_and_val(codes, old, units, self.val, self.seed, continued=continued)
 
     def _check_enough(self, n: int, units: _Units) -> None:
-        """Refuse to make folds of which some would be empty."""
+        """Refuse folds if some of them would be empty."""
         found = n if units.groups is None else len(units.groups.values)
         if found < self.folds:
             what = "graphs" if units.groups is None else f"groups with different {self.group!r}"
@@ -291,11 +291,11 @@ class FoldRule(Rule):
 
 @dataclass(frozen=True, slots=True)
 class LeaveOutRule(Rule):
-    """All crystals with one of some elements test, and the others train and validate.
+    """All crystals with one of some elements are in test, and all others in train and val.
 
     Args:
         leave_out: the symbols of the elements.
-        val: the fraction of the other crystals that validate.
+        val: the fraction of the other crystals that are in val.
         seed: random seed of the choice of val.
 
     Raises:
@@ -310,7 +310,7 @@ class LeaveOutRule(Rule):
         if isinstance(self.leave_out, str) or not self.leave_out:
             msg = f"found leave_out={self.leave_out!r}; required: a list of elements, such as ['Fe', 'Co']"
             raise InputError(msg)
-        Elements(np.array([b"H"])).any_of(self.leave_out)  # which refuses what is no element
+        Elements(np.array([b"H"])).any_of(self.leave_out)  # refuses unknown elements
         _check_val(self.val)
         object.__setattr__(self, "leave_out", tuple(sorted(set(self.leave_out))))
         object.__setattr__(self, "val", float(self.val))
@@ -318,10 +318,10 @@ class LeaveOutRule(Rule):
     def extended(
         self, codes: NDArray[np.uint8], old: int, columns: RuleColumns, *, continued: bool
     ) -> NDArray[np.uint8]:
-        """See :meth:`Rule.extended`. A new crystal with one of the elements tests."""
+        """See :meth:`Rule.extended`. A new crystal with one of the elements goes to test."""
         codes = codes.copy()
         if FORMULA not in columns.names:
-            msg = "the graphs are ready-made, without formulas; required: a dataset of crystals to leave elements out"
+            msg = "the graphs are ready-made, without formulas; only a dataset of crystals can leave elements out"
             raise InputError(msg)
         row, found = 0, 0
         for formulas in bounded(columns.values(FORMULA)):
@@ -332,7 +332,10 @@ class LeaveOutRule(Rule):
             found += int(there.sum())
             row += len(formulas)
         if old == 0 and not found:
-            msg = f"none of the {len(codes):,} crystals has {' or '.join(self.leave_out)}; required: one at least"
+            msg = (
+                f"none of the {len(codes):,} crystals has {' or '.join(self.leave_out)}; leave out an element that "
+                "the dataset has"
+            )
             raise InputError(msg)
         return _train_and_val(codes, old, _Units(None, None), self.val, self.seed, continued=continued)
 
@@ -346,11 +349,11 @@ class LeaveOutRule(Rule):
 
 
 def _quantiles(sizes: NDArray[Any], bins: int) -> list[int]:
-    """The groups up to which 1, 2, ... of so many equal bins of all rows reach.
+    """Return the last group of each of some equally full bins, except for the last bin.
 
     Args:
-        sizes: the number of rows of each group, in the order of their values.
-        bins: how many.
+        sizes: the number of rows of each group, in the order of the values.
+        bins: the number of bins.
     """
     total, before, first = int(sizes.sum(dtype=np.int64)), 0, 0
     wanted = [total * number / bins for number in range(1, bins)]
@@ -373,11 +376,11 @@ def rule_from_json(data: Mapping[str, Any]) -> Rule:
 
 
 class _Shares(NamedTuple):
-    """What train, val and test get of some graphs.
+    """The shares of train, val and test.
 
     Attributes:
-        fractions: of these graphs; where there are strata, of all graphs of each stratum.
-        counts: how many graphs, where each graph stands for itself.
+        fractions: the fractions of these graphs, or with strata, of all graphs of each stratum.
+        counts: the numbers of graphs, used without groups and strata.
         seed: random seed of the shuffle.
     """
 
@@ -387,27 +390,27 @@ class _Shares(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """What must stay together, or be shared out evenly."""
+    """The groups that stay together, or the strata that are divided evenly."""
 
     groups: Groups | None
     strata: NDArray[Any] | None
 
     @classmethod
     def of(cls, rule: SplitRule | FoldRule, columns: RuleColumns, codes: NDArray[np.uint8], old: int) -> _Units:
-        """Those of a rule, after new graphs were put where the old ones of their group are."""
+        """Return the units of a rule, after new graphs joined the old graphs of their groups."""
         groups = None if rule.group is None else columns.groups(rule.group)
         if groups is not None:
             _follow_groups(codes, old, groups, rule.group)
         return cls(groups, None if rule.stratify is None else rule.stratify.numbers(columns))
 
     def divided(self, codes: NDArray[np.uint8], old: int, shares: _Shares, *, continued: bool) -> NDArray[np.uint8]:
-        """The splits of the new graphs that are in none yet.
+        """Return the splits of the new graphs that are in no split yet.
 
         Args:
             codes: (n,) the splits so far.
-            old: how many graphs are old.
-            shares: what each split gets.
-            continued: whether the shares of a stratum are those of all its graphs, and not of these alone.
+            old: the number of old graphs.
+            shares: the shares of the splits.
+            continued: whether the shares of a stratum count all its graphs, and not only the new ones.
         """
         free = codes[old:] == NO_SPLIT
         fractions, counts, seed = shares
@@ -424,13 +427,13 @@ class _Units(NamedTuple):
         return shuffled(int(free.sum()), counts, seed)
 
     def folds(self, free: NDArray[np.bool_], folds: int, seed: int, old: int) -> NDArray[np.uint8]:
-        """The folds of the new graphs that are meant.
+        """Return the folds of some new graphs.
 
         Args:
-            free: (n - old,) which new graphs these are.
-            folds: how many folds there are.
+            free: (n - old,) the mask of these graphs among the new ones.
+            folds: the number of folds.
             seed: random seed of the shuffle.
-            old: how many graphs are old.
+            old: the number of old graphs.
         """
         if self.groups is not None:
             return folds_of_groups(_renumbered(_those(self.groups.numbers[old:], free)), folds, seed, old)
@@ -439,7 +442,7 @@ class _Units(NamedTuple):
         return folds_of_graphs(int(free.sum()), folds, seed, old)
 
     def take(self, rows: NDArray[np.bool_]) -> _Units:
-        """Those of some of the graphs."""
+        """Return the units of some of the graphs."""
         groups = None if self.groups is None else Groups(self.groups.numbers[rows], self.groups.values)
         return _Units(groups, None if self.strata is None else self.strata[rows])
 
@@ -447,7 +450,7 @@ class _Units(NamedTuple):
 def _train_and_val(
     codes: NDArray[np.uint8], old: int, units: _Units, val: float, seed: int, *, continued: bool
 ) -> NDArray[np.uint8]:
-    """Divide the graphs that do not test: this fraction of them validates, rounded down, and all others train."""
+    """Divide the graphs that are not in test: this fraction, rounded down, goes to val, and all others to train."""
     rest = codes != TEST
     some, before = codes[rest], int(rest[:old].sum())
     new = some[before:]
@@ -465,12 +468,12 @@ def _train_and_val(
 
 
 def _those(values: NDArray[T], chosen: NDArray[np.bool_]) -> NDArray[T]:
-    """Some of the values, without a copy where these are all."""
+    """Return some of the values, without a copy if these are all."""
     return values if chosen.all() else values[chosen]
 
 
 def _renumbered(members: NDArray[Any]) -> NDArray[Any]:
-    """Numbers of groups without gaps, in the same order."""
+    """Renumber groups without gaps, in the same order."""
     count = max((int(part.max()) + 1 for part in chunks(members)), default=0)
     there = np.zeros(count, bool)
     for part in chunks(members):
@@ -486,7 +489,7 @@ def _renumbered(members: NDArray[Any]) -> NDArray[Any]:
 
 
 def _follow_groups(codes: NDArray[np.uint8], old: int, groups: Groups, name: str | None) -> None:
-    """Put new graphs where the old ones of their group are."""
+    """Put new graphs into the split that has the old graphs of their group."""
     known = np.full(len(groups.values), NO_SPLIT, np.uint8)
     mixed = np.zeros(len(known), bool)
     for members, own in zip(chunks(groups.numbers[:old]), chunks(codes[:old]), strict=True):
@@ -515,8 +518,8 @@ def _check_val(val: float) -> None:
 def _refuse_both(rule: SplitRule | FoldRule) -> None:
     if rule.group is not None and rule.stratify is not None:
         msg = (
-            f"found the group {rule.group!r} together with strata by {rule.stratify.label!r}; required: one of them, "
-            "because whole groups cannot be shared out evenly"
+            f"the group {rule.group!r} and strata by {rule.stratify.label!r} are given; give one of them, because "
+            "whole groups cannot be shared out evenly"
         )
         raise InputError(msg)
 

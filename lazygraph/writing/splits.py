@@ -1,4 +1,4 @@
-"""The splits of a dataset: in which split each graph is, and where graphs go that are added."""
+"""The splits of a dataset: the split of each graph, also of graphs that are added later."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from lazygraph.errors import InputError
 from lazygraph.format.columns import NO_SPLIT, ColumnWriter, Pieces
 from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
+from lazygraph.registry import unknown_name
 from lazygraph.writing.shares import SPLITS, split_codes
 from lazygraph.writing.split_rules import Rule, SplitRule, rule_from_json
 from lazygraph.writing.value_groups import RuleColumns
 
 __all__ = ["DEFAULT", "SPLITS", "SplitRule", "Splits", "recorded_rule", "split_codes", "write_split"]
 
-DEFAULT = "split"  # the column of the splits that are meant where none is named
+DEFAULT = "split"  # the default column of splits
 
 
 def recorded_rule(manifest: Manifest, name: str = DEFAULT) -> Rule | None:
-    """The rule by which all graphs of a dataset were split, if there is one; ``name`` is the column of the splits."""
+    """Return the rule by which all graphs were split, if there is one. ``name`` is the column of the splits."""
     column = manifest.splits().get(name)
     return None if column is None or column.rule is None else rule_from_json(column.rule)
 
@@ -35,11 +36,11 @@ def write_split(columns: ColumnWriter, name: str, codes: Pieces, names: Sequence
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """In which split each graph of a dataset is.
+    """The split of each graph of a dataset.
 
     Attributes:
-        codes: (n,) uint8, an index into ``names``; 255 for those that are in none.
-        names: of the splits.
+        codes: (n,) uint8, an index into ``names``; 255 for graphs in no split.
+        names: the names of the splits.
     """
 
     codes: NDArray[np.uint8]
@@ -47,7 +48,7 @@ class Splits:
 
     @classmethod
     def of(cls, store: Store, name: str = DEFAULT) -> Splits:
-        """The splits of a finished dataset in one of its columns of splits."""
+        """Read one column of splits of a finished dataset."""
         column = store.manifest.splits().get(name)
         if column is None:
             return cls.none(len(store))
@@ -55,15 +56,15 @@ class Splits:
 
     @classmethod
     def none(cls, n: int) -> Splits:
-        """No splits for n graphs."""
+        """Return no splits for n graphs."""
         return cls(np.full(n, NO_SPLIT, np.uint8), ())
 
     def take(self, rows: NDArray[Any]) -> Splits:
-        """The splits of some of the graphs."""
+        """Return the splits of some of the graphs."""
         return Splits(self.codes[rows], self.names)
 
     def recoded(self, names: Sequence[str]) -> Splits:
-        """The same with codes that count in other names, among which are all of these.
+        """Return the same splits with codes for other names, which include all names of these splits.
 
         Raises:
             InputError: there are more names than codes.
@@ -76,14 +77,14 @@ class Splits:
         return Splits(table[self.codes], tuple(names))
 
     def with_added(self, old: int, split: Rule | str | None, before: Rule | None, columns: RuleColumns) -> Splits:
-        """The splits after graphs were added; those of the old graphs stay as they are.
+        """Return the splits after graphs were added. The splits of the old graphs stay as they are.
 
         Args:
-            old: how many graphs are old; they come first.
-            split: where the new ones go, by a rule or all to one split, whatever they are in. Without it those that
-                are in none are split by ``before``.
-            before: the rule that the old graphs were split by.
-            columns: what the rules read of all graphs.
+            old: the number of old graphs, which come first.
+            split: a rule for the new graphs, or one split for all of them; it replaces splits that they have. If it
+                is None, new graphs in no split follow ``before``.
+            before: the rule by which the old graphs were split.
+            columns: the columns of all graphs.
 
         Raises:
             InputError: there is no split of this name, or the rule cannot keep its groups together.
@@ -106,26 +107,25 @@ class Splits:
         return Splits(codes, ordered).recoded((*self.names, *(name for name in SPLITS if name not in self.names)))
 
     def check_name(self, name: str) -> None:
-        """Refuse the name of a split that is not there.
+        """Refuse the name of an unknown split.
 
         Raises:
-            InputError: with the names that are.
+            InputError: the split is unknown; the message names the known ones.
         """
         if name not in self.names:
-            found = f"only {', '.join(map(repr, self.names))}" if self.names else "none"
             msg = (
-                f"the dataset has no split {name!r}, {found}; required: one of its splits, or fractions of train, val "
-                "and test such as 0.8,0.1,0.1"
+                f"{unknown_name('split', name, self.names)}. Name one of them, or give fractions of train, val and "
+                "test such as 0.8,0.1,0.1"
             )
             raise InputError(msg)
 
     @property
     def unsplit(self) -> int:
-        """How many graphs are in no split, where there are splits."""
+        """The number of graphs in no split, if there are splits."""
         return int((self.codes == NO_SPLIT).sum()) if self.names else 0
 
     def notes(self) -> tuple[str, ...]:
-        """A sentence where there are splits and some graphs are in none."""
+        """Return a sentence if there are splits and some graphs are in none."""
         if not self.unsplit:
             return ()
         sizes = ", ".join(f"{name} {int((self.codes == code).sum()):,}" for code, name in enumerate(self.names))

@@ -1,4 +1,4 @@
-"""Whether a write asks for graphs as datasets hold them: then they are copied, and else built."""
+"""The choice of a write between copying the stored graphs of datasets and building graphs."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 __all__ = ["COPIED", "StoredGraphs", "find_stored_graphs"]
 
 COPIED = "the graphs were copied as they are stored, and not built again"
-"""The note by which a dataset says so."""
+"""The note of a dataset with copied graphs."""
 ANY = frozenset({"about", "codec"})
-"""Options of a write that do not make it build: what a dataset says of itself, and a codec that its shards have."""
+"""Options with which a write can still copy: the description, and the codec of the stored shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredGraphs:
-    """Graphs of datasets that are what a write asks for, as they are stored.
+    """Stored graphs that a write can copy.
 
     Attributes:
-        plan: of the same dataset, if its graphs were built.
-        chosen: datasets, and the rows of each, in order.
+        plan: the plan that would build the same graphs.
+        chosen: the datasets, and the rows of each, in order.
     """
 
     plan: Plan
     chosen: tuple[Chosen, ...]
 
     def publish(self, hold: Hold) -> None:
-        """Copy them, and publish the dataset.
+        """Copy the graphs, and publish the dataset.
 
         Raises:
-            CorruptDataset: they are damaged; then nothing is published.
+            CorruptDataset: the graphs are damaged. Nothing is published.
         """
         copy_as_planned(hold, self.plan, self.chosen)
 
@@ -60,11 +60,11 @@ def find_stored_graphs(  # noqa: PLR0917
     split: SplitRule | None,
     layout: Layout,
 ) -> StoredGraphs | str | None:
-    """Decide whether a write copies or builds. This function alone does.
+    """Decide whether a write copies or builds. Only this function decides.
 
     Returns:
-        The graphs to copy; or the reason why graphs of the stored recipe are built all the same; or None where there is
-        nothing to copy, because a source is no dataset or has another recipe.
+        The graphs to copy; or the reason why graphs of the stored recipe are built anyway; or None if there is nothing
+        to copy, because a source is not a dataset or has another recipe.
 
     Raises:
         UnreadableInput: a dataset cannot be read, or holds nothing.
@@ -95,10 +95,10 @@ def find_stored_graphs(  # noqa: PLR0917
 
 
 def _rows(source: DatasetSource, files: Sequence[Mapping[str, Any]]) -> Chosen:
-    """An open dataset and the rows to copy, if it still is what was scanned.
+    """Open a dataset that was scanned, and return it with the rows to copy.
 
     Raises:
-        UnreadableInput: it was changed meanwhile.
+        UnreadableInput: the dataset has changed since the scan.
     """
     store = Store(source.path)
     if hash_file(store.path / MANIFEST).sha256 != files[0]["sha256"]:

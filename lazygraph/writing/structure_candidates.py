@@ -1,4 +1,4 @@
-"""Pairs of crystals that may be one structure: those of one formula whose fingerprints are within a tolerance."""
+"""Search for pairs of crystals that may have the same structure, by their fingerprints."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lazygraph.graphs.fingerprint import Tolerance
 
 __all__ = ["Components", "candidate_pairs"]
 
-STEP = 256  # fingerprints that are compared at once with as many as FACTOR times
+STEP = 256  # fingerprints that are compared at a time, with up to FACTOR times as many
 FACTOR = 16
 
 
 def candidate_pairs(
     fingerprints: NDArray[np.float32], tolerance: Tolerance
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """Find all pairs of fingerprints that are within the tolerance of each other.
+    """Find all pairs of fingerprints that differ by no more than the tolerance.
 
-    The fingerprints are sorted by the number that tells them apart best. Each is compared with those that follow within
-    reach, so that memory depends on the number of pairs that are found at once, and not on the number of fingerprints.
+    The fingerprints are sorted by the number that separates them best. Each is compared only with the next ones within
+    the tolerance, so memory depends on the pairs that are found at a time, and not on the number of fingerprints.
 
     Args:
-        fingerprints: (n, d), of crystals of one formula.
-        tolerance: how far they may differ.
+        fingerprints: (n, d), of crystals with the same formula.
+        tolerance: the greatest allowed difference of a number.
 
     Yields:
         (p,) and (p,), the two positions of each pair, and (p,) the greatest difference of their numbers.
@@ -55,12 +55,12 @@ def candidate_pairs(
 
 
 class Components:
-    """Which of n things are connected, directly or through others.
+    """The connected components of n things (union-find).
 
-    Each is known by the least number of its component.
+    The least number of a component identifies it.
 
     Args:
-        parents: (n,) an array of integers that is used for it. Each number has to be its own parent at first.
+        parents: (n,) an array of integers for the result. At first, each number must be its own parent.
 
     Example:
         >>> components = Components(np.arange(5))
@@ -74,7 +74,7 @@ class Components:
         self._parents = parents
 
     def join(self, one: int, other: int) -> bool:
-        """Connect two; return False if they were connected already."""
+        """Connect two things; return False if they were connected already."""
         a, b = self._root(one), self._root(other)
         if a == b:
             return False
@@ -82,11 +82,11 @@ class Components:
         return True
 
     def connected(self, one: int, other: int) -> bool:
-        """Whether two are connected."""
+        """Whether two things are connected."""
         return self._root(one) == self._root(other)
 
     def roots(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the least number of the component of each of these, and shorten the ways there."""
+        """Return the least number in the component of each of these, and shorten the paths to it."""
         found = numbers.astype(np.int64)
         while (further := self._parents[found] != found).any():
             found[further] = self._parents[found[further]]

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Compared", "Comparer", "Fingerprints", "Pool", "comparing"]
 
-AHEAD = 4  # tasks that wait for each worker
-KEPT = 512  # reduced structures that a process keeps
+AHEAD = 4  # waiting tasks per worker
+KEPT = 512  # reduced structures that a process keeps in memory
 
 
 class Compared(NamedTuple):
     """The result of comparing some pairs."""
 
     same: NDArray[np.bool_]
-    """(p,) whether each pair is one structure. False too for a pair that others of these pairs connect."""
+    """(p,) whether each pair has the same structure. Also False for a pair that other pairs connect."""
     compared: int
-    """How many pairs pymatgen compared."""
+    """The number of pairs that pymatgen compared."""
     failed: tuple[str, ...] = ()
     """A sentence for each pair that it could not compare."""
 
@@ -48,12 +48,12 @@ class Fingerprints(NamedTuple):
     values: NDArray[np.float32]
     """(n, 72), NaN for a graph that has none."""
     reasons: tuple[str, ...]
-    """The reason for each of those."""
+    """The reason for each graph without a fingerprint."""
 
 
 @dataclass
 class Comparer:
-    """Reads crystals of datasets, and compares them. Graphs are numbered through all datasets.
+    """A comparison of crystals of datasets. Graphs are numbered through all datasets.
 
     Args:
         stores: the datasets.
@@ -82,7 +82,7 @@ class Comparer:
         return Fingerprints(out, tuple(reasons))
 
     def compare(self, pairs: NDArray[np.int64]) -> Compared:
-        """Compare pairs of graphs, (p, 2), in their order, but for those that earlier pairs connect.
+        """Compare pairs of graphs, (p, 2), in order. Pairs that earlier pairs connect are skipped.
 
         Raises:
             CorruptDataset: a record is damaged.
@@ -105,7 +105,7 @@ class Comparer:
         return Compared(same, compared, tuple(failed))
 
     def _fit(self, one: int, other: int) -> bool:
-        """Whether two graphs are one structure."""
+        """Whether two graphs have the same structure."""
         from pymatgen.analysis.structure_matcher import StructureMatcher
 
         (crystal, structure), (second, second_structure) = self._reduced(one), self._reduced(other)
@@ -114,12 +114,12 @@ class Comparer:
         return bool(StructureMatcher().fit(structure, second_structure, skip_structure_reduction=True))
 
     def _reduced(self, graph: int) -> tuple[Crystal, Structure]:
-        """A crystal, and its reduced primitive structure as ``StructureMatcher`` makes it before it compares."""
+        """Return a crystal, and the reduced primitive structure that ``StructureMatcher`` makes before a comparison."""
         known = self._structures.pop(graph, None)
         if known is None:
             crystal = self._crystal(graph)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of elements without an electronegativity
+                warnings.simplefilter("ignore")  # pymatgen warns about elements without an electronegativity
                 known = crystal, crystal.to_pymatgen().get_reduced_structure("niggli").get_primitive_structure()
             if len(self._structures) >= KEPT:
                 self._structures.popitem(last=False)
@@ -135,7 +135,7 @@ class Comparer:
         return store.graph_id(row)
 
     def _place(self, graph: int) -> tuple[Store, int]:
-        """The dataset and the row of a graph."""
+        """Return the dataset and the row of a graph."""
         for store in self.stores:
             if graph < len(store):
                 return store, graph
@@ -144,7 +144,7 @@ class Comparer:
 
 
 class Pool(NamedTuple):
-    """Calls methods of a ``Comparer`` here or in worker processes."""
+    """A runner of methods of ``Comparer``, here or in worker processes."""
 
     comparer: Comparer
     executor: Executor | None
@@ -159,7 +159,7 @@ class Pool(NamedTuple):
         return self._map("compare", tasks)
 
     def _map(self, method: str, tasks: Iterable[Any]) -> Iterator[Any]:
-        """Return the results in order; so many tasks as keep the workers busy are taken ahead.
+        """Yield the results in order. Enough tasks are submitted in advance to keep the workers busy.
 
         Raises:
             WorkerDied: a worker process was killed.
@@ -181,7 +181,7 @@ class Pool(NamedTuple):
 
 
 _COMPARERS: list[Comparer] = []
-"""That of this worker process."""
+"""Return the ``Comparer`` of this worker process."""
 
 
 def _begin(parent: int, stores: Sequence[Store]) -> None:
@@ -195,7 +195,7 @@ def _in_worker(method: str, task: Any) -> Any:
 
 @contextmanager
 def comparing(stores: Sequence[Store], workers: int) -> Iterator[Pool]:
-    """Give a pool of so many worker processes; of this process alone for one."""
+    """Yield a pool of so many worker processes; a pool of one uses this process."""
     comparer = Comparer(stores)
     if workers == 1:
         yield Pool(comparer, None, 1)

@@ -1,4 +1,4 @@
-"""Arrays with one element a graph that lie in a file without a name instead of in memory."""
+"""Arrays with one element per graph, in files without a name instead of in memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 __all__ = ["TemporaryArrays"]
 
 
-SMALL = 2**18  # bytes of an array that is not worth a file
+SMALL = 2**18  # smaller arrays, in bytes, stay in memory
 
 
 class TemporaryArrays:
-    """Makes arrays whose values lie in files: their pages are the system's, which writes them out when memory is short.
+    """A maker of arrays whose values are in files. The system writes their pages to disk if memory is short.
 
-    A file has no name, so a killed process leaves nothing behind. Its bytes are reserved first: a full disk is an
-    ``OSError`` here, and not a signal at the first write.
+    A file has no name, so a killed process leaves nothing behind. Its bytes are reserved first, so a full disk raises
+    ``OSError`` here, and sends no signal at the first write.
 
     Args:
-        folder: where the files lie; best the disk that the dataset is written to. It is made if need be.
+        folder: the folder of the files, best on the disk of the dataset. It is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def array(self, dtype: Any, *shape: int) -> NDArray[Any]:
-        """An array of zeros, which lives as long as it is used.
+        """Return an array of zeros. Its file lives as long as the array.
 
         Raises:
             OSError: the disk is full.

@@ -1,4 +1,4 @@
-"""Graphs with equal values in a column, numbered as groups in memory that does not grow with the number of graphs."""
+"""Groups of graphs with equal values in a column, numbered in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FORMULA = "formula"
-CHEMICAL_SYSTEM = "chemical_system"  # which follows from the formula, and is not stored
+CHEMICAL_SYSTEM = "chemical_system"  # it follows from the formula, and is not stored
 PROTOTYPE = "prototype"
 
 
@@ -46,12 +46,12 @@ class Groups:
     values: NDArray[Any]
 
     def shown(self, number: int) -> str:
-        """The value of a group, for a message."""
+        """Return the value of a group, for a message."""
         value = self.values[number].item()
         return repr(value.decode() if isinstance(value, bytes) else value)
 
     def missing(self) -> int:
-        """The number of graphs without a value: NaN, or an empty text."""
+        """Return the number of graphs without a value: NaN, or an empty text."""
         if not len(self.values):
             return 0
         of_texts = self.values.dtype.kind == "S"
@@ -64,7 +64,7 @@ class Groups:
 def number_groups(pieces: Pieces, scratch: TemporaryArrays) -> Groups:
     """Number the groups of rows with equal values.
 
-    The different values are sorted on disk. A row takes 4 bytes, and a different value its own width, in files.
+    The different values are sorted on disk. Files take 4 bytes per row, and the width of each different value.
 
     Args:
         pieces: the values of all rows, texts or numbers, one array after the other.
@@ -93,7 +93,7 @@ def number_groups(pieces: Pieces, scratch: TemporaryArrays) -> Groups:
     numbers = scratch.array(np.uint32 if count < 2**32 else np.uint64, n)
     row = 0
     for piece in bounded(pieces):
-        # Numpy finds sorted values faster; another type would make it copy all values.
+        # numpy searches sorted values faster, and copies all values if the types differ.
         own, inverse = np.unique(piece.astype(kind, copy=False), return_inverse=True)
         numbers[row : row + len(piece)] = np.searchsorted(values, own)[inverse]
         row += len(piece)
@@ -105,8 +105,9 @@ class RuleColumns:
     """The columns that rules of splits read.
 
     Args:
-        stored: name -> the values of a column, texts as UTF-8 bytes. It is asked for ``formula`` and for ``names``.
-        names: the columns with one value a graph: ``formula`` where there is one, and labels.
+        stored: a function of a name that returns the values of a column, texts as UTF-8 bytes. It is called for
+            ``formula`` and for ``names``.
+        names: the columns with one value per graph: ``formula`` if there is one, and labels.
         scratch: for what does not fit into memory.
     """
 
@@ -114,10 +115,10 @@ class RuleColumns:
     names: Sequence[str]
     scratch: TemporaryArrays
     _groups: dict[str, Groups] = field(default_factory=dict, init=False)
-    """Groups by column, as several rules may ask for them."""
+    """Groups by column, kept because several rules may need them."""
 
     def values(self, name: str) -> Pieces:
-        """The values of a column, one array after the other.
+        """Return the values of a column, one array after the other.
 
         Raises:
             InputError: there is no such column.
@@ -128,19 +129,19 @@ class RuleColumns:
         return self.stored(name)
 
     def with_column(self, name: str, pieces: Pieces) -> RuleColumns:
-        """The same with another column of this name."""
+        """Return the same columns with another column of this name."""
         names = self.names if name in self.names else [*self.names, name]
         return RuleColumns(lambda wanted: pieces if wanted == name else self.stored(wanted), names, self.scratch)
 
     def groups(self, name: str) -> Groups:
-        """The groups of graphs with equal values in a column. Raises as ``values`` does."""
+        """Return the groups of graphs with equal values in a column. Raises the errors of ``values``."""
         if name not in self._groups:
             self._groups[name] = number_groups(self.values(name), self.scratch)
         return self._groups[name]
 
 
 def columns_of(store: Store, scratch: TemporaryArrays) -> RuleColumns:
-    """The columns of a finished dataset for the rules of splits."""
+    """Return the columns of a finished dataset for the rules of splits."""
     columns = store.manifest.columns
     names = [
         name
@@ -150,43 +151,44 @@ def columns_of(store: Store, scratch: TemporaryArrays) -> RuleColumns:
 
     def stored(name: str) -> Pieces:
         column, values = columns[name], [store.column(name)]
-        # As texts: the codes of a category depend on what else is in it.
+        # Categories are read as texts, because their codes depend on the other texts.
         return _Mapped(values, lambda codes: texts_of(column, codes)) if column.role == "category" else values
 
     return RuleColumns(stored, names, scratch)
 
 
 def check_group(name: str, known: Sequence[str]) -> None:
-    """Refuse a column that is not there, or that has more than one value a graph.
+    """Refuse an unknown column, or a column with more than one value per graph.
 
     Args:
-        name: of the column.
-        known: the columns with one value a graph.
+        name: the name of the column.
+        known: the columns with one value per graph.
 
     Raises:
-        InputError: with the columns that there are.
+        InputError: the column cannot be used; the message names the known columns.
     """
     names = [*known, *([CHEMICAL_SYSTEM] if FORMULA in known and CHEMICAL_SYSTEM not in known else [])]
     if name in names:
         return
-    required = "formula, chemical_system, or a label of one value a graph"
     if name == PROTOTYPE:
-        found = "the dataset has no prototypes of its crystals"
-        required = "'lazygraph split --group prototype' on a finished dataset of crystals, which computes them"
+        msg = (
+            "the dataset has no prototypes of its crystals; 'lazygraph split --group prototype' computes them for a "
+            "finished dataset of crystals"
+        )
     else:
-        found = unknown_name("group", name, names)
-    msg = f"{found}; required: {required}"
+        unknown = unknown_name("group", name, names)
+        msg = f"{unknown}. A group is formula, chemical_system, or a label with one value for each graph"
     raise InputError(msg)
 
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
-    """What a function makes of the pieces of a column. It can be iterated any number of times."""
+    """The pieces of a column after a function. They can be iterated any number of times."""
 
     pieces: Pieces
     function: Callable[[NDArray[Any]], NDArray[Any]]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         for piece in self.pieces:
-            # An empty piece still tells the type.
+            # An empty piece still has the type.
             yield from map(self.function, bounded([piece]) if len(piece) else [piece])

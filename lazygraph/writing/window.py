@@ -1,4 +1,4 @@
-"""``Window``: a bounded number of tasks in the hands of an executor at any time."""
+"""The class ``Window``, which gives an executor a bounded number of tasks at a time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Generic, TypeVar
 __all__ = ["Window"]
 
 T = TypeVar("T")
-TICK = 1.0  # s between two looks at the clock while nothing finishes
+TICK = 1.0  # s between two calls of ``tick`` while nothing finishes
 
 
 class Window(Generic[T]):
-    """Submits tasks as others finish, and gives them in the order in which they finish.
+    """A window of submitted tasks. New tasks are submitted when others finish.
 
     Args:
-        submit: gives a task to the executor.
-        tasks: their numbers.
-        room: says how many tasks the executor may have in hand now; at least one is.
+        submit: submits a task to the executor.
+        tasks: the numbers of the tasks.
+        room: returns how many tasks the executor may hold now; it always holds at least one.
     """
 
     def __init__(self, submit: Callable[[int], Future[T]], tasks: Iterable[int], room: Callable[[], int]) -> None:
@@ -30,15 +30,15 @@ class Window(Generic[T]):
 
     @property
     def unfinished(self) -> int:
-        """How many tasks are waiting or in hand."""
+        """The number of tasks that wait or are submitted."""
         return len(self._waiting) + len(self._running)
 
     def again(self, task: int) -> None:
-        """Submit a task once more, after all others."""
+        """Submit a task again, after all others."""
         self._waiting.append(task)
 
     def finished(self, tick: Callable[[], None]) -> Iterator[tuple[int, Future[T]]]:
-        """Every task and its finished future.
+        """Yield every task with its finished future, in the order in which they finish.
 
         Args:
             tick: called about once a second, and after every finished task.
@@ -54,7 +54,7 @@ class Window(Generic[T]):
             tick()
 
     def cancel(self) -> None:
-        """Take back what has not begun, where the executor can."""
+        """Cancel tasks that have not begun, if the executor can."""
         for future in self._running:
-            with suppress(Exception):  # parsl's raises NotImplementedError; an engine may be gone
+            with suppress(Exception):  # parsl raises NotImplementedError, and an engine may be gone
                 future.cancel()

@@ -1,4 +1,4 @@
-"""One shard of a plan, from its inputs to its published file: the unit of work of pools, array jobs and clusters."""
+"""Making of one shard of a plan, from its inputs to its published file: the unit of work of all executors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What one finished shard adds up to."""
+    """The summary of one finished shard."""
 
     task: int
     written: int
@@ -45,16 +45,16 @@ class Made:
 
 
 def make_shard(final: Path, task: int) -> Made:
-    """Make shard number ``task`` of the plan beside ``final``, unless it is made already.
+    """Make shard number ``task`` of the plan beside ``final``, unless the shard is finished.
 
-    Needs nothing but the plan's folder and the inputs, and touches no other shard: any number of processes on any
-    machines may each do theirs. Publishes the shard's file first and what is known of it last, both atomically.
-    Imports neither torch nor jarvis. A worker that was suspended, or whose run was given up, stops where it finds
-    another plan in the place of its own.
+    This needs only the folder of the plan and the inputs, and touches no other shard. Any number of processes on any
+    machines can therefore make shards at the same time. The file of the shard is published first and its row file last,
+    both atomically. Neither torch nor jarvis is imported. A worker that was suspended, or whose run was abandoned,
+    stops if it finds another plan in the folder.
 
     Raises:
-        InputError: there is no plan, or no such shard in it, or it is replaced meanwhile; the input is not what it was;
-            this process has other versions than the plan was made with.
+        InputError: there is no plan, the plan has no such shard or was replaced, the input has changed, or this process
+            has other versions than the process that made the plan.
     """
     layout = Layout.of(final)
     job = read_job(layout, task)
@@ -66,7 +66,7 @@ def make_shard(final: Path, task: int) -> Made:
             try:
                 rows = _make(job, task, layout, watch, maker)
             except Exception:
-                _check_in_place(maker, layout)  # else the reason: files of this plan are gone, say
+                _check_in_place(maker, layout)  # otherwise the error is the reason, such as missing files of this plan
                 raise
             _check_in_place(maker, layout)
             rows.save(layout.done(task))
@@ -96,7 +96,7 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
             counts = (*counts, *derived_sizes(spec, graph).values())
             graph_id = text_bytes(entry.id)
             formula = crystal.formula
-            text_bytes(formula, "formula")  # too long with some fifty elements
+            text_bytes(formula, "formula")  # with about fifty elements, the formula is too long
             remarks = (*entry.remarks, *left_out, *told)
             if known is not None:
                 remarks = (*remarks, *_unknown_columns(entry, known))
@@ -120,7 +120,7 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
 
 
 def _check_in_place(maker: Maker, layout: Layout) -> None:
-    """Refuse to put a shard into the folder of another plan: time has passed since this one was read."""
+    """Refuse to put a shard into the folder of another plan, which may have replaced this one meanwhile."""
     found = read_head(layout)
     if found.digest != maker.plan:
         msg = (
@@ -145,7 +145,7 @@ def _check_versions(plan: Plan) -> None:
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:
-    """What the work on one input gives, or whatever it raises, MemoryError too: the reason to quarantine the input."""
+    """Return the result of the work on one input, or its error (also MemoryError), which quarantines the input."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001
@@ -153,7 +153,7 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
 
 
 def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
-    """What the report must tell of values under names that no input had from which the labels were chosen."""
+    """Yield remarks about values with names that the inputs did not have when the labels were chosen."""
     for values in (entry.labels, entry.atom_labels):
         if not known.issuperset(values):
             for name, value in values.items():
@@ -166,7 +166,7 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
 
 
 def _with_prototype(entry: Entry, crystal: Crystal, label: Label) -> tuple[Mapping[str, Any], tuple[Remark, ...]]:
-    """The labels of an input with the computed prototype, and what to tell of it."""
+    """Return the labels of an input with the computed prototype, and remarks about it."""
     found = prototype_of(crystal, SYMPREC if label.symprec is None else label.symprec)
     remarks = found.remarks()
     given = entry.labels.get(label.name)
@@ -177,7 +177,7 @@ def _with_prototype(entry: Entry, crystal: Crystal, label: Label) -> tuple[Mappi
 
 
 def _splits(entry: Entry) -> Mapping[str, str]:
-    """Column of splits -> the split of an input."""
+    """Return column of splits -> the split of an input."""
     return entry.other_splits if entry.split is None else {**entry.other_splits, DEFAULT: entry.split}
 
 

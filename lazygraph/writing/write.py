@@ -56,7 +56,7 @@ SHOWN_NOTES = 20  # in a notebook
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a write did.
+    """The result of a write.
 
     Attributes:
         path: the dataset.
@@ -582,9 +582,7 @@ def _split_of(plan: Plan, split: SplitRule | str | None, layout: Layout) -> Spli
         raise InputError(msg)
     if isinstance(split, str):
         if plan.base is None:
-            msg = (
-                f"found the split {split!r} for a new dataset; required: fractions of train, val and test: 0.8,0.1,0.1"
-            )
+            msg = f"a new dataset has no split {split!r}; give fractions of train, val and test, such as 0.8,0.1,0.1"
             raise InputError(msg)
         Splits.of(Store(layout.final)).check_name(split)
     _check_group(split, plan)
@@ -627,17 +625,17 @@ def shared_recipe(sources: Sequence[Source]) -> GraphSpec:
     pairs = zip(datasets, recipes, strict=True)
     shown = "; ".join(f"{dataset.name} holds {recipe or 'ready-made graphs'}" for dataset, recipe in pairs)
     if len(datasets) < len(sources):
-        msg = f"found datasets together with other inputs: {shown}; required: graph= (--graph), a recipe for them all"
+        msg = f"the inputs are datasets and other inputs: {shown}; give one recipe for all with graph= (--graph)"
         raise InputError(msg)
     known = [recipe for recipe in recipes if recipe is not None]
     if len(known) < len(recipes):
         msg = (
-            f"found datasets without crystals to build graphs from: {shown}; required: datasets made from structures. "
+            f"some datasets have no crystals to build graphs from: {shown}; give datasets made from structures. "
             "lazygraph.subset and lazygraph.concat copy ready-made graphs"
         )
         raise InputError(msg)
     if any(recipe != known[0] for recipe in known):
-        msg = f"found datasets of several recipes: {shown}; required: graph= (--graph), a recipe for them all"
+        msg = f"the datasets have several recipes: {shown}; give one recipe for all with graph= (--graph)"
         raise InputError(msg)
     return known[0]
 

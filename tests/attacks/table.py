@@ -782,12 +782,12 @@ def texts_about_and_elements_of_escape_codes(d):
     d.label("energy", statistics={"count": 1, "missing": 0, "elements": {ESCAPE: 1.0}})
 
 
-@attack("required: one printable line")
+@attack("is not one printable line")
 def a_description_of_escape_codes(d):
     d.label("energy", description=ESCAPE)
 
 
-@attack("is required, and its statistics are")
+@attack("is required, but its statistics do not state missing=0")
 def a_label_that_is_required_and_missing(d):
     d.label("energy", required=True, statistics={"count": 0, "missing": 9})
 
@@ -979,8 +979,8 @@ def field_1(body):
 
 ATTACKS |= {
     "a_key_twice": manifest("the key 'a' appears twice", with_user(b'{"a":1,"a":2}')),
-    "an_infinite_number": manifest("the number 1e999; required: finite ones", with_user(b'{"a":1e999}')),
-    "no_number": manifest("the number NaN; required: finite ones", with_user(b'{"a":NaN}')),
+    "an_infinite_number": manifest("the number 1e999 is not finite", with_user(b'{"a":1e999}')),
+    "no_number": manifest("the number NaN is not finite", with_user(b'{"a":NaN}')),
     "a_number_of_many_digits": manifest("ValueError", with_user(b'{"a":' + b"9" * 200_000 + b"}")),
     "deep_json": manifest("RecursionError", with_user(b'{"a":' + b"[" * 10**6 + b"]" * 10**6 + b"}")),
     "half_of_a_surrogate_pair": manifest("UnicodeEncodeError", with_user(b'{"a":"\\ud800"}')),

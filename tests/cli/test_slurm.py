@@ -90,7 +90,7 @@ def test_a_merge_splits_what_was_planned_without(here, capsys):
     made(capsys, "plan", SOURCE, "-o", "x.lg")
     made(capsys, "shard", "x.lg", "--task", "0")
     for wrong, said in (
-        (["--split", "train"], "required: fractions of train, val and test"),
+        (["--split", "train"], "give fractions of train, val and test"),
         (["--split", "0.6,0.2,0.2", "--group", "colour"], "colour"),
     ):
         assert main_write(["merge", "x.lg", *wrong]) == 2
@@ -118,7 +118,7 @@ def test_splits_that_are_said_twice_must_be_the_same(here, capsys):
         (["plan", SOURCE, "-o", "x.lg", "--split", "train"], "found the fractions 'train'"),
         (["plan", SOURCE, "-o", "x.lg", "--split", "0.8,0.1,0.1", "--group", "colour"], "colour"),
         (["shard", "p.lg", "--task", "3-1"], "the smaller number first"),
-        (["shard", "p.lg", "--task", "0-9"], "required: 0 to 8"),
+        (["shard", "p.lg", "--task", "0-9"], "required: shards of the plan, 0 to 8"),
         (["shard", "p.lg", "--task", "x"], "a range such as 0-99"),
         (["shard", "p.lg", "--task", "-1"], "a range such as 0-99"),
         (["shard", "p.lg", "--part", "0/3"], "K from 1 to N"),
@@ -206,10 +206,10 @@ def test_the_job_that_plans_gets_every_option(sources, output, labels, units, se
     ("arguments", "said"),
     [
         (["-", "-o", "x.lg"], "files that the machines of the cluster can read"),
-        (["a\nb", "-o", "x.lg"], "without line ends"),
-        (["a", "-o", "x.lg", "--unit", "b=eV\nrm x"], "without line ends"),
-        (["a", "-o", "x.lg", "--sbatch=--comment=a\nb"], "without line ends"),
-        (["a", "-o", "100%.lg"], "required: no %"),
+        (["a\nb", "-o", "x.lg"], "contains a line end"),
+        (["a", "-o", "x.lg", "--unit", "b=eV\nrm x"], "contains a line end"),
+        (["a", "-o", "x.lg", "--sbatch=--comment=a\nb"], "contains a line end"),
+        (["a", "-o", "100%.lg"], "contains % or"),
         (["a", "-o", "x.lg", "--tasks", "0"], "required: at least 1"),
         (["a", "-o", "x.lg", "--throttle", "-2"], "required: at least 1"),
         (["a", "-o", "x.lg", "--time", "soon"], "such as 2:00:00"),

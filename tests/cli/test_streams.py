@@ -184,8 +184,8 @@ def test_a_path_that_is_no_text_or_not_of_the_terminal(name, start, tmp_path, mo
 
 
 NO_TABLE = {
-    "missing.csv": (None, "there is no file missing.csv; required: "),
-    "folder.csv": (os.mkdir, "folder.csv cannot be read: Is a directory; required: "),
+    "missing.csv": (None, "there is no file missing.csv; give "),
+    "folder.csv": (os.mkdir, "folder.csv cannot be read: Is a directory; give "),
     "binary.csv": (
         lambda p: Path(p).write_bytes(b"\xff\xfe\0\1"),
         "binary.csv is not text in UTF-8 (invalid",
@@ -217,7 +217,7 @@ def test_an_output_that_cannot_be(output, here, capsys):
         out, error = capsys.readouterr()
         assert (out, error.count("\n")) == ("", 1)
         assert error.startswith("lazygraph: error: ")
-        assert "shorter" in error or f"found the output {output!r}" in error
+        assert "shorter" in error or f"the output {output!r} has no name" in error
     assert sorted(here.iterdir()) == before
 
 

@@ -672,7 +672,7 @@ def test_an_unfinished_dataset(tmp_path):
 
 
 def test_some_folder_or_file(tmp_path):
-    with pytest.raises(DatasetNotFound, match="holds no manifest.json; required: a dataset directory"):
+    with pytest.raises(DatasetNotFound, match="holds no manifest.json; give a dataset directory"):
         Manifest.load(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(DatasetNotFound, match="there is no dataset at"):

@@ -442,11 +442,11 @@ def test_a_list_that_takes_too_much_memory_is_refused(source, tmp_path, monkeypa
 def test_wrong_requests(source, tmp_path):
     out = tmp_path / "x.xyz"
     for options, message in (
-        ({"out": tmp_path / "x.lgg"}, r"no format is known for 'x\.lgg'; required: a name that ends in \.xyz, "),
+        ({"out": tmp_path / "x.lgg"}, r"no format is known for 'x\.lgg'; give a name that ends in \.xyz, "),
         ({"format": "extxy"}, "unknown export format 'extxy'; did you mean 'extxyz'?"),
         ({"workers": 0}, "found 0 workers"),
-        ({"id_key": "my id"}, "found the id key 'my id'"),
-        ({"out": ""}, "found the output ''"),
+        ({"id_key": "my id"}, "the id key 'my id' cannot be used"),
+        ({"out": ""}, "the output '' has no file name"),
     ):
         with pytest.raises(InputError, match=message):
             export(source, **({"out": out} | options))

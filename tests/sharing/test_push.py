@@ -329,7 +329,7 @@ def test_a_pull_with_a_content_id_compares_every_graph(own, made, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "said"),
     [
-        ("https://example.org/x.lg", {}, r"nothing can be pushed to https://example.org/x.lg; required: a folder"),
+        ("https://example.org/x.lg", {}, r"nothing can be pushed to https://example.org/x.lg; give a folder"),
         ("s3://bucket/x.lg", {"public": True}, "public works only for repositories of the Hub"),
         ("/tmp/x/y.lg", {"resend": True}, "resend works only for servers; delete the damaged files"),
         ("/tmp/x/y.lg", {"public": True}, "public works only for repositories of the Hub"),
@@ -338,7 +338,7 @@ def test_a_pull_with_a_content_id_compares_every_graph(own, made, tmp_path):
 def test_what_cannot_be_pushed(own, target, options, said):
     with pytest.raises(InputError, match=said):
         lg.push(own, target, progress=False, **options)
-    with pytest.raises(InputError, match="required: a folder of this machine"):
+    with pytest.raises(InputError, match="only a folder of this machine can be pushed"):
         lg.push("s3://bucket/x.lg", own)
 
 

@@ -191,7 +191,7 @@ def test_lmdb_files_of_pickles_are_refused_and_not_loaded(tmp_path, entries_of):
             return os.mkdir, (str(tmp_path / "ran"),)
 
     write_lmdb(tmp_path / "a.lmdb", {n: pickle.dumps(Hostile()) for n in range(3)})
-    with pytest.raises(UnreadableInput, match="are no rows of ASE"):
+    with pytest.raises(UnreadableInput, match="are not rows of ASE"):
         entries_of(tmp_path / "a.lmdb")
     assert not (tmp_path / "ran").exists()
 

@@ -380,7 +380,7 @@ def test_folders_of_the_hub(hub, tmp_path, folder):
     with pytest.raises(InputError, match="has 0 Parquet files in this folder; name one of the folders: pbe, scan"):
         lg.write("hf:g/crystals/pbesol", tmp_path / "x.lg")
     for name in ("hf:g", "hf:g/crystals/../../x", "hf:/etc"):
-        with pytest.raises(InputError, match="required: hf://datasets/ORG/NAME"):
+        with pytest.raises(InputError, match="give hf://datasets/ORG/NAME"):
             lg.write(name, tmp_path / "x.lg")
     place = f"/datasets/g/crystals/resolve/{COMMIT}/scan/train-0.parquet"
     hub.files[place] = hub.files[place][:-1] + b"x"

@@ -138,7 +138,7 @@ def test_rows_good_and_bad_in_their_places(tmp_path):
     assert [isinstance(e.crystal, InputError) for e in entries] == [False, True, False, True, False]
     assert entries[0].crystal == entries[2].crystal == entries[4].crystal == parse_cif(CIF)
     assert [e.labels for e in entries] == [{"formula": row[3], "y": row[4]} for row in ROWS]
-    assert "found no structure under 'cif'; the keys are ['material_id', 'cif', 'formula', 'y']" in str(
+    assert "there is no structure under 'cif'; the keys are ['material_id', 'cif', 'formula', 'y']" in str(
         entries[1].crystal
     )
 
@@ -228,9 +228,9 @@ def test_the_id_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found no header"),
-        (",,\n1,2,3\n", "found no header"),
-        ("a,cif,a\n", r"found the columns \['a'\] more than once"),
+        ("", "there is no header"),
+        (",,\n1,2,3\n", "there is no header"),
+        ("a,cif,a\n", r"the header has the columns \['a'\] more than once"),
         ('"a"b,c\n', "not a CSV header"),
         ('a,cif\n1,"data_\n', "ends inside a quoted cell of the row at byte 6"),
     ],

@@ -309,7 +309,7 @@ def test_a_unit_or_label_that_the_dataset_has_not_is_refused(rocks, tmp_path):
         LabelError, match="there is a unit for 'mass', which is not a label; the labels are 'gap', 'moment', 'forces'"
     ):
         write(rocks, tmp_path / "new.lg", units={"mass": "u"})
-    with pytest.raises(LabelError, match="found no label 'mass'; the columns are 'gap', 'moment', 'forces'"):
+    with pytest.raises(LabelError, match="unknown label 'mass'; known: gap, moment, forces"):
         write(rocks, tmp_path / "new.lg", labels=["mass"])
 
 
@@ -317,7 +317,8 @@ def test_datasets_that_mean_different_things_by_one_label_are_refused(rocks, tmp
     more = tmp_path / "more.lg"
     write([(f"more-{i}", crystal, {"gap": 2.0}) for i, crystal, _ in salts(3)], more, units={"gap": "meV"})
     message = (
-        "declare the label 'gap' as one number a crystal, unit eV and as one number a crystal, unit meV; required: one"
+        "declare the label 'gap' as one number a crystal, unit eV and as one number a crystal, unit meV; a label has "
+        "one meaning"
     )
     with pytest.raises(LabelError, match=message):
         write([rocks, more], tmp_path / "new.lg")
@@ -425,7 +426,7 @@ def test_columns_of_splits_are_appended(folds, tmp_path):
 def test_a_name_that_is_a_label_here_and_splits_there_is_refused(folds, tmp_path):
     other = tmp_path / "other.lg"
     write([("more", crystal, {"fold_0": 1.0}) for _, crystal, _ in salts(1)], other)
-    message = "found 'fold_0' as a label and as a column of splits; required: one meaning"
+    message = "'fold_0' is the name of a label and of a column of splits; a name has one meaning"
     for sources in ([folds, other], [other, folds]):
         with pytest.raises(LabelError, match=message):
             write(sources, tmp_path / "new.lg", OTHER)
@@ -592,7 +593,7 @@ def test_a_dataset_of_ready_made_graphs_is_refused(tmp_path):
 def test_what_is_no_finished_dataset_gives_the_reader_s_own_error(tmp_path):
     for name, prepare, message in [
         ("none.lg", lambda _: None, "there is no dataset at .*none.lg$"),
-        ("empty.lg", Path.mkdir, "empty.lg holds no manifest.json; required: a dataset directory"),
+        ("empty.lg", Path.mkdir, "empty.lg holds no manifest.json; give a dataset directory"),
         (
             "half.lg",
             lambda path: path.with_name("half.lg.partial").mkdir(),
@@ -683,7 +684,7 @@ def test_a_dataset_is_recognised_by_its_layout(prototypes, tmp_path):
 
 def test_other_folders_with_a_manifest_are_what_they_were(tmp_path):
     (tmp_path / MANIFEST).write_text("{}")
-    with pytest.raises(UnreadableInput, match=f"holds {MANIFEST}; required: id_prop.csv, or files .* or a dataset"):
+    with pytest.raises(UnreadableInput, match=f"holds {MANIFEST}; it must hold id_prop.csv, or files .* or a dataset"):
         open_sources(tmp_path)
     (tmp_path / "POSCAR").write_text("c\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa\n1\nDirect\n0 0 0\n")
     assert open_sources(tmp_path) == [FilesSource((str(tmp_path),))]

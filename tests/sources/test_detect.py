@@ -305,18 +305,18 @@ def test_what_cannot_be_an_input_says_what_was_found(mixed):
     (mixed / "bad.zip").write_bytes(b"PK\x03\x04 is all")
     (mixed / "none.dat").write_bytes(b"")
     for path, message in {
-        "nope": "nothing is at .*nope; required: a file, a folder, or a pattern that matches files",
+        "nope": "nothing is at .*nope; give a file, a folder, or a pattern that matches files",
         "*.json": r"nothing is at .*\*.json",
-        "empty": "the folder .*empty holds nothing; required: id_prop.csv, or files",
-        "other": r"holds 0.json, 1.json, 2.json, 3.json, 4.json, ...; required: id_prop.csv",
-        "z.txt": "z.txt begins with b'hi', which is no known kind of input; required: CIF, POSCAR",
+        "empty": "the folder .*empty holds nothing; it must hold id_prop.csv, or files",
+        "other": r"holds 0.json, 1.json, 2.json, 3.json, 4.json, ...; it must hold id_prop.csv",
+        "z.txt": "z.txt begins with b'hi', which is no known kind of input. Known kinds are CIF, POSCAR",
         "none.dat": "none.dat begins with b'', which is no known kind of input",
         "bad.zip": "bad.zip",
     }.items():
         with pytest.raises(UnreadableInput, match=message):
             open_sources(mixed / path)
     for inputs in ([], iter(())):
-        with pytest.raises(UnreadableInput, match="found an empty list of inputs"):
+        with pytest.raises(UnreadableInput, match="the list of inputs is empty; give at least one"):
             open_sources(inputs)
     with pytest.raises(InputError, match="found Crystal among paths; required: only paths and datasets, or only str"):
         open_sources([mixed / "a.cif", NACL])
@@ -358,7 +358,7 @@ def test_json_of_another_version_is_refused():
         source_from_json({"kind": "hdf5", "path": "x"})
     with pytest.raises(InputError, match="unknown kind of source None"):
         source_from_json({"path": "x"})
-    with pytest.raises(InputError, match=r"found \['columns'\] in a source of the kind 'csv'; required: path, id_key"):
+    with pytest.raises(InputError, match=r"the kind 'csv' has the unknown fields \['columns'\]; known: path, id_key"):
         source_from_json({"kind": "csv", "path": "x", "columns": 3})
 
 

@@ -221,7 +221,7 @@ def test_species_may_be_numbers_or_in_any_column(frames):
 
 
 BROKEN = {
-    "element": (FRAME.replace("Cl", "Qq"), StructureError, "found the element 'Qq'"),
+    "element": (FRAME.replace("Cl", "Qq"), StructureError, "unknown element 'Qq'"),
     "short line": (FRAME.replace("-0.2 -0.3", ""), UnreadableInput, "atom 1 of 2 has 5 columns; required: 7"),
     "words": (FRAME.replace("2.5", "two"), UnreadableInput, "could not convert"),
     "nan": (FRAME.replace("2.5", "nan"), StructureError, "required: finite numbers"),
@@ -353,7 +353,7 @@ WRONG = {
         FRAME.replace("forces:R:3", "Z:I:1").replace("-0.1 -0.2 -0.3", "16").replace("0.1 0.2 0.3", "11"),
         "species and Z name different",
     ),
-    "a property twice": (FRAME.replace("forces:R:3", "pos:R:3"), "with a name twice"),
+    "a property twice": (FRAME.replace("forces:R:3", "pos:R:3"), "has a name twice"),
     "an unknown type": (FRAME.replace("forces:R:3", "forces:X:3"), "type R, I, L or S"),
     "a flag that is neither T nor F": (FRAME.replace("forces:R:3", "fixed:L:3"), "required: T or F"),
     "pbc of two": (FRAME.replace('"T T T"', '"T T"'), "required: three flags"),

@@ -128,7 +128,9 @@ def test_one_flag_is_for_all_directions(text):
     ],
 )
 def test_other_flags_are_refused_with_what_is_wrong(text):
-    with pytest.raises(UnreadableInput, match=r"required: (three flags in quotes, such as pbc=\"T T F\"|one of them)"):
+    with pytest.raises(
+        UnreadableInput, match=r"required: three flags in quotes, such as pbc=\"T T F\"|keep one of them"
+    ):
         take_cell(parse_comment(f"{LATTICE} {text}"))
 
 

@@ -202,8 +202,8 @@ def test_names_of_other_files(name):
 def test_nothing_found_says_what_is_required(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     for path, match in [
-        (tmp_path, "holds no CIF or POSCAR; required: files"),
-        (tmp_path / "nope", "nothing is at .*nope; required: a file, a folder, or a pattern"),
+        (tmp_path, "holds no CIF or POSCAR; it must hold files"),
+        (tmp_path / "nope", "nothing is at .*nope; give a file, a folder, or a pattern"),
         (tmp_path / "*.cif", r"nothing is at .*\*.cif"),
     ]:
         with pytest.raises(UnreadableInput, match=match):

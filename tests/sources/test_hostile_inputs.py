@@ -97,7 +97,7 @@ def test_alone_it_is_refused_whatever_it_is_said_to_be(folder, name, kind, tmp_p
     options = [] if kind is None else ["--format", kind]
     assert main_write([str(folder / name), "-o", str(tmp_path / "x.lg"), *options]) == 2
     said = capsys.readouterr().err
-    assert "required: a regular file, or the same on standard input: lazygraph-write -" in said
+    assert "give a regular file, or use standard input: lazygraph-write -" in said
 
 
 def test_what_a_table_names_and_is_no_file_is_on_the_list_of_bad_inputs(folder, tmp_path):

@@ -89,19 +89,19 @@ def test_scanning_can_begin_at_any_element(values, style, size):
 def test_every_truncation_is_refused(values, style, size, data):
     text = json.dumps(values, **style).encode()
     length = data.draw(st.integers(0, len(text) - 1))
-    with pytest.raises(UnreadableInput, match=r"breaks off at byte|found nothing"):
+    with pytest.raises(UnreadableInput, match=r"breaks off at byte|the text is empty"):
         list(elements(cut_up(text[:length], size), 1, b"["))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "found nothing; required: an array"),
-        (b"  \n", "found nothing; required: an array"),
+        (b"", "the text is empty; required: an array"),
+        (b"  \n", "the text is empty; required: an array"),
         (b'{"a": 1}', r"found b'\{' at byte 0; required: an array"),
         (b"x[1]", r"found b'x\[' at byte 0; required: an array"),
-        (b"[1] x", "found b'x' at byte 4; required: nothing after the document"),
-        (b"[1] [2]", r"found b'\[' at byte 4; required: nothing after the document"),
+        (b"[1] x", "found b'x' at byte 4, after the end of the document"),
+        (b"[1] [2]", r"found b'\[' at byte 4, after the end of the document"),
         (b"[1], 2", "the ',' at byte 3 matches no bracket"),
         (b"[1]]", r"the '\]' at byte 3 matches no bracket"),
         (b"[1}", r"the '\}' at byte 2 matches no bracket"),

@@ -292,7 +292,7 @@ def test_jarvis_entries_good_and_bad_in_their_places(tmp_path):
     assert entries[3].labels == {"y": None}
     assert "found NoneType" in str(entries[2].crystal)
     assert isinstance(entries[3].crystal, StructureError)
-    assert "found no structure under 'atoms'; the keys are ['jid', 'y']" in str(entries[4].crystal)
+    assert "there is no structure under 'atoms'; the keys are ['jid', 'y']" in str(entries[4].crystal)
 
 
 def test_an_entry_that_is_no_json_is_bad_alone(tmp_path):
@@ -330,7 +330,7 @@ def test_the_id_key_goes_before_the_usual_ones(tmp_path):
     assert chosen[0].id == "7"
     assert chosen[0].labels == {"material_id": "mp-1", "jid": "J-1"}
     assert chosen[1].id == "set-0000001"
-    assert "found no such key under the id key 'n'" in str(chosen[1].crystal)
+    assert "the id key 'n' is missing" in str(chosen[1].crystal)
 
 
 @pytest.mark.parametrize("layout", ["jarvis", "array", "mapping", "lines", "matbench", "document"])
@@ -368,7 +368,7 @@ def test_matbench_rows_of_the_wrong_length_are_bad(tmp_path):
 
 
 def test_matbench_without_columns_is_refused(tmp_path):
-    with pytest.raises(UnreadableInput, match="required: the names of the columns"):
+    with pytest.raises(UnreadableInput, match="it must hold the names of the columns"):
         MatbenchSource(written(tmp_path, {"data": [[STRUCTURE, 1]]})).scan(10, tmp_path / "spool")
 
 

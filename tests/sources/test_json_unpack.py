@@ -76,7 +76,7 @@ def test_a_broken_archive_is_named(tmp_path, how, damage):
     else:
         raw[len(raw) // 3] ^= 0x55
     path.write_bytes(raw)
-    with pytest.raises(UnreadableInput, match="is broken after .*required: a whole one") as caught:
+    with pytest.raises(UnreadableInput, match="is broken after .*copy or download it again") as caught:
         list(Intake(path, tmp_path / "spool"))
     assert str(path) in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_a_zip_with_a_password_is_refused(tmp_path):
 def test_a_file_that_is_not_there_is_unreadable(tmp_path):
     with pytest.raises(UnreadableInput, match="No such file"):
         read_head(tmp_path / "nothing.json")
-    with pytest.raises(UnreadableInput, match="is a folder; required: a file"):
+    with pytest.raises(UnreadableInput, match="is a folder; give a file"):
         read_head(tmp_path)
 
 

@@ -171,7 +171,7 @@ BAD = {
     "a number": (7, StructureError, "found builtins.int"),
     "none": (None, StructureError, "found builtins.NoneType"),
     "a text": ("NaCl", StructureError, "found builtins.str"),
-    "an empty dict": ({}, InputError, "found"),
+    "an empty dict": ({}, InputError, "there is no structure"),
     "a text in a pair": (("x", "NaCl"), UnreadableInput, "required: CIF, POSCAR"),
     "four in a tuple": (("x", NACL, {}, 1), StructureError, "found builtins.tuple"),
     "labels in a list": (("x", NACL, [1.0]), LabelError, "found labels of type list"),

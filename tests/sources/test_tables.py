@@ -105,7 +105,7 @@ def test_thousands_are_no_decimals(tmp_path, entries_of):
 
 def test_a_first_row_without_names_is_refused(tmp_path):
     (tmp_path / "set.csv").write_text(f'1,"{POSCAR.format("Na")}"\n2,"{POSCAR.format("K")}"\n')
-    with pytest.raises(UnreadableInput, match="the first row holds a structure; required: a first row with the name"):
+    with pytest.raises(UnreadableInput, match="the first row holds a structure; it must hold the names of"):
         CsvSource(str(tmp_path / "set.csv")).scan(1, tmp_path / "spool")
 
 
@@ -198,7 +198,7 @@ def test_an_index_without_a_name_is_told_from_the_ids_by_their_files(folder, tmp
         ("0,1,0.5\n1,2,1.5\n2,3,2.5\n", "counts the rows as the index of a pandas table does"),
         ("1,0,52\n2,1,5\n", "whole numbers in pairs, such as '0', '52': two labels, or one with a decimal comma"),
         ("1,-0,5\n2,1,05\n", "decimal comma"),
-        (",a,b\n0,1,2\n1,3,4\n", "several columns name structure files; required: a column called id"),
+        (",a,b\n0,1,2\n1,3,4\n", "several columns name structure files; give the column of the ids the name 'id'"),
         (",a,b\n0,9,8\n1,7,8\n", "no other column names structure files"),
         ("id,a,a\n1,2,3\n", "a name twice"),
         ("id;a\n1;0,5\n2;1.5\n", "with a comma"),
@@ -267,5 +267,5 @@ def test_a_line_separator_of_unicode_ends_no_row(tmp_path):
 
 
 def test_a_missing_table_is_one_sentence(tmp_path):
-    with pytest.raises(lg.InputError, match="there is no file .*nope.csv; required: a table"):
+    with pytest.raises(lg.InputError, match="there is no file .*nope.csv; give a table"):
         read_table(tmp_path / "nope.csv")

@@ -353,7 +353,7 @@ def test_what_passes_is_repeated(web, url, made, fault):
         ("status", {"status": 403}, TransferError, r"the server refuses access \(403\); check your credentials"),
         ("status", {"status": 404}, CorruptDataset, "is missing, and the manifest names it"),
         ("status", {"status": 500}, TransferError, r"the server answers 500.*at 5 attempts"),
-        ("status", {"status": 418}, TransferError, r"the server answers 418; required"),
+        ("status", {"status": 418}, TransferError, r"the server answers 418 instead of"),
         ("gzip", {}, TransferError, r"compresses its answers \(gzip\), although the request forbids it"),
         ("redirect", {"to": "http://localhost:1/x"}, TransferError, "redirects to another host, 'localhost'"),
         ("redirect", {"to": "file:///etc/passwd"}, TransferError, "redirects to file:, which is refused"),

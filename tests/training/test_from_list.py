@@ -125,7 +125,7 @@ def test_bad_input_is_named_before_anything_is_built(inputs, tmp_path):
         train(inputs, tmp_path, "run", ids=["a", "b"])
     with pytest.raises(InputError, match="target= cannot be given, because the names of the labels are the targets"):
         train(inputs, tmp_path, "run", target="gap")
-    with pytest.raises(InputError, match="found structures as dict; required: a list"):
+    with pytest.raises(InputError, match="the structures are in a dict; give a list"):
         train((dict(enumerate(strucs)), labels), tmp_path, "run")
     with pytest.raises(InputError, match="different indexes"):
         train((pd.Series(strucs), pd.Series(labels, range(1, 41))), tmp_path, "run")
@@ -183,21 +183,21 @@ def test_labels_of_one_target(labels):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros((4, 2)), r"labels of shape \(4, 2\); required: .*{'gap': y\[:, 0\], 'mass': y\[:, 1\]}"),
-        (np.float64(3), r"labels of shape \(\)"),
-        (3.0, "found labels 3.0; required: one number for each"),
-        ("1234", "found labels '1234'; required"),
+        (np.zeros((4, 2)), r"labels have the shape \(4, 2\); give .*{'gap': y\[:, 0\], 'mass': y\[:, 1\]}"),
+        (np.float64(3), r"labels have the shape \(\)"),
+        (3.0, "the labels are 3.0; give one number for each"),
+        ("1234", "the labels are '1234'; give one number"),
         ([[1.0, 2.0]] * 4, r"found the label \[1.0, 2.0\]; required: a number, .*mapping"),
         ([{"gap": 1.0}] * 4, "found the label {'gap': 1.0}; required"),
         (["1", "2", "3", "metal"], "found the label 'metal'"),
-        ({}, "found labels without a column"),
-        ({"mp-1": 1.0, "mp-2": 2.0}, "found labels of 'mp-1' 1.0; required: one number for each"),
-        ({"gap": np.zeros((4, 3))}, r"labels of 'gap' of shape \(4, 3\)"),
-        ({0: ONE}, "found the label name 0; required: texts"),
-        (pd.DataFrame(np.zeros((4, 2))), r"found the label name 0; .*columns = \['gap', 'mass'\]"),
-        (pd.DataFrame(np.zeros((4, 2)), columns=["gap", "gap"]), "found the names gap, gap"),
-        (pd.DataFrame({("a", "b"): ONE}), "found the label name .'a', 'b'."),
-        ([1.0, 2.0], "found 4 structures and 2 labels; required: one of each"),
+        ({}, "the labels have no column; give one number"),
+        ({"mp-1": 1.0, "mp-2": 2.0}, "the labels of 'mp-1' are 1.0; give one number for each"),
+        ({"gap": np.zeros((4, 3))}, r"labels of 'gap' have the shape \(4, 3\)"),
+        ({0: ONE}, "the label name 0 cannot name a target"),
+        (pd.DataFrame(np.zeros((4, 2))), r"the label name 0 .*columns = \['gap', 'mass'\]"),
+        (pd.DataFrame(np.zeros((4, 2)), columns=["gap", "gap"]), "a name of the labels gap, gap is given twice"),
+        (pd.DataFrame({("a", "b"): ONE}), "the label name .'a', 'b'."),
+        ([1.0, 2.0], "found 4 structures and 2 labels; give one label for each"),
         ([pd.NA] * 4, "none of the 4 labels"),
     ],
     ids=[str(n) for n in range(16)],

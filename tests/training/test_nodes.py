@@ -162,7 +162,7 @@ def one_process(nodes=1, **changes):
 
 @pytest.mark.filterwarnings("ignore")
 def test_several_nodes_need_a_launcher():
-    with pytest.raises(InputError, match="found num_nodes=2, but no launcher .* torchrun --nnodes 2"):
+    with pytest.raises(InputError, match="num_nodes=2 needs a launcher.* torchrun --nnodes 2"):
         Ranks.of(one_process(nodes=2))
 
 

@@ -99,7 +99,7 @@ def test_the_best_of_the_checkpoints_that_are_left(prototypes, tmp_path):
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_loss_that_is_no_number_ends_the_run(prototypes, tmp_path, patience):
     run = tmp_path / "run"
-    with pytest.raises(InputError, match=r"a validation loss of nan in epoch 1, counted from 0; .*learning_rate"):
+    with pytest.raises(InputError, match=r"the validation loss is nan in epoch 1, counted from 0\. .*learning_rate"):
         train(prototypes, run, Shifts(shifts=(0.0, math.nan)), options=OPTIONS.changed(patience=patience))
     assert "best-epoch=0.ckpt" in names(run)
     assert "best-epoch=1.ckpt" not in names(run)

@@ -49,7 +49,7 @@ def test_targets_of_a_dataset(tmp_path):
     assert targets.outputs == 4
     with pytest.raises(LabelError, match="none of the 1 training graphs has a value of 'gap'"):
         Targets.of(ds[[1]], ["gap"], classify=False)
-    with pytest.raises(LabelError, match="a label of 3 values"):
+    with pytest.raises(LabelError, match="the label has 3 values"):
         Targets.of(ds, ["dipole"], classify=True)
     with pytest.raises(InputError, match="found 1 different values of 'gap'"):
         Targets.of(ds[[0]], ["gap"], classify=True)

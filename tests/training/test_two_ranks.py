@@ -115,7 +115,7 @@ def test_two_ranks_that_are_killed_go_on_to_the_same_losses(tmp_path):
         target="density", model="nets:Composition", model_options={"dropout": 0.3}, n_epochs=3, batch_size=30,
         learning_rate=0.05, checkpoint_every=1,
     )  # fmt: skip
-    with pytest.raises(InputError, match="found 1 processes, but the run was trained by 2; .* set devices"):
+    with pytest.raises(InputError, match="processes is 1, but the run was started with 2. .* set devices"):
         lg.train(dataset, alone, tmp_path / "killed", progress=False)
     done = run("killed", -1)
     assert done.returncode == 0, done.stderr

@@ -238,7 +238,7 @@ def test_a_command_says_where_added_graphs_go(hundred, monkeypatch, capsys):
     (hundred.parent / "102.json").write_text(json.dumps(entry(102)))
     capsys.readouterr()
     assert main_write(["102.json", "-o", "x.lg", "--append", "--split", "trian", "--workers", "1"]) == 2
-    assert "no split 'trian', only 'train', 'val', 'test'" in capsys.readouterr().err
+    assert "unknown split 'trian'; did you mean 'train'? known: train, val, test" in capsys.readouterr().err
     assert main_write(["102.json", "-o", "y.lg", "--split", "train", "--workers", "1"]) == 2
     assert "train,val,test" in capsys.readouterr().err
     assert splits(hundred) == before

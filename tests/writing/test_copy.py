@@ -463,7 +463,7 @@ def test_what_cannot_be_removed(shelf, tmp_path):
     for ids, reason, error, message in (
         (["b1", "zzz"], "x", lg.LazyGraphError, "has the id 'zzz'"),
         ([], "x", lg.InputError, "no id is given"),
-        (["b1"], " ", lg.InputError, "required: a sentence"),
+        (["b1"], " ", lg.InputError, "give a printable sentence"),
         (list(before), "x", lg.InputError, "delete the directory instead"),
     ):
         with pytest.raises(error, match=message):

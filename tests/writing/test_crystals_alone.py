@@ -67,9 +67,9 @@ def test_the_recipe_builds_graphs_without_edges():
 def test_the_recipe_takes_no_parameters_lattice_vectors_or_angles():
     with pytest.raises(RecipeError, match="unknown parameter of the preset 'none': 'cutoff'"):
         lg.graph("none", cutoff=4.0)
-    with pytest.raises(RecipeError, match="lattice_vectors='comformer'; required: None, because crystals alone"):
+    with pytest.raises(RecipeError, match="crystals alone have no edges; leave lattice_vectors='comformer' out"):
         NoEdges(lattice_vectors="comformer")
-    with pytest.raises(RecipeError, match="angles='alignn'; required: None with the rule 'none', which has no edges"):
+    with pytest.raises(RecipeError, match="has no edges and therefore no angles; leave angles='alignn' out"):
         GraphSpec("mine", NoEdges(), LineGraph())
 
 
@@ -109,9 +109,9 @@ def test_the_compiled_reader_reads_them(path):
 
 def test_sizes_of_edges_are_refused_by_the_loader_and_in_conditions(path):
     ds = lg.LazyGraphDataset(path)
-    with pytest.raises(InputError, match="found max_edges for .*, but the dataset stores no edges; allowed: .*'atoms'"):
+    with pytest.raises(InputError, match="max_edges cannot be used for .*: the dataset stores no edges; use .*'atoms'"):
         lg.loader(ds, max_edges=100)
-    with pytest.raises(InputError, match="found bucket for .*, but the dataset stores no edges"):
+    with pytest.raises(InputError, match="bucket cannot be used for .*: the dataset stores no edges"):
         lg.loader(ds, bucket="edges")
     with pytest.raises(InputError, match="unknown column 'n_edges'"):
         ds.where("n_edges < 3")
@@ -120,7 +120,7 @@ def test_sizes_of_edges_are_refused_by_the_loader_and_in_conditions(path):
 
 @pytest.mark.parametrize("view", ["comformer", "matformer", "alignn", "cgcnn", "m3gnet", "chgnet", "matgl-chgnet"])
 def test_views_that_need_edges_refuse_them(path, view):
-    with pytest.raises(RecipeMismatch, match=f"the view '{view}' found graphs with .*required: those of the preset"):
+    with pytest.raises(RecipeMismatch, match=f"the view '{view}' found graphs with .* needs the graphs of the preset"):
         lg.LazyGraphDataset(path, view=view)
 
 

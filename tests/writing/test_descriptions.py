@@ -242,7 +242,7 @@ def test_reference_energies_are_stored_and_shown(per, tmp_path, write, capsys):
     items.append(("none", Crystal(np.eye(3) * 9, [[0, 0, 0]], [11]), {"energy": None, "kind": "a"}))
     path = tmp_path / "x.lg"
     write(items, path, units={"energy": "eV"})
-    with pytest.raises(lg.InputError, match="say which with --per energy=cell or --per energy=atom"):
+    with pytest.raises(lg.InputError, match="Say which with --per energy=cell or --per energy=atom"):
         fit_elements(path, "energy")
     assert main(["labels", str(path), "--per", f"energy={per}", "--fit-elements", "energy"]) == 0
     assert "fitted energy of 6 graphs by 3 elements" in capsys.readouterr().out
@@ -392,7 +392,7 @@ def test_a_writer_of_ready_made_graphs_refuses_what_cannot_be_said(options, mess
         ({"per": {"energi": "cell"}}, "unknown label 'energi'; did you mean 'energy'"),
         ({"describe": {"x": "a field"}}, "unknown label 'x'"),
         ({"required": "chargge"}, "unknown label 'chargge'; did you mean 'charge'"),
-        ({"per": {"kind": "atom"}}, "found per='atom' for 'kind', whose values are texts"),
+        ({"per": {"kind": "atom"}}, "per='atom' is given for 'kind', whose values are texts"),
         ({"required": ["charge"]}, "graph 'a': label 'charge' is missing"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_missing_engine_names_the_command_that_installs_it(helper, module, mon
 
 @pytest.mark.parametrize("patience", [0, -1, float("nan")])
 def test_patience_is_positive(patience):
-    with pytest.raises(InputError, match="more than 0 s"):
+    with pytest.raises(InputError, match="a number of seconds above 0"):
         lg.executors.ClusterExecutor(Gone(), patience=patience)
 
 

@@ -374,7 +374,7 @@ def test_an_id_or_a_label_that_does_not_fit_is_refused(options, message, tmp_pat
 @pytest.mark.parametrize(
     ("options", "graph", "message"),
     [
-        ({"counts": {"triplet": "edge"}}, ring(3), "found counts for 'triplet'"),
+        ({"counts": {"triplet": "edge"}}, ring(3), "unknown field of counts 'triplet'"),
         ({"counts": {"edge_index": "bond"}}, ring(3), "counting 'bond'"),
         ({"counts": {"w": "edge"}}, ring(3, w=np.ones((2, 3))), "indices of dtype float64"),
         ({"units": {"gab": "eV"}}, ring(3), "there is a unit for 'gab'"),

@@ -164,7 +164,7 @@ def test_names_that_no_label_may_have(name):
 @pytest.mark.parametrize(
     ("values", "wanted", "message"),
     [
-        ([1], ["gap"], "found no label 'gap'; the columns are 'c'"),
+        ([1], ["gap"], "unknown label 'gap'; known: c"),
         ([{}, "Fm-3m", {}], ["c"], "only 1 of 3 values are texts of at most 255 bytes; required: numbers, or texts"),
         ([{}, {}, 3], ["c"], "only 1 of 3 values are numbers; required"),
         (["x" * 256], ["c"], "the column 'c' cannot be a label: found 'x+'; required: numbers, or texts"),
@@ -393,8 +393,8 @@ def test_the_next_publication_after_an_hour_removes_what_is_older_than_the_state
     [
         ({"id-1": {"gap": {}}}, {}, "no column of numbers or texts to take as a label: column 'gap' is left out: obj"),
         ({"id-1": {"gap": 1}, "id-2": {"gap": "wide"}}, {}, "id 'id-2': label 'gap': found the text 'wide'"),
-        ({"id-1": {"gap": 1}}, {"labels": ["gab"]}, "found no label 'gab'; the columns are 'gap'"),
-        ({"id-1": {"gap": 1}}, {"labels": "gab"}, "found no label 'gab'"),
+        ({"id-1": {"gap": 1}}, {"labels": ["gab"]}, "unknown label 'gab'; did you mean 'gap'. known: gap"),
+        ({"id-1": {"gap": 1}}, {"labels": "gab"}, "unknown label 'gab'"),
         ({"id-1": {"gap": 1}}, {"units": {"gab": "eV"}}, "there is a unit for 'gab'"),
         ({"id-1": {"formula": 1}}, {"labels": ["formula"]}, "lazygraph uses this name itself"),
         ({"mp-1": {"gap": 1}}, {}, r"none of the 1 ids \(such as 'mp-1'\) is in .*, whose ids are like 'id-0', 'id-1'"),

@@ -154,7 +154,7 @@ def test_what_cannot_be_written_as_it_is_seen_is_refused(old, tmp_path, write):
     path = tmp_path / "new.lg"
     with pytest.raises(InputError, match="has a transform, which would not be applied, because graphs are built from"):
         write(lg.LazyGraphDataset(old, transform=lambda data: data), path)
-    with pytest.raises(UnreadableInput, match="found no structures in old"):
+    with pytest.raises(UnreadableInput, match="there are no structures in old"):
         write(lg.LazyGraphDataset(old)[:0], path)
     with lg.GraphWriter(tmp_path / "molecules.lg") as writer:
         writer.add({"x": np.zeros((2, 1)), "edge_index": np.array([[0, 1], [1, 0]])}, id="a")
@@ -217,8 +217,8 @@ def test_datasets_that_share_a_recipe_keep_it(shelf, write, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a.lg", "elsewhere/a.lg"], r"several recipes: a holds .*'mace'.*; a holds .*'cgcnn'.*required: graph="),
-        (["a.lg", "salt.vasp"], r"together with other inputs: a holds .*'mace'.*required: graph="),
+        (["a.lg", "elsewhere/a.lg"], r"several recipes: a holds .*'mace'.*; a holds .*'cgcnn'.*with graph="),
+        (["a.lg", "salt.vasp"], r"datasets and other inputs: a holds .*'mace'.*with graph="),
     ],
 )
 def test_where_no_recipe_is_shared_it_must_be_asked_for(names, message, shelf, write, capsys):

@@ -241,7 +241,7 @@ def test_ready_made_graphs_have_no_prototypes(tmp_path):
     with lg.GraphWriter(tmp_path / "x.lg") as writer:
         for n in range(10):
             writer.add({"z": np.ones(n + 1)})
-    with pytest.raises(lg.InputError, match="are ready-made, without crystals; required: a dataset of crystals"):
+    with pytest.raises(lg.InputError, match="are ready-made, without crystals; give a dataset of crystals"):
         set_splits(tmp_path / "x.lg", (0.8, 0.1, 0.1), group="prototype")
 
 
@@ -252,7 +252,7 @@ def test_something_else_of_this_name_is_no_prototype(forty):
 
 
 def test_a_new_dataset_has_no_prototypes_yet(tmp_path, write):
-    with pytest.raises(lg.InputError, match="required: 'lazygraph split --group prototype' on a finished dataset"):
+    with pytest.raises(lg.InputError, match="'lazygraph split --group prototype' computes them for a finished dataset"):
         write(items(0, 9), tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="prototype")
 
 

@@ -117,7 +117,7 @@ def test_crystals_with_an_element_are_left_out_and_added_ones_follow(sixty, appe
     assert ((columns["split"] == "test") == has).all()
     assert (columns["split"] == "val").sum() == 12
     assert "" not in columns["split"].tolist()
-    with pytest.raises(lg.InputError, match="none of the 80 crystals has Au; required: one at least"):
+    with pytest.raises(lg.InputError, match="none of the 80 crystals has Au; leave out an element"):
         set_splits(sixty, leave_out=["Au"])
 
 
@@ -147,15 +147,18 @@ def test_graphs_without_a_value_to_group_by_are_told(sixty):
     ("options", "message"),
     [
         ({"folds": 5, "fractions": (0.8, 0.1, 0.1)}, "found fractions and folds"),
-        ({"fractions": (0.8, 0.1, 0.1), "val": 0.1}, "found val with fractions; required: group, stratify, bins, symp"),
-        ({"names": {"a": []}, "group": "kind"}, "found group with names; required: no other option"),
-        ({"leave_out": ["Fe"], "group": "kind"}, "found group with leave_out; required: val"),
-        ({"leave_out": ["Fe"], "stratify": "kind"}, "found stratify with leave_out; required: val"),
-        ({"folds": 5, "bins": 3}, "found bins without stratify; required: the label"),
-        ({"folds": 5, "symprec": 0.1}, "found symprec without the group 'prototype'; required: both"),
+        (
+            {"fractions": (0.8, 0.1, 0.1), "val": 0.1},
+            "val cannot be used with fractions; allowed: group, stratify, bins, symp",
+        ),
+        ({"names": {"a": []}, "group": "kind"}, "group cannot be used with names; allowed: no other option"),
+        ({"leave_out": ["Fe"], "group": "kind"}, "group cannot be used with leave_out; allowed: val"),
+        ({"leave_out": ["Fe"], "stratify": "kind"}, "stratify cannot be used with leave_out; allowed: val"),
+        ({"folds": 5, "bins": 3}, "bins needs stratify; name the label"),
+        ({"folds": 5, "symprec": 0.1}, "symprec works only for prototypes; give the group 'prototype'"),
         (
             {"folds": 5, "group": "kind", "stratify": "gap"},
-            "the group 'kind' together with strata by 'gap'; required: ",
+            "the group 'kind' and strata by 'gap' are given; give one",
         ),
         ({"folds": 1}, "found fold 0 of 1; required: 2 to 100 folds"),
         ({"folds": 0}, "found fold 0 of 0; required: 2 to 100 folds"),
@@ -164,7 +167,10 @@ def test_graphs_without_a_value_to_group_by_are_told(sixty):
         ({"folds": 5, "name": "a\nb"}, "splits cannot have the name"),
         ({"folds": 200, "group": "prototype"}, "found fold 0 of 200"),
         ({"leave_out": ["Fe"], "val": 1.5}, "found the fraction 1.5 for val"),
-        ({"fractions": (1, 0, 0), "group": "prototype", "name": "prototype"}, "the name 'prototype' for splits by pr"),
+        (
+            {"fractions": (1, 0, 0), "group": "prototype", "name": "prototype"},
+            "splits by prototypes cannot have the name",
+        ),
         ({"fractions": (1, 0, 0), "group": "prototype", "name": "n_node"}, "splits cannot have the name"),
     ],
 )

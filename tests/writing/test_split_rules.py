@@ -170,7 +170,7 @@ def test_crystals_with_left_out_elements_test_and_no_others(rows, val, seed, cut
 
 
 def test_elements_that_no_crystal_has_or_that_are_none_are_refused():
-    with pytest.raises(lg.InputError, match="none of the 7 crystals has Au or Zn; required: one at least"):
+    with pytest.raises(lg.InputError, match="none of the 7 crystals has Au or Zn; leave out an element"):
         LeaveOutRule(["Zn", "Au"]).codes(7, columns(FORMULAS, "formula"))
     with pytest.raises(lg.InputError, match="unknown element 'fe'; known: H, He"):
         LeaveOutRule(["fe"])
@@ -280,8 +280,8 @@ def test_the_json_form_of_a_rule_is_the_rule(rule):
         (lambda: FoldRule(0, 101), "found fold 0 of 101"),
         (lambda: FoldRule(0, 5, 1.0), "found the fraction 1.0 for val; required: from 0 to less than 1"),
         (lambda: FoldRule(0, 5, seed=-1), "found the seed -1; required: 0 to 2"),
-        (lambda: FoldRule(0, 5, group="a", stratify=Strata("b")), "the group 'a' together with strata by 'b'"),
-        (lambda: SplitRule((1, 0, 0), group="a", stratify=Strata("b")), "the group 'a' together with strata by 'b'"),
+        (lambda: FoldRule(0, 5, group="a", stratify=Strata("b")), "the group 'a' and strata by 'b' are given"),
+        (lambda: SplitRule((1, 0, 0), group="a", stratify=Strata("b")), "the group 'a' and strata by 'b' are given"),
         (lambda: LeaveOutRule(["Fe"], -0.1), "found the fraction -0.1 for val"),
     ],
 )

@@ -82,7 +82,7 @@ def test_fractions_that_are_none_are_refused_before_work_begins(shares, tmp_path
 def test_a_group_that_is_unknown_is_refused(tmp_path, write):
     with pytest.raises(
         lg.InputError,
-        match="unknown group 'densty'; did you mean 'density'.* required: formula, chemical_system, or a l",
+        match="unknown group 'densty'; did you mean 'density'.* A group is formula, chemical_system, or a l",
     ):
         write("prototypes:5", tmp_path / "x.lg", split=(0.8, 0.1, 0.1), group="densty")
     assert not (tmp_path / "x.lg").exists()

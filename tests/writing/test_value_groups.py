@@ -73,5 +73,5 @@ def test_no_chemical_system_without_formulas():
     columns = RuleColumns({}.__getitem__, ["kind"], SCRATCH)
     with pytest.raises(lg.InputError, match="unknown group 'chemical_system'; known: kind"):
         columns.values("chemical_system")
-    with pytest.raises(lg.InputError, match="no prototypes of its crystals; required: 'lazygraph split --group proto"):
+    with pytest.raises(lg.InputError, match="no prototypes of its crystals; 'lazygraph split --group proto"):
         columns.values("prototype")

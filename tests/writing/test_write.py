@@ -217,16 +217,16 @@ def test_an_append_of_larger_records_and_longer_ids(tmp_path, write, append, sal
     ("source", "options", "message"),
     [
         (SOURCE, {"graph": "nonsense"}, "nonsense"),
-        (SOURCE, {"labels": ["gap"]}, "found no label 'gap'; the columns are 'density', 'volume_per_atom'"),
-        (SOURCE, {"labels": "gap"}, "found no label 'gap'"),
+        (SOURCE, {"labels": ["gap"]}, "unknown label 'gap'; known: density, volume_per_atom"),
+        (SOURCE, {"labels": "gap"}, "unknown label 'gap'"),
         (SOURCE, {"units": {"gap": "eV"}}, "there is a unit for 'gap'"),
         (SOURCE, {"level": 0}, "level 0; required: 1 to 22"),
         (SOURCE, {"level": 23}, "level 23"),
         (SOURCE, {"shard_size": 0}, "shard size 0"),
         (SOURCE, {"workers": 0}, "workers=0; required: at least 1"),
         (SOURCE, {"format": "nonsense"}, "nonsense"),
-        ("prototypes:0", {}, "found no structures"),
-        ([], {}, "found"),
+        ("prototypes:0", {}, "there are no structures"),
+        ([], {}, "the list of inputs is empty"),
         ("no/such/file.json", {}, "no/such/file.json"),
     ],
 )
@@ -244,11 +244,11 @@ def test_an_output_that_exists_is_replaced_only_when_said(reference, tmp_path, w
         write("prototypes:5", path)
     with pytest.raises(lg.OutputExists, match=r"of another recipe \(cutoff: 4.0 here, 5.0 there"):
         write("prototypes:5", path, graph=lg.graph("comformer", cutoff=5.0))
-    with pytest.raises(lg.InputError, match="found no label 'gap' in .*; its labels are"):
+    with pytest.raises(lg.InputError, match="unknown label 'gap'; known: .*lazygraph labels"):
         append(path, "prototypes:5", labels=["gap"])
-    with pytest.raises(lg.InputError, match="found no structures"):
+    with pytest.raises(lg.InputError, match="there are no structures"):
         write("prototypes:0", path, overwrite=True)
-    with pytest.raises(lg.InputError, match="found no structures"):
+    with pytest.raises(lg.InputError, match="there are no structures"):
         append(path, "prototypes:0")
     assert bytes_of(path) == before
     assert write("prototypes:5?seed=2", path, graph=lg.graph("radius", cutoff=4.0), overwrite=True).written == 5

@@ -72,7 +72,7 @@ class View(ABC):
     def mismatch(self, spec: GraphSpec, found: str, preset: str) -> RecipeMismatch:
         """Return the error for a recipe that this view does not accept."""
         return RecipeMismatch(
-            f"the view {self.name!r} found graphs with {found} (recipe {spec!r}); required: those of the preset "
+            f"the view {self.name!r} found graphs with {found} (recipe {spec!r}) and needs the graphs of the preset "
             f"{preset!r}. Open the dataset with graph={preset!r}, which builds them at every read, or write them once: "
             f"lazygraph-write OLD.lg -o NEW.lg --graph {preset}"
         )

@@ -57,8 +57,10 @@ def elements_of(symbols: Iterable[str]) -> tuple[str, ...]:
     """
     listed = tuple(symbols)
     symbols_to_numbers(listed)
-    if not listed or len(set(listed)) < len(listed):
-        msg = f"found the elements {', '.join(listed) or 'none'}; required: at least one, and each one once"
+    if not listed:
+        raise InputError("the list of elements is empty; give at least one")
+    if len(set(listed)) < len(listed):
+        msg = f"the elements {', '.join(listed)} are not all different; give each one once"
         raise InputError(msg)
     return listed
 
@@ -77,7 +79,7 @@ def element_places(numbers: Any, elements: tuple[str, ...]) -> Any:
         missing = sorted({SYMBOLS[int(number)] for number in numbers[places < 0]})
         msg = (
             f"found atoms of {', '.join(missing)}, which are not among the {len(elements)} elements of the view "
-            f"({', '.join(elements[:8])}{', ...' if len(elements) > 8 else ''}); required: a view with every element"
+            f"({', '.join(elements[:8])}{', ...' if len(elements) > 8 else ''}); give the view every element"
         )
         raise InputError(msg)
     return places
@@ -104,7 +106,7 @@ def node_features(numbers: Any, features: Features, dtype: str) -> Any:
     if features == "cgcnn":
         if bool(xp.any(numbers > BORROWED)):
             beyond = SYMBOLS[int(xp.max(numbers))]
-            msg = f"found an atom of {beyond}; required for CGCNN's features: elements up to {SYMBOLS[BORROWED]}"
+            msg = f"found an atom of {beyond}; CGCNN has features only of elements up to {SYMBOLS[BORROWED]}"
             raise InputError(msg)
         table = xp.asarray(cgcnn_features(), dtype=real, device=device(numbers))
         return xp.take(table, cast(numbers, "int64"), axis=0)

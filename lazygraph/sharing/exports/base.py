@@ -192,7 +192,8 @@ def finite(name: str, graph: ExportedGraph, value: Any) -> Any:
     """
     if np.isinf(value).any():
         msg = (
-            f"the label {name!r} of {graph.id!r} holds an infinite number; required: finite ones, as JSON has no others"
+            f"the label {name!r} of {graph.id!r} holds an infinite number, which JSON cannot hold; set it to a finite "
+            "number or NaN"
         )
         raise InputError(msg)
     return value

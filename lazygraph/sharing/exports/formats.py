@@ -56,6 +56,7 @@ def format_of(path: Path, name: str | None) -> ExportFormat:
     known = ", ".join(suffix for one in _OWN for suffix in one.suffixes)
     names = ", ".join(EXPORT_FORMATS)
     msg = (
-        f"no format is known for {path.name!r}; required: a name that ends in {known}, or a format (--format): {names}"
+        f"no format is known for {path.name!r}; give a name that ends in {known}, or name the format with --format: "
+        f"{names}"
     )
     raise InputError(msg)

@@ -1,1 +1,1 @@
-"""Public data sets by name: where their files lie, who made them, and their published splits."""
+"""Public data sets by name: the addresses of their files, their authors, and their published splits."""

@@ -84,7 +84,7 @@ def downloaded(entry: CatalogueEntry) -> list[Path]:
 
 
 def _kept(path: Path, file: CatalogueFile) -> bool:
-    """Whether a file is there as it was downloaded, from the address that the catalogue has now."""
+    """Whether a file was downloaded from the present address of the catalogue, and has not changed."""
     try:
         told = json.loads(_notes(path).read_bytes())
         return bool(told["url"] == file.url and told["size"] == path.stat().st_size)
@@ -132,15 +132,15 @@ def _alone(partial: Path) -> Iterator[None]:
 
 
 def _version(partial: Path) -> Path:
-    """The file that holds the server's name for the bytes of a part: its address and its ETag."""
+    """The file with the identity of the bytes of a part: its address and its ETag."""
     return partial.with_name(f"{partial.name}.version")
 
 
 def _fetch(partial: Path, file: CatalogueFile, headers: Headers) -> None:
-    """Download the rest of a file. After a failure it goes on where it ended, a few times in a row.
+    """Download the rest of a file. After a failure the download continues, a few times in a row.
 
     Raises:
-        TransferError: no byte more came at several attempts, or the server refuses.
+        TransferError: several attempts gave no further byte, or the server refuses.
     """
     failures, before = 0, -1
     shown = tqdm(
@@ -162,7 +162,7 @@ def _fetch(partial: Path, file: CatalogueFile, headers: Headers) -> None:
 
 
 def _append(partial: Path, file: CatalogueFile, headers_of: Headers, shown: Any) -> bool:
-    """Ask for what is missing and append it; whether the file is then complete."""
+    """Request the missing bytes and append them. Return whether the file is then complete."""
     version = _version(partial)
     known = version.read_text("utf-8") if version.exists() else ""
     url, _, tag = known.partition("\n")
@@ -170,7 +170,7 @@ def _append(partial: Path, file: CatalogueFile, headers_of: Headers, shown: Any)
     headers = headers_of(file.url) | ({"Range": f"bytes={start}-", "If-Range": tag} if start else {})
     try:
         with request(file.url, headers=headers, other_hosts=True) as answer:
-            if answer.status_code == 416 and start:  # the part is complete already, or of another file
+            if answer.status_code == 416 and start:  # the part is complete already, or belongs to another file
                 version.unlink()
                 return bool(answer.headers.get("Content-Range", "") == f"bytes */{start}")
             start, total = _where(answer, start, file)
@@ -196,7 +196,7 @@ def _append(partial: Path, file: CatalogueFile, headers_of: Headers, shown: Any)
 
 
 def _where(answer: Any, start: int, file: CatalogueFile) -> tuple[int, int | None]:
-    """The first byte that an answer holds, and the size of the whole file, if it is said."""
+    """Return the position of the first byte of an answer, and the size of the whole file, if it is known."""
     if answer.status_code == 206 and start:
         found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != start or int(found[2]) != int(found[3]) - 1:
@@ -206,7 +206,7 @@ def _where(answer: Any, start: int, file: CatalogueFile) -> tuple[int, int | Non
             raise TransferError(msg)
         return start, int(found[3])
     if answer.status_code != 200:
-        msg = f"{file.url}: the server answers {answer.status_code}; required: 200"
+        msg = f"{file.url}: the server answers {answer.status_code} instead of 200"
         raise TransferError(msg)
     length = answer.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else None
@@ -217,7 +217,7 @@ def _where(answer: Any, start: int, file: CatalogueFile) -> tuple[int, int | Non
 
 
 def _copy(answer: Any, part: Any, file: CatalogueFile, shown: Any) -> int:
-    """Write the body of an answer; its length."""
+    """Write the body of an answer, and return its length."""
     import urllib3
 
     if (encoding := answer.headers.get("Content-Encoding", "identity")) != "identity":
@@ -241,7 +241,7 @@ def _copy(answer: Any, part: Any, file: CatalogueFile, shown: Any) -> int:
 
 
 def _sums(path: Path) -> tuple[int, dict[str, str]]:
-    """The size of a file, and its sums by name."""
+    """Return the size of a file, and its checksums by name."""
     size = path.stat().st_size
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -253,14 +253,14 @@ def _sums(path: Path) -> tuple[int, dict[str, str]]:
 
 
 def _check(partial: Path, file: CatalogueFile, size: int, sums: dict[str, str]) -> None:
-    """Refuse a file that is not the one of the catalogue, and remove it.
+    """Refuse and remove a file that differs from the catalogue.
 
     Raises:
-        TransferError: with what differs.
+        TransferError: the file differs; the message says how.
     """
     problem = None
     if file.size is not None and size != file.size:
-        problem = f"{size} bytes came; required: {file.size}, as the catalogue says"
+        problem = f"the server sent {size} bytes; required: {file.size}, as the catalogue says"
     for name, value in file.sums.items():
         if sums[name] != value:
             problem = f"its {name} is {sums[name]}; required: {value}, as the catalogue says"

@@ -34,15 +34,15 @@ def official_folds(folds: Folds, rows: int, strata: Sequence[Any] | None = None)
     found = _plain(rows, folds.number, random) if strata is None else _stratified(strata, folds.number, random)
     if (digest := hashlib.sha256(found.tobytes()).hexdigest()) != folds.sha256:
         msg = (
-            f"the {rows:,} rows give other folds (sha256 {digest}) than the official ones ({folds.sha256}); required: "
-            f"the rows of {folds.first_id} to {folds.last_id}, in their order"
+            f"the {rows:,} rows give other folds (sha256 {digest}) than the official ones ({folds.sha256}); use a "
+            f"file with the rows of {folds.first_id} to {folds.last_id}, in their order"
         )
         raise UnreadableInput(msg)
     return found
 
 
 def _plain(rows: int, number: int, random: np.random.RandomState) -> NDArray[np.uint8]:
-    """Shuffled rows, of which each fold takes the next part; the first folds have one more."""
+    """Shuffle the rows, and give each fold the next part. The first folds may have one row more."""
     order = np.arange(rows)
     random.shuffle(order)
     out = np.empty(rows, np.uint8)
@@ -52,7 +52,7 @@ def _plain(rows: int, number: int, random: np.random.RandomState) -> NDArray[np.
 
 
 def _stratified(strata: Sequence[Any], number: int, random: np.random.RandomState) -> NDArray[np.uint8]:
-    """Of the rows sorted by stratum, in the order in which strata appear, row p is in fold p mod K; then shuffled."""
+    """Sort rows by stratum, in the order of appearance. Row p gets fold p mod K. Then the folds are shuffled."""
     seen: dict[Any, int] = {}
     codes = np.array([seen.setdefault(one, len(seen)) for one in strata])
     out = np.empty(len(codes), np.uint8)

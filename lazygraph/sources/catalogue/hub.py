@@ -17,7 +17,7 @@ from lazygraph.storage.transport import UnreachableError, repeated
 
 __all__ = ["ENTRY", "hub_entry", "keep_entry", "kept_entry", "token_headers"]
 
-ENTRY = ".entry.json"  # beside the files: what the Hub said of them
+ENTRY = ".entry.json"  # the file with the answer of the Hub, beside the files
 
 
 def hub_entry(name: str, folder: Path) -> CatalogueEntry:
@@ -89,7 +89,7 @@ def token_headers(url: str) -> dict[str, str]:
 
 
 def keep_entry(entry: CatalogueEntry, folder: Path) -> None:
-    """Keep what the Hub said beside the files, for every process that reads them."""
+    """Store the answer of the Hub beside the files, for every process that reads them."""
     make_folder(folder)
     data = {key: value for key, value in asdict(entry).items() if key not in ("name", "folds")}
     write_atomic(folder / ENTRY, json.dumps(data).encode() + b"\n")

@@ -99,7 +99,7 @@ class CatalogueSource:
         found = []
         for one in self.inner.read(Cut(scan.marks[0] if scan.marks else 0, 0, scan.entries), spool):
             if name not in one.labels:
-                msg = f"{one.id} has no {name!r}, by which the folds are stratified; required: a value in each row"
+                msg = f"{one.id} has no value of {name!r}, by which the folds are stratified; every row needs one"
                 raise UnreadableInput(msg)
             found.append(one.labels[name])
         return found

@@ -1,4 +1,4 @@
-"""The catalogue of public data sets, as it stands in ``table.json``.
+"""The catalogue of public data sets, from ``table.json``.
 
 Each entry names the source of its facts. Nothing is guessed: what the source does not say is None. The developers of
 lazygraph could not try the addresses, so all files are checked by the sums that are known.
@@ -113,7 +113,7 @@ class CatalogueEntry:
         return tuple(file.split for file in self.files if file.split is not None)
 
     def about(self) -> dict[str, str]:
-        """Return what a dataset made of it says about itself, under the keys of ``lazygraph.write(about=)``."""
+        """Return the description of a dataset made from this entry, with the keys of ``lazygraph.write(about=)``."""
         said = {
             "title": self.title,
             "license": self.license,

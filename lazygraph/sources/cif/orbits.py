@@ -12,7 +12,7 @@ from lazygraph.errors import StructureError
 __all__ = ["Operations", "expand", "strain"]
 
 CLOSEST = 0.5  # A; no two atoms of a crystal are closer (H-H in H2: 0.74)
-MERGED = 0.1  # A; images of one site that are closer are one atom, whatever the digits
+MERGED = 0.1  # A; closer images of one site are always one atom
 EXACT = 1e-6  # fractional; how well operations that belong together agree on their common position
 WRITTEN = 1e-9  # fractional; a coordinate that is this close to the ideal one stays as it is written
 
@@ -29,7 +29,7 @@ class Operations:
 
 
 def strain(operations: Operations, lattice: NDArray[np.float64]) -> float:
-    """How far the operations change the lengths and angles of a cell, relative: 0 where they leave it as it is."""
+    """Return the relative change of lengths and angles of a cell by the operations; 0 if they leave it as it is."""
     metric = lattice @ lattice.T
     rotated = np.swapaxes(operations.rotations, 1, 2) @ metric @ operations.rotations
     lengths = np.sqrt(np.diag(metric))
@@ -42,11 +42,11 @@ def expand(
     lattice: NDArray[np.float64],
     rounding: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """(N, 3) images of (S, 3) sites under all operations, each position once, and (N,) the site of each.
+    """Return (N, 3) images of (S, 3) sites under all operations, each position once, and (N,) the site of each.
 
-    A site that some operations move by less than 0.1 A, or by no more than the rounding of its coordinates explains,
-    lies on a special position: it is put on the position that these operations leave in place, and is one atom there.
-    All images are wrapped into [0, 1), site after site.
+    A site is on a special position if some operations move it by less than 0.1 A, or by no more than the rounding of
+    its coordinates. It is moved to the position that these operations leave in place, and is one atom there. All images
+    are wrapped into [0, 1), site after site.
 
     Args:
         sites: fractional coordinates, as they are written.
@@ -77,8 +77,8 @@ def expand(
         moved = rotations @ ideal + translations
         if not one[stays].all() or np.abs(moved - cells[s] - ideal)[stays].max() > EXACT:
             msg = (
-                f"site {s} has an image of itself {distances[s, stays].max():.2f} A away: this is neither a special "
-                f"position nor another atom; required: images of a site on one position, or {CLOSEST} A apart"
+                f"site {s} has an image of itself {distances[s, stays].max():.2f} A away, which is neither a special "
+                f"position nor another atom; images of a site must lie on one position, or {CLOSEST} A apart"
             )
             raise StructureError(msg)
         images[s] = moved
@@ -94,7 +94,7 @@ def expand(
 def _require_apart(
     sites: NDArray[np.float64], positions: NDArray[np.float64], of_site: NDArray[np.intp], lattice: NDArray[np.float64]
 ) -> None:
-    """Refuse two sites on one position; one image of each site tells, for its other images are as far apart."""
+    """Refuse two sites on one position. One image of each site is enough, because its other images are as far apart."""
     for s, site in enumerate(sites):
         apart = positions - site
         distances = _lengths(apart - np.rint(apart), lattice)
@@ -102,8 +102,8 @@ def _require_apart(
         closest = int(distances.argmin())
         if distances[closest] < CLOSEST:
             msg = (
-                f"symmetry puts sites {s} and {of_site[closest]} {distances[closest]:.2f} A from one another; "
-                f"required: one whole atom per position, {CLOSEST} A apart"
+                f"symmetry puts sites {s} and {of_site[closest]} {distances[closest]:.2f} A from one another; each "
+                f"position must hold one whole atom, and atoms must be at least {CLOSEST} A apart"
             )
             raise StructureError(msg)
 
@@ -113,7 +113,7 @@ def _lengths(vectors: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
 
 
 def _same(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N, M) whether two positions agree up to whole cells."""
+    """Return (N, M) whether two positions agree up to whole cells."""
     apart = some[:, None] - others[None]
     apart -= np.rint(apart)
     return np.asarray((np.abs(apart) <= EXACT).all(axis=2))

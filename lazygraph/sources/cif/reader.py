@@ -170,10 +170,13 @@ def _only_structure(blocks: gemmi.cif.Document) -> gemmi.cif.Block:
     if len(found) == 1:
         return found[0]
     if not found:
-        msg = "the CIF holds no data block with atoms (_atom_site_label, _atom_site_fract_x); required: one"
+        msg = "the CIF holds no data block with atoms (_atom_site_label, _atom_site_fract_x)"
         raise UnreadableInput(msg)
     names = ", ".join(block.name for block in found[:5]) + (", ..." if len(found) > 5 else "")
-    msg = f"the CIF holds {len(found)} structures ({names}); required: one here. As a file of its own, each is read"
+    msg = (
+        f"the CIF holds {len(found)} structures ({names}), but only one is read here. Give it as a file of its own, "
+        "and all of them are read"
+    )
     raise UnreadableInput(msg)
 
 
@@ -183,7 +186,7 @@ def _cell(block: gemmi.cif.Block) -> tuple[list[float], list[float]]:
     for tag, default in CELL.items():
         text = block.find_value(tag) or default
         if text is None:
-            msg = f"the CIF has no {tag}; required: the three lengths of the cell"
+            msg = f"the CIF has no {tag}; it must give the three lengths of the cell"
             raise UnreadableInput(msg)
         values.append(_number(text, tag))
     return values[:3], values[3:]
@@ -222,11 +225,11 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
     """Return the sites that are atoms, after checking that each is one whole atom."""
     columns = _columns(block)
     if not (columns["fract_x"] and columns["fract_y"] and columns["fract_z"]):
-        msg = "the CIF has no atoms with fractional coordinates (_atom_site_fract_x, _y, _z); required: three a site"
+        msg = "the CIF has no atoms with fractional coordinates (_atom_site_fract_x, _y, _z); each site needs three"
         raise UnreadableInput(msg)
     names = columns["label"] or columns["type_symbol"]
     if not names or len({len(column) for column in columns.values() if column}) != 1:
-        msg = "the sites of the CIF stand in several loops of different lengths; required: one loop of all sites"
+        msg = "the sites of the CIF stand in several loops of different lengths; one loop must list all sites"
         raise UnreadableInput(msg)
     dummies: tuple[str, ...] = ()
     if any(flag.lower() in DUMMY for flag in columns["calc_flag"]):
@@ -283,18 +286,18 @@ def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[st
         if text in {"1", "1.0"} or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
             continue
         if abs(_number(text, f"the occupancy of site {names[i]!r}") - 1) > WHOLE:
-            msg = f"site {i} ({names[i]}) has occupancy {text}; required: 1, a crystal without disorder"
+            msg = (
+                f"site {i} ({names[i]}) has occupancy {text}; required: 1, because crystals with disorder are not read"
+            )
             raise StructureError(msg)
     for name in ("disorder_group", "disorder_assembly"):
         for i, text in enumerate(columns[name]):
             if text not in ABSENT and text != "0":
-                msg = f"site {i} ({names[i]}) is in {name} {text}; required: a crystal without disorder"
+                msg = f"site {i} ({names[i]}) is in {name} {text}; crystals with disorder are not read"
                 raise StructureError(msg)
     for i, text in enumerate(columns["attached_hydrogens"]):
         if text not in ABSENT and _number(text, f"attached_hydrogens of site {names[i]!r}") > 0:
-            msg = (
-                f"site {i} ({names[i]}) has {text} attached hydrogens that are no sites; required: a site for each atom"
-            )
+            msg = f"site {i} ({names[i]}) has {text} attached hydrogens that are not sites; every atom needs a site"
             raise StructureError(msg)
 
 
@@ -335,8 +338,8 @@ def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64
         if stated.units is not None and stated.confirms(_counts(crystal)):
             return crystal
         msg = (
-            "the CIF does not state its symmetry; required: operations (_symmetry_equiv_pos_as_xyz, or 'x, y, z' if "
-            "the sites are all atoms of the cell), a space group symbol or number"
+            "the CIF does not state its symmetry; it must give operations (_symmetry_equiv_pos_as_xyz, or 'x, y, z' "
+            "if the sites are all atoms of the cell), a space group symbol or a space group number"
         )
         raise UnreadableInput(msg)
     confirmed, reasons = [], []

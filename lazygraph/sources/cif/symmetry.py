@@ -105,7 +105,10 @@ def require_three_dimensions(block: gemmi.cif.Block) -> None:
     """
     for tag in SUPERSPACE:
         if _given(block, (tag,)) not in {None, "0"}:
-            msg = f"found {tag}: a modulated structure; required: a crystal that repeats in three dimensions"
+            msg = (
+                f"the CIF has {tag}: it is a modulated structure, and only crystals that repeat in three dimensions "
+                "are read"
+            )
             raise StructureError(msg)
 
 
@@ -141,8 +144,8 @@ def _texts(block: gemmi.cif.Block, tags: Iterable[str]) -> tuple[str, ...]:
         if column := block.find_values(tag):
             if len(column) > MAX_OPERATIONS:
                 msg = (
-                    f"found {len(column):,} symmetry operations; required: at most {MAX_OPERATIONS:,}, a space group "
-                    "has 192"
+                    f"found {len(column):,} symmetry operations; required: at most {MAX_OPERATIONS:,} (a space group "
+                    "has at most 192)"
                 )
                 raise UnreadableInput(msg)
             # by index, because the end of an iteration is a C++ exception, which takes longer than all else
@@ -180,7 +183,7 @@ def _unusual(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from pymatgen.core.operations import SymmOp
 
     if OPERATION.fullmatch(text) is None:
-        msg = f"cannot read the symmetry operation {text!r}; required: one such as 'x, -y, z+1/2'"
+        msg = f"cannot read the symmetry operation {text!r}; write it as in 'x, -y, z+1/2'"
         raise UnreadableInput(msg)
     operation = SymmOp.from_xyz_str(text)
     return np.array(operation.rotation_matrix), np.array(operation.translation_vector)

@@ -1,4 +1,4 @@
-"""The models by name: the view that each reads, the preset that suits it, and its constructor."""
+"""The registry of models: the view that each model reads, its preset, and its constructor."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ModelEntry:
     view: str
     """The view that the model reads; see docs/views.md."""
     preset: str
-    """The recipe whose graphs suit it; empty where any will do."""
+    """The preset of the graphs that the model needs; empty if it takes any graphs."""
     build: Callable[..., Module]
-    """``build(outputs, **hyperparameters)``: a model that makes (B, outputs) of a batch of B graphs."""
+    """``build(outputs, **hyperparameters)`` returns a model that maps a batch of B graphs to (B, outputs)."""
     fit: Callable[[LazyGraphDataset, Mapping[str, Any]], Fitted] | None = None
-    """Of a model that has to know something of its graphs: what ``fitted`` gives."""
+    """For a model with hyperparameters from its graphs: the function behind ``fitted``."""
 
     def fitted(self, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
         """Return the view for a dataset and all hyperparameters, including those that its graphs determine."""
@@ -46,12 +46,12 @@ class ModelEntry:
 
 
 def find_model(name: str) -> ModelEntry:
-    """The model of this name: lazygraph's, a plug-in's, or the class that ``package.module:Class`` names.
+    """Return the model of a name: a model of lazygraph or of a plug-in, or a class ``package.module:Class``.
 
     A plug-in and a module of your own hold a ``ModelEntry`` or a class. The class is any ``torch.nn.Module`` whose
     forward takes a PyG batch. It gets ``outputs`` if its constructor has a parameter of that name. Its attributes
-    ``view`` and ``preset``, where it has them, name the view and the preset that it needs; otherwise it gets the view
-    ``pyg`` of graphs of any recipe.
+    ``view`` and ``preset`` name the view and the preset that it needs. Without them, it gets the view ``pyg`` of graphs
+    of any recipe.
 
     Args:
         name: a name that the user gave: the module of a plug-in or of a class is imported.
@@ -110,7 +110,7 @@ def _text(kind: type, attribute: str, default: str) -> str:
 
 _ALL = (
     ModelEntry("icomformer", "comformer", "comformer", partial(_construct, f"{__name__}.comformer", "IComformer")),
-    # It reads no lattice vectors, so it need not be given them: they are half of that view's bytes.
+    # It reads no lattice vectors, which are half of the bytes of the other view.
     ModelEntry("ecomformer", "matformer", "comformer", partial(_construct, f"{__name__}.comformer", "EComformer")),
     ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
     ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.matgl", "M3GNet")),
@@ -123,4 +123,4 @@ MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ALL}
 """Name -> model of the package."""
 
 MODEL_REGISTRY: Registry[Any] = Registry("model", MODELS, group="lazygraph.models", importable=True)
-"""The models by name: those of ``MODELS``, those of installed plug-ins, and ``module:Class``."""
+"""The models by name: ``MODELS``, the models of installed plug-ins, and ``module:Class``."""

@@ -57,7 +57,7 @@ class Attention(torch.nn.Module):
 class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
     """The node-wise transformer layer: ``softplus(x + BN(linear(sum of the messages from the neighbours)))``.
 
-    An atom in row 0 of ``edge_index`` attends to those in row 1.
+    An atom in row 0 of ``edge_index`` attends to its neighbours in row 1.
 
     Args:
         channels: C, of atoms and of edges.
@@ -252,7 +252,7 @@ class IComformer(_Comformer):
         """Predict (B, outputs) for a PyG batch of B graphs."""
         edge_index, vectors, to_lattice = batch.edge_index, batch.edge_attr, batch.edge_nei
         graph_of_edge = batch.batch[edge_index[0]]
-        # Any edge's will do; a graph without edges keeps ones, which nothing reads.
+        # The vectors of any edge are right. A graph without edges keeps ones, which nothing reads.
         lattice = to_lattice.new_ones(batch.num_graphs, 3, 3)
         lattice[graph_of_edge] = to_lattice
         edges = self.embed(vectors)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mace", "fit_to"]
 
-COUNTED = 10_000  # graphs that tell the mean number of neighbours where no column does
+COUNTED = 10_000  # graphs that estimate the mean number of neighbours if no column has it
 READS = ("node_attrs", "positions", "edge_index", "shifts", "unit_shifts", "cell", "batch", "ptr")
 UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
@@ -99,7 +99,7 @@ class Mace(torch.nn.Module):
             gate=torch.nn.functional.silu,
             radial_MLP=list(radial_MLP),
         )
-        # Its energies: in several processes, weights that no loss reaches are an error.
+        # The weights of its energies get no gradient, which is an error in several processes.
         self.network.readouts = torch.nn.ModuleList()
         self._invariants = [channels * (max_L + 1) ** 2 * layer for layer in range(num_interactions)]
         self.channels = channels
@@ -109,16 +109,16 @@ class Mace(torch.nn.Module):
     def forward(self, batch: Any) -> Tensor:
         """Predict (B, outputs) for a PyG batch of B graphs."""
         found = self.network({name: batch[name] for name in READS}, training=self.training, compute_force=False)
-        features: Tensor = found["node_feats"]  # of each interaction: scalars first, then what a rotation turns
+        features: Tensor = found["node_feats"]  # each interaction has scalars first, then features that rotate
         invariants = torch.cat([features[:, first : first + self.channels] for first in self._invariants], dim=1)
         predicted: Tensor = self.readout(mean_over_atoms(invariants, batch))
         return predicted
 
 
 def _mean_neighbors(dataset: LazyGraphDataset) -> float:
-    """The mean number of neighbours of an atom; 1 where there are none.
+    """Return the mean number of neighbours of an atom; 1 if there are none.
 
-    By the columns of the dataset, or by up to 10,000 graphs, evenly spread, where graphs are built at every read.
+    The columns of the dataset have it. If graphs are built at every read, up to 10,000 spread graphs estimate it.
     """
     if dataset.rebuilds:
         places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), COUNTED)).astype(np.int64))
@@ -140,15 +140,18 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     rule = None if spec is None else spec.rule
     if not isinstance(rule, WithinCutoff) or not rule.is_complete:
         msg = (
-            f"the model 'mace' found graphs of the recipe {spec!r}; required: every neighbour within a cutoff, as the "
-            "preset 'mace' has. Train with graph='mace', which builds them at every read, or write them once: "
+            f"the model 'mace' needs every neighbour within a cutoff, but the recipe of the graphs is {spec!r}. Train "
+            "with graph='mace', which builds graphs of the preset 'mace' at every read, or write them once: "
             "lazygraph-write OLD.lg -o NEW.lg --graph mace"
         )
         raise RecipeMismatch(msg)
     found = sorted(set(re.findall("[A-Z][a-z]?", "".join(set(dataset.columns["formula"].tolist())))))
     elements = _elements(options["elements"]) if "elements" in options else tuple(found)
     if missing := sorted(set(found) - set(elements)):
-        msg = f"the dataset holds {', '.join(missing)}; required: only the elements of the model, {', '.join(elements)}"
+        msg = (
+            f"the dataset holds {', '.join(missing)}, but the model has only the elements {', '.join(elements)}; add "
+            "the others to 'elements', or leave their graphs out"
+        )
         raise InputError(msg)
     neighbors = options["avg_num_neighbors"] if "avg_num_neighbors" in options else _mean_neighbors(dataset)
     filled: dict[str, Any] = {"cutoff": rule.cutoff, **options, "avg_num_neighbors": neighbors}
@@ -169,7 +172,7 @@ def _elements(given: Any) -> tuple[str, ...]:
     if not isinstance(given, (list, tuple)) or not all(isinstance(symbol, str) for symbol in given):
         msg = (
             f"found elements={given!r} of the model 'mace'; required: a list of symbols, as in ['Cu', 'O'] "
-            """(--model-option 'elements=["Cu", "O"]'), or none for those of the dataset"""
+            """(--model-option 'elements=["Cu", "O"]'). Without it, the model has the elements of the dataset"""
         )
         raise InputError(msg)
     return elements_of(given)

@@ -13,7 +13,7 @@ from torch_geometric.utils import scatter
 __all__ = ["COMPONENTS", "BatchNorm", "GaussianBasis", "mean_over_atoms", "spherical_harmonics"]
 
 COMPONENTS = (1, 3, 5)
-"""How many spherical harmonics there are of the degrees 0, 1 and 2."""
+"""The number of spherical harmonics of the degrees 0, 1 and 2."""
 
 
 class GaussianBasis(torch.nn.Module):

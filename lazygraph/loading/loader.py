@@ -61,7 +61,8 @@ class Loader:
     Every ``iter(loader)`` begins the next epoch, even if the previous iteration has not ended, unless ``set_epoch`` or
     a loaded state chooses another one. An iterator takes its epoch when its first batch is requested. The batches
     depend only on dataset, options, seed and epoch. Random numbers of a transform depend only on seed, epoch and the
-    position of the graph in the epoch. Workers, threads and ranks change neither the batches nor the random numbers.
+    position of the graph in the epoch. Workers and threads change neither the batches nor the random numbers. With
+    ``balance``, the number of ranks changes which graphs form a batch.
 
     With budgets, the number of batches differs between epochs. Lightning keeps the number of the first epoch, except
     with ``Trainer(reload_dataloaders_every_n_epochs=1)``.
@@ -124,9 +125,9 @@ class Loader:
         # A generator begins when its first batch is asked for: Lightning makes iterators, and only then sets the epoch.
         settings, now = self.settings, self._epochs.begin()
         self._pins = settings.pin_memory
-        if not settings.num_workers:
-            self._begin_read_ahead(settings, now)
         try:
+            if not settings.num_workers:
+                self._begin_read_ahead(settings, now)
             requests = self._requests(now)
             total = now.batches + len(requests)
             # A transform runs where the training runs, or in another process: a thread would race for random numbers.

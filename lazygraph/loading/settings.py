@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from lazygraph.errors import InputError
+from lazygraph.registry import unknown_name
 
 __all__ = ["Facts", "LoaderFacts", "Settings", "WantedSettings", "choose", "free_shared_memory"]
 
@@ -93,6 +95,24 @@ class WantedSettings:
     multiprocessing_context: str | None = None
     read_ahead: bool | None = None
 
+    def check(self) -> None:
+        """Refuse numbers and start methods that cannot be.
+
+        Raises:
+            InputError: the message says what is allowed.
+        """
+        for name, number, least in (
+            ("num_workers", self.num_workers, 0),
+            ("threads", self.threads, 0),
+            ("prefetch_factor", self.prefetch_factor, 1),
+        ):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+                msg = f"found {name}={number!r}; required: a whole number, {least} or more"
+                raise InputError(msg)
+        method = self.multiprocessing_context
+        if isinstance(method, str) and method not in (known := multiprocessing.get_all_start_methods()):
+            raise InputError(unknown_name("multiprocessing_context", method, known))
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -146,14 +166,7 @@ def choose(facts: Callable[[], LoaderFacts], wanted: WantedSettings, *, batch_by
         0
     """
     reasons = []
-    for name, number, least in (
-        ("num_workers", wanted.num_workers, 0),
-        ("threads", wanted.threads, 0),
-        ("prefetch_factor", wanted.prefetch_factor, 1),
-    ):
-        if number is not None and (not isinstance(number, int) or number < least):
-            msg = f"found {name}={number!r}; required: a whole number, {least} or more"
-            raise InputError(msg)
+    wanted.check()
     num_workers, threads, prefetch_factor = wanted.num_workers, wanted.threads, wanted.prefetch_factor
     pin_memory, persistent = wanted.pin_memory, wanted.persistent_workers
     if num_workers is None:

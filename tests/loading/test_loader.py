@@ -344,10 +344,20 @@ def test_choices(changes, workers, threads):
     assert chosen.persistent_workers == bool(workers)
 
 
-@pytest.mark.parametrize("given", [{"threads": -1}, {"num_workers": -2}, {"threads": 1.5}, {"threads": "2"}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{"threads": -1}, {"num_workers": -2}, {"threads": 1.5}, {"threads": "2"}, {"num_workers": True}],
+    ids=str,
+)
 def test_impossible_numbers_of_threads_and_workers_are_refused(ds, given):
     with pytest.raises(InputError, match="required: a whole number, 0 or more"):
         next(iter(lg.loader(ds, 64, **given)))
+
+
+@pytest.mark.parametrize("way", [{"threads": 1}, {"num_workers": 1}], ids=str)
+def test_an_unknown_start_method_is_refused(ds, way):
+    with pytest.raises(InputError, match="unknown multiprocessing_context 'frok'; did you mean 'fork'"):
+        next(iter(lg.loader(ds, 64, **way, multiprocessing_context="frok")))
 
 
 @pytest.mark.parametrize("way", [{"threads": 1}, {"num_workers": 1}], ids=str)

@@ -52,11 +52,14 @@ class _Pool:
 
     A block is handed out as a ctypes array, which every array made of it keeps alive; a callback of the last reference
     brings the block back.
+
+    Args:
+        most_idle: bytes that are kept while no array uses them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_idle: int) -> None:
         # Kept here, as blocks come back until the interpreter ends, when the variables of modules are gone.
-        self._most_idle = MOST_IDLE
+        self._most_idle = most_idle
         self._idle: dict[int, list[NDArray[np.uint8]]] = {}
         self._used: dict[int, tuple[Any, NDArray[np.uint8]]] = {}
 
@@ -80,4 +83,4 @@ class _Pool:
             self._idle.setdefault(len(block), []).append(block)
 
 
-_POOL = _Pool()
+_POOL = _Pool(MOST_IDLE)

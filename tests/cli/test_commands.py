@@ -143,7 +143,7 @@ def test_labels_split_and_gc(mp, capsys):
         (["write", "nowhere.json", "-o", "x.lg"], "nowhere.json"),
         (["write", "prototypes:5", "-o", "x.lg", "--graph", "nonsense"], "known: comformer"),
         (["write", "prototypes:5", "-o", "x.lg", "--graph", "radius"], "needs cutoff"),
-        (["write", "prototypes:5", "-o", "x.lg", "--label", "gap"], "no label 'gap'; the columns are 'density'"),
+        (["write", "prototypes:5", "-o", "x.lg", "--label", "gap"], "unknown label 'gap'; known: density"),
         (["write", "prototypes:5", "-o", "x.lg", "--unit", "gap"], "NAME=UNIT"),
         (["write", "prototypes:5", "-o", "x.lg", "--split", "0.9,0.9,0.1"], "together at most 1"),
         (["write", "prototypes:5", "-o", "mp.lg"], "graphs of another recipe (max_neighbors: 12 here, 25 there)"),

@@ -195,9 +195,8 @@ def test_arrays_are_as_numpys(shape, dtype):
     assert array.flags.c_contiguous
 
 
-def test_idle_memory_is_bounded(monkeypatch):
-    pool = arrays._Pool()
-    monkeypatch.setattr(arrays, "MOST_IDLE", 1 << 20)
+def test_idle_memory_is_bounded():
+    pool = arrays._Pool(1 << 20)
     for size in (1 << 19, 1 << 18, 1 << 20, 1 << 21):
         held = [pool.take(size) for _ in range(5)]
         del held

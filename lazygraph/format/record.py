@@ -40,10 +40,13 @@ class Record(NamedTuple):
             out[field.name] = decode(field, code, buffer, 1 if field.axis is None else rows[field.axis], basis)
         return out
 
-    def invalid_indices(self) -> list[str]:
-        """A sentence for every field of indices that point beyond what they count."""
+    def invalid_indices(self, arrays: Mapping[str, Any]) -> list[str]:
+        """A sentence for every field of indices that point beyond what they count.
+
+        Args:
+            arrays: the decoded fields, as :meth:`arrays` returns them.
+        """
         rows = dict(zip(self.schema.axes, self.counts, strict=True))
-        arrays = self.arrays()
         out = []
         for field in self.schema.fields:
             value = arrays[field.name]

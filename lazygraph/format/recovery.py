@@ -191,7 +191,7 @@ class DamagedDataset:
         record = unpack(self.manifest.schema, raw)
         said = zip(record.counts, self._counts(row), strict=True)
         check_counts(record, [n if known is None else known for n, known in said])
-        if invalid := record.invalid_indices():  # decodes every field
+        if invalid := record.invalid_indices(record.arrays()):  # and every field can be decoded
             raise CorruptDataset(invalid[0])
         return RecoveredRecord(row, frame, raw, record)
 

@@ -234,11 +234,12 @@ def _record(store: Store, row: int, raw: bytes, spec: GraphSpec | None) -> list[
             for axis, count in zip(record.schema.axes, record.counts, strict=True)
             if count != said[axis]
         ]
-        problems += record.invalid_indices()
+        arrays = record.arrays()
+        problems += record.invalid_indices(arrays)
         if not problems and spec is not None:
             names = (name for name in derived_names(spec) if name in store.manifest.columns)
             derived = {name: int(store.checked_column(name).row(row)) for name in names}
-            problems += broken_promises(spec, record.counts, record.arrays(), derived)
+            problems += broken_promises(spec, record.counts, arrays, derived)
         return problems
     except CorruptDataset as error:
         return [str(error)]

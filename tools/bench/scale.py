@@ -189,8 +189,8 @@ def duplicates(folder):
 
     yield
     found = lg.duplicates(folder / "different" / "made.lg", workers=1)
-    if found.duplicates != found.graphs // 1000:
-        sys.exit(f"found {found.duplicates} duplicates; required: {found.graphs // 1000}")
+    if found.duplicates < found.graphs // 1000:  # or a few more: other crystals may match by chance
+        sys.exit(f"found {found.duplicates} duplicates; required: at least {found.graphs // 1000}")
 
 
 def graph_writer(folder, graphs):

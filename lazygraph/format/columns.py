@@ -56,6 +56,7 @@ MAX_ID = 255  # bytes of an id, and of any other text in a column, as UTF-8
 NO_SPLIT = 255  # the code in a column of splits of a graph that is in none of them
 MAX_CATEGORIES = 2**16 - 1  # of one column: the code that is left means that there is no text
 PIECE = 2**20  # bytes of a column that are copied at once
+TEXTS = 1 << 14  # that are decoded together: a short text takes 40 bytes as an object of Python
 Pieces: TypeAlias = Iterable[NDArray[Any]]
 """The rows of a column, one array after the other. It is iterated several times, so it is no generator."""
 Role: TypeAlias = Literal["index", "label", "category", "text", "split"]
@@ -351,7 +352,8 @@ def _invalid(column: Column, values: NDArray[Any]) -> str | None:
     """What some values of a column are that they may not be."""
     if values.dtype.kind == "S":
         try:
-            b"\n".join(values.tolist()).decode()
+            for start in range(0, len(values), TEXTS):
+                b"\n".join(values[start : start + TEXTS].tolist()).decode()
         except UnicodeDecodeError as error:
             return f"is not UTF-8: {error}"
     if column.categories is not None:

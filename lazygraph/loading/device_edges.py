@@ -101,10 +101,10 @@ class RadiusSearch:
         order = code.argsort(stable=True)
         order = order[(i * len(frac) + j)[order].argsort(stable=True)]
         i, j, image = i[order], j[order], image[order]
-        if self.none_isolated and not bool(_counts(torch.cat((i, j)), len(frac)).all()):
+        if self.none_isolated and not bool(torch.bincount(torch.cat((i, j)), minlength=len(frac)).all()):
             return None
         return EdgesOnDevice(
-            2 * _counts(graph[i], len(n_node)).cpu().numpy(),
+            2 * torch.bincount(graph[i], minlength=len(n_node)).cpu().numpy(),
             torch.stack((i, j, j, i)).view(2, 2, -1).transpose(1, 2).reshape(2, -1).int(),
             torch.stack((image, -image), 1).view(-1, 3).short(),
         )
@@ -187,11 +187,6 @@ def _tensor(value: Tensor | NDArray[np.generic]) -> Tensor:
     if isinstance(value, Tensor):
         return value
     return torch.from_numpy(value if value.flags.writeable else value.copy())
-
-
-def _counts(numbers: Tensor, length: int) -> Tensor:
-    """How often each number from 0 to ``length - 1`` comes."""
-    return torch.bincount(numbers, minlength=length)
 
 
 def _greatest_square(distance: float) -> float:

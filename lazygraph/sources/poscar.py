@@ -154,7 +154,7 @@ def _real(token: str) -> float:
 
 
 def _mark(row: list[str], selective: bool) -> str:
-    """Return the text after the position and the flags of an atom; an empty text if there is none."""
+    """Return the text after the position and the flags of an atom, or an empty text."""
     flags = selective or (len(row) >= 6 and all(token.upper() in FLAGS for token in row[3:6]))
     return next(iter(row[6 if flags else 3 :]), "")
 

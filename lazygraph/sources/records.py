@@ -276,7 +276,7 @@ def _id_of(record: Mapping[str, Any], id_key: str | None, fallback: str) -> tupl
 
 
 def _under(record: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key, or of ``object.key`` in an object of the record; a marker if there is none."""
+    """Return the value of a key, or of ``object.key`` in an object of the record, or a marker if the key is missing."""
     if key in record:
         return record[key]
     outer, point, inner = key.partition(".")

@@ -53,7 +53,7 @@ class StructurePlace:
         return ".".join(self.path)
 
     def of(self, record: Mapping[str, Any]) -> Any:
-        """Return the value in this place of a record; None if there is none."""
+        """Return the value in this place of a record, or None if it is missing."""
         value: Any = record
         for key in self.path:
             value = value.get(key) if isinstance(value, Mapping) else None

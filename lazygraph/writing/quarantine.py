@@ -68,7 +68,7 @@ def read_quarantine(place: Path | Storage, manifest: Manifest) -> list[Rejected]
 
 
 def _problem(found: list[Rejected], manifest: Manifest) -> str | None:
-    """Return the first entry of a list that is not allowed, in words; None if there is none."""
+    """Return the first entry of a list that is not allowed, in words, or None if all are allowed."""
     if manifest.quarantine is not None and len(found) != manifest.quarantine.count:
         return f"it has {len(found)} lines; required: {manifest.quarantine.count}, as the manifest says"
     before = -1

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lazygraph.sharing.pull import pull
     from lazygraph.sharing.push import push
     from lazygraph.sharing.report import report
+    from lazygraph.training import models
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
@@ -95,6 +96,7 @@ __all__ = [
     "graph",
     "loader",
     "mix",
+    "models",
     "predict",
     "pull",
     "push",
@@ -155,12 +157,12 @@ _HOMES = {
     "view": "reading.views",
     "write": "writing.write",
 }
-_MODULES = ("executors",)
+_MODULES = {"executors": "executors", "models": "training.models"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"lazygraph.{name}")
+        return importlib.import_module(f"lazygraph.{_MODULES[name]}")
     if name not in _HOMES:
         msg = f"module 'lazygraph' has no attribute {name!r}"
         raise AttributeError(msg)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from lazygraph.training.models.comformer import EquivariantUpdate
+from lazygraph.training.models.comformer import EComformer, EquivariantUpdate
 from lazygraph.training.models.radial import spherical_harmonics
+from lazygraph.training.models.released import comformer_state_dict
 
 
 def test_harmonics_are_those_of_e3nn():
@@ -54,3 +55,31 @@ def test_the_two_products_are_fully_connected_tensor_products_of_e3nn():
     _, product = theirs(high, f"{scalars}x0e", values, torch.zeros(n_edges, weights[0].numel()).double())
     expected, _ = theirs(high, f"{scalars}x0e", values, in_their_order(product, weights))
     assert torch.allclose(layer.lowered(values, edge_index, weights.flatten(1), harmonics), expected, atol=1e-6)
+
+
+def test_released_weights_of_both_products_have_the_order_of_e3nn():
+    torch.manual_seed(1)
+    scalars, tensors, n_edges = 5, 3, 12
+    high = f"{scalars}x0e + {tensors}x1o + {tensors}x2e"
+    network = EComformer(hidden_channels=4, num_rbf=3, scalar_channels=scalars, tensor_channels=tensors).double()
+    released = comformer_state_dict(network)
+    edge_index = torch.stack([torch.arange(n_edges), torch.arange(n_edges).flip(0)])
+    harmonics = spherical_harmonics(torch.randn(n_edges, 3, dtype=torch.float64))
+    edges = torch.rand(n_edges, 4, dtype=torch.float64)
+
+    def theirs(number, inputs, outputs, values):
+        product = o3.FullyConnectedTensorProduct(inputs, "1x0e + 1x1o + 1x2e", outputs, shared_weights=False).double()
+        part = f"equi_update.nlayer_{number}.fc"
+        hidden = torch.nn.functional.softplus(
+            torch.nn.functional.linear(edges, released[f"{part}.0.weight"], released[f"{part}.0.bias"])
+        )
+        weights = torch.nn.functional.linear(hidden, released[f"{part}.2.weight"], released[f"{part}.2.bias"])
+        return product(values[edge_index[1]], harmonics, weights)
+
+    update = network.update
+    values = torch.randn(n_edges, scalars, dtype=torch.float64)
+    found = update.raised(values, edge_index, update.first(edges), harmonics)
+    assert torch.allclose(found, theirs(1, f"{scalars}x0e", high, values), atol=1e-6)
+    values = torch.randn(n_edges, scalars + 8 * tensors, dtype=torch.float64)
+    found = update.lowered(values, edge_index, update.second(edges), harmonics)
+    assert torch.allclose(found, theirs(2, high, f"{scalars}x0e", values), atol=1e-6)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from lazygraph.loading.dataset import LazyGraphDataset
+    from lazygraph.training.models.released import comformer_state_dict, load_comformer
 
 Fitted = tuple[View, dict[str, Any]]
 
-__all__ = ["MODELS", "MODEL_REGISTRY", "ModelEntry", "find_model"]
+__all__ = ["MODELS", "MODEL_REGISTRY", "ModelEntry", "comformer_state_dict", "find_model", "load_comformer"]
+
+_WITH_TORCH = {"comformer_state_dict": "released", "load_comformer": "released"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,12 @@ _ALL = (
     ModelEntry("icomformer", "comformer", "comformer", partial(_construct, f"{__name__}.comformer", "IComformer")),
     # It reads no lattice vectors, which are half of the bytes of the other view.
     ModelEntry("ecomformer", "matformer", "comformer", partial(_construct, f"{__name__}.comformer", "EComformer")),
+    ModelEntry(
+        "ecomformer-half",
+        "matformer",
+        "comformer",
+        partial(_construct, f"{__name__}.comformer", "EComformer", scalar_channels=64),
+    ),
     ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
     ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.matgl", "M3GNet")),
     ModelEntry(
@@ -124,3 +133,10 @@ MODELS: dict[str, ModelEntry] = {entry.name: entry for entry in _ALL}
 
 MODEL_REGISTRY: Registry[Any] = Registry("model", MODELS, group="lazygraph.models", importable=True)
 """The models by name: ``MODELS``, the models of installed plug-ins, and ``module:Class``."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)

@@ -1,9 +1,9 @@
-"""The models iComFormer and eComFormer, written from the paper.
+"""The models iComFormer and eComFormer, written from the paper, with the parameters of the released networks.
 
 Source: Yan, Fu, Qian, Qian and Ji, "Complete and Efficient Graph Transformers for Crystal Material Property
 Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here. The paper does not state the sizes of the tensor
-products, the map for each lattice vector, and the linear map after the sums. These facts come from the authors' own
-program.
+products, the maps for each lattice vector, the biases, and the linear map after the sums. These facts come from the
+authors' own program. :mod:`lazygraph.training.models.released` loads its weights.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Linear, SiLU, Softplus
-from torch.nn.functional import silu, softplus
+from torch.nn import Linear, Sequential, SiLU, Softplus
+from torch.nn.functional import linear, silu, softplus
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
@@ -27,37 +27,74 @@ __all__ = ["EComformer", "EdgeTransformer", "EquivariantUpdate", "IComformer", "
 class Attention(torch.nn.Module):
     """The gated message of the paper's transformer layers, from three inputs a, b and c to a.
 
-    ``sigmoid(BN(q * k / sqrt(C))) * v``, elementwise, where q is linear in a, and k and v are two-layer perceptrons of
-    a, b and c together. The published projections (LN_K, LN_V) and the first layers of the perceptrons are consecutive
-    linear maps, so they are one map here. A map of several inputs is a sum of one map per input. Terms that depend on
-    one atom are therefore computed once per atom instead of once per edge. The layer that owns this has the map of b.
+    ``sigmoid(BN(q * k / sqrt(C))) * v``, elementwise. The query q is linear in a. The key k is a two-layer perceptron
+    of three linear projections, side by side: of a, of b and of c. The value v is another such perceptron, with
+    projections of its own for a and b; keys and values share the projection of c. The layer that owns this module has
+    the projections of b.
+
+    The parameters are those of the released networks. The computation is not: a projection and the first layer of a
+    perceptron are two linear maps in a row, and a map of several inputs side by side is a sum of one map per input.
+    So the product of the two matrices is applied, and terms that depend on one atom are computed once per atom instead
+    of once per edge.
 
     Args:
         channels: C, of all inputs and of the message.
+        bias: whether the projection of c has a bias.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, bias: bool) -> None:
         super().__init__()
+        self.channels = channels
         self.query = Linear(channels, channels)
-        self.from_a = Linear(channels, 2 * channels)
-        self.from_c = Linear(channels, 2 * channels, bias=False)
         self.key = Linear(channels, channels)
         self.value = Linear(channels, channels)
+        self.third = Linear(channels, channels, bias=bias)
+        self.key_update, self.value_update = (
+            Sequential(Linear(3 * channels, channels), SiLU(), Linear(channels, channels)) for _ in range(2)
+        )
         self.norm = BatchNorm(channels)
 
+    def projected(self, place: int, x: Tensor, key: Linear, value: Linear) -> Tensor:
+        """Return the part (..., 2C) of the first layers of both perceptrons that comes from one input (..., C).
+
+        Args:
+            place: 0 for a, 1 for b, 2 for c.
+            x: the input.
+            key: its projection for keys.
+            value: its projection for values.
+        """
+        block = slice(place * self.channels, (place + 1) * self.channels)
+        weights, biases = [], []
+        for projection, perceptron in ((key, self.key_update), (value, self.value_update)):
+            first = perceptron[0].weight[:, block]
+            weights.append(first @ projection.weight)
+            biases.append(None if projection.bias is None else first @ projection.bias)
+        bias = None if biases[0] is None or biases[1] is None else torch.cat([biases[0], biases[1]])
+        return linear(x, torch.cat(weights), bias)
+
+    def of_first(self, a: Tensor) -> Tensor:
+        """Return the part (..., 2C) of the first layers that comes from a (..., C), and their biases."""
+        part = self.projected(0, a, self.key, self.value)
+        return part + torch.cat([self.key_update[0].bias, self.value_update[0].bias])
+
+    def of_third(self, c: Tensor) -> Tensor:
+        """Return the part (..., 2C) of the first layers that comes from c (..., C)."""
+        return self.projected(2, c, self.third, self.third)
+
     def forward(self, query: Tensor, parts: Tensor) -> Tensor:
-        """Return the message (..., C) from ``query`` (..., C) and ``parts`` (..., 2C), the sum of the three maps."""
+        """Return the message (..., C) from ``query`` (..., C) and ``parts`` (..., 2C), the sum of the three parts."""
         for_key, for_value = silu(parts).chunk(2, dim=-1)
-        score = query * self.key(for_key) / math.sqrt(query.shape[-1])
+        score = query * self.key_update[2](for_key) / math.sqrt(self.channels)
         gate = torch.sigmoid(self.norm(score.flatten(0, -2))).view_as(score)
-        message: Tensor = gate * self.value(for_value)
+        message: Tensor = gate * self.value_update[2](for_value)
         return message
 
 
 class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
     """The node-wise transformer layer: ``softplus(x + BN(linear(sum of the messages from the neighbours)))``.
 
-    An atom in row 0 of ``edge_index`` attends to its neighbours in row 1.
+    An atom in row 0 of ``edge_index`` attends to its neighbours in row 1. The released networks sum at row 1. Their
+    graphs have every edge in both directions, for which both are the same.
 
     Args:
         channels: C, of atoms and of edges.
@@ -65,9 +102,8 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
 
     def __init__(self, channels: int) -> None:
         super().__init__(aggr="sum", flow="target_to_source")
-        self.attention = Attention(channels)
-        self.from_neighbor = Linear(channels, 2 * channels, bias=False)
-        self.out = Linear(channels, channels, bias=False)  # a bias would be lost in the normalisation
+        self.attention = Attention(channels, bias=True)
+        self.out = Linear(channels, channels)
         self.norm = BatchNorm(channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, edges: Tensor) -> Tensor:
@@ -76,9 +112,9 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
         total = self.propagate(
             edge_index,
             query=attention.query(x),
-            center=attention.from_a(x),
-            neighbor=self.from_neighbor(x),
-            edge=attention.from_c(edges),
+            center=attention.of_first(x),
+            neighbor=attention.projected(1, x, attention.key, attention.value),
+            edge=attention.of_third(edges),
         )
         return softplus(x + self.norm(self.out(total)))
 
@@ -89,10 +125,10 @@ class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
 
 
 class EdgeTransformer(torch.nn.Module):
-    """The edge-wise transformer layer: ``softplus(edge + BN(linear(sum of the messages from the lattice vectors)))``.
+    """The edge-wise transformer layer: ``softplus(edge + BN(sum over m of linear(message from lattice vector m)))``.
 
     The message of a lattice vector depends on the edge, the length of the vector, and the angle between the two. The
-    lengths of the first, second and third lattice vector have separate maps.
+    lengths of the first, second and third lattice vector have separate projections, for keys and for values.
 
     Args:
         channels: C, of edges, lengths and angles.
@@ -100,9 +136,9 @@ class EdgeTransformer(torch.nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.attention = Attention(channels)
-        self.from_lengths = torch.nn.ModuleList(Linear(channels, 2 * channels, bias=False) for _ in range(3))
-        self.out = Linear(channels, channels, bias=False)
+        self.attention = Attention(channels, bias=False)
+        self.keys, self.values = (torch.nn.ModuleList(Linear(channels, channels) for _ in range(3)) for _ in range(2))
+        self.out = Linear(channels, channels)
         self.norm = BatchNorm(channels)
 
     def forward(self, edges: Tensor, lengths: Tensor, angles: Tensor, graph_of_edge: Tensor) -> Tensor:
@@ -115,10 +151,13 @@ class EdgeTransformer(torch.nn.Module):
             graph_of_edge: (E,) index of the graph of each edge.
         """
         attention = self.attention
-        of_lattice = torch.stack([self.from_lengths[m](lengths[:, m]) for m in range(3)], dim=1)
-        parts = attention.from_a(edges).unsqueeze(1) + of_lattice[graph_of_edge]
-        messages = attention(attention.query(edges).unsqueeze(1), parts + attention.from_c(angles))
-        return softplus(edges + self.norm(self.out(messages.sum(dim=1))))
+        maps = enumerate(zip(self.keys, self.values, strict=True))
+        of_lattice = torch.stack([attention.projected(1, lengths[:, m], *of_vector) for m, of_vector in maps], dim=1)
+        parts = attention.of_first(edges).unsqueeze(1) + of_lattice[graph_of_edge]
+        messages = attention(attention.query(edges).unsqueeze(1), parts + attention.of_third(angles))
+        # The linear map of each of the three messages, and then their sum.
+        total = linear(messages.sum(dim=1), self.out.weight, 3 * self.out.bias)
+        return softplus(edges + self.norm(total))
 
 
 class EquivariantUpdate(torch.nn.Module):
@@ -223,16 +262,18 @@ class IComformer(_Comformer):
 
     It reads the view ``comformer``. For a batch of B graphs, N atoms and E edges it uses ``x`` (N, 92), ``edge_index``
     (2, E) with the centre in row 0, ``edge_attr`` (E, 3) vectors from the centre in A, ``edge_nei`` (E, 3, 3) three
-    lattice vectors in A, equal for all edges of a graph, ``batch`` (N,) and ``num_graphs``.
+    lattice vectors in A, equal for all edges of a graph, ``batch`` (N,) and ``num_graphs``. The angles are those
+    between the lattice vectors and the vector from the neighbour to the centre, the atom that receives the message, as
+    in the released network.
 
     Args:
         outputs: number of values to predict per graph.
         node_features: number of columns of ``x``.
         hidden_channels: number of channels of atoms, edges and angles.
-        num_layers: number of node-wise layers.
+        num_layers: number of node-wise layers. The paper reports 4 and 3.
         num_rbf: number of centres in the expansions of lengths and of cosines.
 
-    Source: the paper. The defaults are the values of its experiments.
+    Source: the paper. The defaults are the values of its experiments: 4,892,417 parameters.
     """
 
     def __init__(
@@ -257,7 +298,7 @@ class IComformer(_Comformer):
         lattice[graph_of_edge] = to_lattice
         edges = self.embed(vectors)
         x: Tensor = self.layers[0](self.atoms(batch.x), edge_index, edges)
-        cosines = torch.nn.functional.cosine_similarity(to_lattice, vectors.unsqueeze(1), dim=-1)
+        cosines = torch.nn.functional.cosine_similarity(to_lattice, -vectors.unsqueeze(1), dim=-1)
         edges = self.update(edges, self.embed(lattice), self.angles(cosines), graph_of_edge)
         for layer in self.layers[1:]:
             x = layer(x, edge_index, edges)
@@ -279,10 +320,12 @@ class EComformer(_Comformer):
         hidden_channels: number of channels of atoms and edges.
         num_layers: number of node-wise layers.
         num_rbf: number of centres in the expansion of lengths.
-        scalar_channels: number of scalars in the equivariant layer.
+        scalar_channels: number of scalars in the equivariant layer: 128 for eComFormer, 64 for eComFormer-half.
         tensor_channels: number of vectors, and of tensors, in the equivariant layer.
 
-    Source: the paper. The defaults are the values of its experiments.
+    Source: the paper, whose table of efficiency gives 12.4 million parameters for eComFormer and 5.6 million for
+    eComFormer-half. The authors' program is the half network, with 5,583,809 parameters. The paper does not say which
+    sizes the other one has: 128 scalars, the default here, come to 12,459,137 parameters.
     """
 
     def __init__(
@@ -293,7 +336,7 @@ class EComformer(_Comformer):
         hidden_channels: int = 256,
         num_layers: int = 3,
         num_rbf: int = 256,
-        scalar_channels: int = 64,
+        scalar_channels: int = 128,
         tensor_channels: int = 8,
     ) -> None:
         super().__init__(outputs, node_features, hidden_channels, num_layers, num_rbf)

@@ -181,7 +181,7 @@ def _cpus(facts: MachineFacts) -> Iterator[Advice]:
     if usable is None:
         return
     if usable > 1:
-        what = f"if a transform is slow, use num_workers up to {_workers(usable)}; otherwise use none"
+        what = f"if a transform is slow, use num_workers up to {_workers(usable)}; otherwise use no workers"
         yield Advice("note", what, f"{usable} CPUs may be used, and without a slow transform one thread is fast enough")
     if facts.threads is None and (facts.cpus or 0) > usable:
         why = f"torch and numpy start a thread for each of {facts.cpus} CPUs, but only {usable} may be used"
@@ -197,8 +197,12 @@ def _shared_memory(facts: MachineFacts) -> Iterator[Advice]:
         return
     free = f"{facts.shm.path} has {facts.shm.free >> 20} MiB free"
     if facts.memfd:
-        why = f"{free}. lazygraph's loader needs no /dev/shm, but torch's DataLoader with workers and a transform do"
-        yield Advice("note", "for other loaders, enlarge /dev/shm (docker run --shm-size=8g)", why)
+        what = (
+            "if you use torch's DataLoader with workers, or lg.loader with workers and a transform, enlarge /dev/shm "
+            "(docker run --shm-size=8g)"
+        )
+        why = f"{free}, and both send batches through it. Without a transform, lazygraph's loader needs no /dev/shm"
+        yield Advice("note", what, why)
     else:
         why = f"{free}, and on this system workers send batches through it"
         yield Advice("change", "enlarge /dev/shm, or use lg.loader(..., num_workers=0)", why)

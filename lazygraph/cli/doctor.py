@@ -68,7 +68,7 @@ def _lines(facts: MachineFacts) -> Iterator[str]:
     yield f"CPUs            {_told(facts.cpus)}, usable {_told(facts.usable_cpus)}, limit of the container {limit}"
     yield f"OMP_NUM_THREADS {facts.threads or 'not set'}"
     yield f"memory          {_size(facts.memory)}, limit of the container {_size(facts.memory_limit, 'none')}"
-    yield f"open files      {_told(facts.descriptors)}, at most {_told(facts.descriptors_hard)}"
+    yield f"open files      limit {_told(facts.descriptors)}, hard limit {_told(facts.descriptors_hard)}"
     yield f"start method    {_told(facts.start_method)}"
     yield f"shared memory   {'none' if facts.shm is None else _place(facts.shm)}"
     yield f"temporary files {_place(facts.temporary)}"

@@ -12,9 +12,9 @@ from lazygraph.errors import StructureError
 __all__ = ["Operations", "expand", "strain"]
 
 CLOSEST = 0.5  # A; no two atoms of a crystal are closer (H-H in H2: 0.74)
-MERGED = 0.1  # A; closer images of one site are always one atom
-EXACT = 1e-6  # fractional; how well operations that belong together agree on their common position
-WRITTEN = 1e-9  # fractional; a coordinate that is this close to the ideal one stays as it is written
+MERGED = 0.1  # A; images of one site that are closer than this are one atom
+EXACT = 1e-6  # fractional; tolerance for two images on the same special position
+WRITTEN = 1e-9  # fractional; a written coordinate that is this close to the ideal coordinate is kept unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Operations:
 
 
 def strain(operations: Operations, lattice: NDArray[np.float64]) -> float:
-    """Return the relative change of lengths and angles of a cell by the operations; 0 if they leave it as it is."""
+    """Return the greatest relative change of lengths and angles of a cell by the operations; 0 for a cell that fits."""
     metric = lattice @ lattice.T
     rotated = np.swapaxes(operations.rotations, 1, 2) @ metric @ operations.rotations
     lengths = np.sqrt(np.diag(metric))
@@ -42,20 +42,23 @@ def expand(
     lattice: NDArray[np.float64],
     rounding: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return (N, 3) images of (S, 3) sites under all operations, each position once, and (N,) the site of each.
+    """Return all atoms of the cell: the images of the sites under all operations, each position once.
 
     A site is on a special position if some operations move it by less than 0.1 A, or by no more than the rounding of
-    its coordinates. It is moved to the position that these operations leave in place, and is one atom there. All images
-    are wrapped into [0, 1), site after site.
+    its coordinates. The site then moves to the exact position that these operations leave unchanged, and its images
+    there are one atom. All images are wrapped into [0, 1).
 
     Args:
-        sites: fractional coordinates, as they are written.
-        operations: the group.
+        sites: (S, 3) fractional coordinates, as written in the file.
+        operations: the operations of the group.
         lattice: (3, 3) lattice vectors, A.
-        rounding: (S, 3) how far each coordinate may be from the exact one, for the digits that it has.
+        rounding: (S, 3) the greatest error of each coordinate that its written digits allow.
+
+    Returns:
+        (N, 3) fractional coordinates of the atoms, site after site, and (N,) the site of each atom.
 
     Raises:
-        StructureError: two images of a site, or of two sites, are closer than two atoms can be, and are not one atom.
+        StructureError: two images of one site, or of two sites, are too close for two atoms, but are not one atom.
     """
     rotations, translations = operations.rotations, operations.translations
     images = np.einsum("mij,sj->smi", rotations, sites) + translations
@@ -94,7 +97,10 @@ def expand(
 def _require_apart(
     sites: NDArray[np.float64], positions: NDArray[np.float64], of_site: NDArray[np.intp], lattice: NDArray[np.float64]
 ) -> None:
-    """Refuse two sites on one position. One image of each site is enough, because its other images are as far apart."""
+    """Refuse two sites on one position.
+
+    It is enough to compare one image of each site with all positions: the operations preserve distances.
+    """
     for s, site in enumerate(sites):
         apart = positions - site
         distances = _lengths(apart - np.rint(apart), lattice)
@@ -113,7 +119,7 @@ def _lengths(vectors: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDAr
 
 
 def _same(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return (N, M) whether two positions agree up to whole cells."""
+    """Return (N, M) booleans: whether two positions are equal, up to whole cells."""
     apart = some[:, None] - others[None]
     apart -= np.rint(apart)
     return np.asarray((np.abs(apart) <= EXACT).all(axis=2))

@@ -1,4 +1,4 @@
-"""Conversion of a CIF data block into a crystal: cell, sites, symmetry, all atoms, and the check by the formula."""
+"""Conversion of a CIF data block into a crystal: cell, sites, symmetry, all atoms, comparison with the formula."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lazygraph.sources.options import CifFormula
 __all__ = ["lattice_from_parameters", "parse_cif"]
 
 ANGLES = ("alpha", "beta", "gamma")
-# Tags of the cell, and the default of the CIF core dictionary.
+# Tags of the cell, and their defaults in the CIF core dictionary.
 CELL = {f"_cell_length_{axis}": None for axis in "abc"} | {f"_cell_angle_{angle}": "90" for angle in ANGLES}
 SITE_TAGS = tuple(f"_atom_site{dot}{name}" for dot in "_." for name in ("label", "type_symbol", "fract_x"))
 COLUMNS = {
@@ -37,11 +37,11 @@ COLUMNS = {
 DUMMY = frozenset({"dum", "'dum'", '"dum"'})
 SAME_POSITION = 1e-4  # fractional
 DECIMALS = re.compile(r"\.(\d+)(?![\deE])")
-WHOLE = 1e-8  # how far an occupancy may be from 1
+WHOLE = 1e-8  # an occupancy may differ from 1 by this much
 CONTRADICTS = "contradict the formula or Z of their CIF and were kept all the same"
 UNREADABLE = "have a formula that could not be read, so their composition was not compared with it"
-LEFT_OUT = "have lines that are no CIF, which were left out because they say nothing of the structure"
-DUMMIES = "have dummy sites (_atom_site_calc_flag dum), which are no atoms and were left out"
+LEFT_OUT = "have lines that are not valid CIF; these were left out, because they do not describe the structure"
+DUMMIES = "have dummy sites (_atom_site_calc_flag dum); these are not atoms, and were left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +51,35 @@ class _Sites:
     numbers: NDArray[np.uint8]  # (S,)
     frac_coords: NDArray[np.float64]  # (S, 3)
     texts: tuple[list[str], ...]
-    """The coordinates as they are written: x, y and z of all sites."""
+    """The written coordinates: x, y and z of all sites."""
     doubtful: str | None
-    """What could be read in two ways, if there is such a thing: the formula must agree with how it was read."""
+    """A text that can be read in two ways, so that the formula must confirm the reading; None if there is none."""
     dummies: tuple[str, ...]
+    """The names of dummy sites that were left out."""
 
 
 def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | None = None) -> Crystal:
-    """Return the crystal of a text with one structure; other data blocks may stand beside it.
+    """Return the crystal of a text with one structure. The text may have other data blocks without sites.
 
-    The symmetry operations come from the file, else from its Hall symbol, its Hermann-Mauguin symbol or its number, in
-    this order. Where these leave a choice (two origins; operations and a symbol of different size), the formula and Z
-    of the file decide. Every operation is applied to every site; images of one site that the operations put on one
-    special position, but for the digits that were written, are one atom on that position.
+    The function takes the symmetry from the first of these items that the file has: listed operations, Hall symbol,
+    Hermann-Mauguin symbol, number of the space group. If they can be read in several ways (two origins; operations and
+    a symbol of different size), the formula and Z decide. Every operation is applied to every site. If several
+    operations move a site to the same special position, up to the rounding of its digits, they give one atom there.
 
-    Coordinates of a P1 file stay as written. Elsewhere they are wrapped into [0, 1), in the order of the file's sites,
-    then of the operations.
+    In P 1, coordinates stay as written. Otherwise they are wrapped into [0, 1). Atoms are in the order of the sites in
+    the file, and then of the operations.
 
     Args:
         text: the CIF.
-        formula: what to do where the atoms contradict ``_chemical_formula_sum`` (their ratio) or
-            ``_cell_formula_units_Z`` (their number): ``error``, ``warn`` (keep the crystal, with a remark) or
+        formula: what to do if the atoms contradict ``_chemical_formula_sum`` (their ratio) or
+            ``_cell_formula_units_Z`` (their number): ``error`` (default), ``warn`` (keep the crystal, with a remark) or
             ``ignore``.
-        remarks: takes what the report should tell of a crystal that is kept.
+        remarks: a list to which the function appends remarks about a crystal that it keeps.
 
     Raises:
         StructureError: the crystal is disordered or modulated, a site is not one element, the formula contradicts the
             atoms, or nothing decides between several readings.
-        UnreadableInput: the text is not CIF, or lacks the cell, the sites, or the symmetry; or holds several
-            structures.
+        UnreadableInput: the text is not CIF, holds several structures, or lacks the cell, the sites or the symmetry.
 
     Example:
         >>> text = '''data_NaCl
@@ -113,7 +113,7 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
     sites = _sites(block, stated)
     if sites.dummies:
         remarks.append(Remark(DUMMIES, ", ".join(sites.dummies)))
-    if "ssg" in text or "_modulation_" in text:  # a look at the text is faster than one for each tag
+    if "ssg" in text or "_modulation_" in text:  # searching the text is faster than looking up each tag
         require_three_dimensions(block)
     crystal = _decided(settings_of(block, lattice), sites, lattice, stated)
     counts = _counts(crystal)
@@ -127,9 +127,17 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
 
 
 def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> NDArray[np.float64]:
-    """(3, 3) lattice vectors, A, of three lengths in A and three angles in degrees: a in the xz plane, c along z.
+    """Return the lattice vectors of a cell: c along z, a in the xz plane.
 
-    The operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, so the same 64 bits.
+    The function performs the operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, so it gives the
+    same bits.
+
+    Args:
+        lengths: a, b and c, A.
+        angles: alpha, beta and gamma, degrees.
+
+    Returns:
+        (3, 3) lattice vectors, A.
 
     Raises:
         StructureError: a length or an angle that no cell has.
@@ -174,8 +182,8 @@ def _only_structure(blocks: gemmi.cif.Document) -> gemmi.cif.Block:
         raise UnreadableInput(msg)
     names = ", ".join(block.name for block in found[:5]) + (", ..." if len(found) > 5 else "")
     msg = (
-        f"the CIF holds {len(found)} structures ({names}), but only one is read here. Give it as a file of its own, "
-        "and all of them are read"
+        f"the CIF holds {len(found)} structures ({names}), but only one is allowed here. Give the text as a separate "
+        "CIF file; lazygraph then reads all of them"
     )
     raise UnreadableInput(msg)
 
@@ -205,7 +213,7 @@ def _number(text: str, what: str) -> float:
 
 
 def _columns(block: gemmi.cif.Block) -> dict[str, list[str]]:
-    """The columns of the sites by name, without ``_atom_site_``; an empty one where the file has none of this name."""
+    """Return the columns of the sites by name, without ``_atom_site_``. A column that the file lacks is empty."""
     loop = block.find_loop("_atom_site_fract_x").get_loop()
     found: dict[str, list[str]] = {}
     if loop is not None:
@@ -248,9 +256,9 @@ def _sites(block: gemmi.cif.Block, stated: Formula) -> _Sites:
 
 
 def _plain(columns: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
-    """(3, S) coordinates of texts that are plain numbers; ``None`` where one is not, or has an uncertainty."""
+    """Return (3, S) coordinates, if all texts are plain numbers without an uncertainty; otherwise None."""
     text = "".join(map("".join, columns))
-    if "_" in text or not text.isascii():  # which Python takes for numbers, and CIF does not
+    if "_" in text or not text.isascii():  # Python accepts underscores and other digits in numbers, CIF does not
         return None
     try:
         values = np.array(columns, dtype=np.float64)
@@ -262,10 +270,10 @@ def _plain(columns: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
 def _coordinates(
     columns: Sequence[Sequence[str]], names: Sequence[str], numbers: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], str | None]:
-    """(3, S) coordinates, and why the formula has to confirm them, if it has to.
+    """Return (3, S) coordinates, and the reason why the formula must confirm them, or None.
 
-    The dictionary's default, for which ``.`` stands, is 0; old files of the ICSD write it so. Of a hydrogen it says
-    that the position is not known.
+    ``.`` means the default of the CIF dictionary, which is 0; old files of the ICSD write zeros in this way. For a
+    hydrogen atom, ``.`` means that the position is not known.
     """
     reason = None
     rows = []
@@ -282,6 +290,11 @@ def _coordinates(
 
 
 def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+    """Refuse sites with an occupancy other than 1, with disorder, or with attached hydrogens.
+
+    Raises:
+        StructureError: a site is not one whole atom.
+    """
     for i, text in enumerate(columns["occupancy"]):
         if text in {"1", "1.0"} or text in ABSENT:  # the CIF core dictionary: a missing occupancy is 1
             continue
@@ -304,7 +317,7 @@ def _require_whole_atoms(names: Sequence[str], columns: Mapping[str, Sequence[st
 def _numbers(
     types: Sequence[str], names: Sequence[str], block: gemmi.cif.Block, stated: Formula
 ) -> tuple[NDArray[np.uint8], str | None]:
-    """(S,) atomic numbers, and why the formula has to confirm them, if it has to."""
+    """Return (S,) atomic numbers, and the reason why the formula must confirm them, or None."""
     numbers = [ATOMIC_NUMBERS.get(text, 0) for text in types]
     doubtful = None
     if not numbers or 0 in numbers or "T" in types or max(numbers) > HEAVIEST:
@@ -330,7 +343,12 @@ def _listed_types(block: gemmi.cif.Block) -> frozenset[int]:
 
 
 def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64], stated: Formula) -> Crystal:
-    """Return the crystal of the only setting, or of the only one that the formula confirms."""
+    """Return the crystal of the only setting, or of the settings that the formula confirms, if they agree.
+
+    Raises:
+        StructureError: the formula confirms no setting, or settings that give different crystals.
+        UnreadableInput: there is no setting, and the sites are not known to be all atoms of the cell.
+    """
     if len(settings) == 1:
         return _crystal(settings[0], sites, lattice)
     if not settings:
@@ -361,7 +379,7 @@ def _decided(settings: list[Setting], sites: _Sites, lattice: NDArray[np.float64
 
 
 def _same_crystal(one: Crystal, other: Crystal) -> bool:
-    """Tell whether two readings put the same atoms on the same positions."""
+    """Tell whether two crystals have the same atoms on the same positions, in any order."""
     if len(one) != len(other):
         return False
     partners = np.zeros(len(other), dtype=np.intp)
@@ -375,6 +393,7 @@ def _same_crystal(one: Crystal, other: Crystal) -> bool:
 
 
 def _crystal(setting: Setting, sites: _Sites, lattice: NDArray[np.float64]) -> Crystal:
+    """Return the crystal that a setting generates from the sites."""
     if setting.operations is None:
         return Crystal(lattice, sites.frac_coords, sites.numbers)
     rounding = np.array([[_last_digit(text) for text in column] for column in sites.texts]).T
@@ -383,7 +402,7 @@ def _crystal(setting: Setting, sites: _Sites, lattice: NDArray[np.float64]) -> C
 
 
 def _last_digit(text: str) -> float:
-    """One unit of the last decimal of a number: 0.001 for ``0.333(2)``."""
+    """Return one unit of the last decimal of a number: 0.001 for ``0.333(2)``."""
     decimals = DECIMALS.search(text)
     return 0.0 if decimals is None else 10.0 ** -len(decimals[1])
 
@@ -393,6 +412,11 @@ def _counts(crystal: Crystal) -> dict[int, int]:
 
 
 def _judge(stated: Formula, counts: Mapping[int, int], formula: CifFormula, remarks: list[Remark]) -> None:
+    """Raise an error or append a remark if the atoms contradict the formula, or if the formula is unreadable.
+
+    Raises:
+        StructureError: the atoms contradict the formula or Z, and ``formula`` is ``error``.
+    """
     if stated.unreadable:
         remarks.append(Remark(UNREADABLE, str(stated.text)))
     reason = stated.contradiction(counts)

@@ -12,39 +12,45 @@ from lazygraph.errors import StructureError
 __all__ = ["ABSENT", "HEAVIEST", "Species", "species_of"]
 
 ABSENT = frozenset({"", "?", "."})
-TYPE = re.compile(r"([A-Za-z]+)([\d.+-]*)")  # Na, Fe3+, O2-, Cl-1, Na+1, and O1 where labels stand in place of types
+TYPE = re.compile(r"([A-Za-z]+)([\d.+-]*)")  # Na, Fe3+, O2-, Cl-1, Na+1; and O1, if a file gives labels as types
 LABEL = re.compile(r"([A-Za-z]+)(.*)", re.DOTALL)
-SUFFIX = re.compile(r"(?:[^A-Za-z]*[^A-Za-z-])?[A-Za-z]?[^A-Za-z]*")  # 12, 1A, 3', (2), _4; "O-H" is a group
+# What may follow the element in a label: 12, 1A, 3', (2), _4. The suffix of "O-H" does not match: it is a group.
+SUFFIX = re.compile(r"(?:[^A-Za-z]*[^A-Za-z-])?[A-Za-z]?[^A-Za-z]*")
 ATOMS = re.compile(r"([A-Z][a-z]?)\d*")
 GROUP = re.compile(f"(?:{ATOMS.pattern})+")
-# Words that begin with the symbol of an element and stand for none: water, vacancies, dummies, centroids.
+# Words that begin with the symbol of an element, but mean something else: water, vacancies, dummies, centroids.
 NO_ELEMENTS = frozenset("wat water hoh vac va vacancy void dum dummy du cent cen cnt cg".split())
-TRITIUM = "T"  # in labels of zeolites, a tetrahedral site
-HEAVIEST = 103  # beyond it elements have no crystal structures, and "Cn" is a centroid
+TRITIUM = "T"  # tritium; but in zeolites, the label of a tetrahedral site
+HEAVIEST = 103  # heavier elements have no known crystal structures; "Cn", for example, is a centroid in CIFs
 
 
 class Species(NamedTuple):
-    """The element of a site, and whether the site alone says so."""
+    """The element of a site, and whether it follows from the site alone."""
 
     number: int
+    """Atomic number."""
     certain: bool
-    """False where the label could be something else, so that the formula of the file must agree with this reading."""
+    """False if the label can also be read in another way. The formula of the file must then confirm the element."""
 
 
 @lru_cache(maxsize=65536)
 def species_of(type_symbol: str, label: str, known: frozenset[int]) -> Species:
     """Return the element of a site.
 
-    The type symbol says it; where that is missing, ``?`` or ``.``, the label begins with it (CIF core dictionary).
-    Capitals are no matter where only one reading is an element, or the file's formula has only one of them.
+    The type symbol gives the element. If the type symbol is missing, ``?`` or ``.``, the start of the label gives the
+    element (CIF core dictionary). Upper and lower case do not matter if only one reading is an element, or if the
+    formula of the file contains the elements of only one reading.
 
     Args:
         type_symbol: ``_atom_site_type_symbol``, or an empty text.
         label: ``_atom_site_label``, or an empty text.
-        known: the atomic numbers in the formula of the file; empty if it has none.
+        known: the atomic numbers in the formula of the file; empty if the file has no formula.
+
+    Returns:
+        The element, and whether it is certain.
 
     Raises:
-        StructureError: the site is a group of atoms, a mixture, a vacancy, a dummy, or nothing that is known.
+        StructureError: the site is a group of atoms, a mixed site, a vacancy or a dummy, or names no known element.
 
     Example:
         >>> species_of("Fe3+", "Fe1", frozenset()).number, species_of("?", "Cl1A", frozenset()).number
@@ -66,7 +72,10 @@ def species_of(type_symbol: str, label: str, known: frozenset[int]) -> Species:
 
 
 def _of_letters(letters: str, known: frozenset[int]) -> int | None:
-    """The element that letters alone name; ``CO`` is cobalt only where the formula has cobalt, and not C and O."""
+    """Return the element that these letters name, in any case, or None.
+
+    ``CO`` is cobalt only if the formula contains cobalt, and does not contain both carbon and oxygen.
+    """
     if letters in ATOMIC_NUMBERS:
         return ATOMIC_NUMBERS[letters]
     symbol = letters.capitalize()
@@ -80,6 +89,17 @@ def _of_letters(letters: str, known: frozenset[int]) -> int | None:
 
 
 def _of_label(label: str, letters: str, rest: str, known: frozenset[int]) -> Species:
+    """Return the element at the start of a label.
+
+    Args:
+        label: the whole label.
+        letters: the letters at its start.
+        rest: everything after these letters.
+        known: the atomic numbers in the formula of the file; empty if the file has no formula.
+
+    Raises:
+        StructureError: the label does not begin with one element, or could begin with two different elements.
+    """
     if letters.lower() in NO_ELEMENTS:
         raise _no_element(label, "")
     candidates = {
@@ -95,9 +115,8 @@ def _of_label(label: str, letters: str, rest: str, known: frozenset[int]) -> Spe
         named = set(candidates.values()) & known
         if len(named) == 1:
             return Species(named.pop(), certain=False)
-        if (
-            not named and letters in candidates and letters != TRITIUM
-        ):  # what the formula says of it is another question
+        # The element is clear, although the formula lacks it. The comparison with the formula decides about this later.
+        if not named and letters in candidates and letters != TRITIUM:
             return Species(candidates[letters], certain=True)
     elif len(candidates) == 1 and letters.capitalize() in candidates and SUFFIX.fullmatch(rest):
         return Species(candidates[letters.capitalize()], certain=True)
@@ -116,6 +135,6 @@ def _no_element(label: str, type_symbol: str) -> StructureError:
     found = f"type {type_symbol!r}" if type_symbol not in ABSENT else f"label {label!r}"
     where = f"site {label!r}: " if type_symbol not in ABSENT and label else ""
     return StructureError(
-        f"{where}the {found} names no element for certain; allowed: one element a site, with its charge, such as "
-        "Fe or Fe3+. Groups of atoms, mixed sites, vacancies and dummies are not read"
+        f"{where}the {found} names no element for certain; allowed: one element per site, with or without a charge, "
+        "such as Fe or Fe3+. Groups of atoms, mixed sites, vacancies and dummies are not read"
     )

@@ -1,4 +1,4 @@
-"""The symmetry of a CIF: all sets of operations that its text can mean.
+"""The symmetry of a CIF: all sets of symmetry operations that its text can mean.
 
 The operations listed in the file come first, then the Hall symbol, the Hermann-Mauguin symbol and the number of the
 group. A symbol may stand for several settings: two origins, hexagonal or rhombohedral axes, three unique axes. Settings
@@ -43,16 +43,16 @@ SUPERSPACE = (
     "_cell_modulation_dimension",
 )
 IDENTITY = frozenset({"x,y,z", "+x,+y,+z"})
-# What pymatgen reads; gemmi knows no translations but those of space groups.
+# The operations that pymatgen reads. gemmi reads only translations that occur in space groups.
 OPERATION = re.compile(r"(?:(?:^|,)[0-9+*/. -]*[xyz][xyz0-9+*/. -]*){3}", re.IGNORECASE)
-# What the ICSD writes behind a symbol, and how the tables call it.
+# The qualifiers that the ICSD writes after a symbol, and their names in gemmi's table.
 SUFFIX = re.compile(r"(.*\S)\s*(?:(?<![HR]):\s*([12HRhr])|(?<=[\sa-z\d:])(HR|RS|H|R|S|Z))")
 QUALIFIERS = {"HR": "H", "RS": "R", "S": "1", "Z": "2"}
 PREFERENCES = ("1H", "2H", "1R", "2R")
-FITS = 0.02  # relative; how far operations may change a length of the cell that they are written for
-EQUAL = 1e-5  # strains of settings that fit a cell equally well
-MAX_OPERATIONS = 2_000  # of a file; each is compared with all others, and a great cell may list a group several times
-WHOLE = 1e-6  # how far a number of a rotation may be from a whole one
+FITS = 0.02  # relative; operations may change the lengths of a cell by this much, because cells are rounded
+EQUAL = 1e-5  # two settings fit a cell equally well if their strains differ by less than this
+MAX_OPERATIONS = 2_000  # in one file; each is compared with all others. A supercell may list a group several times
+WHOLE = 1e-6  # the elements of a rotation may differ from whole numbers by this much
 STEPS = 72  # translations are compared in steps of 1/72 of a cell; those of space groups are multiples of 1/24
 
 
@@ -61,11 +61,11 @@ class Setting:
     """One way to read the symmetry of a file."""
 
     name: str
-    """What it is called in messages."""
+    """Its name in messages."""
     operations: Operations | None
-    """``None`` for the identity alone."""
+    """None if the only operation is the identity."""
     axis: str = ""
-    """The unique axis of a monoclinic setting that a symbol of all three stands for."""
+    """The unique axis of a monoclinic setting that a Hermann-Mauguin symbol names; otherwise empty."""
 
     def __len__(self) -> int:
         return 1 if self.operations is None else len(self.operations)
@@ -75,14 +75,19 @@ P1 = Setting("P 1", None)
 
 
 def settings_of(block: gemmi.cif.Block, lattice: NDArray[np.float64]) -> list[Setting]:
-    """All ways to read the symmetry of a data block; none where it says nothing of its symmetry.
+    """Return all ways to read the symmetry of a data block; an empty list if it does not state its symmetry.
 
-    More than one where a symbol stands for several settings that the cell allows, or where the operations and the
-    symbol of the file belong to groups that differ in size. Nothing in the symmetry decides between them.
+    There are several ways if a symbol has several settings that fit the cell, or if the listed operations and the
+    symbol belong to groups of different size. The symmetry alone cannot decide between them.
+
+    Args:
+        block: the data block.
+        lattice: (3, 3) lattice vectors, A.
 
     Raises:
-        StructureError: operations that are no group or do not fit the cell, or a group that does not fit the cell.
-        UnreadableInput: a symbol or an operation that cannot be understood.
+        StructureError: the listed operations do not form a group or do not fit the cell, or the group does not fit the
+            cell.
+        UnreadableInput: a symbol or an operation cannot be read.
     """
     listed = _listed(block)
     symbol = _given(block, HERMANN_MAUGUIN)
@@ -148,7 +153,7 @@ def _texts(block: gemmi.cif.Block, tags: Iterable[str]) -> tuple[str, ...]:
                     "has at most 192)"
                 )
                 raise UnreadableInput(msg)
-            # by index, because the end of an iteration is a C++ exception, which takes longer than all else
+            # By index: an iteration over a gemmi column ends with a C++ exception, which takes longer than the rest.
             values = [column[i] for i in range(len(column))]
             if texts := tuple(gemmi.cif.as_string(text) for text in values if text not in ABSENT):
                 return texts
@@ -162,7 +167,10 @@ def _group(texts: Sequence[str]) -> Setting:
 
 @lru_cache(maxsize=256)
 def _magnetic(texts: Sequence[str], centring: Sequence[str]) -> Setting:
-    """The operations of a magnetic group, time reversal left out: ``x,y,z,+1`` with each centring translation."""
+    """Return the operations of a magnetic group, combined with each centring translation.
+
+    Time reversal (the ``+1`` of ``x,y,z,+1``) is ignored.
+    """
     operations = [_operation(text.rpartition(",")[0]) for text in texts]
     shifts = [_operation(text.rpartition(",")[0])[1] for text in centring] or [np.zeros(3)]
     every = [(rotation, translation + shift) for rotation, translation in operations for shift in shifts]
@@ -179,7 +187,7 @@ def _operation(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _unusual(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """An operation with a translation that no space group has, such as x+1/5 of a supercell."""
+    """Return an operation with a translation that no space group has, such as the x+1/5 of a supercell."""
     from pymatgen.core.operations import SymmOp
 
     if OPERATION.fullmatch(text) is None:
@@ -190,7 +198,7 @@ def _unusual(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _checked(operations: Sequence[tuple[Any, Any]], name: str) -> Setting:
-    """Return the operations without repetitions, identity first, once they are known to be a group."""
+    """Return the operations without repetitions, with the identity first, after checking that they form a group."""
     found: dict[bytes, tuple[Any, Any]] = {}
     for rotation, translation in operations:
         found.setdefault(_key(rotation, translation).tobytes(), (rotation, translation))
@@ -229,7 +237,12 @@ def _named(
 ) -> list[Setting]:
     """Return the settings of the group that the Hall symbol, the Hermann-Mauguin symbol or the number names.
 
-    Where the operations are listed (not ``required``), a name that cannot be understood is none.
+    Args:
+        block: the data block.
+        symbol: its Hermann-Mauguin symbol, if it has one.
+        lattice: (3, 3) lattice vectors, A.
+        required: whether the file lists no operations, so that a name is needed. If False, a name that is unknown or
+            does not fit the cell is ignored.
     """
     hall = _given(block, HALL)
     by_hall = [] if hall is None else _fitting(_of_hall(hall), lattice)
@@ -269,7 +282,11 @@ def _unfit(name: str) -> StructureError:
 
 
 def _fitting(settings: Sequence[Setting], lattice: NDArray[np.float64]) -> list[Setting]:
-    """Return the settings that leave the cell as it is; of several unique axes the best, else b."""
+    """Return the settings that preserve the cell.
+
+    If all of them are monoclinic settings that differ in the unique axis, return only the setting with the smallest
+    strain. If several fit equally well, return the first in gemmi's table, which has the unique axis b.
+    """
     changes = {s.name: 0.0 if s.operations is None else strain(s.operations, lattice) for s in settings}
     fitting = [s for s in settings if changes[s.name] <= FITS]
     if len(fitting) > 1 and all(setting.axis for setting in fitting):
@@ -289,7 +306,7 @@ def _of_hall(symbol: str) -> tuple[Setting, ...]:
 
 @lru_cache(maxsize=1024)
 def _of_number(text: str) -> tuple[Setting, ...]:
-    """The standard setting of a group: unique axis b, cell choice 1, but both origins and both kinds of R axes."""
+    """Return the standard settings of a group: unique axis b and cell choice 1, with both origins or both R axes."""
     try:
         number = int(text)
     except ValueError:
@@ -316,7 +333,7 @@ def _of_symbol(text: str) -> tuple[Setting, ...]:
 
 
 def _by_name(symbol: str) -> list[gemmi.SpaceGroup]:
-    """Return the settings in gemmi's table that a symbol names; each by its number in the table once."""
+    """Return the settings in gemmi's table that a symbol names, each once."""
     found: dict[str, gemmi.SpaceGroup] = {}
     for preference in PREFERENCES:
         group = gemmi.find_spacegroup_by_name(symbol, prefer=preference)
@@ -330,7 +347,7 @@ def _by_name(symbol: str) -> list[gemmi.SpaceGroup]:
 
 @cache
 def _monoclinic() -> dict[str, list[gemmi.SpaceGroup]]:
-    """The short symbols of monoclinic groups, without blanks, and the settings that they stand for: one an axis."""
+    """Return a map from the short symbols of monoclinic groups, without blanks, to their settings, one per axis."""
     table: dict[str, list[gemmi.SpaceGroup]] = {}
     for group in gemmi.spacegroup_table():
         if group.crystal_system_str() == "monoclinic":
@@ -347,6 +364,7 @@ def _short(symbol: str) -> str:
 
 
 def _siblings(group: gemmi.SpaceGroup) -> tuple[Setting, ...]:
+    """Return the settings that have the same Hermann-Mauguin symbol as a group: other origins, or other R axes."""
     same = (g for g in gemmi.spacegroup_table() if g.number == group.number and g.hm == group.hm)
     return tuple(_of_gemmi(g.xhm(), g.operations()) for g in same)
 

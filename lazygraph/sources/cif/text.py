@@ -1,4 +1,4 @@
-"""Data blocks of CIF text: positions of the structures in a file, and a parser that reports what it left out."""
+"""Data blocks of CIF text: their positions in a file, and a parser that reports which lines it left out."""
 
 from __future__ import annotations
 
@@ -13,45 +13,55 @@ from lazygraph.sources.rowscan import rows
 
 __all__ = ["Block", "Parsed", "data_blocks", "parse", "sniff"]
 
-# Blanks and comments, then the heading of a data block.
+# White space and comments, then the heading of a data block.
 BLOCK = re.compile(rb"(?:\s|#[^\n]*\n)*+data_", re.IGNORECASE)
 HEADING = re.compile(rb"[ \t]*data_(\S*)", re.IGNORECASE)
 SITES = re.compile(rb"[ \t]*(?:loop_\s+)?_atom_site[_.](?:label|type_symbol|fract_x)\b", re.IGNORECASE)
-# What the crystal depends on. A line that is no CIF is left out only where it says nothing of this.
+# Tags on which the crystal depends. A line with broken syntax is left out only if it has another tag.
 STRUCTURAL = re.compile(r"_(?:cell|symmetry|space_group|atom_site|atom_type|chemical_formula_sum)", re.IGNORECASE)
 BEGIN = re.compile(r"\s*data_", re.IGNORECASE)
 PLACE = re.compile(r"string:(\d+):")
 PAIR = re.compile(r"\s*(_\S+)[ \t]+\S")
-MOST = 20  # lines that are left out of one text
+MOST = 20  # greatest number of lines that are left out of one text
 EMPTY = frozenset({"?", ".", "''", '""'})
 
 
 class Block(NamedTuple):
-    """A data block of a file that holds a structure."""
+    """A data block of a file."""
 
     name: str
     begin: int
-    """Where it begins in the file, in bytes."""
+    """Position of its first byte in the file."""
     end: int
+    """Position after its last byte."""
 
 
 class Parsed(NamedTuple):
-    """The data blocks of a text."""
+    """The data blocks of a text, and the lines that were left out of it."""
 
     blocks: gemmi.cif.Document
     left_out: tuple[str, ...]
-    """The tags of lines that were left out because they are no CIF, and what stood before the first data block."""
+    """The tags of lines that were left out because their syntax is broken. If text before the first data block was left
+    out, the first entry says so."""
 
 
 def sniff(head: bytes) -> bool:
-    """Tell whether the first bytes of a file open a CIF data block; comments may stand before it."""
+    """Tell whether a file begins with a CIF data block, after any white space and comments.
+
+    Args:
+        head: the first bytes of the file.
+    """
     return BLOCK.match(head) is not None
 
 
 def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
-    r"""Return the data blocks of a file that list atoms, and those that do not, each in order.
+    r"""Return the data blocks of a file that list atoms, and the data blocks without atoms, both in order.
 
-    A heading inside a text field (between two lines that begin with a semicolon) is none. Memory holds one chunk.
+    A heading inside a text field (between two lines that begin with a semicolon) does not count. Only one chunk is in
+    memory at a time.
+
+    Args:
+        chunks: the bytes of the file, in pieces of any size.
 
     Example:
         >>> data_blocks([b"data_global\n_a 1\ndata_NaCl\nloop_\n_atom_site_label\nNa1\n"])
@@ -86,16 +96,19 @@ def data_blocks(chunks: Iterable[bytes]) -> tuple[list[Block], list[Block]]:
 def parse(text: str) -> Parsed:
     """Return the data blocks of a text.
 
-    Left out is what breaks the syntax and says nothing of the structure: a line with a tag and a value, such as one
-    with a quote that does not end, and words before the first data block, where jarvis writes a comment without "#".
-    A tag that appears twice is read where its values agree.
+    If the syntax of the text is broken, the function leaves out lines that do not describe the structure: a line with a
+    tag and a value (for example a value without a closing quote), and words before the first data block (jarvis writes
+    a comment there without "#"). A tag may appear twice if its values are equal.
+
+    Args:
+        text: the CIF.
 
     Raises:
-        UnreadableInput: the text is no CIF, or a tag of the structure appears twice with different values.
+        UnreadableInput: the text is not CIF, or a tag of the structure appears twice with different values.
     """
     try:
         return Parsed(gemmi.cif.read_string(text), ())
-    except (ValueError, RuntimeError) as error:  # gemmi's two ways to refuse a syntax
+    except (ValueError, RuntimeError) as error:  # gemmi raises both for broken syntax
         reason = str(error)
     left_out: list[str] = []
     lines = text.split("\n")
@@ -103,6 +116,8 @@ def parse(text: str) -> Parsed:
     if begin and not any(STRUCTURAL.match(line.lstrip()) for line in lines[:begin]):
         left_out.append(f"what stands before {lines[begin].strip()}")
         lines[:begin] = [""] * begin
+    # gemmi reports only the first line that it cannot read. Blank this line and parse again, as long as it is a pair of
+    # tag and value that does not describe the structure. Blank lines keep the numbers of all other lines.
     while len(left_out) < MOST:
         try:
             blocks = gemmi.cif.read_string("\n".join(lines), 0)
@@ -123,7 +138,10 @@ def parse(text: str) -> Parsed:
 
 
 def with_underscores(block: gemmi.cif.Block) -> gemmi.cif.Block:
-    """Return the block with ``_cell_length_a`` in place of ``_cell.length_a``, as newer dictionaries write it."""
+    """Return the block with underscores instead of dots in all tags.
+
+    Newer CIF dictionaries write ``_cell.length_a``, and older ones ``_cell_length_a``.
+    """
     plain = gemmi.cif.Block(block.name)
     for item in block:
         pair, loop = _content(item)
@@ -139,7 +157,11 @@ def with_underscores(block: gemmi.cif.Block) -> gemmi.cif.Block:
 
 
 def _drop_repetitions(block: gemmi.cif.Block) -> None:
-    """Keep one of equal pairs; refuse a tag of the structure that appears twice with different values."""
+    """Keep one of several pairs with the same tag.
+
+    Raises:
+        UnreadableInput: a tag of the structure appears twice with different values, or in a loop and elsewhere.
+    """
     places: dict[str, list[tuple[gemmi.cif.Item, str | None]]] = {}
     for item in block:
         pair, loop = _content(item)
@@ -160,5 +182,5 @@ def _drop_repetitions(block: gemmi.cif.Block) -> None:
 
 
 def _content(item: gemmi.cif.Item) -> tuple[Any, Any]:
-    """Return the pair of tag and value, or the loop, that stands in one place of a block."""
+    """Return the pair of tag and value of an item, and its loop. At least one of the two is None."""
     return item.pair, item.loop

@@ -25,6 +25,7 @@ CRYSTALS = 6
 VIEWS = {
     "comformer": ("comformer", "pyg"),
     "matformer": ("matformer", "pyg"),
+    "potnet": ("potnet", "pyg"),
     "m3gnet": ("m3gnet", "megnet"),
     "chgnet": ("chgnet", "matgl-chgnet"),
     "alignn": ("alignn",),

@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     from lazygraph.sharing.push import push
     from lazygraph.sharing.report import report
     from lazygraph.training import models
+    from lazygraph.training.cross_validation import cross_validate
     from lazygraph.training.data import LazyGraphDataModule
     from lazygraph.training.ensemble import train_ensemble
     from lazygraph.training.from_list import train_from_list
     from lazygraph.training.options import TrainOptions
     from lazygraph.training.predict import predict
+    from lazygraph.training.rate_finder import find_learning_rate
     from lazygraph.training.run import train
     from lazygraph.writing.copy import concat, subset
     from lazygraph.writing.count import count
@@ -88,11 +90,13 @@ __all__ = [
     "collate",
     "concat",
     "count",
+    "cross_validate",
     "diff",
     "duplicates",
     "executors",
     "export",
     "find_budget",
+    "find_learning_rate",
     "graph",
     "loader",
     "mix",
@@ -136,10 +140,12 @@ _HOMES = {
     "collate": "loading.graph_list",
     "concat": "writing.copy",
     "count": "writing.count",
+    "cross_validate": "training.cross_validation",
     "diff": "reading.diff",
     "duplicates": "writing.duplicates",
     "export": "sharing.export",
     "find_budget": "loading.memory_probe",
+    "find_learning_rate": "training.rate_finder",
     "graph": "graphs.spec",
     "loader": "loading.loader",
     "mix": "loading.mixing",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from pathlib import Path
 
@@ -31,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE.csv", help="the table to write, .csv or .parquet"
     )
+    parser.add_argument(
+        "--forces", metavar="FILE.csv", help="of a potential: write the forces too, one row per atom, .csv or .parquet"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the table if it exists")
     parser.add_argument(
         "--model", metavar="PACKAGE.MODULE:CLASS", help="your own class, if the run was trained with one"
@@ -42,25 +44,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
     from lazygraph.training.module import own_rank
     from lazygraph.training.predict import predict
-    from lazygraph.training.report import check_table, write_predictions
+    from lazygraph.training.report import check_table, write_forces, write_predictions
 
-    # Importing Lightning sets this level. It logs devices and advertisements.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-    if not Path(arguments.output).absolute().parent.is_dir():
-        msg = f"there is no folder {Path(arguments.output).parent} to write {arguments.output} to"
-        raise InputError(msg)
-    check_table(Path(arguments.output))
+    tables = [name for name in (arguments.output, arguments.forces) if name is not None]
+    for name in tables:
+        if not Path(name).absolute().parent.is_dir():
+            msg = f"there is no folder {Path(name).parent} to write {name} to"
+            raise InputError(msg)
+        check_table(Path(name))
     if rank := own_rank():
         warn(f"lazygraph: process {rank} leaves the predictions to process 0")
         return 0
-    if os.path.lexists(arguments.output) and not arguments.overwrite:
-        msg = f"{arguments.output} exists; choose another name, or replace it with --overwrite"
-        raise OutputExists(msg)
+    for name in tables:
+        if os.path.lexists(name) and not arguments.overwrite:
+            msg = f"{name} exists; choose another name, or replace it with --overwrite"
+            raise OutputExists(msg)
     if ":" in (arguments.model or ""):
         import_from_here()
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     found = predict(arguments.run_folder, source, model=arguments.model, progress=arguments.progress)
+    if arguments.forces is not None:
+        if found.forces is None:
+            msg = f"{arguments.run_folder} is no potential, so it has no forces; leave --forces out"
+            raise InputError(msg)
+        write_forces(found.rows, *found.forces, Path(arguments.forces))
     write_predictions(found.rows, found.targets, Path(arguments.output))
     for entry in found.quarantined:
         warn(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}")

@@ -22,6 +22,10 @@ EXAMPLES = """\
 examples:
   lazygraph split mp.lg 0.8,0.1,0.1 --seed 123
       shuffle as the published crystal networks do; read a split with ds.split("train")
+  lazygraph split mp.lg 0.8,0.1,0.1 --for band_gap
+      split only the crystals that have a band gap, as the published networks do for each target
+  lazygraph split mp.lg --counts 60000,5000,4239
+      exact numbers of crystals, as in the published splits of the Materials Project
   lazygraph split mp.lg 0.8,0.1,0.1 --group formula
       keep crystals with the same formula in one split. Other groups: chemical_system (the elements), prototype (the
       structure type, by spglib), or a label such as a material id or a trajectory
@@ -45,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser, "the dataset directory")
     how = parser.add_argument_group("how the graphs are split: one of these")
     how.add_argument("fractions", nargs="?", metavar="TRAIN,VAL,TEST", help="fractions of the graphs")
+    how.add_argument("--counts", metavar="TRAIN,VAL,TEST", help="exact numbers of graphs, such as 60000,5000,4239")
     how.add_argument("--folds", type=int, metavar="K", help="K folds of a cross-validation: NAME_0, NAME_1, ...")
     how.add_argument(
         "--leave-out",
@@ -52,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put all crystals with one of these elements into test, such as Fe or Fe,Co",
     )
     how.add_argument("--from", dest="file", metavar="FILE.json", help="a JSON object: split -> list of ids")
+    parser.add_argument(
+        "--for",
+        dest="labelled",
+        metavar="LABEL",
+        help="split only the graphs with a value of this label; all other graphs are in no split",
+    )
     parser.add_argument(
         "--val",
         type=float,
@@ -96,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = set_splits(
             arguments.dataset,
             None if arguments.fractions is None else fractions(arguments.fractions),
+            counts=None if arguments.counts is None else _counts(arguments.counts),
             names=None if arguments.file is None else _read(arguments.file),
             folds=arguments.folds,
             leave_out=None if arguments.leave_out is None else arguments.leave_out.split(","),
@@ -105,6 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
             stratify=arguments.stratify,
             bins=arguments.bins,
             symprec=arguments.symprec,
+            labelled=arguments.labelled,
             name=arguments.name,
             workers=arguments.workers,
             progress=bar.update,
@@ -117,6 +130,14 @@ def run(arguments: argparse.Namespace) -> int:
     for note in report.notes:
         warn(f"note: {note}")
     return 0
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        msg = f"found the counts {text!r}; required: numbers of graphs for train,val,test such as 60000,5000,4239"
+        raise InputError(msg) from None
 
 
 def _read(path: str) -> dict[str, list[str]]:

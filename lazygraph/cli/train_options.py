@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +12,41 @@ from typing import Any, NamedTuple
 __all__ = ["TrainOption", "train_options"]
 
 SOURCE = Path(__file__).resolve().parents[1] / "training" / "options.py"
-KINDS: dict[str, type] = {"str": str, "int": int, "float": float}
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Parse whole numbers with commas between them, such as ``100,200``."""
+    return [int(part) for part in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """Parse names with commas between them, such as ``layers.0.*,atoms.*``."""
+    return text.split(",")
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "Sequence[int]": whole_numbers,
+    "Sequence[str]": names,
+}
+METAVARS = {
+    "str": "STR",
+    "int": "INT",
+    "float": "FLOAT",
+    "Sequence[int]": "INT,INT,...",
+    "Sequence[str]": "NAME,NAME,...",
+}
 
 
 class TrainOption(NamedTuple):
-    """One field of ``TrainOptions`` that is a number or a text."""
+    """One field of ``TrainOptions`` that is a number, a text, or several whole numbers."""
 
     name: str
-    kind: type
+    kind: Callable[[str], Any]
+    """What parses the text of the command line."""
+    metavar: str
     default: Any
     choices: tuple[str, ...] | None
     """The values that a text may have; None for any."""
@@ -40,12 +68,13 @@ def train_options() -> tuple[TrainOption, ...]:
     for node in options.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        name, kind = node.target.id, KINDS.get(ast.unparse(node.annotation).removesuffix(" | None"))
-        if kind is None or node.value is None:
+        name, annotation = node.target.id, ast.unparse(node.annotation).removesuffix(" | None")
+        if annotation not in KINDS or node.value is None:
             continue
         default = ast.literal_eval(node.value)
         allowed = choices.get(name)
-        found.append(TrainOption(name, kind, default, allowed, _text(described[name], default, allowed)))
+        text = _text(described[name], default, allowed)
+        found.append(TrainOption(name, KINDS[annotation], METAVARS[annotation], default, allowed, text))
     return tuple(found)
 
 
@@ -55,7 +84,7 @@ def _text(described: str, default: Any, choices: tuple[str, ...] | None) -> str:
     if choices is not None and not all(choice in described for choice in choices):
         text += f": {', '.join(choices)}"
     # The docstring explains None in its own words.
-    return text if default is None or "default" in described else f"{text} (default {default})"
+    return text if default in (None, ()) or "default" in described else f"{text} (default {default})"
 
 
 def _described(docstring: str) -> dict[str, str]:
@@ -71,12 +100,12 @@ def _described(docstring: str) -> dict[str, str]:
 
 
 def _choices(tree: ast.Module) -> dict[str, tuple[str, ...]]:
-    """The choices of texts: the constants ``CHOICES`` and ``LOSSES`` of the module."""
+    """The choices of texts: the constants ``CHOICES``, ``OPTIONAL_CHOICES`` and ``LOSSES`` of the module."""
     values: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, ast.Name) and target.id in ("CHOICES", "LOSSES"):
+            if isinstance(target, ast.Name) and target.id in ("CHOICES", "OPTIONAL_CHOICES", "LOSSES"):
                 values[target.id] = ast.literal_eval(node.value)
     losses = tuple(loss for several in values["LOSSES"].values() for loss in several)
-    return {**values["CHOICES"], "loss": losses}
+    return {**values["CHOICES"], **values["OPTIONAL_CHOICES"], "loss": losses}

@@ -386,20 +386,26 @@ class Loader:
         self,
         dataset: LoadableDataset | torch.utils.data.Subset[Any] | torch.utils.data.ConcatDataset[Any],
         *,
+        drop_last: bool = False,
         batch_transform: Callable[[Batch], Any] | None = None,
     ) -> Loader:
         """Create a loader for another dataset, in order, with the same settings.
 
-        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more. The transform of this
-        loader's batches may be noise for the training, so it is not applied: give one here if evaluation needs it.
+        The batches have ``min(4 x batch_size, 128)`` graphs, or ``batch_size`` if that is more. With ``drop_last``,
+        they have ``batch_size`` graphs, and a last batch that is not full is left out. The transform of this loader's
+        batches may be noise for the training, so it is not applied: give one here if evaluation needs it.
         """
-        size = None if self.batch_size is None else max(self.batch_size, min(4 * self.batch_size, LARGEST_EVALUATION))
+        size = self.batch_size
+        if size is not None and not drop_last:
+            size = max(size, min(4 * size, LARGEST_EVALUATION))
         dataset = as_dataset(dataset)
         budgets = self._budgets
         return Loader(
             dataset,
             batch_size=size,
-            sampling=_sampling(dataset, _limits(size, budgets), Sequential(len(dataset)), pad=self._pad),
+            sampling=_sampling(
+                dataset, _limits(size, budgets), Sequential(len(dataset)), drop_last=drop_last, pad=self._pad
+            ),
             ranks=self._ranks,
             wanted=self._wanted,
             device=self.device,

@@ -11,7 +11,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lazygraph.storage.files import fsync_directory
+from lazygraph.storage.files import fsync_directory, move_file
+from lazygraph.storage.positioned import sync
 
 __all__ = ["Kept", "Last", "WholeFiles"]
 
@@ -27,8 +28,8 @@ class WholeFiles(TorchCheckpointIO):
         with temporary.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+            sync(file.fileno())
+        move_file(temporary, target)
         fsync_directory(target.parent)
 
 

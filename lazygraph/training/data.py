@@ -15,9 +15,10 @@ from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.loader import Loader, loader
 from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.registry import unknown_name
+from lazygraph.writing.shares import shuffled
 from lazygraph.writing.splits import DEFAULT, SPLITS, SplitRule, split_codes
 
-__all__ = ["LazyGraphDataModule", "check_ratios", "column_of_splits", "split_dataset"]
+__all__ = ["LazyGraphDataModule", "check_ratios", "column_of_splits", "split_dataset", "with_labels"]
 
 D = TypeVar("D", bound=LoadableDataset)
 
@@ -48,8 +49,21 @@ def column_of_splits(dataset: LazyGraphDataset, name: str | None = None) -> str 
     return (name or DEFAULT) if found else None
 
 
+def with_labels(dataset: LazyGraphDataset, targets: Sequence[str]) -> LazyGraphDataset:
+    """Return the graphs that have a finite value of at least one target, in their order."""
+    there = np.zeros(len(dataset), dtype=bool)
+    for target in targets:
+        there |= np.isfinite(dataset.columns[target].reshape(len(dataset), -1)).any(axis=1)
+    return dataset if there.all() else dataset.index_select(np.flatnonzero(there))
+
+
 def split_dataset(
-    dataset: D, ratios: Sequence[float] | None = None, seed: int = 123, *, of: str = DEFAULT
+    dataset: D,
+    ratios: Sequence[float] | None = None,
+    seed: int = 123,
+    *,
+    counts: Sequence[int] | None = None,
+    of: str = DEFAULT,
 ) -> dict[str, D]:
     """Return the training, validation and test graphs as ``train``, ``val`` and ``test``.
 
@@ -57,16 +71,27 @@ def split_dataset(
         dataset: all graphs; of a mix, every member is split by its own splits, or all graphs together by ratios.
         ratios: the share of each, shuffled as the published crystal networks do; None for the dataset's own splits.
         seed: random seed of the shuffle.
+        counts: the number of graphs of each, instead of the ratios.
         of: the column of the dataset's own splits, if it has several.
 
     Raises:
-        InputError: the dataset has no such splits, or a split with a positive ratio would have no graphs.
+        InputError: the dataset has no such splits, a split with a positive ratio would have no graphs, or there are
+            fewer graphs than ``counts``.
     """
-    if ratios is None:
+    if counts is not None:
+        if sum(counts) > len(dataset):
+            msg = (
+                f"train, val and test shall have {', '.join(map(str, counts))} graphs, together {sum(counts)}, but "
+                f"only {len(dataset)} graphs can be split; use lower counts, or ratios"
+            )
+            raise InputError(msg)
+        codes = shuffled(len(dataset), counts, seed)
+    elif ratios is None:
         return {name: cast("D", dataset.split(name, of=of)) for name in SPLITS}
-    check_ratios(len(dataset), ratios)
-    rule = SplitRule(ratios, seed)
-    codes = split_codes(len(dataset), rule.fractions, rule.seed)
+    else:
+        check_ratios(len(dataset), ratios)
+        rule = SplitRule(ratios, seed)
+        codes = split_codes(len(dataset), rule.fractions, rule.seed)
     return {name: cast("D", dataset.index_select(np.flatnonzero(codes == code))) for code, name in enumerate(SPLITS)}
 
 
@@ -85,13 +110,16 @@ class LazyGraphDataModule(lightning.LightningDataModule):
     """A Lightning data module with the loaders of a dataset's splits.
 
     Validation, test and prediction read in order, in batches of ``min(4 x batch_size, 128)``, without augmentation and
-    without ``batch_transform``. The loaders share each epoch between the ranks, and checkpoints save their state.
+    without ``batch_transform``. With ``drop_last_val``, the validation has batches of ``batch_size``. The loaders share
+    each epoch between the ranks, and checkpoints save their state.
 
     Args:
         dataset: all graphs, opened with the target for ``y``; or a mix of several datasets (:func:`lazygraph.mix`).
         ratios: shares of train, val and test; None for the dataset's own splits.
         seed: random seed of the order.
-        split_seed: random seed of the split by ratios.
+        split_seed: random seed of the split by ratios or counts.
+        counts: numbers of graphs of train, val and test, instead of the ratios.
+        drop_last_val: leave out the last batch of a validation if it is not full.
         splits: the column of the dataset's own splits, if it has several, such as ``"fold_0"``.
         options: options of :func:`lazygraph.loader`, such as ``batch_size=64`` or ``max_atoms=4000``.
 
@@ -112,11 +140,14 @@ class LazyGraphDataModule(lightning.LightningDataModule):
         *,
         seed: int = 123,
         split_seed: int = 123,
+        counts: Sequence[int] | None = None,
+        drop_last_val: bool = False,
         splits: str = DEFAULT,
         **options: Any,
     ) -> None:
         super().__init__()
-        self.splits: dict[str, Any] = split_dataset(dataset, ratios, split_seed, of=splits)
+        self.splits: dict[str, Any] = split_dataset(dataset, ratios, split_seed, counts=counts, of=splits)
+        self._drop_last_val = drop_last_val
         self._options = {"shuffle": True, "seed": seed, **options}
         self.train = loader(self.splits["train"], **self._options)
 
@@ -146,7 +177,7 @@ class LazyGraphDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """Return the loader, in order."""
-        return self.train.evaluation(self.splits["val"].unaugmented())
+        return self.train.evaluation(self.splits["val"].unaugmented(), drop_last=self._drop_last_val)
 
     def test_dataloader(self) -> Loader:
         """Return the loader, in order."""

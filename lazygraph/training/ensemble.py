@@ -9,20 +9,22 @@ from pathlib import Path
 
 from torch import distributed
 
-from lazygraph.storage.files import write_atomic
 from lazygraph.training.folder import Folder, wait_for
 from lazygraph.training.option_types import whole_number
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.plots import draw_calibration, draw_parity
+from lazygraph.training.potential import terms_of
 from lazygraph.training.predict import Trained, joined, predictions
+from lazygraph.training.quiet import quiet
 from lazygraph.training.ranks import Ranks
-from lazygraph.training.report import scores_of, write_predictions
-from lazygraph.training.run import Results, claimed, prepare, train, trainer_of
-from lazygraph.training.targets import Targets
+from lazygraph.training.report import scores_of
+from lazygraph.training.residuals import Composition, worst_of
+from lazygraph.training.results import Results, write_results
+from lazygraph.training.run import claimed, prepare, train, trainer_of
 
 __all__ = ["train_ensemble"]
 
 
+@quiet()
 def train_ensemble(
     path: str | os.PathLike[str],
     options: TrainOptions,
@@ -55,7 +57,7 @@ def train_ensemble(
     folder = Folder(Path(output_dir).resolve())
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
     ranks = Ranks.of(trainer_of(options, logger=False, enable_checkpointing=False, enable_progress_bar=False))
-    _, _, data, identity = ranks.together(partial(prepare, path, options))
+    _, _, data, identity, _ = ranks.together(partial(prepare, path, options))
     claimed(folder, options.to_json() | {"dataset": identity | {"members": members}}, ranks)
     runs, models = [], []
     for number, settings in enumerate(of_members):
@@ -71,31 +73,27 @@ def train_ensemble(
     told = [predictions(model, data.splits["test"], progress and ranks.is_first) for model in models]
     rows = joined(told, targets)
     results = Results(
+        options=options,
+        members=members,
+        parameters=runs[0]["parameters"],
+        graphs=runs[0]["graphs"],
         scores=scores_of(rows, targets),
+        terms=terms_of(models[0].module, rows),
         baseline=runs[0]["baseline"],
         predictions=rows,
+        worst=worst_of(rows, targets, Composition.of(data.splits["test"], rows)),
         checkpoint=folder.member(0).path / runs[0]["checkpoint"],
         folder=folder,
         epochs=sum(run["epochs"] for run in runs),
         seconds={name: sum(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
         waited=sum(run["waited"] for run in runs) / members,
         quarantined=runs[0]["quarantined"],
+        unlabelled=runs[0]["unlabelled"],
         in_no_split=runs[0]["in_no_split"],
         splits=runs[0]["splits"],
     )
     if ranks.is_first:
-        _write(results, targets)
+        write_results(results, targets, data.splits["test"])
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()  # a later call finds the files
     return results
-
-
-def _write(results: Results, targets: Targets) -> None:
-    """Write predictions and plots, and finally the results, which mark the ensemble as finished."""
-    rows, folder = results.predictions, results.folder
-    write_predictions(rows, targets, folder.predictions)
-    if rows:
-        if not targets.classes:
-            draw_parity(rows, targets, folder.path / "parity.png")
-        draw_calibration(rows, targets, folder.path / "calibration.png")
-    write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")

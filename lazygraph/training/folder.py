@@ -17,6 +17,8 @@ __all__ = ["MEANS", "Folder", "wait_for"]
 
 # Options that do not change the result. A run may resume with other values, but with the same number of processes.
 MEANS = ("num_workers", "devices", "num_nodes")
+# Schedules of the learning rate that do not depend on the number of epochs. A run with one of them can be extended.
+EXTENSIBLE = ("none", "plateau", "multistep")
 SEEN_WITHIN = 60.0  # s: NFS may remember for so long that a file did not exist
 
 
@@ -75,10 +77,24 @@ class Folder:
         Raises:
             OutputExists: the folder belongs to another run or to a finished one, or holds something else.
         """
+        if self._continues(own):
+            self.check_same({name: value for name, value in own.items() if name != "n_epochs"})
+            return
         self.check_same(own)
         if self.results.exists():
-            msg = f"{self.path} holds this run, finished; choose another output_dir, or delete it"
+            msg = (
+                f"{self.path} holds this run, finished; choose another output_dir, or delete it. To train on, use a "
+                f"larger n_epochs (with the schedules {', '.join(EXTENSIBLE)}), or begin another run with its weights: "
+                "from_checkpoint"
+            )
             raise OutputExists(msg)
+
+    def _continues(self, own: Mapping[str, Any]) -> bool:
+        """Tell whether the folder holds this run, and more epochs of it are wanted."""
+        if own.get("schedule") not in EXTENSIBLE or not self.options.exists():
+            return False
+        before = read_toml(self.options).get("n_epochs")
+        return isinstance(before, int) and before < own["n_epochs"]
 
     def check_same(self, own: Mapping[str, Any]) -> None:
         """Refuse a folder of another run. A finished folder of this run is accepted.
@@ -117,6 +133,10 @@ class Folder:
         self.check(own)
         if not self.options.exists():
             self.path.mkdir(parents=True, exist_ok=True)
+            write_toml(own, self.options)
+        elif self._continues(own):
+            # In this order: a run that is killed in between is unfinished, with the old number of epochs.
+            self.results.unlink(missing_ok=True)
             write_toml(own, self.options)
 
     def resume(self, own: Mapping[str, Any]) -> Path | None:

@@ -27,7 +27,8 @@ from lazygraph.training.label_tables import columns_of
 from lazygraph.training.models import find_model
 from lazygraph.training.option_types import to_builtin
 from lazygraph.training.options import FurtherOptions, TrainOptions
-from lazygraph.training.run import Results, train
+from lazygraph.training.results import Results
+from lazygraph.training.run import train
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
 

@@ -30,16 +30,28 @@ from lazygraph.sources.dataset import is_dataset
 from lazygraph.storage.base import is_url
 from lazygraph.text import printable
 from lazygraph.training.folder import Folder
-from lazygraph.training.models import MODELS, find_model
-from lazygraph.training.module import GraphModule, accelerator
+from lazygraph.training.models import MODELS, find_model, find_potential
+from lazygraph.training.module import TrainedModule, accelerator
 from lazygraph.training.options import TrainOptions
+from lazygraph.training.potential import PotentialLabels, PotentialModule, made_module
+from lazygraph.training.progress import Bar
+from lazygraph.training.quiet import quiet
 from lazygraph.training.report import Prediction, predictions_of
 from lazygraph.training.shown import predictions_html, predictions_text
 from lazygraph.training.targets import Targets
 from lazygraph.writing.quarantine import read_quarantine
 from lazygraph.writing.write import write
 
-__all__ = ["Predictions", "Trained", "joined", "predict", "predictions"]
+__all__ = [
+    "Predictions",
+    "Trained",
+    "find_checkpoint",
+    "joined",
+    "predict",
+    "predictions",
+    "read_checkpoint",
+    "read_weights",
+]
 
 BATCH = 128
 VERSION = 1
@@ -53,6 +65,7 @@ class Predictions:
     Attributes:
         targets: names and units of the targets.
         rows: one prediction per graph, in the order of the input.
+        forces: name and unit of the forces of each row, of a potential; None for another model.
         quarantined: inputs that could not become graphs, or contain elements that the model does not know. Each has at
             least ``id`` and ``message``.
     """
@@ -60,6 +73,7 @@ class Predictions:
     targets: Targets
     rows: list[Prediction]
     quarantined: list[dict[str, Any]]
+    forces: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return predictions_text(self.targets, self.rows, len(self.quarantined))
@@ -72,7 +86,7 @@ class Predictions:
 class Trained:
     """A model from a checkpoint, with the recipe and view of its graphs."""
 
-    module: GraphModule
+    module: TrainedModule
     spec: GraphSpec | None
     view: View
 
@@ -90,28 +104,10 @@ class Trained:
                 ``model`` does not name.
             UnsupportedFormat: a newer release wrote the checkpoint.
         """
-        file = _checkpoint(Path(path))
-        file.open("rb").close()  # opened first, because torch also raises errors of this class
+        file = find_checkpoint(Path(path))
+        stored, weights = read_checkpoint(file)
         try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
-        except Exception as error:
-            msg = f"{file} cannot be read as a checkpoint of nothing but numbers and texts: {error}"
-            raise InputError(msg) from error
-        stored = checkpoint.get("lazygraph") if type(checkpoint) is dict else None
-        if type(stored) is not dict:
-            msg = f"{file} is not a checkpoint that lazygraph wrote; give a checkpoint of a run of lazygraph"
-            raise InputError(msg)
-        if not _is_plain(stored):
-            # torch lets some of its own classes pass, and objects of them that were never initialised.
-            msg = f"{file} holds objects where lazygraph writes numbers and texts"
-            raise InputError(msg)
-        if stored.get("version") != VERSION:
-            msg = f"{file} has version {stored.get('version')!r}; this release reads {VERSION}"
-            raise UnsupportedFormat(msg)
-        try:
-            return cls._of(stored, checkpoint["state_dict"], model)
+            return cls._of(stored, weights, model)
         except LazyGraphError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
@@ -121,19 +117,28 @@ class Trained:
     @classmethod
     def _of(cls, stored: dict[str, Any], weights: dict[str, Any], model: str | None) -> Trained:
         targets, options = Targets.from_json(stored["targets"]), TrainOptions.of(stored["options"])
-        targets.components(options.targets)
+        targets.components(options.labels)
         _check_trust(stored["model"], model)
-        entry = find_model(stored["model"])
+        is_potential = options.forces is not None
+        entry = find_potential(stored["model"]) if is_potential else find_model(stored["model"])
         network = entry.build(targets.outputs, **stored["model_options"])
-        module = GraphModule(network, targets, options)
-        if type(weights) not in (dict, OrderedDict) or any(type(each) is not torch.Tensor for each in weights.values()):
-            raise TypeError("the weights are not tensors by name")
+        labels = PotentialLabels.from_json(stored["labels"]) if is_potential else None
+        module = made_module(network, targets, options, labels)
         module.load_state_dict(weights)
         spec = None if stored["recipe"] is None else GraphSpec.from_json(stored["recipe"])
         name, parameters = stored["view"]["name"], stored["view"]["parameters"]
         # Only a model that the user named may have the view of a plug-in. Other names come from the checkpoint alone.
         seen = view(entry.view, **parameters) if name == entry.view else known_view(name, parameters)
         return cls(module, spec, seen)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that the model knows; empty if it takes any."""
+        of_view: tuple[str, ...] = getattr(self.view, "elements", ())
+        if not isinstance(self.module, PotentialModule):
+            return of_view
+        of_network = self.module.network.elements
+        return tuple(symbol for symbol in of_network if not of_view or symbol in of_view)
 
     def open(self, path: str | os.PathLike[str]) -> LazyGraphDataset:
         """Open a dataset with the recipe and view of the model, without labels.
@@ -150,6 +155,7 @@ class Trained:
         return dataset
 
 
+@quiet()
 def predict(
     run: str | os.PathLike[str],
     source: Any,
@@ -201,15 +207,17 @@ def _told(
     num_workers: int | None,
 ) -> Predictions:
     """Predict for the graphs of a dataset whose elements the models know."""
-    parts = [known_to(model.view, model.open(path)) for model in models]
+    parts = [known_to(model.elements, model.open(path)) for model in models]
     targets, (dataset, left_out) = models[0].module.targets, parts[0]
     rows = joined(
         [predictions(model, part, progress, num_workers) for model, (part, _) in zip(models, parts, strict=True)],
         targets,
     )
-    labels = labels_of(dataset, models[0].module.options.targets, targets).tolist()
+    labels = labels_of(dataset, models[0].module.options.labels, targets).tolist()
     rows = [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
-    return Predictions(targets, rows, [*quarantined, *left_out])
+    module = models[0].module
+    forces = (module.labels.names["forces"], module.labels.unit) if isinstance(module, PotentialModule) else None
+    return Predictions(targets, rows, [*quarantined, *left_out], forces)
 
 
 def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets) -> NDArray[np.float64]:
@@ -240,9 +248,8 @@ def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets)
     return out
 
 
-def known_to(view: View, dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:
-    """Return the graphs whose elements a view knows, and the other graphs with a reason."""
-    elements: tuple[str, ...] = getattr(view, "elements", ())
+def known_to(elements: Sequence[str], dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:
+    """Return the graphs whose elements are among those of a model, and the other graphs with a reason."""
     if not elements or "formula" not in dataset.columns:
         return dataset, []
     formulas, of_graph = np.unique(dataset.columns["formula"], return_inverse=True)
@@ -263,7 +270,8 @@ def predictions(
     """Return the predictions of one model for all graphs of a dataset, on every process."""
     trainer = lightning.Trainer(
         accelerator=accelerator(), devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=progress,
-        enable_model_summary=False,
+        enable_model_summary=False, callbacks=[Bar()] if progress else None,
+        inference_mode=trained.module.options.forces is None,  # forces are gradients
         plugins=[LightningEnvironment()],  # Slurm and torchrun have as many devices as processes
     )  # fmt: skip
     batches = loader(dataset, BATCH, num_workers=num_workers, rank=0, world_size=1)
@@ -286,7 +294,9 @@ def joined(members: Sequence[Sequence[Prediction]], targets: Targets) -> list[Pr
     means, deviations = values.mean(axis=0), values.std(axis=0)
     if not of_classes:
         rows = zip(first, means.tolist(), deviations.tolist(), strict=True)
-        return [row._replace(predicted=mean, deviation=deviation) for row, mean, deviation in rows]
+        found = [row._replace(predicted=mean, deviation=deviation) for row, mean, deviation in rows]
+        of_atoms = zip(found, *([row.forces for row in rows] for rows in members), strict=True)
+        return [row if row.forces is None else row._replace(forces=np.mean(each, axis=0)) for row, *each in of_atoms]
     best = means.argmax(axis=1)
     return [
         row._replace(predicted=[targets.classes[k]], deviation=[float(off[k])], probabilities=mean.tolist())
@@ -324,8 +334,54 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-def _checkpoint(path: Path) -> Path:
-    """Find the checkpoint file."""
+def read_weights(file: Path) -> Any:
+    """Read what a file of weights holds: tensors, numbers and texts. This runs no code from it.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    file.open("rb").close()  # opened first, because torch also raises errors of this class
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        msg = f"{file} cannot be read as a checkpoint of nothing but numbers and texts: {error}"
+        raise InputError(msg) from error
+
+
+def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read the plain values that lazygraph stores in a checkpoint, and the weights of the module.
+
+    Raises:
+        InputError: lazygraph did not write the file.
+        UnsupportedFormat: a newer release wrote the checkpoint.
+    """
+    checkpoint = read_weights(file)
+    stored = checkpoint.get("lazygraph") if type(checkpoint) is dict else None
+    if type(stored) is not dict:
+        msg = f"{file} is not a checkpoint that lazygraph wrote; give a checkpoint of a run of lazygraph"
+        raise InputError(msg)
+    if not _is_plain(stored):
+        # torch lets some of its own classes pass, and objects of them that were never initialised.
+        msg = f"{file} holds objects where lazygraph writes numbers and texts"
+        raise InputError(msg)
+    if stored.get("version") != VERSION:
+        msg = f"{file} has version {stored.get('version')!r}; this release reads {VERSION}"
+        raise UnsupportedFormat(msg)
+    weights = checkpoint.get("state_dict")
+    if type(weights) not in (dict, OrderedDict) or any(type(each) is not torch.Tensor for each in weights.values()):
+        msg = f"{file} is not as lazygraph writes checkpoints: the weights are not tensors by name"
+        raise InputError(msg)
+    return stored, dict(weights)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint file that a path names: itself, or the tested one of a finished run in this folder.
+
+    Raises:
+        InputError: there is no finished run.
+    """
     if path.is_file():
         return path
     folder = Folder(path)

@@ -1,21 +1,48 @@
-"""The class ``Progress``, which writes metrics for every epoch and measures the time spent waiting for data."""
+"""Callbacks that tell how a run goes on: metrics of every epoch, the time spent waiting for data, a progress bar."""
 
 from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from lazygraph.loading.loader import Loader
 from lazygraph.storage.files import write_atomic
-from lazygraph.training.module import GraphModule
+from lazygraph.training.module import TrainedModule
 
-__all__ = ["Progress"]
+__all__ = ["SEEN_EVERY", "Bar", "Progress"]
+
+SEEN_EVERY = 10  # steps
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's progress bar, but on stderr, so that stdout holds nothing but results."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=SEEN_EVERY)  # each time it waits for the device
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Return the bar of an epoch."""
+        with redirect_stdout(sys.stderr):
+            return super().init_train_tqdm()
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Return the bar of a validation."""
+        with redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """Return the bar of a prediction."""
+        with redirect_stdout(sys.stderr):
+            return super().init_predict_tqdm()
 
 
 class Progress(Callback):
@@ -87,7 +114,7 @@ class Progress(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the line of this epoch."""
-        loss = pl_module.train_loss() if isinstance(pl_module, GraphModule) else None
+        loss = pl_module.train_loss() if isinstance(pl_module, TrainedModule) else None
         seconds, waited = self._of_epoch()
         self._seconds += seconds
         self._waited += waited

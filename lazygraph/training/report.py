@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from lazygraph.errors import LabelError, MissingExtra
 from lazygraph.loading.loader import Loader
 from lazygraph.storage.files import write_atomic
-from lazygraph.training.module import GraphModule
+from lazygraph.training.module import TrainedModule
 from lazygraph.training.stopping import interruptible
 from lazygraph.training.targets import Targets, with_unit
 
@@ -27,7 +29,9 @@ __all__ = [
     "check_table",
     "check_titles",
     "predictions_of",
+    "root_mean_square",
     "scores_of",
+    "write_forces",
     "write_predictions",
 ]
 
@@ -43,14 +47,18 @@ class Prediction(NamedTuple):
     """For an ensemble: the standard deviation of the predictions; for classes, of the probability of this class."""
     probabilities: Sequence[float] = ()
     """The probability of each class, in a classification."""
+    forces: NDArray[np.float64] | None = None
+    """Of a potential: (atoms, 3), in the unit of the label; of an ensemble, the mean."""
+    label_forces: NDArray[np.float64] | None = None
+    """Of a potential: (atoms, 3), with NaN where they are missing."""
 
 
 Scores = dict[str, dict[str, Any]]
-"""For each target: ``count`` of labels, ``mae``, ``rmse`` and ``unit``; for classes ``count``, ``accuracy``, and
-``roc_auc`` if there are two classes."""
+"""For each target: ``count`` of labels, ``mae``, ``rmse``, ``r2`` and ``unit``; for classes ``count``, ``accuracy``,
+and ``roc_auc`` if there are two classes. Without labels, only ``count``."""
 
 
-def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Loader) -> list[Prediction]:
+def predictions_of(trainer: lightning.Trainer, module: TrainedModule, loader: Loader) -> list[Prediction]:
     """Predict for all graphs of a loader, on every rank, in the order of its dataset.
 
     Args:
@@ -60,11 +68,7 @@ def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Load
     """
     with interruptible():
         told = trainer.predict(module, loader) or []
-    own = [
-        Prediction(graph_id, predicted, label, probabilities=probabilities)
-        for ids, *arrays in told
-        for graph_id, predicted, label, probabilities in zip(ids, *(a.tolist() for a in arrays), strict=True)
-    ]
+    own = [row for of_batch in told for row in _rows(*of_batch)]
     if trainer.world_size == 1:
         return own
     gathered: list[Any] = [None] * trainer.world_size
@@ -73,8 +77,25 @@ def predictions_of(trainer: lightning.Trainer, module: GraphModule, loader: Load
     return [of_id[graph_id] for graph_id in loader.dataset.ids.tolist()]
 
 
+def _rows(
+    ids: Sequence[str], predicted: Tensor, labels: Tensor, probabilities: Tensor, *of_atoms: Sequence[Tensor]
+) -> list[Prediction]:
+    """Return the predictions of one batch; of a potential with the forces of each graph and their labels."""
+    numbers = zip(ids, predicted.tolist(), labels.tolist(), probabilities.tolist(), strict=True)
+    rows = [Prediction(graph_id, mine, theirs, probabilities=each) for graph_id, mine, theirs, each in numbers]
+    if not of_atoms:
+        return rows
+    forces, known = of_atoms
+    each = zip(rows, forces, known, strict=True)
+    return [row._replace(forces=mine.numpy(), label_forces=theirs.numpy()) for row, mine, theirs in each]
+
+
 def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
-    """Score predictions against labels, over the graphs that have a label."""
+    """Score predictions against labels, over the graphs that have a label.
+
+    ``r2`` is the coefficient of determination, 1 - sum (p - y)**2 / sum (y - m)**2, where m is the mean of the labels y
+    that are scored. It is None if these labels are all equal, because both sums then say nothing about the model.
+    """
     shape = len(predictions), len(targets.names)
     predicted = np.array([prediction.predicted for prediction in predictions], dtype=np.float64).reshape(shape)
     labels = np.array([prediction.label for prediction in predictions], dtype=np.float64).reshape(shape)
@@ -98,8 +119,36 @@ def scores_of(predictions: Sequence[Prediction], targets: Targets) -> Scores:
                 labelled = torch.tensor(theirs[there] == targets.classes[1])
                 out[name]["roc_auc"] = float(binary_auroc(of_second, labelled.int()))
         else:
-            out[name] |= {"mae": float(np.abs(off).mean()), "rmse": math.sqrt((off**2).mean()), "unit": unit}
+            out[name] |= {
+                "mae": float(np.abs(off).mean()),
+                "rmse": root_mean_square(off),
+                "r2": _determination(off, theirs[there]),
+                "unit": unit,
+            }
     return out
+
+
+def root_mean_square(values: NDArray[np.float64]) -> float:
+    """Return the root mean square of values (n,), n > 0, without overflow.
+
+    Example:
+        >>> root_mean_square(np.array([3e200, -3e200]))
+        3e+200
+    """
+    # Squares of numbers beyond 1e150 overflow, and those below 1e-150 vanish.
+    scale = float(np.abs(values).max()) or 1.0
+    return scale * math.sqrt(float(((values / scale) ** 2).mean())) if math.isfinite(scale) else scale
+
+
+def _determination(off: NDArray[np.float64], labels: NDArray[np.float64]) -> float | None:
+    if labels.min() == labels.max():
+        return None
+    largest = float(np.abs(labels).max())
+    scale = 1.0 if 1e-100 < largest < 1e100 else largest
+    scaled = labels / scale
+    with np.errstate(over="ignore"):
+        ratio = root_mean_square(off / scale) / root_mean_square(scaled - scaled.mean())
+    return 1.0 - ratio * ratio  # a power of a float raises an error where a product is infinite
 
 
 def check_titles(targets: Targets) -> None:
@@ -135,7 +184,42 @@ def write_predictions(predictions: Sequence[Prediction], targets: Targets, path:
         MissingExtra: the table is Parquet, and pyarrow is not installed.
     """
     deviations = any(row.deviation is not None for row in predictions)
-    table = list(_columns(predictions, targets, deviations=deviations))
+    _write_table(list(_columns(predictions, targets, deviations=deviations)), path)
+
+
+def write_forces(predictions: Sequence[Prediction], name: str, unit: str, path: Path) -> None:
+    """Write a table of forces with one row per atom: id, atom counted from 0, and for x, y and z label and prediction.
+
+    Atoms have the order of their crystal. The file is Parquet if its name ends in ``.parquet``, else CSV. Columns of
+    labels are left out if there are none.
+
+    Args:
+        predictions: the predictions of a potential.
+        name: the label of the forces.
+        unit: their unit.
+        path: the file to write.
+
+    Raises:
+        MissingExtra: the table is Parquet, and pyarrow is not installed.
+    """
+    empty = np.zeros((0, 3))
+    found = [empty if row.forces is None else row.forces for row in predictions]
+    labels = np.concatenate([empty, *(empty if row.label_forces is None else row.label_forces for row in predictions)])
+    forces = np.concatenate([empty, *found])
+    table: list[tuple[str, list[Any]]] = [
+        ("id", [row.id for row, of in zip(predictions, found, strict=True) for _ in of]),
+        ("atom", [atom for of in found for atom in range(len(of))]),
+    ]
+    for k, axis in enumerate("xyz"):
+        title = with_unit(f"{name} {axis}", unit)
+        if np.isfinite(labels).any():
+            table.append((title, [None if math.isnan(value) else value for value in labels[:, k].tolist()]))
+        table.append((f"predicted {title}", forces[:, k].tolist()))
+    _write_table(table, path)
+
+
+def _write_table(table: Sequence[tuple[str, list[Any]]], path: Path) -> None:
+    """Write columns with their titles."""
     if path.suffix == ".parquet":
         parquet, arrow_table = _parquet(path)
         file = io.BytesIO()

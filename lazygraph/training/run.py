@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,102 +13,36 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.graphs.spec import graph
 from lazygraph.loading.dataset import LazyGraphDataset
-from lazygraph.markup.elements import Html, or_plain
-from lazygraph.storage.files import write_atomic
 from lazygraph.training.checkpoints import Kept, Last, WholeFiles
-from lazygraph.training.data import LazyGraphDataModule, column_of_splits
+from lazygraph.training.checks import check_labels, check_network, check_sizes
+from lazygraph.training.data import LazyGraphDataModule, column_of_splits, with_labels
+from lazygraph.training.finetune import freeze, start_from
 from lazygraph.training.folder import Folder
 from lazygraph.training.identity import identity_of
-from lazygraph.training.models import ModelEntry, find_model
-from lazygraph.training.module import GraphModule, accelerator
+from lazygraph.training.models import ModelEntry, find_model, find_potential
+from lazygraph.training.module import TrainedModule, accelerator
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.progress import Progress
+from lazygraph.training.potential import fitted_labels, made_module, terms_of
+from lazygraph.training.progress import SEEN_EVERY, Bar, Progress
+from lazygraph.training.quiet import quiet
 from lazygraph.training.ranks import Ranks
-from lazygraph.training.report import Prediction, Scores, check_titles, predictions_of, scores_of, write_predictions
-from lazygraph.training.shown import results_html, scores_text
+from lazygraph.training.report import Prediction, check_titles, predictions_of, scores_of
+from lazygraph.training.residuals import Composition, worst_of
+from lazygraph.training.results import Results, write_results
 from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
 from lazygraph.writing.splits import DEFAULT
 
-__all__ = ["Prepared", "Results", "claimed", "prepare", "train", "trainer_of"]
-
-SEEN_EVERY = 10  # steps
+__all__ = ["Prepared", "claimed", "of_mean", "prepare", "train", "trainer_of"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Results:
-    """The results of a training run.
-
-    Attributes:
-        scores: scores of the best checkpoint on the test graphs, for each target.
-        baseline: scores of the mean of the training labels, or of the most frequent class, on the same graphs.
-        predictions: predictions for the test graphs.
-        checkpoint: the best checkpoint.
-        folder: the folder with all files of the run.
-        epochs: number of epochs that were trained.
-        seconds: times of ``opening``, ``training`` (with validation, and with the time before a stop) and
-            ``predicting``.
-        waited: share of the time of training steps in which the device waited for data.
-        quarantined: inputs of the dataset that could not become graphs.
-        in_no_split: number of graphs that are in none of the splits train, val and test, and were not used.
-        splits: the column of splits that was used; None if the graphs were split by the ratios.
-    """
-
-    scores: Scores
-    baseline: Scores
-    predictions: list[Prediction]
-    checkpoint: Path
-    folder: Folder
-    epochs: int
-    seconds: dict[str, float]
-    waited: float
-    quarantined: int
-    in_no_split: int
-    splits: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything except for the predictions, as plain values."""
-        return {
-            "test": self.scores,
-            "baseline": self.baseline,
-            "checkpoint": os.fspath(self.checkpoint.relative_to(self.folder.path)),
-            "epochs": self.epochs,
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "waited": round(self.waited, 4),
-            "quarantined": self.quarantined,
-            "in_no_split": self.in_no_split,
-            "splits": self.splits,
-        }
-
-    def __repr__(self) -> str:
-        lines = [f"Results({os.fspath(self.folder.path)!r}, {self._epochs()}, {len(self.predictions):,} predictions)"]
-        return "\n  ".join(lines + scores_text(self.scores, self.baseline))
-
-    def _epochs(self) -> str:
-        return f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-
-    def _repr_html_(self) -> str:
-        return or_plain(self._html, self.__repr__)
-
-    def _html(self) -> Html:
-        others = {
-            "folder": os.fspath(self.folder.path),
-            "checkpoint": os.fspath(self.checkpoint),
-            "times": ", ".join(f"{name} {value:.1f} s" for name, value in self.seconds.items()),
-            "waited for data": f"{self.waited:.0%} of the time of training steps",
-            "quarantined": f"{self.quarantined:,} inputs of the dataset" if self.quarantined else "",
-            "in no split": f"{self.in_no_split:,} graphs, which were not used" if self.in_no_split else "",
-        }
-        title = f"Trained for {self._epochs()}: {len(self.predictions):,} test graphs"
-        return results_html(title, self.scores, self.baseline, self.predictions, others)
-
-
+@quiet()
 def train(
     path: str | os.PathLike[str],
     options: TrainOptions,
@@ -131,7 +63,7 @@ def train(
         seconds: times of earlier steps, such as writing the dataset, to include in the results.
 
     Returns:
-        Scores and predictions of the best checkpoint for the test graphs, and the paths of all files.
+        Scores and predictions for the test graphs, by default of the best checkpoint, and the paths of all files.
 
     Raises:
         InputError: the options do not fit the dataset, there are too few graphs for the ratios, the number of processes
@@ -150,12 +82,14 @@ def train(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False
     )
     if progress:
-        callbacks = (TQDMProgressBar(refresh_rate=SEEN_EVERY), *callbacks)  # each time it waits for the device
+        callbacks = (Bar(), *callbacks)
     trainer = _trainer(options, folder, progress=progress, callbacks=[clock, best, *callbacks])
     ranks = Ranks.of(trainer)
-    dataset, module, data, identity = ranks.together(partial(prepare, path, options))
+    dataset, module, data, identity, unlabelled = ranks.together(partial(prepare, path, options))
     splits_of = column_of_splits(dataset, options.splits)
-    unused = 0 if splits_of is None else _warn_of_unused(dataset, data, splits_of)
+    unused = len(dataset) - unlabelled - sum(map(len, data.splits.values()))
+    if splits_of is not None:
+        _warn_of_unused(dataset, unused, splits_of)
     resumes = claimed(folder, options.to_json() | {"dataset": identity}, ranks)
     trainer.log_every_n_steps = min(SEEN_EVERY, len(data.train))  # type: ignore[attr-defined]  # an argument of Trainer
     times = {**(seconds or {}), "opening": time.perf_counter() - begin}
@@ -167,61 +101,102 @@ def train(
     times["training"] = clock.elapsed
 
     begin = time.perf_counter()
-    checkpoint = _best(best, folder)
+    checkpoint = folder.last if options.weights == "last" else _best(best, folder)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     targets, splits = module.targets, data.splits
     found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
-    scores, baseline = scores_of(found, targets), scores_of(_of_mean(found, splits["train"], targets), targets)
+    scores, baseline = scores_of(found, targets), scores_of(of_mean(found, splits["train"], targets), targets)
     times["predicting"] = time.perf_counter() - begin
     quarantine = dataset.manifest.quarantine
     results = Results(
-        scores, baseline, found, checkpoint, folder, trainer.current_epoch, times, clock.waited,
-        0 if quarantine is None else quarantine.count, unused, splits_of,
-    )  # fmt: skip
+        options=options,
+        parameters=sum(each.numel() for each in module.network.parameters() if each.requires_grad),
+        graphs={name: len(part) for name, part in splits.items()},
+        scores=scores,
+        terms=terms_of(module, found),
+        baseline=baseline,
+        predictions=found,
+        worst=worst_of(found, targets, Composition.of(splits["test"], found)),
+        checkpoint=checkpoint,
+        folder=folder,
+        epochs=trainer.current_epoch,
+        seconds=times,
+        waited=clock.waited,
+        quarantined=0 if quarantine is None else quarantine.count,
+        unlabelled=unlabelled,
+        in_no_split=unused,
+        splits=splits_of,
+    )
     if trainer.is_global_zero:
-        _write(results, targets)
+        write_results(results, targets, splits["test"])
     trainer.strategy.barrier()
     return results
 
 
 class Prepared(NamedTuple):
-    """What a run needs: all graphs, the module, the loaders, and the identity of the data."""
+    """What a run needs.
+
+    Attributes:
+        dataset: all graphs.
+        module: the network with its targets.
+        data: the loaders.
+        identity: digests of the data, which a stopped run must match.
+        unlabelled: number of graphs that are in no split because they have no value of any target.
+    """
 
     dataset: LazyGraphDataset
-    module: GraphModule
+    module: TrainedModule
     data: LazyGraphDataModule
     identity: dict[str, Any]
+    unlabelled: int
 
 
 def prepare(path: str | os.PathLike[str], options: TrainOptions) -> Prepared:
     """Prepare everything that a run needs. Raises all errors of options and dataset, and writes nothing."""
-    entry = find_model(options.model)
-    targets = list(options.targets)
+    entry = find_model(options.model) if options.forces is None else find_potential(options.model)
+    targets = list(options.labels)
     spec = None if options.graph is None else graph(options.graph, **options.graph_options)
     in_any_view = LazyGraphDataset(path, targets, target_dtype="float64", graph=spec)
     _check_edges(in_any_view, entry)
     view, model_options = entry.fitted(in_any_view, options.model_options)
     dataset = LazyGraphDataset(path, targets, view, target_dtype="float64", graph=spec)
     splits_of = column_of_splits(dataset, options.splits)
+    by_options = splits_of is None
+    if not by_options and options.counts is not None:
+        msg = (
+            f"{path} has splits of its own in the column {splits_of!r}, so the counts {options.counts} cannot split "
+            "it; leave the counts out, or remove the splits"
+        )
+        raise InputError(msg)
+    labelled = with_labels(dataset, options.targets) if by_options and options.unlabelled == "drop" else dataset
     data = LazyGraphDataModule(
-        dataset,
-        options.ratios if splits_of is None else None,
+        labelled,
+        options.ratios if by_options else None,
         seed=options.seed,
         split_seed=options.split_seed,
+        counts=options.counts,
         splits=splits_of or DEFAULT,
+        drop_last=options.drop_last != "none",
+        drop_last_val=options.drop_last == "train_val",
         batch_size=options.batch_size,
         max_atoms=options.max_atoms,
         max_edges=options.max_edges,
         num_workers=options.num_workers or None,
     )
     for name, part in data.splits.items():
-        for label in options.targets:
+        for label in options.labels:
             _check_label(name, part, label)
-    data.val_dataloader(), data.test_dataloader()  # these raise the errors of the options
-    learned = Targets.of(data.splits["train"], options.targets, classify=options.task == "classification")
+    data.test_dataloader()  # it raises the errors of the options, as the other loaders do in check_sizes
+    check_labels(data.splits, options)
+    check_sizes(data, options)
+    learned = Targets.of(data.splits["train"], options.labels, classify=options.task == "classification")
     check_titles(learned)
     lightning.seed_everything(options.seed, verbose=False)
     network = entry.build(learned.outputs, **model_options)
+    labels = None if options.forces is None else fitted_labels(network, dataset, data.splits, options)
+    if options.from_checkpoint is not None:
+        learned = start_from(network, learned, options.from_checkpoint, options.fresh)
+    freeze(network, options.freeze)
     stored = {
         "version": 1,
         "model": options.model,
@@ -229,8 +204,18 @@ def prepare(path: str | os.PathLike[str], options: TrainOptions) -> Prepared:
         "view": {"name": view.name, "parameters": view.parameters},
         "recipe": None if dataset.spec is None else dataset.spec.to_json(),
     }
-    identity = identity_of(dataset, data.splits, options.targets)
-    return Prepared(dataset, GraphModule(network, learned, options, stored), data, identity)
+    identity = identity_of(dataset, data.splits, options.labels)
+    module = made_module(network, learned, options, labels, stored)
+    check_network(module, dataset, data.splits)
+    left_out = len(dataset) - len(labelled) if by_options else _unsplit_and_unlabelled(dataset, data, options)
+    return Prepared(dataset, module, data, identity, left_out)
+
+
+def _unsplit_and_unlabelled(dataset: LazyGraphDataset, data: LazyGraphDataModule, options: TrainOptions) -> int:
+    """Count the graphs in none of the dataset's own splits that have no value of any target."""
+    used = np.concatenate([np.asarray(part.indices()) for part in data.splits.values()])
+    labelled = np.asarray(with_labels(dataset, options.targets).indices())
+    return len(dataset) - len(np.union1d(used, labelled))
 
 
 def claimed(folder: Folder, own: Mapping[str, Any], ranks: Ranks) -> Path | None:
@@ -262,6 +247,7 @@ def trainer_of(options: TrainOptions, **settings: Any) -> lightning.Trainer:
             devices=devices,
             num_nodes=options.num_nodes,
             enable_model_summary=False,
+            inference_mode=options.forces is None,  # forces are gradients, also in a validation
             **settings,
         )
     except MisconfigurationException as error:
@@ -285,9 +271,8 @@ def _check_edges(dataset: LazyGraphDataset, entry: ModelEntry) -> None:
         raise RecipeMismatch(msg)
 
 
-def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule, splits_of: str) -> int:
-    """Count, and warn of, graphs in none of the splits of a column."""
-    unused = len(dataset) - sum(map(len, data.splits.values()))
+def _warn_of_unused(dataset: LazyGraphDataset, unused: int, splits_of: str) -> None:
+    """Warn of graphs in none of the splits of a column."""
     if unused:
         of = "" if splits_of == DEFAULT else f" of {splits_of}"
         msg = (
@@ -295,7 +280,6 @@ def _warn_of_unused(dataset: LazyGraphDataset, data: LazyGraphDataModule, splits
             f"val and test{of}, so this run does not use them; 'lazygraph split' splits the whole dataset"
         )
         rank_zero_warn(msg, category=UserWarning, stacklevel=4)
-    return unused
 
 
 def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
@@ -305,7 +289,7 @@ def _check_label(name: str, part: LazyGraphDataset, label: str) -> None:
         LabelError: a label is infinite, or the split is for training or validation and has no label.
     """
     values = part.columns[label]
-    infinite = np.isinf(values.reshape(len(part), -1)).any(axis=1)
+    infinite = np.isinf(values).any(axis=tuple(range(1, values.ndim)))
     if infinite.any():
         msg = (
             f"{int(infinite.sum())} of the {len(part)} graphs of {name} have an infinite {label!r}, the first "
@@ -376,7 +360,7 @@ def _tensorboard(folder: Folder) -> Any:
         return False
 
 
-def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
+def of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
     """Return the predictions of a baseline that ignores the graphs: mean or most frequent class."""
     guess = targets.mean if not targets.classes else (_most_frequent(train, targets),)
     return [prediction._replace(predicted=guess, probabilities=()) for prediction in found]
@@ -385,15 +369,3 @@ def _of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets)
 def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:
     values = train.columns[targets.names[0]]
     return max(targets.classes, key=lambda value: int((values == value).sum()))
-
-
-def _write(results: Results, targets: Targets) -> None:
-    """Write predictions and plots, and finally the results, which mark the run as finished."""
-    from lazygraph.training.plots import draw_learning_curve, draw_parity
-
-    folder = results.folder
-    write_predictions(results.predictions, targets, folder.predictions)
-    draw_learning_curve(folder.metrics, folder.path / "learning_curve.png")
-    if results.predictions and not targets.classes:
-        draw_parity(results.predictions, targets, folder.path / "parity.png")
-    write_atomic(folder.results, json.dumps(results.to_json(), indent=1).encode() + b"\n")

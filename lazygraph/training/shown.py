@@ -10,6 +10,7 @@ from lazygraph.markup.charts import scatter
 from lazygraph.markup.elements import Html, card, facts, number, table, tag
 from lazygraph.text import printable, shortened
 from lazygraph.training.report import Prediction, Scores
+from lazygraph.training.residuals import Worst
 from lazygraph.training.targets import Targets, with_unit
 
 __all__ = ["predictions_html", "predictions_text", "results_html", "scores_text"]
@@ -18,7 +19,7 @@ TARGETS = 6  # targets with scores and plots
 POINTS = 500  # of a plot
 ROWS = 5  # of a table of predictions
 LONGEST = 60  # characters of a name
-METRICS = ("mae", "rmse", "accuracy", "roc_auc")
+METRICS = ("mae", "rmse", "r2", "accuracy", "roc_auc")
 
 
 def scores_text(scores: Scores, baseline: Scores) -> list[str]:
@@ -31,7 +32,13 @@ def scores_text(scores: Scores, baseline: Scores) -> list[str]:
 
 
 def results_html(
-    title: str, scores: Scores, baseline: Scores, predictions: Sequence[Prediction], others: Mapping[str, str]
+    title: str,
+    scores: Scores,
+    baseline: Scores,
+    predictions: Sequence[Prediction],
+    *,
+    worst: Mapping[str, Sequence[Worst]],
+    others: Mapping[str, str],
 ) -> Html:
     """Return the results of a run for a notebook.
 
@@ -40,6 +47,7 @@ def results_html(
         scores: the scores of the run.
         baseline: the scores of the mean of the training labels.
         predictions: the predictions for the test graphs, in the order of the targets in ``scores``.
+        worst: the worst predictions of each target.
         others: further facts.
     """
     shown = list(scores.items())[:TARGETS]
@@ -57,7 +65,8 @@ def results_html(
         _parity(_name(name, of), predictions, k) for k, (name, of) in enumerate(shown) if "mae" in of and predictions
     ]
     more = [tag("p", f"and {len(scores) - TARGETS} more targets", class_="note")] if len(scores) > TARGETS else []
-    return card(title, table(titles, rows), *more, tag("div", *plots, class_="charts"), facts(others.items()))
+    lists = [_worst(_name(name, of), worst[name]) for name, of in shown if worst.get(name)]
+    return card(title, table(titles, rows), *more, tag("div", *plots, class_="charts"), *lists, facts(others.items()))
 
 
 def predictions_text(targets: Targets, rows: Sequence[Prediction], quarantined: int) -> str:
@@ -105,15 +114,33 @@ def _name(name: str, scores: Mapping[str, Any]) -> str:
 
 def _compared(scores: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
     return [
-        f"{metric} {number(scores[metric])}" + (f" (baseline {number(baseline[metric])})" if metric in baseline else "")
+        f"{metric} {number(scores[metric])}"
+        + (f" (baseline {number(baseline[metric])})" if baseline.get(metric) is not None else "")
         for metric in METRICS
-        if metric in scores
+        if scores.get(metric) is not None
     ]
 
 
 def _short(values: Sequence[float]) -> str:
     said = ", ".join(number(value) for value in values[:TARGETS])
     return said + (", ..." if len(values) > TARGETS else "")
+
+
+def _worst(name: str, rows: Sequence[Worst]) -> Html:
+    """Return a table of the worst predictions, which a click opens."""
+    cells = [
+        [
+            row.id,
+            row.formula or "",
+            number(row.n_atoms),
+            number(row.label),
+            number(row.predicted),
+            number(row.error),
+        ]
+        for row in rows
+    ]
+    titles = ["id", "formula", "atoms", "label", "predicted", "error"]
+    return tag("details", tag("summary", f"The worst predictions of {name}"), table(titles, cells, texts=2))
 
 
 def _parity(name: str, predictions: Sequence[Prediction], k: int) -> Html:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from lazygraph.writing.reference_energies import ElementFit, fit_by_elements
 from lazygraph.writing.remarks import Remarks
 from lazygraph.writing.shares import SPLITS
 from lazygraph.writing.split_request import SplitRequest
+from lazygraph.writing.split_rules import labels_of
 from lazygraph.writing.splits import DEFAULT, Splits, write_split
 from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import PROTOTYPE, columns_of
@@ -124,6 +126,7 @@ def set_labels(
                     f"the label {label.name!r} is required, and {len(store) - len(rows):,} graphs have no value for it"
                 )
                 raise LabelError(msg)
+            notes += tuple(_followers(store.manifest, label.name))
             if before is not None and before.rule is not None:
                 notes += (f"the label {label.name!r} was computed, and is not computed any more for added graphs",)
             found, told = _values(label, values, rows, len(store))
@@ -236,6 +239,7 @@ def set_splits(
     path: str | os.PathLike[str],
     fractions: Sequence[float] | None = None,
     *,
+    counts: Sequence[int] | None = None,
     names: Mapping[str, Iterable[str]] | None = None,
     folds: int | None = None,
     leave_out: Sequence[str] | None = None,
@@ -245,14 +249,15 @@ def set_splits(
     stratify: str | None = None,
     bins: int | None = None,
     symprec: float | None = None,
+    labelled: str | None = None,
     name: str | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> SplitReport:
     """Split a finished dataset, and replace the splits that have the same name.
 
-    Give one of ``fractions``, ``folds``, ``leave_out`` and ``names``. For the first three, the dataset stores the rule,
-    and graphs that are added later follow the rule. The old graphs then stay in their splits.
+    Give one of ``fractions``, ``counts``, ``folds``, ``leave_out`` and ``names``. Except for ``names``, the dataset
+    stores the rule, and graphs that are added later follow the rule. The old graphs then stay in their splits.
 
     A dataset can have several columns of splits, such as ``fold_0`` to ``fold_4``. The column ``split`` is the default
     of ``ds.split("train")``, of training, and of the option ``split`` of a write.
@@ -260,6 +265,8 @@ def set_splits(
     Args:
         path: the dataset.
         fractions: of train, val and test; together at most 1.
+        counts: numbers of graphs in train, val and test, such as (60000, 5000, 4239). The shuffle is the same as for
+            ``fractions``. All other graphs are in no split, and so are graphs that are added later.
         names: split -> ids, such as a published split.
         folds: K, 2 to 100, for a K-fold cross-validation. Column ``fold_k`` has the graphs of fold k in ``test`` and
             all others in ``train`` and ``val``. Without ``group``, the folds equal the folds of scikit-learn's
@@ -275,6 +282,9 @@ def set_splits(
             stratum.
         bins: number of bins (default 10).
         symprec: distance by which an atom may miss its ideal position in the search for prototypes, A (default 0.01).
+        labelled: only the graphs with a value of this label are split, in the same way as a dataset of these graphs
+            alone; all other graphs are in no split. A graph has no value if its number is NaN, or its text is empty.
+            Use it with the target of a network whose published splits leave out the structures without a target.
         name: name of the column of splits (default ``split``), or its beginning for folds (default ``fold``).
         workers: processes that compute prototypes; None takes one for each usable CPU.
         progress: called with the number of prototypes that were computed since the last call.
@@ -295,7 +305,9 @@ def set_splits(
         {'train': 36, 'val': 4, 'test': 10}
         >>> folder.cleanup()
     """
-    request = SplitRequest(fractions, names, folds, leave_out, val, seed, group, stratify, bins, symprec, name)
+    request = SplitRequest(
+        fractions, counts, names, folds, leave_out, val, seed, group, stratify, bins, symprec, labelled, name
+    )
     with editing(path) as (hold, store):
         kept = kept_columns(store, hold.layout)
         notes: list[str] = []
@@ -303,6 +315,7 @@ def set_splits(
         columns = columns_of(store, scratch)
         for column in request.columns:
             _check_name(store.manifest, column)
+        request.chosen(columns)  # an unknown label is refused before prototypes are computed
         if request.needs_prototypes:
             found = stored_prototypes(store, scratch, symprec)
             if found is None:
@@ -321,12 +334,12 @@ def set_splits(
                 splits = Splits(rule.codes(len(store), columns), SPLITS)
             write_split(kept, column, [splits.codes], splits.names, rule)
             sizes[column] = {split: int((splits.codes == code).sum()) for code, split in enumerate(splits.names)}
-            notes += splits.notes()
+            notes += splits.notes(rule, columns)
         notes += request.missing_notes(columns)
         if folds is not None:
             notes += _drop_other_folds(kept, request.columns)
         publish(hold, hold.layout.edit, with_columns(store, kept))
-    return SplitReport(sizes, tuple(notes))
+    return SplitReport(sizes, tuple(dict.fromkeys(notes)))  # all folds have the same graphs without a value
 
 
 def _drop_other_folds(columns: ColumnWriter, names: Sequence[str]) -> Iterator[str]:
@@ -352,6 +365,8 @@ def gc(
     Only regular files of the forms of docs/format.md that the manifest does not name are deleted. Everything else in
     the directory is the user's and stays.
 
+    Files that cannot be deleted, because Windows deletes no open file, stay until the next call.
+
     Args:
         path: the dataset.
         dry_run: delete nothing.
@@ -372,14 +387,24 @@ def gc(
 
 
 def _each(
-    files: Iterable[tuple[str, Path]], take: Callable[[Path], int], tell: Callable[[str], None] | None
+    files: Iterable[tuple[str, Path]], take: Callable[[Path], int | None], tell: Callable[[str], None] | None
 ) -> tuple[int, int]:
-    """Return the number of files, and the sum of ``take(file)`` over all of them."""
-    sizes = []
+    """Return the number of files, and the sum of ``take(file)`` over all of them. Files that stay do not count."""
+    sizes, open_files = [], []
     for name, path in files:
-        sizes.append(take(path))
+        size = take(path)
+        if size is None:
+            open_files.append(name)
+            continue
+        sizes.append(size)
         if tell is not None:
             tell(name)
+    if open_files:
+        msg = (
+            f"{len(open_files)} files stay, because programs have them open, such as {open_files[0]}; close the "
+            "programs that read the dataset, and run lazygraph gc again"
+        )
+        warnings.warn(msg, stacklevel=3)
     return len(sizes), sum(sizes)
 
 
@@ -424,6 +449,16 @@ def _still_true(column: Column, per: str | None) -> dict[str, Any] | None:
     if column.statistics is None or per == column.per:
         return column.statistics
     return {name: value for name, value in column.statistics.items() if name != "elements"}
+
+
+def _followers(manifest: Manifest, label: str) -> Iterator[str]:
+    """Yield a sentence if splits follow the values of a label, which are replaced."""
+    names = [name for name, column in manifest.splits().items() if label in labels_of(column.rule or {})]
+    if names:
+        yield (
+            f"the splits {', '.join(names)} follow the earlier values of {label!r}, and stay as they are; 'lazygraph "
+            "split' splits the dataset again"
+        )
 
 
 def _check_name(manifest: Manifest, name: str) -> None:

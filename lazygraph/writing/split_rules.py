@@ -1,12 +1,14 @@
 """Rules of splits, which decide whether a graph is in train, val or test, also for graphs that are added later.
 
-``SplitRule`` divides all graphs by fractions, ``FoldRule`` is one fold of a cross-validation, and ``LeaveOutRule``
-tests on all crystals with some elements. A rule is a frozen dataclass, and the dataset stores its JSON form.
+``SplitRule`` divides all graphs by fractions, ``CountsRule`` by exact numbers, ``FoldRule`` is one fold of a
+cross-validation, and ``LeaveOutRule`` tests on all crystals with some elements. ``LabelledRule`` applies one of these
+to the graphs with a value of a label. A rule is a frozen dataclass, and the dataset stores its JSON form.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,18 @@ from lazygraph.writing.shares import (
 )
 from lazygraph.writing.value_groups import FORMULA, Groups, RuleColumns
 
-__all__ = ["BINS", "FoldRule", "LeaveOutRule", "Rule", "SplitRule", "Strata", "rule_from_json"]
+__all__ = [
+    "BINS",
+    "CountsRule",
+    "FoldRule",
+    "LabelledRule",
+    "LeaveOutRule",
+    "Rule",
+    "SplitRule",
+    "Strata",
+    "labels_of",
+    "rule_from_json",
+]
 
 BINS = 10  # the default number of bins
 MAX_STRATA = 1000
@@ -224,6 +237,68 @@ class SplitRule(Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class CountsRule(Rule):
+    """Exact numbers of graphs in train, val and test, and the seed of the shuffle.
+
+    The order of the graphs is the order of ``SplitRule``: train is its beginning, test its end, and val comes before
+    test. All other graphs are in no split, and so are graphs that are added later.
+
+    Args:
+        counts: the numbers of graphs in train, val and test.
+        seed: random seed of the shuffle.
+
+    Raises:
+        InputError: these are not three integers, or one is negative, or all are 0.
+    """
+
+    counts: Sequence[int]
+    seed: int = 123
+
+    def __post_init__(self) -> None:
+        try:
+            counts = tuple(map(operator.index, self.counts))
+        except TypeError:
+            counts = ()
+        if not (len(counts) == len(SPLITS) and min(counts) >= 0 and sum(counts) > 0):
+            msg = (
+                f"found the counts {self.counts!r}; required: three integers of at least 0 for train, val and test, "
+                "such as 60000,5000,4239"
+            )
+            raise InputError(msg)
+        object.__setattr__(self, "counts", counts)
+
+    def extended(
+        self, codes: NDArray[np.uint8], old: int, columns: RuleColumns, *, continued: bool
+    ) -> NDArray[np.uint8]:
+        """See :meth:`Rule.extended`. With ``continued``, new graphs are in no split, because the numbers are exact."""
+        del columns
+        codes = codes.copy()
+        if continued:
+            return codes
+        new = codes[old:]
+        free = new == NO_SPLIT
+        n = int(free.sum())
+        if sum(self.counts) > n:
+            train, val, test = self.counts
+            msg = (
+                f"the counts {train:,} for train, {val:,} for val and {test:,} for test add up to "
+                f"{sum(self.counts):,}, and there are {n:,} graphs; give smaller counts"
+            )
+            raise InputError(msg)
+        new[free] = shuffled(n, self.counts, self.seed)
+        return codes
+
+    def to_json(self) -> dict[str, Any]:
+        """See :meth:`Rule.to_json`."""
+        return {"counts": list(self.counts), "seed": self.seed}
+
+    def in_words(self) -> str:
+        """See :meth:`Rule.in_words`."""
+        train, val, test = self.counts
+        return f"exactly {train:,} graphs in train, {val:,} in val and {test:,} in test, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
 class FoldRule(Rule):
     """One fold of a cross-validation: its graphs are in test, and all others in train and val.
 
@@ -348,6 +423,47 @@ class LeaveOutRule(Rule):
         return f"tests on crystals with {' or '.join(self.leave_out)}, val {self.val:g}, seed {self.seed}"
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledRule(Rule):
+    """Any other rule, applied to the graphs with a value of a label. All other graphs are in no split.
+
+    The graphs with a value get the splits that they would have in a dataset of these graphs alone. Published networks
+    are trained on such splits: their code drops the structures without a target, and then shuffles the rest.
+
+    Args:
+        label: the label. A graph has no value if its number is NaN, or its text is empty. If a label has several
+            numbers per graph, all of them are NaN.
+        rule: the rule for the graphs with a value.
+    """
+
+    label: str
+    rule: SplitRule | CountsRule | FoldRule | LeaveOutRule
+
+    def extended(
+        self, codes: NDArray[np.uint8], old: int, columns: RuleColumns, *, continued: bool
+    ) -> NDArray[np.uint8]:
+        """See :meth:`Rule.extended`. New graphs without a value stay as they are."""
+        codes = codes.copy()
+        there, own = columns.labelled(self.label)
+        if old == 0 and not there.any():
+            msg = f"none of the {len(codes):,} graphs has a value of {self.label!r}; name another label"
+            raise InputError(msg)
+        try:
+            codes[there] = self.rule.extended(codes[there], int(there[:old].sum()), own, continued=continued)
+        except InputError as error:
+            msg = f"among the graphs with a value of {self.label!r}: {error}"
+            raise InputError(msg) from error
+        return codes
+
+    def to_json(self) -> dict[str, Any]:
+        """See :meth:`Rule.to_json`."""
+        return {**self.rule.to_json(), "labelled": self.label}
+
+    def in_words(self) -> str:
+        """See :meth:`Rule.in_words`."""
+        return f"{self.rule.in_words()}, of the graphs with a value of {self.label}"
+
+
 def _quantiles(sizes: NDArray[Any], bins: int) -> list[int]:
     """Return the last group of each of some equally full bins, except for the last bin.
 
@@ -366,13 +482,29 @@ def _quantiles(sizes: NDArray[Any], bins: int) -> list[int]:
     return places
 
 
+_KINDS: dict[str, Callable[..., SplitRule | CountsRule | FoldRule | LeaveOutRule]] = {
+    "fractions": SplitRule,
+    "counts": CountsRule,
+    "fold": FoldRule,
+    "leave_out": LeaveOutRule,
+}
+"""A key of the JSON form -> the class of the rule that has it."""
+
+
 def rule_from_json(data: Mapping[str, Any]) -> Rule:
     """Read the JSON form of any rule."""
     values = dict(data)
-    kind: Callable[..., Rule] = FoldRule if "fold" in data else LeaveOutRule if "leave_out" in data else SplitRule
-    if "stratify" in data:
-        values["stratify"] = Strata(**data["stratify"])
-    return kind(**values)
+    label = values.pop("labelled", None)
+    if "stratify" in values:
+        values["stratify"] = Strata(**values["stratify"])
+    rule = next(kind for key, kind in _KINDS.items() if key in values)(**values)
+    return rule if label is None else LabelledRule(label, rule)
+
+
+def labels_of(data: Mapping[str, Any]) -> set[str]:
+    """Return the columns whose values decide the splits, from the JSON form of a rule."""
+    named = (data.get("group"), data.get("stratify", {}).get("label"), data.get("labelled"))
+    return {name for name in named if name is not None}
 
 
 class _Shares(NamedTuple):

@@ -15,7 +15,7 @@ from lazygraph.format.manifest import Manifest
 from lazygraph.format.store import Store
 from lazygraph.registry import unknown_name
 from lazygraph.writing.shares import SPLITS, split_codes
-from lazygraph.writing.split_rules import Rule, SplitRule, rule_from_json
+from lazygraph.writing.split_rules import CountsRule, LabelledRule, Rule, SplitRule, rule_from_json
 from lazygraph.writing.value_groups import RuleColumns
 
 __all__ = ["DEFAULT", "SPLITS", "SplitRule", "Splits", "recorded_rule", "split_codes", "write_split"]
@@ -124,13 +124,43 @@ class Splits:
         """The number of graphs in no split, if there are splits."""
         return int((self.codes == NO_SPLIT).sum()) if self.names else 0
 
-    def notes(self) -> tuple[str, ...]:
-        """Return a sentence if there are splits and some graphs are in none."""
-        if not self.unsplit:
-            return ()
-        sizes = ", ".join(f"{name} {int((self.codes == code).sum()):,}" for code, name in enumerate(self.names))
-        told = (
-            f"{self.unsplit:,} of {len(self.codes):,} graphs are in no split ({sizes}), so training does not use them; "
-            "'lazygraph split' splits the whole dataset, and --split (split=) says where graphs go that are added"
-        )
-        return (told,)
+    def notes(self, rule: Rule | None, columns: RuleColumns) -> tuple[str, ...]:
+        """Return sentences if there are splits and some graphs are in none.
+
+        Args:
+            rule: the rule that all graphs follow, if there is one.
+            columns: the columns of all graphs.
+        """
+        told: list[str] = []
+        left, n, of = self.unsplit, len(self.codes), ""
+        if isinstance(rule, LabelledRule):
+            without, unlabelled = self._without_value(rule.label, columns)
+            left, n, of = left - unlabelled, n - without, f" with a value of {rule.label!r}"
+            if unlabelled:
+                told.append(
+                    f"{unlabelled:,} of {len(self.codes):,} graphs have no value of {rule.label!r} and are in no split"
+                )
+            if without > unlabelled:
+                told.append(
+                    f"{without - unlabelled:,} graphs in splits have no value of {rule.label!r} any more; 'lazygraph "
+                    "split' splits the whole dataset again"
+                )
+            rule = rule.rule
+        if left:
+            sizes = ", ".join(f"{name} {int((self.codes == code).sum()):,}" for code, name in enumerate(self.names))
+            why = ", because the splits have exact numbers of graphs" if isinstance(rule, CountsRule) else ""
+            told.append(
+                f"{left:,} of {n:,} graphs{of} are in no split ({sizes}){why}, so training does not use them; "
+                "'lazygraph split' splits the whole dataset, and --split (split=) says where graphs go that are added"
+            )
+        return tuple(told)
+
+    def _without_value(self, label: str, columns: RuleColumns) -> tuple[int, int]:
+        """Return how many graphs have no value of a label, and how many of these are in no split."""
+        without = unsplit = row = 0
+        for there in columns.with_value(label):
+            codes = self.codes[row : row + len(there)]
+            without += int((~there).sum())
+            unsplit += int((~there & (codes == NO_SPLIT)).sum())
+            row += len(there)
+        return without, unsplit

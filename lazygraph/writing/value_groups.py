@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "FORMULA",
     "PROTOTYPE",
     "Groups",
+    "Labelled",
     "RuleColumns",
     "check_group",
     "columns_of",
@@ -109,13 +110,17 @@ class RuleColumns:
             ``formula`` and for ``names``.
         names: the columns with one value per graph: ``formula`` if there is one, and labels.
         scratch: for what does not fit into memory.
+        arrays: the labels with several numbers per graph. ``stored`` is called for them too, and they form no groups.
     """
 
     stored: Callable[[str], Pieces]
     names: Sequence[str]
     scratch: TemporaryArrays
+    arrays: Sequence[str] = ()
     _groups: dict[str, Groups] = field(default_factory=dict, init=False)
     """Groups by column, kept because several rules may need them."""
+    _labelled: dict[str, Labelled] = field(default_factory=dict, init=False)
+    """Graphs with a value by label, kept because the rules of all folds need them."""
 
     def values(self, name: str) -> Pieces:
         """Return the values of a column, one array after the other.
@@ -131,7 +136,9 @@ class RuleColumns:
     def with_column(self, name: str, pieces: Pieces) -> RuleColumns:
         """Return the same columns with another column of this name."""
         names = self.names if name in self.names else [*self.names, name]
-        return RuleColumns(lambda wanted: pieces if wanted == name else self.stored(wanted), names, self.scratch)
+        return RuleColumns(
+            lambda wanted: pieces if wanted == name else self.stored(wanted), names, self.scratch, self.arrays
+        )
 
     def groups(self, name: str) -> Groups:
         """Return the groups of graphs with equal values in a column. Raises the errors of ``values``."""
@@ -139,22 +146,56 @@ class RuleColumns:
             self._groups[name] = number_groups(self.values(name), self.scratch)
         return self._groups[name]
 
+    def with_value(self, label: str) -> Iterator[NDArray[np.bool_]]:
+        """Yield whether each graph has a value of a label, in pieces: a text, or a number that is not NaN.
+
+        Raises:
+            InputError: there is no such label.
+        """
+        known = [*(name for name in self.names if name != FORMULA), *self.arrays]
+        if label not in known:
+            msg = f"{unknown_name('label', label, known)}. Name a label with values for graphs, not for single atoms"
+            raise InputError(msg)
+        yield from map(_are_values, bounded(self.stored(label)))
+
+    def labelled(self, label: str) -> Labelled:
+        """Return the graphs with a value of a label, and their columns. Raises the errors of ``with_value``."""
+        if label not in self._labelled:
+            there = self.scratch.array(np.bool_, sum(len(piece) for piece in self.with_value(label)))
+            row = 0
+            for piece in self.with_value(label):
+                there[row : row + len(piece)] = piece
+                row += len(piece)
+            stored = self.stored  # a function of self would keep the temporary files until cycles are collected
+            chosen = stored if there.all() else lambda name: _Chosen(stored(name), there)
+            self._labelled[label] = Labelled(there, RuleColumns(chosen, self.names, self.scratch, self.arrays))
+        return self._labelled[label]
+
+
+class Labelled(NamedTuple):
+    """The graphs with a value of one label.
+
+    Attributes:
+        there: (n,) whether each graph of the dataset has a value.
+        columns: the columns of the graphs with a value, in their order.
+    """
+
+    there: NDArray[np.bool_]
+    columns: RuleColumns
+
 
 def columns_of(store: Store, scratch: TemporaryArrays) -> RuleColumns:
     """Return the columns of a finished dataset for the rules of splits."""
     columns = store.manifest.columns
-    names = [
-        name
-        for name, column in columns.items()
-        if name == FORMULA or (column.role in ("category", "text", "label") and len(column.shape) == 1)
-    ]
+    labels = store.manifest.all_labels()
+    names = [name for name, column in columns.items() if name == FORMULA or (name in labels and len(column.shape) == 1)]
 
     def stored(name: str) -> Pieces:
         column, values = columns[name], [store.column(name)]
         # Categories are read as texts, because their codes depend on the other texts.
         return _Mapped(values, lambda codes: texts_of(column, codes)) if column.role == "category" else values
 
-    return RuleColumns(stored, names, scratch)
+    return RuleColumns(stored, names, scratch, [name for name, column in labels.items() if len(column.shape) > 1])
 
 
 def check_group(name: str, known: Sequence[str]) -> None:
@@ -192,3 +233,26 @@ class _Mapped:
         for piece in self.pieces:
             # An empty piece still has the type.
             yield from map(self.function, bounded([piece]) if len(piece) else [piece])
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The values of some of the graphs. They can be iterated any number of times."""
+
+    pieces: Pieces
+    there: NDArray[np.bool_]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        row = 0
+        for piece in self.pieces:
+            for some in bounded([piece]) if len(piece) else [piece]:  # an empty piece still has the type
+                yield some[self.there[row : row + len(some)]]
+                row += len(some)
+
+
+def _are_values(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether each row is a text that is not empty, or has at least one number that is not NaN."""
+    if values.dtype.kind == "f":
+        there: NDArray[np.bool_] = ~np.isnan(values).all(axis=tuple(range(1, values.ndim)))
+        return there
+    return np.not_equal(values, b"") if values.dtype.kind == "S" else np.ones(len(values), bool)

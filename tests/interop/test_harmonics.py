@@ -9,7 +9,7 @@ from e3nn import o3
 
 from lazygraph.training.models.comformer import EComformer, EquivariantUpdate
 from lazygraph.training.models.radial import spherical_harmonics
-from lazygraph.training.models.released import comformer_state_dict
+from lazygraph.training.models.comformer_weights import comformer_state_dict
 
 
 def test_harmonics_are_those_of_e3nn():

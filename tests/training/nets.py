@@ -26,7 +26,57 @@ class NeedsEdges(Composition):
 
 
 class Interrupted(Composition):
-    """Ctrl-C is pressed while it computes."""
+    """Ctrl-C is pressed while it trains."""
 
     def forward(self, batch):
-        raise KeyboardInterrupt
+        if self.training:
+            raise KeyboardInterrupt
+        return super().forward(batch)
+
+
+class FewElements(Composition):
+    """Has no row for elements beyond silver."""
+
+    def __init__(self, outputs):
+        super().__init__(outputs)
+        self.embed = torch.nn.Embedding(48, 8)
+
+
+class MeanLength(torch.nn.Module):
+    """Gives NaN for a graph without edges, because it divides by their number; or refuses it."""
+
+    view = "matformer"
+
+    def __init__(self, outputs, strict=False):
+        super().__init__()
+        self.out, self.strict = torch.nn.Linear(1, outputs), strict
+
+    def forward(self, batch):
+        of_edge = batch.batch[batch.edge_index[0]]
+        lengths = torch.zeros(batch.num_graphs).index_add(0, of_edge, batch.edge_attr.norm(dim=-1))
+        counts = torch.bincount(of_edge, minlength=batch.num_graphs)
+        if self.strict and not counts.all():
+            raise ValueError("a graph has no edge")
+        return self.out((lengths / counts)[:, None])
+
+
+class Wrong(Composition):
+    """Gives a value for every atom."""
+
+    def forward(self, batch):
+        return batch.x.float()
+
+
+class Drawing(Composition):
+    """Draws random numbers, also where it does not train."""
+
+    def forward(self, batch):
+        return super().forward(batch) + 0.1 * torch.randn(batch.num_graphs, 1)
+
+
+class Mismatched(Composition):
+    """Its layers do not fit together."""
+
+    def __init__(self, outputs):
+        super().__init__(outputs)
+        self.out = torch.nn.Linear(9, outputs)

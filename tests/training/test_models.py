@@ -15,13 +15,13 @@ from scipy.spatial.transform import Rotation
 import lazygraph as lg
 from lazygraph.errors import InputError, MissingExtra
 from lazygraph.reading.views import VIEWS
-from lazygraph.training.models import MODELS, cgcnn, comformer, find_model, radial
+from lazygraph.training.models import MODELS, cgcnn_pyg, comformer, find_model, radial
 from lazygraph.training.models.radial import BatchNorm, GaussianBasis, mean_over_atoms, spherical_harmonics
 
 SMALL = {
     "icomformer": {"hidden_channels": 24, "num_rbf": 16},
     "ecomformer": {"hidden_channels": 24, "num_rbf": 16, "scalar_channels": 6, "tensor_channels": 4},
-    "cgcnn": {"atom_fea_len": 16, "h_fea_len": 24},
+    "cgcnn-pyg": {"atom_fea_len": 16, "h_fea_len": 24},
 }
 NAMES = sorted(SMALL)
 ROTATION = Rotation.random(random_state=3).as_matrix()
@@ -142,7 +142,7 @@ def test_a_few_steps_lower_the_loss(name, crystals, batch_of):
 def test_the_defaults_are_the_published_ones(name):
     model = find_model(name).build(1)
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters()}
-    if name == "cgcnn":
+    if name == "cgcnn-pyg":
         assert shapes["embedding.weight"] == (64, 92)
         assert shapes["convs.0.lin_f.weight"] == (64, 2 * 64 + 41)
         assert [shapes[f"{layer}.weight"] for layer in ("hidden.0", "out")] == [(128, 64), (1, 128)]
@@ -197,7 +197,7 @@ def test_icomformer_tells_mirror_images_apart_and_the_others_do_not(crystals, ba
     assert changes["icomformer"][[0, 2]].min() > 1e-8
     # one atom alone is its own mirror image
     assert changes["icomformer"][1] < 1e-10
-    assert max(changes["ecomformer"].max(), changes["cgcnn"].max()) < 1e-10
+    assert max(changes["ecomformer"].max(), changes["cgcnn-pyg"].max()) < 1e-10
 
 
 # ---- small graphs ----
@@ -254,7 +254,7 @@ def test_few_rows_get_the_running_statistics():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_centre_hears_its_neighbours_and_not_the_other_way_round(name):
     model = model_of(name)
-    layer = model.convs[0] if name == "cgcnn" else model.layers[0]
+    layer = model.convs[0] if name == "cgcnn-pyg" else model.layers[0]
     seen = []
     layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     batch = by_hand([(0, 1)], n_atoms=2)
@@ -280,13 +280,13 @@ def test_the_equivariant_layer_hears_its_neighbours_too():
     assert (of_neighbor[0] == 0).all()
 
 
-def test_cgcnn_is_that_of_the_published_table(tmp_path, crystals):
+def test_cgcnn_of_pyg_is_that_of_the_published_table(tmp_path, crystals):
     """The same network, written with CGCNN's own arrays: neighbours and Gaussians in a table of 12 columns."""
     path = tmp_path / "table.lg"
     lg.write([(f"c{n}", c) for n, c in enumerate(crystals)], path, graph="cgcnn", workers=1, progress=False)
     ours = lg.LazyGraphDataset(path, view=lg.view("matformer", dtype="float64")).batch(range(3))
     table = lg.LazyGraphDataset(path, view=lg.view("cgcnn", dtype="float64")).batch(range(3))
-    model = model_of("cgcnn")
+    model = model_of("cgcnn-pyg")
     # the view's centres are not rounded to single precision
     model.gaussians.centers = torch.arange(41, dtype=torch.float64) * 0.2
     x = model.embedding(table.atom_fea)
@@ -434,7 +434,7 @@ def test_models_by_name():
     assert [type(MODELS[name].build(1, **SMALL[name])) for name in SMALL] == [
         comformer.IComformer,
         comformer.EComformer,
-        cgcnn.Cgcnn,
+        cgcnn_pyg.CgcnnPyg,
     ]
     for name, entry in MODELS.items():
         assert entry.name == name

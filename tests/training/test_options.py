@@ -65,11 +65,33 @@ def test_what_is_made_plain_is_read_back_from_everything_that_holds_it(tmp_path_
     assert torch.load(file, weights_only=True) == told
 
 
+OF_POTENTIALS = {
+    "forces": np.str_("forces"),
+    "stress": np.str_("stress"),
+    "stress_convention": np.str_("ase"),
+    "energy_weight": np.int64(1),
+    "forces_weight": np.float32(2),
+    "stress_weight": np.float64(0),
+    "element_references": np.str_("stored"),
+}
+
+
+def test_every_option_of_potentials_is_plain():
+    options = lg.TrainOptions(target="energy", **OF_POTENTIALS)
+    assert all_types(options.to_json()) <= set(PLAIN)
+    assert lg.TrainOptions.of(options.to_json()) == options
+    assert (options.forces_weight, options.stress_weight) == (2.0, 0.0)
+
+
 def test_every_option_is_plain():
     given = {
         "target": np.array(["gap", "mass"]),
+        **dict.fromkeys(OF_POTENTIALS),  # which learn one target
         "model": np.str_("cgcnn"),
         "model_options": collections.OrderedDict(sizes=(np.int64(3), 4), path=Path("x"), on=np.bool_(1)),
+        "from_checkpoint": Path("run"),
+        "fresh": np.array(["readout.*"]),
+        "freeze": ("layers.0.*",),
         "task": np.str_("regression"),
         "n_epochs": np.int64(3),
         "batch_size": np.uint8(8),
@@ -77,9 +99,14 @@ def test_every_option_is_plain():
         "graph_options": {"cutoff": np.float32(4)},
         "max_atoms": np.int32(100),
         "max_edges": np.int64(10000),
+        "drop_last": np.str_("train"),
+        "optimizer": np.str_("sgd"),
         "learning_rate": np.float64(1e-3),
+        "momentum": np.float32(0.5),
         "weight_decay": np.float32(0.5),
-        "schedule": np.str_("cosine"),
+        "weight_decay_on": np.str_("weights"),
+        "schedule": np.str_("multistep"),
+        "milestones": np.array([2, 3]),
         "loss": np.str_("mse"),
         "gradient_clip": np.float16(0.5),
         "accumulate": np.int64(2),
@@ -88,8 +115,13 @@ def test_every_option_is_plain():
         "ema_decay": np.float64(0.9),
         "keep": np.int64(2),
         "checkpoint_every": np.int64(7),
+        "weights": np.str_("last"),
         "seed": np.uint32(1),
         "split_seed": np.int64(2),
+        "unlabelled": np.str_("keep"),
+        "train_count": np.int64(5),
+        "val_count": np.uint8(2),
+        "test_count": np.int64(0),
         "train_ratio": np.float64(0.5),
         "val_ratio": np.float32(0.25),
         "test_ratio": np.float64(0.25),

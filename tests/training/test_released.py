@@ -12,7 +12,7 @@ import torch
 from lazygraph.errors import InputError
 from lazygraph.training.models import find_model
 from lazygraph.training.models.comformer import EComformer, IComformer
-from lazygraph.training.models.released import comformer_state_dict, load_comformer
+from lazygraph.training.models.comformer_weights import comformer_state_dict, load_comformer
 
 CHANNELS, CENTRES, FEATURES = 6, 5, 4
 

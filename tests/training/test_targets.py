@@ -124,7 +124,7 @@ def test_scores():
     targets = Targets(("a", "b"), ("eV", None), (0.0, 0.0), (1.0, 1.0))
     rows = [Prediction("x", [1.0, 5.0], [2.0, math.nan]), Prediction("y", [1.0, 5.0], [4.0, math.nan])]
     assert scores_of(rows, targets) == {
-        "a": {"count": 2, "mae": 2.0, "rmse": pytest.approx(math.sqrt(5)), "unit": "eV"},
+        "a": {"count": 2, "mae": 2.0, "rmse": pytest.approx(math.sqrt(5)), "r2": pytest.approx(-4), "unit": "eV"},
         "b": {"count": 0},
     }
     assert scores_of([], targets)["a"] == {"count": 0}

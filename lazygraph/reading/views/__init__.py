@@ -15,6 +15,7 @@ from lazygraph.reading.views.chgnet import Chgnet
 from lazygraph.reading.views.jarvis import Alignn, Comformer, Matformer
 from lazygraph.reading.views.mace import Mace
 from lazygraph.reading.views.matgl import M3gnet, MatglChgnet, Megnet
+from lazygraph.reading.views.potnet import Potnet
 from lazygraph.reading.views.pyg import Pyg
 from lazygraph.registry import Registry, unknown_name
 
@@ -23,7 +24,20 @@ __all__ = ["VIEWS", "VIEW_REGISTRY", "View", "as_view", "known_view", "view"]
 VIEWS: Mapping[str, type[View]] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (Pyg, Comformer, Matformer, Alignn, Cgcnn, Atlas, Megnet, M3gnet, MatglChgnet, Chgnet, Mace)
+        for kind in (
+            Pyg,
+            Comformer,
+            Matformer,
+            Potnet,
+            Alignn,
+            Cgcnn,
+            Atlas,
+            Megnet,
+            M3gnet,
+            MatglChgnet,
+            Chgnet,
+            Mace,
+        )
     }
 )
 """Name -> view of the package."""
@@ -36,9 +50,9 @@ def view(name: str, /, **parameters: Any) -> View:
     """Create a view by name, for ``LazyGraphDataset(path, view=...)``. A view gives the arrays that a model takes.
 
     Args:
-        name: ``pyg``, ``comformer``, ``matformer``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``, ``m3gnet``,
-            ``matgl-chgnet``, ``chgnet``, ``mace``, or the name of a view that an installed plug-in declares. The
-            classes in ``VIEWS`` list the arrays of each view.
+        name: ``pyg``, ``comformer``, ``matformer``, ``potnet``, ``alignn``, ``cgcnn``, ``atlas``, ``megnet``,
+            ``m3gnet``, ``matgl-chgnet``, ``chgnet``, ``mace``, or the name of a view that an installed plug-in
+            declares. The classes in ``VIEWS`` list the arrays of each view.
         **parameters: parameters of the view, such as ``dtype`` (``"float32"`` or ``"float64"``).
 
     Raises:

@@ -17,13 +17,36 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from lazygraph.loading.dataset import LazyGraphDataset
-    from lazygraph.training.models.released import comformer_state_dict, load_comformer
+    from lazygraph.training.models.alignn import from_released as load_alignn
+    from lazygraph.training.models.cgcnn import from_released as load_cgcnn
+    from lazygraph.training.models.comformer_weights import comformer_state_dict, load_comformer
+    from lazygraph.training.models.matformer import from_released as load_matformer
+    from lazygraph.training.models.potnet import from_released as load_potnet
 
 Fitted = tuple[View, dict[str, Any]]
 
-__all__ = ["MODELS", "MODEL_REGISTRY", "ModelEntry", "comformer_state_dict", "find_model", "load_comformer"]
+__all__ = [
+    "MODELS",
+    "MODEL_REGISTRY",
+    "ModelEntry",
+    "comformer_state_dict",
+    "find_model",
+    "find_potential",
+    "load_alignn",
+    "load_cgcnn",
+    "load_comformer",
+    "load_matformer",
+    "load_potnet",
+]
 
-_WITH_TORCH = {"comformer_state_dict": "released", "load_comformer": "released"}
+_WITH_TORCH = {
+    "comformer_state_dict": ("comformer_weights", "comformer_state_dict"),
+    "load_alignn": ("alignn", "from_released"),
+    "load_cgcnn": ("cgcnn", "from_released"),
+    "load_comformer": ("comformer_weights", "load_comformer"),
+    "load_matformer": ("matformer", "from_released"),
+    "load_potnet": ("potnet", "from_released"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +65,9 @@ class ModelEntry:
     """``build(outputs, **hyperparameters)`` returns a model that maps a batch of B graphs to (B, outputs)."""
     fit: Callable[[LazyGraphDataset, Mapping[str, Any]], Fitted] | None = None
     """For a model with hyperparameters from its graphs: the function behind ``fitted``."""
+    potential: ModelEntry | None = None
+    """The model as an interatomic potential: its ``build`` takes only hyperparameters, and returns a
+    :class:`lazygraph.training.models.potentials.Potential`. None if it cannot give forces."""
 
     def fitted(self, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
         """Return the view for a dataset and all hyperparameters, including those that its graphs determine."""
@@ -83,9 +109,59 @@ def find_model(name: str) -> ModelEntry:
     return ModelEntry(name, view, preset, partial(_build, found))
 
 
-def _fit(module: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
-    found: Fitted = importlib.import_module(module).fit_to(dataset, hyperparameters)
+def find_potential(name: str) -> ModelEntry:
+    """Return the model of a name as an interatomic potential.
+
+    Args:
+        name: a name that the user gave, as for :func:`find_model`.
+
+    Raises:
+        InputError: there is no such model, or it cannot give forces.
+        PluginError: the plug-in of this model cannot be imported.
+    """
+    found = find_model(name).potential
+    if found is None:
+        able = ", ".join(sorted(entry.name for entry in MODELS.values() if entry.potential is not None))
+        msg = (
+            f"the model {name!r} cannot learn forces; models that can: {able}. Choose one of them (--model), or leave "
+            "forces out"
+        )
+        raise InputError(msg)
+    return found if found.name == name else replace(found, name=name)
+
+
+def _only_a_potential(name: str, outputs: int, **hyperparameters: Any) -> Module:  # noqa: ARG001
+    """Refuse a model without forces.
+
+    Raises:
+        InputError: always.
+    """
+    msg = (
+        f"the model {name!r} is an interatomic potential; give the label of the forces too, as in forces='forces' "
+        "(--forces forces), or choose another model"
+    )
+    raise InputError(msg)
+
+
+def _potential(name: str, view: str, preset: str, *, kind: str, fit: str) -> ModelEntry:
+    """Return the entry of a class of potentials, and of the function ``module.function`` that fits it to graphs."""
+    module, _, function = fit.partition(".")
+    return ModelEntry(
+        name,
+        view,
+        preset,
+        partial(_construct, f"{__name__}.potentials", kind),
+        partial(_fit_with, f"{__name__}.{module}", function),
+    )
+
+
+def _fit_with(module: str, function: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
+    found: Fitted = getattr(importlib.import_module(module), function)(dataset, hyperparameters)
     return found
+
+
+def _fit(module: str, /, dataset: LazyGraphDataset, hyperparameters: Mapping[str, Any]) -> Fitted:
+    return _fit_with(module, "fit_to", dataset, hyperparameters)
 
 
 def _construct(module: str, kind: str, /, outputs: int, **hyperparameters: Any) -> Module:
@@ -121,10 +197,47 @@ _ALL = (
         "comformer",
         partial(_construct, f"{__name__}.comformer", "EComformer", scalar_channels=64),
     ),
-    ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
-    ModelEntry("m3gnet", "m3gnet", "m3gnet", partial(_construct, f"{__name__}.matgl", "M3GNet")),
+    ModelEntry("matformer", "matformer", "matformer", partial(_construct, f"{__name__}.matformer", "Matformer")),
     ModelEntry(
-        "mace", "mace", "mace", partial(_construct, f"{__name__}.mace", "Mace"), partial(_fit, f"{__name__}.mace")
+        "potnet",
+        "potnet",
+        "potnet",
+        partial(_construct, f"{__name__}.potnet", "PotNet"),
+        partial(_fit, f"{__name__}.potnet"),
+    ),
+    ModelEntry("alignn", "alignn", "alignn-2026", partial(_construct, f"{__name__}.alignn", "Alignn")),
+    ModelEntry("cgcnn", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn", "Cgcnn")),
+    ModelEntry("cgcnn-pyg", "matformer", "cgcnn", partial(_construct, f"{__name__}.cgcnn_pyg", "CgcnnPyg")),
+    ModelEntry(
+        "m3gnet",
+        "m3gnet",
+        "m3gnet",
+        partial(_construct, f"{__name__}.matgl", "M3GNet"),
+        potential=_potential("m3gnet", "m3gnet", "m3gnet", kind="M3GNetPotential", fit="potentials.fit_m3gnet"),
+    ),
+    ModelEntry(
+        "chgnet-matgl",
+        "matgl-chgnet",
+        "chgnet",
+        partial(_only_a_potential, "chgnet-matgl"),
+        potential=_potential(
+            "chgnet-matgl", "matgl-chgnet", "chgnet", kind="MatglChgnetPotential", fit="potentials.fit_matgl_chgnet"
+        ),
+    ),
+    ModelEntry(
+        "chgnet",
+        "chgnet",
+        "chgnet",
+        partial(_only_a_potential, "chgnet"),
+        potential=_potential("chgnet", "chgnet", "chgnet", kind="ChgnetPotential", fit="potentials.fit_chgnet"),
+    ),
+    ModelEntry(
+        "mace",
+        "mace",
+        "mace",
+        partial(_construct, f"{__name__}.mace", "Mace"),
+        partial(_fit, f"{__name__}.mace"),
+        potential=_potential("mace", "mace", "mace", kind="MacePotential", fit="mace.fit_to"),
     ),
 )
 
@@ -139,4 +252,5 @@ def __getattr__(name: str) -> Any:
     if name not in _WITH_TORCH:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    module, function = _WITH_TORCH[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)

@@ -3,13 +3,13 @@
 Source: Yan, Fu, Qian, Qian and Ji, "Complete and Efficient Graph Transformers for Crystal Material Property
 Prediction", ICLR 2024, arXiv:2403.11857, called "the paper" here. The paper does not state the sizes of the tensor
 products, the maps for each lattice vector, the biases, and the linear map after the sums. These facts come from the
-authors' own program. :mod:`lazygraph.training.models.released` loads its weights.
+authors' own program. :mod:`lazygraph.training.models.comformer_weights` loads its weights.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -49,9 +49,7 @@ class Attention(torch.nn.Module):
         self.key = Linear(channels, channels)
         self.value = Linear(channels, channels)
         self.third = Linear(channels, channels, bias=bias)
-        self.key_update, self.value_update = (
-            Sequential(Linear(3 * channels, channels), SiLU(), Linear(channels, channels)) for _ in range(2)
-        )
+        self.key_update, self.value_update = (_perceptron(channels) for _ in range(2))
         self.norm = BatchNorm(channels)
 
     def projected(self, place: int, x: Tensor, key: Linear, value: Linear) -> Tensor:
@@ -64,18 +62,15 @@ class Attention(torch.nn.Module):
             value: its projection for values.
         """
         block = slice(place * self.channels, (place + 1) * self.channels)
-        weights, biases = [], []
-        for projection, perceptron in ((key, self.key_update), (value, self.value_update)):
-            first = perceptron[0].weight[:, block]
-            weights.append(first @ projection.weight)
-            biases.append(None if projection.bias is None else first @ projection.bias)
-        bias = None if biases[0] is None or biases[1] is None else torch.cat([biases[0], biases[1]])
-        return linear(x, torch.cat(weights), bias)
+        pairs = ((_first_weight(self.key_update)[:, block], key), (_first_weight(self.value_update)[:, block], value))
+        weight = torch.cat([first @ projection.weight for first, projection in pairs])
+        biases = [first @ projection.bias for first, projection in pairs if projection.bias is not None]
+        return linear(x, weight, torch.cat(biases) if biases else None)
 
     def of_first(self, a: Tensor) -> Tensor:
         """Return the part (..., 2C) of the first layers that comes from a (..., C), and their biases."""
         part = self.projected(0, a, self.key, self.value)
-        return part + torch.cat([self.key_update[0].bias, self.value_update[0].bias])
+        return part + torch.cat([cast("Tensor", each[0].bias) for each in (self.key_update, self.value_update)])
 
     def of_third(self, c: Tensor) -> Tensor:
         """Return the part (..., 2C) of the first layers that comes from c (..., C)."""
@@ -88,6 +83,14 @@ class Attention(torch.nn.Module):
         gate = torch.sigmoid(self.norm(score.flatten(0, -2))).view_as(score)
         message: Tensor = gate * self.value_update[2](for_value)
         return message
+
+
+def _perceptron(channels: int) -> Sequential:
+    return Sequential(Linear(3 * channels, channels), SiLU(), Linear(channels, channels))
+
+
+def _first_weight(perceptron: Sequential) -> Tensor:
+    return cast("Tensor", perceptron[0].weight)
 
 
 class NodeTransformer(MessagePassing):  # type: ignore[misc]  # PyG is not typed
@@ -151,9 +154,10 @@ class EdgeTransformer(torch.nn.Module):
             graph_of_edge: (E,) index of the graph of each edge.
         """
         attention = self.attention
-        maps = enumerate(zip(self.keys, self.values, strict=True))
-        of_lattice = torch.stack([attention.projected(1, lengths[:, m], *of_vector) for m, of_vector in maps], dim=1)
-        parts = attention.of_first(edges).unsqueeze(1) + of_lattice[graph_of_edge]
+        maps = [(cast("Linear", key), cast("Linear", value)) for key, value in zip(self.keys, self.values, strict=True)]
+        of_vectors = [attention.projected(1, lengths[:, m], key, value) for m, (key, value) in enumerate(maps)]
+        of_lattice = torch.stack(of_vectors, dim=1)
+        parts = attention.of_first(edges).unsqueeze(1) + of_lattice.index_select(0, graph_of_edge)
         messages = attention(attention.query(edges).unsqueeze(1), parts + attention.of_third(angles))
         # The linear map of each of the three messages, and then their sum.
         total = linear(messages.sum(dim=1), self.out.weight, 3 * self.out.bias)
@@ -203,7 +207,7 @@ class EquivariantUpdate(torch.nn.Module):
     def raised(self, scalars: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         """Compute the first product: (N, S) scalars, (E, (S + 2K) S) weights -> (N, S + 3K + 5K) tensors."""
         of_edges = weights.view(len(weights), self.width, self.count) / math.sqrt(self.count)
-        products = torch.bmm(of_edges, scalars[edge_index[1]].unsqueeze(2))
+        products = torch.bmm(of_edges, scalars.index_select(0, edge_index[1]).unsqueeze(2))
         parts = torch.split(products, [self.count, self.tensors, self.tensors], dim=1)
         degrees = torch.split(harmonics.unsqueeze(1), [*COMPONENTS], dim=2)
         raised = torch.cat([(p * y).flatten(1) for p, y in zip(parts, degrees, strict=True)], dim=1)
@@ -212,7 +216,8 @@ class EquivariantUpdate(torch.nn.Module):
     def lowered(self, tensors: Tensor, edge_index: Tensor, weights: Tensor, harmonics: Tensor) -> Tensor:
         """Compute the second product: (N, S + 3K + 5K) tensors, (E, S (S + 2K)) weights -> (N, S) scalars."""
         counts = (self.count, self.tensors, self.tensors)
-        parts = torch.split(tensors[edge_index[1]], [n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
+        of_neighbors = tensors.index_select(0, edge_index[1])
+        parts = torch.split(of_neighbors, [n * m for n, m in zip(counts, COMPONENTS, strict=True)], dim=1)
         degrees = torch.split(harmonics.unsqueeze(2), [*COMPONENTS], dim=1)
         # Over the root of 2l + 1, the product of two harmonics of any degree has the mean square 1.
         products = [

@@ -20,13 +20,14 @@ from lazygraph.errors import InputError, MissingExtra, RecipeMismatch
 from lazygraph.graphs.rule import WithinCutoff
 from lazygraph.reading.views import View, view
 from lazygraph.reading.views.features import elements_of
+from lazygraph.training.checks import first_ids
 from lazygraph.training.models.radial import mean_over_atoms
 from lazygraph.training.option_types import real_number
 
 if TYPE_CHECKING:
     from lazygraph.loading.dataset import LazyGraphDataset
 
-__all__ = ["Mace", "fit_to"]
+__all__ = ["READS", "Mace", "fit_to", "mace_network"]
 
 COUNTED = 10_000  # graphs that estimate the mean number of neighbours if no column has it
 READS = ("node_attrs", "positions", "edge_index", "shifts", "unit_shifts", "cell", "batch", "ptr")
@@ -77,27 +78,18 @@ class Mace(torch.nn.Module):
         radial_MLP: Sequence[int] = (64, 64, 64),  # noqa: N803
     ) -> None:
         super().__init__()
-        modules, o3 = _packages()
-        numbers = sorted(symbols_to_numbers(list(elements)).tolist())
-        residual = modules.blocks.RealAgnosticResidualInteractionBlock
-        hidden = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(max_L + 1)])
-        self.network = modules.MACE(
-            r_max=cutoff,
+        self.network = mace_network(
+            elements=elements,
+            cutoff=cutoff,
+            avg_num_neighbors=avg_num_neighbors,
+            channels=channels,
+            max_L=max_L,
+            max_ell=max_ell,
+            correlation=correlation,
+            num_interactions=num_interactions,
             num_bessel=num_bessel,
             num_polynomial_cutoff=num_polynomial_cutoff,
-            max_ell=max_ell,
-            interaction_cls=residual,
-            interaction_cls_first=residual,
-            num_interactions=num_interactions,
-            num_elements=len(numbers),
-            hidden_irreps=hidden,
-            MLP_irreps=o3.Irreps("16x0e"),
-            atomic_energies=torch.zeros(len(numbers)).numpy(),
-            avg_num_neighbors=avg_num_neighbors,
-            atomic_numbers=numbers,
-            correlation=correlation,
-            gate=torch.nn.functional.silu,
-            radial_MLP=list(radial_MLP),
+            radial_MLP=radial_MLP,
         )
         # The weights of its energies get no gradient, which is an error in several processes.
         self.network.readouts = torch.nn.ModuleList()
@@ -113,6 +105,50 @@ class Mace(torch.nn.Module):
         invariants = torch.cat([features[:, first : first + self.channels] for first in self._invariants], dim=1)
         predicted: Tensor = self.readout(mean_over_atoms(invariants, batch))
         return predicted
+
+
+def mace_network(
+    *,
+    elements: Sequence[str],
+    cutoff: float,
+    avg_num_neighbors: float,
+    channels: int = 128,
+    max_L: int = 1,  # noqa: N803  # mace-torch's names
+    max_ell: int = 3,
+    correlation: int = 3,
+    num_interactions: int = 2,
+    num_bessel: int = 10,
+    num_polynomial_cutoff: int = 5,
+    radial_MLP: Sequence[int] = (64, 64, 64),  # noqa: N803
+) -> torch.nn.Module:
+    """Return a network ``mace.modules.MACE`` with energies of the elements of 0. :class:`Mace` describes the arguments.
+
+    Raises:
+        MissingExtra: mace-torch is not installed.
+    """
+    modules, o3 = _packages()
+    numbers = sorted(symbols_to_numbers(list(elements)).tolist())
+    residual = modules.blocks.RealAgnosticResidualInteractionBlock
+    hidden = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(max_L + 1)])
+    network: torch.nn.Module = modules.MACE(
+        r_max=cutoff,
+        num_bessel=num_bessel,
+        num_polynomial_cutoff=num_polynomial_cutoff,
+        max_ell=max_ell,
+        interaction_cls=residual,
+        interaction_cls_first=residual,
+        num_interactions=num_interactions,
+        num_elements=len(numbers),
+        hidden_irreps=hidden,
+        MLP_irreps=o3.Irreps("16x0e"),
+        atomic_energies=torch.zeros(len(numbers)).numpy(),
+        avg_num_neighbors=avg_num_neighbors,
+        atomic_numbers=numbers,
+        correlation=correlation,
+        gate=torch.nn.functional.silu,
+        radial_MLP=list(radial_MLP),
+    )
+    return network
 
 
 def _mean_neighbors(dataset: LazyGraphDataset) -> float:
@@ -148,9 +184,13 @@ def fit_to(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View,
     found = sorted(set(re.findall("[A-Z][a-z]?", "".join(set(dataset.columns["formula"].tolist())))))
     elements = _elements(options["elements"]) if "elements" in options else tuple(found)
     if missing := sorted(set(found) - set(elements)):
+        ids = dataset.ids[dataset.columns.operand("elements").any_of(missing)]
+        condition = " and ".join(f"'{symbol}' not in elements" for symbol in missing)
         msg = (
-            f"the dataset holds {', '.join(missing)}, but the model has only the elements {', '.join(elements)}; add "
-            "the others to 'elements', or leave their graphs out"
+            f"{len(ids):,} of the {len(dataset):,} graphs hold {', '.join(missing)} (the first: {first_ids(ids)}), but "
+            f"the model has only the elements {', '.join(elements)}; add the others to its option 'elements' "
+            "(--model-option), or leave these graphs out: lazygraph subset OLD.lg -o NEW.lg --where "
+            f'"{condition}"'
         )
         raise InputError(msg)
     neighbors = options["avg_num_neighbors"] if "avg_num_neighbors" in options else _mean_neighbors(dataset)

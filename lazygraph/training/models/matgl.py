@@ -40,4 +40,6 @@ class M3GNet(torch.nn.Module):
         """Predict (B, outputs) for a PyG batch of B graphs."""
         line_graph = {name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")}
         out: Tensor = self.network(batch, l_g=line_graph)
+        # matgl keeps the features of the last batch, with which the network cannot be copied for a moving average.
+        self.network.feature_dict = {}
         return out.reshape(batch.num_graphs, -1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lazygraph.errors import InputError
 from lazygraph.training.models.comformer import EComformer, IComformer
+from lazygraph.training.models.released_weights import check_centers, cleaned, filled, layers_of, without
 
 __all__ = ["comformer_state_dict", "load_comformer"]
 
@@ -53,8 +53,12 @@ WHOLE = {
 }
 """The parts outside the layers."""
 
+_IN_NODE, _IN_EDGE, _IN_EQUIVARIANT, _IN_WHOLE = (
+    {here: there for there, here in names.items()} for names in (NODE, EDGE, EQUIVARIANT, WHOLE)
+)
+
 # Parameters that no output depends on, centres of Gaussians, and constants of e3nn.
-UNUSED = re.compile(r"edge_update_layer\.(lemb|lin_edge_len)\.|rbf(_angle)?\.0\.|equi_update\.nlayer_\d\.tp\.")
+UNUSED = r"edge_update_layer\.(lemb|lin_edge_len)\..*|rbf(_angle)?\.0\..*|equi_update\.nlayer_\d\.tp\..*"
 
 
 def load_comformer(state_dict: Mapping[str, Any]) -> IComformer | EComformer:
@@ -77,28 +81,13 @@ def load_comformer(state_dict: Mapping[str, Any]) -> IComformer | EComformer:
         >>> type(load_comformer(comformer_state_dict(network))).__name__
         'IComformer'
     """
-    given = state_dict.get("model", state_dict)
-    if not isinstance(given, Mapping) or not all(isinstance(value, Tensor) for value in given.values()):
-        raise InputError("found something else than tensors by name; give the state dict of a released ComFormer")
-    weights = {name.removeprefix("module."): value for name, value in given.items()}
-    weights = {name: value for name, value in weights.items() if not UNUSED.match(name)}
-    network = _of_sizes(weights)
-    pairs = dict(_names(network))
-    own = network.state_dict()
-    if missing := sorted(set(pairs.values()) - set(weights)):
-        msg = f"the weights lack {missing[0]!r} ({len(missing)} of {len(pairs)} are missing); give all of them"
-        raise InputError(msg)
-    if unknown := sorted(set(weights) - set(pairs.values())):
-        msg = f"found the weight {unknown[0]!r}, which a released ComFormer of these sizes does not have"
-        raise InputError(msg)
-    loaded = {}
-    for name, released in pairs.items():
-        value = weights[released]
-        if value.shape != own[name].shape:
-            msg = f"the weight {released!r} has the shape {tuple(value.shape)}; required: {tuple(own[name].shape)}"
-            raise InputError(msg)
-        loaded[name] = value[order] if (order := _order(network, name)) is not None else value
-    network.to(loaded["atoms.weight"].dtype).load_state_dict(loaded)
+    weights = cleaned(state_dict, "ComFormer")
+    check_centers(weights, "rbf.0.centers", -4.0, 0.0)
+    check_centers(weights, "rbf_angle.0.centers", -1.0, 1.0)
+    network = filled(_of_sizes, without(weights, UNUSED), _released_name, "ComFormer")
+    for name, value in network.state_dict().items():
+        if (order := _order(network, name)) is not None:
+            value.copy_(value[order])
     return network
 
 
@@ -109,44 +98,40 @@ def comformer_state_dict(network: IComformer | EComformer) -> dict[str, Tensor]:
     not among them, so load them there with ``strict=False``.
     """
     out = {}
-    for (name, released), value in zip(_names(network), network.state_dict().values(), strict=True):
+    for name, value in network.state_dict().items():
         order = _order(network, name)
-        out[released] = value if order is None else value[order.argsort()]
+        out[_released_name(name)] = value if order is None else value[order.argsort()]
     return out
 
 
-def _names(network: IComformer | EComformer) -> Iterator[tuple[str, str]]:
-    """Yield the name here and the released name of each weight, in the order of the state dict."""
-    layer = "edge_update_layer" if isinstance(network, IComformer) else "equi_update"
-    parts = {here: there for there, here in WHOLE.items()}
-    for n in range(len(network.layers)):
-        parts |= {f"layers.{n}.{here}": f"att_layers.{n}.{there}" for there, here in NODE.items()}
-    of_update = EDGE if isinstance(network, IComformer) else EQUIVARIANT
-    parts |= {f"update.{here}": f"{layer}.{there}" for there, here in of_update.items()}
-    for name in network.state_dict():
-        part, _, kind = name.rpartition(".")
-        yield name, f"{parts[part]}.{kind}"
+def _released_name(name: str) -> str:
+    """Return the released name of a weight."""
+    part, _, kind = name.rpartition(".")
+    if part.startswith("layers."):
+        _, layer, inner = part.split(".", maxsplit=2)
+        return f"att_layers.{layer}.{_IN_NODE[inner]}.{kind}"
+    if part.startswith("update."):
+        inner = part.removeprefix("update.")
+        place, names = ("equi_update", _IN_EQUIVARIANT) if inner in _IN_EQUIVARIANT else ("edge_update_layer", _IN_EDGE)
+        return f"{place}.{names[inner]}.{kind}"
+    return f"{_IN_WHOLE[part]}.{kind}"
 
 
 def _of_sizes(weights: Mapping[str, Tensor]) -> IComformer | EComformer:
     """Return a network of the sizes of the weights."""
-    try:
-        channels, features = weights["atom_embedding.weight"].shape
-        options: dict[str, Any] = {
-            "outputs": len(weights["fc_out.weight"]),
-            "node_features": features,
-            "hidden_channels": channels,
-            "num_layers": len({name.split(".")[1] for name in weights if name.startswith("att_layers.")}),
-            "num_rbf": weights["rbf.1.weight"].shape[1],
-        }
-        if any(name.startswith("edge_update_layer.") for name in weights):
-            return IComformer(**options)
-        scalars = len(weights["equi_update.node_linear.weight"])
-        width = len(weights["equi_update.nlayer_1.fc.2.weight"]) // scalars
-        return EComformer(**options, scalar_channels=scalars, tensor_channels=(width - scalars) // 2)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        msg = f"the weights are not those of a released ComFormer: {error} is missing or has another shape"
-        raise InputError(msg) from error
+    channels, features = weights["atom_embedding.weight"].shape
+    options: dict[str, Any] = {
+        "outputs": len(weights["fc_out.weight"]),
+        "node_features": features,
+        "hidden_channels": channels,
+        "num_layers": layers_of(weights, "att_layers"),
+        "num_rbf": weights["rbf.1.weight"].shape[1],
+    }
+    if any(name.startswith("edge_update_layer.") for name in weights):
+        return IComformer(**options)
+    scalars = len(weights["equi_update.node_linear.weight"])
+    width = len(weights["equi_update.nlayer_1.fc.2.weight"]) // max(scalars, 1)
+    return EComformer(**options, scalar_channels=scalars, tensor_channels=(width - scalars) // 2)
 
 
 def _order(network: IComformer | EComformer, name: str) -> Tensor | None:
@@ -159,11 +144,9 @@ def _order(network: IComformer | EComformer, name: str) -> Tensor | None:
     if found is None or not isinstance(network, EComformer):
         return None
     update = network.update
-    counts = (update.count, update.tensors, update.tensors)
     released, begin = [], 0
-    for count in counts:
+    for count in (update.count, update.tensors, update.tensors):
         inputs, outputs = (update.count, count) if found[1] == "first" else (count, update.count)
-        path = torch.arange(begin, begin + inputs * outputs).view(inputs, outputs).T
-        released.append(path)
+        released.append(torch.arange(begin, begin + inputs * outputs).view(inputs, outputs).T)
         begin += inputs * outputs
     return torch.cat(released, dim=0 if found[1] == "first" else 1).flatten()

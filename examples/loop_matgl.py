@@ -1,33 +1,35 @@
-"""Train matgl's own M3GNet in your own loop. Needs `pip install 'lazygraph[interop]'`."""
+"""Train a potential of matgl with matgl's own Lightning module. Needs `pip install 'lazygraph[interop]'`."""
 
-import itertools
-
-import torch
+import lightning
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from matgl.models import M3GNet
-from pymatgen.core import Lattice, Structure
+from matgl.utils.training import PotentialLightningModule
 
 import lazygraph as lg
+from lazygraph.interop.matgl import batches
 
-salts = [
-    (f"{a}{b}-{length}", Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), [a, b], [[0, 0, 0], [0.5] * 3]), {})
-    for a, b, length in itertools.product(["Li", "Na", "K"], ["F", "Cl", "Br", "I"], [4.8, 5.4, 6.0])
-]
-for _, structure, labels in salts:
-    labels["density"] = float(structure.density)
-lg.write(salts, "salts.lg", graph="m3gnet", units={"density": "g/cm^3"}, split=(0.8, 0.1, 0.1))
-# The view gives the arrays that matgl's models read, including triplets, for a whole batch at once.
-ds = lg.LazyGraphDataset("salts.lg", target="density", view="m3gnet")
-loader = lg.loader(ds.split("train"), batch_size=16, shuffle=True)
+# A potential computes energies, forces and stresses of 40 cells of copper with displaced atoms.
+crystals = []
+for seed in range(40):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    atoms.calc = EMT()
+    labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
+    crystals.append((f"copper-{seed}", atoms, labels))
+units = {"energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
+lg.write(
+    crystals, "copper.lg", graph="m3gnet", units=units, per={"energy": "cell"}, split=(0.8, 0.1, 0.1), overwrite=True
+)
 
-model = M3GNet(is_intensive=True, units=16, dim_node_embedding=16, dim_edge_embedding=16, nblocks=2)
-optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-for epoch in range(2):
-    total = 0.0
-    for batch in loader:
-        triplets = {name: batch[name] for name in ("line_edge_index", "n_triple_ij", "kept_edge_ids")}
-        optimizer.zero_grad()
-        loss = torch.nn.functional.l1_loss(model(batch, l_g=triplets), batch.y[:, 0])
-        loss.backward()
-        optimizer.step()
-        total += float(loss.detach()) * batch.num_graphs
-    print(f"epoch {epoch}: error {total / len(loader.dataset):.2f} g/cm^3")
+# ---- the training ----
+ds = lg.LazyGraphDataset("copper.lg", view="m3gnet", target=["energy", "stress"])
+loader = lg.loader(ds.split("train"), batch_size=8, shuffle=True)
+network = M3GNet(is_intensive=False, units=16, dim_node_embedding=16, dim_edge_embedding=16, nblocks=2)
+module = PotentialLightningModule(network, stress_weight=0.1)
+train = batches(loader, stress_convention="ase", model=network)
+validation = batches(loader.evaluation(ds.split("val")), stress_convention="ase")
+trainer = lightning.Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False)
+trainer.fit(module, train, validation)
+
+print(f"error of the forces {float(trainer.callback_metrics['val_Force_MAE']):.3f} eV/A")

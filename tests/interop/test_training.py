@@ -95,7 +95,7 @@ def test_mace_refuses_graphs_that_it_cannot_use(crystals, tmp_path):
     lg.write(crystals, tmp_path / "radius.lg", graph="mace", workers=1, progress=False)
     with pytest.raises(lg.RecipeMismatch, match="--graph mace"):
         find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "shell.lg"), {})
-    with pytest.raises(lg.InputError, match="the dataset holds Cu"):
+    with pytest.raises(lg.InputError, match="graphs hold Cu"):
         find_model("mace").fitted(lg.LazyGraphDataset(tmp_path / "radius.lg"), {"elements": ["Na", "Cl"]})
     known = ["Na", "Cl", "Cu"]
     for options, message in (

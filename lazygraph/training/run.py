@@ -73,7 +73,8 @@ def train(
         OutputExists: the folder holds another run (other options, labels, units or splits), or a finished run.
 
     Warns:
-        UserWarning: graphs of the dataset are in no split and are not used.
+        UserWarning: graphs of the dataset are in no split and are not used; labels are missing, all equal, or look like
+            classes; graphs have no edges; or a batch holds more graphs than there are.
     """
     begin = time.perf_counter()
     folder = Folder(Path(output_dir).resolve())

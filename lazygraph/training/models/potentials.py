@@ -22,6 +22,7 @@ from lazygraph.interop.chgnet import crystal_graphs, cutoffs_of
 from lazygraph.interop.peer_batches import check_cutoff
 from lazygraph.reading.unit_conversion import conversion_factor
 from lazygraph.reading.views import View, view
+from lazygraph.registry import unknown_name
 from lazygraph.training.models.mace import READS, mace_network
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ __all__ = [
 ]
 
 PRESSURE = conversion_factor("eV/A^3", "GPa") or 0.0
+# Hyperparameters that a potential sets itself: what the network predicts, and for which elements.
+SET_HERE = frozenset(
+    {"element_types", "is_intensive", "ntargets", "num_targets", "task_type", "pooling_operation", "composition_model",
+     "version"}
+)  # fmt: skip
+FURTHER = ("conv_norm", "final_mlp", "mlp_out_bias", "num_heads")  # which chgnet's CHGNet takes without declaring them
 LINE_GRAPH = ("line_edge_index", "n_triple_ij", "kept_edge_ids")
 
 
@@ -214,6 +221,7 @@ class M3GNetPotential(_Matgl):
         self, *, elements: Sequence[str], cutoff: float, threebody_cutoff: float, **hyperparameters: Any
     ) -> None:
         models = require("matgl.models", "interop", "potentials of matgl")
+        _check_names(models.M3GNet, hyperparameters)
         network = models.M3GNet(
             element_types=tuple(elements),
             cutoff=cutoff,
@@ -252,6 +260,7 @@ class MatglChgnetPotential(_Matgl):
         self, *, elements: Sequence[str], cutoff: float, threebody_cutoff: float, **hyperparameters: Any
     ) -> None:
         models = require("matgl.models", "interop", "potentials of matgl")
+        _check_names(models.CHGNet, hyperparameters)
         network = models.CHGNet(
             element_types=tuple(elements), cutoff=cutoff, threebody_cutoff=threebody_cutoff, **hyperparameters
         )
@@ -280,6 +289,7 @@ class ChgnetPotential(Potential):
     def __init__(self, *, atom_graph_cutoff: float, bond_graph_cutoff: float, **hyperparameters: Any) -> None:
         super().__init__()
         model = require("chgnet.model.model", "interop", "potentials of chgnet")
+        _check_names(model.CHGNet, hyperparameters, FURTHER)
         self._cutoffs = {"atom_graph_cutoff": atom_graph_cutoff, "bond_graph_cutoff": bond_graph_cutoff}
         with redirect_stdout(sys.stderr):  # it prints its size
             self.network = model.CHGNet(composition_model=None, is_intensive=False, **self._cutoffs, **hyperparameters)
@@ -297,6 +307,19 @@ class ChgnetPotential(Potential):
         # chgnet divides by a volume that is negative if the lattice is left-handed.
         handedness = torch.linalg.det(batch.lattice).sign()[:, None, None]
         return Derived(found["e"], torch.cat(found["f"]), torch.stack(found["s"]) * handedness)
+
+
+def _check_names(kind: type[nn.Module], given: Mapping[str, Any], further: tuple[str, ...] = ()) -> None:
+    """Refuse hyperparameters that a network would ignore.
+
+    Raises:
+        InputError: a name is unknown, or a potential sets it itself.
+    """
+    parameters = inspect.signature(kind).parameters.values()
+    known = {each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD} | set(further)
+    if unknown := sorted(set(given) - (known - SET_HERE)):
+        what = f"hyperparameter of {kind.__name__} as a potential:"
+        raise InputError(unknown_name(what, unknown[0], sorted(known - SET_HERE)))
 
 
 def _freeze(unused: Sequence[nn.Module | None]) -> None:

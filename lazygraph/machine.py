@@ -7,16 +7,33 @@ import math
 import os
 import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from lazygraph import windows
 from lazygraph.errors import InputError
 
-__all__ = ["cgroup_limits", "descriptor_limit", "die_with", "memory_limit", "physical_memory", "usable_cpus"]
+__all__ = [
+    "FORKS",
+    "cgroup_limits",
+    "descriptor_limit",
+    "die_with",
+    "memory_limit",
+    "physical_memory",
+    "usable_cpus",
+]
+
+FORKS = hasattr(os, "fork") and sys.platform != "darwin"
+"""Whether a process may continue in a fork of itself. Windows has no forks. A fork on macOS may not use Accelerate,
+which numpy and torch call there: it hangs or is ended."""
 
 UNLIMITED = 2**60  # bytes; cgroups of version 1 state "no limit" as a number near 2^63
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LOKY = "LOKY_MAX_CPU_COUNT"
+LOOK = 1.0  # s, between two looks at the parent where the system does not tell of its end
 
 
 def usable_cpus(root: str | os.PathLike[str] = "/") -> int:
@@ -57,41 +74,59 @@ def descriptor_limit() -> tuple[int | None, int | None]:
 
     2^31 where there is no limit, None where the system does not tell.
     """
-    try:
+    limits: tuple[int | None, int | None] = None, None
+    if sys.platform != "win32":
         import resource
-    except ImportError:
-        return None, None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (2**31 if soft < 0 else soft), (2**31 if hard < 0 else hard)
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = (2**31 if soft < 0 else soft), (2**31 if hard < 0 else hard)
+    return limits
 
 
 def die_with(parent: int) -> None:
-    """End this process when its parent ends, where the system can see to that."""
+    """End this process when its parent ends: at once on Linux and Windows, within a second elsewhere.
+
+    Args:
+        parent: the number of the process that started this one.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
+    else:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True, name="lazygraph-parent").start()
+
+
+def _end_after(parent: int) -> None:
+    if sys.platform == "win32":
+        if not windows.wait_for_end(parent):
+            return
+    else:
+        while os.getppid() == parent:
+            time.sleep(LOOK)
+    os._exit(1)
 
 
 @lru_cache(maxsize=1)
 def memory_limit() -> int:
     """The most bytes that the process can ever use: of the machine, its control groups and its own limit, the least."""
     limits = [2**62, physical_memory(), cgroup_limits()[1]]
-    try:
+    if sys.platform != "win32":
         import resource
 
         limits += [size for size in resource.getrlimit(resource.RLIMIT_AS) if size >= 0]
-    except ImportError:
-        pass
     return min(size for size in limits if size is not None)
 
 
 def physical_memory() -> int | None:
     """Return the bytes of memory that the machine has; None where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
+    size: int | None = None
+    if sys.platform == "win32":
+        size = windows.physical_memory()
+    else:
+        with suppress(OSError, ValueError):
+            size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return size
 
 
 def cgroup_limits(root: str | os.PathLike[str] = "/") -> tuple[float | None, int | None]:
@@ -132,6 +167,6 @@ def _add_cpus(folder: Path, cpus: list[float]) -> None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None

@@ -21,7 +21,7 @@ NEEDED = {"cutoff": 4.0, "max_neighbors": 6}
 SHOWN = {"pyg": "comformer", "megnet": "megnet", "matgl-chgnet": "chgnet"} | {
     name: name for name in VIEWS if name in PRESETS and name != "megnet"
 }
-OWN = {"mace": {"elements": ["O", "Na", "Cl", "Fe"]}}
+OWN = {"mace": {"elements": ["O", "Na", "Cl", "Fe"]}, "potnet": {"sums": True}}
 
 
 @pytest.mark.parametrize("name", PRESETS)

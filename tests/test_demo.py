@@ -24,22 +24,29 @@ def run(script, *arguments):
 
 
 @pytest.mark.slow
-def test_the_demo_writes_shows_reads_and_compares(tmp_path):
+def test_the_demo_writes_shows_reads_compares_and_learns(tmp_path):
     folder = tmp_path / "here"
-    done = run("demo.py", folder, "--crystals", 60)
+    done = run("demo.py", folder, "--crystals", 800)
     assert done.returncode == 0, done.stderr
     ds = lg.LazyGraphDataset(folder / "prototypes.lg")
-    assert len(ds) == 60
+    assert len(ds) == 800
     assert ds.content_id in done.stdout
     rows = [line for line in done.stdout.splitlines() if re.match("  (lazygraph, from disk|pickled list)", line)]
     ours, theirs = ([float(n.replace(",", "")) for n in re.findall(r"(?<=\s)[\d,.]+(?=\s|$)", row)] for row in rows)
     size = sum(path.stat().st_size for path in (folder / "prototypes.lg").rglob("*") if path.is_file())
-    assert ours[1] == round(size / 60)
+    assert ours[1] == round(size / 800)
     assert min(ours[0], theirs[0]) > 0
     assert theirs[1] > ours[1]
     # What it says of the two speeds is what the table says.
     faster = "lazygraph is read" if ours[0] > theirs[0] else "the list is read"
     assert faster in done.stdout
+    # It ends with a model that has learned something, and with two pictures.
+    learned, mean = (float(text) for text in re.findall(r"(?:graphs|the mean) +([\d.]+) g/cm\^3", done.stdout))
+    assert learned < 0.8 * mean
+    html, plot = (Path(text) for text in re.findall(r"(?:browser|plot): +(.+)", done.stdout))
+    assert (html, plot) == (folder / "prototypes.html", folder / "prototypes-parity.png")
+    assert html.read_text().startswith("<!doctype html>")
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -51,7 +58,9 @@ def test_the_demo_replaces_its_own_dataset_only(tmp_path):
         assert done.returncode == 0, done.stderr
     assert len(lg.LazyGraphDataset(tmp_path / "prototypes.lg")) == 30
     assert beside.read_text() == "all my work"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["prototypes.lg", "thesis.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "prototypes-parity.png", "prototypes.html", "prototypes.lg", "thesis.txt"
+    ]  # fmt: skip
 
 
 def test_the_demo_leaves_a_foreign_folder_of_that_name_alone(tmp_path):

@@ -219,16 +219,6 @@ def test_links_lead_to_files(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=name_of)
-def test_an_example_runs(example, tmp_path):
-    if "matgl" in example.name and importlib.util.find_spec("matgl") is None:
-        pytest.skip("matgl is not installed")
-    done = subprocess.run([sys.executable, str(example)], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "made"),
     [

@@ -27,5 +27,15 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
             assert command == "lazygraph"
             assert main(arguments) == 0, line
     splits = lg.LazyGraphDataset("mp.lg").manifest.splits()
-    assert {"split", "fold_0", "by_formula_4", "by_system", "by_type", "even", "without_iron"} <= set(splits)
+    assert {
+        "split",
+        "fold_0",
+        "by_formula_4",
+        "by_system",
+        "by_type",
+        "by_band_gap",
+        "exact",
+        "even",
+        "without_iron",
+    } <= set(splits)
     assert all(column.rule is not None for column in splits.values())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -139,4 +142,67 @@ def test_train_from_list_declares_every_option():
     named = set(signature(lg.train_from_list).parameters)
     declared = set(FurtherOptions.__annotations__)
     not_of_lists = {"target", "graph", "graph_options", "splits"}
+    # A list of labels has numbers of structures, but none of atoms.
+    not_of_lists |= {"forces", "stress", "stress_convention", "element_references"}
+    not_of_lists |= {"energy_weight", "forces_weight", "stress_weight"}
     assert declared == {field.name for field in fields(lg.TrainOptions)} - named - not_of_lists
+
+
+# ---- the examples, as a user's type checker sees them: outside the package, with its installed types ----
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+# These call trainers of other packages, which declare torch's DataLoader where any iterable of batches works.
+OF_PEERS = {"loop_chgnet.py", "loop_mace.py", "loop_metatrain.py"}
+# What is checked is how lazygraph is called, not the types that other packages lack or do not export.
+MYPY = [
+    "--strict", "--config-file=", "--no-pretty", "--ignore-missing-imports", "--implicit-reexport",
+    "--allow-untyped-calls", "--allow-subclassing-any", "--no-warn-return-any", "--no-warn-unused-ignores",
+]  # fmt: skip
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """A copy of the examples in a folder of a user's."""
+    for example in EXAMPLES.glob("*.py"):
+        if example.name not in OF_PEERS and (example.name != "loop_matgl.py" or importlib.util.find_spec("matgl")):
+            shutil.copy(example, tmp_path)
+    return tmp_path
+
+
+WRONG = """\
+import lazygraph as lg
+
+ds = lg.LazyGraphDataset("mp.lg", target=3)
+rate: str = lg.write("a.cif", "mp.lg").written
+"""
+
+
+@pytest.mark.slow
+def test_mypy_accepts_the_examples(examples):
+    names = [path.name for path in examples.glob("*.py")]
+    (examples / "wrong.py").write_text(WRONG)
+    command = [sys.executable, "-m", "mypy", *MYPY, "--cache-dir", str(examples / "cache"), "wrong.py", *names]
+    done = subprocess.run(command, cwd=examples, capture_output=True, text=True, check=False)
+    said = [line for line in done.stdout.splitlines() if "error" in line and not line.startswith(("wrong.py", "Found"))]
+    assert said == [], done.stderr
+    # It sees types: two mistakes in two lines.
+    assert re.findall(r"^wrong\.py:(\d+): error", done.stdout, re.MULTILINE) == ["3", "4"]
+
+
+@pytest.mark.slow
+def test_pyright_accepts_the_examples(examples):
+    if importlib.util.find_spec("pyright") is None:
+        pytest.skip("pyright is not installed: pip install pyright")
+    if shutil.which("node") is None:
+        pytest.skip("pyright needs node, which is not installed")  # it would download it
+    (examples / "wrong.py").write_text(WRONG)
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "."]
+    done = subprocess.run(command, cwd=examples, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    errors = [
+        (Path(one["file"]).name, one["range"]["start"]["line"] + 1, one["message"])
+        for one in found
+        if one["severity"] == "error"
+    ]
+    assert [error for error in errors if error[0] != "wrong.py"] == []
+    assert [line for name, line, _ in errors if name == "wrong.py"] == [3, 4]

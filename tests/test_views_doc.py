@@ -22,7 +22,7 @@ ROW = re.compile(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \| ?(.*?) ?\|$", re.MULTILIN
 SECTION = re.compile(r"^### (`.+?`)\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"`([\w-]+)`")
-LETTERS = ("N", "E", "T", "B", "k", "G", "K")
+LETTERS = ("N", "E", "T", "B", "k", "G", "K", "P")
 OF_BATCHES = {"batch", "ptr", "num_nodes", "to_dict", "to_data_list"}
 
 
@@ -38,7 +38,8 @@ def sections():
 
 
 def view_of(name, **parameters):
-    return lg.view(name, **{"elements": ["Na", "Cl", "Fe"]} if name == "mace" else {}, **parameters)
+    own = {"mace": {"elements": ["Na", "Cl", "Fe"]}, "potnet": {"sums": True}}
+    return lg.view(name, **own.get(name, {}), **parameters)
 
 
 def test_the_page_lists_every_view_once():

@@ -1,9 +1,10 @@
-"""Write a dataset of generated crystals, show it, and compare its speed with a pickled list of PyG graphs.
+"""Write a dataset of generated crystals, show it, compare its speed with a pickled list of PyG graphs, and train on it.
 
     ./tools/demo                    write into demo/ in the repository
     ./tools/demo FOLDER             write into FOLDER
 
-It needs no download. The next run replaces FOLDER/prototypes.lg and touches nothing else.
+It needs no download. It ends with a report of the dataset and a plot of predictions. The next run replaces
+prototypes.lg, prototypes.html and prototypes-parity.png in FOLDER, and touches nothing else.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from pathlib import Path
 import lazygraph as lg
 
 ROUNDS = 3
+UNITS = {"density": "g/cm^3", "volume_per_atom": "A^3"}
+OPTIONS = {"target": "density", "model": "cgcnn", "n_epochs": 6, "batch_size": 32, "learning_rate": 2e-3}
 
 
 def write(source, path):
-    print(f'lg.write("{source}", "{path}", graph="comformer")')
-    report = lg.write(source, path, graph="comformer", overwrite=True)
+    print(f'lg.write("{source}", "{path}", graph="cgcnn", split=(0.8, 0.1, 0.1))')
+    report = lg.write(source, path, graph="cgcnn", split=(0.8, 0.1, 0.1), units=UNITS, overwrite=True)
     print(
         f"  {report.written:,} graphs in {report.seconds:.1f} s, {report.written / report.seconds:,.0f} crystals/s, "
         f"{report.quarantined} quarantined"
@@ -48,9 +51,10 @@ def show(path):
     print(f"  content id  {ds.content_id}")
     for name in ds.manifest.labels():
         values = ds.columns[name]
-        print(f"  label       {name}, {values.min():.3g} to {values.max():.3g}")
+        unit = ds.manifest.columns[name].unit or ""
+        print(f"  label       {name}, {values.min():.3g} to {values.max():.3g} {unit}".rstrip())
     print(f"\nds[0]\n  {graph}")
-    print(f"  {ds.columns['formula'][0]}, density {graph.y.item():.3f} g/cm3")
+    print(f"  {ds.columns['formula'][0]}, density {graph.y.item():.3f} g/cm^3")
     return ds, size, seconds
 
 
@@ -83,7 +87,26 @@ def compare(ds, size, seconds, folder):
     faster, slower = ("lazygraph", "the list") if ours > theirs else ("the list", "lazygraph")
     print(f"  {faster} is read {max(ours, theirs) / min(ours, theirs):.1f} x as fast as {slower}; ", end="")
     print(f"lazygraph takes {pickled / size:.1f} x less disk.")
-    print(f"  The list holds {', '.join(peers.FIELDS)}; lazygraph's graphs also hold images, lattice_vectors and id.")
+    print(f"  The list holds {', '.join(peers.FIELDS)}; lazygraph's graphs also hold images and id.")
+
+
+def train(path, plot):
+    """Train a small model, compare it with the mean, and keep the plot of its predictions."""
+    told = ", ".join(f"{name}={value!r}" for name, value in OPTIONS.items())
+    print(f'\nlg.train("{path}", lg.TrainOptions({told}), "run")')
+    with tempfile.TemporaryDirectory(dir=path.parent) as run:
+        results = lg.train(path, lg.TrainOptions(**OPTIONS), Path(run) / "run", progress=False)
+        (Path(run) / "run" / "parity.png").replace(plot)
+    score, baseline = results.scores["density"], results.baseline["density"]
+    print(f"  {results.epochs} epochs in {results.seconds['training']:.1f} s on the CPU")
+    print(f"  mean absolute error on {score['count']} test graphs  {score['mae']:.2f} {score['unit']}")
+    print(f"  the same of a predictor of the mean     {baseline['mae']:.2f} {score['unit']}")
+
+
+def pictures(path, html, plot):
+    lg.report(path, html, overwrite=True)
+    print(f"\nA report of the dataset, for a browser:  {html}")
+    print(f"Predictions against labels, as a plot:   {plot}")
 
 
 def main():
@@ -103,6 +126,9 @@ def main():
         sys.exit(f"{Path(__file__).name}: {error}")
     ds, size, seconds = show(path)
     compare(ds, size, seconds, options.folder)
+    html, plot = path.with_suffix(".html"), path.with_name("prototypes-parity.png")
+    train(path, plot)
+    pictures(path, html, plot)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from lazygraph.errors import StorageError
+from lazygraph.storage.positioned import open_file
 
 __all__ = ["ReaderLeft", "standard_streams"]
 
@@ -51,8 +53,9 @@ class _Stdout:
 
     def _fail(self, error: OSError) -> NoReturn:
         with suppress(OSError, ValueError):  # Python writes what is left once more when it ends: let that go nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-        if isinstance(error, BrokenPipeError):
+            os.dup2(open_file(os.devnull, os.O_WRONLY), self._stream.fileno())
+        # Windows says that the argument is invalid.
+        if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
             raise ReaderLeft from error
         msg = f"the result could not be printed: {error.strerror}; the work itself is done"
         raise StorageError(msg) from error
@@ -73,7 +76,7 @@ def standard_streams() -> Iterator[None]:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # which gets the lowest free number: this one
+            os.set_inheritable(open_file(os.devnull, os.O_RDWR), True)  # which gets the lowest free number: this one
     before = sys.stdout, sys.stderr
     out: Any = _Nowhere() if sys.stdout is None else _Stdout(sys.stdout)
     sys.stdout, sys.stderr = out, sys.stderr or _Nowhere()

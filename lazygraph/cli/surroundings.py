@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -98,9 +99,8 @@ def file_system_of(path: Path, mounts: str) -> str | None:
 def _place(path: Path, root: Path) -> FolderFacts:
     there = path.resolve()
     try:
-        state = os.statvfs(there)
-        free: int | None = state.f_bavail * state.f_frsize
-    except (AttributeError, OSError):
+        free: int | None = shutil.disk_usage(there).free
+    except OSError:
         free = None
     mounts = _text(root / "proc/self/mountinfo")
     return FolderFacts(os.fspath(path), None if mounts is None else file_system_of(there, mounts), free)
@@ -127,6 +127,6 @@ def _version(name: str) -> str | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None

@@ -25,6 +25,7 @@ from lazygraph.storage.base import Storage
 from lazygraph.storage.files import FileRange, FileRef, streamed
 from lazygraph.storage.local import LocalStorage
 from lazygraph.storage.mapping import mapped
+from lazygraph.storage.names import safe_stem
 
 __all__ = [
     "MAX_CATEGORIES",
@@ -205,8 +206,7 @@ def _write(
                 yield values.reshape(-1).view(np.uint8).data if values.nbytes else b""
 
         # The name of the file helps people; the manifest holds the name of the column.
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:100]
-        file = streamed(directory, f"columns/{stem}", ".npy", content(), copied)
+        file = streamed(directory, f"columns/{safe_stem(name)}", ".npy", content(), copied)
     column = Column(
         file,
         _descr(kind),

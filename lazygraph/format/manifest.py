@@ -357,6 +357,10 @@ def _check(manifest: Manifest) -> None:
             msg = f"the column name {name!r}; required: 1 to {MAX_NAME} printable bytes"
             raise CorruptDataset(msg)
         _check_column(name, column, axis=name.startswith("n_") and name[2:] in manifest.schema.axes)
+        label = None if column.rule is None else column.rule.get("labelled")
+        if label is not None and label not in manifest.all_labels():
+            msg = f"the rule of the splits {name!r} is for the graphs with a value of {label!r}, which is not a label"
+            raise CorruptDataset(msg)
 
 
 # The types that columns may have: those of the index by their names, labels by their roles.
@@ -512,7 +516,7 @@ def _about(raw: Any) -> dict[str, str]:
 def _rule(raw: Any) -> dict[str, Any]:
     """A rule of one of the forms in docs/format.md."""
     rule = mapping(raw)
-    checks = next((checks for checks in _RULES if set(checks) == set(rule) - {"stratify"}), None)
+    checks = next((checks for checks in _RULES if set(checks) == set(rule) - {"stratify", "labelled"}), None)
     if checks is None or not all(check(rule[key]) for key, check in checks.items()):
         msg = f"the rule {rule!r}; required: one of the forms in docs/format.md"
         raise CorruptDataset(msg)
@@ -521,6 +525,9 @@ def _rule(raw: Any) -> dict[str, Any]:
         raise CorruptDataset(msg)
     if "stratify" in rule and not (rule.get("group", "") is None and _is_strata(rule["stratify"])):
         msg = f"the rule {rule!r}; required: strata of a label, and no group"
+        raise CorruptDataset(msg)
+    if "labelled" in rule and ("symprec" in rule or not isinstance(rule["labelled"], str)):
+        msg = f"the rule {rule!r}; required: the name of a label, in a rule of splits"
         raise CorruptDataset(msg)
     return rule
 
@@ -531,6 +538,15 @@ def _is_fractions(value: Any) -> bool:
         and len(value) == len(RULED)
         and all(_is_share(part) for part in value)
         and 0 < sum(value) <= 1 + 1e-9
+    )
+
+
+def _is_counts(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == len(RULED)
+        and all(type(part) is int and 0 <= part < 2**63 for part in value)
+        and sum(value) > 0
     )
 
 
@@ -560,6 +576,7 @@ def _is_strata(value: Any) -> bool:
 _SEED_AND_GROUP: dict[str, Callable[[Any], bool]] = {"seed": lambda seed: type(seed) is int, "group": _is_group}
 _RULES: tuple[dict[str, Callable[[Any], bool]], ...] = (
     {"fractions": _is_fractions, **_SEED_AND_GROUP},
+    {"counts": _is_counts, "seed": lambda seed: type(seed) is int},
     {
         "fold": lambda fold: type(fold) is int and fold >= 0,
         "folds": lambda folds: type(folds) is int and 2 <= folds <= MAX_FOLDS,

@@ -7,7 +7,6 @@ position of their number, pointers within pages, branches with at least two chil
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset
+from lazygraph.storage.positioned import read_at
 
-__all__ = ["claims", "locate"]
+__all__ = ["MAX_PAGE", "claims", "end_of_pages", "locate"]
 
 _PAGE = np.dtype([("number", "<u8"), ("pad", "<u2"), ("flags", "<u2"), ("lower", "<u2"), ("upper", "<u2")])
 _NODE = np.dtype([("low", "<u2"), ("high", "<u2"), ("flags", "<u2"), ("key_size", "<u2"), ("key", ">u4")])
@@ -39,6 +39,8 @@ _INTEGER_KEY, _NO_SUBDIR = 0x08, 0x4000  # flags of a file: what its tree of fre
 _NO_PAGE = 2**64 - 1
 _HEAD, _INLINE, _BIG = 16, 12, 20  # bytes of a page's header; of a node with its key, and with the number of a page
 MAX_DEPTH = 32  # CURSOR_STACK
+MIN_PAGE, MAX_PAGE = 512, 32768  # bytes of a page, a power of two
+USUAL_PAGES = (4096, 8192, 16384, 32768)  # that operating systems have
 MAX_MAP = 2**47  # bytes of a process's addresses
 PAGES = 256  # read at once
 
@@ -90,13 +92,26 @@ def locate(descriptor: int, size: int, records: int) -> NDArray[np.int64]:
     return found
 
 
-def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[int, int]]]:
+def end_of_pages(descriptor: int) -> int:
+    """Return the size that a shard file needs: the end of its last page.
+
+    Raises:
+        CorruptDataset: its meta pages are damaged.
+    """
+    first = _meta(descriptor, 0, 0)
+    page_size = _page_size(first)
+    return (max(int(first["last"]), int(_meta(descriptor, 1, page_size)["last"])) + 1) * page_size
+
+
+def claims(descriptor: int, size: int) -> dict[int, set[tuple[int, int]]]:
     """Return the positions of the values of a damaged shard, from its undamaged leaf pages.
+
+    A shard has the page size of the machine that wrote it. If its meta pages are damaged, every usual size is tried: a
+    page states its number, which fits its position with the right size only.
 
     Args:
         descriptor: the open shard file.
         size: its size.
-        page_size: the bytes of a page.
 
     Returns:
         Key -> (offset, length) of each value that a page states for this key; none of them is proven.
@@ -105,8 +120,28 @@ def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[in
         OSError: the read itself failed.
     """
     found: dict[int, set[tuple[int, int]]] = {}
+    for page_size in _page_sizes(descriptor):
+        _add_claims(descriptor, size, page_size, found)
+    return found
+
+
+def _page_sizes(descriptor: int) -> tuple[int, ...]:
+    """The page size that a meta page states; all usual ones where none is undamaged."""
+    for start in (0, *USUAL_PAGES):
+        try:
+            meta = _meta(descriptor, 0, start)
+            page_size = _page_size(meta)
+        except CorruptDataset:
+            continue
+        if meta["magic"] == _MAGIC and meta["page"]["flags"] == _META_PAGE and start in (0, page_size):
+            return (page_size,)
+    return USUAL_PAGES
+
+
+def _add_claims(descriptor: int, size: int, page_size: int, found: dict[int, set[tuple[int, int]]]) -> None:
+    """Add key -> (offset, length) for each value of a leaf page with this size."""
     for number in range(size // page_size):
-        page = os.pread(descriptor, page_size, number * page_size)
+        page = read_at(descriptor, page_size, number * page_size)
         if len(page) < page_size:
             break
         head = np.frombuffer(page, _PAGE, 1)[0]
@@ -122,16 +157,12 @@ def claims(descriptor: int, size: int, page_size: int) -> dict[int, set[tuple[in
             if node["flags"] == _BIG_DATA:
                 offset = int.from_bytes(page[at + _INLINE : at + _BIG], "little") * page_size + _HEAD
             found.setdefault(int(node["key"]), set()).add((offset, length))
-    return found
 
 
 def _tree(descriptor: int, size: int) -> _Tree:
     """The tree of records, from the meta page of the last transaction."""
     first = _meta(descriptor, 0, 0)
-    page_size = int(first["free"]["page_size"])
-    if not 512 <= page_size <= 32768 or page_size & (page_size - 1):
-        msg = f"page 0 says that pages have {page_size} bytes; required: a power of two, 512 to 32768"
-        raise CorruptDataset(msg)
+    page_size = _page_size(first)
     metas = (first, _meta(descriptor, 1, page_size))
     for number, meta in enumerate(metas):
         _check_meta(number, meta, page_size, size)
@@ -150,11 +181,19 @@ def _tree(descriptor: int, size: int) -> _Tree:
 
 
 def _meta(descriptor: int, number: int, start: int) -> Any:
-    content = os.pread(descriptor, _META.itemsize, start)
+    content = read_at(descriptor, _META.itemsize, start)
     if len(content) < _META.itemsize:
         msg = f"page {number} is cut off after {len(content)} bytes; required: a meta page of {_META.itemsize} bytes"
         raise CorruptDataset(msg)
     return np.frombuffer(content, _META)[0]
+
+
+def _page_size(meta: Any) -> int:
+    page_size = int(meta["free"]["page_size"])
+    if not MIN_PAGE <= page_size <= MAX_PAGE or page_size & (page_size - 1):
+        msg = f"page 0 says that pages have {page_size} bytes; required: a power of two, {MIN_PAGE} to {MAX_PAGE}"
+        raise CorruptDataset(msg)
+    return page_size
 
 
 def _check_meta(number: int, meta: Any, page_size: int, size: int) -> None:
@@ -287,12 +326,12 @@ class _Walk:
     ) -> NDArray[np.int64]:
         """Where values lie that have pages of their own, whose numbers stand at these places of these pages."""
         size, last = self._tree.page_size, self._tree.last
-        numbers = np.frombuffer(b"".join(os.pread(self._descriptor, 8, at) for at in places.tolist()), "<u8")
+        numbers = np.frombuffer(b"".join(read_at(self._descriptor, 8, at) for at in places.tolist()), "<u8")
         _require(pages, (numbers >= 2) & (numbers <= last), numbers, "a pointer to page", f"2 to {last}")
         firsts = numbers.astype(np.int64)
         count = (_HEAD - 1 + lengths) // size + 1
         _require(firsts, firsts + count - 1 <= last, count, "an overflow page count of", f"no page after {last}")
-        heads = b"".join(os.pread(self._descriptor, _HEAD, at) for at in (firsts * size).tolist())
+        heads = b"".join(read_at(self._descriptor, _HEAD, at) for at in (firsts * size).tolist())
         found = np.frombuffer(heads, _PAGE)
         pages_of = found["lower"].astype(np.int64) | found["upper"].astype(np.int64) << 16
         _require(firsts, found["number"] == numbers, found["number"], "the number", "its place in the file")
@@ -333,7 +372,7 @@ class _Walk:
         """(n, page size) bytes; pages that follow one another by one read."""
         size = self._tree.page_size
         content = b"".join(
-            os.pread(self._descriptor, len(run) * size, int(run[0]) * size)
+            read_at(self._descriptor, len(run) * size, int(run[0]) * size)
             for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1)
         )
         if len(content) != len(pages) * size:

@@ -22,10 +22,11 @@ from lazygraph.format.digests import blocks_of_column, read_digests
 from lazygraph.format.manifest import Manifest, Shard, row_starts
 from lazygraph.format.pages import claims, locate
 from lazygraph.format.record import Record, check_counts, unpack
-from lazygraph.format.shard import PAGE, read_value
+from lazygraph.format.shard import read_value
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import LocalStorage
+from lazygraph.storage.positioned import open_file, read_at
 
 __all__ = ["DamagedDataset", "LostRecord", "RecoveredRecord"]
 
@@ -139,12 +140,12 @@ class DamagedDataset:
             decode = self._decoder(shard)
             believed = self._proven[start : start + shard.rows].all()
             places = None if believed else self._by_tree(shard, descriptor)
-            claimed = {} if believed or places is not None else claims(descriptor, size, PAGE)
+            claimed = {} if believed or places is not None else claims(descriptor, size)
             keys = shard.keys()
             for row in rows:
                 try:
                     if places is not None:
-                        frame = os.pread(descriptor, int(places[row - start, 1]), int(places[row - start, 0]))
+                        frame = read_at(descriptor, int(places[row - start, 1]), int(places[row - start, 0]))
                     else:
                         offset, length, digest = self._record[row].item()
                         frame = read_value(descriptor, size, offset, length, digest)
@@ -250,7 +251,7 @@ def _open_regular(path: Path) -> int:
     if not stat.S_ISREG(path.stat().st_mode):
         msg = "it is no regular file"
         raise CorruptDataset(msg)
-    return opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+    return opening(path, lambda: open_file(path))
 
 
 def _readable(path: Path, size: int) -> bytes:
@@ -265,7 +266,7 @@ def _readable(path: Path, size: int) -> bytes:
     try:
         for start in range(0, size, BLOCK):
             with suppress(OSError):
-                piece = os.pread(descriptor, min(BLOCK, size - start), start)
+                piece = read_at(descriptor, min(BLOCK, size - start), start)
                 content[start : start + len(piece)] = piece
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ therefore finds the position of each value, checks it by reading the published b
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ import xxhash
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, LazyGraphError
-from lazygraph.format.pages import locate
-from lazygraph.storage.files import FileRef, fsync_directory, make_folder, sha256_of, temporary_beside
+from lazygraph.format.pages import MAX_PAGE, end_of_pages, locate
+from lazygraph.storage.files import FileRef, fsync_directory, make_folder, move_file, sha256_of, temporary_beside
+from lazygraph.storage.positioned import read_at, sync_file
 from lazygraph.storage.scratch import local_scratch
 
-__all__ = ["check_place", "check_value", "read_value", "record_dtype", "write_shard"]
+__all__ = ["PAGE", "check_place", "check_value", "read_value", "record_dtype", "write_shard"]
 
-PAGE = max(4096, os.sysconf("SC_PAGE_SIZE"))  # LMDB takes that of the operating system
+PAGE = min(max(4096, mmap.PAGESIZE), MAX_PAGE)  # LMDB takes that of the operating system
 MAP_UNIT = 2**24  # map sizes are multiples of it, so that the bytes of a shard depend on its records alone
 
 
@@ -51,8 +53,8 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
         index = np.empty(len(records), record_dtype(size, max(map(len, records), default=0)))
         index["length"] = [len(r) for r in records]
         index["xxh3"] = [xxhash.xxh3_64_intdigest(r) for r in records]
+        sync_file(temporary)
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())
             try:
                 index["offset"] = locate(file.fileno(), size, len(records))[:, 0]
             except CorruptDataset as error:
@@ -61,7 +63,7 @@ def write_shard(directory: Path, number: int, records: Sequence[bytes]) -> tuple
             _prove(file.fileno(), size, index)
         digest = sha256_of(temporary)
         name = f"shards/{number:05d}-{digest[:16]}.lmdb"
-        temporary.replace(directory / name)
+        move_file(temporary, directory / name)
         fsync_directory(folder)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -91,8 +93,8 @@ def read_value(descriptor: int, size: int, offset: int, length: int, xxh3: int) 
         OSError: the read itself failed.
     """
     check_place(size, offset, length)
-    value = os.pread(descriptor, length, offset)
-    while len(value) < length and (more := os.pread(descriptor, length - len(value), offset + len(value))):
+    value = read_at(descriptor, length, offset)
+    while len(value) < length and (more := read_at(descriptor, length - len(value), offset + len(value))):
         value += more  # some file systems give a part where a signal comes
     return check_value(value, offset, length, xxh3)
 
@@ -156,6 +158,10 @@ def _write_environment(path: Path, records: Sequence[bytes]) -> None:
     map_size = _map_size(records)
     try:
         _fill_environment(path, records, map_size)
+        with path.open("r+b", buffering=0) as file:
+            end = end_of_pages(file.fileno())
+            if os.fstat(file.fileno()).st_size > end:  # on Windows, as long as the map
+                file.truncate(end)
     except lmdb.Error as error:
         # A full disk, a limit or a lost mount: LMDB's error does not name the path.
         code = getattr(error, "code", None) or errno.EIO

@@ -38,7 +38,14 @@ from lazygraph.loading.device_edges import CrystalsForDevice, RadiusSearch
 from lazygraph.loading.graph_access import GraphAccess
 from lazygraph.loading.positions import Several, is_plain, rows_at, select
 from lazygraph.loading.precision import float32_rounding, is_too_coarse
-from lazygraph.loading.read_ahead import NextShard, ReadAhead, bytes_to_read, shards_in_order, shards_to_read
+from lazygraph.loading.read_ahead import (
+    NextShard,
+    ReadAhead,
+    bytes_to_read,
+    fetch_together,
+    shards_in_order,
+    shards_to_read,
+)
 from lazygraph.loading.reader import Reader, StoredPresenter, ViewPresenter
 from lazygraph.loading.samples import (
     check_matrix,
@@ -328,8 +335,10 @@ class LazyGraphDataset(Dataset, GraphAccess):  # type: ignore[misc]
         return self._store.is_remote
 
     def read_whole_shards(self) -> None:
-        """Let shards be fetched from a server as a whole if this (sub)set has many of their graphs."""
-        self._store.read_whole(self.shards_to_read()[0])
+        """Fetch the columns of batches from a server, and let shards be fetched of which many graphs are read."""
+        shards = self.shards_to_read()[0]
+        self._store.read_whole(shards)
+        fetch_together(self._store, self._targets, shards)
 
     def shard_rows(self) -> int:
         """Return the number of graphs of the largest shard."""

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -23,7 +24,15 @@ from lazygraph.format.store import Store
 from lazygraph.loading.orders import PART
 from lazygraph.storage.files import FileRef
 
-__all__ = ["NextShard", "ReadAhead", "ReadAheadOfMembers", "bytes_to_read", "shards_in_order", "shards_to_read"]
+__all__ = [
+    "NextShard",
+    "ReadAhead",
+    "ReadAheadOfMembers",
+    "bytes_to_read",
+    "fetch_together",
+    "shards_in_order",
+    "shards_to_read",
+]
 
 LEAST_SHARE = 1 / 8  # of the graphs of a shard that are wanted, below which it is not read as a whole
 PIECE = 2**20  # bytes that are read at a time
@@ -79,6 +88,35 @@ def shards_in_order(
                 left.remove(shard)
                 yield NextShard(shard, place)
         place += len(positions)
+
+
+def fetch_together(store: Store, targets: Iterable[str], shards: Sequence[int]) -> None:
+    """Fetch the files that every batch needs from a server, several at a time, before the first batch is read.
+
+    The reader of the batch would ask for one after the other.
+
+    Args:
+        store: a dataset on a server.
+        targets: the columns of labels that are read.
+        shards: the shards that are read as a whole.
+
+    Raises:
+        TransferError, StorageError, CorruptDataset: a file cannot be fetched. Files that are gone are left to the
+            reader, which says why.
+    """
+    manifest = store.manifest
+    names = dict.fromkeys(("record", "id", *(f"n_{axis}" for axis in manifest.schema.axes), *targets))
+    numbers = {manifest.shards[shard].dictionary for shard in shards}
+    dictionaries = [file for number, file in enumerate(manifest.dictionaries) if number in numbers]
+    files = [manifest.digests, *dictionaries, *(manifest.columns[name].file for name in names)]
+
+    def fetch(file: FileRef) -> None:
+        with suppress(OSError):
+            os.close(store.storage.descriptor(file))
+
+    with ThreadPoolExecutor(FETCHES) as pool:
+        for _ in pool.map(fetch, sorted(files, key=lambda file: file.size, reverse=True)):
+            pass
 
 
 def bytes_to_read(store: Store, shards: Sequence[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -249,7 +249,6 @@ def _size(size: int) -> str:
 def free_shared_memory() -> int | None:
     """Return the free bytes in /dev/shm, through which torch sends tensors; None if it does not exist."""
     try:
-        state = os.statvfs("/dev/shm")  # noqa: S108  # looked at, not written to
-    except (AttributeError, OSError):
+        return shutil.disk_usage("/dev/shm").free  # noqa: S108  # looked at, not written to
+    except OSError:
         return None
-    return state.f_bavail * state.f_frsize

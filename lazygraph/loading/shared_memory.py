@@ -6,14 +6,17 @@ hundred batches would exhaust the files that a process may open.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import cycle
-from multiprocessing.reduction import DupFd
-from typing import Any, NamedTuple
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -47,8 +50,8 @@ class SharedBuffers:
     """Shared memory with several slots for each sending process, which uses them in turn.
 
     The result of ``receive`` is read-only. It stays valid until its sender has sent ``each`` further values. The memory
-    has no name and does not appear in /dev/shm. It disappears when the last process that has it ends. Only pages that
-    were written use memory.
+    disappears when the last process that has it ends. On Linux, it has no name and does not appear in /dev/shm, and
+    only pages that were written use memory. On macOS and Windows, it is named shared memory.
 
     Picklable while a process is started, which then shares the memory. Forked processes share it too.
 
@@ -60,20 +63,19 @@ class SharedBuffers:
 
     def __init__(self, processes: int, each: int, size: int) -> None:
         self._each, self._size = each, -(-size // ALIGNMENT) * ALIGNMENT
-        self._file = os.memfd_create("lazygraph")
-        os.ftruncate(self._file, max(processes * each * self._size, 1))
+        self._block: _Block = _create(max(processes * each * self._size, 1))
         self._open()
 
     @classmethod
     def create_if_supported(cls, processes: int, each: int, size: int) -> SharedBuffers | None:
         """Create the memory; return None if the operating system does not offer it."""
         try:
-            return cls(processes, each, size) if hasattr(os, "memfd_create") else None
+            return cls(processes, each, size)
         except OSError:
             return None
 
     def _open(self) -> None:
-        self._memory = memoryview(mmap.mmap(self._file, 0))
+        self._memory = memoryview(self._block.memory())
         self._turns: dict[int, Iterator[int]] = {}
 
     def send(self, value: Any, process: int) -> Sent:
@@ -105,15 +107,82 @@ class SharedBuffers:
         return pickle.loads(sent.pickled, buffers=buffers)  # noqa: S301 - data of this program's own workers
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_each": self._each, "_size": self._size, "_file": DupFd(self._file)}
+        return {"_each": self._each, "_size": self._size, "_block": self._block}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _file=state["_file"].detach())
+        self.__dict__.update(state)
         self._open()
 
+
+class _Block(Protocol):
+    """Memory that processes share. Picklable while a process is started."""
+
+    def memory(self) -> Any:
+        """Return its buffer, which keeps the memory."""
+
+
+def _create(size: int) -> _Block:
+    """Create shared memory with so many bytes.
+
+    Raises:
+        OSError: the system refuses it.
+    """
+    if sys.platform == "linux":
+        block: _Block = _WithoutName(size)
+    else:
+        block = _WithName(SharedMemory(create=True, size=size), created_by=os.getpid())
+    return block
+
+
+if sys.platform == "linux":
+    from multiprocessing.reduction import DupFd
+
+    class _WithoutName:
+        """A file without a name, in memory."""
+
+        def __init__(self, size: int) -> None:
+            self._file = os.memfd_create("lazygraph")
+            os.ftruncate(self._file, size)
+
+        def memory(self) -> Any:
+            return mmap.mmap(self._file, 0)
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"_file": DupFd(self._file)}
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            self._file = state["_file"].detach()
+
+        def __del__(self) -> None:
+            if isinstance(getattr(self, "_file", None), int):
+                os.close(self._file)
+
+
+class _WithName:
+    """Named shared memory. The process that made it takes the name away."""
+
+    def __init__(self, shared: SharedMemory, created_by: int) -> None:
+        self._shared, self._created_by = shared, created_by
+
+    def memory(self) -> Any:
+        return np.asarray(_Whole(self._shared))
+
     def __del__(self) -> None:
-        if isinstance(getattr(self, "_file", None), int):
-            os.close(self._file)
+        if getattr(self, "_created_by", None) == os.getpid():
+            with suppress(OSError):
+                self._shared.unlink()
+
+
+class _Whole:
+    """What an array of shared memory is made of. ``SharedMemory`` closes itself when the last array of it is gone.
+
+    By its address: ``SharedMemory`` cannot be closed while it is asked for its buffer.
+    """
+
+    def __init__(self, shared: SharedMemory) -> None:
+        buffer: Any = shared.buf
+        at, self._shared = ctypes.addressof(ctypes.c_char.from_buffer(buffer)), shared
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (len(buffer),), "data": (at, False)}
 
 
 class _Pickler(pickle.Pickler):

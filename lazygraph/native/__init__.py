@@ -22,11 +22,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lazygraph.native.source_hash import source_hash
+from lazygraph.native.source_hash import library_name, source_hash
 
 __all__ = ["address", "kernels"]
 
-LIBRARY = Path(__file__).with_name("kernels.so")
+LIBRARY = Path(__file__).with_name(library_name(sys.platform))
 
 _POINTER, _INT64, _INT32, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _BYTE: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer

@@ -8,15 +8,14 @@
  *
  * zstd and xxHash are called through pointers, for the packages zstandard and xxhash have brought them already.
  */
-#define _XOPEN_SOURCE 700 /* pread */
-#include <errno.h>
+#define _XOPEN_SOURCE 700 /* pread, in read_at.h */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "constants.h"
 #include "memory.h"
+#include "read_at.h"
 #include "simd.h"
 
 static const int SIZE[16] = STORED_BYTES;
@@ -101,10 +100,9 @@ static int64_t shard_of(const source *s, int64_t row) {
     return low;
 }
 
-static int read_whole(int file, uint8_t *to, int64_t length, uint64_t offset) {
+static int read_whole(int32_t file, uint8_t *to, int64_t length, uint64_t offset) {
     for (int64_t done = 0; done < length;) {
-        ssize_t got = pread(file, to + done, (size_t)(length - done), (off_t)(offset + (uint64_t)done));
-        if (got < 0 && errno == EINTR) continue;
+        int64_t got = lg_read_at(file, to + done, (size_t)(length - done), offset + (uint64_t)done);
         if (got <= 0) return 0;
         done += got;
     }
@@ -128,11 +126,10 @@ static uint8_t *more_room(memory *m, uint64_t used, uint64_t more) {
 
 /* Read the records of n rows, in the order of the files, and find their parts.
  *
- * file: of each shard, its descriptor, or -1. frame: of each row, what its shard holds of it, as long as the column says;
- * NULL where it is to be read. dictionary: each as zstd digested it, or NULL where that was not done yet.
- * most: the bytes that their values may take. counts: (axes + 1, n), becomes
- * the rows of each record on each axis, as the columns say and the records must have them, and a row of ones; it must stay
- * until the records are decoded.
+ * file: of each shard, its descriptor (on Windows its handle), or -1. frame: of each row, what its shard holds of it, as
+ * long as the column says; NULL where it is to be read. dictionary: each as zstd digested it, or NULL where that was not
+ * done yet. most: the bytes that their values may take. counts: (axes + 1, n), becomes the rows of each record on each
+ * axis, as the columns say and the records must have them, and a row of ones; it must stay until the records are decoded.
  * Returns 0; NOT_OPEN where a shard is not; TOO_MUCH where the columns promise more than `most`; NOT_DIGESTED where a
  * dictionary is needed that is NULL; or -1 where anything is not as it must be. */
 static int64_t read_records(batch *b, const source *s, const int32_t *file, const uint8_t *const *frame,

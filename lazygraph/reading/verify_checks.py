@@ -20,6 +20,7 @@ from lazygraph.format.store import Store
 from lazygraph.graphs.crystal_records import broken_promises, check_crystals
 from lazygraph.graphs.sizes import derived_names
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.reading.verify_batches import can_check_together, pieces, records_are_sound
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef
 from lazygraph.storage.local import LocalStorage
@@ -60,23 +61,26 @@ def check_rows(store: Store, rows: NDArray[np.int64], *, blocks: bool = True) ->
         blocks: compare the digests of all graphs of a block with the file of digests too.
     """
     spec = _recipe(store.manifest)
+    together = can_check_together(store, spec)
     last_said = ""
     digests: list[bytes] = []  # of the graphs of one block
-    for row in rows.tolist():
-        try:
-            raw = store.raw(row)
-            digests.append(graph_digest(store.checked_column("id").row(row), raw))
-            for problem in _record(store, row, raw, spec):
-                last_said = store.where(row) + problem
-                yield last_said
-        except (CorruptDataset, OSError) as error:
-            # What cannot be read for any row, such as the dictionary, is said once.
-            if (said := _said(error)) != last_said:
-                last_said = said
-                yield said
-        if blocks and ((row + 1) % BLOCK == 0 or row + 1 == len(store)):
-            yield from _block(store, row, digests)
-            digests = []
+    for piece in pieces(store, rows):
+        sound = together and records_are_sound(store, piece, spec)
+        for row in piece.tolist():
+            try:
+                raw = store.raw(row)
+                digests.append(graph_digest(store.checked_column("id").row(row), raw))
+                for problem in () if sound else _record(store, row, raw, spec):
+                    last_said = store.where(row) + problem
+                    yield last_said
+            except (CorruptDataset, OSError) as error:
+                # What cannot be read for any row, such as the dictionary, is said once.
+                if (said := _said(error)) != last_said:
+                    last_said = said
+                    yield said
+            if blocks and ((row + 1) % BLOCK == 0 or row + 1 == len(store)):
+                yield from _block(store, row, digests)
+                digests = []
 
 
 def sampled_rows(store: Store, sample: float, seed: int, shard: int) -> NDArray[np.int64]:

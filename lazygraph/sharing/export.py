@@ -34,7 +34,8 @@ from lazygraph.sharing.exports.reader import GraphReader, contents_of, require_c
 from lazygraph.sharing.progress import Transfer, counted
 from lazygraph.sources.base import ID_KEYS
 from lazygraph.storage.base import Storage
-from lazygraph.storage.files import fsync_directory, make_folder, temporary_beside
+from lazygraph.storage.files import fsync_directory, make_folder, move_file, temporary_beside
+from lazygraph.storage.positioned import sync_file
 from lazygraph.writing.pool import processes
 from lazygraph.writing.selection import Rows, chosen_rows, pieces_of
 from lazygraph.writing.temporary_arrays import TemporaryArrays
@@ -158,9 +159,9 @@ def export(
             else:
                 msg = f"the export format {chosen.kind!r} is neither a CrystalFormat nor a GraphFormat"
                 raise PluginError(msg)
-            size = _on_disk(temporary)
+            size = sync_file(temporary)
             _check_output(final, overwrite=overwrite)
-            temporary.replace(final)
+            move_file(temporary, final)
         except OSError as error:
             if isinstance(error, LazyGraphError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -246,16 +247,6 @@ def _contents(store: Store, chosen: ExportFormat, id_key: str) -> tuple[Contents
     if isinstance(chosen, CrystalFormat) and "edge" in manifest.schema.axes:
         notes.append("edges are not in the file, because the format holds crystals; lazygraph-write builds them again")
     return contents, notes
-
-
-def _on_disk(path: Path) -> int:
-    """The size of a file, whose bytes are then on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-        return os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
 
 
 def _graphs(dataset: Any, store: Store, rows: Rows) -> Any:

@@ -34,6 +34,7 @@ from lazygraph.sources.json_entries import loads
 from lazygraph.sources.lmdb_pages import is_lmdb, values
 from lazygraph.sources.units import ASE
 from lazygraph.sources.unpack import naming
+from lazygraph.storage.positioned import read_at
 
 __all__ = ["AseLmdbSource", "sniff"]
 
@@ -142,7 +143,7 @@ def _unpacked(descriptor: int, row: Any) -> bytes:
     length = int(row["length"])
     if length > MAX_TEXT:
         raise too_long()
-    packed = os.pread(descriptor, length, int(row["offset"]))
+    packed = read_at(descriptor, length, int(row["offset"]))
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(packed, MAX_TEXT + 1)

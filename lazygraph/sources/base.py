@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, LabelError, UnreadableInput
 from lazygraph.sources.time_limit import one_input
+from lazygraph.storage.positioned import open_file
 
 LabelType: TypeAlias = Literal["bool", "int64", "float32", "float64", "text"]
 
@@ -339,8 +340,8 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: the file cannot be opened.
     """
     _require_regular(path, path.stat().st_mode)
-    # Without O_NONBLOCK, this would wait if a pipe has replaced the file meanwhile.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    # It would wait if a pipe has replaced the file meanwhile.
+    descriptor = open_file(path, wait=False)
     try:
         _require_regular(path, os.fstat(descriptor).st_mode)
         return os.fdopen(descriptor, "rb")

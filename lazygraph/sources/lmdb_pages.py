@@ -7,12 +7,12 @@ MDB_page, MDB_node, MDB_db and MDB_meta in LMDB 0.9's ``mdb.c``, 64 bits, little
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from lazygraph.errors import UnreadableInput
+from lazygraph.storage.positioned import read_at
 
 __all__ = ["Value", "is_lmdb", "values"]
 
@@ -76,7 +76,7 @@ def values(descriptor: int, size: int) -> Iterator[Value]:
 
 def _meta(descriptor: int, start: int) -> tuple[int, int, int, int, int, int]:
     """Return page size, last page, depth, flags and root of the database, and number of the transaction."""
-    content = os.pread(descriptor, _HEAD + _META.size, start)
+    content = read_at(descriptor, _HEAD + _META.size, start)
     if len(content) < _HEAD + _META.size or not is_lmdb(content):
         msg = "the LMDB file has no complete meta page at its beginning; copy or download it again"
         raise UnreadableInput(msg)
@@ -124,7 +124,7 @@ class _Walk:
         if not 2 <= page <= self._last or page in self._seen:
             raise _broken(page, "is pointed to twice, or not in the file")
         self._seen.add(page)
-        content = os.pread(self._descriptor, self._size, page * self._size)
+        content = read_at(self._descriptor, self._size, page * self._size)
         if len(content) < self._size or _PAGE.unpack_from(content)[0] != page:
             raise _broken(page, "is not where its number says")
         return content
@@ -133,7 +133,7 @@ class _Walk:
         count = (_HEAD - 1 + length) // self._size + 1
         if not 2 <= first <= self._last or first + count - 1 > self._last:
             raise _broken(first, f"begins a value of {length} bytes, which leaves the file")
-        head = os.pread(self._descriptor, _HEAD, first * self._size)
+        head = read_at(self._descriptor, _HEAD, first * self._size)
         if len(head) < _HEAD or _PAGE.unpack(head)[:3:2] != (first, _OVERFLOW):
             raise _broken(first, "is no overflow page")
         return first * self._size + _HEAD

@@ -10,25 +10,47 @@ process therefore does not count. How soon an exceeded limit is noticed depends 
   code has run for more than twice the limit. The next process that makes the same shard finds a note of the input
   (:mod:`lazygraph.writing.crash_isolation`).
 - In other threads, an input is checked when it is done.
+
+Windows has neither these signals nor their timers. There a thread calls the handler in the main thread, and
+``faulthandler`` ends a process that may die, after ten times the limit by the clock on the wall.
 """
 
 from __future__ import annotations
 
+import _thread
+import faulthandler
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 from lazygraph.errors import InputError, InputTimeout
 
-__all__ = ["MAX_SECONDS", "check_seconds", "limit_child", "may_die", "one_input", "time_limit"]
+__all__ = [
+    "EXIT_STATUS",
+    "HAS_TIMERS",
+    "MAX_SECONDS",
+    "check_seconds",
+    "limit_child",
+    "may_die",
+    "one_input",
+    "present_limit",
+    "time_limit",
+]
 
 MAX_SECONDS = 60.0
 """The default processor time that an input may take, s."""
 TICK = 1.0  # s of processor time between two checks of the clock; less for short limits
+HAS_TIMERS = sys.platform != "win32"
+"""Whether a timer of processor time can send a signal."""
+EXIT_STATUS = 1
+"""The exit status of a process that ``faulthandler`` ends."""
 
 
 class _Clock(threading.local):
@@ -113,10 +135,21 @@ def time_limit(seconds: float) -> Iterator[None]:
         _clock.seconds = before
 
 
-def limit_child() -> None:
-    """Prepare a forked child, which inherits the limit of its parent but no timers. The child may die."""
+def present_limit() -> float:
+    """Return the processor time that each input of this thread may take now, s."""
+    return _clock.seconds
+
+
+def limit_child(seconds: float) -> None:
+    """Limit the inputs of a child, which inherits no timers. The child may die.
+
+    Args:
+        seconds: the limit of its parent, s.
+    """
     may_die()
-    _start_ticking(_clock.seconds)
+    _clock.seconds = seconds
+    if seconds != math.inf:
+        _start_ticking(seconds)
 
 
 @contextmanager
@@ -124,11 +157,11 @@ def _ticking(seconds: float) -> Iterator[None]:
     """Check the clock regularly, if this thread can be interrupted."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     # None is a handler that Python did not install, such as of a profiler in C. It could not be restored.
-    if seconds == math.inf or not in_main_thread or not hasattr(signal, "setitimer"):
+    if seconds == math.inf or not in_main_thread:
         yield
         return
-    handler = signal.getsignal(signal.SIGPROF)
-    if handler is None or signal.getitimer(signal.ITIMER_PROF)[0]:
+    handler = signal.getsignal(_SIGNAL)
+    if handler is None or _is_used():
         yield
         return
     _start_ticking(seconds)
@@ -136,23 +169,15 @@ def _ticking(seconds: float) -> Iterator[None]:
         yield
     finally:
         _clock.ticking = False
-        if _mortal:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
-        signal.signal(signal.SIGPROF, handler)
+        _stop_timers()
+        signal.signal(_SIGNAL, handler)
 
 
 def _start_ticking(seconds: float) -> None:
-    if seconds == math.inf or not hasattr(signal, "setitimer"):
-        return
-    tick = max(0.01, min(TICK, seconds / 4))
-    signal.signal(signal.SIGPROF, _look_at_the_clock)
-    signal.siginterrupt(signal.SIGPROF, False)
-    if _mortal:
-        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    signal.signal(_SIGNAL, _look_at_the_clock)
     _arm(seconds)
     _clock.ticking = True
-    signal.setitimer(signal.ITIMER_PROF, tick, tick)
+    _start_timer(max(0.01, min(TICK, seconds / 4)))
 
 
 def _look_at_the_clock(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as handlers are called
@@ -167,10 +192,73 @@ def _look_at_the_clock(number: int, frame: FrameType | None) -> None:  # noqa: A
         raise _timeout()  # the next tick raises it again, if other code catches it and continues
 
 
-def _arm(seconds: float) -> None:
-    """End this process, if it may die, when it runs no Python code for so long."""
-    if _mortal and seconds != math.inf:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds + 1)
+if sys.platform == "win32":
+    _SIGNAL = signal.SIGFPE  # which nothing sends: Python calls its handler when it is told so
+    _PATIENCE = 10  # times the limit
+
+    class _Timer(threading.Thread):
+        """Calls the handler in the main thread every ``tick`` seconds, whatever that works on."""
+
+        def __init__(self, tick: float) -> None:
+            super().__init__(daemon=True, name="lazygraph-clock")
+            self._tick, self._ended = tick, threading.Event()
+
+        def run(self) -> None:
+            while not self._ended.wait(self._tick):
+                _thread.interrupt_main(_SIGNAL)
+
+        def stop(self) -> None:
+            self._ended.set()
+            self.join()
+
+    class _Timers:
+        running: _Timer | None = None
+        nowhere: TextIO | None = None
+
+    def _is_used() -> bool:
+        """Whether other code uses the timer."""
+        return _Timers.running is not None
+
+    def _start_timer(tick: float) -> None:
+        _Timers.running = _Timer(tick)
+        _Timers.running.start()
+
+    def _stop_timers() -> None:
+        if _mortal:
+            faulthandler.cancel_dump_traceback_later()
+        if _Timers.running is not None:
+            _Timers.running.stop()
+            _Timers.running = None
+
+    def _arm(seconds: float) -> None:
+        """End this process, if it may die, when it runs no Python code for so long."""
+        if _mortal and seconds != math.inf:
+            if _Timers.nowhere is None:
+                _Timers.nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # as long as the process
+            faulthandler.dump_traceback_later(_PATIENCE * seconds + 1, exit=True, file=_Timers.nowhere)
+
+else:
+    _SIGNAL = signal.SIGPROF
+
+    def _is_used() -> bool:
+        """Whether other code uses the timer."""
+        return signal.getitimer(signal.ITIMER_PROF)[0] > 0
+
+    def _start_timer(tick: float) -> None:
+        signal.siginterrupt(_SIGNAL, False)
+        if _mortal:
+            signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, tick, tick)
+
+    def _stop_timers() -> None:
+        if _mortal:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+    def _arm(seconds: float) -> None:
+        """End this process, if it may die, when it runs no Python code for so long."""
+        if _mortal and seconds != math.inf:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds + 1)
 
 
 def _timeout() -> InputTimeout:

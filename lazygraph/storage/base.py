@@ -97,11 +97,11 @@ def is_url(place: object) -> bool:
     """Return whether a text is a URL such as ``"s3://bucket/mp.lg"``, and not a path.
 
     Example:
-        >>> is_url("s3://bucket/mp.lg"), is_url("data/mp.lg"), is_url("prototypes:30")
-        (True, False, False)
+        >>> is_url("s3://bucket/mp.lg"), is_url("data/mp.lg"), is_url("prototypes:30"), is_url("C://data/mp.lg")
+        (True, False, False, False)
     """
     scheme, separator, _ = str(place).partition("://")
-    return bool(separator) and scheme.isalnum()
+    return bool(separator) and scheme.isalnum() and len(scheme) > 1  # one letter is a drive of Windows
 
 
 def open_storage(place: str | os.PathLike[str] | Storage) -> Storage:

@@ -19,7 +19,9 @@ import platformdirs
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
 from lazygraph.storage.descriptors import opening
-from lazygraph.storage.files import FileRef, sha256_of, temporary_beside, write_atomic
+from lazygraph.storage.files import FileRef, move_file, sha256_of, temporary_beside, write_atomic
+from lazygraph.storage.locks import OPEN_FILES_MOVE, try_lock, unlock_and_close
+from lazygraph.storage.positioned import open_file, sync
 
 __all__ = ["FOLDER", "SIZE", "Cache", "CacheEntry", "KeptManifest", "cache", "parse_size"]
 
@@ -31,7 +33,7 @@ PATIENCE = 60.0  # s without a byte, after which a process no longer waits for a
 SHORT_WAIT, LONG_WAIT = 0.002, 0.05  # s, while another process fetches a file: at first, and after a second
 TOUCHED = 60.0  # s, between two notes of when a file was used
 FORGOTTEN = 7 * 86400.0  # s, after which the beginning of a file is no longer kept
-
+LOCK = ".lock"  # the end of the name of a file that is locked while another one is fetched
 EVICTION = 5.0  # s, to wait for another process that removes files
 
 Begin = Callable[[int], Iterator[bytes]]
@@ -105,19 +107,17 @@ class Cache:
         """Return a descriptor of a file, which stays in the cache while it is open; None if it is not there."""
         path = self._path(file.sha256)
         try:
-            descriptor = opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+            descriptor = opening(path, lambda: open_file(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            _lock(descriptor, shared=True)
+            held = try_lock(descriptor, shared=True)
             found = os.fstat(descriptor)
-            if found.st_size == file.size and found.st_nlink:  # else it was removed before it was locked
+            if held is not False and found.st_size == file.size and found.st_nlink:  # else it is being removed, or was
                 if time.time() - found.st_mtime > TOUCHED:
                     with suppress(OSError):  # a cache that may only be read
                         os.utime(path)
                 return descriptor
-        except BlockingIOError:  # it is being removed
-            pass
         except BaseException:
             os.close(descriptor)
             raise
@@ -143,8 +143,8 @@ class Cache:
             with self._errors(), self._turn(file.sha256) as (partial, turn):
                 if turn is not None and not self.has(file):
                     self._bring(file, begin, source, partial)
-                    with suppress(BlockingIOError):
-                        _lock(turn, shared=True)  # it may be the file itself now, which is opened below
+                    if OPEN_FILES_MOVE:
+                        try_lock(turn, shared=True)  # it may be the file itself now, which is opened below
                 descriptor = self.open(file)  # before others are removed: what is open stays
             if descriptor is not None:
                 self._count(file.size)
@@ -170,7 +170,7 @@ class Cache:
                 final = self._path(file.sha256)
                 final.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    partial.replace(final)
+                    move_file(partial, final)
                 except FileNotFoundError:  # where nothing can be locked, another process may have been faster
                     if not self.has(file):
                         raise
@@ -204,21 +204,24 @@ class Cache:
     def _turn(self, sha256: str) -> Iterator[tuple[Path, int | None]]:
         """Wait until no other process fetches a file.
 
+        The part itself is locked. Where it could not be renamed then, a file beside it is.
+
         Yields:
-            The path of the part of the file that is there, and its locked descriptor; None if another process has
+            The path of the part of the file that is there, and the locked descriptor; None if another process has
             removed it meanwhile, because it finished or failed: look again.
         """
         folder = self._ready("partial")
         partial = folder / sha256
-        descriptor = _opened(partial)
+        locked = partial if OPEN_FILES_MOVE else partial.with_name(sha256 + LOCK)
+        descriptor = _opened(locked)
         own = None
         try:
             seen, since = -1, time.monotonic()
-            while (is_mine := _try_lock(descriptor)) is False:
-                if not _is_at(descriptor, partial):  # it is the whole file now, which others have open
+            while (is_mine := try_lock(descriptor)) is False:
+                if not _is_at(descriptor, locked):  # it is the whole file now, which others have open
                     yield partial, None
                     return
-                if (size := os.fstat(descriptor).st_size) != seen:
+                if (size := _size(partial)) != seen:
                     seen, since = size, time.monotonic()
                 waited = time.monotonic() - since
                 if waited > PATIENCE:  # a process that was stopped, or whose connection is dead
@@ -227,15 +230,23 @@ class Cache:
                 time.sleep(SHORT_WAIT if waited < 1 else LONG_WAIT)
             if is_mine is None:  # or nothing can be locked on this file system: a part of our own
                 own = temporary_beside(partial)
-                os.close(descriptor)
-                descriptor = _opened(own)
+                if OPEN_FILES_MOVE:
+                    os.close(descriptor)
+                    descriptor = _opened(own)
+                else:
+                    own.touch()
                 yield own, descriptor
                 return
-            yield partial, descriptor if _is_at(descriptor, partial) else None
+            if locked != partial:
+                partial.touch()
+            yield partial, descriptor if _is_at(descriptor, locked) else None
         finally:
             if own is not None:
                 own.unlink(missing_ok=True)
-            _unlock_and_close(descriptor)
+            unlock_and_close(descriptor)
+            if locked != partial:
+                with suppress(OSError):  # another process waits for its turn
+                    locked.unlink()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -298,11 +309,11 @@ class Cache:
             return
         try:
             until = time.monotonic() + PATIENCE
-            while _try_lock(descriptor) is False and time.monotonic() < until:
+            while try_lock(descriptor) is False and time.monotonic() < until:
                 time.sleep(SHORT_WAIT)
             yield
         finally:
-            _unlock_and_close(descriptor)
+            unlock_and_close(descriptor)
 
     def _manifest_path(self, url: str) -> Path:
         return self.folder / "manifests" / f"{_digest(url)[:32]}.manifest"
@@ -332,6 +343,8 @@ class Cache:
         """Return the beginnings of files that are fetched now, or whose fetch was stopped."""
         found = []
         for path in (self.folder / "partial").glob("*"):
+            if path.name.endswith(LOCK):
+                continue
             with suppress(OSError):
                 state = path.stat()
                 found.append(CacheEntry(path, state.st_size, state.st_mtime, path.name))
@@ -353,7 +366,7 @@ class Cache:
             with suppress(FileNotFoundError):
                 is_good = sha256_of(entry.path) == entry.sha256
                 if not is_good:
-                    entry.path.unlink(missing_ok=True)
+                    self.discard(FileRef(entry.path.name, entry.size, entry.sha256))
                 yield entry, is_good
 
     def evict(self, limit: int | None = None) -> int:
@@ -425,11 +438,11 @@ class Cache:
         descriptor = _opened(self.folder / "evict.lock")
         try:
             until = time.monotonic() + EVICTION
-            while (is_mine := _try_lock(descriptor)) is False and time.monotonic() < until:
+            while (is_mine := try_lock(descriptor)) is False and time.monotonic() < until:
                 time.sleep(LONG_WAIT)
             yield is_mine is not False
         finally:
-            _unlock_and_close(descriptor)
+            unlock_and_close(descriptor)
 
     def _path(self, sha256: str) -> Path:
         return self.folder / "files" / sha256[:2] / sha256
@@ -519,18 +532,24 @@ def _append(partial: Path, digest: Any, start: int, size: int, begin: Begin) -> 
                 view = view[file.write(view) :]
             digest.update(piece)
             start += len(piece)
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return start
 
 
 def _remove_if_closed(path: Path) -> bool:
     """Remove a file that no process has open; whether it was removed."""
+    if not OPEN_FILES_MOVE:
+        try:
+            path.unlink()
+        except OSError:
+            return False
+        return True
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(path)
     except OSError:
         return False
     try:
-        if _try_lock(descriptor) is False:
+        if try_lock(descriptor) is False:
             return False
         path.unlink()
     except OSError:
@@ -553,45 +572,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _opened(path: Path) -> int:
     """A descriptor of a file that may be written; made if it is not there."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    return open_file(path, os.O_RDWR | os.O_CREAT)
 
 
-def _lock(descriptor: int, *, shared: bool) -> bool:
-    """Lock an open file. The lock ends with the last copy of the descriptor, and with the last mapping of the file.
-
-    Returns:
-        Whether it is locked; False where the system or the file system has no such locks.
-
-    Raises:
-        BlockingIOError: another process has a lock that excludes this one.
-    """
+def _size(path: Path) -> int:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system without locks
-        return False
-    return True
-
-
-def _unlock_and_close(descriptor: int) -> None:
-    """End a lock and close the file. A child that was forked meanwhile has a copy, which must not keep the lock."""
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    except (ImportError, OSError):  # Windows, or a file system without locks
-        pass
-    os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool | None:
-    """Whether the file could be locked for this process alone; None where nothing can be locked."""
-    try:
-        return _lock(descriptor, shared=False) or None
-    except BlockingIOError:
-        return False
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import weakref
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from lazygraph import windows
 from lazygraph.errors import StorageError
 from lazygraph.machine import descriptor_limit
 
@@ -54,7 +56,7 @@ def _raise_limit() -> bool:
     """
     soft, hard = descriptor_limit()
     wanted = min(4 * MOST, hard or 0)
-    if soft is None or hard is None or not SELECTABLE <= soft < wanted:
+    if sys.platform == "win32" or soft is None or hard is None or not SELECTABLE <= soft < wanted:
         return False
     import resource
 
@@ -110,8 +112,19 @@ class Descriptor:
         if self.number < SELECTABLE and soft is not None and soft >= 4 * SELECTABLE:
             self._move_up()
 
+    @property
+    def file(self) -> int:
+        """What compiled code reads from: the descriptor, on Windows the handle."""
+        if sys.platform == "win32":
+            number = windows.file_handle(self.number)
+        else:
+            number = self.number
+        return number
+
     def _move_up(self) -> None:
-        """Leave the numbers that ``select`` can use to others."""
+        """Leave the numbers that ``select`` can use to others. Windows has none such."""
+        if sys.platform == "win32":
+            return
         import fcntl
 
         with suppress(OSError):  # they are all taken
@@ -131,9 +144,9 @@ class Opened:
     def __init__(self, shards: int, held: dict[int, Descriptor]) -> None:
         self.held = held
         self.numbers = np.full(shards, -1, dtype=np.int32)
-        """(shards,) the descriptor of each, -1 for one that is not open."""
+        """(shards,) what compiled code reads each from, -1 for one that is not open."""
         for shard, descriptor in held.items():
-            self.numbers[shard] = descriptor.number
+            self.numbers[shard] = descriptor.file
 
 
 class ShardFiles:

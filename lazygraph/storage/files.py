@@ -8,13 +8,17 @@ import os
 import re
 import secrets
 import stat
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from lazygraph.errors import CorruptDataset, LazyGraphError
+from lazygraph.errors import CorruptDataset, LazyGraphError, StorageError
 from lazygraph.storage.descriptors import opening
+from lazygraph.storage.locks import OPEN_FILES_MOVE
+from lazygraph.storage.positioned import sync
 
 __all__ = [
     "FILE_NAME",
@@ -23,6 +27,7 @@ __all__ = [
     "fsync_directory",
     "is_whole_manifest",
     "make_folder",
+    "move_file",
     "named_after_content",
     "reading",
     "sha256_of",
@@ -33,6 +38,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+PATIENCE, PAUSE = 5.0, 0.05  # s, to wait for a program that has a file open, and between two tries
 # The forms of docs/format.md: a manifest names no other file, and no other file is ever deleted.
 FILE_NAME = re.compile(
     r"shards/[0-9]{5,}-[0-9a-f]{16}\.lmdb|columns/[A-Za-z0-9_.-]{0,100}-[0-9a-f]{16}\.npy"
@@ -134,8 +140,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         with opened as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            sync(file.fileno())
+        move_file(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -178,7 +184,7 @@ def streamed(
     place = directory / f"{stem}-{'0' * 16}{suffix}"
     with _temporary(place, pieces, copied) as (temporary, size, found):
         name = f"{stem}-{found[:16]}{suffix}"
-        temporary.replace(directory / name)
+        move_file(temporary, directory / name)
     fsync_directory(place.parent)
     return FileRef(name, size, found)
 
@@ -203,7 +209,7 @@ def write_checked(directory: Path, file: FileRef, pieces: Iterable[Any], source:
         if found != file.sha256:
             msg = f"{source} has the sha256 {found}; required: {file.sha256}, as the manifest says"
             raise CorruptDataset(msg)
-        temporary.replace(place)
+        move_file(temporary, place)
     fsync_directory(place.parent)
 
 
@@ -226,7 +232,7 @@ def _temporary(place: Path, pieces: Iterable[Any], copied: FileRange | None = No
                 digest.update(piece)
                 size = end
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         yield temporary, size, digest.hexdigest()
     finally:
         temporary.unlink(missing_ok=True)
@@ -261,10 +267,44 @@ def make_folder(folder: Path) -> None:
     fsync_directory(folder.parent)
 
 
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name in the same file system, also one that another file has, which is then replaced.
+
+    Windows does not replace a file that is open. The call waits for some seconds, because most programs open a file for
+    a moment only. A file with the same content need not be replaced: then ``source`` is removed.
+
+    Raises:
+        StorageError: on Windows, another program has one of the files open.
+        OSError: as from ``os.replace``.
+    """
+    until = time.monotonic() + (0.0 if OPEN_FILES_MOVE else PATIENCE)
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if OPEN_FILES_MOVE:
+                raise
+            if target.is_file() and sha256_of(target) == sha256_of(source):
+                source.unlink(missing_ok=True)
+                return
+            if time.monotonic() < until:
+                time.sleep(PAUSE)
+                continue
+            msg = (
+                f"{target} cannot be replaced ({error.strerror}), because another program has it open, or because it "
+                "may not be written; close the programs that use it, and run the same command again"
+            )
+            told = StorageError(msg)
+            told.errno, told.filename = error.errno, os.fspath(target)
+            raise told from error
+
+
 def fsync_directory(directory: Path) -> None:
-    """Make names created, replaced or removed in a directory survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make names created, replaced or removed in a directory survive a power failure. Windows does so by itself."""
+    if sys.platform != "win32":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

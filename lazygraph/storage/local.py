@@ -12,6 +12,7 @@ from typing import Any
 from lazygraph.errors import CorruptDataset
 from lazygraph.storage.descriptors import opening
 from lazygraph.storage.files import FileRef, reading
+from lazygraph.storage.positioned import open_file, read_at
 
 __all__ = ["MANIFEST", "LocalStorage"]
 
@@ -50,13 +51,13 @@ class LocalStorage:
     def descriptor(self, file: FileRef) -> int:
         """Return a descriptor of a file, after its size was compared."""
         path = file.check_size(self.directory)
-        return opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+        return opening(path, lambda: open_file(path))
 
     def read(self, file: FileRef, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return ranges of a file."""
         descriptor = self.descriptor(file)
         try:
-            return [os.pread(descriptor, length, offset) for offset, length in ranges]
+            return [read_at(descriptor, length, offset) for offset, length in ranges]
         finally:
             os.close(descriptor)
 

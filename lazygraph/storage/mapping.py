@@ -1,7 +1,7 @@
 """A file in memory, read-only, without a descriptor that stays open.
 
 ``mmap.mmap`` of Python 3.12 and before keeps one for each file, so that some dozens of datasets, with a file a column,
-would use up what a process may have.
+would use up what a process may have. On Windows it keeps a handle, of which a process may have millions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["mapped"]
 
 FAILED = ctypes.c_void_p(-1).value
+READ, SHARED = 1, 1  # PROT_READ, MAP_SHARED: on Linux, macOS and BSD
 
 
 def mapped(descriptor: int, size: int) -> NDArray[np.uint8]:
@@ -30,7 +32,11 @@ def mapped(descriptor: int, size: int) -> NDArray[np.uint8]:
     Raises:
         OSError: the operating system maps no more.
     """
-    return np.asarray(_Mapping(descriptor, size))
+    if sys.platform == "win32":
+        content: NDArray[np.uint8] = np.frombuffer(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ), np.uint8)
+    else:
+        content = np.asarray(_Mapping(descriptor, size))
+    return content
 
 
 class _Mapping:
@@ -38,7 +44,7 @@ class _Mapping:
 
     def __init__(self, descriptor: int, size: int) -> None:
         library = _library()
-        address = library.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+        address = library.mmap(None, size, READ, SHARED, descriptor, 0)
         if address in (None, FAILED):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

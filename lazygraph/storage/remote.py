@@ -21,6 +21,7 @@ from lazygraph.storage.files import FileRef, is_whole_manifest
 from lazygraph.storage.http import HttpTransport
 from lazygraph.storage.hub import HubTransport
 from lazygraph.storage.local import PIECE
+from lazygraph.storage.positioned import read_at
 from lazygraph.storage.sftp import SftpTransport
 from lazygraph.storage.transport import ATTEMPTS, NoRanges, Transport, UnreachableError, shown
 
@@ -210,7 +211,7 @@ class RemoteStorage:
 def _ranges(descriptor: int, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Ranges of an open file, which is closed afterwards."""
     try:
-        return [os.pread(descriptor, length, offset) for offset, length in ranges]
+        return [read_at(descriptor, length, offset) for offset, length in ranges]
     finally:
         os.close(descriptor)
 

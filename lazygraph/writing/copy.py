@@ -37,7 +37,16 @@ from lazygraph.registry import unknown_name
 from lazygraph.sources.base import Label, readable
 from lazygraph.sources.dataset import label_of, rule_left_out
 from lazygraph.storage.base import Storage
-from lazygraph.storage.files import FileRef, fsync_directory, make_folder, temporary_beside, write_atomic, write_checked
+from lazygraph.storage.files import (
+    FileRef,
+    fsync_directory,
+    make_folder,
+    move_file,
+    temporary_beside,
+    write_atomic,
+    write_checked,
+)
+from lazygraph.storage.positioned import sync_file
 from lazygraph.writing.common_fields import common_schema, with_fields
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.id_order import IdOrder, order_ids, order_type
@@ -63,6 +72,8 @@ from lazygraph.writing.temporary_arrays import TemporaryArrays
 __all__ = ["Chosen", "CopyReport", "Duplicates", "Fields", "concat", "copy_as_planned", "repeated_id", "subset"]
 
 LEVEL = 9  # of records that are compressed again
+# Where two names of one file cannot be had: another disk, a file system without them (EINVAL: FAT, as Windows says).
+CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL, errno.ENOSYS}
 Duplicates = Literal["refuse", "skip", "prefix"]
 Fields = Literal["same", "common"]
 
@@ -739,12 +750,11 @@ def _copied(store: Store, file: FileRef, folder: Path, number: int) -> FileRef:
         try:
             os.link(path, temporary)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES):
+            if error.errno not in CANNOT_LINK:
                 raise
             shutil.copyfile(path, temporary)
-            with temporary.open("rb") as copied:
-                os.fsync(copied.fileno())
-        temporary.replace(folder / new)
+            sync_file(temporary)
+        move_file(temporary, folder / new)
     finally:
         with suppress(FileNotFoundError):  # a rename does nothing if both names are links to the same file
             temporary.unlink()

@@ -1,33 +1,39 @@
 """Detect and isolate inputs that crash a worker.
 
 A process notes the number of its present input in 8 bytes of the page cache, which outlive the process. If the process
-dies, the next process that makes the same shard suspects this input, and tries it in a process of its own. If that
-process dies too, a second one tries. The input is left out only if both die. A process that is killed by chance
-therefore costs time and nothing else.
+dies, the next process that makes the same shard suspects this input, and tries it in a process of its own: a fork, or
+a new Python where a fork is not possible. If that process dies too, a second one tries. The input is left out only if
+both die. A process that is killed by chance therefore costs time and nothing else.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import pickle
 import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from lazygraph.errors import InputTimeout, LazyGraphError, WorkerDied
-from lazygraph.machine import die_with
-from lazygraph.sources.time_limit import limit_child
+from lazygraph.graphs.presets import PRESET_REGISTRY
+from lazygraph.machine import FORKS, die_with
+from lazygraph.sources.detect import SOURCE_REGISTRY
+from lazygraph.sources.time_limit import EXIT_STATUS, HAS_TIMERS, limit_child, present_limit
 from lazygraph.storage.files import write_atomic
+from lazygraph.storage.locks import OPEN_FILES_MOVE, try_lock
+from lazygraph.storage.positioned import open_file, read_at, write_at
 
 __all__ = ["CrashGuard", "crash_guard", "poison_inputs"]
 
 T = TypeVar("T")
-STUCK = signal.SIGVTALRM.name  # lazygraph.sources.time_limit
+STUCK = "SIGVTALRM"  # what ends a process in code that does not return: lazygraph.sources.time_limit
 TRIALS = 2  # a kill by chance, such as by a system without memory, may hit one of them
 _CRUMB = struct.Struct("<Q")  # twice the number of the input, and 1 once it is read
 
@@ -39,7 +45,7 @@ class CrashGuard:
         self._path, self._descriptor = path, descriptor
         self._number = -1
         self._poison = poison_inputs(path)
-        left = b"" if descriptor is None else os.pread(descriptor, _CRUMB.size, 0)
+        left = b"" if descriptor is None else read_at(descriptor, _CRUMB.size, 0)
         self._suspect = _CRUMB.unpack(left)[0] if len(left) == _CRUMB.size else -1
 
     def reading(self, read: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -52,7 +58,7 @@ class CrashGuard:
         while True:
             self._number += 1
             self._mark(2 * self._number)
-            if self._suspect == 2 * self._number and (died := self._dies(lambda: self._skim(read))):
+            if self._suspect == 2 * self._number and (died := _kills(partial(_skim, read, self._number))):
                 msg = (
                     f"reading input number {self._number} of the range killed three processes ({died}), so the inputs "
                     "after it cannot be read; remove this input from the source"
@@ -68,12 +74,15 @@ class CrashGuard:
     def verdict(self, work: Callable[[], object]) -> LazyGraphError | None:
         """Tell why ``work`` must not be done on the input that was read last; None if it may be done.
 
+        Args:
+            work: the work, which can be pickled by cloudpickle.
+
         Returns:
             ``WorkerDied`` if one process died at the input, and then two that had nothing else to do.
             ``InputTimeout`` if they were ended because the work does not finish.
         """
         suspected = self._suspect == 2 * self._number + 1 and self._number not in self._poison
-        if suspected and (died := self._dies(work)):
+        if suspected and (died := _kills(work)):
             self._poison[self._number] = died
             found = {str(number): name for number, name in self._poison.items()}
             write_atomic(_verdicts(self._path), json.dumps(found).encode())
@@ -82,8 +91,8 @@ class CrashGuard:
             return None
         if killer == STUCK:
             return InputTimeout(
-                "making its graph took more than twice the processor time that it may (max_seconds) in code that "
-                "answers no signal, and so three processes were ended, two of them with it alone"
+                "making its graph took more than twice the time that it may (max_seconds) in code that answers no "
+                "signal, and so three processes were ended, two of them with it alone"
             )
         return WorkerDied(f"making its graph killed three processes ({killer}), two of them with it alone")
 
@@ -95,54 +104,113 @@ class CrashGuard:
         if self._suspect < 0:
             return items
         found = dict(enumerate(items))
-
-        def try_all() -> None:
-            for number, item in found.items():
-                self._mark(number)
-                work(item)
-
         for _ in range(len(items)):
             self._mark(next(iter(found), 0))
-            if not self._dies(try_all):
+            if not _kills(partial(_try_all, self._path, found, work)):
                 break
-            left = b"" if self._descriptor is None else os.pread(self._descriptor, _CRUMB.size, 0)
+            left = b"" if self._descriptor is None else read_at(self._descriptor, _CRUMB.size, 0)
             number = _CRUMB.unpack(left)[0]
-            if self._dies(partial(work, found[number])):
+            if _kills(partial(work, found[number])):
                 del found[number]
         return list(found.values())
 
-    def _skim(self, read: Callable[[], Iterable[T]]) -> None:
-        """Read from the beginning up to this input, because a child shares the file positions of its parent."""
-        for _ in zip(range(self._number + 1), read(), strict=False):
-            pass
-
     def _mark(self, place: int) -> None:
         if self._descriptor is not None:
-            os.pwrite(self._descriptor, _CRUMB.pack(place), 0)
-
-    def _dies(self, work: Callable[[], object]) -> str:
-        """Return the signal that ends both processes that do only this work; empty if one of them survives."""
-        died = ""
-        for _ in range(TRIALS):
-            died = _alone(work)
-            if not died:
-                break
-        return died
+            write_at(self._descriptor, _CRUMB.pack(place), 0)
 
 
-def _alone(work: Callable[[], object]) -> str:
-    """Return the signal that ends a process that does this work; empty if it survives."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            die_with(parent)  # the lock lasts as long as the child does
-            limit_child()
-            work()
-        finally:
-            os._exit(0)  # an error is not a death, and the parent will get the same error
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return "" if code == 0 else signal.Signals(-code).name if code < 0 else f"exit status {code}"
+def _skim(read: Callable[[], Iterable[T]], number: int) -> None:
+    """Read from the beginning up to an input, because a fork shares the file positions of its parent."""
+    for _ in zip(range(number + 1), read(), strict=False):
+        pass
+
+
+def _try_all(path: Path, items: dict[int, T], work: Callable[[T], object]) -> None:
+    """Work on all items, and note in a file at which one this process is."""
+    descriptor = open_file(path, os.O_RDWR)
+    for number, item in items.items():
+        write_at(descriptor, _CRUMB.pack(number), 0)
+        work(item)
+    os.close(descriptor)
+
+
+# ---- the work in another process ----
+
+
+def _kills(work: Callable[[], object]) -> str:
+    """Return the signal that ends both processes that do only this work; empty if one of them survives."""
+    died = ""
+    for _ in range(TRIALS):
+        died = _named(_forked(work) if FORKS else _spawned(work))
+        if not died:
+            break
+    return died
+
+
+def _named(code: int) -> str:
+    """Return what ended a process with this exit status; empty if it survived."""
+    if code < 0:
+        return signal.Signals(-code).name
+    if code == EXIT_STATUS and not HAS_TIMERS:
+        return STUCK
+    return "" if code == 0 else f"exit status {code}" if code < 256 else f"exit status 0x{code:08X}"  # of Windows
+
+
+def _forked(work: Callable[[], object]) -> int:
+    """Return the exit status of a fork of this process that does this work."""
+    parent, seconds = os.getpid(), present_limit()
+    code = 0
+    if sys.platform != "win32":
+        child = os.fork()
+        if child == 0:
+            _work_and_exit(parent, seconds, work)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code
+
+
+_PROGRAM = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); pickle.load(sys.stdin.buffer)()"
+
+
+def _spawned(work: Callable[[], object]) -> int:
+    """Return the exit status of a new Python that does this work, where a process cannot continue in a fork.
+
+    Raises:
+        WorkerDied: it ended before it began the work, which says nothing about the work.
+    """
+    import cloudpickle
+
+    plugins = PRESET_REGISTRY.used(), SOURCE_REGISTRY.used()
+    call = partial(_begin, os.getpid(), present_limit(), plugins, cloudpickle.dumps(work))
+    with subprocess.Popen(  # noqa: S603  # this Python
+        [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        begun, _ = child.communicate(pickle.dumps(sys.path) + pickle.dumps(call))
+    if not begun:
+        msg = (
+            f"an input that may have killed a process cannot be tried again, because a new Python ({sys.executable}) "
+            f"ended with exit status {child.returncode} before it began; see its message above"
+        )
+        raise WorkerDied(msg)
+    return child.returncode
+
+
+def _begin(parent: int, seconds: float, plugins: tuple[tuple[str, ...], tuple[str, ...]], work: bytes) -> None:
+    """Do pickled work in a new process, with the plug-ins of the process that started it."""
+    PRESET_REGISTRY.use(plugins[0])
+    SOURCE_REGISTRY.use(plugins[1])
+    loaded = pickle.loads(work)  # noqa: S301  # of the process that started this one
+    os.write(1, b"begun")
+    os.dup2(open_file(os.devnull, os.O_WRONLY), 1)
+    _work_and_exit(parent, seconds, loaded)
+
+
+def _work_and_exit(parent: int, seconds: float, work: Callable[[], object]) -> NoReturn:
+    try:
+        die_with(parent)  # the lock lasts as long as a fork does
+        limit_child(seconds)
+        work()
+    finally:
+        os._exit(0)  # an error is not a death, and the parent will get the same error
 
 
 @contextmanager
@@ -152,19 +220,20 @@ def crash_guard(path: Path) -> Iterator[CrashGuard]:
     Nothing is noted if another process makes the same shard at the same time, or if the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
-    except OSError:
-        os.close(descriptor)  # type: ignore[arg-type]
-        descriptor = None
+    opened = open_file(path, os.O_RDWR | os.O_CREAT)
+    descriptor = opened if try_lock(opened) else None
+    if descriptor is None:
+        os.close(opened)
     try:
         yield CrashGuard(path, descriptor)
     finally:
         if descriptor is not None:
-            with suppress(OSError):
+            if not OPEN_FILES_MOVE:
+                os.close(descriptor)
+            with suppress(OSError):  # another process has begun the same shard
                 path.unlink()
-            os.close(descriptor)
+            if OPEN_FILES_MOVE:
+                os.close(descriptor)
 
 
 def poison_inputs(path: Path) -> dict[int, str]:

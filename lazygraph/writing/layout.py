@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lazygraph.errors import InputError
 from lazygraph.storage.base import is_url
+from lazygraph.storage.names import check_path
 from lazygraph.storage.transport import shown
 
 __all__ = ["Layout"]
@@ -27,7 +28,8 @@ class Layout:
         A link is followed, so that all writers of the same folder share a lock.
 
         Raises:
-            InputError: the path is a URL, is empty, has no name (such as ``/``), or is a link that leads to itself.
+            InputError: the path is a URL, is empty, has no name (such as ``/``), is a link that leads to itself, or is
+                no path that this system can have.
         """
         if is_url(os.fspath(path)):
             msg = (
@@ -45,6 +47,7 @@ class Layout:
         if not (os.fspath(path) and final.name):
             msg = f"the output {os.fspath(path)!r} has no name; give a folder with a name, such as mp.lg"
             raise InputError(msg)
+        check_path(final)
         return cls(final)
 
     @property

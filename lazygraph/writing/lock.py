@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lazygraph.errors import StorageError, WriterBusy
+from lazygraph.storage.locks import NO_LOCKS, OPEN_FILES_MOVE, lock
+from lazygraph.storage.positioned import open_file, read_at, write_at
 from lazygraph.writing.disk_errors import explained
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
@@ -21,9 +21,6 @@ from lazygraph.writing.plan import read_head
 from lazygraph.writing.publish import resumable, roll_forward, sweep
 
 __all__ = ["exclusive", "idle", "shared"]
-
-# The errors of mounts without flock: NFS without lockd, Lustre without -o flock, some kinds of FUSE.
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextmanager
@@ -45,13 +42,14 @@ def exclusive(layout: Layout) -> Iterator[Hold]:
 
 @contextmanager
 def _exclusive(layout: Layout) -> Iterator[Hold]:
-    descriptor = _acquire(layout, fcntl.LOCK_EX, lambda: _make_folder(layout.partial))
+    descriptor = _acquire(layout, lambda: _make_folder(layout.partial), shared=False)
     hold = Hold(layout, descriptor)
+    done = False
     try:
         who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[:6])[:300]}
         os.ftruncate(descriptor, 0)
         with suppress(OSError):  # on a full disk, the lock works without the name of its holder
-            os.pwrite(descriptor, json.dumps(who).encode(), 0)
+            write_at(descriptor, json.dumps(who).encode(), 0)
         yield replace(hold, finished=roll_forward(layout))
     finally:
         try:
@@ -59,12 +57,22 @@ def _exclusive(layout: Layout) -> Iterator[Hold]:
             # If the folder was deleted meanwhile, its present files belong to another writer.
             if hold.lasts() and not resumable(layout):
                 sweep(layout)
-                # The lock is removed last, when no file is left that could be mixed with the files of the next writer.
-                layout.lock.unlink(missing_ok=True)
-                with suppress(OSError):  # the next writer has begun, or the folder has files of the user
-                    layout.partial.rmdir()
+                done = True
+                if OPEN_FILES_MOVE:
+                    _remove(layout)
         finally:
             os.close(descriptor)
+            if done and not OPEN_FILES_MOVE:
+                _remove(layout)
+
+
+def _remove(layout: Layout) -> None:
+    """Remove the lock, as the last file, so that no file is left that could be mixed with those of the next writer."""
+    # Windows refuses it if the next writer has opened it.
+    with nullcontext() if OPEN_FILES_MOVE else suppress(PermissionError):
+        layout.lock.unlink(missing_ok=True)
+    with suppress(OSError):  # the next writer has begun, or the folder has files of the user
+        layout.partial.rmdir()
 
 
 def idle(layout: Layout) -> None:
@@ -74,9 +82,9 @@ def idle(layout: Layout) -> None:
         WriterBusy: a process works on the dataset.
     """
     with suppress(FileNotFoundError):  # no process has worked here since the last change was finished
-        descriptor = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(layout.lock)
         try:
-            _lock(layout, descriptor, fcntl.LOCK_SH)
+            _lock(layout, descriptor, shared=True)
         finally:
             os.close(descriptor)
 
@@ -90,7 +98,7 @@ def shared(layout: Layout) -> Iterator[None]:
         WriterBusy: a process plans, merges or edits the dataset now.
     """
     with explained(layout):
-        descriptor = _acquire(layout, fcntl.LOCK_SH, lambda: read_head(layout))
+        descriptor = _acquire(layout, lambda: read_head(layout), shared=True)
         try:
             os.ftruncate(descriptor, 0)  # a killed process may have left its name
             yield
@@ -104,23 +112,21 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True)
 
 
-def _acquire(layout: Layout, mode: int, prepare: Callable[[], object]) -> int:
-    """Yield the descriptor of the locked file. The kernel releases the lock of a dead process."""
+def _acquire(layout: Layout, prepare: Callable[[], object], *, shared: bool) -> int:
+    """Return the descriptor of the locked file. The system releases the lock of a dead process."""
     while True:
         prepare()
         with suppress(FileNotFoundError):  # the holder finished and removed the folder between two steps of this loop
             made = not layout.lock.exists()
-            descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = open_file(layout.lock, os.O_RDWR | os.O_CREAT)
             try:
-                _lock(layout, descriptor, mode)
+                _lock(layout, descriptor, shared=shared)
                 if Hold(layout, descriptor).lasts():
                     return descriptor
             except StorageError:
-                if made:  # there are no locks, so no other process can have locked it
-                    layout.lock.unlink(missing_ok=True)
-                    with suppress(OSError):
-                        layout.partial.rmdir()
                 os.close(descriptor)
+                if made:  # there are no locks, so no other process can have locked it
+                    _remove(layout)
                 raise
             except BaseException:
                 os.close(descriptor)
@@ -128,10 +134,10 @@ def _acquire(layout: Layout, mode: int, prepare: Callable[[], object]) -> int:
             os.close(descriptor)
 
 
-def _lock(layout: Layout, descriptor: int, mode: int) -> None:
+def _lock(layout: Layout, descriptor: int, *, shared: bool) -> None:
     """Lock an open file. The error says who holds it, or that this file system has no locks."""
     try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        lock(descriptor, shared=shared)
     except BlockingIOError:
         raise WriterBusy(_who(layout, descriptor)) from None
     except OSError as error:
@@ -149,6 +155,6 @@ def _lock(layout: Layout, descriptor: int, mode: int) -> None:
 def _who(layout: Layout, descriptor: int) -> str:
     holder = "other processes"  # processes that make shards share the lock, and do not write their names
     with suppress(ValueError, KeyError):
-        who = json.loads(os.pread(descriptor, 4096, 0))
+        who = json.loads(read_at(descriptor, 4096, 0))
         holder = f"process {who['pid']} on {who['host']} ({who['command']})"
     return f"{layout.final} is being written by {holder}; wait for it, or stop it first"

@@ -105,8 +105,8 @@ def merge(hold: Hold, split: SplitRule | str | None = None) -> Merged:
         columns.stream("input", inputs, dtype=narrowest(inputs))
     blocks = _blocks(added, base)
     manifest = _manifest(plan, made, spare, columns=columns, blocks=blocks, base=base, quarantine=quarantine)
+    notes = (*plan.notes, *splits[DEFAULT].notes(rules[DEFAULT], _rule_columns(table, plan, scratch)))
     publish(hold, layout.dataset, manifest)
-    notes = (*plan.notes, *splits[DEFAULT].notes())
     return Merged(written, len(rejected), _quarantine_path(manifest, layout), notes, splits[DEFAULT].unsplit)
 
 
@@ -119,10 +119,12 @@ def _remarks(made: Sequence[ShardRows]) -> Remarks:
 
 def published(layout: Layout) -> Merged:
     """Report a finished dataset as the result of one merge."""
-    manifest = Manifest.load(layout.final)
+    store = Store(layout.final)
+    manifest = store.manifest
     quarantined = 0 if manifest.quarantine is None else manifest.quarantine.count
-    splits = Splits.of(Store(layout.final))
-    notes = (*manifest.provenance.notes, *splits.notes())
+    splits = Splits.of(store)
+    columns = columns_of(store, TemporaryArrays(layout.partial))
+    notes = (*manifest.provenance.notes, *splits.notes(recorded_rule(manifest), columns))
     return Merged(manifest.graphs, quarantined, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
@@ -151,7 +153,8 @@ def already_merged(plan: Plan, layout: Layout, split: SplitRule | str | None) ->
         return None
     splits = Splits.of(store)
     own = manifest.provenance.notes if plan.base is None else plan.notes
-    notes = (*own, *splits.notes())
+    columns = columns_of(store, TemporaryArrays(layout.partial))
+    notes = (*own, *splits.notes(recorded_rule(manifest), columns))
     return Merged(written, rejected, _quarantine_path(manifest, layout), notes, splits.unsplit)
 
 
@@ -221,7 +224,8 @@ def _rule_columns(table: Parts, plan: Plan, scratch: TemporaryArrays) -> RuleCol
     def stored(name: str) -> Pieces:
         return table.column(FORMULA if name == FORMULA else f"{LABEL}{name}")
 
-    return RuleColumns(stored, plan.groups(), scratch)
+    arrays = [label.name for label in _labels(plan) if label.shape]
+    return RuleColumns(stored, plan.groups(), scratch, arrays)
 
 
 def _quarantine_path(manifest: Manifest, layout: Layout) -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lazygraph.errors import CorruptDataset, UnsupportedFormat
 from lazygraph.format.manifest import MANIFEST, Manifest
 from lazygraph.storage.files import FILE_NAME
+from lazygraph.storage.locks import OPEN_FILES_MOVE
 
 __all__ = ["data_files", "is_dataset", "partial_files", "remove_empty", "remove_file"]
 
@@ -68,13 +69,21 @@ def partial_files(partial: Path, below: str = "") -> Iterator[Path]:
             yield path
 
 
-def remove_file(path: Path) -> int:
-    """Delete a file if it exists, and return its size in bytes."""
+def remove_file(path: Path) -> int | None:
+    """Delete a file if it exists, and return its size in bytes; None if it stays.
+
+    On Windows a file stays that a process has open, such as a reader of an earlier state of a dataset. Later changes of
+    the dataset and ``lazygraph gc`` try again.
+    """
     try:
         size = path.lstat().st_size
         path.unlink()
     except FileNotFoundError:
         return 0
+    except PermissionError:
+        if OPEN_FILES_MOVE:
+            raise
+        return None
     return size
 
 

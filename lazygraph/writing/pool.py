@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -15,6 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NamedTuple
 
+from lazygraph import windows
 from lazygraph.errors import StorageError, WorkerDied
 from lazygraph.executors.cluster import known_workers, patience_of
 from lazygraph.executors.failures import Lost, what_was_lost
@@ -221,12 +223,19 @@ def _interrupts_wait() -> Iterator[None]:
 
     A terminal sends Ctrl-C to workers too, and a worker that still imports would print a traceback.
     """
-    resource_tracker.ensure_running()  # it unblocks the signal when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if sys.platform == "win32":  # where a signal cannot wait: it is lost
+        windows.ignore_ctrl_c(ignored=True)
+        try:
+            yield
+        finally:
+            windows.ignore_ctrl_c(ignored=False)
+    else:
+        resource_tracker.ensure_running()  # it unblocks the signal when it starts
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -238,8 +247,8 @@ def processes(workers: int) -> Iterator[Executor]:
         pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),), env=SINGLE_THREADED)
     except OSError as error:
         msg = (
-            f"cannot start worker processes: {error.strerror or error}; their semaphores need room in /dev/shm and a "
-            f"few file descriptors (ulimit -n): make room, or work in one process (workers=1, --workers 1). {KEPT}"
+            f"cannot start worker processes: {error.strerror or error}; they need semaphores, on Linux in /dev/shm, and "
+            f"a few file descriptors (ulimit -n): make room, or work in one process (workers=1, --workers 1). {KEPT}"
         )
         raise StorageError(msg) from error
     try:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lazygraph.errors import CorruptDataset, StorageError, UnsupportedFormat
 from lazygraph.format.manifest import MANIFEST, Manifest
-from lazygraph.storage.files import FileRef, fsync_directory
+from lazygraph.storage.files import FileRef, fsync_directory, move_file
+from lazygraph.storage.locks import OPEN_FILES_MOVE
 from lazygraph.writing.hold import Hold
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.owned import data_files, partial_files, remove_empty, remove_file
@@ -95,8 +96,9 @@ def garbage(directory: Path, manifests: Iterable[Manifest]) -> list[tuple[str, P
     Returns:
         The name within the dataset, and the path, of each file.
     """
-    named = {file.name for manifest in manifests for file in manifest.files()}
-    return [(name, path) for name, path in data_files(directory) if name not in named]
+    # Some file systems do not tell "Energy-*.npy" from "energy-*.npy", which then is one file.
+    named = {file.name.lower() for manifest in manifests for file in manifest.files()}
+    return [(name, path) for name, path in data_files(directory) if name.lower() not in named]
 
 
 def _missing(folder: Path, final: Path, manifest: Manifest) -> FileRef | None:
@@ -106,21 +108,27 @@ def _missing(folder: Path, final: Path, manifest: Manifest) -> FileRef | None:
 
 
 def _strays(folder: Path, layout: Layout, manifest: Manifest) -> list[Path]:
-    """Yield the files of killed processes in a prepared folder, which its manifest does not name."""
-    named = {folder / MANIFEST, *(folder / file.name for file in manifest.files())}
-    return [path for path in partial_files(layout.partial, folder.name) if path not in named]
+    """Return the files of killed processes in a prepared folder, which its manifest does not name."""
+    named = {name.lower() for name in (MANIFEST, *(file.name for file in manifest.files()))}
+    files = partial_files(layout.partial, folder.name)
+    return [path for path in files if path.relative_to(folder).as_posix().lower() not in named]
 
 
 def _make_final(folder: Path, layout: Layout) -> None:
-    """Make a prepared folder the dataset, by one rename, unless the folder holds files of the user."""
+    """Make a prepared folder the dataset, by one rename unless the folder holds files of the user or is in use."""
     # After a power failure, a renamed file can exist under both names.
     _remove(_strays(folder, layout, Manifest.load(folder)))
     own = {*partial_files(layout.partial, folder.name), folder / "shards", folder / "columns"}
     if own.issuperset(folder.rglob("*")):
-        folder.rename(layout.final)
-    else:
-        layout.final.mkdir()
-        _move_into(folder, layout.final)
+        try:
+            folder.rename(layout.final)
+        except PermissionError:  # Windows, where a program looks at one of the files
+            if OPEN_FILES_MOVE:
+                raise
+        else:
+            return
+    layout.final.mkdir()
+    _move_into(folder, layout.final)
 
 
 def _move_into(folder: Path, final: Path) -> None:
@@ -133,10 +141,10 @@ def _move_into(folder: Path, final: Path) -> None:
     for file in new.files():
         if (folder / file.name).exists():
             (final / file.name).parent.mkdir(exist_ok=True)
-            (folder / file.name).replace(final / file.name)
+            move_file(folder / file.name, final / file.name)
     for path in {(final / file.name).parent for file in new.files()}:
         fsync_directory(path)
-    (folder / MANIFEST).replace(final / MANIFEST)
+    move_file(folder / MANIFEST, final / MANIFEST)
     fsync_directory(final)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -87,12 +88,14 @@ class ShardRows:
         )
         pieces = [len(header).to_bytes(8, "little"), header]
         end = 8 + len(header)
-        for array in packed:
-            pieces += [bytes(-end % ALIGNED), array.tobytes()]
-            end += -end % ALIGNED + array.nbytes
-        body = b"".join(pieces)
+        for column in packed:
+            pieces += [bytes(-end % ALIGNED), column.tobytes()]
+            end += -end % ALIGNED + column.nbytes
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
         make_folder(path.parent)
-        write_atomic(path, body + hashlib.sha256(body).digest())
+        write_atomic(path, b"".join([*pieces, digest.digest()]))
 
     @classmethod
     def load(cls, path: Path) -> ShardRows:
@@ -216,14 +219,19 @@ class RowBuffer:
     """
 
     def __init__(self, labels: Sequence[Label], counts: int, splits: Mapping[str, Sequence[str]] = NO_LABELS) -> None:
-        self._labels, self._counts = labels, counts
-        self._rows: list[tuple[Any, ...]] = []
+        self._labels, self._axes = labels, counts
+        # A Python object for each value of a row would take twice the memory.
+        self._positions, self._counts, self._digests = array("q"), array("q"), bytearray()
+        self._ids: list[str] = []
+        self._formulas: list[str] = []
+        self._values: list[Sequence[Any]] = []  # of the labels
+        self._codes: list[Mapping[str, int]] = []  # column of splits -> code
         self._splits = {column: {name: code for code, name in enumerate(names)} for column, names in splits.items()}
         self.rejected: list[Rejected] = []
         self.remarks = Remarks()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ids)
 
     def add(
         self,
@@ -241,41 +249,46 @@ class RowBuffer:
         Raises:
             InputError: there are more splits than codes for them.
         """
-        codes = {}
+        codes: dict[str, int] = {}
         for column, split in splits.items():
             known = self._splits.setdefault(column, {})
             if split not in known and len(known) == NO_SPLIT:
                 msg = f"the split {split!r} is one too many; a dataset has at most {NO_SPLIT - 1} splits"
                 raise InputError(msg)
             codes[column] = known.setdefault(split, len(known))
-        self._rows.append((position, graph_id, formula, counts, labels, digest, codes))
+        self._positions.append(position)
+        self._ids.append(graph_id)
+        self._formulas.append(formula)
+        self._counts.extend(counts)
+        self._values.append(labels or ())
+        self._digests += digest
+        self._codes.append(codes or NO_LABELS)
 
     def id(self, row: int) -> str:
         """Return the id of one of the rows."""
-        found: str = self._rows[row][1]
-        return found
+        return self._ids[row]
 
     def finish(self, file: FileRef, record: NDArray[Any], maker: Maker | None = None) -> ShardRows:
         """Return all rows as arrays."""
-        n = len(self._rows)
-        position, ids, formulas, counts, labels, digests, codes = zip(*self._rows, strict=True) if n else ([],) * 7
+        n = len(self)
         return ShardRows(
             file,
             n,
             arrays={
                 "record": record,
-                "position": np.array(position, dtype=np.int64),
-                "id": text_array(ids),
-                "formula": text_array(formulas, "formula"),
-                "counts": np.array(counts, dtype=np.int64).reshape(n, self._counts),
-                "digest": np.frombuffer(b"".join(digests), "V32"),
+                "position": np.array(self._positions, np.int64),
+                "id": text_array(self._ids),
+                "formula": text_array(self._formulas, "formula"),
+                "counts": np.array(self._counts, np.int64).reshape(n, self._axes),
+                "digest": np.frombuffer(bytes(self._digests), "V32"),
                 **{
-                    f"{SPLIT}{column}": np.array([one.get(column, NO_SPLIT) for one in codes], np.uint8)
+                    f"{SPLIT}{column}": np.array([one.get(column, NO_SPLIT) for one in self._codes], np.uint8)
                     for column in self._splits
                 },
             },
             labels={
-                label.name: self._column(label, ids, [row[k] for row in labels]) for k, label in enumerate(self._labels)
+                label.name: self._column(label, [row[k] for row in self._values])
+                for k, label in enumerate(self._labels)
             },
             splits={column: tuple(names) for column, names in self._splits.items()},
             rejected=tuple(self.rejected),
@@ -283,10 +296,10 @@ class RowBuffer:
             maker=maker,
         )
 
-    def _column(self, label: Label, ids: Sequence[str], values: list[Any]) -> NDArray[Any]:
+    def _column(self, label: Label, values: list[Any]) -> NDArray[Any]:
         """Return the values of one label. The remarks name the graphs with rounded values."""
         found = gather(label, values)
         what = f"have an integer under {label.name!r} that float64 rounds; other values of the label are not integers"
         for row in found.rounded.tolist():
-            self.remarks.add(ids[row], [Remark(what, str(values[row]))])
+            self.remarks.add(self._ids[row], [Remark(what, str(values[row]))])
         return found.values

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import CorruptDataset, OutputExists, StorageError
-from lazygraph.format.columns import ColumnWriter, attributes, invalid_values, text_array, unsigned
+from lazygraph.format.columns import Column, ColumnWriter, attributes, invalid_values, text_array, unsigned
 from lazygraph.format.digests import blocks_of_graphs, content_id, graph_digest
 from lazygraph.format.manifest import Manifest, Provenance, Shard
 from lazygraph.format.record import Record
@@ -97,7 +97,7 @@ def salvage(
         kept, lost = _keep(remains, names, layout, progress or (lambda _: None))
         ids, digests, named = _ids(remains, kept, names, complete=not lost)
         columns = _columns(remains, kept, ids, layout.dataset)
-        left_out = (*_notes(remains, columns, named=named), *_unknown_inputs(lost, inputs, manifest), *unlisted)
+        left_out = (*_notes(remains, kept, columns, named=named), *_unknown_inputs(lost, inputs, manifest), *unlisted)
         notes = (*left_out, *_write_inputs(columns, remains, kept, inputs))
         graphs = [LostGraph(one.row, "" if named else remains.graph_id(one.row), one.reason) for one in lost]
         added = [] if inputs is None else _quarantined(graphs, inputs, names, manifest)
@@ -318,15 +318,31 @@ def _columns(remains: DamagedDataset, kept: _Kept, ids: NDArray[np.bytes_], fold
             values = column[kept.row]
             if name == "input" or (name in _derived(remains.manifest) and name != "formula"):
                 values = unsigned(values)
-        columns.write(name, values, **attributes(before))
+        described = attributes(before)
+        if _untrue(remains, kept, before) is not None:
+            described["rule"] = None
+        columns.write(name, values, **described)
     return columns
 
 
-def _notes(remains: DamagedDataset, columns: ColumnWriter, *, named: bool) -> Iterator[str]:
+def _untrue(remains: DamagedDataset, kept: _Kept, column: Column) -> str | None:
+    """Return why the rule of a column of splits is not true of the new dataset; None if it is, or there is none."""
+    rule = column.rule or {}
+    if "labelled" in rule and remains.column(rule["labelled"]) is None:
+        return f"the column {rule['labelled']!r} was damaged, whose values it follows"
+    if "counts" in rule and len(kept.row) < remains.manifest.graphs:
+        return "graphs were lost, and it states their exact numbers"
+    return None
+
+
+def _notes(remains: DamagedDataset, kept: _Kept, columns: ColumnWriter, *, named: bool) -> Iterator[str]:
     """Return a sentence for every loss except for graphs."""
     for name in remains.damaged:
         if name not in columns.columns:
             yield f"the column {name!r} was damaged and is left out"
+    for name, column in remains.manifest.splits().items():
+        if name in columns.columns and (reason := _untrue(remains, kept, column)) is not None:
+            yield f"the rule of the splits in {name!r} is left out, because {reason}"
     for name in columns.columns:
         yield from dropped_energies(name, remains.manifest)
     if named:

@@ -15,13 +15,14 @@ __all__ = ["TemporaryArrays"]
 
 
 SMALL = 2**18  # smaller arrays, in bytes, stay in memory
+PIECE = 2**20  # bytes of zeros that are written at once where the system reserves none
 
 
 class TemporaryArrays:
     """A maker of arrays whose values are in files. The system writes their pages to disk if memory is short.
 
-    A file has no name, so a killed process leaves nothing behind. Its bytes are reserved first, so a full disk raises
-    ``OSError`` here, and sends no signal at the first write.
+    A file has no name (on Windows, it is deleted when it is closed), so a killed process leaves nothing behind. Its
+    bytes are reserved first, so a full disk raises ``OSError`` here, and sends no signal at the first write.
 
     Args:
         folder: the folder of the files, best on the disk of the dataset. It is created if it does not exist.
@@ -45,5 +46,7 @@ class TemporaryArrays:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
-                file.truncate(size)
+                for start in range(0, size, PIECE):
+                    file.write(bytes(min(PIECE, size - start)))
+                file.flush()
             return np.asarray(np.memmap(file, kind, "r+", shape=shape))

@@ -75,33 +75,9 @@ def make_shard(final: Path, task: int) -> Made:
 
 def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker) -> ShardRows:
     plan, task = job.plan, job.task
-    spec = GraphSpec.from_json(plan.recipe)
-    labels = LabelSet(plan.labels)
-    schema = labelled_schema(spec, labels.node)
-    encoder = RecordEncoder(schema)
-    dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
-    compress = CODECS[plan.codec].encoder(plan.level, dictionary)
-    rows = RowBuffer(labels.graph, len(count_columns(spec, schema)), plan.splits)
-    known = None if plan.columns is None else frozenset(plan.columns)
-    computed = next((label for label in labels.graph if label.symprec is not None), None)
+    row = _RowMaker(plan, layout)
+    rows = RowBuffer(row.labels.graph, row.counts, plan.splits)
     frames = []
-
-    def row(entry: Entry) -> tuple[Any, ...]:
-        with one_input():
-            crystal = _crystal(entry)
-            graph = spec.build(crystal, max_images=plan.max_images)
-            given, told = (entry.labels, ()) if computed is None else _with_prototype(entry, crystal, computed)
-            values, atoms, left_out = labels.row(given, len(crystal), entry.atom_labels)
-            raw, counts = encoder.pack(crystal_values(schema, graph, atoms))
-            counts = (*counts, *derived_sizes(spec, graph).values())
-            graph_id = text_bytes(entry.id)
-            formula = crystal.formula
-            text_bytes(formula, "formula")  # with about fifty elements, the formula is too long
-            remarks = (*entry.remarks, *left_out, *told)
-            if known is not None:
-                remarks = (*remarks, *_unknown_columns(entry, known))
-            return compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
-
     with time_limit(plan.max_seconds):
         for position, entry in watch.reading(partial(read_task, plan, task, layout)):
             work: Callable[[], tuple[Any, ...]] = partial(row, entry)
@@ -117,6 +93,50 @@ def _make(job: Job, number: int, layout: Layout, watch: CrashGuard, maker: Maker
     _check_in_place(maker, layout)
     file, record = write_shard(layout.dataset, plan.first_shard + number, frames)
     return rows.finish(file, record, maker)
+
+
+class _RowMaker:
+    """Builds the graph of an input of a plan, and packs it with its labels. Pickled as the plan.
+
+    Args:
+        plan: the plan.
+        layout: where its dictionary lies.
+    """
+
+    def __init__(self, plan: Plan, layout: Layout) -> None:
+        self._plan, self._layout = plan, layout
+        self._spec = GraphSpec.from_json(plan.recipe)
+        self.labels = LabelSet(plan.labels)
+        schema = labelled_schema(self._spec, self.labels.node)
+        self.counts = len(count_columns(self._spec, schema))
+        """The number of columns of sizes."""
+        self._encoder = RecordEncoder(schema)
+        dictionary = None if plan.dictionary is None else plan.dictionary.check(layout.dataset).read_bytes()
+        self._compress = CODECS[plan.codec].encoder(plan.level, dictionary)
+        self._known = None if plan.columns is None else frozenset(plan.columns)
+        self._computed = next((label for label in self.labels.graph if label.symprec is not None), None)
+
+    def __reduce__(self) -> tuple[type[_RowMaker], tuple[Plan, Layout]]:
+        return _RowMaker, (self._plan, self._layout)
+
+    def __call__(self, entry: Entry) -> tuple[Any, ...]:
+        """Return record, sizes, labels, digest, formula and remarks."""
+        spec, schema = self._spec, self._encoder.schema
+        with one_input():
+            crystal = _crystal(entry)
+            graph = spec.build(crystal, max_images=self._plan.max_images)
+            computed = self._computed
+            given, told = (entry.labels, ()) if computed is None else _with_prototype(entry, crystal, computed)
+            values, atoms, left_out = self.labels.row(given, len(crystal), entry.atom_labels)
+            raw, counts = self._encoder.pack(crystal_values(schema, graph, atoms))
+            counts = (*counts, *derived_sizes(spec, graph).values())
+            graph_id = text_bytes(entry.id)
+            formula = crystal.formula
+            text_bytes(formula, "formula")  # with about fifty elements, the formula is too long
+            remarks = (*entry.remarks, *left_out, *told)
+            if self._known is not None:
+                remarks = (*remarks, *_unknown_columns(entry, self._known))
+            return self._compress(raw), counts, values, graph_digest(graph_id, raw), formula, remarks
 
 
 def _check_in_place(maker: Maker, layout: Layout) -> None:

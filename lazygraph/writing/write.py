@@ -22,6 +22,7 @@ from lazygraph.sources.dataset import DatasetSource
 from lazygraph.sources.detect import open_sources
 from lazygraph.sources.options import CifFormula, SourceOptions
 from lazygraph.sources.time_limit import MAX_SECONDS
+from lazygraph.storage.files import move_file
 from lazygraph.writing.descriptions import Descriptions
 from lazygraph.writing.extend import plan_append, plan_retry, spec_of
 from lazygraph.writing.hold import Hold
@@ -675,7 +676,7 @@ def _begin(new: Plan, layout: Layout) -> Plan:
         new = replace(new, dictionary=stored.dictionary)  # which the shards that are made already need
     layout.spools.mkdir(exist_ok=True)
     for path in partial_files(layout.partial, layout.staged().spools.name):
-        path.replace(layout.spools / path.name)
+        move_file(path, layout.spools / path.name)
     remove_empty(layout.partial, layout.staged().spools.name)
     new.save(layout)
     return new

@@ -18,14 +18,14 @@ from table import dense  # isort: skip
 SECONDS = 600  # against a hang, with sanitizers on a busy machine too
 MEMORY = 512 << 20  # bytes that reading may take
 PRESETS = {
-    "pyg": "comformer", "comformer": "comformer", "matformer": "matformer", "alignn": "alignn", "cgcnn": "cgcnn",
-    "atlas": "atlas", "megnet": "megnet", "m3gnet": "m3gnet", "matgl-chgnet": "chgnet", "chgnet": "chgnet",
-    "mace": "mace",
+    "pyg": "comformer", "comformer": "comformer", "matformer": "matformer", "potnet": "potnet", "alignn": "alignn",
+    "cgcnn": "cgcnn", "atlas": "atlas", "megnet": "megnet", "m3gnet": "m3gnet", "matgl-chgnet": "chgnet",
+    "chgnet": "chgnet", "mace": "mace",
 }  # fmt: skip
 ALL = {
     name: lg.view(name, elements=SYMBOLS[1:]) if name in ("mace", "megnet", "m3gnet", "matgl-chgnet") else name
     for name in VIEWS
-}
+} | {"potnet": lg.view("potnet", sums=True)}
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ def index(name, dtype, **more):
 RULE = {"fractions": [0.5, 0.25, 0.25], "seed": 1, "group": "kind"}
 FOLD = {"fold": 0, "folds": 5, "val": 0.1, "seed": 1, "group": None}
 LEFT_OUT = {"leave_out": ["Co", "Fe"], "val": 0.0, "seed": 1}
+EXACT = {"counts": [60000, 5000, 0], "seed": 1}
 STRATA = {"label": "n", "edges": [0.5, 1.5]}
 COUNTS = {"count": 3, "missing": 0}
 ENERGIES = COUNTS | {"mean": 1.0, "std": 0.5, "min": 0, "max": 2, "elements": {"Fe": -3.5, "O": -1.25}}
@@ -349,6 +350,12 @@ def test_sizes_and_hashes_are_what_they_are(field, folder):
         ("split", FOLD | {"group": "kind"}),
         ("split", FOLD | {"stratify": STRATA}),
         ("split", LEFT_OUT),
+        ("split", EXACT),
+        ("split", EXACT | {"labelled": "n"}),
+        ("split", RULE | {"labelled": "kind"}),
+        ("split", RULE | {"group": None, "stratify": STRATA, "labelled": "note"}),
+        ("split", FOLD | {"labelled": "stress"}),
+        ("split", LEFT_OUT | {"labelled": "ok"}),
         ("kind", {"symprec": 0.01}),
         ("note", {"symprec": 0.1}),
     ],
@@ -409,6 +416,24 @@ def test_rules_that_columns_may_have(column, rule, folder):
         ("split", "rule", LEFT_OUT | {"leave_out": [1]}),
         ("split", "rule", LEFT_OUT | {"group": None}),
         ("split", "rule", LEFT_OUT | {"stratify": STRATA}),
+        ("split", "rule", EXACT | {"counts": [1, 2]}),
+        ("split", "rule", EXACT | {"counts": [1, 2, -1]}),
+        ("split", "rule", EXACT | {"counts": [1.0, 2.0, 3.0]}),
+        ("split", "rule", EXACT | {"counts": [True, True, True]}),
+        ("split", "rule", EXACT | {"counts": [0, 0, 0]}),
+        ("split", "rule", EXACT | {"counts": [2**63, 0, 0]}),
+        ("split", "rule", EXACT | {"counts": 3}),
+        ("split", "rule", EXACT | {"seed": 1.0}),
+        ("split", "rule", EXACT | {"group": None}),
+        ("split", "rule", EXACT | {"stratify": STRATA}),
+        ("split", "rule", RULE | {"labelled": "no such label"}),
+        ("split", "rule", RULE | {"labelled": "formula"}),
+        ("split", "rule", RULE | {"labelled": "fold 0"}),
+        ("split", "rule", RULE | {"labelled": None}),
+        ("split", "rule", RULE | {"labelled": ["n"]}),
+        ("split", "rule", {"labelled": "n"}),
+        ("kind", "rule", {"symprec": 0.01, "labelled": "n"}),
+        ("split", "rule", {"symprec": 0.01, "labelled": "n"}),
         ("split", "rule", {"symprec": 0.01}),
         ("kind", "rule", FOLD),
         ("kind", "rule", {"symprec": 0.0}),

@@ -17,7 +17,7 @@ ELEMENTS = {1: "H", 8: "O", 26: "Fe", 55: "Cs"}
 PRESETS = {
     "comformer": ["pyg", "comformer", "matformer"],
     "matformer": ["matformer"],
-    "potnet": ["pyg"],
+    "potnet": ["pyg", "potnet"],
     "alignn": ["alignn"],
     "alignn-2026": ["alignn"],
     "cgcnn": ["cgcnn"],

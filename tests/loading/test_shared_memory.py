@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
 import sys
 import time
 from multiprocessing import get_context
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +19,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazygraph as lg
+from lazygraph.loading import shared_memory as module
 from lazygraph.loading.prefetch import Request, WorkerPool
 from lazygraph.loading.settings import Facts, WantedSettings, choose
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
 from lazygraph.loading.transforms import Draw
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="there is no such memory here")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no memory without a name here")
+
+
+@pytest.fixture(params=["without a name", "with a name"])
+def kind(request, monkeypatch):
+    """Both kinds of memory: that of Linux, and that of other systems."""
+    if request.param == "with a name":
+        named = lambda size: module._WithName(SharedMemory(create=True, size=size), os.getpid())  # noqa: E731
+        monkeypatch.setattr(module, "_create", named)
+    return request.param
+
+
+def names():
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
 
 
 def equal(a, b):
@@ -58,7 +75,7 @@ TENSORS = {
 }
 
 
-def test_tensors_of_every_kind_are_sent():
+def test_tensors_of_every_kind_are_sent(kind):
     slots, out = SharedBuffers(1, 1, 10**6), None
     for received in (unpack(pack(TENSORS)), slots.receive(slots.send(TENSORS, 0), own=True)):
         for name, value in TENSORS.items():
@@ -94,7 +111,7 @@ def test_a_list_of_transformed_batches_needs_no_open_file_for_each_tensor(protot
     assert done.stdout == "75\n", done.stderr[-2000:]
 
 
-def test_a_value_holds_until_its_process_has_sent_so_many_more():
+def test_a_value_holds_until_its_process_has_sent_so_many_more(kind):
     slots = SharedBuffers(2, 3, 10_000)
     values = [np.full(10_000, k, np.uint8) for k in range(5)]
     first = slots.receive(slots.send(values[0], 0))
@@ -113,25 +130,31 @@ def answer(slots, queue):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_another_process_shares_the_memory(method):
+def test_another_process_shares_the_memory(method, kind):
+    before = names()
     slots, context = SharedBuffers(2, 2, 40_000), get_context(method)
-    file = slots._file
+    file = slots._block._file if kind == "without a name" else None
+    assert (names() == before) == (kind == "without a name")
     queue = context.SimpleQueue()
     process = context.Process(target=answer, args=(slots, queue))
     process.start()
     sent = queue.get()
     process.join()
     assert isinstance(sent, Sent)
-    assert np.array_equal(slots.receive(sent), np.arange(5000))
+    received = slots.receive(sent)
     del slots, process
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(file)
+    gc.collect()
+    assert names() == before
+    assert np.array_equal(received, np.arange(5000))  # an array keeps the memory
+    if file is not None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prefetch_factor", [1, 2, 5])
 @pytest.mark.parametrize("room", [10**6, 20_000], ids=["enough", "not for all"])
-def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, room):
+def test_no_batch_is_overwritten_while_it_is_used(prototypes, prefetch_factor, room, kind):
     """However far workers have gone on meanwhile, and where some batches are too large for a slot."""
     ds = lg.LazyGraphDataset(prototypes, target="density")
     facts = Facts(2, 0.001, room, compiled=True, transform=False, cuda=False, shared_memory=None)

@@ -24,6 +24,7 @@ PRESETS = {
     "pyg": "comformer",
     "comformer": "comformer",
     "matformer": "matformer",
+    "potnet": "potnet",
     "alignn": "alignn",
     "cgcnn": "cgcnn",
     "atlas": "atlas",
@@ -74,7 +75,8 @@ def dataset(tmp_path_factory, crystals):
 
 
 def make(name, **parameters):
-    return lg.view(name, **{"elements": ["O", "Na", "Cl", "Fe", "Cu"]} if name == "mace" else {}, **parameters)
+    own = {"mace": {"elements": ["O", "Na", "Cl", "Fe", "Cu"]}, "potnet": {"sums": True}}
+    return lg.view(name, **own.get(name, {}), **parameters)
 
 
 @pytest.fixture(params=PRESETS)

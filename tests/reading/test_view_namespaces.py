@@ -20,6 +20,7 @@ CASES = {
     "comformer": (lg.view("comformer"), lg.graph("comformer")),
     "comformer-reference": (lg.view("comformer"), lg.graph("comformer", ties="reference")),
     "matformer": (lg.view("matformer"), lg.graph("matformer")),
+    "potnet": (lg.view("potnet", sums=True), lg.graph("potnet")),
     "alignn": (lg.view("alignn"), lg.graph("alignn")),
     "alignn-2026": (lg.view("alignn"), lg.graph("alignn-2026")),
     "cgcnn": (lg.view("cgcnn"), lg.graph("cgcnn")),

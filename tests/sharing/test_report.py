@@ -552,14 +552,21 @@ def test_results_of_training_never_print_every_prediction(tmp_path):
     from lazygraph.training.folder import Folder
     from lazygraph.training.predict import Predictions
     from lazygraph.training.report import Prediction, scores_of
-    from lazygraph.training.run import Results
+    from lazygraph.training.residuals import Composition, worst_of
+    from lazygraph.training.results import Results
     from lazygraph.training.targets import Targets
 
     targets = Targets((f"gap{EVIL}", "mass"), ("eV", None), (0.0, 0.0), (1.0, 1.0))
     rows = [Prediction(f"id-{k}{EVIL}", [k * 0.1, 1.0], [k * 0.1 + 0.01, np.nan]) for k in range(5000)]
     scores = scores_of(rows, targets)
-    times = {"training": 1.0}
-    results = Results(scores, scores, rows, tmp_path / "b.ckpt", Folder(tmp_path), 3, times, 0.1, 2, 1, "split")
+    names = np.array([f"Na{EVIL}"] * len(rows))
+    results = Results(
+        options=lg.TrainOptions(target=("gap", "mass"), model=f"nets:{SHORT}"), parameters=12_345,
+        graphs={"train": 9, "val": 1, "test": 5000}, scores=scores, baseline=scores, predictions=rows,
+        worst=worst_of(rows, targets, Composition(names, None)), checkpoint=tmp_path / "b.ckpt",
+        folder=Folder(tmp_path), epochs=3, seconds={"training": 1.0}, waited=0.1, quarantined=2, unlabelled=0,
+        in_no_split=1, splits="split",
+    )  # fmt: skip
     said = repr(results)
     assert len(said) < 1000
     assert "5,000 predictions" in said
@@ -569,6 +576,9 @@ def test_results_of_training_never_print_every_prediction(tmp_path):
     page = Read(shown)
     assert len(shown) < 60_000
     assert "500 of 5,000 graphs" in page.text
+    for said in ("12,345 trainable parameters", "train 9, val 1, test 5,000", "The worst predictions of gap"):
+        assert said in page.text
+    assert page.text.count("id-") == 10
     assert sum(name == "svg" for name, _ in page.tags) == 1
     assert "script" not in dict(page.tags)
     predictions = Predictions(targets, rows, [{"id": "x", "message": "y"}])

@@ -337,7 +337,7 @@ def test_an_eviction_that_does_not_end_is_left_to_its_process(tmp_path, monkeypa
 
 
 def test_without_locks_processes_do_not_write_one_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_lock", lambda *_, **__: False)
+    monkeypatch.setattr(module, "try_lock", lambda *_, **__: None)
     content = os.urandom(50_000)
     file, kept = file_of(content), Cache(tmp_path)
 

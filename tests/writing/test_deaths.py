@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -58,7 +59,8 @@ if os.environ.get("KILLING"):
 def run(tmp_path, environment):
     """Write 144 crystals in a new process, of which some kill who builds them; how it ended."""
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    pretended = Path(__file__).parents[1] / "elsewhere" / "site" / "sitecustomize.py"  # which does nothing by itself
+    (tmp_path / "site" / "sitecustomize.py").write_text(pretended.read_text() + SITE)
 
     def call(path, killers=(), *, times=0, workers=2):
         paths = [str(tmp_path / "site"), environment["PYTHONPATH"]]

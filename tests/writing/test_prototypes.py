@@ -212,7 +212,13 @@ def test_a_label_of_the_dataset_comes_before_computed_prototypes(forty, append):
 def test_a_computed_label_that_is_replaced_is_told(forty):
     set_splits(forty, (0.5, 0.5, 0), group="prototype", workers=1)
     report = set_labels(forty, {f"id-{n}": {"prototype": "AB"[n % 2]} for n in range(40)})
-    assert report.notes == ("the label 'prototype' was computed, and is not computed any more for added graphs",)
+    assert report.notes == (
+        (
+            "the splits split follow the earlier values of 'prototype', and stay as they are; 'lazygraph split' splits "
+            "the dataset again"
+        ),
+        "the label 'prototype' was computed, and is not computed any more for added graphs",
+    )
     assert Manifest.load(forty).columns["prototype"].rule is None
 
 

@@ -16,7 +16,16 @@ from lazygraph.format.record import pack
 from lazygraph.format.shard import write_shard
 from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.verify import verify
-from lazygraph.writing import id_order, label_columns, plan, quarantine, selection
+from lazygraph.writing import (
+    graph_writer,
+    id_order,
+    id_set,
+    label_columns,
+    plan,
+    quarantine,
+    selection,
+    temporary_arrays,
+)
 from lazygraph.writing.fields import crystal_values
 from lazygraph.writing.layout import Layout
 from lazygraph.writing.plan import Plan
@@ -118,3 +127,28 @@ def test_memory_of_a_writer_is_bounded(tmp_path):
     assert many - few < GROWTH  # 15,000 graphs that are held in memory take 4 MB
     assert verify(tmp_path / "20000.lg").problems == ()
     assert not (tmp_path / "20000.lg.partial").exists()
+
+
+@pytest.mark.usefixtures("_small_pieces")
+def test_a_writer_holds_the_rows_of_one_shard(tmp_path, monkeypatch):
+    """Before it is closed. What it keeps of each finished shard takes less than 8 KiB, or 1/8 byte a graph."""
+    for module, name, size in (
+        (graph_writer, "SAMPLES", 512),
+        (graph_writer, "SHARD", 512),
+        (plan, "MAX_SHARD", 512),
+        (id_set, "CHUNK", 2**12),
+        (temporary_arrays, "SMALL", 2**12),
+    ):
+        monkeypatch.setattr(module, name, size)
+
+    def add(writer, graphs):
+        for number in range(graphs):
+            writer.add({"z": np.array([26])}, id=f"g-{number}", labels={"energy": float(number)})
+
+    peaks = []
+    for graphs in (2_048, 16_384):
+        with lg.GraphWriter(tmp_path / f"{graphs}.lg", codec="none") as writer:
+            peaks.append(peak(lambda writer=writer, graphs=graphs: add(writer, graphs)))
+        shards = Manifest.load(tmp_path / f"{graphs}.lg").shards
+        assert {shard.rows for shard in shards} == {512}
+    assert peaks[1] - peaks[0] < (16_384 - 2_048) // 512 * 8192  # 16 bytes a graph, which takes 250 in memory

@@ -151,7 +151,10 @@ def test_graphs_without_a_value_to_group_by_are_told(sixty):
             {"fractions": (0.8, 0.1, 0.1), "val": 0.1},
             "val cannot be used with fractions; allowed: group, stratify, bins, symp",
         ),
-        ({"names": {"a": []}, "group": "kind"}, "group cannot be used with names; allowed: no other option"),
+        (
+            {"names": {"a": []}, "group": "kind"},
+            r"group cannot be used with names \(--from\); allowed: no other option",
+        ),
         ({"leave_out": ["Fe"], "group": "kind"}, "group cannot be used with leave_out; allowed: val"),
         ({"leave_out": ["Fe"], "stratify": "kind"}, "stratify cannot be used with leave_out; allowed: val"),
         ({"folds": 5, "bins": 3}, "bins needs stratify; name the label"),

@@ -15,7 +15,16 @@ from lazygraph.format.columns import NO_SPLIT
 from lazygraph.writing import shares
 from lazygraph.writing.folds import folds_of_graphs, folds_of_groups, folds_of_strata
 from lazygraph.writing.shares import SPLITS, grouped_codes
-from lazygraph.writing.split_rules import FoldRule, LeaveOutRule, SplitRule, Strata, rule_from_json
+from lazygraph.writing.split_rules import (
+    CountsRule,
+    FoldRule,
+    LabelledRule,
+    LeaveOutRule,
+    SplitRule,
+    Strata,
+    labels_of,
+    rule_from_json,
+)
 from lazygraph.writing.temporary_arrays import TemporaryArrays
 from lazygraph.writing.value_groups import RuleColumns
 
@@ -263,13 +272,21 @@ RULES = [
     FoldRule(2, 5, 0.1, 18012019, "formula"),
     FoldRule(2, 5, 0, 1, None, Strata("kind")),
     LeaveOutRule(["Fe", "Co", "Fe"], 0.1, 3),
+    CountsRule(np.array([60000, 5000, 4239])),
 ]
+RULES += [LabelledRule("band gap", rule) for rule in RULES]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_the_json_form_of_a_rule_is_the_rule(rule):
     assert rule_from_json(rule.to_json()) == rule
     assert rule.in_words().isprintable()
+
+
+def test_the_labels_that_a_rule_reads():
+    named = [labels_of(rule.to_json()) for rule in RULES]
+    assert named[:6] == [{"chemical_system"}, {"gap"}, {"formula"}, {"kind"}, set(), set()]
+    assert named[6:] == [names | {"band gap"} for names in named[:6]]
 
 
 @pytest.mark.parametrize(
@@ -283,6 +300,11 @@ def test_the_json_form_of_a_rule_is_the_rule(rule):
         (lambda: FoldRule(0, 5, group="a", stratify=Strata("b")), "the group 'a' and strata by 'b' are given"),
         (lambda: SplitRule((1, 0, 0), group="a", stratify=Strata("b")), "the group 'a' and strata by 'b' are given"),
         (lambda: LeaveOutRule(["Fe"], -0.1), "found the fraction -0.1 for val"),
+        (lambda: CountsRule((5, 3)), r"found the counts \(5, 3\); required: three integers of at least 0"),
+        (lambda: CountsRule((0.8, 0.1, 0.1)), r"found the counts \(0.8, 0.1, 0.1\); required: three integers"),
+        (lambda: CountsRule((5, -1, 1)), "found the counts"),
+        (lambda: CountsRule((0, 0, 0)), "found the counts"),
+        (lambda: CountsRule(5), "found the counts 5"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(make, message):

@@ -247,7 +247,7 @@ def test_named_splits(tmp_path, write):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give exactly one of fractions, names, folds, leave_out; found none"),
+        ({}, "give exactly one of fractions, counts, names, folds, leave_out; found none"),
         ({"fractions": (0.8, 0.1, 0.1), "names": {"a": []}}, "found fractions and names"),
         ({"names": {}}, "found 0 splits"),
         ({"names": {str(n): [] for n in range(255)}}, "found 255 splits"),

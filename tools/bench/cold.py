@@ -61,13 +61,18 @@ def compiled(folder):
 def main():
     parser = common.parser(__doc__, repeats=3)
     parser.add_argument("--graphs", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, help="where the dataset lies, on a disk (default: the temporary folder)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="a folder on a disk, in which the dataset is kept for other runs (default: a new one)",
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        path, slow = folder / "cold.lg", compiled(folder)
-        written = common.answer(common.python(common.WRITE, [f"prototypes:{options.graphs}?seed=0", str(path), None]))
-        print(f"{written['written']:,} graphs in {sum(f.stat().st_size for f in common.files(path)):,} bytes")
+    with tempfile.TemporaryDirectory() as name:
+        folder = options.folder or Path(name)
+        path, slow = folder / f"cold-{options.graphs}.lg", compiled(Path(name))
+        if not path.exists():
+            common.answer(common.python(common.WRITE, [f"prototypes:{options.graphs}?seed=0", str(path), None]))
+        print(f"{options.graphs:,} graphs in {sum(f.stat().st_size for f in common.files(path)):,} bytes")
         contestants = {
             f"{medium}, {how}": partial(one_pass, path, ahead, library)
             for medium, library in (("disk", None), ("1 ms a read", slow))

@@ -1,14 +1,17 @@
 """How fast is a dataset on a server, the first time and the second, compared with LitData and Hugging Face datasets?
 
-    tools/bench/remote.py --graphs 200000 --json remote.json
+    python tools/bench/remote.py --json remote.json
+    python tools/bench/remote.py --graphs 3000 --where-graphs 5000 --repeats 1     (to see that it runs)
+    python tools/bench/remote.py --tables parts where --json remote.json           (some of the tables)
 
 A web server in a process of its own sends 100 MB a second, with 20 ms for every request. Each contestant reads the same
 graphs from it, shuffled, as PyG batches of 64: lazygraph and Hugging Face datasets over HTTP, LitData through the
 interface of S3 at the same server. Each runs in a new process with an empty cache, and reads two epochs. The bytes are
 counted by the server. The peers read fewer of the graphs, because they are slower.
 
-Then lazygraph alone: what opening, one graph, 1 percent of the graphs, and all shards transfer, and 16 processes that
-open the dataset at once.
+Then lazygraph alone: what opening, one graph, 1 percent of the graphs, and all shards transfer; 16 processes that open
+the dataset at once; the graphs of a larger dataset that a condition selects; and the push of a dataset to which 1
+percent was appended, to a bucket of an S3 server (moto).
 
 The peers are left out if they are not installed: pip install datasets litdata
 """
@@ -106,11 +109,10 @@ def litdata_reader(url):
 # ---- the data ----
 
 
-def make(folder, graphs):
+def make(path, graphs, seed=0):
     import lazygraph as lg
 
-    path = folder / "graphs.lg"
-    lg.write(f"prototypes:{graphs}?seed=0", path, graph="cgcnn", workers=2, progress=False)
+    lg.write(f"prototypes:{graphs}?seed={seed}", path, graph="cgcnn", workers=2, progress=False)
     return path
 
 
@@ -267,51 +269,148 @@ def together(url, web, processes):
     return {"different files": len({entry["path"] for entry in log}), "transfers": len(log)}
 
 
+def by_condition(path, url, web):
+    """What an epoch over the densest percent of the graphs transfers; they are scattered over all shards."""
+    import numpy as np
+
+    import lazygraph as lg
+
+    ds = lg.LazyGraphDataset(path)
+    condition = f"density > {float(np.quantile(np.asarray(ds.columns['density']), 0.99))!r}"
+    script = """
+import sys
+import lazygraph as lg
+chosen = lg.LazyGraphDataset(sys.argv[1], target="density").where(sys.argv[2])
+for batch in lg.loader(chosen, 64):
+    pass
+print(len(chosen))
+"""
+    with tempfile.TemporaryDirectory() as cache:
+        web.log()
+        done = subprocess.run(
+            [sys.executable, "-c", script, url, condition], check=True, capture_output=True, text=True,
+            env=os.environ | {"LAZYGRAPH_CACHE": cache},
+        )  # fmt: skip
+        log = web.log()
+    of_shards = sum(entry["sent"] for entry in log if "/shards/" in entry["path"])
+    records = ds.where(condition).indices()
+    lengths = int(ds._store.column("record")["length"][records].sum())
+    shards = sum(shard.file.size for shard in ds.manifest.shards)
+    return {
+        "graphs": len(ds), "chosen": int(done.stdout), "requests": len(log),
+        "MB of columns": (sum(entry["sent"] for entry in log) - of_shards) / 1e6, "MB of records": lengths / 1e6,
+        "MB of shards sent": of_shards / 1e6, "percent of shards": 100 * of_shards / shards,
+    }  # fmt: skip
+
+
+def published(path, folder):
+    """Bytes that arrive at a bucket: of a dataset, and of the same with 1 percent more graphs."""
+    import shutil
+
+    import s3fs
+
+    import lazygraph as lg
+    from tests.servers.started import s3_server
+
+    copy = folder / "pushed.lg"
+    shutil.copytree(path, copy)
+    ds = lg.LazyGraphDataset(copy)
+    labels = dict.fromkeys(ds.manifest.labels(), 1.0)
+    more = [(f"added-{k}", ds.crystal(k), labels) for k in range(len(ds) // 100)]
+    found, before = {}, {}
+    with s3_server(folder) as environment:
+        os.environ.update(environment)
+        system = s3fs.S3FileSystem(endpoint_url=environment["AWS_ENDPOINT_URL"], skip_instance_cache=True)
+        for what in ("the first push", "after an append of 1 percent"):
+            if before:
+                lg.append(copy, more, workers=1, progress=False)
+            begin = time.perf_counter()
+            report = lg.push(copy, "s3://bucket/graphs.lg", progress=False)
+            seconds = time.perf_counter() - begin
+            system.invalidate_cache()
+            now = {name: told["size"] for name, told in system.find("bucket", detail=True).items()}
+            # The manifest has the same name in both states.
+            new = {name: size for name, size in now.items() if name not in before or name.endswith("manifest.json")}
+            of_shards = sum(size for name, size in new.items() if "/shards/" in name)
+            found[what] = {
+                "graphs": report.graphs, "seconds": seconds, "MB of shards": of_shards / 1e6,
+                "MB of columns and others": (sum(new.values()) - of_shards) / 1e6,
+                "percent of shards": 100 * of_shards / sum(size for name, size in now.items() if "/shards/" in name),
+            }  # fmt: skip
+            before = now
+    return found
+
+
+def epochs(path, folder, web, options):
+    """Two epochs of each contestant, in turns."""
+    few_graphs = min(options.peer_graphs, options.graphs)
+    contestants = {"lazygraph": lambda: run_epochs("lazygraph_reader", f"{web.url}/{path.name}", web, {})}
+    if importlib.util.find_spec("datasets"):
+        files = {"FILES": json.dumps(make_parquet(path, folder / "parquet", few_graphs))}
+        contestants["datasets"] = lambda: run_epochs("datasets_reader", f"{web.url}/parquet", web, files)
+    if importlib.util.find_spec("litdata"):
+        make_litdata(path, folder / "litdata", few_graphs)
+        contestants["LitData"] = lambda: run_epochs("litdata_reader", f"{web.url}/litdata", web, {})
+    web.fault("line", delay=DELAY, rate=RATE)
+    contestants["lazygraph, in a folder"] = lambda: local_epoch(path)
+    runs = in_turn(contestants, options.repeats)
+    names = {
+        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of bandwidth",
+        "first_mb": "MB, first epoch", "second": "graphs/s, second epoch", "second_mb": "MB, second epoch",
+    }  # fmt: skip
+    return {
+        contestant: {
+            names[key]: statistics.median(run[key] for run in found) for key in names if key in found[0]
+        }
+        for contestant, found in runs.items()
+    }  # fmt: skip
+
+
 def main():
+    titles = {
+        "epochs": "Epochs over the network", "parts": "Reading a part",
+        "where": "An epoch over 1 percent, chosen by a condition", "push": "Publishing",
+        "together": "Many processes at once",
+    }  # fmt: skip
     options_parser = parser(__doc__, repeats=3)
     options_parser.add_argument("--graphs", type=int, default=200_000)
     options_parser.add_argument("--peer-graphs", type=int, default=20_000, help="graphs that the peers read")
+    options_parser.add_argument("--where-graphs", type=int, default=1_000_000, help="graphs of the larger dataset")
     options_parser.add_argument("--processes", type=int, default=16)
+    options_parser.add_argument(
+        "--tables", nargs="+", choices=titles, default=list(titles),
+        help="what is measured; if the file of --json exists, it keeps its other tables",
+    )  # fmt: skip
     options = options_parser.parse_args()
     sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     import lazygraph as lg
     from tests.servers.started import web_server
 
+    found = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        path = make(folder, options.graphs)
-        few_graphs = min(options.peer_graphs, options.graphs)
+        path = make(folder / "graphs.lg", options.graphs)
         shards = sum(shard.file.size for shard in lg.LazyGraphDataset(path).manifest.shards)
         with web_server(folder, folder) as web:
-            contestants = {"lazygraph": lambda: run_epochs("lazygraph_reader", f"{web.url}/graphs.lg", web, {})}
-            if importlib.util.find_spec("datasets"):
-                files = {"FILES": json.dumps(make_parquet(path, folder / "parquet", few_graphs))}
-                contestants["datasets"] = lambda: run_epochs("datasets_reader", f"{web.url}/parquet", web, files)
-            if importlib.util.find_spec("litdata"):
-                make_litdata(path, folder / "litdata", few_graphs)
-                contestants["LitData"] = lambda: run_epochs("litdata_reader", f"{web.url}/litdata", web, {})
+            url = f"{web.url}/{path.name}"
+            if "epochs" in options.tables:
+                found["epochs"] = epochs(path, folder, web, options)
             web.fault("line", delay=DELAY, rate=RATE)
-            contestants["lazygraph, in a folder"] = lambda: local_epoch(path)
-            runs = in_turn(contestants, options.repeats)
-            few = parts(f"{web.url}/graphs.lg", web, shards)
+            if "parts" in options.tables:
+                found["parts"] = parts(url, web, shards)
+            if "where" in options.tables:
+                larger = make(folder / "larger.lg", options.where_graphs, seed=1)
+                found["where"] = {"where": by_condition(larger, f"{web.url}/{larger.name}", web)}
             web.fault("line")
-            many = together(f"{web.url}/graphs.lg", web, options.processes)
-    names = {
-        "graphs": "graphs", "first": "graphs/s, first epoch", "line": "share of bandwidth",
-        "first_mb": "MB, first epoch", "second": "graphs/s, second epoch", "second_mb": "MB, second epoch",
-    }  # fmt: skip
-    table = {
-        contestant: {
-            names[key]: statistics.median(run[key] for run in found) for key in names if key in found[0]
-        }
-        for contestant, found in runs.items()
-    }  # fmt: skip
-    publish(
-        __doc__, options,
-        {"Epochs over the network": table, "Reading a part": few,
-         f"{options.processes} processes at once": {"files that were sent": many}},
-    )  # fmt: skip
+            if "together" in options.tables:
+                found["together"] = {f"{options.processes} processes": together(url, web, options.processes)}
+        if "push" in options.tables:
+            found["push"] = published(path, folder)
+    there = options.json is not None and options.json.exists()
+    earlier = json.loads(options.json.read_text())["tables"] if there else {}
+    tables = earlier | {titles[name]: table for name, table in found.items()}
+    publish(__doc__, options, {title: tables[title] for title in titles.values() if title in tables})
 
 
 if __name__ == "__main__":

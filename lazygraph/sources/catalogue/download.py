@@ -19,14 +19,11 @@ from lazygraph.errors import InputError, TransferError
 from lazygraph.sources.catalogue.hub import hub_entry, keep_entry, token_headers
 from lazygraph.sources.catalogue.table import HUB, CatalogueEntry, CatalogueFile, find_entry
 from lazygraph.storage.cache import cache
-from lazygraph.storage.files import fsync_directory, make_folder, write_atomic
+from lazygraph.storage.files import fsync_directory, make_folder, move_file, write_atomic
 from lazygraph.storage.http import request
+from lazygraph.storage.locks import lock
+from lazygraph.storage.positioned import open_file, sync
 from lazygraph.storage.transport import ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE, TransientError, UnreachableError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["downloaded", "entry_of", "folder_of", "is_downloaded"]
 
@@ -113,7 +110,7 @@ def _downloaded(path: Path, file: CatalogueFile, headers: Headers) -> Path:
         _check(partial, file, size, sums)
         told = {"url": file.url, "size": size, "sha256": sums["sha256"]}
         write_atomic(_notes(path), json.dumps(told).encode() + b"\n")
-        partial.replace(path)
+        move_file(partial, path)
         fsync_directory(path.parent)
     _version(partial).unlink(missing_ok=True)
     return path
@@ -122,10 +119,9 @@ def _downloaded(path: Path, file: CatalogueFile, headers: Headers) -> Path:
 @contextmanager
 def _alone(partial: Path) -> Iterator[None]:
     """Wait until no other process of this machine downloads the file."""
-    descriptor = os.open(partial.with_name(f"{partial.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_file(partial.with_name(f"{partial.name}.lock"), os.O_RDWR | os.O_CREAT)
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, shared=False, wait=True)
         yield
     finally:
         os.close(descriptor)
@@ -236,7 +232,7 @@ def _copy(answer: Any, part: Any, file: CatalogueFile, shown: Any) -> int:
         raise TransientError(msg) from None
     finally:
         part.flush()
-        os.fsync(part.fileno())
+        sync(part.fileno())
     return size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import functools
 import http.server
 import importlib
@@ -22,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+import lazygraph as lg
 from tests.sharing.chromium import Browser, found
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +79,16 @@ def test_every_public_name_is_in_the_reference():
         if id(value) not in documented:
             missing.append(name)
     assert missing == []
+
+
+def test_what_a_public_function_returns_is_in_the_reference():
+    known = {name.rpartition(".")[2] for name in NAMES}
+    returned = {
+        function.__annotations__["return"].split("[")[0].split(" |")[0]
+        for function in (getattr(lg, name) for name in lg.__all__)
+        if isinstance(function, types.FunctionType)
+    }
+    assert returned - known == {"Batch", "int"}
 
 
 def test_every_name_of_the_example_plugin_is_in_the_reference():
@@ -238,6 +250,27 @@ def test_the_site_documents_every_name(site):
     assert set(NAMES) - inventory(site) == set()
     members = {"lazygraph.LazyGraphDataset.where", "lazygraph.Loader.state_dict", "lazygraph.Crystal.volume"}
     assert members - inventory(site) == set()
+
+
+@needs_mkdocs
+def test_docstrings_become_markdown():
+    failed, tried = doctest.testmod(load("site_docstrings"))
+    assert failed == 0
+    assert tried >= 3
+
+
+@needs_mkdocs
+@pytest.mark.slow
+def test_examples_are_code_and_no_role_of_sphinx_is_left(site):
+    examples = 0
+    for path in site.glob("reference/*/index.html"):
+        html = path.read_text(encoding="utf-8")
+        assert re.findall(r":(?:func|class|meth|mod|attr|exc|data):", html) == [], path
+        outside = re.sub(r"<pre.*?</pre>|<code.*?</code>", "", html, flags=re.DOTALL)
+        assert "&gt;&gt;&gt;" not in outside, path
+        assert "class TestToy" not in outside, path
+        examples += html.count("Examples:")
+    assert examples > 20
 
 
 @needs_mkdocs

@@ -57,7 +57,8 @@ REFERENCE = {
         "Training",
         "Train a model on a dataset, and predict with it. Needs the extra `train`.",
         [
-            "train", "TrainOptions", "training.results.Results", "train_from_list", "train_ensemble", "predict",
+            "train", "TrainOptions", "training.results.Results", "train_from_list", "train_ensemble", "cross_validate",
+            "find_learning_rate", "training.rate_finder.LearningRates", "predict",
             "training.predict.Predictions", "training.report.Prediction", "LazyGraphDataModule",
             "training.models.*",
         ],

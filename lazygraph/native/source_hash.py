@@ -18,7 +18,7 @@ def library_name(system: str) -> str:
         >>> [library_name(system) for system in ("linux", "darwin", "win32")]
         ['kernels.so', 'kernels.dylib', 'kernels.dll']
     """
-    return f"kernels.{ {'win32': 'dll', 'darwin': 'dylib'}.get(system, 'so')}"
+    return f"kernels.{ {'win32': 'dll', 'darwin': 'dylib'}.get(system, 'so') }"
 
 
 def source_hash(folder: Path) -> str:

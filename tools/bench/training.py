@@ -97,9 +97,7 @@ def main():
     parser = common.parser(__doc__, repeats=1)
     parser.add_argument("--only", default="", metavar="TEXT", help="the data sets whose names have this text")
     parser.add_argument("--models", metavar="NAME,NAME,...", help="these models; default: all of a data set")
-    parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="seeds where there are no folds (default 3)"
-    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds where there are no folds (default 3)")
     options = parser.parse_args()
     torch.set_num_threads(CORES)
     chosen = {title: case for title, case in CASES.items() if options.only in title}

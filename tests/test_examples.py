@@ -61,7 +61,7 @@ def test_an_example_prints_units(name, printed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["loop_pytorch.py", "loop_pyg.py", "loop_lightning.py", "loop_matgl.py"])
+@pytest.mark.parametrize("name", ["loop_pytorch.py", "loop_pyg.py", "loop_lightning.py"])
 def test_a_loop_learns_something(name, printed):
     text = printed(EXAMPLES / name)
     errors = [float(error) for error in re.findall(r"validation MAE ([\d.]+)", text)]

@@ -313,7 +313,7 @@ def _start_iterator(loader: Any) -> Any:
         return iter(loader)
     except OSError as error:
         msg = (
-            f"cannot start worker processes: {error.strerror or error}; they need semaphores, on Linux in /dev/shm, and "
-            "some file descriptors (ulimit -n): make room, or read in threads (num_workers=0)"
+            f"cannot start worker processes: {error.strerror or error}; they need semaphores (on Linux in /dev/shm) "
+            "and some file descriptors (ulimit -n): make room, or read in threads (num_workers=0)"
         )
         raise StorageError(msg) from error

@@ -8,8 +8,8 @@ import torch
 from e3nn import o3
 
 from lazygraph.training.models.comformer import EComformer, EquivariantUpdate
-from lazygraph.training.models.radial import spherical_harmonics
 from lazygraph.training.models.comformer_weights import comformer_state_dict
+from lazygraph.training.models.radial import spherical_harmonics
 
 
 def test_harmonics_are_those_of_e3nn():

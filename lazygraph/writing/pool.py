@@ -248,7 +248,8 @@ def processes(workers: int) -> Iterator[Executor]:
     except OSError as error:
         msg = (
             f"cannot start worker processes: {error.strerror or error}; they need semaphores (on Linux in /dev/shm) "
-            f"and a few file descriptors (ulimit -n): make room, or work in one process (workers=1, --workers 1). {KEPT}"
+            f"and a few file descriptors (ulimit -n): make room, or work in one process (workers=1, "
+            f"--workers 1). {KEPT}"
         )
         raise StorageError(msg) from error
     try:

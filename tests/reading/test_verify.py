@@ -264,6 +264,7 @@ def test_the_command_says_in_which_ways_edges_were_built(tmp_path, capsys, monke
     try:
         assert main(["verify", path, "--edges", "--workers", "1"]) == 0
     finally:
+        monkeypatch.delenv("LAZYGRAPH_NATIVE")
         native.kernels.cache_clear()
     rest = " and by the search of nvalchemi" if find_spec("nvalchemiops") else ""
     assert capsys.readouterr().out.endswith(f"edges compared with edges built by the plain rule{rest}\n")

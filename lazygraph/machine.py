@@ -124,7 +124,7 @@ def physical_memory() -> int | None:
     if sys.platform == "win32":
         size = windows.physical_memory()
     else:
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):
             size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return size
 

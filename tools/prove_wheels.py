@@ -19,9 +19,85 @@ GOLDEN = ROOT / "tests" / "golden"
 PROOFS_FOLDER = ROOT / "tools" / "proofs"
 # Of an installed package: what is read, written, built and loaded, from outside the checkout.
 TESTS = (
-    "format", "graphs", "golden", "reading", "storage/test_cache.py", "storage/test_descriptors.py",
-    "storage/test_scratch.py", "loading/test_batches.py", "loading/test_dataset.py", "loading/test_loader.py",
-)  # fmt: skip
+    "format",
+    "graphs",
+    "golden",
+    "reading",
+    "storage/test_cache.py",
+    "storage/test_descriptors.py",
+    "storage/test_scratch.py",
+    "loading/test_batches.py",
+    "loading/test_dataset.py",
+    "loading/test_loader.py",
+)
+# The same without torch, and without tests that start processes, which qemu does not start.
+TESTS_ELSEWHERE = ("format", "graphs")
+# What lazygraph needs to read, build and pack graphs, and what the tests of that need.
+PACKAGES = (
+    "array-api-compat ase cloudpickle gemmi hypothesis joblib lmdb loky monty msgpack networkx numpy orjson palettable "
+    "pandas platformdirs pytest pytest-timeout requests ruamel.yaml scipy spglib sympy tabulate tqdm uncertainties "
+    "xxhash zstandard"
+).split()
+ALONE = ("pymatgen", "pymatgen-core")  # without what they need, of which one has no wheel
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+RESOLVED = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin", "windows")
+"""Platforms for which all packages have wheels, as uv names them. Of macOS on Intel, torch and spglib have none."""
+PURE = ("bibtexparser",)  # has no wheel, and no compiled code
+# An arm64 Python, of Debian's packages.
+DEBIAN = (
+    "libc6 libgcc-s1 libstdc++6 zlib1g libexpat1 libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 libdb5.3 "
+    "libtinfo6 libncursesw6 libreadline8 libcrypt1 libtirpc3 libnsl2 libgomp1 python3.11 python3.11-minimal "
+    "libpython3.11-minimal libpython3.11-stdlib"
+).split()
+
+
+def run(*command, **options):
+    print("+", *(os.fspath(word) for word in command), flush=True)
+    return subprocess.run([os.fspath(word) for word in command], check=True, **options)
+
+
+def wheel(folder, platform):
+    found = list(folder.glob(f"lazygraph-*-{platform}.whl"))
+    if len(found) != 1:
+        sys.exit(f"{folder} has {len(found)} wheels for {platform}; build one: ./tools/wheels {platform}")
+    return found[0]
+
+
+def constraint(name):
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return next((line for line in lines if line.lower().startswith(f"{name.lower()}==")), name)
+
+
+def copied_tests(folder, parts):
+    """The tests, outside the checkout, so that they find the installed package alone."""
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__", "corpus"))
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "pytest.ini").write_text(
+        "[pytest]\naddopts = -q --import-mode=importlib\npythonpath = .\nmarkers = slow\n"
+    )
+    return [os.fspath(folder / "tests" / part) for part in parts]
+
+
+# ---- the wheel of Linux, installed ----
+
+
+def installed(dist, version):
+    """In a new environment with no compiler on its PATH."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(sys.executable, "-m", "venv", folder / "env")
+        python = folder / "env" / "bin" / "python"
+        tests = ["hypothesis", "psutil", "pytest", "pytest-timeout", "vesin"]
+        left_out = ("PYTHON", "VIRTUAL", "CC")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        variables |= {"PATH": os.fspath(folder / "env" / "bin"), "OMP_NUM_THREADS": "1"}
+        assert not any(shutil.which(name, path=variables["PATH"]) for name in ("cc", "gcc", "clang"))
+        run(
+            python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", ROOT / "constraints.txt",
+            wheel(dist, "manylinux_2_17_x86_64"), *tests, env=variables,
+        )  # fmt: skip
         code = (
             "import lazygraph as lg; from lazygraph.native import kernels; from lazygraph.format.native_reader import "
             f"functions; assert lg.__version__ == {version!r} and kernels() and functions(); print(lg.__file__)"

@@ -44,8 +44,14 @@ if sys.platform == "win32":
             return os.write(descriptor, content)
 
 else:
-    read_at = os.pread
-    write_at = os.pwrite
+
+    def read_at(descriptor: int, length: int, offset: int) -> bytes:
+        """Return up to ``length`` bytes of an open file from a position on; fewer at its end. Safe in threads."""
+        return os.pread(descriptor, length, offset)
+
+    def write_at(descriptor: int, content: bytes, offset: int) -> int:
+        """Write bytes to a position of an open file; return how many were written. Safe in threads."""
+        return os.pwrite(descriptor, content, offset)
 
 
 def sync(descriptor: int) -> None:

@@ -30,7 +30,12 @@ from tools.fuzz.hostile import Hostile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice
 
-NEEDED = {"cross_entropy": {"task": "classification"}, "multistep": {"milestones": [2]}}
+NEEDED = {
+    "cross_entropy": {"task": "classification"},
+    "multistep": {"milestones": [2]},
+    **dict.fromkeys(("ase", "vasp"), {"model": "mace", "forces": "f", "stress": "s"}),
+    **dict.fromkeys(("fit", "stored", "none"), {"model": "mace", "forces": "f"}),
+}
 QUICK = {"model": "nets:Composition", "n_epochs": 3, "batch_size": 32, "learning_rate": 0.05, "target": "density"}
 
 
@@ -680,7 +685,7 @@ def test_the_command_line_has_every_option():
         for f in fields(lg.TrainOptions)
         if f.name not in ("target", "model_options", "graph_options")
     }
-    kinds = {"whole_numbers": "Sequence[int]"}
+    kinds = {"whole_numbers": "Sequence[int]", "names": "Sequence[str]"}
     found = {one.name: (kinds.get(one.kind.__name__, one.kind.__name__), one.default) for one in train_options()}
     assert found == declared
     for option in train_options():

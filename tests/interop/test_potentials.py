@@ -101,7 +101,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(name, tmp_path, monkeyp
     assert network.offsets(batch).tolist() == [-14.0] * len(crystals)
     slopes = (energy[1:7:2] - energy[2:8:2]) / (2 * step)
     np.testing.assert_allclose(forces[1], -slopes, rtol=1e-4, atol=1e-5)
-    assert abs(forces[1]).max() > 0.1
+    assert abs(forces[1]).max() > 0.01  # far more than the tolerance above
     np.testing.assert_allclose(forces.sum(axis=0), 0, atol=1e-6)
     stress, volume = found.stress.numpy(), abs(np.linalg.det(lattice))
     for k, (a, b) in enumerate(strains):

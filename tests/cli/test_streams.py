@@ -228,7 +228,8 @@ def test_a_process_without_a_console_may_write(here, monkeypatch):
 
 @pytest.mark.slow
 def test_warnings_of_a_command_are_one_line(start, here):
-    crystals = [(f"{n}", lg.Crystal([[4 + n, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11])) for n in range(12)]
+    cells = [lg.Crystal([[4 + n, 0, 0], [0, 4, 0], [0, 0, 4]], [[0, 0, 0]], [11]) for n in range(12)]
+    crystals = [(f"{n}", cell, {"density": 1.0 / (4 + n)}) for n, cell in enumerate(cells)]
     lg.append("d.lg", crystals, split=(0, 0, 0.5), workers=1, progress=False)
     pytest.importorskip("lightning")
     code, out, error = end(start(*TRAIN))

@@ -6,6 +6,8 @@ The 1,000 MPtrj frames and the 1,000 Alexandria crystals of the real data, as co
 calling process, on one thread. "Built" reads a dataset of crystals alone, and builds the edges of each batch;
 "stored" reads a dataset with edges; "list" is PyG's `DataLoader` over a list of `Data` with edges in memory. The bare
 searches find the neighbours of one crystal after the other, without vectors, records or batches. All take turns.
+
+"Large cells" are supercells of rock salt, built one after the other: microseconds an atom.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start their threads
 
 import common
+import numpy as np
 import torch
 from torch_geometric.loader import DataLoader
 from views import BATCH, SOURCES, passes
@@ -33,6 +36,7 @@ CASES = {
     "k-th shell (comformer)": lg.graph("comformer"),
     "12 nearest (cgcnn)": lg.graph("cgcnn"),
 }
+REPEATED = (3, 4, 6, 8, 10)  # cells of 8 atoms along each axis
 SEARCHES = {"pymatgen, search": pymatgen_pairs, "vesin, search": vesin_pairs}
 
 
@@ -76,11 +80,36 @@ def measure(folder, title, source, options):
     return table
 
 
+def large(options):
+    """us an atom of one crystal with 216 to 8,000 atoms."""
+    fcc = np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+    sites = np.concatenate([fcc, fcc + 0.5])
+    table = {}
+    for times in REPEATED:
+        cells = np.indices((times,) * 3).reshape(3, -1).T
+        frac = ((cells[:, None] + sites) / times).reshape(-1, 3)
+        crystal = lg.Crystal(np.eye(3) * 5.64 * times, frac, np.tile([11] * 4 + [17] * 4, times**3))
+        calls = {name: partial(recipe.build, crystal) for name, recipe in CASES.items()}
+        calls |= {f"{way} 5 A": partial(search, crystal, 5.0) for way, search in SEARCHES.items()}
+        found = common.in_turn({name: partial(timed, call) for name, call in calls.items()}, options.repeats)
+        table[f"{len(crystal):,} atoms"] = {
+            f"us, {name}": statistics.median(values) / len(crystal) for name, values in found.items()
+        }
+    return table
+
+
+def timed(call):
+    start = time.perf_counter()
+    call()
+    return 1e6 * (time.perf_counter() - start)
+
+
 def main():
     options = common.parser(__doc__, repeats=5).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tables = {title: measure(folder, title, source, options) for title, source in SOURCES.items()}
+    tables["Large cells, an atom"] = large(options)
     common.publish(__doc__, options, tables)
 
 

@@ -122,4 +122,6 @@ def _released(found: Any) -> dict[str, Tensor] | None:
 
 
 def _are_the_same(before: Targets, targets: Targets) -> bool:
-    return (before.names, before.units, before.classes) == (targets.names, targets.units, targets.classes)
+    what = [(each.names, each.units, each.classes) for each in (before, targets)]
+    per = zip(before.per, targets.per, strict=False)  # what one of the two does not say is not compared
+    return what[0] == what[1] and all(None in pair or pair[0] == pair[1] for pair in per)

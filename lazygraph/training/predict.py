@@ -229,7 +229,8 @@ def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets)
         targets: the targets of the model: each label, or its components.
 
     Warns:
-        UserWarning: a label of this name has another unit or shape, so it cannot be compared with the predictions.
+        UserWarning: a label of this name has another unit or shape, or is per cell instead of per atom, so it cannot be
+            compared with the predictions.
     """
     out = np.full((len(dataset), len(targets.names)), np.nan)
     for name, places in targets.components(names).items():
@@ -237,15 +238,23 @@ def labels_of(dataset: LazyGraphDataset, names: Sequence[str], targets: Targets)
         if column is None:
             continue
         unit, width = targets.units[places[0]], int(np.prod(column.shape[1:]))
-        if width == len(places) and (None in (unit, column.unit) or unit == column.unit):
+        per = targets.per[places[0]] if targets.per else None
+        # What one of the two does not say is not compared.
+        agrees = all(None in pair or pair[0] == pair[1] for pair in ((unit, column.unit), (per, column.per)))
+        if width == len(places) and agrees:
             out[:, places] = dataset.columns[name].reshape(len(dataset), -1)
             continue
         msg = (
             f"the label {name!r} of {dataset.path} is left out beside the predictions: it has {width} numbers a graph "
-            f"and the unit {column.unit}, and the model was trained with {len(places)} and {unit}"
+            f"and the unit {column.unit}{_per(column.per)}, and the model was trained with {len(places)} and "
+            f"{unit}{_per(per)}"
         )
         warnings.warn(printable(msg), stacklevel=2)
     return out
+
+
+def _per(per: str | None) -> str:
+    return "" if per is None else f" per {per}"
 
 
 def known_to(elements: Sequence[str], dataset: LazyGraphDataset) -> tuple[LazyGraphDataset, list[dict[str, Any]]]:

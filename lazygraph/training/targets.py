@@ -34,6 +34,7 @@ class Targets:
         mean: mean of each target over the training graphs that have it.
         std: population standard deviation, as in the published crystal networks; 1 if all values are equal.
         classes: the values of a classification, in order; empty for a regression.
+        per: ``cell`` or ``atom`` for each target, None where the dataset does not say; empty if it never does.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Targets:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[float, ...] = ()
+    per: tuple[str | None, ...] = ()
 
     @classmethod
     def of(cls, dataset: LazyGraphDataset, labels: Sequence[str], *, classify: bool) -> Targets:
@@ -60,12 +62,14 @@ class Targets:
         """
         names: list[str] = []
         units: list[str | None] = []
+        per: list[str | None] = []
         columns: list[NDArray[np.float64]] = []
         for label in labels:
             values = np.asarray(dataset.columns[label], dtype=np.float64).reshape(len(dataset), -1)
             many = values.shape[1] > 1
             names += [f"{label}[{k}]" if many else label for k in range(values.shape[1])]
             units += [dataset.manifest.columns[label].unit] * values.shape[1]
+            per += [dataset.manifest.columns[label].per] * values.shape[1]
             columns += list(values.T)
         finite = [column[np.isfinite(column)] for column in columns]
         for name, values in zip(names, finite, strict=True):
@@ -79,9 +83,9 @@ class Targets:
                 msg = f"the label {name!r} reaches {greatest:g}; numbers beyond {GREATEST:.2g} overflow when normalised"
                 raise LabelError(msg)
         if classify:
-            return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite))
+            return cls(tuple(names), tuple(units), (0.0,), (1.0,), _classes(names, finite), tuple(per))
         mean, std = zip(*map(_mean_and_std, finite), strict=True)
-        targets = cls(tuple(names), tuple(units), mean, std)
+        targets = cls(tuple(names), tuple(units), mean, std, per=tuple(per))
         for k, values in enumerate(finite):
             _warn_of_rounding(targets, k, values)
         return targets
@@ -148,11 +152,14 @@ class Targets:
         numbers = (*targets.mean, *targets.std, *targets.classes)
         if not all(isinstance(value, float) and math.isfinite(value) for value in numbers):
             raise TypeError("mean, std and classes hold something else than finite numbers")
-        if not all(isinstance(name, str) for name in targets.names + tuple(filter(None, targets.units))):
-            raise TypeError("names and units hold something else than texts")
+        texts = targets.names + tuple(filter(None, targets.units)) + tuple(filter(None, targets.per))
+        if not all(isinstance(name, str) for name in texts):
+            raise TypeError("names, units and per hold something else than texts")
         many = 1 if targets.classes else len(targets.names)
         if not len(targets.names) == len(targets.units) == len(targets.mean) == len(targets.std) == many:
             raise ValueError("names, units, mean and std differ in their number")
+        if len(targets.per) not in (0, many):
+            raise ValueError("names and per differ in their number")
         return targets
 
 

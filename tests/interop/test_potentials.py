@@ -17,7 +17,7 @@ import lazygraph as lg
 from lazygraph.cli.main import main
 from lazygraph.errors import InputError, LabelError, RecipeMismatch
 from lazygraph.interop.labels import CONVENTIONS, AtomLabel, CrystalLabel, Energy, Stress
-from lazygraph.training.models import MODELS, find_potential
+from lazygraph.training.models import MODELS, find_model, find_potential
 from lazygraph.training.models.potentials import PRESSURE
 from lazygraph.training.potential import PotentialLabels
 from lazygraph.training.predict import Trained, joined
@@ -455,3 +455,21 @@ def test_the_others_train_and_predict(name, write_labelled, tmp_path, single_pre
     for row in results.predictions:
         assert found[row.id].predicted == pytest.approx(row.predicted, rel=1e-5, abs=1e-5)
         np.testing.assert_allclose(found[row.id].forces, row.forces, atol=1e-5)
+
+
+def test_m3gnet_of_a_property_has_the_cutoffs_of_its_graphs(tmp_path):
+    cells = [lg.Crystal(np.eye(3) * (3.4 + 0.1 * n), [[0, 0, 0]], [29]) for n in range(3)]
+    recipe = lg.graph("m3gnet", cutoff=4.5, threebody_cutoff=3.6)
+    lg.write(cells, tmp_path / "p.lg", graph=recipe, workers=1, progress=False)
+    ds = lg.LazyGraphDataset(tmp_path / "p.lg")
+    entry = find_model("m3gnet")
+    seen, options = entry.fitted(ds, {"element_types": ["Cu", "O"], "nblocks": 1, "units": 8})
+    assert (options["cutoff"], options["threebody_cutoff"], options["element_types"]) == (4.5, 3.6, ["Cu", "O"])
+    network = entry.build(outputs=1, **options).float().eval()
+    assert (network.network.cutoff, network.network.threebody_cutoff) == (4.5, 3.6)
+    batch = lg.LazyGraphDataset(tmp_path / "p.lg", view=seen).batch([0, 1, 2])
+    assert network(batch).shape == (3, 1)
+    with pytest.raises(InputError, match=r"has cutoff=5\.0, and the graphs have 4\.5 A"):
+        entry.fitted(ds, {"cutoff": 5.0})
+    with pytest.raises(RecipeMismatch, match="needs graphs of the preset 'm3gnet'"):
+        entry.fitted(lg.LazyGraphDataset(tmp_path / "p.lg", graph="cgcnn"), {})

@@ -640,33 +640,30 @@ def test_quarantined_ids_may_hold_any_line_separator(finished, tmp_path):
 
 @pytest.mark.slow
 def test_labels_beside_predictions_are_those_of_the_model(finished, tmp_path):
-    """Those that a dataset has; one with another unit or shape is not the same label, and is left out."""
+    """Those that a dataset has; one with another unit or shape, or per atom, is another label, and is left out."""
     crystals = [lg.Crystal(np.eye(3) * (3 + k / 50), [[0, 0, 0]], [11 + k % 7]) for k in range(40)]
     inputs = [(f"c{k}", each, {"a": k + 0.1, "v": [k, 1.0, 2.0], "b": -k / 3}) for k, each in enumerate(crystals)]
     names = ["a", "v", "b"]
-    lg.write(inputs, tmp_path / "c.lg", graph="comformer", workers=1, progress=False, labels=names, units={"a": "eV"})
+    same = {"graph": "comformer", "workers": 1, "progress": False}
+    lg.write(inputs, tmp_path / "c.lg", labels=names, units={"a": "eV"}, per={"a": "cell"}, **same)
     run = train(tmp_path / "c.lg", tmp_path / "run", target=names, n_epochs=1).folder.path
     nan = pytest.approx(math.nan, nan_ok=True)
-    for path, label, units, warned in (
-        ("same", {"a": 1.1, "v": [3.1, 4.1, 5.1], "b": 0.1}, {"a": "eV"}, None),
-        ("some", {"b": 0.3}, {}, None),
+    for path, label, units, per, warned in (
+        ("same", {"a": 1.1, "v": [3.1, 4.1, 5.1], "b": 0.1}, {"a": "eV"}, "cell", None),
+        ("silent", {"a": 1.1, "b": 0.1}, {"a": "eV"}, None, None),
+        ("some", {"b": 0.3}, {}, None, None),
         (
             "unit",
             {"a": 1.1, "b": 0.1},
             {"a": "meV"},
-            "'a' of .* left out .* 1 numbers a graph and the unit meV, .* 1 and eV",
+            "cell",
+            "'a' of .* left out .* 1 numbers a graph and the unit meV per cell, .* 1 and eV per cell",
         ),
-        ("shape", {"v": [1.0, 2.0], "b": 0.1}, {}, "'v' of .* left out .* 2 numbers a graph .* trained with 3 "),
+        ("per", {"a": 1.1, "b": 0.1}, {"a": "eV"}, "atom", "'a' of .* left out .* eV per atom, .* 1 and eV per cell"),
+        ("shape", {"v": [1.0, 2.0], "b": 0.1}, {}, None, "'v' of .* left out .* 2 numbers a graph .* trained with 3 "),
     ):
-        lg.write(
-            [("x", crystals[0], label)],
-            tmp_path / path,
-            graph="comformer",
-            workers=1,
-            progress=False,
-            units=units,
-            labels=list(label),
-        )
+        described = {} if per is None else {"a": per}
+        lg.write([("x", crystals[0], label)], tmp_path / path, units=units, per=described, labels=list(label), **same)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             (row,) = predict(run, tmp_path / path).rows

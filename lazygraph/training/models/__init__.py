@@ -213,6 +213,7 @@ _ALL = (
         "m3gnet",
         "m3gnet",
         partial(_construct, f"{__name__}.matgl", "M3GNet"),
+        partial(_fit_with, f"{__name__}.potentials", "fit_m3gnet_of_properties"),
         potential=_potential("m3gnet", "m3gnet", "m3gnet", kind="M3GNetPotential", fit="potentials.fit_m3gnet"),
     ),
     ModelEntry(

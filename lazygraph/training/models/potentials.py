@@ -40,6 +40,7 @@ __all__ = [
     "Potential",
     "fit_chgnet",
     "fit_m3gnet",
+    "fit_m3gnet_of_properties",
     "fit_matgl_chgnet",
 ]
 
@@ -336,10 +337,26 @@ def fit_m3gnet(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[V
         RecipeMismatch: the graphs do not have the neighbours or triplets that the network takes.
         InputError: an option is invalid.
     """
+    return _fit_matgl("m3gnet", dataset, _threebody_cutoff(dataset), options)
+
+
+def fit_m3gnet_of_properties(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View, dict[str, Any]]:
+    """Return the same for M3GNet without forces, whose elements are the option ``element_types`` of matgl.
+
+    Raises:
+        RecipeMismatch: the graphs do not have the neighbours or triplets that the network takes.
+        InputError: an option is invalid.
+    """
+    named = {"elements": options["element_types"]} if "element_types" in options else {}
+    seen, filled = _fit_matgl("m3gnet", dataset, _threebody_cutoff(dataset), {**options, **named})
+    return seen, {**filled, "element_types": filled.pop("elements")}
+
+
+def _threebody_cutoff(dataset: LazyGraphDataset) -> dict[str, float]:
     angles = None if dataset.spec is None else dataset.spec.angles
     if not isinstance(angles, Triplets):
         raise _mismatch("m3gnet", dataset.spec, "m3gnet")
-    return _fit_matgl("m3gnet", dataset, {"threebody_cutoff": angles.threebody_cutoff}, options)
+    return {"threebody_cutoff": angles.threebody_cutoff}
 
 
 def fit_matgl_chgnet(dataset: LazyGraphDataset, options: Mapping[str, Any]) -> tuple[View, dict[str, Any]]:

@@ -262,7 +262,8 @@ def main():
     parser = argparse.ArgumentParser(prog="tools/wheels", description=__doc__)
     parser.add_argument("platforms", nargs="*", choices=[*TARGETS, []], metavar="PLATFORM", help=", ".join(TARGETS))
     parser.add_argument("--check", action="store_true", help="build nothing")
-    parser.add_argument("--prove", choices=["installed", "wine", "aarch64", "resolved"], help="run one of the proofs")
+    proofs = ["installed", "pythons", "wine", "aarch64", "resolved"]
+    parser.add_argument("--prove", choices=proofs, help="run one of the proofs")
     arguments = parser.parse_args()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     if arguments.prove:

@@ -5,9 +5,9 @@
     python tools/bench/remote.py --tables parts where --json remote.json           (some of the tables)
 
 A web server in a process of its own sends 100 MB a second, with 20 ms for every request. Each contestant reads the same
-graphs from it, shuffled, as PyG batches of 64: lazygraph and Hugging Face datasets over HTTP, LitData through the
-interface of S3 at the same server. Each runs in a new process with an empty cache, and reads two epochs. The bytes are
-counted by the server. The peers read fewer of the graphs, because they are slower.
+graphs from it, shuffled, as PyG batches of 64: lazygraph (records compressed, and not) and Hugging Face datasets over
+HTTP, LitData through the interface of S3 at the same server. Each runs in a new process with an empty cache, and reads
+two epochs. The bytes are counted by the server. The peers read fewer of the graphs, because they are slower.
 
 Then lazygraph alone: what opening, one graph, 1 percent of the graphs, and all shards transfer; 16 processes that open
 the dataset at once; the graphs of a larger dataset that a condition selects; and the push of a dataset to which 1
@@ -109,10 +109,10 @@ def litdata_reader(url):
 # ---- the data ----
 
 
-def make(path, graphs, seed=0):
+def make(path, graphs, seed=0, codec="zstd"):
     import lazygraph as lg
 
-    lg.write(f"prototypes:{graphs}?seed={seed}", path, graph="cgcnn", workers=2, progress=False)
+    lg.write(f"prototypes:{graphs}?seed={seed}", path, graph="cgcnn", codec=codec, workers=2, progress=False)
     return path
 
 
@@ -344,7 +344,11 @@ def published(path, folder):
 def epochs(path, folder, web, options):
     """Two epochs of each contestant, in turns."""
     few_graphs = min(options.peer_graphs, options.graphs)
-    contestants = {"lazygraph": lambda: run_epochs("lazygraph_reader", f"{web.url}/{path.name}", web, {})}
+    larger = make(folder / "larger-records.lg", options.graphs, codec="none")
+    contestants = {
+        "lazygraph": lambda: run_epochs("lazygraph_reader", f"{web.url}/{path.name}", web, {}),
+        "lazygraph, codec none": lambda: run_epochs("lazygraph_reader", f"{web.url}/{larger.name}", web, {}),
+    }
     if importlib.util.find_spec("datasets"):
         files = {"FILES": json.dumps(make_parquet(path, folder / "parquet", few_graphs))}
         contestants["datasets"] = lambda: run_epochs("datasets_reader", f"{web.url}/parquet", web, files)

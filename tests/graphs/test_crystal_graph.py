@@ -58,6 +58,7 @@ def test_lattice_vectors_are_right_handed_and_short_and_the_images_say_where_the
 
 def test_every_kind_of_structure_makes_the_same_graph(silicon):
     expected = COMFORMER.build(silicon)
+    pytest.importorskip("jarvis")  # which a test of another platform may lack
     for structure in (silicon.to_pymatgen(), silicon.to_ase(), silicon.to_jarvis(), silicon.to_pymatgen().as_dict()):
         graph = COMFORMER.build(structure)
         assert (graph.edge_index == expected.edge_index).all()

@@ -90,7 +90,7 @@ def row(folder, case, model, seeds):
         "epochs": case.epochs[model],
         "processor_minutes_of_one": (time.process_time() - begin) / 60 / len(errors),
         "test_MAE": float(np.mean(errors)),
-        "deviation": float(np.std(errors)),
+        "deviation": float(np.std(errors)) if len(errors) > 1 else None,
         "MAE_of_a_mean_predictor": float(np.mean([each.baseline[target]["mae"] for each in results])),
         "published_MAE": case.published.get(model),
         "unit": case.unit,

@@ -161,6 +161,7 @@ def test_the_generator_of_the_device_is_seeded_and_restored(ds):
 
 
 def test_validation_of_a_data_module_is_neither_augmented_nor_transformed(prototypes):
+    pytest.importorskip("lightning")
     stored = lg.LazyGraphDataset(prototypes)
     ds = lg.LazyGraphDataset(prototypes, augment=[lg.Rattle(0.1)])
     data = lg.LazyGraphDataModule(ds, (0.8, 0.1, 0.1), batch_size=8, batch_transform=Noise(), **PLAIN)

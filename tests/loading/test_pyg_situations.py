@@ -15,13 +15,17 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from same import same_batches
 from torch.utils.data import DataLoader as TorchLoader
-from torch_geometric import EdgeIndex, Index
 from torch_geometric.data import Batch, Data, HeteroData, TemporalData
 from torch_geometric.data.hypergraph_data import HyperGraphData
 from torch_geometric.loader import DataLoader as PygLoader
 from torch_geometric.loader import DynamicBatchSampler, ImbalancedSampler
 
 import lazygraph as lg
+
+try:
+    from torch_geometric import EdgeIndex, Index
+except ImportError:  # before PyG 2.6
+    EdgeIndex = Index = None
 
 TRIANGLE = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
 PAIR = torch.tensor([[0, 1], [1, 0]])
@@ -417,8 +421,6 @@ REFUSED = {
     "an empty list": (lambda: Data(x=X, nontensor=[]), "the field 'nontensor' is a list"),
     "a list of tensors": (lambda: Data(x=[X, X], num_nodes=3), "the field 'x' is a list"),
     "a dict": (lambda: Data(x={"1": X}, num_nodes=3), "the field 'x' is a dict"),
-    "PyG's EdgeIndex": (lambda: Data(edge_index=EdgeIndex(PAIR, sparse_size=(3, 3))), "'edge_index' is an? EdgeIndex"),
-    "PyG's Index": (lambda: Data(index=Index([0, 1], dim_size=3), num_nodes=3), "'index' is an? Index.*as_tensor"),
     "a sparse tensor": (lambda: Data(x=X, adj=torch.eye(3).to_sparse()), "the field 'adj' is Tensor"),
     "a sparse matrix": (lambda: Data(x=X, adj=torch.eye(3).to_sparse_csr()), "the field 'adj' is Tensor"),
     "a nested tensor": (
@@ -460,6 +462,15 @@ REFUSED = {
         lambda: Data(edge_index=PAIR, num_nodes=70_000), "70000 nodes, but no array of them.*at most 65536"
     ),
 }  # fmt: skip
+if Index is not None:
+    REFUSED["PyG's EdgeIndex"] = (
+        lambda: Data(edge_index=EdgeIndex(PAIR, sparse_size=(3, 3))),
+        "'edge_index' is an? EdgeIndex",
+    )
+    REFUSED["PyG's Index"] = (
+        lambda: Data(index=Index([0, 1], dim_size=3), num_nodes=3),
+        "'index' is an? Index.*as_tensor",
+    )
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -136,8 +136,10 @@ def installed(dist, version):
 
 
 def pythons(dist, version):
-    """Run tests without torch in every other Python that is there; torch for each of them is gigabytes."""
+    """Run tests without torch in every Python that is there; torch for each of them is gigabytes."""
     found = [path for python in PYTHONS if (path := shutil.which(f"python{python}"))]
+    if not found:
+        sys.exit(f"found none of {', '.join(f'python{python}' for python in PYTHONS)} on the PATH; install one")
     for path in found:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

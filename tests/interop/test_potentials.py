@@ -465,6 +465,11 @@ def test_m3gnet_of_a_property_has_the_cutoffs_of_its_graphs(tmp_path):
     entry = find_model("m3gnet")
     seen, options = entry.fitted(ds, {"element_types": ["Cu", "O"], "nblocks": 1, "units": 8})
     assert (options["cutoff"], options["threebody_cutoff"], options["element_types"]) == (4.5, 3.6, ["Cu", "O"])
+    assert "elements" not in options  # matgl would ignore it
+    with pytest.raises(InputError, match="unknown hyperparameter of M3GNet: 'nblok'; did you mean 'nblocks'"):
+        entry.build(outputs=1, **options, nblok=2)
+    with pytest.raises(InputError, match="unknown hyperparameter of M3GNet: 'ntargets'"):
+        entry.build(outputs=1, **options, ntargets=2)
     network = entry.build(outputs=1, **options).float().eval()
     assert (network.network.cutoff, network.network.threebody_cutoff) == (4.5, 3.6)
     batch = lg.LazyGraphDataset(tmp_path / "p.lg", view=seen).batch([0, 1, 2])

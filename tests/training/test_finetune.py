@@ -11,7 +11,7 @@ import torch
 import lazygraph as lg
 from lazygraph.cli.main import main
 from lazygraph.errors import InputError, OutputExists
-from lazygraph.training.finetune import freeze, start_from
+from lazygraph.training.finetune import _are_the_same, freeze, start_from
 from lazygraph.training.models.comformer_weights import comformer_state_dict
 from lazygraph.training.rate_finder import _suggestion, find_learning_rate
 from lazygraph.training.run import prepare
@@ -62,6 +62,17 @@ def test_other_targets_have_their_own_mean(dataset, run):
     other = Targets(("energy",), ("eV",), (4.0,), (2.0,))
     assert start_from(module.network, other, str(run.folder.path)) == other
     assert own.targets.names == ("density",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [("cell", "cell", True), ("cell", None, True), ("cell", "atom", False)],
+)
+def test_a_label_per_atom_is_another_target_than_one_per_cell(before, after, same):
+    """What one of the two does not say is not compared."""
+    one, other = (Targets(("energy",), ("eV",), (0.0,), (1.0,), per=(per,)) for per in (before, after))
+    assert _are_the_same(Targets.from_json(one.to_json()), other) is same
+    assert _are_the_same(Targets(("energy",), ("eV",), (0.0,), (1.0,)), other)
 
 
 def run_targets(run):

@@ -5,9 +5,9 @@
 
 The networks have the published sizes. iComFormer and Matformer are trained as published, but for fewer epochs; CGCNN
 with the default options. JARVIS and perov-5: the split by 80, 10 and 10 percent of the published crystal networks, and
-several seeds of weights and order. Phonons: the five folds of
-matbench, one model each, a tenth of the other crystals for validation. The mean predictor knows the training labels and
-nothing else. Minutes are those of the processor, which other work on the machine hardly lengthens.
+several seeds of weights and order. Phonons: the five folds of matbench, one model each, a tenth of the other crystals
+for validation. The mean predictor knows the training labels and nothing else. Minutes are those of the processor, which
+other work on the machine hardly lengthens.
 
 Published errors are those of matbench v0.1 (Dunn et al., npj Comput. Mater. 6, 138, 2020; its leaderboard): five folds
 of all 1,265 phonons, and of all 18,928 perovskites, of which 7,572 have their labels here (there and here of a whole
@@ -85,7 +85,7 @@ def row(folder, case, model, seeds):
     errors = [score["mae"] for score in scores]
     return {
         "trainings": len(errors),
-        "labelled_graphs": results[0].graphs["test"] if case.folds else sum(results[0].graphs.values()),
+        "graphs_used": results[0].graphs["test"] if case.folds else sum(results[0].graphs.values()),
         "parameters": results[0].parameters,
         "epochs": case.epochs[model],
         "processor_minutes_of_one": (time.process_time() - begin) / 60 / len(errors),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lazygraph.errors import MissingExtra
+from lazygraph.training.models.potentials import check_hyperparameters
 
 __all__ = ["M3GNet"]
 
@@ -23,6 +24,7 @@ class M3GNet(torch.nn.Module):
 
     Raises:
         MissingExtra: matgl is not installed.
+        InputError: a hyperparameter is unknown, which matgl would ignore.
 
     Source: Chen and Ong, Nat. Comput. Sci. 2, 718 (2022); matgl 4.
     """
@@ -34,6 +36,7 @@ class M3GNet(torch.nn.Module):
         except ModuleNotFoundError as error:
             msg = f"the model 'm3gnet' needs matgl, which is not installed ({error}): pip install 'lazygraph[interop]'"
             raise MissingExtra(msg) from error
+        check_hyperparameters(Matgl, hyperparameters, set_here=frozenset({"is_intensive", "ntargets"}), use="")
         self.network = Matgl(is_intensive=True, ntargets=outputs, **hyperparameters)
 
     def forward(self, batch: Any) -> Tensor:

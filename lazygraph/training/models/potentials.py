@@ -38,6 +38,7 @@ __all__ = [
     "MacePotential",
     "MatglChgnetPotential",
     "Potential",
+    "check_hyperparameters",
     "fit_chgnet",
     "fit_m3gnet",
     "fit_m3gnet_of_properties",
@@ -222,7 +223,7 @@ class M3GNetPotential(_Matgl):
         self, *, elements: Sequence[str], cutoff: float, threebody_cutoff: float, **hyperparameters: Any
     ) -> None:
         models = require("matgl.models", "interop", "potentials of matgl")
-        _check_names(models.M3GNet, hyperparameters)
+        check_hyperparameters(models.M3GNet, hyperparameters)
         network = models.M3GNet(
             element_types=tuple(elements),
             cutoff=cutoff,
@@ -261,7 +262,7 @@ class MatglChgnetPotential(_Matgl):
         self, *, elements: Sequence[str], cutoff: float, threebody_cutoff: float, **hyperparameters: Any
     ) -> None:
         models = require("matgl.models", "interop", "potentials of matgl")
-        _check_names(models.CHGNet, hyperparameters)
+        check_hyperparameters(models.CHGNet, hyperparameters)
         network = models.CHGNet(
             element_types=tuple(elements), cutoff=cutoff, threebody_cutoff=threebody_cutoff, **hyperparameters
         )
@@ -290,7 +291,7 @@ class ChgnetPotential(Potential):
     def __init__(self, *, atom_graph_cutoff: float, bond_graph_cutoff: float, **hyperparameters: Any) -> None:
         super().__init__()
         model = require("chgnet.model.model", "interop", "potentials of chgnet")
-        _check_names(model.CHGNet, hyperparameters, FURTHER)
+        check_hyperparameters(model.CHGNet, hyperparameters, further=FURTHER)
         self._cutoffs = {"atom_graph_cutoff": atom_graph_cutoff, "bond_graph_cutoff": bond_graph_cutoff}
         with redirect_stdout(sys.stderr):  # it prints its size
             self.network = model.CHGNet(composition_model=None, is_intensive=False, **self._cutoffs, **hyperparameters)
@@ -310,17 +311,31 @@ class ChgnetPotential(Potential):
         return Derived(found["e"], torch.cat(found["f"]), torch.stack(found["s"]) * handedness)
 
 
-def _check_names(kind: type[nn.Module], given: Mapping[str, Any], further: tuple[str, ...] = ()) -> None:
+def check_hyperparameters(
+    kind: type[nn.Module],
+    given: Mapping[str, Any],
+    *,
+    further: tuple[str, ...] = (),
+    set_here: frozenset[str] = SET_HERE,
+    use: str = " as a potential",
+) -> None:
     """Refuse hyperparameters that a network would ignore.
 
+    Args:
+        kind: the class of the network.
+        given: the hyperparameters.
+        further: names that the class takes without declaring them.
+        set_here: names that the model sets itself.
+        use: what the network is used as, for the error.
+
     Raises:
-        InputError: a name is unknown, or a potential sets it itself.
+        InputError: a name is unknown, or the model sets it itself.
     """
     parameters = inspect.signature(kind).parameters.values()
     known = {each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD} | set(further)
-    if unknown := sorted(set(given) - (known - SET_HERE)):
-        what = f"hyperparameter of {kind.__name__} as a potential:"
-        raise InputError(unknown_name(what, unknown[0], sorted(known - SET_HERE)))
+    if unknown := sorted(set(given) - (known - set_here)):
+        what = f"hyperparameter of {kind.__name__}{use}:"
+        raise InputError(unknown_name(what, unknown[0], sorted(known - set_here)))
 
 
 def _freeze(unused: Sequence[nn.Module | None]) -> None:
@@ -349,7 +364,8 @@ def fit_m3gnet_of_properties(dataset: LazyGraphDataset, options: Mapping[str, An
     """
     named = {"elements": options["element_types"]} if "element_types" in options else {}
     seen, filled = _fit_matgl("m3gnet", dataset, _threebody_cutoff(dataset), {**options, **named})
-    return seen, {**filled, "element_types": filled.pop("elements")}
+    elements = filled.pop("elements")
+    return seen, {**filled, "element_types": elements}
 
 
 def _threebody_cutoff(dataset: LazyGraphDataset) -> dict[str, float]:

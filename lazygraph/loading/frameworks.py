@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
+from lazygraph.loading.cutting import Batches
 from lazygraph.loading.mixing import LoadableDataset
-from lazygraph.loading.packing import Batches
 from lazygraph.loading.transforms import PlacedPositions
 
 __all__ = ["EpochBatches", "EpochSampler", "distributed_ranks"]

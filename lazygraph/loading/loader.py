@@ -18,13 +18,14 @@ from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
+from lazygraph.loading.cutting import Batches, totals
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, distributed_ranks
 from lazygraph.loading.graph_list import GraphList, collate
 from lazygraph.loading.mixing import LoadableDataset, Mix, as_dataset
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of, weights_of
-from lazygraph.loading.packing import Batches, OversizedGraphs
+from lazygraph.loading.packing import OversizedGraphs
 from lazygraph.loading.padding import Padding, Shape, with_static_limits
 from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_threads
 from lazygraph.loading.read_ahead import ReadAhead, ReadAheadOfMembers
@@ -134,12 +135,12 @@ class Loader:
             finish = self._finished if settings.num_workers else self._transformed
             with closing(self._reading(requests, settings)) as read:
                 made = map(self._changed, map(finish, read), requests.draws())
-                for batch, graphs in zip(self._clocked(made), requests.counts, strict=True):
+                for batch, graphs in zip(self._clocked(made), requests.counts(), strict=True):
                     now.batches += 1
                     if (counts := taken_counts(batch)) is not None:
                         self.augmentation += counts
                     if self._ahead is not None:
-                        self._ahead.visited += int(graphs)
+                        self._ahead.visited += graphs
                     self._epochs.delivered(now, is_last=now.batches == total)
                     # With workers only now: they may be forked, which threads disturb.
                     self._begin_read_ahead(settings, now)
@@ -258,9 +259,7 @@ class Loader:
             batches = self._sampling().batches(epoch)
             if not len(batches):
                 continue
-            positions, starts = np.concatenate(list(batches)), batches.counts.cumsum() - batches.counts
-            totals = {name: np.add.reduceat(size[positions], starts) for name, size in sizes.items()}
-            for name, total in {**totals, "graphs": batches.counts}.items():
+            for name, total in totals(batches, sizes).items():
                 number = int(total.argmax())
                 most[name] = max(most.get(name, (-1, 0, 0)), (int(total[number]), epoch, number))
         return sorted({(epoch, number) for _, epoch, number in most.values()})

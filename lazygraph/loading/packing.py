@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
-from lazygraph.loading.orders import PART, EpochOrder
+from lazygraph.loading.orders import PART
 
-__all__ = ["Batches", "OversizedGraphs", "pack", "pack_in_parts", "refuse_oversized", "split"]
+__all__ = ["OversizedGraphs", "Packer", "halvings", "pack", "refuse_oversized"]
 
 NAMED = 3  # so many graphs does an error name for each limit
 
@@ -32,43 +31,6 @@ class OversizedGraphs(InputError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batches:
-    """Batches of graphs, as parts of the order of an epoch. Iteration yields the positions of each batch.
-
-    Args:
-        order: the order of the epoch.
-        starts: (k,) int64, where in the order each batch begins.
-        counts: (k,) int64, the number of its graphs.
-        places: (k,) int64, the place of its first graph among all that the ranks visit.
-    """
-
-    order: EpochOrder
-    starts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    places: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        for start, count in zip(self.starts, self.counts, strict=True):
-            yield self.order.part(int(start), int(start) + int(count))
-
-    def skip(self, count: int) -> Batches:
-        """Return all but the first ``count`` batches."""
-        return self.take(slice(count, None))
-
-    def take(self, which: slice) -> Batches:
-        """Select batches; each keeps its place in the epoch."""
-        return Batches(self.order, self.starts[which], self.counts[which], self.places[which])
-
-    @property
-    def graphs(self) -> int:
-        """The number of graphs in all batches."""
-        return int(self.counts.sum())
 
 
 def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArray[np.int64]:
@@ -103,42 +65,48 @@ def pack(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> NDArra
     return ptr[: np.searchsorted(ptr, n) + 1]
 
 
-def pack_in_parts(
-    parts: Iterable[Mapping[str, NDArray[Any]]], limits: Mapping[str, int]
-) -> tuple[NDArray[np.int64], bool]:
-    """Pack graphs whose sizes come in parts, as ``pack`` does for all of them together.
+class Packer:
+    """Packs graphs whose sizes come in parts, as ``pack`` does for all of them together.
 
     Args:
-        parts: name -> (m,) integers, one per graph, of graphs that follow each other.
         limits: name -> greatest sum over the graphs of one batch.
 
-    Returns:
-        (k,) int64 the number of graphs in each batch; and whether the last one fills one of the limits.
-
     Example:
-        >>> parts = {"atoms": np.array([3, 3])}, {"atoms": np.array([3, 5, 2])}
-        >>> pack_in_parts(parts, {"atoms": 6})
-        (array([2, 1, 1, 1]), False)
+        >>> packer = Packer({"atoms": 6})
+        >>> packer.add({"atoms": np.array([3, 3])}), packer.add({"atoms": np.array([3, 5, 2])})
+        (array([0]), array([0, 1, 2]))
     """
-    done: list[NDArray[np.int64]] = []
-    begun, used = 0, dict.fromkeys(limits, 0)  # of the batch that may go on: its graphs, and what they take
-    for sizes in parts:
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = limits
+        self._used: dict[str, int] | None = None  # by the batch that may go on; None before the first graph
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the last batch fills one of the limits."""
+        return self._used is not None and any(self._used[name] >= limit for name, limit in self._limits.items())
+
+    def add(self, sizes: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Add the next graphs and return where among them batches begin, (k,) int64.
+
+        Args:
+            sizes: name -> (m,) integers, one per graph.
+        """
+        limits, used = self._limits, self._used
         n = min(len(sizes[name]) for name in limits)
-        more = min(
-            int(np.searchsorted(np.cumsum(sizes[name], dtype=np.int64), limit - used[name], side="right"))
-            for name, limit in limits.items()
-        )
-        begun += more
-        last = 0
-        if more < n:
-            ends = pack({name: sizes[name][more:] for name in limits}, limits)
-            done += [np.array([begun] if begun else [], np.int64), np.diff(ends[:-1])]
-            last = more + int(ends[-2])
-            begun, used = n - last, dict.fromkeys(limits, 0)
-        for name in limits:
-            used[name] += int(sizes[name][last:].sum(dtype=np.int64))
-    counts = np.concatenate([*done, np.array([begun] if begun else [], np.int64)])
-    return counts, any(used[name] >= limit for name, limit in limits.items())
+        if not n:
+            return np.empty(0, np.int64)
+        more = 0  # graphs that go into the batch that was begun
+        if used is not None:
+            more = min(
+                int(np.searchsorted(np.cumsum(sizes[name], dtype=np.int64), limit - used[name], side="right"))
+                for name, limit in limits.items()
+            )
+        begun = more + pack({name: sizes[name][more:] for name in limits}, limits)[:-1]
+        last = int(begun[-1]) if len(begun) else 0
+        before = dict.fromkeys(limits, 0) if used is None or len(begun) else used
+        self._used = {name: before[name] + int(sizes[name][last:].sum(dtype=np.int64)) for name in limits}
+        return begun
 
 
 def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int]) -> None:
@@ -175,40 +143,28 @@ def refuse_oversized(sizes: Mapping[str, NDArray[Any]], limits: Mapping[str, int
         raise OversizedGraphs(msg, positions)
 
 
-def split(ptr: NDArray[np.int64], more: int) -> NDArray[np.int64]:
-    """Make ``more`` additional batches by halving the largest batch repeatedly; of equal batches, the last.
+def halvings(counts: NDArray[np.int64], places: NDArray[np.int64], more: int) -> NDArray[np.int64]:
+    """Return where batches are cut if the largest is halved ``more`` times; of equal batches, the last.
 
     Args:
-        ptr: (k + 1,) int64, a result of ``pack``.
-        more: number of batches to add.
+        counts: (k,) the number of graphs in each of the ``more`` largest batches, or in all.
+        places: (k,) the place of the first graph of each.
+        more: number of cuts.
 
     Returns:
-        (k + 1 + more,) int64.
-
-    Raises:
-        InputError: there are fewer graphs than batches.
+        (more,) int64 ascending places.
 
     Example:
-        >>> split(np.array([0, 4, 8, 9]), 1).tolist()
-        [0, 4, 6, 8, 9]
+        >>> halvings(np.array([4, 4, 1]), np.array([0, 4, 8]), 1).tolist()
+        [6]
     """
-    if more == 0:
-        return ptr
-    graphs, wanted = int(ptr[-1] - ptr[0]), len(ptr) - 1 + more
-    if graphs < wanted:
-        msg = f"{graphs} graphs cannot fill {wanted} batches; every batch needs at least one"
-        raise InputError(msg)
-    counts = np.diff(ptr)
-    # No more than this many can have their turn, and those that do are the largest.
-    largest = np.argsort(counts, kind="stable")[-more:].copy()
-    heap = list(zip((-counts[largest]).tolist(), (-ptr[largest]).tolist(), strict=True))
-    del counts
+    heap = list(zip((-counts).tolist(), (-places).tolist(), strict=True))
     heapq.heapify(heap)
     cuts = []
     for _ in range(more):
-        count, start = (-value for value in heapq.heappop(heap))
+        count, place = (-value for value in heapq.heappop(heap))
         half = (count + 1) // 2
-        heapq.heappush(heap, (-half, -start))
-        heapq.heappush(heap, (half - count, -start - half))
-        cuts.append(start + half)
-    return np.sort(np.concatenate((ptr, cuts)))
+        heapq.heappush(heap, (-half, -place))
+        heapq.heappush(heap, (half - count, -place - half))
+        cuts.append(place + half)
+    return np.sort(np.array(cuts, np.int64))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import InputError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.graphs.spec import GraphSpec
+from lazygraph.loading.cutting import totals
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 
@@ -210,10 +211,8 @@ def _totals(sampling: Sampling, names: Sequence[str]) -> NDArray[np.int64]:
     found = []
     for epoch in range(epochs):
         batches = replace(sampling, rank=0, world_size=1, drop_last=False).plan(epoch)
-        positions = np.concatenate(list(batches))
-        starts = batches.counts.cumsum() - batches.counts
-        sizes = [np.add.reduceat(sampling.sizes[name][positions].astype(np.int64), starts) for name in names]
-        found.append(np.stack([*sizes, batches.counts], axis=1))
+        of = totals(batches, {name: sampling.sizes[name] for name in names})
+        found.append(np.stack([of[name] for name in (*names, "graphs")], axis=1))
     return np.concatenate(found)
 
 

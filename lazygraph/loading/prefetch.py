@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
+from lazygraph.loading.cutting import Batches
 from lazygraph.loading.mixing import LoadableDataset, Mix
-from lazygraph.loading.packing import Batches
 from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.settings import Settings
@@ -63,15 +63,13 @@ class Requests:
         for positions, draw in zip(self._batches, self.draws(), strict=True):
             yield Request(positions, draw)
 
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """(k,) the number of graphs in each batch."""
-        return self._batches.counts
+    def counts(self) -> Iterator[int]:
+        """Iterate over the number of graphs in each batch."""
+        return (extent.graphs for extent in self._batches.extents())
 
     def draws(self) -> Iterator[Draw]:
-        """What the transforms of each batch draw."""
-        for place in self._batches.places:
-            yield Draw(self._seed, self._epoch, int(place))
+        """Iterate over what the transforms of each batch draw."""
+        return (Draw(self._seed, self._epoch, extent.place) for extent in self._batches.extents())
 
 
 def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
 from lazygraph.loading.balancing import balance
+from lazygraph.loading.cutting import Batches, Cuts
 from lazygraph.loading.orders import (
     BATCHES,
     PART,
@@ -23,7 +24,7 @@ from lazygraph.loading.orders import (
     digest,
     random_keys,
 )
-from lazygraph.loading.packing import Batches, pack_in_parts, refuse_oversized, split
+from lazygraph.loading.packing import refuse_oversized
 from lazygraph.registry import unknown_name
 
 __all__ = ["Sampling"]
@@ -43,9 +44,10 @@ class Sampling:
     batches are left out instead. With ``cost``, the batches of a step, one for each rank, cost nearly the same
     (``lazygraph.loading.balancing``); this holds 60 bytes per graph while an epoch is planned.
 
-    The batches of an epoch are known as places in its order, with 24 bytes per batch; the graphs in them are what the
-    order holds or computes (``lazygraph.loading.orders``). Without budgets, planning looks at no graph. With budgets,
-    it passes once over the sizes of all graphs, in the order of the epoch.
+    The batches of an epoch are places in its order, which are computed block by block (``lazygraph.loading.cutting``);
+    the graphs in them are what the order holds or computes (``lazygraph.loading.orders``). Without budgets, planning
+    looks at no graph. With budgets, it passes over the sizes of all graphs, in the order of the epoch: once, or twice
+    if batches are halved. The sizes are looked at again where the batches are needed.
 
     Args:
         order: the order of an epoch, from ``lazygraph.loading.orders``.
@@ -124,30 +126,22 @@ class Sampling:
         order = self.order.draw(self.seed, epoch)
         if self.cost is not None and self.world_size > 1:
             return self._balanced(order, self.cost, epoch)
-        pool = None
+        block = PART
         if self.bucket is not None:
-            pool = self._pool()
-            order = _sorted_in_pools(order, self.order.n, self.sizes[self.bucket], pool)
-        counts, is_full = self._counts(order)
-        if self.drop_last and len(counts) and not is_full:
-            counts = counts[:-1]
-        starts = _before(counts)
-        if pool is not None:
-            keys = random_keys(len(counts), self.seed, epoch, BATCHES)
-            shuffled = np.lexsort((keys, starts // pool))
-            starts, counts = starts[shuffled], counts[shuffled]
-        over = len(counts) % self.world_size
+            block = self._pool()
+            order = _sorted_in_pools(order, self.order.n, self.sizes[self.bucket], block)
+        cuts, is_full = self._cut(order, block)
+        if self.drop_last and len(cuts) and not is_full:
+            cuts = cuts.without_last()
+        if self.bucket is not None:
+            cuts = cuts.shuffled(lambda start, stop: random_keys(stop - start, self.seed, epoch, BATCHES, start=start))
+        over = len(cuts) % self.world_size
         if self.drop_last:
-            self._refuse_empty(len(counts))
-            kept = len(counts) - over
-            starts, counts = starts[:kept], counts[:kept]
-        elif over:
-            more = self.world_size - over
-            self._refuse_unfillable(len(counts) + more)
-            starts, counts = _halved(starts, counts, more)
-        else:
-            self._refuse_unfillable(len(counts))
-        return Batches(order, starts, counts, _before(counts) if pool or over else starts)
+            self._refuse_empty(len(cuts))
+            return Batches(order, cuts, range(len(cuts) - over))
+        more = self.world_size - over if over else 0
+        self._refuse_unfillable(len(cuts) + more)
+        return Batches(order, cuts.halved(more) if more else cuts)
 
     def _balanced(self, order: EpochOrder, cost: NDArray[np.float64], epoch: int) -> Batches:
         """The batches of all ranks, where those of a step cost nearly the same."""
@@ -158,8 +152,7 @@ class Sampling:
         made = balance(cost[positions], sizes, self.limits, self.world_size, keys, drop_last=self.drop_last)
         if self.drop_last:
             self._refuse_empty(len(made.counts))
-        starts = _before(made.counts)
-        return Batches(Drawn(positions[made.positions]), starts, made.counts, starts)
+        return Batches(Drawn(positions[made.positions]), Cuts.held(made.counts))
 
     def _check_cost(self, cost: NDArray[Any]) -> None:
         """Refuse costs that are no numbers to add up, and a bucket beside them."""
@@ -176,25 +169,27 @@ class Sampling:
             )
             raise InputError(msg)
 
-    def _counts(self, order: EpochOrder) -> tuple[NDArray[np.int64], bool]:
-        """Return the number of graphs in each batch, and whether the last one fills one of its limits."""
+    def _cut(self, order: EpochOrder, block: int) -> tuple[Cuts, bool]:
+        """Cut an order into batches, and tell whether the last one fills one of its limits.
+
+        Args:
+            order: the order of the epoch.
+            block: number of graphs in the order that are looked at together.
+        """
         n = self.order.n
         if set(self.limits) == {"graphs"}:
             size = int(self.limits["graphs"])
-            counts = np.full(-(-n // size), size)
-            if n % size:
-                counts[-1] = n % size
-            return counts, n % size == 0
-        return pack_in_parts(self._in_order(order), self.limits)
+            return Cuts.every(n, size, block), n % size == 0
 
-    def _in_order(self, order: EpochOrder) -> Iterator[dict[str, NDArray[Any]]]:
-        """The sizes of the graphs in the order of an epoch, in parts."""
-        for start in range(0, self.order.n, PART):
-            positions = order.part(start, min(start + PART, self.order.n))
-            yield {
+        def sizes(start: int, stop: int) -> dict[str, NDArray[Any]]:
+            positions = order.part(start, stop)
+            return {
                 name: np.ones(len(positions), np.int64) if name == "graphs" else self.sizes[name][positions]
                 for name in self.limits
             }
+
+        blocks = (sizes(start, min(start + block, n)) for start in range(0, n, block))
+        return Cuts.within(self.limits, blocks, sizes)
 
     def _refuse_empty(self, full: int) -> None:
         """Refuse ``drop_last`` if it leaves the ranks without a batch. A single process may have none, as in torch.
@@ -274,13 +269,6 @@ def _fewer_ranks(n: int) -> str:
     return f"at most {n} {'rank' if n == 1 else 'ranks'}"
 
 
-def _before(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of all counts before each."""
-    out = np.cumsum(counts)
-    out -= counts
-    return out
-
-
 def _sorted_in_pools(order: EpochOrder, n: int, sizes: NDArray[Any], pool: int) -> EpochOrder:
     """An order of n visits in which every ``pool`` graphs that follow each other are sorted by their sizes."""
 
@@ -290,16 +278,3 @@ def _sorted_in_pools(order: EpochOrder, n: int, sizes: NDArray[Any], pool: int) 
         return in_order
 
     return InParts(np.append(np.arange(0, n, pool), n), sorted_pool)
-
-
-def _halved(
-    starts: NDArray[np.int64], counts: NDArray[np.int64], more: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Starts and counts of batches of which the largest are halved until there are so many more."""
-    ends = np.append(0, np.cumsum(counts))
-    ptr = split(ends, more)
-    batch = np.searchsorted(ends, ptr[:-1], side="right")
-    batch -= 1
-    halved = ptr[:-1] - ends[batch]
-    halved += starts[batch]
-    return halved, np.diff(ptr)

@@ -13,6 +13,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError
 from lazygraph.loading import balancing
 from lazygraph.loading.balancing import Balanced, balance, imbalance
+from lazygraph.loading.cutting import totals
 from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed
 from lazygraph.loading.sampling import Sampling
 
@@ -118,9 +119,9 @@ def test_eight_ranks_of_mptrj_wait_for_nobody(mptrj, limits, by, before):
     options = {"order": Shuffled(20_000), "limits": limits, "sizes": mptrj, "world_size": 8}
     for epoch in range(3):
         plain = Sampling(**options).plan(epoch)
-        assert imbalance(cost, Balanced(np.concatenate(list(plain)), plain.counts), 8).max() > before
+        assert imbalance(cost, Balanced(np.concatenate(list(plain)), totals(plain, {})["graphs"]), 8).max() > before
         made = Sampling(**options, cost=cost).plan(epoch)
-        found = imbalance(cost, Balanced(np.concatenate(list(made)), made.counts), 8)
+        found = imbalance(cost, Balanced(np.concatenate(list(made)), totals(made, {})["graphs"]), 8)
         assert found[:-1].max() <= 1.05
         assert found[-1] <= 1.2  # of which few graphs may be left
         assert len(found) <= 1.15 * len(plain) / 8 + 1
@@ -134,8 +135,8 @@ def test_ranks_share_an_epoch_and_another_epoch_differs(order):
     assert len({len(rank) for rank in ranks}) == 1
     together = np.concatenate([batch for rank in ranks for batch in rank])
     assert sorted(together.tolist()) == sorted(order.draw(0, 3).part(0, 500).tolist())
-    places = np.concatenate([rank.places for rank in ranks])
-    assert len(set(places.tolist())) == len(places)
+    places = [extent.place for rank in ranks for extent in rank.extents()]
+    assert len(set(places)) == len(places)
     again = Sampling(**options, world_size=4).batches(4)
     assert [b.tolist() for b in again] != [b.tolist() for b in ranks[0]]
 

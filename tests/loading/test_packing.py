@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lazygraph.errors import InputError
+from lazygraph.loading.cutting import Batches, Cuts, totals
 from lazygraph.loading.orders import Shuffled
-from lazygraph.loading.packing import Batches, OversizedGraphs, pack, pack_in_parts, refuse_oversized, split
+from lazygraph.loading.packing import OversizedGraphs, Packer, pack, refuse_oversized
 
 NAMES = ("atoms", "edges", "triplets")
 
@@ -115,7 +116,7 @@ def test_a_graph_of_exactly_the_limit_fits():
     refuse_oversized({"atoms": np.array([5, 5])}, {"atoms": 5})
 
 
-# ---- split ----
+# ---- cuts ----
 
 
 @given(cuts(), st.integers(0, 20))
@@ -126,12 +127,13 @@ def test_the_largest_batch_is_halved_again_and_again(ptr, more):
         counts = np.diff(want)
         largest = max(np.flatnonzero(counts == counts.max()))
         want.insert(largest + 1, want[largest] + (counts[largest] + 1) // 2)
-    assert split(ptr, more).tolist() == want
+    halved = Cuts.held(np.diff(ptr)).halved(more)
+    assert halved.part(0, len(halved))[:, 0].tolist() == want[:-1]
 
 
 def test_a_batch_of_one_graph_cannot_be_halved():
     with pytest.raises(InputError, match="3 graphs cannot fill 4 batches; every batch needs at least one"):
-        split(np.array([0, 1, 2, 3]), 1)
+        Cuts.held(np.array([1, 1, 1])).halved(1)
 
 
 # ---- batches ----
@@ -140,7 +142,7 @@ def test_a_batch_of_one_graph_cannot_be_halved():
 @given(cuts(), st.data())
 def test_batches_are_taken_and_skipped_whole(ptr, data):
     order, counts = Shuffled(int(ptr[-1])), np.diff(ptr)
-    batches = Batches(order.draw(0, 0), ptr[:-1], counts, ptr[:-1])
+    batches = Batches(order.draw(0, 0), Cuts.held(counts))
     listed = [batch.tolist() for batch in batches]
     assert len(listed) == len(batches)
     assert sum(listed, []) == order.draw(0, 0).part(0, order.n).tolist()
@@ -153,7 +155,8 @@ def test_batches_are_taken_and_skipped_whole(ptr, data):
     step = data.draw(st.integers(1, 4))
     taken = rest.take(slice(0, None, step))
     assert [batch.tolist() for batch in taken] == listed[count::step]
-    assert taken.places.tolist() == ptr[:-1][count::step].tolist()
+    assert [extent.place for extent in taken.extents()] == ptr[:-1][count::step].tolist()
+    assert taken.graphs == sum(map(len, listed[count::step]))
 
 
 @given(packings(), st.data())
@@ -161,9 +164,50 @@ def test_graphs_in_parts_are_packed_as_all_of_them_together(packing, data):
     sizes, limits = packing
     n = len(next(iter(sizes.values())))
     ends = sorted(data.draw(st.lists(st.integers(0, n), max_size=5)))
-    parts = [{name: size[a:b] for name, size in sizes.items()} for a, b in pairwise([0, *ends, n])]
-    counts, is_full = pack_in_parts(parts, limits)
+    packer, starts = Packer(limits), []
+    for a, b in pairwise([0, *ends, n]):
+        starts += (a + packer.add({name: size[a:b] for name, size in sizes.items()})).tolist()
     ptr = pack(sizes, limits)
-    assert counts.tolist() == np.diff(ptr).tolist()
+    assert starts == ptr[:-1].tolist()
     last = slice(*ptr[-2:]) if len(ptr) > 1 else slice(0)
-    assert is_full == any(sizes[name][last].sum() >= limits[name] for name in limits)
+    assert packer.is_full == (n > 0 and any(sizes[name][last].sum() >= limits[name] for name in limits))
+
+
+@given(packings(), st.integers(1, 50), st.data())
+def test_batches_of_a_block_are_those_of_the_whole_order(packing, block, data):
+    """Whatever the length of the blocks, and in whatever order the blocks are asked for."""
+    sizes, limits = packing
+    n = len(next(iter(sizes.values())))
+
+    def part(start, stop):
+        return {name: size[start:stop] for name, size in sizes.items()}
+
+    blocks = [part(start, min(start + block, n)) for start in range(0, n, block)]
+    cuts, is_full = Cuts.within(limits, blocks, part)
+    held = Cuts.held(np.diff(pack(sizes, limits)))
+    if len(held) and not is_full and data.draw(st.booleans()):
+        cuts, held = cuts.without_last(), Cuts.held(held.part(0, len(held) - 1)[:, 1])
+    graphs = sum(held.part(0, len(held))[:, 1].tolist())
+    more = data.draw(st.integers(0, min(graphs - len(held), 5)))
+    if more:
+        cuts, held = cuts.halved(more), held.halved(more)
+    assert len(cuts) == len(held)
+    for start in data.draw(st.permutations(range(len(held)))):
+        stop = data.draw(st.integers(start, len(held)))
+        assert cuts.part(start, stop).tolist() == held.part(start, stop).tolist()
+
+
+@given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 80))
+def test_batches_of_a_number_of_graphs_need_no_sizes(n, size, block):
+    found, want = Cuts.every(n, size, block), Cuts.held(np.diff(pack({"graphs": np.ones(n, int)}, {"graphs": size})))
+    assert len(found) == len(want)
+    assert found.part(0, len(found)).tolist() == want.part(0, len(want)).tolist()
+
+
+@given(cuts(), st.lists(st.integers(0, 9), min_size=150, max_size=150))
+def test_totals_are_sums_over_batches(ptr, size):
+    order = Shuffled(int(ptr[-1])).draw(3, 1)
+    batches = Batches(order, Cuts.held(np.diff(ptr)))
+    found = totals(batches, {"atoms": np.array(size, np.uint8)})
+    assert found["atoms"].tolist() == [sum(size[i] for i in batch.tolist()) for batch in batches]
+    assert found["graphs"].tolist() == np.diff(ptr).tolist()

@@ -177,6 +177,16 @@ def epoch_in_windows(folder):
         pass
 
 
+def budgets_in_windows(folder):
+    """The same, in batches of at most 64 atoms."""
+    import lazygraph as lg
+
+    dataset = lg.LazyGraphDataset(folder / "made.lg")
+    yield
+    for _ in lg.loader(dataset, max_atoms=64, shuffle=True, window=32_768, rank=0, world_size=8).next_batches():
+        pass
+
+
 @lru_cache(maxsize=2)
 def drawn(block):
     """The atomic numbers (six of each crystal), positions and lattices of a block of crystals."""
@@ -224,7 +234,8 @@ def graph_writer(folder, graphs):
 WITH_DATASET = {
     one.__name__: one
     for one in (
-        merge, append, first_graph, epoch, epoch_in_windows, lookup, labels, split, verify, subset, concat
+        merge, append, first_graph, epoch, epoch_in_windows, budgets_in_windows, lookup, labels, split, verify, subset,
+        concat,
     )
 }  # fmt: skip
 STEPS = WITH_DATASET | {"duplicates": duplicates, "graph_writer": graph_writer}

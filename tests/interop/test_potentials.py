@@ -457,6 +457,19 @@ def test_the_others_train_and_predict(name, write_labelled, tmp_path, single_pre
         np.testing.assert_allclose(found[row.id].forces, row.forces, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mace", "m3gnet", "chgnet-matgl", "chgnet"])
+def test_learning_rates_of_potentials_are_tried(name, write_labelled, tmp_path, monkeypatch, single_precision):
+    """Forces are derivatives, so every batch needs gradients, also where a tuner drives the steps."""
+    monkeypatch.chdir(tmp_path)
+    found = lg.find_learning_rate(
+        write_labelled(preset_of(name)), options_of(name, ema_decay=0.5), highest=1e-2, batches=24, progress=False
+    )
+    assert len(found.rates) == len(found.losses) >= 20
+    assert np.isfinite(found.losses).all()
+    assert np.ptp(found.losses) > 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_m3gnet_of_a_property_has_the_cutoffs_of_its_graphs(tmp_path):
     cells = [lg.Crystal(np.eye(3) * (3.4 + 0.1 * n), [[0, 0, 0]], [29]) for n in range(3)]
     recipe = lg.graph("m3gnet", cutoff=4.5, threebody_cutoff=3.6)

@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 import lazygraph as lg
 
@@ -107,6 +109,51 @@ def test_a_benchmark_runs_and_its_report_is_readable(name, arguments, row, tmp_p
     assert f"| {row} |" in page
     assert "stale" not in page
     assert json.loads((tmp_path / "benchmarks.json").read_text()) == {name: result}
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_on_a_processor(tmp_path, monkeypatch):
+    monkeypatch.delenv("LAZYGRAPH_DATA", raising=False)
+    file = tmp_path / "results" / "device.json"
+    file.parent.mkdir()
+    small = ["--small", "--graphs", 40, "--batch-size", 8, "--seconds", 0.1, "--repeats", 1, "--workers", 0]
+    done = run("bench/device.py", "--device", "cpu", *small, "--json", file)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert result["device"]["name"] == result["machine"]["processor"]
+    titles = list(result["tables"])
+    assert [title.split(",")[0].split(" (")[0] for title in titles] == [
+        "iComFormer", "iComFormer", "MACE", "Loading without training"
+    ]  # fmt: skip
+    assert all(title.endswith(f"batches of 8 prototypes; {result['device']['name']}") for title in titles)
+    *steps, loading = result["tables"].values()
+    for table, module in zip(steps, ("lazygraph", "lazygraph", "mace"), strict=True):
+        if find_spec(module) is None:
+            assert table == {"MACE": {"note": "mace-torch is not installed"}}
+            continue
+        assert {"lg.loader", "PyG list", "batches on the device"} <= set(table)
+        losses = [row["loss_before_training"] for row in table.values()]
+        assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)
+        for row in table.values():
+            assert min(row["graphs_a_second"], row["ms_a_step"], row["waiting_percent"]) > 0
+            assert row["waiting_percent"] < 100
+            assert row["difference_from_the_list"] == 0
+    nvalchemi = next(row for name, row in loading.items() if "nvalchemi" in name)
+    assert ("note" in nvalchemi) == (find_spec("nvalchemiops") is None)
+    assert all(row["difference_from_the_list"] == 0 for row in loading.values() if "note" not in row)
+
+    (tmp_path / "benchmarks.md").write_text("<!-- begin device -->\n<!-- end device -->\n")
+    done = run("bench/report.py", file.parent, "--docs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| PyG list |" in (tmp_path / "benchmarks.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_benchmark_of_a_gpu_says_that_there_is_none():
+    done = run("bench/device.py")
+    assert done.returncode == 2
+    assert "torch finds no CUDA device" in done.stderr
 
 
 def test_a_benchmark_without_a_place_in_the_page_is_refused(tmp_path):

@@ -376,10 +376,14 @@ class Loader:
         request = Request(positions, Draw(int(self._last_sampling.seed), 0, 0))
         self._unpadded(request)  # which opens files
         begin = time.perf_counter()
-        batch = self._unpadded(request)
-        seconds = (time.perf_counter() - begin) * graphs / n
+        if self.dataset.builds_on_device:
+            fetch(self.dataset, request)  # what worker processes would do: edges are built where the batch is used
+            seconds, batch = time.perf_counter() - begin, self._unpadded(request)
+        else:
+            batch = self._unpadded(request)
+            seconds = time.perf_counter() - begin
         tensors = (value for value in batch.to_dict().values() if isinstance(value, torch.Tensor))
-        return seconds, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
+        return seconds * graphs / n, round(sum(tensor.nbytes for tensor in tensors) * graphs / n)
 
     def evaluation(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -162,6 +163,20 @@ def test_loaders_give_the_same_batches(stored, way, view):
     for one, other in zip(mine, theirs, strict=True):
         same_batches(one, other)
     assert "on the device of the batch (backend='nvalchemi')" in str(mine.settings)
+
+
+def test_workers_are_not_chosen_for_edges_that_they_do_not_build(stored, monkeypatch):
+    """However long the device takes for edges, worker processes would only read crystals."""
+    found = RadiusSearch.edges
+
+    def slow(self, crystals):
+        time.sleep(0.3)
+        return found(self, crystals)
+
+    monkeypatch.setattr(RadiusSearch, "edges", slow)
+    monkeypatch.setattr("lazygraph.loading.facts.usable_cpus", lambda: 8)
+    settings = lg.loader(lg.LazyGraphDataset(stored, graph=SPEC, backend="nvalchemi"), 50).settings
+    assert (settings.num_workers, settings.threads) == (0, 1), settings
 
 
 def test_single_graphs_subsets_and_pickles(stored):

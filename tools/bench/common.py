@@ -12,6 +12,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+# A package that pip installs is compiled once. Without this, every new process would compile lazygraph again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 PACKAGES = ("lmdb", "numpy", "pymatgen", "torch", "torch-geometric", "zstandard")
 # A new process that writes one dataset as a user would; the last line of its output is what write reported.
 WRITE = """

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from lazygraph.loading.cutting import Batches
+from lazygraph.loading.batch_table import Batches
 from lazygraph.loading.mixing import LoadableDataset
 from lazygraph.loading.transforms import PlacedPositions
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch_geometric.data import Batch, Data
 
 from lazygraph.cached import cached_property
 from lazygraph.errors import InputError
-from lazygraph.loading.cutting import Batches, totals
+from lazygraph.loading.batch_table import Batches, totals
 from lazygraph.loading.epochs import EpochPosition, Epochs
 from lazygraph.loading.facts import MeasuredFacts
 from lazygraph.loading.frameworks import EpochBatches, EpochSampler, distributed_ranks
@@ -27,7 +27,7 @@ from lazygraph.loading.mixing import LoadableDataset, Mix, as_dataset
 from lazygraph.loading.orders import Order, Sequential, check_whole, digest, order_of, weights_of
 from lazygraph.loading.packing import OversizedGraphs
 from lazygraph.loading.padding import Padding, Shape, with_static_limits
-from lazygraph.loading.prefetch import Request, Requests, WorkerPool, fetch, prefetch_in_threads
+from lazygraph.loading.prefetch import Request, Requests, UnderWay, WorkerPool, fetch, prefetch_in_threads
 from lazygraph.loading.read_ahead import ReadAhead, ReadAheadOfMembers
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
@@ -45,6 +45,7 @@ from lazygraph.registry import unknown_name
 
 __all__ = ["Loader", "loader"]
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 STATE = 1  # the version of a loader's state
@@ -133,9 +134,15 @@ class Loader:
             total = now.batches + len(requests)
             # A transform runs where the training runs, or in another process: a thread would race for random numbers.
             finish = self._finished if settings.num_workers else self._transformed
-            with closing(self._reading(requests, settings)) as read:
-                made = map(self._changed, map(finish, read), requests.draws())
-                for batch, graphs in zip(self._clocked(made), requests.counts(), strict=True):
+            under_way = UnderWay(requests)
+
+            def complete(fetched: Any) -> tuple[Batch, int]:
+                draw, graphs = under_way.next()
+                return self._changed(finish(fetched), draw), graphs
+
+            with closing(self._reading(under_way, settings)) as read:
+                # By map, which keeps nothing: the memory of a batch can be used for the next one.
+                for batch, graphs in self._clocked(map(complete, read)):
                     now.batches += 1
                     if (counts := taken_counts(batch)) is not None:
                         self.augmentation += counts
@@ -156,7 +163,7 @@ class Loader:
         if settings.read_ahead and self._ahead is None:
             self._ahead = self.dataset.read_ahead(self._batches(now.epoch).skip(now.batches))
 
-    def _reading(self, requests: Requests, settings: Settings) -> Generator[Any, None, None]:
+    def _reading(self, requests: Iterable[Request], settings: Settings) -> Generator[Any, None, None]:
         """Return the batches of an epoch, as they were read."""
         if settings.num_workers:
             self._processes = self._processes or WorkerPool(self.dataset, settings)
@@ -184,7 +191,7 @@ class Loader:
         batches = self._batches(place.epoch).skip(place.batches)
         return Requests(batches, int(self._last_sampling.seed), place.epoch)
 
-    def _clocked(self, made: Iterator[Batch]) -> Iterator[Batch]:
+    def _clocked(self, made: Iterator[T]) -> Iterator[T]:
         """Yield the same batches and add up the time that the caller waits."""
         while True:
             begin = time.perf_counter()

@@ -74,11 +74,11 @@ class Order(Protocol):
 
 
 class InParts:
-    """An order that is computed in parts, of which the last two are kept.
+    """An array that is computed in parts, of which the last two are kept, such as an order.
 
     Args:
-        starts: (k + 1,) the place at which each part begins, and the end.
-        make: number of a part -> the graphs in it, int64.
+        starts: (k + 1,) the index at which each part begins, and the end.
+        make: number of a part -> its values, int64: the graphs that an order visits.
     """
 
     def __init__(self, starts: NDArray[np.int64], make: Callable[[int], NDArray[np.int64]]) -> None:
@@ -86,7 +86,7 @@ class InParts:
         self._kept: dict[int, NDArray[np.int64]] = {}
 
     def part(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the graphs that are visited from place ``start`` to before ``stop``, (stop - start,) int64."""
+        """Return the values from index ``start`` to before ``stop``, (stop - start, ...) int64."""
         if start >= stop:
             return np.empty(0, np.int64)
         first, last = (int(k) for k in np.searchsorted(self._starts, (start, stop - 1), side="right") - 1)

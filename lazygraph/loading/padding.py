@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lazygraph.errors import InputError
 from lazygraph.format.record_batch import RecordBatch
 from lazygraph.graphs.spec import GraphSpec
-from lazygraph.loading.cutting import totals
+from lazygraph.loading.batch_table import totals
 from lazygraph.loading.reader import Fetched
 from lazygraph.loading.sampling import Sampling
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch_geometric.data import Batch
 
 from lazygraph.errors import CorruptDataset, InputError, StorageError
-from lazygraph.loading.cutting import Batches
+from lazygraph.loading.batch_table import Batches
 from lazygraph.loading.mixing import LoadableDataset, Mix
 from lazygraph.loading.pyg_internals import end_workers
 from lazygraph.loading.reader import Fetched
@@ -29,7 +29,7 @@ from lazygraph.loading.settings import Settings
 from lazygraph.loading.shared_memory import Sent, SharedBuffers, pack, unpack
 from lazygraph.loading.transforms import Draw, Untransformed, fingerprint_of
 
-__all__ = ["Request", "Requests", "WorkerPool", "fetch", "prefetch_in_threads"]
+__all__ = ["Request", "Requests", "UnderWay", "WorkerPool", "fetch", "prefetch_in_threads"]
 
 T = TypeVar("T")
 
@@ -60,16 +60,28 @@ class Requests:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Request]:
-        for positions, draw in zip(self._batches, self.draws(), strict=True):
-            yield Request(positions, draw)
+        for extent in self._batches.extents():
+            yield Request(self._batches.positions(extent), Draw(self._seed, self._epoch, extent.place))
 
-    def counts(self) -> Iterator[int]:
-        """Iterate over the number of graphs in each batch."""
-        return (extent.graphs for extent in self._batches.extents())
 
-    def draws(self) -> Iterator[Draw]:
-        """Iterate over what the transforms of each batch draw."""
-        return (Draw(self._seed, self._epoch, extent.place) for extent in self._batches.extents())
+class UnderWay:
+    """Requests, of which some facts are kept until their batches come back, in the same order.
+
+    Args:
+        requests: the requests; only one iteration over them can be under way.
+    """
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._requests, self._waiting = requests, deque[tuple[Draw, int]]()
+
+    def __iter__(self) -> Iterator[Request]:
+        for request in self._requests:
+            self._waiting.append((request.draw, len(request.positions)))
+            yield request
+
+    def next(self) -> tuple[Draw, int]:
+        """Return the draw and the number of graphs of the batch that came back, one call per batch."""
+        return self._waiting.popleft()
 
 
 def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed:
@@ -81,7 +93,11 @@ def fetch(dataset: LoadableDataset, request: Request) -> Fetched | Untransformed
 
 
 def prefetch_in_threads(
-    read: Callable[[Request], T], requests: Requests, ahead: int, threads: int, device: torch.device | None = None
+    read: Callable[[Request], T],
+    requests: Iterable[Request],
+    ahead: int,
+    threads: int,
+    device: torch.device | None = None,
 ) -> Generator[T, None, None]:
     """Yield ``read(request)`` for each request in their order, from threads that are up to ``ahead`` batches ahead.
 
@@ -145,7 +161,7 @@ class WorkerPool:
         # Where processes are part of a reference cycle, Python takes their queues apart first, and ending takes 5 s.
         weakref.finalize(self, _end, self._idle)
 
-    def read(self, requests: Requests) -> Generator[Fetched | Batch, None, None]:
+    def read(self, requests: Iterable[Request]) -> Generator[Fetched | Batch, None, None]:
         """Yield the result of each request.
 
         Raises:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lazygraph.errors import InputError
 from lazygraph.loading.balancing import balance
-from lazygraph.loading.cutting import Batches, Cuts
+from lazygraph.loading.batch_table import Batches, BatchTable
 from lazygraph.loading.orders import (
     BATCHES,
     PART,
@@ -30,6 +30,7 @@ from lazygraph.registry import unknown_name
 __all__ = ["Sampling"]
 
 RULES = 1  # raised when the same fields begin to give other batches
+SECTION = 4096  # graphs whose batches are computed together
 POOL = 100  # batches whose graphs are sorted by size together
 
 
@@ -44,10 +45,11 @@ class Sampling:
     batches are left out instead. With ``cost``, the batches of a step, one for each rank, cost nearly the same
     (``lazygraph.loading.balancing``); this holds 60 bytes per graph while an epoch is planned.
 
-    The batches of an epoch are places in its order, which are computed block by block (``lazygraph.loading.cutting``);
-    the graphs in them are what the order holds or computes (``lazygraph.loading.orders``). Without budgets, planning
-    looks at no graph. With budgets, it passes over the sizes of all graphs, in the order of the epoch: once, or twice
-    if batches are halved. The sizes are looked at again where the batches are needed.
+    The batches of an epoch are places in its order, which are computed section by section
+    (``lazygraph.loading.batch_table``); the graphs in them are what the order holds or computes
+    (``lazygraph.loading.orders``). Without budgets, planning looks at no graph. With budgets, it passes over the sizes
+    of all graphs, in the order of the epoch: once, or twice if batches are halved. Every iteration over the batches
+    passes over them again.
 
     Args:
         order: the order of an epoch, from ``lazygraph.loading.orders``.
@@ -126,22 +128,24 @@ class Sampling:
         order = self.order.draw(self.seed, epoch)
         if self.cost is not None and self.world_size > 1:
             return self._balanced(order, self.cost, epoch)
-        block = PART
+        pool = None
         if self.bucket is not None:
-            block = self._pool()
-            order = _sorted_in_pools(order, self.order.n, self.sizes[self.bucket], block)
-        cuts, is_full = self._cut(order, block)
-        if self.drop_last and len(cuts) and not is_full:
-            cuts = cuts.without_last()
-        if self.bucket is not None:
-            cuts = cuts.shuffled(lambda start, stop: random_keys(stop - start, self.seed, epoch, BATCHES, start=start))
-        over = len(cuts) % self.world_size
+            pool = self._pool()
+            order = _sorted_in_pools(order, self.order.n, self.sizes[self.bucket], pool)
+        table, is_full = self._packed(order, pool)
+        if self.drop_last and len(table) and not is_full:
+            table = table.without_last()
+        if pool is not None:
+            table = table.shuffled(
+                lambda first, last: random_keys(last - first, self.seed, epoch, BATCHES, start=first), pool
+            )
+        over = len(table) % self.world_size
         if self.drop_last:
-            self._refuse_empty(len(cuts))
-            return Batches(order, cuts, range(len(cuts) - over))
+            self._refuse_empty(len(table))
+            return Batches(order, table, range(len(table) - over))
         more = self.world_size - over if over else 0
-        self._refuse_unfillable(len(cuts) + more)
-        return Batches(order, cuts.halved(more) if more else cuts)
+        self._refuse_unfillable(len(table) + more)
+        return Batches(order, table.halved(more))
 
     def _balanced(self, order: EpochOrder, cost: NDArray[np.float64], epoch: int) -> Batches:
         """The batches of all ranks, where those of a step cost nearly the same."""
@@ -152,7 +156,7 @@ class Sampling:
         made = balance(cost[positions], sizes, self.limits, self.world_size, keys, drop_last=self.drop_last)
         if self.drop_last:
             self._refuse_empty(len(made.counts))
-        return Batches(Drawn(positions[made.positions]), Cuts.held(made.counts))
+        return Batches(Drawn(positions[made.positions]), BatchTable.from_counts(made.counts))
 
     def _check_cost(self, cost: NDArray[Any]) -> None:
         """Refuse costs that are no numbers to add up, and a bucket beside them."""
@@ -169,17 +173,18 @@ class Sampling:
             )
             raise InputError(msg)
 
-    def _cut(self, order: EpochOrder, block: int) -> tuple[Cuts, bool]:
-        """Cut an order into batches, and tell whether the last one fills one of its limits.
+    def _packed(self, order: EpochOrder, pool: int | None) -> tuple[BatchTable, bool]:
+        """Pack an order into batches, and tell whether the last one fills one of its limits.
 
         Args:
             order: the order of the epoch.
-            block: number of graphs in the order that are looked at together.
+            pool: number of graphs that are sorted together, if any are. A section has whole pools.
         """
         n = self.order.n
+        section = SECTION if pool is None else pool * max(SECTION // pool, 1)
         if set(self.limits) == {"graphs"}:
             size = int(self.limits["graphs"])
-            return Cuts.every(n, size, block), n % size == 0
+            return BatchTable.of_size(n, size, section), n % size == 0
 
         def sizes(start: int, stop: int) -> dict[str, NDArray[Any]]:
             positions = order.part(start, stop)
@@ -188,8 +193,9 @@ class Sampling:
                 for name in self.limits
             }
 
-        blocks = (sizes(start, min(start + block, n)) for start in range(0, n, block))
-        return Cuts.within(self.limits, blocks, sizes)
+        part = section * max(PART // section, 1)
+        parts = (sizes(start, min(start + part, n)) for start in range(0, n, part))
+        return BatchTable.within_limits(self.limits, parts, sizes, section)
 
     def _refuse_empty(self, full: int) -> None:
         """Refuse ``drop_last`` if it leaves the ranks without a batch. A single process may have none, as in torch.

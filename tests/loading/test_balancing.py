@@ -13,7 +13,7 @@ import lazygraph as lg
 from lazygraph.errors import InputError
 from lazygraph.loading import balancing
 from lazygraph.loading.balancing import Balanced, balance, imbalance
-from lazygraph.loading.cutting import totals
+from lazygraph.loading.batch_table import totals
 from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed
 from lazygraph.loading.sampling import Sampling
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lazygraph.errors import InputError
-from lazygraph.loading.cutting import Batches, Cuts, totals
+from lazygraph.loading.batch_table import Batches, BatchTable, totals
 from lazygraph.loading.orders import Shuffled
 from lazygraph.loading.packing import OversizedGraphs, Packer, pack, refuse_oversized
 
@@ -116,7 +116,7 @@ def test_a_graph_of_exactly_the_limit_fits():
     refuse_oversized({"atoms": np.array([5, 5])}, {"atoms": 5})
 
 
-# ---- cuts ----
+# ---- halving ----
 
 
 @given(cuts(), st.integers(0, 20))
@@ -127,13 +127,13 @@ def test_the_largest_batch_is_halved_again_and_again(ptr, more):
         counts = np.diff(want)
         largest = max(np.flatnonzero(counts == counts.max()))
         want.insert(largest + 1, want[largest] + (counts[largest] + 1) // 2)
-    halved = Cuts.held(np.diff(ptr)).halved(more)
-    assert halved.part(0, len(halved))[:, 0].tolist() == want[:-1]
+    halved = BatchTable.from_counts(np.diff(ptr)).halved(more)
+    assert rows_of(halved) == [[a, b - a, a] for a, b in pairwise(want)]
 
 
 def test_a_batch_of_one_graph_cannot_be_halved():
     with pytest.raises(InputError, match="3 graphs cannot fill 4 batches; every batch needs at least one"):
-        Cuts.held(np.array([1, 1, 1])).halved(1)
+        BatchTable.from_counts(np.array([1, 1, 1])).halved(1)
 
 
 # ---- batches ----
@@ -142,7 +142,7 @@ def test_a_batch_of_one_graph_cannot_be_halved():
 @given(cuts(), st.data())
 def test_batches_are_taken_and_skipped_whole(ptr, data):
     order, counts = Shuffled(int(ptr[-1])), np.diff(ptr)
-    batches = Batches(order.draw(0, 0), Cuts.held(counts))
+    batches = Batches(order.draw(0, 0), BatchTable.from_counts(counts))
     listed = [batch.tolist() for batch in batches]
     assert len(listed) == len(batches)
     assert sum(listed, []) == order.draw(0, 0).part(0, order.n).tolist()
@@ -173,41 +173,58 @@ def test_graphs_in_parts_are_packed_as_all_of_them_together(packing, data):
     assert packer.is_full == (n > 0 and any(sizes[name][last].sum() >= limits[name] for name in limits))
 
 
-@given(packings(), st.integers(1, 50), st.data())
-def test_batches_of_a_block_are_those_of_the_whole_order(packing, block, data):
-    """Whatever the length of the blocks, and in whatever order the blocks are asked for."""
-    sizes, limits = packing
+def table_of(sizes, limits, section, parts):
+    """The table of batches, made in sections; sizes are given in parts of so many sections."""
     n = len(next(iter(sizes.values())))
 
     def part(start, stop):
         return {name: size[start:stop] for name, size in sizes.items()}
 
-    blocks = [part(start, min(start + block, n)) for start in range(0, n, block)]
-    cuts, is_full = Cuts.within(limits, blocks, part)
-    held = Cuts.held(np.diff(pack(sizes, limits)))
+    step = section * parts
+    return BatchTable.within_limits(limits, (part(k, min(k + step, n)) for k in range(0, n, step)), part, section)
+
+
+def rows_of(table):
+    return table.rows(0, len(table)).tolist()
+
+
+@given(packings(), st.integers(1, 50), st.integers(1, 4), st.data())
+def test_batches_of_a_section_are_those_of_the_whole_order(packing, section, parts, data):
+    """Whatever the length of the sections, and in whatever order the rows are asked for."""
+    table, is_full = table_of(*packing, section, parts)
+    held = BatchTable.from_counts(np.diff(pack(*packing)))
     if len(held) and not is_full and data.draw(st.booleans()):
-        cuts, held = cuts.without_last(), Cuts.held(held.part(0, len(held) - 1)[:, 1])
-    graphs = sum(held.part(0, len(held))[:, 1].tolist())
-    more = data.draw(st.integers(0, min(graphs - len(held), 5)))
-    if more:
-        cuts, held = cuts.halved(more), held.halved(more)
-    assert len(cuts) == len(held)
-    for start in data.draw(st.permutations(range(len(held)))):
-        stop = data.draw(st.integers(start, len(held)))
-        assert cuts.part(start, stop).tolist() == held.part(start, stop).tolist()
+        table, held = table.without_last(), BatchTable.from_counts(held.rows(0, len(held) - 1)[:, 1])
+    more = data.draw(st.integers(0, min(sum(row[1] for row in rows_of(held)) - len(held), 5)))
+    table, held = table.halved(more), held.halved(more)
+    assert len(table) == len(held)
+    for first in data.draw(st.permutations(range(len(held)))):
+        last = data.draw(st.integers(first, len(held)))
+        assert table.rows(first, last).tolist() == held.rows(first, last).tolist()
 
 
-@given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 80))
-def test_batches_of_a_number_of_graphs_need_no_sizes(n, size, block):
-    found, want = Cuts.every(n, size, block), Cuts.held(np.diff(pack({"graphs": np.ones(n, int)}, {"graphs": size})))
-    assert len(found) == len(want)
-    assert found.part(0, len(found)).tolist() == want.part(0, len(want)).tolist()
+@given(packings(), st.integers(1, 9), st.integers(1, 4))
+def test_pools_are_shuffled_and_their_places_counted(packing, pool, pools):
+    """In sections of some pools, each batch stays in its pool, and the places are the graphs before it."""
+    table, _ = table_of(*packing, pool * pools, 2)
+    keys = np.random.default_rng(0).permutation(len(table))
+    shuffled = table.shuffled(lambda first, last: keys[first:last], pool)
+    before = rows_of(table)
+    wanted = sorted(range(len(table)), key=lambda k: (before[k][0] // pool, keys[k]))
+    places = np.cumsum([0, *(before[k][1] for k in wanted)])[:-1].tolist()
+    assert rows_of(shuffled) == [[*before[k][:2], place] for k, place in zip(wanted, places, strict=True)]
+
+
+@given(st.integers(0, 300), st.one_of(st.integers(1, 40), st.sampled_from([2**63, 10**30])), st.integers(1, 80))
+def test_batches_of_a_number_of_graphs_need_no_sizes(n, size, section):
+    counts = np.diff(pack({"graphs": np.ones(n, int)}, {"graphs": size}))
+    assert rows_of(BatchTable.of_size(n, size, section)) == rows_of(BatchTable.from_counts(counts))
 
 
 @given(cuts(), st.lists(st.integers(0, 9), min_size=150, max_size=150))
 def test_totals_are_sums_over_batches(ptr, size):
     order = Shuffled(int(ptr[-1])).draw(3, 1)
-    batches = Batches(order, Cuts.held(np.diff(ptr)))
+    batches = Batches(order, BatchTable.from_counts(np.diff(ptr)))
     found = totals(batches, {"atoms": np.array(size, np.uint8)})
     assert found["atoms"].tolist() == [sum(size[i] for i in batch.tolist()) for batch in batches]
     assert found["graphs"].tolist() == np.diff(ptr).tolist()

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ from whole import positions_of
 import lazygraph as lg
 from lazygraph.errors import InputError
 from lazygraph.loading.mixing_order import MemberOrder, Mixed
-from lazygraph.loading.orders import Sequential, Shuffled, Weighted, Windowed, digest
-from lazygraph.loading.packing import OversizedGraphs
+from lazygraph.loading.orders import BATCHES, Sequential, Shuffled, Weighted, Windowed, digest, random_keys
+from lazygraph.loading.packing import OversizedGraphs, pack
 from lazygraph.loading.sampling import Sampling
 
 ORDERS = {
@@ -76,6 +78,77 @@ def plan_of(sampling, epoch):
 def of_ranks(sampling, epoch):
     plan_of(sampling, epoch)
     return [listed(with_(sampling, rank=rank).batches(epoch)) for rank in range(sampling.world_size)]
+
+
+# ---- the same plan, for the whole order at once ----
+
+
+def plain_plan(sampling, epoch):
+    """(positions, extents): what ``Sampling`` states, without sections."""
+    n = sampling.order.n
+    positions, pool = sampling.order.draw(sampling.seed, epoch).part(0, n), None
+    if sampling.bucket is not None:
+        pool, size = sampling._pool(), sampling.sizes[sampling.bucket]
+        parts = np.split(positions, range(pool, n, pool))
+        positions = np.concatenate([part[np.argsort(size[part], kind="stable")] for part in parts])
+    sizes = {**sampling.sizes, "graphs": np.ones(sampling.order.graphs, int)}
+    used = {name: sizes[name][positions] for name in sampling.limits}
+    ptr = pack(used, sampling.limits)
+    batches = np.stack((ptr[:-1], np.diff(ptr)), axis=1)
+    if sampling.drop_last and n and all(used[k][slice(*ptr[-2:])].sum() < sampling.limits[k] for k in used):
+        batches = batches[:-1]
+    if pool is not None:
+        keys = random_keys(len(batches), sampling.seed, epoch, BATCHES)
+        batches = batches[np.lexsort((keys, batches[:, 0] // pool))]
+    batches = batches.tolist()
+    if sampling.drop_last:
+        del batches[len(batches) - len(batches) % sampling.world_size :]
+    while len(batches) % sampling.world_size:
+        k = max(range(len(batches)), key=lambda k: (batches[k][1], k))
+        start, count = batches[k]
+        half = (count + 1) // 2
+        batches[k : k + 1] = [[start, half], [start + half, count - half]]
+    places = np.cumsum([0, *(count for _, count in batches)])[:-1].tolist()
+    return positions, [(*batch, place) for batch, place in zip(batches, places, strict=True)]
+
+
+def same_plans(sampling, epoch):
+    positions, extents = plain_plan(sampling, epoch)
+    plan = sampling.plan(epoch)
+    assert list(plan.extents()) == extents
+    assert listed(plan) == [positions[start : start + count].tolist() for start, count, _ in extents]
+    assert plan.graphs == sum(count for _, count, _ in extents)
+    last = with_(sampling, rank=sampling.world_size - 1).batches(epoch)
+    assert list(last.extents()) == extents[sampling.world_size - 1 :: sampling.world_size]
+    rest = len(last) // 2
+    assert last.skip(rest).graphs == sum(extent.graphs for extent in list(last.extents())[rest:])
+
+
+@given(samplings(orders=tuple(ORDERS)), st.integers(0, 9), st.integers(1, 70), st.integers(1, 200))
+def test_a_plan_in_sections_is_the_plan_of_the_whole_order(sampling, epoch, section, part):
+    plan_of(sampling, epoch)
+    with patch.multiple("lazygraph.loading.sampling", SECTION=section, PART=part):
+        same_plans(sampling, epoch)
+
+
+@pytest.mark.parametrize("world_size", [1, 7, 300, 1500])
+@pytest.mark.parametrize("bucket", [None, "atoms"])
+@pytest.mark.parametrize("limits", [{"graphs": 2}, {"graphs": 3, "atoms": 30}], ids=["graphs", "atoms"])
+@pytest.mark.parametrize("section", [64, 4096])
+def test_many_ranks_share_many_sections(world_size, bucket, limits, section, monkeypatch):
+    monkeypatch.setattr("lazygraph.loading.sampling.SECTION", section)
+    sizes = {"atoms": np.arange(20_000) * 7919 % 25 + 1}
+    options = {"limits": limits, "sizes": sizes, "bucket": bucket, "world_size": world_size}
+    same_plans(Sampling(order=Windowed(20_000, 3000, 100), **options), 2)
+
+
+def test_several_threads_iterate_over_the_same_batches(monkeypatch):
+    monkeypatch.setattr("lazygraph.loading.sampling.SECTION", 128)
+    sizes = {"atoms": np.arange(5000) % 23 + 1}
+    batches = Sampling(order=Windowed(5000, 500, 50), limits={"atoms": 60}, sizes=sizes, bucket="atoms").batches(1)
+    whole = listed(batches)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(found == whole for found in pool.map(listed, [batches] * 12))
 
 
 # ---- what all ranks together visit ----
@@ -220,6 +293,22 @@ def test_a_plan_is_the_same_for_ever():
     assert listed(sampling.plan(3)) == [[2, 8], [10, 1, 6], [4, 9], [5, 3], [7], [0, 11]]
 
 
+@pytest.mark.parametrize(
+    ("order", "bucket", "digest_of_extents"),
+    [
+        (Windowed(200_000, 4096), None, "091b5424719223437454d19971360069"),
+        (Windowed(200_000, 4096), "atoms", "450987022a66a7e4e589aaac962290f2"),
+        (Weighted(np.arange(200_000) % 3 + 1), None, "6a6fded78426973c5463f656ee580413"),
+    ],
+)
+def test_a_large_plan_is_the_same_for_ever(order, bucket, digest_of_extents):
+    atoms = np.arange(200_000) * 7919 % 41 + 1
+    options = {"limits": {"graphs": 50, "atoms": 900}, "sizes": {"atoms": atoms}, "bucket": bucket}
+    plan = Sampling(order=order, **options, world_size=7, seed=5).plan(3)
+    assert len(plan) % 7 == 0
+    assert digest(np.concatenate([*map(np.array, plan.extents()), *plan])) == digest_of_extents
+
+
 def test_a_plan_is_the_same_in_another_process():
     code = """
 import json, sys
@@ -249,23 +338,23 @@ def memory_of(sampling):
 @pytest.mark.parametrize(
     ("order", "bucket", "bytes_a_graph"),
     [
-        (Shuffled, None, 8.6),
-        (lambda n: Windowed(n, 8192), None, 0.7),
-        (lambda n: Windowed(n, 8192), "atoms", 1.3),
-        (Sequential, None, 0.7),
+        (Shuffled, None, 8.1),
+        (lambda n: Windowed(n, 8192), None, 0.1),
+        (lambda n: Windowed(n, 8192), "atoms", 0.1),
+        (Sequential, None, 0.1),
     ],
 )
-@pytest.mark.parametrize("limits", [{"graphs": 64}, {"graphs": 64, "atoms": 640}], ids=["graphs", "atoms"])
+@pytest.mark.parametrize("limits", [{"graphs": 8}, {"graphs": 8, "atoms": 80}], ids=["graphs", "atoms"])
 def test_the_memory_of_a_plan(order, bucket, bytes_a_graph, limits):
-    """A full shuffle holds 8 bytes per graph; else 24 bytes per batch and what the order computes at a time."""
-    few, many = 200_000, 800_000
+    """A full shuffle holds 8 bytes per graph; 24 bytes per batch would be 3 more. Batches are halved here."""
     used = []
-    for n in (few, many):
+    for n in (200_000, 800_000):
         atoms = np.full(n, 10, np.uint8)
         atoms[::7] = 3
-        sampling = Sampling(order=order(n), limits=limits, sizes={"atoms": atoms}, bucket=bucket, world_size=2)
+        sampling = Sampling(order=order(n), limits=limits, sizes={"atoms": atoms}, bucket=bucket, world_size=7)
+        assert len(with_(sampling, world_size=1).plan(0)) % 7
         used.append(memory_of(sampling))
-    assert used[1] - used[0] < bytes_a_graph * (many - few)
+    assert used[1] - used[0] < bytes_a_graph * 600_000
 
 
 # ---- alike in size ----

@@ -50,7 +50,7 @@ CASES = {
         ["jarvis/jdft_3d_superconductors.json.zip"],
         "formation_energy_peratom",
         "eV/atom",
-        {"cgcnn": 200, "icomformer": 30, "matformer": 30},
+        {"cgcnn": 200, "icomformer": 30, "matformer": 30, "potnet": 30, "alignn": 20},
         {},
     ),
     "matbench phonons, last phdos peak": Case(

@@ -155,7 +155,7 @@ def test_a_page_runs(page, tmp_path, monkeypatch, capsys):
 def literals():
     """Every text that stands in the code, and the constant parts of those with values in them."""
     found = []
-    for path in (ROOT / "lazygraph").rglob("*.py"):
+    for path in Path(lg.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)

@@ -19,20 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 PROOFS_FOLDER = ROOT / "tools" / "proofs"
-# Of an installed package: what is read, written, built and loaded, from outside the checkout.
-TESTS = (
-    "format",
-    "graphs",
-    "golden",
-    "reading",
-    "storage/test_cache.py",
-    "storage/test_descriptors.py",
-    "storage/test_scratch.py",
-    "loading/test_batches.py",
-    "loading/test_dataset.py",
-    "loading/test_loader.py",
-)
-# The same without torch.
+# Of a checkout, and not of an installed package.
+TESTS_OF_CHECKOUT = ("interop", "test_house.py", "test_release.py", "test_site.py")
+FILES_OF_TESTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml")
+COMPILER = re.compile(r"(.*-)?(cc|c89|c99|gcc|g\+\+|c\+\+|cpp|clang|clang\+\+|tcc)(-[\d.]+)?")
+# What is tested without torch.
 TESTS_ELSEWHERE = ("format", "graphs")
 # What lazygraph needs to read, build and pack graphs, and what the tests of that need.
 PACKAGES = (
@@ -78,6 +69,8 @@ def copied_tests(folder, parts):
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__", "corpus"))
     for name in ("docs", "examples"):
         shutil.copytree(ROOT / name, folder / name)
+    for name in FILES_OF_TESTS:
+        shutil.copy(ROOT / name, folder)
     (folder / "pytest.ini").write_text(
         "[pytest]\naddopts = -q --import-mode=importlib\npythonpath = .\nmarkers = slow\n"
     )
@@ -106,20 +99,31 @@ def starting_processes(paths):
 # ---- the wheel of Linux, installed ----
 
 
+def programs(folder):
+    """A folder with all programs on the PATH but Pythons and compilers."""
+    folder.mkdir()
+    for path in filter(os.path.isdir, os.get_exec_path()):
+        for program in Path(path).iterdir():
+            left_out = COMPILER.fullmatch(program.name) or program.name.startswith(("python", "pip"))
+            if not left_out and not os.path.lexists(folder / program.name):
+                (folder / program.name).symlink_to(program)
+    return folder
+
+
 def installed(dist, version):
-    """In a new environment with no compiler on its PATH."""
+    """Run the tests in a new environment with no compiler on its PATH."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, "-m", "venv", folder / "env")
         python = folder / "env" / "bin" / "python"
-        tests = ["hypothesis", "psutil", "pytest", "pytest-timeout", "vesin"]
         left_out = ("PYTHON", "VIRTUAL", "CC")
         variables = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
-        variables |= {"PATH": os.fspath(folder / "env" / "bin"), "OMP_NUM_THREADS": "1"}
+        paths = folder / "env" / "bin", programs(folder / "programs")
+        variables |= {"PATH": os.pathsep.join(map(os.fspath, paths)), "OMP_NUM_THREADS": "1"}
         assert not any(shutil.which(name, path=variables["PATH"]) for name in ("cc", "gcc", "clang"))
         run(
             python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", ROOT / "constraints.txt",
-            wheel(dist, "manylinux_2_17_x86_64"), *tests, env=variables,
+            f"{wheel(dist, 'manylinux_2_17_x86_64')}[test]", env=variables,
         )  # fmt: skip
         code = (
             "import lazygraph as lg; from lazygraph.native import kernels; from lazygraph.format.native_reader import "
@@ -127,8 +131,12 @@ def installed(dist, version):
         )
         run(python, "-c", code, cwd=folder, env=variables)
         run(folder / "env" / "bin" / "lazygraph", "doctor", cwd=folder, env=variables)
-        parts = copied_tests(folder, TESTS)
-        run(python, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *parts, cwd=folder, env=variables)
+        (tests,) = copied_tests(folder, [""])
+        ignored = [f"--ignore={tests}{name}" for name in TESTS_OF_CHECKOUT]
+        run(
+            python, "-m", "pytest", "-p", "no:cacheprovider", "-n", "logical", "-m", "not slow", *ignored, tests,
+            cwd=folder, env=variables,
+        )  # fmt: skip
     print("the x86_64 wheel works where there is no compiler")
 
 

@@ -132,7 +132,7 @@ def installed(dist, version):
         run(python, "-c", code, cwd=folder, env=variables)
         run(folder / "env" / "bin" / "lazygraph", "doctor", cwd=folder, env=variables)
         (tests,) = copied_tests(folder, [""])
-        ignored = [f"--ignore={tests}{name}" for name in TESTS_OF_CHECKOUT]
+        ignored = [f"--ignore={tests}/{name}" for name in TESTS_OF_CHECKOUT]
         run(
             python, "-m", "pytest", "-p", "no:cacheprovider", "-n", "logical", "-m", "not slow", *ignored, tests,
             cwd=folder, env=variables,

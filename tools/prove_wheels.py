@@ -66,7 +66,7 @@ def constraint(name):
 def copied_tests(folder, parts):
     """The tests, outside the checkout, so that they find the installed package alone."""
     shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__", "corpus"))
+    shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("docs", "examples"):
         shutil.copytree(ROOT / name, folder / name)
     for name in FILES_OF_TESTS:

@@ -208,13 +208,14 @@ class BatchTable:
     def _largest(self, most: int) -> NDArray[np.int64]:
         """The rows of the largest batches; of equal batches, the last. No others are halved so many times."""
         found = np.empty((0, 3), np.int64)
-        seen = [found]
+        seen, rows = [found], 0
         for number in range(len(self._firsts) - 1):
             seen.append(self._make(number))
-            if sum(map(len, seen)) > 4 * most + MANY or number == len(self._firsts) - 2:
+            rows += len(seen[-1])
+            if rows > 4 * most + MANY or number == len(self._firsts) - 2:
                 found = np.concatenate(seen)
                 found = found[np.lexsort((found[:, PLACE], found[:, COUNT]))[-most:]]
-                seen = [found]
+                seen, rows = [found], len(found)
         return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,15 +167,17 @@ def test_loaders_give_the_same_batches(stored, way, view):
 
 def test_workers_are_not_chosen_for_edges_that_they_do_not_build(stored, monkeypatch):
     """However long the device takes for edges, worker processes would only read crystals."""
-    found = RadiusSearch.edges
+    found, now = RadiusSearch.edges, [0.0]
 
     def slow(self, crystals):
-        time.sleep(0.3)
+        now[0] += 1  # by a clock on which nothing else takes time
         return found(self, crystals)
 
     monkeypatch.setattr(RadiusSearch, "edges", slow)
+    monkeypatch.setattr("lazygraph.loading.loader.time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr("lazygraph.loading.facts.usable_cpus", lambda: 8)
     settings = lg.loader(lg.LazyGraphDataset(stored, graph=SPEC, backend="nvalchemi"), 50).settings
+    assert now[0] > 0
     assert (settings.num_workers, settings.threads) == (0, 1), settings
 
 

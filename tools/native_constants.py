@@ -32,7 +32,7 @@ CONSTANTS = {
     neighbors: ("MIN_DISTANCE", "MAX_RADIUS", "MAX_IMAGE", "SEARCH_MARGIN", "GUESS", "GROWTH"),
     compiled: ("RULE_RADIUS", "RULE_SHELL", "RULE_NEAREST"),
     effort: ("BORDER", "HAIR", "LEAST_RADIUS", "IMAGES_A_BOX", "ROUNDING"),
-    lattice: ("MAX_IMAGES", "PARALLEL", "SLACK"),
+    lattice: ("MAX_IMAGES", "OBTUSE", "PARALLEL", "SLACK"),
     vectors: ("EDGE_VECTORS", "EDGE_SHIFTS", "EDGE_LENGTHS"),
 }
 STRUCTURES = {

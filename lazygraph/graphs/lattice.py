@@ -34,6 +34,9 @@ Matrix: TypeAlias = tuple[Triple, Triple, Triple]
 
 DECIMALS = 1e5  # jarvis-tools rounds the lattice to five decimals
 PARALLEL = 1e-5  # published bound on ||cos| - 1| between images
+# The published test is acos(cosine) / pi * 180 > 90. This is the greatest cosine that passes it if the arc cosine is
+# rounded correctly; those of C libraries differ in the last bit.
+OBTUSE = -4.9789962505148e-17
 SLACK = 1e-3  # A; far above rounding, so that the box never cuts a candidate off
 MAX_IMAGES = 2_000_000  # about 0.2 s and 100 MB
 CACHED_IMAGES = 1_000  # of one grid, about 100 kB; most crystals need fewer
@@ -175,8 +178,7 @@ def _obtuse(u: Triple, v: Triple) -> bool:
     product = math.sqrt(_dot(u, u)) * math.sqrt(_dot(v, v))
     if product == 0:  # a vector that rounding to five decimals makes nothing
         return False
-    cosine = _dot(u, v) / product
-    return math.acos(max(-1.0, min(1.0, cosine))) / math.pi * 180.0 > 90.0
+    return _dot(u, v) / product <= OBTUSE
 
 
 def _cartesian(s: Triple, lattice: Matrix) -> Triple:

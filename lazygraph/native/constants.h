@@ -52,6 +52,7 @@
 
 /* lazygraph.graphs.lattice */
 #define MAX_IMAGES 2000000
+#define OBTUSE (-4.9789962505148e-17)
 #define PARALLEL 1e-05
 #define SLACK 0.001
 

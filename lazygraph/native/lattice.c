@@ -10,8 +10,6 @@
 
 enum { FOUND = 0, LEFT = -1 }; /* LEFT: the plain function has to do it, or to raise its error */
 
-#define PI 3.141592653589793
-
 /* One image of a grid, with its length by the published arithmetic. */
 typedef struct {
     double s[3], length;
@@ -34,8 +32,7 @@ static void cartesian(const double *s, const double *m, double *out) {
 }
 
 static int obtuse(const double *u, const double *v) {
-    double cosine = dot(u, v) / (sqrt(dot(u, u)) * sqrt(dot(v, v)));
-    return acos(fmax(-1.0, fmin(1.0, cosine))) / PI * 180.0 > 90.0;
+    return dot(u, v) / (sqrt(dot(u, u)) * sqrt(dot(v, v))) <= OBTUSE;
 }
 
 static int parallel(const double *u, const double *v) {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazygraph.coordinates import determinant
 from lazygraph.crystal import ATOMIC_NUMBERS, MIN_CELL_VOLUME, Crystal, symbols_to_numbers
 from lazygraph.errors import StructureError, UnreadableInput
 
@@ -120,10 +122,16 @@ def _lattice(lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]
         msg = f"the three scales are {lines[1].strip()}, and VASP takes only positive ones"
         raise ValueError(msg)
     # vectors in a plane stay as they are, and the crystal refuses them
-    if len(scale) == 1 and scale[0] < 0 and (volume := abs(np.linalg.det(vectors))) > MIN_CELL_VOLUME:
-        scale = (-scale / volume) ** (1 / 3)
+    if len(scale) == 1 and scale[0] < 0 and (volume := abs(determinant(np.array(vectors)))) > MIN_CELL_VOLUME:
+        scale = np.array([_cube_root(-float(scale[0]) / volume)])
     with np.errstate(over="ignore"):  # the crystal refuses infinity
         return np.array(vectors) * scale, scale
+
+
+def _cube_root(x: float) -> float:
+    """Return the nearest double: the powers of numpy and of C libraries differ in the last bit between machines."""
+    with localcontext(prec=50):
+        return float(Decimal(x) ** (Decimal(1) / 3))
 
 
 def _species(lines: list[str]) -> tuple[list[str], list[int], int]:

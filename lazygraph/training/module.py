@@ -28,6 +28,7 @@ Predicted = tuple[list[str], Tensor, Tensor, Tensor]
 LOSSES = {"l1": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.smooth_l1_loss}
 PLATEAU = 10  # epochs
 MOMENTUM = 0.9  # of SGD
+WARMUP = 0.3  # share of a cycle of onecycle in which the learning rate rises; torch's default
 NORMS = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.LayerNorm, nn.GroupNorm,
     nn.RMSNorm, norm.GraphNorm, norm.InstanceNorm, norm.LayerNorm, norm.MeanSubtractionNorm,
@@ -181,7 +182,11 @@ class TrainedModule(lightning.LightningModule):
         if options.schedule == "onecycle":
             # The cycle also changes the first moment of Adam, as in the published networks.
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, options.learning_rate, total_steps=steps + 1, cycle_momentum=options.optimizer != "sgd"
+                optimizer,
+                options.learning_rate,
+                total_steps=steps + 1,
+                pct_start=_share_of_warmup(options.warmup_steps, steps),
+                cycle_momentum=options.optimizer != "sgd",
             )
         else:
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -334,6 +339,19 @@ def _parameter_groups(network: nn.Module, options: TrainOptions) -> list[dict[st
         {"params": [each for each in parameters if id(each) not in without], "weight_decay": options.weight_decay},
         {"params": [each for each in parameters if id(each) in without], "weight_decay": 0.0},
     ]
+
+
+def _share_of_warmup(warmup: int | None, steps: int) -> float:
+    """Return the share of ``steps`` + 1 in which ``onecycle`` raises the learning rate."""
+    if warmup is None:
+        return WARMUP
+    if warmup >= steps:
+        msg = (
+            f"warmup_steps={warmup}, but the whole training has {steps:,} steps; choose a smaller warmup_steps, or "
+            "more epochs"
+        )
+        raise InputError(msg)
+    return warmup / (steps + 1)
 
 
 def _optimizer(groups: list[dict[str, Any]], options: TrainOptions) -> torch.optim.Optimizer:

@@ -53,6 +53,7 @@ WHOLE: dict[str, tuple[int, int | None]] = {
     "train_count": (1, None),
     "val_count": (1, None),
     "test_count": (0, None),
+    "warmup_steps": (1, None),
 }
 # name: its bounds, as real_number takes them
 REAL: dict[str, dict[str, float]] = {
@@ -72,8 +73,8 @@ COUNTS = ("train_count", "val_count", "test_count")
 # of the terms of the loss of a potential: those of the publications of M3GNet and CHGNet
 TERM_WEIGHTS = {"energy_weight": 1.0, "forces_weight": 1.0, "stress_weight": 0.1}
 MAY_BE_NONE = (
-    "batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "momentum", *COUNTS,
-    *TERM_WEIGHTS,
+    "batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay", "momentum", "warmup_steps",
+    *COUNTS, *TERM_WEIGHTS,
 )  # fmt: skip
 
 
@@ -94,6 +95,7 @@ class FurtherOptions(TypedDict, total=False):
     weight_decay_on: str
     schedule: str
     milestones: Sequence[int]
+    warmup_steps: int | None
     loss: str | None
     gradient_clip: float | None
     accumulate: int
@@ -160,6 +162,8 @@ class TrainOptions:
         schedule: schedule of the learning rate: ``onecycle``, ``cosine``, ``plateau`` (divide by ten if the validation
             loss has not fallen for 10 epochs), ``multistep`` (divide by ten after each of ``milestones``) or ``none``.
         milestones: numbers of epochs after which ``multistep`` divides the learning rate.
+        warmup_steps: number of steps of the optimizer in which ``onecycle`` raises the learning rate, fewer than the
+            training has; None for 30 percent of the training.
         loss: loss of normalised targets: ``l1`` (default), ``mse`` or ``huber``; for classes ``cross_entropy``. Missing
             labels are left out.
         gradient_clip: greatest norm of the gradients; None for no limit.
@@ -221,6 +225,7 @@ class TrainOptions:
     weight_decay_on: str = "all"
     schedule: str = "onecycle"
     milestones: Sequence[int] = ()
+    warmup_steps: int | None = None
     loss: str | None = None
     gradient_clip: float | None = None
     accumulate: int = 1
@@ -264,9 +269,7 @@ class TrainOptions:
         if self.fresh and self.from_checkpoint is None:
             msg = f"fresh={list(self.fresh)} needs from_checkpoint=, the weights of which these are left out"
             raise InputError(msg)
-        if self.momentum is not None and self.optimizer != "sgd":
-            msg = f"momentum={self.momentum!r} needs optimizer='sgd'; {self.optimizer!r} has no momentum to set"
-            raise InputError(msg)
+        self._check_steps()
         if self.counts is None and any(getattr(self, name) is not None for name in COUNTS):
             msg = f"{' and '.join(n for n in COUNTS if getattr(self, n) is None)} must be given with the other counts"
             raise InputError(msg)
@@ -318,6 +321,18 @@ class TrainOptions:
                 self._set(name, default)
         if self.element_references is None:
             self._set("element_references", "fit")
+
+    def _check_steps(self) -> None:
+        """Refuse options that the optimizer or the schedule does not have."""
+        if self.momentum is not None and self.optimizer != "sgd":
+            msg = f"momentum={self.momentum!r} needs optimizer='sgd'; {self.optimizer!r} has no momentum to set"
+            raise InputError(msg)
+        if self.warmup_steps is not None and self.schedule != "onecycle":
+            msg = (
+                f"warmup_steps={self.warmup_steps} needs schedule='onecycle'; {self.schedule!r} does not raise the "
+                "learning rate"
+            )
+            raise InputError(msg)
 
     def _check_terms(self) -> None:
         needs = {

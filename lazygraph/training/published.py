@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lazygraph.errors import InputError
@@ -54,6 +55,55 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "val_ratio": 0.1,
         "test_ratio": 0.1,
     },
+    # The authors' program, github.com/divelab/AIRS, OpenMat/PotNet: the same program, with another network, and the
+    # settings of configs/potnet.yaml.
+    "potnet-2023": {
+        "model": "potnet",
+        "model_options": {"infinite": True},
+        "graph": "potnet",
+        "graph_options": {"ties": "reference"},
+        "loss": "mse",
+        "n_epochs": 500,
+        "batch_size": 64,
+        "drop_last": "train_val",
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "weight_decay_on": "weights",
+        "schedule": "onecycle",
+        "warmup_steps": 2000,
+        "weights": "last",
+        "seed": 123,
+        "split_seed": 123,
+        "unlabelled": "drop",
+        "train_ratio": 0.8,
+        "val_ratio": 0.1,
+        "test_ratio": 0.1,
+    },
+    # The publication, Choudhary and DeCost, npj Comput. Mater. 7, 185, 2021, and the authors' program of November 2021,
+    # github.com/usnistgov/alignn, with the settings of examples/sample_data/config_example.json.
+    "alignn-2021": {
+        "model": "alignn",
+        "model_options": {"norm": "batch"},
+        "graph": "alignn",
+        "graph_options": {"ties": "reference"},
+        "loss": "mse",
+        "n_epochs": 300,
+        "batch_size": 64,
+        "drop_last": "train_val",
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-5,
+        "weight_decay_on": "weights",
+        "schedule": "onecycle",
+        "weights": "last",
+        "seed": 123,
+        "split_seed": 123,
+        "unlabelled": "drop",
+        "train_ratio": 0.8,
+        "val_ratio": 0.1,
+        "test_ratio": 0.1,
+    },
     # The defaults of the authors' program, github.com/txie-93/cgcnn. For classes, it also has the dropout 0.5.
     "cgcnn-2018": {
         "model": "cgcnn",
@@ -84,7 +134,8 @@ def published_options(name: str, **changes: Any) -> dict[str, Any]:
 
     Args:
         name: a name of ``PUBLISHED``.
-        changes: options that replace the published ones.
+        changes: options that replace the published ones. ``model_options`` and ``graph_options`` are added to the
+            published ones, and replace them all if another ``model`` or ``graph`` is given.
 
     Raises:
         InputError: the name is unknown.
@@ -92,14 +143,24 @@ def published_options(name: str, **changes: Any) -> dict[str, Any]:
     Example:
         >>> published_options("comformer-2024", n_epochs=50)["n_epochs"]
         50
+        >>> published_options("comformer-2024", graph_options={"cutoff": 5.0})["graph_options"]
+        {'ties': 'reference', 'cutoff': 5.0}
         >>> published_options("cgcnn-2018", task="classification")["model_options"]
         {'dropout': 0.5}
     """
     if not (isinstance(name, str) and name in PUBLISHED):
         raise InputError(unknown_name("published training", name, PUBLISHED))
-    options = {**PUBLISHED[name], **changes}
+    published = PUBLISHED[name]
+    options = {**published, **changes}
     if options.get("task") == "classification":
         options["loss"] = changes.get("loss", "cross_entropy")
-        if options["model"] == "cgcnn":
-            options["model_options"] = {"dropout": 0.5, **changes.get("model_options", {})}
+        if name == "cgcnn-2018":
+            published = {**published, "model_options": {"dropout": 0.5}}
+    for owner in ("model", "graph"):
+        of_owner = f"{owner}_options"
+        given = changes.get(of_owner, {})
+        if options[owner] != published[owner]:
+            options[of_owner] = given
+        elif of_owner in published and isinstance(given, Mapping):
+            options[of_owner] = {**published[of_owner], **given}
     return options

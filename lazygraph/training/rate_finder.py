@@ -78,7 +78,7 @@ def find_learning_rate(
     highest = real_number("highest", highest, above=lowest)
     batches = whole_number("batches", batches, 20)
     # Nothing but the rate changes from batch to batch.
-    module, data = prepare(path, options.changed(schedule="none", milestones=()))[1:3]
+    module, data = prepare(path, options.changed(schedule="none", milestones=(), warmup_steps=None))[1:3]
     if options.num_nodes > 1 or options.devices > 1:
         raise InputError("learning rates are tried in one process; set devices and num_nodes to 1")
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lazygraph.errors import InputError
 from lazygraph.storage.base import is_url
+from lazygraph.storage.files import linked_path
 from lazygraph.storage.names import check_path
 from lazygraph.storage.transport import shown
 
@@ -39,9 +40,8 @@ class Layout:
             raise InputError(msg)
         final = Path(path).absolute()
         try:
-            if final.name == ".." or final.is_symlink():
-                final = final.resolve()
-        except (OSError, RuntimeError) as error:
+            final = final.resolve() if final.name == ".." else linked_path(final)
+        except OSError as error:
             msg = f"the output {path} cannot be followed: {error}"
             raise InputError(msg) from error
         if not (os.fspath(path) and final.name):

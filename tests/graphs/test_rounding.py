@@ -1,16 +1,20 @@
-"""The fused multiply-add against exact fractions."""
+"""The fused multiply-add against exact fractions, and right angles against an exact arc cosine."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazygraph.graphs.lattice import _fused
+from lazygraph.graphs.lattice import OBTUSE, _fused, _obtuse
 from lazygraph.graphs.rounding import fused, fused_product
 
+EXACT = mpmath.mp.clone()
+EXACT.prec = 400
 moderate = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-30)
 
 
@@ -42,3 +46,13 @@ def test_it_differs_from_two_roundings():
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 1000))
     assert 100 < (fused(a, b, c) != a * b + c).sum() < 900
+
+
+def test_an_angle_is_obtuse_by_the_published_test_with_a_correct_arc_cosine():
+    def published(cosine):
+        return float(EXACT.acos(cosine)) / math.pi * 180.0 > 90.0
+
+    assert published(OBTUSE)
+    assert not published(math.nextafter(OBTUSE, 0.0))
+    for cosine in (-1.0, -0.5, -1e-15, OBTUSE, math.nextafter(OBTUSE, 0.0), -1e-17, 0.0, 1e-17, 1.0):
+        assert _obtuse((1.0, 0.0, 0.0), (cosine, math.sqrt(1 - cosine**2), 0.0)) == published(cosine)

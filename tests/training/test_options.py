@@ -107,6 +107,7 @@ def test_every_option_is_plain():
         "weight_decay_on": np.str_("weights"),
         "schedule": np.str_("multistep"),
         "milestones": np.array([2, 3]),
+        "warmup_steps": None,  # of another schedule
         "loss": np.str_("mse"),
         "gradient_clip": np.float16(0.5),
         "accumulate": np.int64(2),
@@ -137,6 +138,7 @@ def test_every_option_is_plain():
     assert {type(name) for name in options.target} == {str}
     assert options.model_options == {"sizes": [3, 4], "path": "x", "on": True}
     assert type(lg.TrainOptions(target="gap", learning_rate=1).learning_rate) is float
+    assert type(lg.TrainOptions(target="gap", warmup_steps=np.int64(4)).to_json()["warmup_steps"]) is int
 
 
 @pytest.mark.parametrize(
@@ -171,11 +173,12 @@ INTS = (
     "keep",
     "checkpoint_every",
     "num_nodes",
+    "warmup_steps",
 )
 COUNTS = ("seed", "split_seed", "num_workers", "devices")
 FLOATS = ("learning_rate", "weight_decay", "gradient_clip", "ema_decay", "train_ratio", "val_ratio", "test_ratio")
 MAY_BE_NONE = {"batch_size", "max_atoms", "max_edges", "gradient_clip", "patience", "ema_decay"}
-MAY_BE_NONE |= {"loss", "graph", "splits"}
+MAY_BE_NONE |= {"loss", "graph", "splits", "warmup_steps"}
 NO_INTS = (True, np.bool_(1), 1.0, np.float64(2), "1", math.nan, [1], -1)
 NO_FLOATS = (True, np.bool_(1), "0.1", math.nan, math.inf, -math.inf, -0.1, [0.1], 10**400, 1j)
 

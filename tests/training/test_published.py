@@ -120,6 +120,8 @@ def test_a_split_for_the_target_is_the_same_and_warns_of_nothing(dataset, tmp_pa
         ({"schedule": "multistep"}, "needs milestones"),
         ({"schedule": "multistep", "milestones": [3, 3]}, "increasing numbers of epochs"),
         ({"schedule": "multistep", "milestones": "3"}, "numbers of epochs, such as"),
+        ({"warmup_steps": 5, "schedule": "cosine"}, "warmup_steps=5 needs schedule='onecycle'"),
+        ({"warmup_steps": 0}, "found warmup_steps=0; required"),
         ({"optimizer": "lion"}, "unknown optimizer 'lion'"),
     ],
 )
@@ -165,6 +167,38 @@ def test_the_optimizers_and_their_schedules(dataset):
     assert type(split_of(dataset, optimizer="adam", schedule="none").module.configure_optimizers()) is torch.optim.Adam
 
 
+class EightSteps:
+    """A trainer whose epoch has eight batches."""
+
+    def __init__(self):
+        self.datamodule = self
+
+    def train_dataloader(self):
+        return range(8)
+
+
+@pytest.mark.parametrize(("warmup", "highest"), [(None, 0.3 * 17), (4, 4), (15, 15)])
+def test_the_rate_of_onecycle_rises_for_the_steps_of_the_warmup(dataset, warmup, highest):
+    module = split_of(dataset, warmup_steps=warmup).module  # of 2 epochs
+    module.trainer = EightSteps()
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(17):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step() if len(rates) < 17 else None
+    # torch counts from the first step, whose number is 0.
+    assert np.argmax(rates) == int(np.rint(highest)) - 1
+    assert rates[-1] == min(rates)
+
+
+def test_a_warmup_longer_than_the_training_is_refused(dataset, tmp_path):
+    options = lg.TrainOptions.of({**QUICK, "warmup_steps": 6})
+    with pytest.raises(InputError, match="warmup_steps=6, but the whole training has 6 steps; choose a smaller"):
+        lg.train(dataset, options, tmp_path / "run", progress=False)
+
+
 @pytest.mark.parametrize(("drop", "train", "val"), [("none", 96, 12), ("train", 90, 12), ("train_val", 90, 10)])
 def test_last_batches_are_dropped(dataset, drop, train, val):
     data = split_of(dataset, drop_last=drop, batch_size=10).data  # of 96, 12 and 12 graphs
@@ -191,6 +225,36 @@ def test_published_options_are_options(name):
     assert lg.TrainOptions.published(name, target="x", n_epochs=3).n_epochs == 3
     lg.graph(options.graph, **options.graph_options)
     lg.models.find_model(options.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("potnet-2023", {"model_options": {"hidden_channels": 8}}, {"infinite": True, "hidden_channels": 8}),
+        ("potnet-2023", {"model_options": {"infinite": False}}, {"infinite": False}),
+        ("potnet-2023", {"model": "icomformer"}, {}),
+        ("potnet-2023", {"model": "icomformer", "model_options": {"num_rbf": 8}}, {"num_rbf": 8}),
+        ("cgcnn-2018", {}, {}),
+        ("cgcnn-2018", {"task": "classification"}, {"dropout": 0.5}),
+        ("cgcnn-2018", {"task": "classification", "model": "icomformer"}, {}),
+    ],
+)
+def test_options_of_the_model_are_added_to_the_published_ones(name, changes, expected):
+    assert lg.TrainOptions.published(name, target="x", **changes).model_options == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"graph_options": {"cutoff": 5.0}}, {"ties": "reference", "cutoff": 5.0}),
+        ({"graph_options": {"ties": "shell"}}, {"ties": "shell"}),
+        ({"graph": "mace"}, {}),
+        ({"graph": "mace", "graph_options": {"cutoff": 5.0}}, {"cutoff": 5.0}),
+        ({"graph": None}, {}),
+    ],
+)
+def test_parameters_of_the_graph_are_added_to_the_published_ones(changes, expected):
+    assert lg.TrainOptions.published("comformer-2024", target="x", **changes).graph_options == expected
 
 
 def test_unknown_published_options_are_refused():

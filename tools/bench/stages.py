@@ -3,7 +3,7 @@
     python tools/bench/stages.py
 
 Batches of 64 random graphs of a dataset, one after another in one thread, as they are made without workers; each stage
-is timed where it stands in the sequence. The sum is more than a batch takes in `loaders.py`, by the calls of the clock.
+is timed where it stands in the sequence. The sum is more than a batch takes without the calls of the clock.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lazygraph.sources.cif.orbits import expand
 from lazygraph.sources.cif.sites import ABSENT, HEAVIEST, species_of
 from lazygraph.sources.cif.symmetry import P1, Setting, require_three_dimensions, settings_of
 from lazygraph.sources.cif.text import parse, with_underscores
+from lazygraph.sources.cif.trigonometry import arc_cosine, cosine_and_sine
 from lazygraph.sources.options import CifFormula
 
 __all__ = ["lattice_from_parameters", "parse_cif"]
@@ -129,8 +131,8 @@ def parse_cif(text: str, formula: CifFormula = "error", remarks: list[Remark] | 
 def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -> NDArray[np.float64]:
     """Return the lattice vectors of a cell: c along z, a in the xz plane.
 
-    The function performs the operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, so it gives the
-    same bits.
+    The function performs the operations of ``pymatgen.core.Lattice.from_parameters`` in the same order, but rounds each
+    cosine, sine and arc cosine correctly, so that every machine gets the same bits.
 
     Args:
         lengths: a, b and c, A.
@@ -149,15 +151,14 @@ def lattice_from_parameters(lengths: Sequence[float], angles: Sequence[float]) -
         )
         raise StructureError(msg)
     a, b, c = lengths
-    radians = np.radians(angles)
-    cos_alpha, cos_beta, cos_gamma = np.cos(radians)
-    sin_alpha, sin_beta, _ = np.sin(radians)
-    cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
-    gamma_star = np.arccos(min(max(cos_star, -1.0), 1.0))
+    (cos_alpha, sin_alpha), (cos_beta, sin_beta), (cos_gamma, _) = (cosine_and_sine(math.radians(x)) for x in angles)
+    area = max(sin_alpha * sin_beta, sys.float_info.min)  # which rounds to 0 in flat cells; the crystal refuses them
+    cos_star = (cos_alpha * cos_beta - cos_gamma) / area
+    cos_star, sin_star = cosine_and_sine(arc_cosine(min(max(cos_star, -1.0), 1.0)))
     return np.array(
         [
             [a * sin_beta, 0.0, a * cos_beta],
-            [-b * sin_alpha * np.cos(gamma_star), b * sin_alpha * np.sin(gamma_star), b * cos_alpha],
+            [-b * sin_alpha * cos_star, b * sin_alpha * sin_star, b * cos_alpha],
             [0.0, 0.0, c],
         ]
     )

@@ -180,7 +180,7 @@ def _unknown_columns(entry: Entry, known: frozenset[str]) -> Iterator[Remark]:
                 if name not in known and not is_missing(value):
                     what = (
                         f"have a value under {shortened(repr(name), 80)}, a name that none of the inputs looked at "
-                        "has, and which is left out: name it with --label to keep it"
+                        "has, and which is left out: add it to the dataset with lazygraph labels --from FILE"
                     )
                     yield Remark(what, shown(value, 20))
 

@@ -101,6 +101,8 @@ def test_a_schema_that_is_not_that_of_crystals_is_refused(prototypes):
     bad = [
         Schema((*schema.axes, "e2"), schema.fields),
         Schema(("node", "edge"), schema.fields[1:]),
+        Schema(schema.axes, (schema.fields[1], schema.fields[0], *schema.fields[2:])),
+        Schema(schema.axes, (Field("charge", "float64", axis="node"), *schema.fields)),
         Schema(("node", "edge"), (*schema.fields, Field("charge", "float64"))),
         Schema(("node", "edge"), (*schema.fields, Field("charge", "float16", axis="node"))),
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lazygraph as lg
+from lazygraph.cli.main import main
 from lazygraph.crystal import Crystal
 from lazygraph.format.manifest import Manifest
 
@@ -36,6 +37,9 @@ def test_a_column_that_no_sampled_input_has_is_named(tmp_path, write, monkeypatc
     assert note.startswith("3 inputs have a value under 'late', a name that none of the inputs looked at has")
     assert not any("'other'" in note for note in report.notes)
     assert not any("late" in note for note in write(tmp_path / "a.json", tmp_path / "b.lg", labels=["gap"]).notes)
+    assert "add it to the dataset with lazygraph labels --from FILE" in note
+    assert main(["labels", str(tmp_path / "a.lg"), "--from", str(tmp_path / "a.json"), "--label", "late"]) == 0
+    assert lg.LazyGraphDataset(tmp_path / "a.lg", target="late")["J-23"].y.item() == 7.0
 
 
 def test_columns_that_cannot_be_labels_are_named_once(tmp_path, write):

@@ -104,7 +104,7 @@ def check_crystals(schema: Schema, spec: GraphSpec) -> None:
             raise CorruptDataset(msg)
     first = schema.names[: len(wanted.names)]
     if first != wanted.names:
-        msg = f"the recipe is one of crystals, and the first fields are {first}; required: {wanted.names}, in this order"
+        msg = f"the recipe is one of crystals, and the first fields are {first}; required: {wanted.names} in this order"
         raise CorruptDataset(msg)
     if schema.axes != wanted.axes:
         msg = f"the recipe is one of crystals, and the axes are {schema.axes}; required: {' and '.join(wanted.axes)}"

@@ -158,7 +158,9 @@ def samples(
         ...     trainer.train(model, torch.float32, [torch.device("cpu")], data[:1], data[1:], ".")
     """
     if find_spec("metatrain") is None:
-        raise MissingExtra("samples for metatrain need metatrain, which is not installed: pip install metatrain")
+        raise MissingExtra(
+            "samples for metatrain need metatrain, which is not installed: pip install 'lazygraph[interop]'"
+        )
     if not IS_USABLE:
         msg = (
             "torch_geometric was imported before metatrain, which cannot be imported after it; begin the script with "

@@ -17,7 +17,7 @@ import lazygraph.interop.metatrain
 from lazygraph.errors import MissingExtra
 
 HAS_METATRAIN = importlib.util.find_spec("metatrain") is not None
-needs_metatrain = pytest.mark.skipif(not HAS_METATRAIN, reason="metatrain is not installed: pip install metatrain")
+needs_metatrain = pytest.mark.skipif(not HAS_METATRAIN, reason="metatrain is not installed")
 
 BEGIN = """
 import logging
@@ -142,7 +142,7 @@ def test_torch_geometric_before_metatrain_is_refused_with_the_line_to_add(write_
 @pytest.mark.skipif(HAS_METATRAIN, reason="metatrain is installed")
 def test_a_missing_package_names_the_command_that_installs_it(write_labelled):
     ds = lg.LazyGraphDataset(write_labelled("none"), target="energy", target_dtype="float64")
-    with pytest.raises(MissingExtra, match="which is not installed: pip install metatrain"):
+    with pytest.raises(MissingExtra, match=r"which is not installed: pip install 'lazygraph\[interop\]'"):
         lazygraph.interop.metatrain.samples(ds, stress=None)
 
 

@@ -4,8 +4,8 @@
     python tools/bench/cold.py --graphs 2000 --repeats 1     (to see that it runs)
 
 The dataset is not in the page cache when a pass begins. "1 ms a read" is the same disk with a library that makes each
-read of bytes that are not in the page cache a millisecond longer (`slow_reads.c`, needs a C compiler). A pass is an
-epoch of `lg.loader(ds, 64, shuffle=True)` to complete PyG batches, in a process of its own.
+read of bytes that are not in the page cache a millisecond longer for each 128 KiB or part of it (`slow_reads.c`, needs
+a C compiler). A pass is an epoch of `lg.loader(ds, 64, shuffle=True)` to complete PyG batches, in a process of its own.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,8 @@ SUMMARY = "Train a model on a dataset; write checkpoints, metrics, predictions a
 EXAMPLES = """\
 examples:
   lazygraph train mp.lg --target band_gap -o run
-      iComFormer with its published settings, on the dataset's own splits or 80, 10 and 10 percent; if the run was
-      stopped, the same command resumes it
+      iComFormer with the default options, on the dataset's own splits or 80, 10 and 10 percent; if the run was stopped,
+      the same command resumes it
   lazygraph train mp.lg --target band_gap --model cgcnn --n-epochs 30 --loss mse -o run
   lazygraph train dft.lg --target band_gap --preset-recipe comformer-2024 -o run
       iComFormer as its authors trained it: graphs, split, loss, optimizer, epochs, weights
@@ -98,17 +100,20 @@ def run(arguments: argparse.Namespace) -> int:
     from lazygraph.training.run import train
 
     options = _options(arguments)
+    # The packages of some networks print to stdout, which is for the JSON alone.
+    alone = redirect_stdout(sys.stderr) if arguments.json else nullcontext()
     if arguments.find_learning_rate:
-        return _find_learning_rate(arguments, options)
+        return _find_learning_rate(arguments, options, alone)
     if arguments.output_dir is None:
         raise InputError("no folder for the run is given; add -o FOLDER")
     where, progress = (arguments.dataset, options, arguments.output_dir), arguments.progress
-    if arguments.folds is not None:
-        results = cross_validate(*where, arguments.folds.split(","), progress=progress)
-    elif arguments.ensemble is not None:
-        results = train_ensemble(*where, arguments.ensemble, progress=progress)
-    else:
-        results = train(*where, progress=progress)
+    with alone:
+        if arguments.folds is not None:
+            results = cross_validate(*where, arguments.folds.split(","), progress=progress)
+        elif arguments.ensemble is not None:
+            results = train_ensemble(*where, arguments.ensemble, progress=progress)
+        else:
+            results = train(*where, progress=progress)
     if own_rank():
         return 0
     if arguments.json:
@@ -150,18 +155,28 @@ def _options(arguments: argparse.Namespace) -> TrainOptions:
     return TrainOptions.of(values)
 
 
-def _find_learning_rate(arguments: argparse.Namespace, options: TrainOptions) -> int:
+def _find_learning_rate(
+    arguments: argparse.Namespace, options: TrainOptions, alone: AbstractContextManager[Any]
+) -> int:
     from lazygraph.training.rate_finder import find_learning_rate
 
-    rates = find_learning_rate(arguments.dataset, options, progress=arguments.progress)
+    with alone:
+        rates = find_learning_rate(arguments.dataset, options, progress=arguments.progress)
     if arguments.json:
         say_json(asdict(rates), indent=1)
     else:
-        say(str(rates))
+        for line in str(rates).splitlines():
+            say(line)
     return 0
 
 
 def _say_results(results: Results) -> None:
+    counts = ", ".join(f"{count} {name}" for name, count in results.graphs.items())
+    splits = (
+        f"shuffled with seed {results.options.split_seed}" if results.splits is None else f"column {results.splits}"
+    )
+    left_out = f"; {results.unlabelled} without a label are not used" if results.unlabelled else ""
+    say(f"graphs: {counts} ({splits}){left_out}")
     say(
         f"{results.epochs} epochs in {results.seconds['training']:.0f} s; {100 * results.waited:.1f} % waiting for data"
     )

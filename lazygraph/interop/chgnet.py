@@ -85,7 +85,7 @@ def _single_graphs(batch: Batch) -> list[dict[str, Tensor]]:
     of_bonds = torch.cat([first_atom, first_pair, first_edge, first_pair, first_edge], dim=1)
     arrays = {
         "atomic_number": (batch.atomic_number, atoms),
-        "atom_frac_coord": (batch.atom_frac_coord, atoms),
+        "atom_frac_coord": (batch.atom_frac_coord.detach(), atoms),
         "atom_graph": (batch.atom_graph - first_atom[edge_graph], edges),
         "neighbor_image": (batch.neighbor_image, edges),
         "directed2undirected": (batch.directed2undirected - first_pair[edge_graph, 0], edges),
@@ -94,6 +94,8 @@ def _single_graphs(batch: Batch) -> list[dict[str, Tensor]]:
     }
     split = {name: torch.split(values, counts.tolist()) for name, (values, counts) in arrays.items()}
     split["lattice"] = batch.lattice.unbind()
+    # As in chgnet's own graphs. Without stress, nothing else has a gradient from which forces could be derived.
+    split["atom_frac_coord"] = tuple(own.requires_grad_() for own in split["atom_frac_coord"])
     return [dict(zip(split, single, strict=True)) for single in zip(*split.values(), strict=True)]
 
 

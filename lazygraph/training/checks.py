@@ -23,7 +23,7 @@ from lazygraph.loading.dataset import LazyGraphDataset
 from lazygraph.loading.graph_list import collate
 from lazygraph.text import printable
 from lazygraph.training.data import LazyGraphDataModule
-from lazygraph.training.module import TrainedModule
+from lazygraph.training.module import TrainedModule, training_steps
 from lazygraph.training.options import TrainOptions
 
 __all__ = ["check_labels", "check_network", "check_sizes", "first_ids"]
@@ -57,7 +57,8 @@ def check_sizes(data: LazyGraphDataModule, options: TrainOptions) -> None:
         options: the options of the training.
 
     Raises:
-        InputError: ``drop_last`` leaves no batch for training, or none for a validation that the options need.
+        InputError: ``drop_last`` leaves no batch for training, or none for a validation that the options need; or the
+            training has no more steps than ``warmup_steps``.
     """
     limit = ", ".join(
         f"{name}={value}"
@@ -74,6 +75,7 @@ def check_sizes(data: LazyGraphDataModule, options: TrainOptions) -> None:
         if name == "train" or options.weights == "best" or options.patience or options.schedule == "plateau":
             raise InputError(msg)
         _warn(f"this run has no validation: {msg}")
+    training_steps(len(data.train), options)
     n = len(data.splits["train"])
     if options.batch_size is not None and options.batch_size > n:
         _warn(

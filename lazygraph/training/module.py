@@ -20,7 +20,16 @@ from lazygraph.errors import InputError
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.targets import Targets, with_unit
 
-__all__ = ["GraphModule", "MeanOfLabels", "Predicted", "TrainedModule", "accelerator", "own_rank", "sum_of_losses"]
+__all__ = [
+    "GraphModule",
+    "MeanOfLabels",
+    "Predicted",
+    "TrainedModule",
+    "accelerator",
+    "own_rank",
+    "sum_of_losses",
+    "training_steps",
+]
 
 Predicted = tuple[list[str], Tensor, Tensor, Tensor]
 """Ids, (B, T) predictions and (B, T) labels, both in the units of the labels, and (B, classes) probabilities."""
@@ -175,9 +184,7 @@ class TrainedModule(lightning.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps_down, "interval": "epoch"}}
         # Lightning's own estimate sets the loaders up before their state is restored, which is then forgotten.
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]  # that of train
-        steps = max(-(-batches // options.accumulate), 1) * options.n_epochs
-        if options.max_atoms is not None or options.max_edges is not None:
-            steps += steps // 20 + options.n_epochs  # epochs differ in their number of batches
+        steps = training_steps(batches, options)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if options.schedule == "onecycle":
             # The cycle also changes the first moment of Adam, as in the published networks.
@@ -185,7 +192,7 @@ class TrainedModule(lightning.LightningModule):
                 optimizer,
                 options.learning_rate,
                 total_steps=steps + 1,
-                pct_start=_share_of_warmup(options.warmup_steps, steps),
+                pct_start=WARMUP if options.warmup_steps is None else options.warmup_steps / (steps + 1),
                 cycle_momentum=options.optimizer != "sgd",
             )
         else:
@@ -341,17 +348,26 @@ def _parameter_groups(network: nn.Module, options: TrainOptions) -> list[dict[st
     ]
 
 
-def _share_of_warmup(warmup: int | None, steps: int) -> float:
-    """Return the share of ``steps`` + 1 in which ``onecycle`` raises the learning rate."""
-    if warmup is None:
-        return WARMUP
-    if warmup >= steps:
+def training_steps(batches: int, options: TrainOptions) -> int:
+    """Return the number of steps of the optimizer for which a schedule is made.
+
+    Args:
+        batches: number of batches of an epoch, at least 1.
+        options: the options of the training.
+
+    Raises:
+        InputError: the training has no more steps than ``warmup_steps``.
+    """
+    steps = max(-(-batches // options.accumulate), 1) * options.n_epochs
+    if options.max_atoms is not None or options.max_edges is not None:
+        steps += steps // 20 + options.n_epochs  # epochs differ in their number of batches
+    if options.warmup_steps is not None and options.warmup_steps >= steps:
         msg = (
-            f"warmup_steps={warmup}, but the whole training has {steps:,} steps; choose a smaller warmup_steps, or "
-            "more epochs"
+            f"warmup_steps={options.warmup_steps}, but the whole training has {steps:,} steps; choose a smaller "
+            "warmup_steps (--warmup-steps), or more epochs"
         )
         raise InputError(msg)
-    return warmup / (steps + 1)
+    return steps
 
 
 def _optimizer(groups: list[dict[str, Any]], options: TrainOptions) -> torch.optim.Optimizer:

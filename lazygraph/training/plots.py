@@ -154,12 +154,10 @@ def draw_forces(predictions: Sequence[Prediction], name: str, unit: str, path: P
 
 
 def _describe(axes: Any, name: str, score: Mapping[str, Any]) -> None:
-    """Write the name of a target at both axes, and its scores."""
-    text = axes.text(
-        0.03, 0.97, "\n".join(_score_lines(score)), transform=axes.transAxes, va="top", fontsize=8,
-        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 2}, zorder=4,
-    )  # fmt: skip
-    text.set_parse_math(False)
+    """Write the name of a target at both axes, and its scores above them, where they cover no points."""
+    lines = list(_score_lines(score))
+    scores = "\n".join(", ".join(lines[k : k + 2]) for k in range(0, len(lines), 2))
+    axes.set_title(scores, fontsize=8, loc="left", parse_math=False)
     title = shortened(name, LONGEST)
     axes.set_xlabel(title, parse_math=False, fontsize=_font_size(title))
     axes.set_ylabel(f"predicted {title}", parse_math=False, fontsize=_font_size(f"predicted {title}"))

@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 BATCH = 128
+LISTED = 20  # elements of a message
 VERSION = 1
 DEEPEST = 50  # depth of nested lists in the values beside the weights
 
@@ -266,7 +267,8 @@ def known_to(elements: Sequence[str], dataset: LazyGraphDataset) -> tuple[LazyGr
     strange = np.flatnonzero(np.array([bool(symbols) for symbols in missing], dtype=bool)[of_graph])
     if not len(strange):
         return dataset, []
-    knows = f"it knows {', '.join(elements)}"
+    few = len(elements) <= LISTED
+    knows = f"it knows {', '.join(elements) if few else f'{len(elements)} elements, {elements[0]} to {elements[-1]}'}"
     reasons = [f"found atoms of {', '.join(symbols)}, which the model does not know; {knows}" for symbols in missing]
     told = zip(dataset.ids[strange].tolist(), of_graph[strange].tolist(), strict=True)
     left = dataset[np.setdiff1d(np.arange(len(dataset)), strange)]

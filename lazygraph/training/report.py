@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from lazygraph.errors import LabelError, MissingExtra
+from lazygraph.errors import InputError, LabelError, MissingExtra
 from lazygraph.loading.loader import Loader
 from lazygraph.storage.files import write_atomic
 from lazygraph.training.module import TrainedModule
@@ -167,8 +167,12 @@ def check_table(path: Path) -> None:
     """Refuse a table that this environment cannot write.
 
     Raises:
+        InputError: the name ends neither in ``.csv`` nor in ``.parquet``.
         MissingExtra: the table is Parquet, and pyarrow is not installed.
     """
+    if path.suffix not in (".csv", ".parquet"):
+        msg = f"found the name {path.name!r} for a table; required: a name that ends in .csv or .parquet"
+        raise InputError(msg)
     if path.suffix == ".parquet":
         _parquet(path)
 

@@ -166,7 +166,14 @@ def prepare(path: str | os.PathLike[str], options: TrainOptions) -> Prepared:
     if not by_options and options.counts is not None:
         msg = (
             f"{path} has splits of its own in the column {splits_of!r}, so the counts {options.counts} cannot split "
-            "it; leave the counts out, or remove the splits"
+            "it; leave the counts out"
+        )
+        raise InputError(msg)
+    default = TrainOptions(target=options.target)
+    if not by_options and (options.ratios, options.split_seed) != (default.ratios, default.split_seed):
+        msg = (
+            f"{path} has splits of its own in the column {splits_of!r}, so the ratios {options.ratios} and split_seed="
+            f"{options.split_seed} cannot split it; leave them out, or split the dataset again with lazygraph split"
         )
         raise InputError(msg)
     labelled = with_labels(dataset, options.targets) if by_options and options.unlabelled == "drop" else dataset

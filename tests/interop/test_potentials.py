@@ -458,6 +458,15 @@ def test_the_others_train_and_predict(name, write_labelled, tmp_path, single_pre
 
 
 @pytest.mark.parametrize("name", ["mace", "m3gnet", "chgnet-matgl", "chgnet"])
+def test_forces_are_learned_without_stress(name, write_labelled, tmp_path, single_precision):
+    path = write_labelled(preset_of(name))
+    options = options_of(name, stress=None, stress_convention=None, n_epochs=1)
+    results = lg.train(path, options, tmp_path / "run", progress=False)
+    assert set(results.terms) == {"energy", "forces"}
+    assert all(np.isfinite(row.forces).all() for row in results.predictions)
+
+
+@pytest.mark.parametrize("name", ["mace", "m3gnet", "chgnet-matgl", "chgnet"])
 def test_learning_rates_of_potentials_are_tried(name, write_labelled, tmp_path, monkeypatch, single_precision):
     """Forces are derivatives, so every batch needs gradients, also where a tuner drives the steps."""
     monkeypatch.chdir(tmp_path)

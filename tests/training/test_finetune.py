@@ -204,6 +204,8 @@ def test_the_command_suggests_a_learning_rate(dataset, capsys):
     assert main([*command, "--find-learning-rate"]) == 0
     told = capsys.readouterr().out
     assert "suggestion: " in told or "falls nowhere" in told
+    assert "\\n" not in told
+    assert len(told.splitlines()) > 5
     assert main(command) == 2
     assert "add -o FOLDER" in capsys.readouterr().err
 

@@ -136,6 +136,9 @@ def test_counts_and_splits_of_the_dataset_are_refused_together(dataset, tmp_path
     lg.set_splits(path, (0.8, 0.1, 0.1))
     with pytest.raises(InputError, match="has splits of its own in the column 'split'"):
         split_of(path, train_count=60, val_count=20, test_count=10)
+    for changes in ({"split_seed": 7}, {"train_ratio": 0.5}, {"test_ratio": 0.05}):
+        with pytest.raises(InputError, match="so the ratios .* cannot split it; leave them out"):
+            split_of(path, **changes)
 
 
 def test_biases_and_normalisations_have_no_weight_decay():
@@ -179,7 +182,7 @@ class EightSteps:
 
 @pytest.mark.parametrize(("warmup", "highest"), [(None, 0.3 * 17), (4, 4), (15, 15)])
 def test_the_rate_of_onecycle_rises_for_the_steps_of_the_warmup(dataset, warmup, highest):
-    module = split_of(dataset, warmup_steps=warmup).module  # of 2 epochs
+    module = split_of(dataset, warmup_steps=warmup, batch_size=12).module  # of 2 epochs with 8 batches each
     module.trainer = EightSteps()
     made = module.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -197,6 +200,7 @@ def test_a_warmup_longer_than_the_training_is_refused(dataset, tmp_path):
     options = lg.TrainOptions.of({**QUICK, "warmup_steps": 6})
     with pytest.raises(InputError, match="warmup_steps=6, but the whole training has 6 steps; choose a smaller"):
         lg.train(dataset, options, tmp_path / "run", progress=False)
+    lg.train(dataset, options.changed(warmup_steps=5), tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize(("drop", "train", "val"), [("none", 96, 12), ("train", 90, 12), ("train_val", 90, 10)])

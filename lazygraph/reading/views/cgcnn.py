@@ -13,7 +13,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import NODE, Arrays, View
-from lazygraph.reading.views.features import node_features
+from lazygraph.reading.views.features import CGCNN_ELEMENTS, node_features
 
 __all__ = ["Cgcnn"]
 
@@ -39,6 +39,7 @@ class Cgcnn(View):
     """
 
     name: ClassVar[str] = "cgcnn"
+    elements: ClassVar[tuple[str, ...]] = CGCNN_ELEMENTS
     layout: ClassVar[dict[str, BatchField]] = {
         "atom_fea": NODE,
         "nbr_fea": NODE,

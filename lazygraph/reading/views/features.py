@@ -18,7 +18,7 @@ from lazygraph.crystal import SYMBOLS, symbols_to_numbers
 from lazygraph.errors import InputError
 from lazygraph.reading.views.base import cast
 
-__all__ = ["Features", "cgcnn_features", "element_places", "elements_of", "node_features"]
+__all__ = ["CGCNN_ELEMENTS", "Features", "cgcnn_features", "element_places", "elements_of", "node_features"]
 
 Features = Literal["number", "cgcnn"] | tuple[str, ...]
 """``number``: the atomic number. ``cgcnn``: 92 columns. A tuple of element symbols: one-hot over them."""
@@ -26,6 +26,8 @@ Features = Literal["number", "cgcnn"] | tuple[str, ...]
 COLUMNS = 92
 LAST = 100  # the table ends with fermium ...
 BORROWED = 103  # ... whose row jarvis-tools gives to the three elements behind it, and so do the published models
+CGCNN_ELEMENTS = SYMBOLS[1 : BORROWED + 1]
+"""The elements that have features of CGCNN, hydrogen to lawrencium."""
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +108,7 @@ def node_features(numbers: Any, features: Features, dtype: str) -> Any:
     if features == "cgcnn":
         if bool(xp.any(numbers > BORROWED)):
             beyond = SYMBOLS[int(xp.max(numbers))]
-            msg = f"found an atom of {beyond}; CGCNN has features only of elements up to {SYMBOLS[BORROWED]}"
+            msg = f"found an atom of {beyond}; the features 'cgcnn' exist only for elements up to {SYMBOLS[BORROWED]}"
             raise InputError(msg)
         table = xp.asarray(cgcnn_features(), dtype=real, device=device(numbers))
         return xp.take(table, cast(numbers, "int64"), axis=0)

@@ -12,7 +12,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast, published
-from lazygraph.reading.views.features import node_features
+from lazygraph.reading.views.features import CGCNN_ELEMENTS, node_features
 
 __all__ = ["Alignn", "Comformer", "Matformer"]
 
@@ -29,6 +29,7 @@ class Matformer(View):
     """
 
     name: ClassVar[str] = "matformer"
+    elements: ClassVar[tuple[str, ...]] = CGCNN_ELEMENTS
     layout: ClassVar[dict[str, BatchField]] = {"x": NODE, "edge_index": EDGE_INDEX, "edge_attr": EDGE}
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:
@@ -53,6 +54,7 @@ class Comformer(Matformer):
     """
 
     name: ClassVar[str] = "comformer"
+    elements: ClassVar[tuple[str, ...]] = CGCNN_ELEMENTS
     layout: ClassVar[dict[str, BatchField]] = {**Matformer.layout, "edge_nei": EDGE}
 
     def check(self, spec: GraphSpec) -> None:
@@ -83,6 +85,7 @@ class Alignn(View):
     """
 
     name: ClassVar[str] = "alignn"
+    elements: ClassVar[tuple[str, ...]] = CGCNN_ELEMENTS
     layout: ClassVar[dict[str, BatchField]] = {
         "atom_features": NODE,
         "edge_index": EDGE_INDEX,

@@ -15,7 +15,7 @@ from lazygraph.machine import memory_limit
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, NODE, Arrays, View, cast, published
-from lazygraph.reading.views.features import node_features
+from lazygraph.reading.views.features import CGCNN_ELEMENTS, node_features
 from lazygraph.reading.views.image_sums import image_sums
 
 __all__ = ["Potnet"]
@@ -43,6 +43,7 @@ class Potnet(View):
     """
 
     name: ClassVar[str] = "potnet"
+    elements: ClassVar[tuple[str, ...]] = CGCNN_ELEMENTS
     layout: ClassVar[dict[str, BatchField]] = {
         "x": NODE,
         "edge_index": EDGE_INDEX,

@@ -11,7 +11,7 @@ from lazygraph.graphs.spec import GraphSpec
 from lazygraph.reading.batch_layout import BatchField
 from lazygraph.reading.crystals import Crystals
 from lazygraph.reading.views.base import EDGE, EDGE_INDEX, GRAPH, NODE, Arrays, View, cast
-from lazygraph.reading.views.features import Features, elements_of, node_features
+from lazygraph.reading.views.features import CGCNN_ELEMENTS, Features, elements_of, node_features
 
 __all__ = ["Pyg"]
 
@@ -54,6 +54,13 @@ class Pyg(View):
             msg = f"found features={self.features!r}; required: 'number', 'cgcnn' or a list of element symbols"
             raise InputError(msg)
         object.__setattr__(self, "features", elements_of(self.features))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that have features; empty if every element has."""
+        if self.features == "number":
+            return ()
+        return CGCNN_ELEMENTS if self.features == "cgcnn" else self.features
 
     def arrays(self, crystals: Crystals, spec: GraphSpec) -> Arrays:  # noqa: ARG002  # any recipe will do
         """Compute the arrays that the class describes."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import json
 import os
 import re
 import subprocess
@@ -45,3 +48,26 @@ def test_every_option_and_model_is_told():
     text = PAGE.read_text(encoding="utf-8")
     for name in (*(f.name for f in fields(lg.TrainOptions)), *MODELS):
         assert f"`{name}`" in text, name
+
+
+def parsed(text):
+    """The value of a ``--model-option``: JSON, or the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def test_the_options_of_models_are_those_of_their_classes():
+    section = PAGE.read_text(encoding="utf-8").partition("### Options of the models")[2].partition("\n## ")[0]
+    rows = re.finditer(r"\| `([\w-]+)` \| (.*) \|", section)
+    told = {row[1]: dict(re.findall(r"`(\w+)=([^`]+)`", row[2])) for row in rows}
+    assert told.keys() == MODELS.keys() - {"m3gnet", "chgnet", "chgnet-matgl"}
+    for name, options in told.items():
+        build = MODELS[name].build
+        module, kind = build.args
+        parameters = inspect.signature(getattr(importlib.import_module(module), kind)).parameters
+        own = {k: build.keywords.get(k, p.default) for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+        given = {k: v for k, v in own.items() if v is not inspect.Parameter.empty}
+        expected = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+        assert {k: parsed(v) for k, v in options.items()} == expected, name

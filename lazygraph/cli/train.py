@@ -181,7 +181,9 @@ def _say_results(results: Results) -> None:
         f"{results.epochs} epochs in {results.seconds['training']:.0f} s; {100 * results.waited:.1f} % waiting for data"
     )
     for name, score in results.scores.items():
-        parts = [_score(score), f"a mean predictor: {_score(results.baseline[name])}"]
+        is_energy = results.options.forces is not None and name in results.options.targets
+        baseline = "energies of the elements alone" if is_energy else "a mean predictor"
+        parts = [_score(score), f"{baseline}: {_score(results.baseline[name])}"]
         say(f"{name}, {score['count']} test graphs: {'; '.join(parts)}")
     for fold, scores in results.folds.items():
         for name, score in scores.items():

@@ -21,7 +21,7 @@ from lazygraph.training.ranks import Ranks
 from lazygraph.training.report import scores_of
 from lazygraph.training.residuals import Composition, worst_of
 from lazygraph.training.results import Results, write_results
-from lazygraph.training.run import claimed, of_mean, prepare, train, trainer_of
+from lazygraph.training.run import baseline_of, claimed, prepare, train, trainer_of
 
 __all__ = ["cross_validate"]
 
@@ -93,7 +93,7 @@ def cross_validate(
         model, splits = Trained.load(member.path, options.model), prepared[name].data.splits
         own = predictions(model, splits["test"], progress and ranks.is_first)
         found += own
-        guesses += of_mean(own, splits["train"], model.module.targets)
+        guesses += baseline_of(model.module, own, splits)
         scores[name] = runs[-1]["test"]
         targets = model.module.targets
     test = dataset.index_select(rows_of_tests)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lazygraph.errors import InputError
 from lazygraph.registry import unknown_name
+from lazygraph.text import printable, shortened
 from lazygraph.training.predict import find_checkpoint, read_checkpoint, read_weights
 from lazygraph.training.targets import Targets
 
@@ -41,10 +42,12 @@ def start_from(network: nn.Module, targets: Targets, path: str, fresh: Sequence[
     file = find_checkpoint(Path(path))
     found = read_weights(file)
     released = _released(found)
+    of = ""
     if released is not None:
         weights, before = released, None
     else:
         stored, in_module = read_checkpoint(file)
+        of = printable(shortened(f", {stored['model']!r} with {stored['model_options']!r}", 300))
         # Metrics of the module lie beside the network.
         weights = {name.removeprefix(NETWORK): each for name, each in in_module.items() if name.startswith(NETWORK)}
         before = Targets.from_json(stored["targets"])
@@ -58,13 +61,14 @@ def start_from(network: nn.Module, targets: Targets, path: str, fresh: Sequence[
             has = "does not have it" if other is None else f"has the shape {tuple(other.shape)}"
             msg = (
                 f"the weight {name!r} has the shape {tuple(value.shape)} in this network, and {path} {has}. Use the "
-                f"model and the model_options of the checkpoint, or begin without this weight: fresh=[{name!r}]"
+                f"model and the model_options of the checkpoint{of}, or begin without this weight: fresh=[{name!r}] "
+                f"(--fresh {name})"
             )
             raise InputError(msg)
     if unknown := sorted(set(weights) - set(own)):
         msg = (
             f"{path} has the weight {unknown[0]!r}, and this network does not; use the model and the model_options of "
-            "the checkpoint"
+            f"the checkpoint{of}"
         )
         raise InputError(msg)
     network.load_state_dict({name: value if name in left else weights[name] for name, value in own.items()})

@@ -32,9 +32,17 @@ from lazygraph.training.module import GraphModule, MeanOfLabels, Predicted, Trai
 from lazygraph.training.options import TrainOptions
 from lazygraph.training.report import Prediction, root_mean_square
 from lazygraph.training.targets import Targets, with_unit
-from lazygraph.writing.reference_energies import fit_by_elements
+from lazygraph.writing.reference_energies import fit_by_elements, sums_of_elements
 
-__all__ = ["PotentialLabels", "PotentialModule", "errors_of", "fitted_labels", "made_module", "terms_of"]
+__all__ = [
+    "PotentialLabels",
+    "PotentialModule",
+    "errors_of",
+    "fitted_labels",
+    "made_module",
+    "of_elements",
+    "terms_of",
+]
 
 SAMPLED = 1000  # training graphs whose forces give the unit of the network's energy
 READ = 64  # graphs that are read at once
@@ -232,6 +240,26 @@ def made_module(
 def terms_of(module: TrainedModule, predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
     """Return :func:`errors_of` predictions of a potential; nothing for another module."""
     return errors_of(predictions, module.labels) if isinstance(module, PotentialModule) and predictions else {}
+
+
+def of_elements(
+    found: Sequence[Prediction], splits: Mapping[str, LazyGraphDataset], labels: PotentialLabels
+) -> list[Prediction]:
+    """Return predictions with the energy of the elements alone, fitted to the training graphs, instead of their own.
+
+    Args:
+        found: predictions for the test graphs, the energy first.
+        splits: the graphs of ``train`` and ``test``.
+        labels: the labels of the potential.
+    """
+    train, test = splits["train"], splits["test"]
+    name, per_atom = labels.names["energy"], labels.energy.is_per_atom
+    of_train = train.columns.raw("formula"), train.columns["n_atoms"]
+    fit = fit_by_elements(*of_train, train.columns[name].astype(np.float64), per_atom=per_atom)
+    of_test = test.columns.raw("formula"), test.columns["n_atoms"]
+    energies = sums_of_elements(fit.elements, *of_test, per_atom=per_atom).tolist()
+    energy_of = dict(zip(test.ids.tolist(), energies, strict=True))
+    return [each._replace(predicted=(energy_of[each.id], *each.predicted[1:])) for each in found]
 
 
 def fitted_labels(

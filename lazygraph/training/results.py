@@ -37,7 +37,8 @@ class Results:
         terms: of a potential, the errors of the energy per atom, of the components of forces and of the stress on the
             test graphs, by label: ``count``, ``mae``, ``rmse``, ``deviation`` of the labels, and ``unit``.
         folds: of a cross-validation, the scores of each fold on its own test graphs.
-        baseline: scores of the mean of the training labels, or of the most frequent class, on the same graphs.
+        baseline: scores of the mean of the training labels, or of the most frequent class, on the same graphs; for the
+            energy of a potential, of the energies of the elements alone.
         predictions: predictions for the test graphs.
         worst: the ten worst of them for each target, the worst first.
         checkpoint: the checkpoint that was tested: the best one, or the last one with ``weights="last"``.

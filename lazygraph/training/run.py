@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from lazygraph.training.identity import identity_of
 from lazygraph.training.models import ModelEntry, find_model, find_potential
 from lazygraph.training.module import TrainedModule, accelerator
 from lazygraph.training.options import TrainOptions
-from lazygraph.training.potential import fitted_labels, made_module, terms_of
+from lazygraph.training.potential import PotentialModule, fitted_labels, made_module, of_elements, terms_of
 from lazygraph.training.progress import SEEN_EVERY, Bar, Progress
 from lazygraph.training.quiet import quiet
 from lazygraph.training.ranks import Ranks
@@ -39,7 +39,7 @@ from lazygraph.training.stopping import Finite, Patience, interruptible
 from lazygraph.training.targets import Targets
 from lazygraph.writing.splits import DEFAULT
 
-__all__ = ["Prepared", "claimed", "of_mean", "prepare", "train", "trainer_of"]
+__all__ = ["Prepared", "baseline_of", "claimed", "prepare", "train", "trainer_of"]
 
 
 @quiet()
@@ -106,7 +106,7 @@ def train(
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     targets, splits = module.targets, data.splits
     found = predictions_of(trainer, module, data.test_dataloader()) if len(splits["test"]) else []
-    scores, baseline = scores_of(found, targets), scores_of(of_mean(found, splits["train"], targets), targets)
+    scores, baseline = scores_of(found, targets), scores_of(baseline_of(module, found, splits), targets)
     times["predicting"] = time.perf_counter() - begin
     quarantine = dataset.manifest.quarantine
     results = Results(
@@ -368,10 +368,18 @@ def _tensorboard(folder: Folder) -> Any:
         return False
 
 
-def of_mean(found: list[Prediction], train: LazyGraphDataset, targets: Targets) -> list[Prediction]:
-    """Return the predictions of a baseline that ignores the graphs: mean or most frequent class."""
-    guess = targets.mean if not targets.classes else (_most_frequent(train, targets),)
-    return [prediction._replace(predicted=guess, probabilities=()) for prediction in found]
+def baseline_of(
+    module: TrainedModule, found: Sequence[Prediction], splits: Mapping[str, LazyGraphDataset]
+) -> list[Prediction]:
+    """Return the predictions of a baseline that ignores the graphs, for the graphs of some predictions.
+
+    It gives the mean of the training labels or the most frequent class, and for the energy of a potential, the energies
+    of the elements alone, which a fit to the training graphs gives.
+    """
+    targets = module.targets
+    guess = targets.mean if not targets.classes else (_most_frequent(splits["train"], targets),)
+    guesses = [prediction._replace(predicted=guess, probabilities=()) for prediction in found]
+    return of_elements(guesses, splits, module.labels) if isinstance(module, PotentialModule) else guesses
 
 
 def _most_frequent(train: LazyGraphDataset, targets: Targets) -> float:

@@ -45,7 +45,7 @@ def results_html(
     Args:
         title: the title of the card.
         scores: the scores of the run.
-        baseline: the scores of the mean of the training labels.
+        baseline: the scores of a predictor that ignores the graphs.
         predictions: the predictions for the test graphs, in the order of the targets in ``scores``.
         worst: the worst predictions of each target.
         others: further facts.

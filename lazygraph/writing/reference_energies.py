@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ElementFit", "fit_by_elements"]
+__all__ = ["ElementFit", "fit_by_elements", "sums_of_elements"]
 
 CHUNK = 65536  # rows that are held at once
 
@@ -68,6 +69,36 @@ def fit_by_elements(
     left = factor[:, -1] - factor[:, :-1] @ solution
     rms = float(np.sqrt((left**2).sum() / max(1, len(used))))
     return ElementFit(dict(zip(symbols, solution.tolist(), strict=True)), len(used), int(rank) == len(symbols), rms)
+
+
+def sums_of_elements(
+    elements: Mapping[str, float], formulas: NDArray[np.bytes_], n_atoms: NDArray[np.integer], *, per_atom: bool
+) -> NDArray[np.float64]:
+    """Return the sum over the atoms of each crystal, with one number for each element.
+
+    Args:
+        elements: symbol -> the energy of one atom. Other elements get the mean of these energies.
+        formulas: (n,) reduced formulas.
+        n_atoms: (n,) numbers of atoms.
+        per_atom: whether to divide the sums by the numbers of atoms.
+
+    Returns:
+        (n,) sums.
+
+    Example:
+        >>> formulas, n_atoms = np.array([b"FeO", b"O"]), np.array([4, 1])
+        >>> sums_of_elements({"Fe": -4.0, "O": -5.0}, formulas, n_atoms, per_atom=False).tolist()
+        [-18.0, -5.0]
+    """
+    other = sum(elements.values()) / max(len(elements), 1)
+    unique, of_row = np.unique(formulas, return_inverse=True)
+    means = np.zeros(len(unique))
+    for row, formula in enumerate(unique.tolist()):
+        composition = _composition(formula.decode())
+        energy = sum(count * elements.get(symbol, other) for symbol, count in composition.items())
+        means[row] = energy / sum(composition.values())
+    found: NDArray[np.float64] = means[of_row]
+    return found if per_atom else found * n_atoms
 
 
 def _composition(formula: str) -> Counter[str]:

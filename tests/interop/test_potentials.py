@@ -360,6 +360,19 @@ def test_two_epochs_lower_the_loss_and_everything_is_written(mace):
     assert mace.terms["stress"]["count"] == 9 * len(mace.predictions)
 
 
+def test_the_baseline_of_energies_is_a_fit_by_elements(mace, write_labelled, single_precision):
+    path = write_labelled("mace")
+    ds = lg.LazyGraphDataset(path, target="energy", target_dtype="float64")
+    splits = prepare(path, mace.options).data.splits
+    counts = {
+        k: np.array([np.bincount(ds[i].x[:, 0], minlength=100) for i in splits[k].ids]) for k in ("train", "test")
+    }
+    energies = {k: np.array([ds[i].y.item() for i in splits[k].ids]) for k in ("train", "test")}
+    fit = np.linalg.lstsq(counts["train"], energies["train"], rcond=None)[0]
+    off = counts["test"] @ fit - energies["test"]
+    assert mace.baseline["energy"]["mae"] == pytest.approx(np.abs(off).mean(), rel=1e-6)
+
+
 def test_the_forces_of_a_run_are_those_of_the_file(mace, labelled):
     of_id = {name: labels for name, _, labels in labelled}
     for row in mace.predictions:

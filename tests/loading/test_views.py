@@ -321,7 +321,7 @@ def test_an_element_that_the_view_does_not_have_is_named(dataset):
 def test_an_element_without_cgcnn_features_is_named(tmp_path):
     heavy = lg.Crystal(np.diag([4.0, 4.0, 4.0]), [[0, 0, 0]], [110])
     lg.write([heavy], tmp_path / "h.lg", graph="comformer", workers=1, progress=False)
-    with pytest.raises(InputError, match="found an atom of Ds; CGCNN has features only of elements up to"):
+    with pytest.raises(InputError, match="found an atom of Ds; the features 'cgcnn' exist only for elements up to Lr"):
         lg.LazyGraphDataset(tmp_path / "h.lg", view="comformer")[0]
 
 

@@ -71,5 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     write_predictions(found.rows, found.targets, Path(arguments.output))
     for entry in found.quarantined:
         warn(f"lazygraph: no graph of {entry['id']!r}: {entry['message']}")
-    say(f"{len(found.rows):,} predictions in {arguments.output}")
+    left_out = f"; {len(found.quarantined):,} left out" if found.quarantined else ""
+    say(f"{len(found.rows):,} predictions in {arguments.output}{left_out}")
     return 0

@@ -171,12 +171,12 @@ def _find_learning_rate(
 
 
 def _say_results(results: Results) -> None:
-    counts = ", ".join(f"{count} {name}" for name, count in results.graphs.items())
-    splits = (
-        f"shuffled with seed {results.options.split_seed}" if results.splits is None else f"column {results.splits}"
-    )
-    left_out = f"; {results.unlabelled} without a label are not used" if results.unlabelled else ""
-    say(f"graphs: {counts} ({splits}){left_out}")
+    if not results.folds:  # whose graphs are in several splits
+        seed, column = results.options.split_seed, results.splits
+        counts = ", ".join(f"{count} {name}" for name, count in results.graphs.items())
+        splits = f"shuffled with seed {seed}" if column is None else f"column {column}"
+        left_out = f"; {results.unlabelled} without a label are not used" if results.unlabelled else ""
+        say(f"graphs: {counts} ({splits}){left_out}")
     say(
         f"{results.epochs} epochs in {results.seconds['training']:.0f} s; {100 * results.waited:.1f} % waiting for data"
     )

@@ -34,7 +34,7 @@ from lazygraph.sharing.exports.reader import GraphReader, contents_of, require_c
 from lazygraph.sharing.progress import Transfer, counted
 from lazygraph.sources.base import ID_KEYS
 from lazygraph.storage.base import Storage
-from lazygraph.storage.files import fsync_directory, linked_path, make_folder, move_file, temporary_beside
+from lazygraph.storage.files import fsync_directory, make_folder, move_file, resolved_path, temporary_beside
 from lazygraph.storage.positioned import sync_file
 from lazygraph.writing.pool import processes
 from lazygraph.writing.selection import Rows, chosen_rows, pieces_of
@@ -180,7 +180,7 @@ def export(
 def _final(out: str | os.PathLike[str]) -> Path:
     final = Path(out).absolute()
     try:
-        final = linked_path(final)
+        final = resolved_path(final) if final.is_symlink() else final
     except OSError as error:
         msg = f"the output {final} cannot be followed: {error}"
         raise InputError(msg) from error

@@ -26,11 +26,11 @@ __all__ = [
     "FileRef",
     "fsync_directory",
     "is_whole_manifest",
-    "linked_path",
     "make_folder",
     "move_file",
     "named_after_content",
     "reading",
+    "resolved_path",
     "sha256_of",
     "streamed",
     "temporary_beside",
@@ -259,17 +259,16 @@ def _copy(copied: FileRange, target: int) -> range:
 _CANNOT_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 
 
-def linked_path(path: Path) -> Path:
-    """Return the path to which a link leads, and any other path as it is. Nothing has to exist there.
+def resolved_path(path: Path) -> Path:
+    """Return ``path.resolve()``. Nothing has to exist there.
 
     Raises:
-        OSError: the link leads to itself, or cannot be read.
+        OSError: a link leads to itself, for which ``resolve`` raises RuntimeError up to Python 3.12 and nothing
+            later; or a link cannot be read.
     """
-    if not path.is_symlink():
-        return path
     try:
         place = path.resolve()
-    except RuntimeError as error:  # up to Python 3.12, for a link that leads to itself
+    except RuntimeError as error:  # up to Python 3.12
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path)) from error
     if place.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,7 @@ def cross_validate(
         raise InputError(msg)
     if options.forces is not None:
         raise InputError("folds are not supported with forces; train each fold with splits= in a folder of its own")
-    folder = Folder(Path(output_dir).resolve())
+    folder = Folder.of(output_dir)
     ranks = Ranks.of(trainer_of(options, logger=False, enable_checkpointing=False, enable_progress_bar=False))
     settings = {name: options.changed(splits=name, seed=options.seed + k) for k, name in enumerate(folds)}
     prepared = {name: ranks.together(partial(prepare, path, each)) for name, each in settings.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from functools import partial
-from pathlib import Path
 
 from torch import distributed
 
@@ -54,7 +53,7 @@ def train_ensemble(
         OutputExists: the folder, or the folder of a member, holds a run with other options, labels, units or splits.
     """
     members = whole_number("members", members, 2)
-    folder = Folder(Path(output_dir).resolve())
+    folder = Folder.of(output_dir)
     of_members = [options.changed(seed=options.seed + number) for number in range(members)]
     ranks = Ranks.of(trainer_of(options, logger=False, enable_checkpointing=False, enable_progress_bar=False))
     _, _, data, identity, _ = ranks.together(partial(prepare, path, options))

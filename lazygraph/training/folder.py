@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lazygraph.errors import InputError, OutputExists
+from lazygraph.storage.files import resolved_path
 from lazygraph.training.identity import differences
 from lazygraph.training.options import read_toml, write_toml
 
@@ -27,6 +29,19 @@ class Folder:
     """The folder of a run and the paths of its files."""
 
     path: Path
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Folder:
+        """The folder of a run at this path, which need not exist.
+
+        Raises:
+            InputError: a link leads to itself, or cannot be read.
+        """
+        try:
+            return cls(resolved_path(Path(path)))
+        except OSError as error:
+            msg = f"the output {os.fspath(path)} cannot be followed: {error}"
+            raise InputError(msg) from error
 
     @property
     def options(self) -> Path:

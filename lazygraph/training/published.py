@@ -10,99 +10,53 @@ from lazygraph.registry import unknown_name
 
 __all__ = ["PUBLISHED", "published_options"]
 
+# All have it: the rule of the split, and the seeds.
+SPLIT: dict[str, Any] = {
+    "seed": 123,
+    "split_seed": 123,
+    "unlabelled": "drop",
+    "train_ratio": 0.8,
+    "val_ratio": 0.1,
+    "test_ratio": 0.1,
+}
+# The training program of ALIGNN, which ComFormer, Matformer and PotNet also use.
+ALIGNN: dict[str, Any] = {
+    "graph_options": {"ties": "reference"},
+    "loss": "mse",
+    "batch_size": 64,
+    "drop_last": "train_val",
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-5,
+    "weight_decay_on": "weights",
+    "schedule": "onecycle",
+    "weights": "last",
+    **SPLIT,
+}
+
 PUBLISHED: dict[str, dict[str, Any]] = {
     # The authors' program, github.com/divelab/AIRS, OpenMat/ComFormer: the settings of train_jarvis.py and train.py.
-    "comformer-2024": {
-        "model": "icomformer",
-        "graph": "comformer",
-        "graph_options": {"ties": "reference"},
-        "loss": "mse",
-        "n_epochs": 500,
-        "batch_size": 64,
-        "drop_last": "train_val",
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-5,
-        "weight_decay_on": "weights",
-        "schedule": "onecycle",
-        "weights": "last",
-        "seed": 123,
-        "split_seed": 123,
-        "unlabelled": "drop",
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
-    },
-    # The authors' program, github.com/divelab/AIRS, OpenMat/Matformer: the same program, with another network.
-    "matformer-2022": {
-        "model": "matformer",
-        "graph": "matformer",
-        "graph_options": {"ties": "reference"},
-        "loss": "mse",
-        "n_epochs": 500,
-        "batch_size": 64,
-        "drop_last": "train_val",
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-5,
-        "weight_decay_on": "weights",
-        "schedule": "onecycle",
-        "weights": "last",
-        "seed": 123,
-        "split_seed": 123,
-        "unlabelled": "drop",
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
-    },
-    # The authors' program, github.com/divelab/AIRS, OpenMat/PotNet: the same program, with another network, and the
-    # settings of configs/potnet.yaml.
+    "comformer-2024": {**ALIGNN, "model": "icomformer", "graph": "comformer", "n_epochs": 500},
+    # The authors' program, github.com/divelab/AIRS, OpenMat/Matformer.
+    "matformer-2022": {**ALIGNN, "model": "matformer", "graph": "matformer", "n_epochs": 500},
+    # The authors' program, github.com/divelab/AIRS, OpenMat/PotNet: the settings of configs/potnet.yaml.
     "potnet-2023": {
+        **ALIGNN,
         "model": "potnet",
         "model_options": {"infinite": True},
         "graph": "potnet",
-        "graph_options": {"ties": "reference"},
-        "loss": "mse",
         "n_epochs": 500,
-        "batch_size": 64,
-        "drop_last": "train_val",
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
         "weight_decay": 0.0,
-        "weight_decay_on": "weights",
-        "schedule": "onecycle",
         "warmup_steps": 2000,
-        "weights": "last",
-        "seed": 123,
-        "split_seed": 123,
-        "unlabelled": "drop",
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
     },
     # The publication, Choudhary and DeCost, npj Comput. Mater. 7, 185, 2021, and the authors' program of November 2021,
     # github.com/usnistgov/alignn, with the settings of examples/sample_data/config_example.json.
     "alignn-2021": {
+        **ALIGNN,
         "model": "alignn",
         "model_options": {"norm": "batch"},
         "graph": "alignn",
-        "graph_options": {"ties": "reference"},
-        "loss": "mse",
         "n_epochs": 300,
-        "batch_size": 64,
-        "drop_last": "train_val",
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-5,
-        "weight_decay_on": "weights",
-        "schedule": "onecycle",
-        "weights": "last",
-        "seed": 123,
-        "split_seed": 123,
-        "unlabelled": "drop",
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
     },
     # The defaults of the authors' program, github.com/txie-93/cgcnn. For classes, it also has the dropout 0.5.
     "cgcnn-2018": {
@@ -118,12 +72,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "schedule": "multistep",
         "milestones": [100],
         "weights": "best",
-        "seed": 123,
-        "split_seed": 123,
-        "unlabelled": "drop",
-        "train_ratio": 0.8,
-        "val_ratio": 0.1,
-        "test_ratio": 0.1,
+        **SPLIT,
     },
 }
 """Name -> options of a training as its authors published it. docs/training.md says what each of them was."""

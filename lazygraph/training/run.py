@@ -77,7 +77,7 @@ def train(
             classes; graphs have no edges; or a batch holds more graphs than there are.
     """
     begin = time.perf_counter()
-    folder = Folder(Path(output_dir).resolve())
+    folder = Folder.of(output_dir)
     clock = Progress(folder.metrics)
     best = Kept(
         folder.checkpoints, "best-{epoch}", monitor="val_loss", save_top_k=options.keep, enable_version_counter=False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lazygraph.errors import InputError
 from lazygraph.storage.base import is_url
-from lazygraph.storage.files import linked_path
+from lazygraph.storage.files import resolved_path
 from lazygraph.storage.names import check_path
 from lazygraph.storage.transport import shown
 
@@ -40,7 +40,8 @@ class Layout:
             raise InputError(msg)
         final = Path(path).absolute()
         try:
-            final = final.resolve() if final.name == ".." else linked_path(final)
+            if final.name == ".." or final.is_symlink():
+                final = resolved_path(final)
         except OSError as error:
             msg = f"the output {path} cannot be followed: {error}"
             raise InputError(msg) from error

@@ -113,6 +113,13 @@ def test_a_batch_is_that_of_chgnet(own, dataset):
             torch.testing.assert_close(mine, theirs, rtol=2e-7, atol=1e-8)  # one unit in the last place
 
 
+def test_the_trainer_learns_forces_without_stress(dataset, network, tmp_path):
+    train = batches(lg.loader(dataset, 4), stress=None, model=network)
+    trainer = Trainer(network, targets="ef", epochs=1, learning_rate=1e-2, use_device="cpu")
+    trainer.train(train, train, save_dir=str(tmp_path), train_composition_model=True)
+    assert trainer.training_history["f"]["train"][0] > 0
+
+
 def test_magnetic_moments_of_real_crystals(network, tmp_path):
     source = str(existing("extxyz/10_mp_traj_systems.ase.db"))
     lg.write(source, tmp_path / "mp.lg", graph="chgnet", per={"energy": "cell"}, workers=1, progress=False)

@@ -6,6 +6,7 @@ import json
 import warnings
 import zipfile
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from pymatgen.io.vasp import Poscar
 
 from lazygraph.crystal import Crystal
 from lazygraph.errors import InputError, StructureError, UnreadableInput
-from lazygraph.sources.poscar import parse_poscar, sniff
+from lazygraph.sources.poscar import _cube_root, parse_poscar, sniff
 from tests.real import DATA, needs_whole
 
 HEAD = "comment\n1.0\n4 0 0\n0.5 5 0\n0 0.25 6\n"
@@ -99,6 +100,14 @@ def test_variants_are_what_pymatgen_reads(text):
 
 def test_a_negative_scale_is_the_volume():
     assert parse_poscar(VARIANTS["volume"]).volume == pytest.approx(250)
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_factor_of_a_volume_is_rounded_correctly(x):
+    """So that every machine scales a cell to the same bits."""
+    exact = mpmath.mp.clone()
+    exact.prec = 400
+    assert _cube_root(x) == float(exact.cbrt(x))
 
 
 def test_a_volume_scales_cartesian_coordinates_too():

@@ -60,6 +60,14 @@ class MeanLength(torch.nn.Module):
         return self.out((lengths / counts)[:, None])
 
 
+class Printing(Composition):
+    """Greets, as the packages of some networks do."""
+
+    def __init__(self, outputs: int = 1) -> None:
+        super().__init__(outputs)
+        print("this network says hello")
+
+
 class Wrong(Composition):
     """Gives a value for every atom."""
 

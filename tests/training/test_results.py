@@ -217,6 +217,29 @@ def test_json_on_stdout_is_the_file(runs, tmp_path, capsys, more):
     assert ("Epoch 0" in err) == ("--no-progress" not in more)
 
 
+@pytest.mark.parametrize("task", [[], ["--find-learning-rate"]], ids=str)
+def test_what_a_network_prints_is_not_in_the_json(runs, tmp_path, capsys, task):
+    dataset = runs["numbers"].folder.path.parent / "n.lg"
+    command = ["train", str(dataset), "--target", "gap", "--model", "nets:Printing", "--n-epochs", "1", "--json", *task]
+    assert main([*command, "--no-progress", "-o", str(tmp_path / "run")]) == 0
+    out, err = capsys.readouterr()
+    json.loads(out)
+    assert "this network says hello" in err
+
+
+def test_the_command_says_which_graphs_it_used(runs, tmp_path, capsys):
+    dataset = runs["numbers"].folder.path.parent / "n.lg"
+    command = ["train", str(dataset), "--target", "gap", "--model", "nets:Composition", "--n-epochs", "1"]
+    assert main([*command, "--no-progress", "-o", str(tmp_path / "run")]) == 0
+    told = json.loads((tmp_path / "run" / "results.json").read_text())
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(
+        "graphs: " + ", ".join(f"{told['graphs'][name]} {name}" for name in ("train", "val", "test"))
+    )
+    assert ("seed 123" in line) == (told["splits"] is None)
+    assert (f"{told['unlabelled']} without a label" in line) == bool(told["unlabelled"])
+
+
 def test_the_command_says_the_determination(runs, tmp_path, capsys):
     dataset = runs["numbers"].folder.path.parent / "n.lg"
     command = ["train", str(dataset), "--target", "gap", "--model", "cgcnn", "--n-epochs", "1", "--no-progress"]
